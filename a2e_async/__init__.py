@@ -1,0 +1,70 @@
+"""Async SDK for the A2E video API: slow, paid, remote jobs, awaited safely.
+
+Begin with `A2EClient`; every asynchronous job is a `TaskHandle`; every error is an `A2EError`.
+"""
+
+from __future__ import annotations
+
+from a2e_async.client import A2EClient
+from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy
+from a2e_async.errors import (
+    A2EError,
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    BusyError,
+    ClientClosedError,
+    ConfigurationError,
+    ContentRejectedError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    MissingExtraError,
+    NetworkError,
+    NotFoundError,
+    PlanError,
+    RateLimitError,
+    ServerError,
+    TaskError,
+    TaskFailedError,
+    TransferError,
+    UnexpectedResponseError,
+    WaitTimeoutError,
+)
+from a2e_async.models import ImageToVideoRecord, TaskRecord, TaskStatus
+from a2e_async.tasks import TaskHandle
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "A2EClient",
+    "A2EError",
+    "APIError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BusyError",
+    "ClientClosedError",
+    "Config",
+    "ConfigurationError",
+    "ContentRejectedError",
+    "ImageToVideoRecord",
+    "InsufficientCreditsError",
+    "InvalidRequestError",
+    "MissingExtraError",
+    "NetworkError",
+    "NotFoundError",
+    "Pacing",
+    "PlanError",
+    "PollPolicy",
+    "RateLimitError",
+    "RetryPolicy",
+    "ServerError",
+    "TaskError",
+    "TaskFailedError",
+    "TaskHandle",
+    "TaskRecord",
+    "TaskStatus",
+    "TransferError",
+    "UnexpectedResponseError",
+    "WaitTimeoutError",
+    "__version__",
+]

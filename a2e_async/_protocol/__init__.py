@@ -1,0 +1,1 @@
+"""Decides: plain code without socket, clock, file or event loop."""

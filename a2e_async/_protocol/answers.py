@@ -1,0 +1,72 @@
+"""The records inside of good answers, wherever A2E put them (reference 1.3 S4 to S6, and 1.7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from a2e_async._protocol.refusal import refused_content
+from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
+
+if TYPE_CHECKING:
+    from a2e_async._protocol.messages import Envelope
+
+__all__ = ["detail", "id_of", "records", "started"]
+
+_LISTS = ("rows", "list", "data", "records")
+
+
+def records(data: object) -> list[dict[str, Any]]:
+    """Return every object with an ``_id``: of an object, an array, a numeric-key object or a list container."""
+    if isinstance(data, dict) and not id_of(data):
+        data = _contained(data)
+    items = data if isinstance(data, list) else [data]
+    return [item for item in items if isinstance(item, dict) and id_of(item)]
+
+
+def _contained(data: dict[str, Any]) -> list[Any]:
+    for key in _LISTS:
+        if isinstance(data.get(key), list):
+            return list(data[key])
+    return [value for key, value in data.items() if key.isdecimal()]
+
+
+def id_of(record: dict[str, Any]) -> str:
+    """Return the ``_id`` as text (some families count with integers), or an empty string."""
+    value = record.get("_id")
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        return ""
+    return str(value)
+
+
+def detail(envelope: Envelope, task_id: str) -> dict[str, Any]:
+    """Return the record that was asked for.
+
+    Raises:
+        NotFoundError: The answer is empty (E7): unknown, or not visible yet.
+        UnexpectedResponseError: The answer holds something else.
+    """
+    for record in records(envelope.data):
+        if id_of(record) == task_id:
+            return record
+    if not envelope.data:
+        msg = "A2E shows no task with this id"
+        raise NotFoundError(msg, status=envelope.status, trace_id=envelope.trace_id, task_id=task_id)
+    msg = "A2E's answer holds another thing than the task that was asked for"
+    raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body, task_id=task_id)
+
+
+def started(envelope: Envelope) -> list[dict[str, Any]]:
+    """Return the records of the tasks that a start made: at least one.
+
+    Raises:
+        ContentRejectedError: The answer reports flagged content instead of a task (E8).
+        UnexpectedResponseError: The answer holds no task id. It may have been paid: look before starting again.
+    """
+    found = records(envelope.data)
+    if found:
+        return found
+    refused = refused_content(envelope.data)
+    if refused:
+        raise ContentRejectedError(refused, status=envelope.status, trace_id=envelope.trace_id)
+    msg = "A2E accepted the start but named no task; it may have been paid: look at list() before starting again"
+    raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)

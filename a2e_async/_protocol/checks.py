@@ -1,0 +1,92 @@
+"""Local checks, made before a coin is spent. A2E ignores unknown fields silently and bills what it accepts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Never
+from urllib.parse import quote, urlsplit
+
+from a2e_async._protocol.settings import is_loopback
+from a2e_async.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["check_choice", "check_link", "check_text", "check_webhook", "path_of", "quote_id", "refuse"]
+
+_LONGEST_WEBHOOK_URL = 2048
+_LONGEST_WEBHOOK_TOKEN = 256
+
+
+def refuse(message: str) -> Never:
+    """Raise the error of a failed local check."""
+    raise InvalidRequestError(message)
+
+
+def quote_id(task_id: str) -> str:
+    """Return an id as one segment of a path, so that no id can reach another path."""
+    if not isinstance(task_id, str) or not task_id.strip():
+        refuse(f"A task id must be a non-empty str, not {task_id!r}")
+    quoted = quote(task_id, safe="", errors="replace")
+    if not quoted.strip("."):  # "." and ".." are not quoted, and mean other paths
+        refuse(f"{task_id!r} is no task id")
+    return quoted
+
+
+def path_of(path: str) -> str:
+    """Return a caller's path (``user/remainingCoins``, ``/api/v1/user/remainingCoins``) from the root of the host."""
+    if not isinstance(path, str) or not path.strip("/") or not path.isprintable():
+        refuse("path must be a str such as 'user/remainingCoins'")
+    if "?" in path or "#" in path or " " in path or "\\" in path or not path.isascii():
+        refuse(f"path {path!r} must hold no query, fragment, space, backslash or non-ASCII character: use params=")
+    if "://" in path or path.startswith("//"):
+        refuse(f"path {path!r} must be a path of A2E such as 'user/remainingCoins', not a URL")
+    clean = path.lstrip("/")
+    if any(not segment.replace("%2e", ".").replace("%2E", ".").strip(".") for segment in clean.split("/")):
+        refuse(f"path {path!r} must hold no empty, '.' or '..' segment")
+    return f"/{clean}" if clean.startswith("api/") else f"/api/v1/{clean}"
+
+
+def check_link(name: str, url: str) -> None:
+    """Check the URL of an input: a direct http(s) link without spaces (reference 1.10)."""
+    if not isinstance(url, str) or not url:
+        refuse(f"{name} must be a non-empty str")
+    if url[:5].lower() == "data:":
+        refuse(f"{name} must not be a data: URL, which A2E rejects: pass the bytes as {name.removesuffix('_url')}=")
+    if not url.isprintable() or any(char.isspace() for char in url):
+        refuse(f"{name} must not hold spaces or control characters, which A2E rejects: quote them (%20)")
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        refuse(f"{name} must be a direct link that begins with http:// or https://")
+
+
+def check_text(name: str, value: object) -> None:
+    """Check that an option is a str with something in it."""
+    if not isinstance(value, str) or not value.strip():
+        refuse(f"{name} must be a non-empty str")
+
+
+def check_choice(name: str, value: object, choices: Collection[str] | Collection[int]) -> None:
+    """Check that an option is one of the words or numbers that A2E knows; 5.0 is not 5, and True is not 1."""
+    if isinstance(value, bool) or not isinstance(value, str | int) or value not in choices:
+        refuse(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def check_webhook(url: str | None, token: str | None) -> None:
+    """Check the webhook fields (reference 1.11): https, at most 2048 and 256 characters."""
+    if url is not None:
+        check_link("webhook_url", url)
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            refuse("webhook_url must begin with https://")
+        if len(url) > _LONGEST_WEBHOOK_URL:
+            refuse(f"webhook_url must have at most {_LONGEST_WEBHOOK_URL} characters")
+    if token is not None:
+        check_text("webhook_token", token)
+        if len(token) > _LONGEST_WEBHOOK_TOKEN:
+            refuse(f"webhook_token must have at most {_LONGEST_WEBHOOK_TOKEN} characters")
+        if url is None:
+            refuse("webhook_token needs a webhook_url")

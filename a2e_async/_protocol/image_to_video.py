@@ -1,0 +1,93 @@
+"""What a start of an image-to-video task may say (A2E page "Start Image-to-Video", reference 9.1)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import attrs
+
+from a2e_async._protocol.checks import check_choice, check_text, check_webhook, refuse
+from a2e_async.models.image_to_video import ModelType, ModelVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Options", "check_variations"]
+
+_SECONDS = (5, 10, 15, 20)
+_VARIATIONS = range(2, 9)
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """The options of one start besides its pictures. Checked when made; None means: not set, not sent."""
+
+    name: str
+    prompt: str | None = attrs.field(repr=False)
+    negative_prompt: str | None = attrs.field(repr=False)
+    lora: str | None
+    model_type: ModelType | None
+    model_version: ModelVersion | None
+    video_time: int | None
+    extend_prompt: bool | None
+    skip_face_enhance: bool | None
+    webhook_url: str | None = attrs.field(repr=False)
+    webhook_token: str | None = attrs.field(repr=False)
+    has_end: bool
+
+    def __attrs_post_init__(self) -> None:
+        """Check everything that A2E would reject, ignore silently, or bill by mistake."""
+        check_text("name", self.name)
+        self._check_prompts()
+        if self.model_version is not None:
+            check_choice("model_version", self.model_version, get_args(ModelVersion))
+        if self.video_time is not None:
+            check_choice("video_time", self.video_time, _SECONDS)
+        for flag in ("extend_prompt", "skip_face_enhance"):
+            if not isinstance(getattr(self, flag), bool | None):
+                refuse(f"{flag} must be True, False or None")
+        check_webhook(self.webhook_url, self.webhook_token)
+        self._check_end()
+
+    def _check_prompts(self) -> None:
+        if self.lora is not None:
+            check_text("lora", self.lora)
+        for name in ("prompt", "negative_prompt"):
+            value = getattr(self, name)
+            if value is None and self.lora is not None:
+                continue
+            if value is None:
+                refuse(f"{name} is needed unless lora is given: A2E answers 400 without it")
+            check_text(name, value)
+
+    def _check_end(self) -> None:
+        if self.model_type is not None:
+            check_choice("model_type", self.model_type, get_args(ModelType))
+        if self.model_type == "FLF2V" and not self.has_end:
+            refuse("model_type='FLF2V' needs the last frame: give end_image or end_image_url")
+        if self.model_type == "GENERAL" and self.has_end:
+            refuse("model_type='GENERAL' has no last frame: leave model_type out, or say 'FLF2V'")
+
+    def body(self, *, image_url: str, end_image_url: str | None = None) -> dict[str, Any]:
+        """Return the JSON body: the name, the picture, and only what was set."""
+        fields: Mapping[str, Any] = {
+            "name": self.name,
+            "image_url": image_url,
+            "prompt": self.prompt,
+            "negative_prompt": self.negative_prompt,  # so spelt, whatever the table of 2025 said (trap 1)
+            "lora": self.lora,
+            "model_type": "FLF2V" if self.has_end else self.model_type,
+            "model_version": self.model_version,
+            "end_image_url": end_image_url,
+            "video_time": self.video_time,
+            "extend_prompt": self.extend_prompt,
+            "skip_face_enhance": self.skip_face_enhance,
+            "webhook_url": self.webhook_url,
+            "webhook_token": self.webhook_token,
+        }
+        return {name: value for name, value in fields.items() if value is not None}
+
+
+def check_variations(count: int) -> None:
+    """Check ``number_of_images``, which counts videos: 2 to 8, each of them paid."""
+    check_choice("count", count, _VARIATIONS)

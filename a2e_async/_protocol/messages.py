@@ -1,0 +1,67 @@
+"""The plain values that cross the seam between deciding and doing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Envelope", "Request", "Response"]
+
+
+@attrs.frozen(kw_only=True)
+class Request:
+    """One call of A2E's API, before it is sent.
+
+    Attributes:
+        method: ``GET``, ``POST``, ``PUT`` or ``DELETE``.
+        path: From the root of the host, already quoted: ``/api/v1/userImage2Video/start``.
+        json: The JSON body, or None for none.
+        params: The query.
+        paid: Accepting it costs coins.
+        repeatable: Sending it twice does no harm, so that it may be repeated after a failure.
+    """
+
+    method: str
+    path: str
+    json: Any = attrs.field(default=None, repr=False)
+    params: Mapping[str, str] | None = attrs.field(default=None, repr=False)
+    paid: bool = False
+    repeatable: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Response:
+    """One answer, as it came.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers by lower-case name.
+        body: The bytes after decompression.
+        received_at: Seconds since the epoch by this machine's clock.
+    """
+
+    status: int
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    body: bytes = attrs.field(default=b"", repr=False)
+    received_at: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Envelope:
+    """A good answer, unwrapped.
+
+    Attributes:
+        data: The content of the envelope's ``data``: any JSON.
+        status: The HTTP status.
+        trace_id: A2E's name for this exchange; empty if it gave none.
+        body: The raw bytes, for the error to be raised if `data` turns out to be of no use.
+    """
+
+    data: Any = attrs.field(repr=False)
+    status: int = 200
+    trace_id: str = ""
+    body: bytes = attrs.field(default=b"", repr=False)

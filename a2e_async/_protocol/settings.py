@@ -1,0 +1,121 @@
+"""Which token and which host are used, and whether they can work. Nothing is sent before this has said yes."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+from typing import TYPE_CHECKING
+from urllib.parse import SplitResult, urlsplit
+
+import attrs
+
+from a2e_async.config import DEFAULT_BASE_URL, Config
+from a2e_async.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Settings", "is_loopback", "resolve"]
+
+_QUOTES = "\"'`\u201c\u201d\u2018\u2019"
+"""Straight quotes, and the typographic ones that word processors make of them."""
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """A checked token, a checked base URL without a trailing slash, and the rest of the configuration."""
+
+    token: str = attrs.field(repr=False)
+    base_url: str
+    config: Config
+
+
+def resolve(token: str | None, base_url: str | None, config: Config | None, environ: Mapping[str, str]) -> Settings:
+    """Put the settings together: the argument wins over `config`, which wins over the environment.
+
+    Raises:
+        ConfigurationError: Something cannot work; the message says what to do.
+    """
+    config = Config() if config is None else config
+    fallback = Config.from_env(environ)
+    _check_numbers(config)
+    chosen = next((t for t in (token, config.token, fallback.token) if t is not None), None)
+    url = next((u for u in (base_url, config.base_url, fallback.base_url) if u is not None), DEFAULT_BASE_URL)
+    return Settings(token=_clean_token(chosen), base_url=_clean_base_url(url), config=config)
+
+
+def _clean_token(token: str | None) -> str:
+    if token is None:
+        msg = "No A2E token: set A2E_API_TOKEN, or pass A2EClient(token). Make one under Account > API Token"
+        raise ConfigurationError(msg)
+    if not isinstance(token, str):
+        msg = f"The A2E token must be a str, not {type(token).__name__}"
+        raise ConfigurationError(msg)
+    clean = token.strip().strip(_QUOTES).strip()
+    if not clean:
+        msg = "The A2E token is empty: paste the whole value (sk_…) from Account > API Token"
+        raise ConfigurationError(msg)
+    if not (clean.isascii() and clean.isprintable()) or " " in clean:
+        msg = "The A2E token holds spaces, control or non-ASCII characters: paste it again, only the value (sk_…)"
+        raise ConfigurationError(msg)
+    return clean
+
+
+def _clean_base_url(url: str) -> str:
+    parts = _split(url)
+    if parts.username is not None or parts.password is not None:
+        msg = "The base URL must not hold a user name or password; the token is passed by itself"
+        raise ConfigurationError(msg)
+    host = parts.hostname
+    if parts.scheme not in {"http", "https"} or not host:
+        msg = f"The base URL must look like {DEFAULT_BASE_URL}, with https:// and a host"
+        raise ConfigurationError(msg)
+    if "?" in url or "#" in url:
+        msg = "The base URL must not have a query or a fragment: remove everything from the '?' or '#' on"
+        raise ConfigurationError(msg)
+    if parts.scheme == "http" and not is_loopback(host):
+        msg = f"http:// would send the token to {host} in clear: use https:// (http is for this machine only)"
+        raise ConfigurationError(msg)
+    if host == "api.a2e.ai":
+        msg = f"api.a2e.ai is A2E's documentation, not its API: use {DEFAULT_BASE_URL}"
+        raise ConfigurationError(msg)
+    path = parts.path.rstrip("/").removesuffix("/api/v1")
+    return f"{parts.scheme}://{parts.netloc}{path}"
+
+
+def _split(url: str) -> SplitResult:
+    """Split a URL, refusing what no URL may hold."""
+    if not isinstance(url, str) or not url.isprintable() or " " in url.strip():
+        msg = f"The base URL must be a str like {DEFAULT_BASE_URL}, without spaces or control characters"
+        raise ConfigurationError(msg)
+    try:
+        parts = urlsplit(url.strip().strip(_QUOTES))
+        _ = parts.port  # a property that raises for port 99999
+    except ValueError as error:
+        msg = f"The base URL is no URL: {error}"
+        raise ConfigurationError(msg) from error
+    return parts
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address is this machine itself."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def _check_numbers(config: Config) -> None:
+    if not isinstance(config, Config):
+        msg = f"config must be a Config, not {type(config).__name__}"
+        raise ConfigurationError(msg)
+    for owner in (config, config.retry, config.poll, config.pacing):
+        for field in attrs.fields(type(owner)):
+            value = getattr(owner, field.name)
+            if isinstance(value, int | float) and not (value > 0 and math.isfinite(value)):
+                msg = f"{type(owner).__name__}.{field.name} must be a number above 0, not {value!r}"
+                raise ConfigurationError(msg)
+    steps = config.poll.steps
+    if not steps or any(interval <= 0 for _, interval in steps) or list(steps) != sorted(steps):
+        msg = "PollPolicy.steps must be pairs (age, interval) in seconds, by growing age, with intervals above 0"
+        raise ConfigurationError(msg)

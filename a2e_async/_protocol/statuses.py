@@ -1,0 +1,37 @@
+"""What A2E's status words mean. The table is reference 1.12; an unknown word is RUNNING, never a crash."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from a2e_async.models.common import TaskStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["IMAGE_TO_VIDEO", "status_of"]
+
+IMAGE_TO_VIDEO: Mapping[str, TaskStatus] = {
+    "initialized": TaskStatus.QUEUED,
+    "sent": TaskStatus.QUEUED,
+    "pending": TaskStatus.RUNNING,  # here: the AI works; elsewhere the same word means waiting
+    "processing": TaskStatus.RUNNING,
+    "completed": TaskStatus.SUCCEEDED,
+    "failed": TaskStatus.FAILED,
+}
+
+
+def status_of(words: Mapping[str, TaskStatus], word: str, *, failed_code: str, has_result: bool) -> TaskStatus:
+    """Judge a record.
+
+    Args:
+        words: The table of the task's family.
+        word: A2E's word, trimmed and in lower case; empty if there was none.
+        failed_code: As in the record; anything but empty and "0" is a failure.
+        has_result: Whether the family's own result field is filled in, which settles an unknown word.
+    """
+    if failed_code or "nsfw" in word or "nfsw" in word:
+        return TaskStatus.FAILED
+    if word in words:
+        return words[word]
+    return TaskStatus.SUCCEEDED if has_result else TaskStatus.RUNNING

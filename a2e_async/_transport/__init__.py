@@ -1,0 +1,1 @@
+"""Does: sends, waits and repeats as `_protocol` decides."""

@@ -1,0 +1,88 @@
+"""Sends one request and reads one answer. The only place where the token meets the network."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+import attrs
+from yarl import URL
+
+from a2e_async._protocol.messages import Response
+from a2e_async._transport.foreign import foreign_errors
+from a2e_async.errors import InvalidRequestError, UnexpectedResponseError
+
+if TYPE_CHECKING:
+    from a2e_async._protocol.messages import Request
+    from a2e_async._protocol.settings import Settings
+    from a2e_async._transport.session import OwnedSession
+
+__all__ = ["HttpTransport"]
+
+
+@attrs.define
+class HttpTransport:
+    """The API side of aiohttp: bearer token, JSON, no redirects, bounded time and size."""
+
+    settings: Settings
+    session: OwnedSession
+    _timeout: aiohttp.ClientTimeout = attrs.field(init=False)
+    _headers: dict[str, str] = attrs.field(init=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Prepare what every request needs."""
+        config = self.settings.config
+        self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, connect=config.connect_timeout)
+        # the token is a header of each request, never of the session, which can be lent and used for other hosts
+        self._headers = {"Authorization": f"Bearer {self.settings.token}", "Accept": "application/json"}
+
+    async def send(self, request: Request) -> Response:
+        """Send a request once.
+
+        Raises:
+            InvalidRequestError: The body is no JSON.
+            NetworkError: There is no whole answer.
+            UnexpectedResponseError: The answer is larger than `Config.max_response_bytes`.
+        """
+        body, headers = None, self._headers
+        if request.json is not None:
+            body, headers = _encode(request), {**headers, "Content-Type": "application/json"}
+        with foreign_errors(f"{request.method} {request.path}"):
+            async with self.session.get().request(
+                request.method,
+                URL(self.settings.base_url + request.path, encoded=True),
+                params=request.params,
+                data=body,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+            ) as answer:
+                return Response(
+                    status=answer.status,
+                    headers={name.lower(): value for name, value in answer.headers.items()},
+                    body=await self._read(answer),
+                    received_at=time.time(),
+                )
+
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        limit = self.settings.config.max_response_bytes
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in answer.content.iter_any():
+            size += len(chunk)
+            chunks.append(chunk)
+            if size > limit:
+                answer.close()
+                msg = f"A2E's answer is larger than max_response_bytes ({limit} bytes)"
+                raise UnexpectedResponseError(msg, status=answer.status, body=chunks[0][:1024])
+        return b"".join(chunks)
+
+
+def _encode(request: Request) -> bytes:
+    try:
+        return json.dumps(request.json, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        msg = f"The body is no JSON: {error}"
+        raise InvalidRequestError(msg) from error

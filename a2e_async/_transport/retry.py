@@ -1,0 +1,93 @@
+"""Sleeps and repeats, as `_protocol/retry.py` decides. The only file that knows backoff.
+
+backoff 2.2.1 measures with the wall clock, shortens what a server asked for, and logs exception texts. So it is left
+to do what it does well, the loop around the sleeping: when, how long and how often come from `Attempts`, by way of
+`backoff.runtime`, without jitter, limits or logger of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import warnings
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import backoff
+
+from a2e_async._protocol.decoding import decode
+from a2e_async._protocol.retry import Attempts
+from a2e_async.errors import A2EError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from a2e_async._protocol.messages import Envelope, Request
+    from a2e_async._transport.pacing import Transport
+    from a2e_async.config import RetryPolicy
+
+__all__ = ["Retry", "RetryingApi"]
+
+T = TypeVar("T")
+
+
+class _AgainError(Exception):
+    """Tells backoff to sleep for `pause` seconds and to try again."""
+
+    def __init__(self, pause: float) -> None:
+        super().__init__()
+        self.pause = pause
+
+
+async def _attempt(attempts: Attempts, operation: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await operation()
+    except A2EError as error:
+        now = asyncio.get_running_loop().time()
+        pause = attempts.after(error, now=now, chance=random.random())  # noqa: S311  a pause is no secret
+        if pause is None:
+            raise
+    # raised outside of the handler, so that the final error does not drag all the earlier ones along
+    raise _AgainError(pause)
+
+
+with warnings.catch_warnings():
+    # it asks asyncio.iscoroutinefunction, deprecated in 3.14; decorating once keeps that to this line
+    warnings.simplefilter("ignore", DeprecationWarning)
+    _repeated = backoff.on_exception(
+        backoff.runtime, _AgainError, value=lambda again: again.pause, jitter=None, logger=None
+    )(_attempt)
+
+
+@attrs.frozen
+class Retry:
+    """Repeats an operation that does no harm when it is repeated."""
+
+    policy: RetryPolicy
+
+    async def run(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Await `operation` until it works or its error is not worth another try; that error is raised."""
+        return await _repeated(Attempts(self.policy, asyncio.get_running_loop().time()), operation)
+
+
+@attrs.frozen
+class RetryingApi:
+    """Request in, unwrapped answer out; what is repeatable is repeated, and nothing else ever is."""
+
+    transport: Transport
+    retry: Retry
+
+    async def send(self, request: Request) -> Envelope:
+        """Send a request and decode the answer.
+
+        Raises:
+            APIError: A2E says that something is wrong.
+            NetworkError: There is no whole answer.
+            UnexpectedResponseError: The answer is none of A2E's.
+        """
+        if request.repeatable and not request.paid:
+            return await self.retry.run(lambda: self._once(request))
+        return await self._once(request)
+
+    async def _once(self, request: Request) -> Envelope:
+        return decode(await self.transport.send(request))

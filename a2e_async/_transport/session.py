@@ -1,0 +1,50 @@
+"""An aiohttp session for one event loop: made when first needed, closed by who made it."""
+
+from __future__ import annotations
+
+import contextlib
+
+import aiohttp
+import attrs
+
+__all__ = ["OwnedSession"]
+
+
+@attrs.define
+class OwnedSession:
+    """A session of ours, or one that was lent to us and stays open.
+
+    No cookies are kept: an API client has no use for them, and a CDN's cookie must not travel on.
+    """
+
+    lent: aiohttp.ClientSession | None = None
+    _own: aiohttp.ClientSession | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is a session of ours to be closed."""
+        return self._own is not None
+
+    def get(self) -> aiohttp.ClientSession:
+        """Return the session, making one if none was lent. Needs a running event loop."""
+        if self.lent is not None:
+            return self.lent
+        if self._own is None:
+            self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+        return self._own
+
+    async def aclose(self) -> None:
+        """Close the session if it is ours."""
+        session, self._own = self._own, None
+        if session is not None:
+            await session.close()
+
+    def abandon(self) -> None:
+        """Let go of a session whose event loop has ended, where nothing can be awaited any more."""
+        session, self._own = self._own, None
+        if session is None:
+            return
+        closing = session.close()
+        with contextlib.suppress(StopIteration, RuntimeError):
+            closing.send(None)  # on an ended loop closing never suspends, so that one step is all
+        closing.close()

@@ -1,0 +1,102 @@
+"""One picture becomes one video: the flow that the commands share, with its state for the display."""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import TYPE_CHECKING
+
+import attrs
+
+from a2e_async.errors import A2EError
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from a2e_async import A2EClient, ImageToVideoRecord, TaskHandle
+
+__all__ = ["NEGATIVE_PROMPT", "Clip", "Stage", "make_clip"]
+
+NEGATIVE_PROMPT = "blurry, distorted, low quality"
+"""What is avoided unless something else is said: A2E wants a negative prompt."""
+
+
+class Stage(enum.StrEnum):
+    """What is being done about a clip."""
+
+    STARTING = "uploading"
+    RUNNING = "running"
+    DOWNLOADING = "downloading"
+    DONE = "done"
+    FAILED = "failed"
+
+
+@attrs.define
+class Clip:
+    """One picture on its way to a video. Times are seconds of the monotonic clock."""
+
+    picture: pathlib.Path
+    target: pathlib.Path
+    stage: Stage = Stage.STARTING
+    handle: TaskHandle[ImageToVideoRecord] | None = None
+    error: A2EError | None = None
+    began: float = attrs.field(factory=time.monotonic)
+    ended: float | None = None
+
+    @property
+    def state(self) -> str:
+        """The stage, or A2E's own word while the task is at A2E."""
+        if self.stage is Stage.RUNNING and self.handle is not None:
+            return self.handle.record.current_status or self.stage.value
+        return self.stage.value
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning, until the end."""
+        return (time.monotonic() if self.ended is None else self.ended) - self.began
+
+    @property
+    def coins(self) -> float | None:
+        """What the task cost, if it is known."""
+        return None if self.handle is None else self.handle.record.coins
+
+
+async def make_clip(
+    a2e: A2EClient,
+    clip: Clip,
+    *,
+    prompt: str,
+    negative_prompt: str = NEGATIVE_PROMPT,
+    video_time: int,
+    patience: float,
+    overwrite: bool,
+) -> None:
+    """Upload, start, wait and download. An error is kept in ``clip.error``; it ends this clip only.
+
+    Args:
+        a2e: An open client.
+        clip: What to make, and where its state is kept.
+        prompt: What should happen.
+        negative_prompt: What to avoid.
+        video_time: Seconds of video.
+        patience: Seconds to wait at most.
+        overwrite: Replace an existing video.
+    """
+    clip.began = time.monotonic()
+    try:
+        clip.handle = await a2e.image_to_video.start(
+            image=clip.picture,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            video_time=video_time,  # type: ignore[arg-type]  # start checks it
+        )
+        clip.stage = Stage.RUNNING
+        await clip.handle.wait_until_done(patience)
+        clip.stage = Stage.DOWNLOADING
+        await clip.handle.download(clip.target, overwrite=overwrite)
+    except A2EError as error:
+        clip.error, clip.stage = error, Stage.FAILED
+    else:
+        clip.stage = Stage.DONE
+    finally:
+        clip.ended = time.monotonic()

@@ -1,0 +1,220 @@
+"""The client: the only place where the parts are put together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+from a2e_async._poller import Poller
+from a2e_async._protocol import settings
+from a2e_async._protocol.checks import path_of, refuse
+from a2e_async._protocol.messages import Request
+from a2e_async._transport.http import HttpTransport
+from a2e_async._transport.pacing import PacedTransport
+from a2e_async._transport.retry import Retry, RetryingApi
+from a2e_async._transport.session import OwnedSession
+from a2e_async.errors import ClientClosedError
+from a2e_async.files import Files, open_picture
+from a2e_async.resources.base import Parts
+from a2e_async.resources.image_to_video import ImageToVideo
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Mapping
+    from types import TracebackType
+
+    import aiohttp
+
+    from a2e_async.config import Config
+    from a2e_async.files import Image
+
+__all__ = ["A2EClient"]
+
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class A2EClient:
+    """A client of A2E's video API.
+
+    Use it with ``async with``, or call `aclose` at the end. It opens its connections when they are first needed, for
+    the event loop that runs then, so that one client can be used by several ``asyncio.run`` after each other.
+
+    Attributes:
+        image_to_video: A2E's page "Image to Video".
+    """
+
+    def __init__(
+        self,
+        token: str | None = None,
+        *,
+        base_url: str | None = None,
+        config: Config | None = None,
+        session: aiohttp.ClientSession | None = None,
+    ) -> None:
+        """Check the settings; nothing is opened or sent.
+
+        Args:
+            token: The API token (``sk_…``). Default: ``config.token``, else ``A2E_API_TOKEN``, else ``A2E_API_KEY``.
+            base_url: Where A2E is. Default: ``config.base_url``, else ``A2E_BASE_URL``, else
+                ``https://video.a2e.ai``. ``http://`` is for this machine only.
+            config: Time-outs, retries, polling and pacing.
+            session: A session of yours for the calls of the API; it is never closed, and the token is not stored in
+                it. Uploads and downloads always use a session of ours, without the token.
+
+        Raises:
+            ConfigurationError: The token, the base URL or a setting cannot work.
+        """
+        self._closed = True  # until everything is checked: __del__ runs even if this raises
+        self._parts_made: _Opened | None = None
+        self._settings = settings.resolve(token, base_url, config, os.environ)
+        self._lent = session
+        self._closed = False
+        self.image_to_video = ImageToVideo(self._parts)
+
+    def __repr__(self) -> str:
+        """Show where the client points and whether it is closed; never the token."""
+        return f"<{type(self).__name__} {self._settings.base_url}{' closed' if self._closed else ''}>"
+
+    async def __aenter__(self) -> Self:
+        """Open the client, also again after it was closed."""
+        self._closed = False
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        await self.aclose()
+
+    def __del__(self) -> None:
+        """Warn if a session of ours was forgotten."""
+        if self._parts_made is not None and self._parts_made.is_open:
+            warnings.warn(_forgotten(self), ResourceWarning, source=self, stacklevel=2)
+
+    async def aclose(self) -> None:
+        """Close the connections of ours and wake whoever waits, with a `ClientClosedError`. Remote tasks go on.
+
+        Closing twice does no harm. ``async with`` opens the client again.
+        """
+        self._closed = True
+        opened, self._parts_made = self._parts_made, None
+        if opened is not None:
+            await opened.aclose()
+
+    async def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        json: Any = None,  # noqa: ANN401  any JSON
+        params: Mapping[str, str | int | float | bool | None] | None = None,
+    ) -> Any:  # noqa: ANN401  any JSON
+        """Call an operation of A2E that has no method here yet, and return the answer's ``data``.
+
+        A ``GET`` is repeated when the network stumbles; everything else is sent once. Costs what the operation costs.
+
+        Args:
+            method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
+            path: Such as ``"user/remainingCoins"``; ``/api/v1/`` is put before it unless it begins with ``/api/``.
+            json: The body.
+            params: The query; None is left out.
+
+        Raises:
+            InvalidRequestError: The method, the path or the body cannot be sent.
+            A2EError: As for any request.
+        """
+        verb = method.upper() if isinstance(method, str) else ""
+        if verb not in _METHODS:
+            refuse(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+        query = {name: _query_text(value) for name, value in (params or {}).items() if value is not None}
+        request = Request(method=verb, path=path_of(path), json=json, params=query or None, repeatable=verb == "GET")
+        return (await self._parts().api.send(request)).data
+
+    async def upload(self, image: Image) -> str:
+        """Upload a local picture to A2E's storage and return its link, usable as ``image_url`` for about 3 days.
+
+        `ImageToVideo.start` does this by itself. Costs what A2E charges for it (unpublished).
+
+        Args:
+            image: A path, bytes, or a file opened in binary mode: PNG, JPEG, WebP, GIF or BMP.
+
+        Raises:
+            InvalidRequestError: It is no such picture; nothing was sent.
+            TransferError: The storage refused it.
+            A2EError: As for any request.
+        """
+        return await self._parts().files.upload(await open_picture("image", image))
+
+    async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+        """Download a result link to a file, without the token, and return the path. Free.
+
+        Args:
+            url: A link from a record. It lives for about 3 days.
+            path: The file to write. Missing folders are made; until it is whole it is called ``<path>.part``.
+            overwrite: Replace an existing file.
+
+        Raises:
+            InvalidRequestError: The file exists, or `path` is a folder.
+            TransferError: The link has expired, answers a page instead of a result, or the disk refused.
+            NetworkError: The connection broke, also when tried again.
+            ServerError: The storage failed or cut the file short, also when tried again.
+        """
+        return await self._parts().files.download(url, path, overwrite=overwrite)
+
+    def _parts(self) -> Parts:
+        """Return the parts for the running event loop, making them if there are none."""
+        opened = self._parts_made
+        loop = asyncio.get_running_loop()
+        if opened is not None and opened.parts.loop is loop:
+            return opened.parts
+        if self._closed:
+            msg = "The client is closed: use `async with`, or make another client"
+            raise ClientClosedError(msg)
+        if opened is not None:
+            if opened.is_open:
+                warnings.warn(_forgotten(self), ResourceWarning, source=self, stacklevel=2)
+            opened.abandon()
+        self._parts_made = _Opened(self._settings, self._lent, loop)
+        return self._parts_made.parts
+
+
+class _Opened:
+    """The parts of a client and the sessions behind them, for one event loop."""
+
+    def __init__(
+        self, chosen: settings.Settings, lent: aiohttp.ClientSession | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        config = chosen.config
+        self._sessions = (OwnedSession(lent), OwnedSession())
+        api_session, file_session = self._sessions
+        retry = Retry(config.retry)
+        transport = PacedTransport(HttpTransport(chosen, api_session), config.pacing)
+        api = RetryingApi(transport, retry)
+        files = Files(config, api, retry, file_session)
+        self.parts = Parts(api=api, files=files, poller=Poller(config.poll), loop=loop)
+
+    @property
+    def is_open(self) -> bool:
+        return any(session.is_open for session in self._sessions)
+
+    async def aclose(self) -> None:
+        if self.parts.loop is not asyncio.get_running_loop():
+            self.abandon()
+            return
+        await self.parts.poller.aclose()
+        for session in self._sessions:
+            await session.aclose()
+
+    def abandon(self) -> None:
+        for session in self._sessions:
+            session.abandon()
+
+
+def _forgotten(client: A2EClient) -> str:
+    return f"unclosed {client!r}: use `async with`, or `await client.aclose()` before the event loop ends"
+
+
+def _query_text(value: str | float | bool) -> str:  # noqa: FBT001  a value of the query, not a switch
+    return str(value).lower() if isinstance(value, bool) else str(value)

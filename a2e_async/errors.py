@@ -1,0 +1,279 @@
+"""Every exception that leaves this package, and nothing else.
+
+A leaf: errors hold numbers and strings, never a live response, so that they can be logged, pickled and kept.
+
+::
+
+    A2EError                          everything below; `task_id` whenever a paid task is concerned
+    ├── ConfigurationError            token, base URL or settings that cannot work
+    ├── InvalidRequestError           refused here, before anything was sent or paid (also a ValueError)
+    ├── APIError                      A2E answered, and the answer is an error
+    │   ├── BadRequestError           the request is wrong
+    │   ├── AuthenticationError       the token is wrong
+    │   ├── PlanError                 the account's plan does not include this
+    │   ├── InsufficientCreditsError  not enough coins
+    │   ├── ContentRejectedError      moderation said no; final
+    │   ├── NotFoundError             no such task
+    │   ├── RateLimitError            too many requests; see `retry_after`
+    │   ├── BusyError                 A2E is occupied; later it may not be
+    │   └── ServerError               A2E is broken for now (5xx)
+    ├── NetworkError                  no whole answer: see `request_sent`
+    ├── UnexpectedResponseError       an answer that makes no sense; the raw `body` is kept
+    ├── TransferError                 an upload or a download that did not work
+    ├── ClientClosedError             the client was closed
+    ├── MissingExtraError             an optional part is not installed (also an ImportError)
+    └── TaskError                     about one task; see `task_id`
+        ├── TaskFailedError           A2E says that the job failed
+        └── WaitTimeoutError          not finished in time, and still alive (also a TimeoutError)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "A2EError",
+    "APIError",
+    "AuthenticationError",
+    "BadRequestError",
+    "BusyError",
+    "ClientClosedError",
+    "ConfigurationError",
+    "ContentRejectedError",
+    "InsufficientCreditsError",
+    "InvalidRequestError",
+    "MissingExtraError",
+    "NetworkError",
+    "NotFoundError",
+    "PlanError",
+    "RateLimitError",
+    "ServerError",
+    "TaskError",
+    "TaskFailedError",
+    "TransferError",
+    "UnexpectedResponseError",
+    "WaitTimeoutError",
+]
+
+_SHOWN = 200
+"""Characters of a raw body that a message shows; `body` keeps the rest."""
+
+
+class A2EError(Exception):
+    """Base of every error of this package.
+
+    Attributes:
+        message: What happened and what to do next, without the numbers that `str()` adds.
+        task_id: The id of the task concerned, or None. From the moment that a task is paid, its id is here.
+    """
+
+    def __init__(self, message: str = "", *, task_id: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.task_id = task_id
+
+    def __str__(self) -> str:
+        """Return the message, with the task id where one is known and not already named."""
+        if self.task_id and self.task_id not in self.message:
+            return f"{self.message} [task {self.task_id}]"
+        return self.message
+
+
+class ConfigurationError(A2EError):
+    """The token, the base URL or a setting cannot work; the message says what to change."""
+
+
+class InvalidRequestError(A2EError, ValueError):
+    """Refused by a local check: nothing was sent and nothing was paid."""
+
+
+class APIError(A2EError):
+    """A2E answered with an error.
+
+    Attributes:
+        status: The HTTP status. It can be 200: A2E also reports errors inside of good answers.
+        code: A2E's own code, an integer (``1001``) or a string, or None where the answer had none.
+        errors: The rendered details of a failed validation, possibly empty.
+        trace_id: A2E's name for this exchange; quote it to their support. May be empty.
+        retry_after: Seconds that A2E asked us to wait, or None.
+    """
+
+    hint = ""
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        status: int = 0,
+        code: int | str | None = None,
+        errors: tuple[str, ...] = (),
+        trace_id: str = "",
+        retry_after: float | None = None,
+        task_id: str | None = None,
+    ) -> None:
+        super().__init__(message, task_id=task_id)
+        self.status = status
+        self.code = code
+        self.errors = errors
+        self.trace_id = trace_id
+        self.retry_after = retry_after
+
+    def __str__(self) -> str:
+        """Return the message, A2E's numbers, and a hint on what to do."""
+        numbers = [f"HTTP {self.status}"]
+        if self.code is not None:
+            numbers.append(f"code {self.code}")
+        if self.trace_id:
+            numbers.append(f"trace_id {self.trace_id}")
+        text = f"{super().__str__()} ({', '.join(numbers)})"
+        return f"{text}. {self.hint}" if self.hint else text
+
+
+class BadRequestError(APIError):
+    """A2E says that the request is wrong; see `errors` for the fields."""
+
+
+class AuthenticationError(APIError):
+    """A2E does not accept the token."""
+
+    hint = "Check the token (A2E_API_TOKEN); a new one is made in A2E's web page under Account > API Token"
+
+
+class PlanError(APIError):
+    """The account's plan does not allow this; the token itself is fine."""
+
+    hint = "The account's plan decides this: see Account > Plans in A2E's web page"
+
+
+class InsufficientCreditsError(APIError):
+    """The account has not enough coins for this start; nothing was bought."""
+
+    hint = "Buy coins, or choose a shorter video_time or a cheaper model_version"
+
+
+class ContentRejectedError(APIError):
+    """A2E's moderation refused the picture or the text. Final: the same request will be refused again."""
+
+
+class NotFoundError(APIError):
+    """A2E knows no such task, or does not show it yet."""
+
+
+class RateLimitError(APIError):
+    """Too many requests. `retry_after` holds the seconds that A2E asked for, if it did."""
+
+
+class BusyError(APIError):
+    """A2E has no free machine at the moment; trying later can work."""
+
+
+class ServerError(APIError):
+    """A2E failed (5xx). For a start this means: it is unknown whether it was accepted and paid."""
+
+
+class NetworkError(A2EError):
+    """No usable answer arrived: name resolution, connection, TLS, time-out or a cut answer.
+
+    Attributes:
+        request_sent: False if the request surely never left this machine. True means that it may have arrived,
+            so that a paid start may have been accepted.
+    """
+
+    def __init__(self, message: str = "", *, request_sent: bool = True, task_id: str | None = None) -> None:
+        super().__init__(message, task_id=task_id)
+        self.request_sent = request_sent
+
+
+class UnexpectedResponseError(A2EError):
+    """An answer that is no A2E answer: HTML, cut or too large JSON, a redirect, a start without a task id.
+
+    Attributes:
+        status: The HTTP status, 0 where it is not known.
+        body: The raw bytes, as far as they were read.
+    """
+
+    def __init__(self, message: str = "", *, status: int = 0, body: bytes = b"", task_id: str | None = None) -> None:
+        super().__init__(message, task_id=task_id)
+        self.status = status
+        self.body = body
+
+    def __str__(self) -> str:
+        """Return the message and the beginning of the body."""
+        text = super().__str__()
+        if self.status:
+            text += f" (HTTP {self.status})"
+        if not self.body:
+            return text
+        shown = self.body[:_SHOWN].decode("utf-8", "replace")
+        dots = "…" if len(self.body) > _SHOWN else ""
+        return f"{text}: {shown!r}{dots}"
+
+
+class TransferError(A2EError):
+    """An upload or a download did not work. A failed download is not a failed task: try it again."""
+
+
+class ClientClosedError(A2EError):
+    """The client was closed. Remote tasks go on: pick them up with ``resource.task(id)`` of an open client."""
+
+
+class MissingExtraError(A2EError, ImportError):
+    """An optional part of the package is not installed; the message holds the command to type."""
+
+
+class TaskError(A2EError):
+    """Something about one task, whose id is in `task_id`."""
+
+
+class TaskFailedError(TaskError):
+    """A2E says that the job failed.
+
+    Attributes:
+        failed_code: A2E's code, possibly empty. No list of codes was ever published.
+        failed_message: A2E's text, possibly empty.
+        coins: What the task cost, or None if unknown. Whether a failed task is refunded is not published.
+        trace_id: A2E's name for the last exchange about it, possibly empty.
+        record: The last record of the task.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task_id: str | None = None,
+        failed_code: str = "",
+        failed_message: str = "",
+        coins: float | None = None,
+        trace_id: str = "",
+        record: Any = None,  # noqa: ANN401  the record of any family; errors are a leaf and know no models
+    ) -> None:
+        super().__init__(message, task_id=task_id)
+        self.failed_code = failed_code
+        self.failed_message = failed_message
+        self.coins = coins
+        self.trace_id = trace_id
+        self.record = record
+
+
+class WaitTimeoutError(TaskError, TimeoutError):
+    """The deadline passed. The task goes on, is paid, and can be waited for again.
+
+    Attributes:
+        handle: The task's handle; ``await error.handle.wait_until_done()`` goes on waiting.
+        record: The last record of the task.
+        coins: What the task cost, or None if unknown.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        task_id: str | None = None,
+        handle: Any = None,  # noqa: ANN401  a TaskHandle; errors are a leaf and know no handles
+        record: Any = None,  # noqa: ANN401  as in TaskFailedError
+        coins: float | None = None,
+    ) -> None:
+        super().__init__(message, task_id=task_id)
+        self.handle = handle
+        self.record = record
+        self.coins = coins

@@ -1,0 +1,297 @@
+"""Uploads local pictures and downloads results, through a session that never sees the token."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pathlib
+import uuid
+from typing import IO, TYPE_CHECKING, BinaryIO, TypeAlias
+
+import aiohttp
+import attrs
+
+from a2e_async._protocol import transfer
+from a2e_async._protocol.checks import check_link, refuse
+from a2e_async._protocol.messages import Request
+from a2e_async._transport.foreign import foreign_errors
+from a2e_async.errors import A2EError, ServerError, TransferError, UnexpectedResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from a2e_async._transport.retry import Retry, RetryingApi
+    from a2e_async._transport.session import OwnedSession
+    from a2e_async.config import Config
+
+__all__ = ["Files", "Image", "Picture", "open_picture"]
+
+Image: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+"""A local picture: a path, its bytes, or a file opened for reading in binary mode."""
+
+_SLOWEST = 50_000
+"""Bytes a second: an upload that is slower than this is given up in the end."""
+_CHUNK = 1024 * 1024
+
+
+@attrs.frozen
+class Picture:
+    """A local picture that was found to be one. `content` is its bytes, or the path to read them from."""
+
+    kind: transfer.Kind
+    size: int
+    content: bytes | pathlib.Path = attrs.field(repr=False)
+
+
+async def open_picture(name: str, image: Image) -> Picture:
+    """Look at a local picture before anything is sent or paid.
+
+    Args:
+        name: The parameter's name, for the error.
+        image: A path, bytes, or a file opened in binary mode, which is read to its end.
+
+    Raises:
+        InvalidRequestError: It is missing, empty, unreadable, or no PNG, JPEG, WebP, GIF or BMP.
+    """
+    if isinstance(image, str | os.PathLike):
+        path = pathlib.Path(image)
+        try:
+            size, head = await asyncio.to_thread(_look, path)
+        except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            refuse(f"{name} {str(path)!r} cannot be read: {_reason(error)}")
+        return _judge(f"{name} {str(path)!r}", head, size, path)
+    if not isinstance(image, bytes | bytearray | memoryview):
+        image = await _read_all(name, image)
+    content = bytes(image)
+    return _judge(name, content[: transfer.HEAD], len(content), content)
+
+
+def _look(path: pathlib.Path) -> tuple[int, bytes]:
+    with path.open("rb") as file:
+        return os.fstat(file.fileno()).st_size, file.read(transfer.HEAD)
+
+
+async def _read_all(name: str, file: BinaryIO) -> bytes:
+    if not hasattr(file, "read"):
+        refuse(f"{name} must be a path, bytes or a binary file, not {type(file).__name__}")
+    try:
+        content = await asyncio.to_thread(file.read)
+    except (OSError, ValueError) as error:  # ValueError: the file is closed
+        refuse(f"{name} cannot be read: {_reason(error)}")
+    if not isinstance(content, bytes):
+        refuse(f"{name} must be a file opened in binary mode ('rb')")
+    return content
+
+
+def _judge(what: str, head: bytes, size: int, content: bytes | pathlib.Path) -> Picture:
+    if not size:
+        refuse(f"{what} is empty")
+    kind = transfer.picture_kind(head)
+    if kind is None:
+        refuse(f"{what} is no picture: A2E takes PNG, JPEG, WebP, GIF and BMP")
+    return Picture(kind, size, content)
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+@attrs.define
+class Files:
+    """Moves bytes between this machine and A2E's storage (reference 1.9 and 1.10)."""
+
+    config: Config
+    api: RetryingApi
+    retry: Retry
+    session: OwnedSession
+
+    async def upload(self, picture: Picture) -> str:
+        """Upload a picture and return the link at A2E's CDN, once it can be read there.
+
+        Costs what A2E charges for a presigned upload (unpublished).
+
+        Raises:
+            TransferError: The storage refused it, or it did not become visible in time.
+            A2EError: As for any request.
+        """
+        upload_url, link = await self._presign(picture)
+        await self.retry.run(lambda: self._put(upload_url, picture))
+        await self._wait_until_visible(link)
+        return link
+
+    async def _presign(self, picture: Picture) -> tuple[str, str]:
+        request = Request(
+            method="POST",
+            path="/api/v1/r2/upload-presigned-url",
+            json={
+                "key": transfer.storage_key(uuid.uuid4().hex, picture.kind),
+                "contentType": picture.kind.content_type,
+                "contentLength": picture.size,
+            },
+            paid=True,
+        )
+        envelope = await self.api.send(request)
+        data = envelope.data if isinstance(envelope.data, dict) else {}
+        upload_url, link = data.get("uploadUrl"), data.get("cdnUrl")
+        try:
+            check_link("uploadUrl", upload_url)  # type: ignore[arg-type]  # that is what is being checked
+            check_link("cdnUrl", link)  # type: ignore[arg-type]  # as above
+        except A2EError as error:
+            msg = "A2E's answer holds no links to upload to and to read from"
+            raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body) from error
+        return str(upload_url), str(link)
+
+    async def _put(self, url: str, picture: Picture) -> None:
+        timeout = aiohttp.ClientTimeout(
+            total=self.config.request_timeout + picture.size / _SLOWEST,
+            connect=self.config.connect_timeout,
+        )
+        # both are bound by the signature, and an Authorization header would break it (reference 1.10)
+        headers = {"Content-Type": picture.kind.content_type, "Content-Length": str(picture.size)}
+        async with _opened(picture) as body:
+            with foreign_errors("Upload"):
+                async with self.session.get().put(
+                    url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                ) as answer:
+                    _check_status(answer.status, "The upload", "the link expired, or the file changed meanwhile")
+
+    async def _wait_until_visible(self, link: str) -> None:
+        """Wait for a lagging CDN, since a start with a link that cannot be read yet would fail and cost coins."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self.config.visible_timeout
+        pause = 0.1
+        while not await self._is_visible(link):
+            if clock() + pause > deadline:
+                msg = f"The uploaded picture did not appear at A2E's CDN in {self.config.visible_timeout:g} s"
+                raise TransferError(msg)
+            await asyncio.sleep(pause)
+            pause = min(2.0, pause * 1.5)
+
+    async def _is_visible(self, link: str) -> bool:
+        session = self.session.get()
+        timeout = aiohttp.ClientTimeout(total=self.config.connect_timeout)
+        try:
+            with foreign_errors("Probe"):
+                async with session.head(link, timeout=timeout) as answer:
+                    if answer.status == 200:
+                        return True
+                async with session.get(link, timeout=timeout, headers={"Range": "bytes=0-0"}) as answer:
+                    return answer.status in {200, 206}
+        except A2EError:
+            return False
+
+    async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+        """Download a result to a file and return its path; see `A2EClient.download`."""
+        check_link("url", url)
+        target = pathlib.Path(path)
+        part = target.with_name(f"{target.name}.part") if target.name else target
+        await asyncio.to_thread(_prepare, target, overwrite=overwrite)
+        try:
+            await self.retry.run(lambda: self._fetch(url, part))
+            await asyncio.to_thread(_finish, part, target)
+        finally:
+            part.unlink(missing_ok=True)
+        return target
+
+    async def _fetch(self, url: str, part: pathlib.Path) -> None:
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self.config.connect_timeout, sock_read=self.config.transfer_timeout
+        )
+        # identity: the length of the file is to be the length of the answer
+        headers = {"Accept-Encoding": "identity"}
+        with foreign_errors("Download"):
+            async with self.session.get().get(url, timeout=timeout, headers=headers) as answer:
+                _check_status(answer.status, "The download", "result links live for about 3 days")
+                await _write(answer, part)
+
+
+def _check_status(status: int, what: str, why: str) -> None:
+    if status == 429 or status >= 500:
+        msg = f"{what} met a storage in trouble"
+        raise ServerError(msg, status=status)
+    if status != 200 and not (what == "The upload" and 200 < status < 300):
+        msg = f"{what} was refused (HTTP {status}): {why}"
+        raise TransferError(msg)
+
+
+async def _write(answer: aiohttp.ClientResponse, part: pathlib.Path) -> None:
+    """Write a body to a file, off the event loop, and see that it is one and that it is whole."""
+    file: IO[bytes] | None = None
+    written = 0
+    try:
+        async for chunk in _chunks(answer.content):
+            if file is None:
+                if transfer.looks_like_no_result(answer.content_type, chunk[: transfer.HEAD]):
+                    msg = f"The link answered a page or an error text ({answer.content_type}) instead of a result"
+                    raise TransferError(msg)
+                file = await asyncio.to_thread(_open_part, part)
+            await asyncio.to_thread(_append, file, chunk)
+            written += len(chunk)
+    finally:
+        if file is not None:
+            await asyncio.to_thread(file.close)
+    length = answer.content_length
+    if not written or (length is not None and written != length):
+        msg = f"The download is cut short: {written} of {length if length is not None else 'some'} bytes"
+        raise ServerError(msg, status=answer.status)
+
+
+async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Gather what arrives into pieces that are worth a visit to a thread."""
+    pieces: list[bytes] = []
+    size = 0
+    async for piece in content.iter_any():
+        pieces.append(piece)
+        size += len(piece)
+        if size >= _CHUNK:
+            yield b"".join(pieces)
+            pieces, size = [], 0
+    if pieces:
+        yield b"".join(pieces)
+
+
+@contextlib.asynccontextmanager
+async def _opened(picture: Picture) -> AsyncIterator[bytes | IO[bytes]]:
+    if isinstance(picture.content, bytes):
+        yield picture.content
+        return
+    with _disk_errors(picture.content):
+        file = await asyncio.to_thread(picture.content.open, "rb")
+    try:
+        yield file
+    finally:
+        await asyncio.to_thread(file.close)
+
+
+@contextlib.contextmanager
+def _disk_errors(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        msg = f"{str(path)!r}: {_reason(error)}"
+        raise TransferError(msg) from error
+
+
+def _prepare(target: pathlib.Path, *, overwrite: bool) -> None:
+    with _disk_errors(target):
+        if not target.name or target.is_dir():
+            refuse(f"{str(target)!r} is a folder: give the name of a file")
+        if target.exists() and not overwrite:
+            refuse(f"{str(target)!r} exists: pass overwrite=True, or choose another name")
+        target.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _open_part(part: pathlib.Path) -> IO[bytes]:
+    with _disk_errors(part):
+        return part.open("wb")
+
+
+def _append(file: IO[bytes], chunk: bytes) -> None:
+    with _disk_errors(pathlib.Path(file.name)):
+        file.write(chunk)
+
+
+def _finish(part: pathlib.Path, target: pathlib.Path) -> None:
+    with _disk_errors(target):
+        part.replace(target)

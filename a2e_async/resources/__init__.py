@@ -1,0 +1,1 @@
+"""What can be asked of A2E: one class per group of its documentation."""

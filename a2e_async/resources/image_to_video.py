@@ -1,0 +1,295 @@
+"""A2E's page "Image to Video": a picture and a prompt become a short video."""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+
+from a2e_async._protocol import transfer
+from a2e_async._protocol.checks import check_text, quote_id, refuse
+from a2e_async._protocol.image_to_video import Options, check_variations
+from a2e_async._protocol.messages import Request
+from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
+from a2e_async.resources.base import TaskResource, picture_source
+
+if TYPE_CHECKING:
+    from a2e_async._protocol.messages import Envelope
+    from a2e_async.files import Image, Picture
+    from a2e_async.tasks import TaskHandle
+
+__all__ = ["ImageToVideo", "StartOptions"]
+
+_LOGGER = logging.getLogger("a2e_async")
+
+
+class StartOptions(TypedDict, total=False):
+    """The options of `ImageToVideo.start`, for functions that pass them on."""
+
+    prompt: str | None
+    negative_prompt: str | None
+    image: Image | None
+    image_url: str | None
+    name: str | None
+    model_type: ModelType | None
+    model_version: ModelVersion | None
+    end_image: Image | None
+    end_image_url: str | None
+    video_time: Literal[5, 10, 15, 20] | None
+    extend_prompt: bool | None
+    skip_face_enhance: bool | None
+    lora: str | None
+    webhook_url: str | None
+    webhook_token: str | None
+
+
+class ImageToVideo(TaskResource[ImageToVideoRecord]):
+    """Image-to-video tasks: ``client.image_to_video``."""
+
+    _prefix = "userImage2Video"
+    _record = ImageToVideoRecord
+
+    async def start(
+        self,
+        *,
+        prompt: str | None = None,
+        negative_prompt: str | None = None,
+        image: Image | None = None,
+        image_url: str | None = None,
+        name: str | None = None,
+        model_type: ModelType | None = None,
+        model_version: ModelVersion | None = "a2e",
+        end_image: Image | None = None,
+        end_image_url: str | None = None,
+        video_time: Literal[5, 10, 15, 20] | None = None,
+        extend_prompt: bool | None = None,
+        skip_face_enhance: bool | None = None,
+        lora: str | None = None,
+        webhook_url: str | None = None,
+        webhook_token: str | None = None,
+    ) -> TaskHandle[ImageToVideoRecord]:
+        """Start one video (A2E page "Start Image-to-Video"). Costs coins as soon as A2E accepts it.
+
+        Everything is checked before anything is sent; local pictures are then uploaded, which A2E charges too. The
+        start itself is sent once and never repeated. The price is ``handle.record.coins``.
+
+        Args:
+            prompt: What should happen. Needed unless `lora` is given.
+            negative_prompt: What to avoid, such as ``"blurry, extra fingers"``. Needed unless `lora` is given.
+            image: The start picture: a path, bytes, a binary file, or an http(s) URL. PNG, JPEG, WebP, GIF or BMP.
+            image_url: The start picture as a direct http(s) link, without spaces or redirects. Give one of the two.
+            name: A display name, not unique. By default it comes from the file's name.
+            model_type: ``"GENERAL"``, or ``"FLF2V"`` (first and last frame), which an end picture implies.
+            model_version: The model, which decides the price. None leaves it to A2E: then an Ultra account gets the
+                dearer ``"a2e-v2"``.
+            end_image: The last picture, given as `image` is.
+            end_image_url: The last picture, given as `image_url` is.
+            video_time: Seconds of video: 5 (A2E's default), 10, 15 or 20. The price grows with it.
+            extend_prompt: Whether A2E rewrites the prompt (A2E's default: yes).
+            skip_face_enhance: Whether to leave out the enhancement of face similarity (A2E's default: no).
+            lora: The id of a LoRA, whose preset replaces the prompt.
+            webhook_url: An https URL that A2E calls once when the task ends, at most 2048 characters.
+            webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
+
+        Raises:
+            InvalidRequestError: A local check failed; nothing was sent.
+            InsufficientCreditsError: Not enough coins.
+            ContentRejectedError: Moderation refused the picture or the prompt.
+            PlanError: The account's plan does not allow API tokens or this option.
+            UnexpectedResponseError: A2E's answer names no task. It may have been accepted: see `list`.
+            NetworkError: No answer. If `NetworkError.request_sent`, it may have been accepted: see `list`.
+            ServerError: A2E failed. It may have been accepted: see `list`.
+        """
+        handles = await self._submit(
+            None,
+            prompt=prompt,
+            negative_prompt=negative_prompt,
+            image=image,
+            image_url=image_url,
+            name=name,
+            model_type=model_type,
+            model_version=model_version,
+            end_image=end_image,
+            end_image_url=end_image_url,
+            video_time=video_time,
+            extend_prompt=extend_prompt,
+            skip_face_enhance=skip_face_enhance,
+            lora=lora,
+            webhook_url=webhook_url,
+            webhook_token=webhook_token,
+        )
+        if len(handles) > 1:
+            others = ", ".join(handle.id for handle in handles[1:])
+            _LOGGER.warning("A2E made more than one task of one start; besides %s also %s", handles[0].id, others)
+        return handles[0]
+
+    async def start_variations(
+        self, count: int, **options: Unpack[StartOptions]
+    ) -> list[TaskHandle[ImageToVideoRecord]]:
+        """Start several videos of one picture with one request. Each of them costs coins.
+
+        Args:
+            count: Number of videos, 2 to 8 (A2E's ``number_of_images``).
+            options: As in `start`.
+
+        Returns:
+            A handle for each task that A2E made; a warning is logged if they are not `count`.
+
+        Raises:
+            A2EError: As in `start`.
+        """
+        check_variations(count)
+        handles = await self._submit(count, **options)
+        if len(handles) != count:
+            _LOGGER.warning("A2E was asked for %d variations and made %d tasks", count, len(handles))
+        return handles
+
+    async def _submit(
+        self,
+        count: int | None,
+        *,
+        image: Image | None = None,
+        image_url: str | None = None,
+        end_image: Image | None = None,
+        end_image_url: str | None = None,
+        name: str | None = None,
+        **options: Any,  # noqa: ANN401  the fields of Options, which checks them
+    ) -> list[TaskHandle[ImageToVideoRecord]]:
+        has_end = end_image is not None or end_image_url is not None
+        name = _default_name(image, image_url) if name is None else name
+        checked = Options(name=name, has_end=has_end, **{"model_version": "a2e", **options})
+        first, last = await self._sources(image, image_url, end_image, end_image_url)
+        body = checked.body(
+            image_url=await self._link(first), end_image_url=None if last is None else await self._link(last)
+        )
+        return await self._start(body if count is None else {**body, "number_of_images": count})
+
+    async def _sources(
+        self, image: Image | None, image_url: str | None, end_image: Image | None, end_image_url: str | None
+    ) -> tuple[Picture | str, Picture | str | None]:
+        """Check both pictures before the first of them is uploaded."""
+        first = await picture_source("image", image, image_url)
+        if first is None:
+            refuse("a picture is needed: give image (a path, bytes or a binary file) or image_url")
+        return first, await picture_source("end_image", end_image, end_image_url)
+
+    async def average_processing_time(self) -> Any:  # noqa: ANN401  unpublished
+        """Return A2E's ``avgProcessingTime`` as it comes: neither its shape nor its unit is published. Free."""
+        return (await self._read("GET", "avgProcessingTime")).data
+
+    async def unlimited_queue_level(self) -> Any:  # noqa: ANN401  unpublished
+        """Return A2E's ``unlimitedQueueLevel`` as it comes: its content is not published. Free."""
+        return (await self._read("GET", "unlimitedQueueLevel")).data
+
+    async def mark_shared(self, id: str) -> None:
+        """Tell A2E that the video was shared (``markShared``). It only records it. Free."""
+        await self._mark(id, "markShared")
+
+    async def mark_downloaded(self, id: str) -> None:
+        """Tell A2E that the video was downloaded (``markDownloaded``). It only records it. Free."""
+        await self._mark(id, "markDownloaded")
+
+    async def mark_copied(self, id: str) -> None:
+        """Tell A2E that the video was copied (``markCopied``). It only records it. Free."""
+        await self._mark(id, "markCopied")
+
+    async def _mark(self, task_id: str, action: str) -> None:
+        await self._send(Request(method="POST", path=self._path(f"{quote_id(task_id)}/{action}")))
+
+    async def extend_prompt(
+        self,
+        *,
+        prompt: str,
+        negative_prompt: str,
+        image: Image | None = None,
+        image_url: str | None = None,
+        reference_id: str | None = None,
+        lang: str | None = None,
+        max_length: int | None = None,
+        template: Literal["default", "cinematic"] | None = None,
+        shot_count: int | None = None,
+        with_audio: bool | None = None,
+    ) -> Any:  # noqa: ANN401  unpublished
+        """Let A2E rewrite both prompts for model type ``GENERAL`` (``prompt_extension``).
+
+        Whether it costs coins is not published; a local picture is uploaded, which A2E charges.
+
+        Args:
+            prompt: The text to rewrite.
+            negative_prompt: The text to rewrite.
+            image: The start picture, as in `start`.
+            image_url: The start picture, as in `start`.
+            reference_id: Meaning unpublished; by default a fresh random id.
+            lang: Language of the output (A2E's default: ``en``).
+            max_length: A cap on the characters of the output.
+            template: ``"cinematic"`` writes scene description, numbered shots and audio.
+            shot_count: Number of shots, 1 to 4; for ``"cinematic"`` only.
+            with_audio: Whether to write the audio part; for ``"cinematic"`` only.
+
+        Returns:
+            A2E's ``data`` as it comes; its shape is not published.
+
+        Raises:
+            A2EError: As in `start`.
+        """
+        source = await self._prompt_source(prompt, negative_prompt, image, image_url)
+        extras = {"template": template, "shot_count": shot_count, "with_audio": with_audio}
+        body = _prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras
+        return (await self._extend("prompt_extension", body, image_url=await self._link(source))).data
+
+    async def extend_first_last_prompt(
+        self,
+        *,
+        prompt: str,
+        negative_prompt: str,
+        image: Image | None = None,
+        image_url: str | None = None,
+        end_image: Image | None = None,
+        end_image_url: str | None = None,
+        reference_id: str | None = None,
+        lang: str | None = None,
+        max_length: int | None = None,
+    ) -> Any:  # noqa: ANN401  unpublished
+        """Let A2E rewrite both prompts for model type ``FLF2V`` (``flf2v_prompt_extension``).
+
+        Everything is as in `extend_prompt`, with a last picture besides.
+        """
+        source = await self._prompt_source(prompt, negative_prompt, image, image_url)
+        last = await picture_source("end_image", end_image, end_image_url)
+        if last is None:
+            refuse("the last picture is needed: give end_image or end_image_url")
+        body = _prompt_body(prompt, negative_prompt, reference_id, lang, max_length)
+        links = {"image_url": await self._link(source), "end_image_url": await self._link(last)}
+        return (await self._extend("flf2v_prompt_extension", body, **links)).data
+
+    async def _prompt_source(
+        self, prompt: str, negative_prompt: str, image: Image | None, image_url: str | None
+    ) -> Picture | str:
+        check_text("prompt", prompt)
+        check_text("negative_prompt", negative_prompt)
+        source, _ = await self._sources(image, image_url, None, None)
+        return source
+
+    async def _extend(self, action: str, body: dict[str, Any], **links: str) -> Envelope:
+        fields = {name: value for name, value in {**body, **links}.items() if value is not None}
+        return await self._send(Request(method="POST", path=self._path(action), json=fields))
+
+
+def _prompt_body(
+    prompt: str, negative_prompt: str, reference_id: str | None, lang: str | None, max_length: int | None
+) -> dict[str, Any]:
+    return {
+        "reference_id": reference_id or uuid.uuid4().hex[:24],  # required, and looks like an object id
+        "prompt": prompt,
+        "negative_prompt": negative_prompt,
+        "lang": lang,
+        "max_length": max_length,
+        "stream": False,  # a stream would be another protocol (server-sent events), for a few hundred characters
+    }
+
+
+def _default_name(image: Image | None, image_url: str | None) -> str:
+    """Name a task after its picture, since A2E wants a name and lists show it."""
+    source = image_url if image_url is not None else image
+    return (transfer.name_from(os.fspath(source)) if isinstance(source, str | os.PathLike) else "") or "image to video"

@@ -1,0 +1,82 @@
+"""What happens to every request before its route: overrides, wrong routes, the token; and the record of it after."""
+
+import hmac
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler, Middleware
+from attrs import define, field
+
+from a2e_async.sandbox.envelopes import Refusal, not_found_page
+from a2e_async.sandbox.state import SeenRequest, State
+
+API = "/api/v1"
+
+Answer: TypeAlias = web.StreamResponse | None
+OverrideHandler: TypeAlias = Callable[[web.Request], Awaitable[Answer] | Answer]
+
+
+@define(eq=False)
+class Override:
+    """Another answer for some requests, asked before any route."""
+
+    method: str
+    path_prefix: str
+    answer: OverrideHandler | web.Response
+
+    async def respond(self, request: web.Request) -> Answer:
+        """Answer, or return `None` to let the next one speak."""
+        if self.method not in {"*", request.method} or not request.path.startswith(self.path_prefix):
+            return None
+        if isinstance(self.answer, web.Response):
+            # aiohttp sends a response object once only.
+            return web.Response(status=self.answer.status, body=self.answer.body, headers=self.answer.headers)
+        answer = self.answer(request)
+        return answer if answer is None or isinstance(answer, web.StreamResponse) else await answer
+
+
+@define(kw_only=True)
+class Gate:
+    """Guards the routes."""
+
+    token: str = field(repr=False)
+    state: State
+    overrides: list[Override] = field(factory=list)
+
+    def middleware(self) -> Middleware:
+        """Wrap every handler of the application."""
+
+        @web.middleware
+        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+            for override in reversed(self.overrides):
+                if (answer := await override.respond(request)) is not None:
+                    return answer
+            if request.match_info.http_exception is not None:
+                return not_found_page(request)
+            try:
+                self._check_token(request)
+                return await handler(request)
+            except Refusal as refusal:
+                return refusal.response()
+
+        return guard
+
+    async def remember(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Note a request just before its answer leaves, so that whoever has the answer finds the note."""
+        self.state.requests.append(
+            SeenRequest(
+                method=request.method,
+                path=request.path,
+                had_authorization=hdrs.AUTHORIZATION in request.headers,
+                status=response.status,
+            )
+        )
+
+    def _check_token(self, request: web.Request) -> None:
+        """All API operations need the bearer token; storage and CDN must never see it (reference 1.2)."""
+        if not request.path.startswith(API):
+            return
+        given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
+            raise Refusal(401, "Unauthorized: invalid token")

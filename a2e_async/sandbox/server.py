@@ -1,0 +1,203 @@
+"""The sandbox: puts the parts together, listens, and leaves nothing behind."""
+
+import secrets
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import aiohttp
+from aiohttp import web
+
+from a2e_async.sandbox.gate import Gate, Override, OverrideHandler
+from a2e_async.sandbox.life import Life
+from a2e_async.sandbox.options import Options, RenderMode, SandboxError
+from a2e_async.sandbox.pictures import Fetcher
+from a2e_async.sandbox.routes import account, cdn, image_to_video, interactions, prompts, uploads
+from a2e_async.sandbox.state import LedgerEntry, SeenRequest, State, Task
+from a2e_async.sandbox.storage import Storage
+from a2e_async.sandbox.studio import FilmStudio, Studio, TinyStudio, check_extra
+
+# Open requests at closing get this long, in seconds; aiohttp's own default is a minute.
+_PATIENCE = 0.1
+
+# Large enough for a picture sent as a data URL by mistake to be refused as such.
+_LARGEST_BODY = 32 * 1024 * 1024
+
+
+class Sandbox:
+    """A local A2E with one account. Use it as ``async with Sandbox() as sandbox``."""
+
+    def __init__(  # noqa: PLR0913  (options, all of them by keyword)
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        token: str | None = None,
+        coins: int = 10_000,
+        speed: float = 1.0,
+        render: RenderMode = "video",
+        cdn_lag: float = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        """Prepare; nothing listens before `start`.
+
+        Args:
+            host: The address to listen on.
+            port: The port to listen on; 0 takes any free one.
+            token: The API token to expect; by default a random one that begins with ``sk_``.
+            coins: The balance to start with.
+            speed: How many times faster than life a task goes.
+            render: "video" for real videos (needs the `sandbox` extra), "tiny" for one constant, tiny MP4.
+            cdn_lag: Seconds for which an uploaded object is not yet visible at the CDN.
+            seed: Makes the durations of tasks reproducible.
+
+        Raises:
+            SandboxError: Real videos are asked for and the extra is not installed.
+            ValueError: An option is out of its range.
+        """
+        self._options = Options(
+            host=host, port=port, coins=coins, speed=speed, render=render, cdn_lag=cdn_lag, seed=seed
+        )
+        if render == "video":
+            check_extra()
+        self.token = token or f"sk_{secrets.token_hex(24)}"
+        self._state = State(coins=coins)
+        self._gate = Gate(token=self.token, state=self._state)
+        self._url: str | None = None
+        self._storage: Storage | None = None
+        self._exits: AsyncExitStack | None = None
+
+    def __repr__(self) -> str:
+        """Show where it listens, never the token."""
+        return f"<Sandbox {self._url or 'not started'}>"
+
+    @property
+    def url(self) -> str:
+        """The base URL, without a slash at its end.
+
+        Raises:
+            SandboxError: The sandbox was not started yet.
+        """
+        if self._url is None:
+            message = "the sandbox was not started: use `async with Sandbox()` or `await sandbox.start()`"
+            raise SandboxError(message)
+        return self._url
+
+    @property
+    def coins(self) -> int:
+        """The current balance."""
+        return self._state.coins
+
+    @property
+    def tasks(self) -> Mapping[str, Task]:
+        """All image-to-video tasks by id, oldest first; deleted ones too, with `deleted` set."""
+        return MappingProxyType(self._state.tasks)
+
+    @property
+    def ledger(self) -> list[LedgerEntry]:
+        """Every movement of coins since the start, oldest first; negative coins were spent."""
+        return self._state.ledger
+
+    @property
+    def requests(self) -> deque[SeenRequest]:
+        """The requests that were answered, oldest first; the latest 100,000 are kept."""
+        return self._state.requests
+
+    @contextmanager
+    def override(self, method: str, path_prefix: str, answer: OverrideHandler | web.Response) -> Iterator[None]:
+        """Answer some requests differently for a while; the latest override is asked first.
+
+        Args:
+            method: The HTTP method in capitals, or ``*`` for all.
+            path_prefix: How the path begins, such as ``/api/v1/userImage2Video``.
+            answer: A response for all of them, or a function of the request (asynchronous or not) that returns a
+                response, or `None` to let the sandbox answer as usual.
+        """
+        override = Override(method, path_prefix, answer)
+        self._gate.overrides.append(override)
+        try:
+            yield
+        finally:
+            self._gate.overrides.remove(override)
+
+    def expire_upload_links(self) -> None:
+        """Let all presigned upload links end now, as if their time were over."""
+        if self._storage is not None:
+            self._storage.expire_grants()
+
+    async def start(self) -> None:
+        """Begin to listen.
+
+        Raises:
+            SandboxError: It was started before, or the address cannot be listened on.
+        """
+        if self._exits is not None:
+            message = "a sandbox can be started once only; make a new one"
+            raise SandboxError(message)
+        self._exits = AsyncExitStack()
+        try:
+            await self._open(self._exits)
+        except BaseException:
+            await self._exits.aclose()
+            raise
+
+    async def aclose(self) -> None:
+        """Stop listening, end all tasks and remove all files. Closing twice is fine; `url` stays readable."""
+        if self._exits is not None:
+            await self._exits.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Start."""
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close."""
+        await self.aclose()
+
+    async def _open(self, exits: AsyncExitStack) -> None:
+        """Open the parts; `exits` closes them in the opposite order: first the door, last the files."""
+        storage = self._storage = Storage(cdn_lag=self._options.cdn_lag)
+        exits.callback(storage.close)
+        session = await exits.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        fetcher = Fetcher(storage, session)
+        studio: Studio = FilmStudio(storage, fetcher) if self._options.render == "video" else TinyStudio(storage)
+        exits.push_async_callback(studio.aclose)
+        life = Life(options=self._options, state=self._state, storage=storage, studio=studio)
+        exits.push_async_callback(life.aclose)
+        storage.base_url = self._url = await self._listen(exits, self._application(storage, fetcher, life))
+
+    def _application(self, storage: Storage, fetcher: Fetcher, life: Life) -> web.Application:
+        application = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._gate.middleware()])
+        application.on_response_prepare.append(self._gate.remember)
+        application.add_routes(
+            [
+                # Fixed paths first: "avgProcessingTime" would pass for a task's id.
+                *interactions.routes(self._state),
+                *prompts.routes(),
+                *image_to_video.routes(self._state, life),
+                *account.routes(self._state),
+                *uploads.routes(self._state, storage, fetcher),
+                *cdn.routes(storage),
+            ]
+        )
+        return application
+
+    async def _listen(self, exits: AsyncExitStack, application: web.Application) -> str:
+        """Open the port and return the base URL."""
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_PATIENCE)
+        exits.push_async_callback(runner.cleanup)
+        await runner.setup()
+        site = web.TCPSite(runner, self._options.host, self._options.port)
+        try:
+            await site.start()
+        except OSError as error:
+            message = f"the sandbox cannot listen on {self._options.host}:{self._options.port}: {error.strerror}"
+            raise SandboxError(message) from error
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)  # noqa: S104
+        port = runner.addresses[0][1]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

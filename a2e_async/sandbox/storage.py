@@ -1,0 +1,110 @@
+"""The bucket and its CDN: stored objects in a temporary directory, and the presigned links that fill it.
+
+Reference 1.10 for uploads, 1.9 for results.
+"""
+
+import math
+import secrets
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote, unquote, urlencode, urlsplit
+
+from attrs import define, field, frozen
+
+from a2e_async.sandbox.fates import Delivery
+
+BUCKET: Final = "3days-apac"
+
+
+@frozen(kw_only=True)
+class StoredObject:
+    """One object at the CDN, and what may be wrong with its link."""
+
+    path: Path
+    content_type: str
+    visible_from: float = 0.0  # on the monotonic clock, seconds
+    delivery: Delivery | None = None
+
+
+@define(kw_only=True)
+class Grant:
+    """The right to PUT one object, bound to what was declared when it was asked for."""
+
+    address: str
+    content_type: str
+    length: int | None
+    lifetime: int  # seconds
+    created: float = field(factory=time.monotonic)
+
+    @property
+    def over(self) -> bool:
+        """Whether the link has expired."""
+        return time.monotonic() >= self.created + self.lifetime
+
+
+def _new_directory() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="a2e-sandbox-")
+
+
+@define(kw_only=True)
+class Storage:
+    """All stored objects. An address is ``bucket/key``."""
+
+    cdn_lag: float
+    base_url: str = ""
+    _directory: "tempfile.TemporaryDirectory[str]" = field(factory=_new_directory)
+    _objects: dict[str, StoredObject] = field(factory=dict, init=False)
+    _grants: dict[str, Grant] = field(factory=dict, init=False, repr=False)
+
+    def new_file(self) -> Path:
+        """Name a file that does not exist yet; no key of a caller ever becomes a file name."""
+        return Path(self._directory.name, secrets.token_hex(16))
+
+    def store(self, address: str, stored: StoredObject) -> str:
+        """Put an object under its address; return its public URL."""
+        self._objects[address] = stored
+        return self.cdn_url(address)
+
+    def receive(self, grant: Grant, path: Path, content_type: str) -> None:
+        """Take an uploaded file; the CDN shows it only after its lag."""
+        visible_from = time.monotonic() + self.cdn_lag
+        self.store(grant.address, StoredObject(path=path, content_type=content_type, visible_from=visible_from))
+
+    def cdn_url(self, address: str) -> str:
+        """Tell where the CDN shows an object."""
+        return f"{self.base_url}/cdn/{quote(address)}"
+
+    def at_url(self, url: str) -> str | None:
+        """Return the address behind a CDN URL of ours, else `None`."""
+        prefix = f"{self.base_url}/cdn/"
+        return unquote(urlsplit(url).path.removeprefix("/cdn/")) if url.startswith(prefix) else None
+
+    def visible(self, address: str) -> StoredObject | None:
+        """Look an object up as the CDN does now."""
+        stored = self._objects.get(address)
+        return stored if stored is not None and stored.visible_from <= time.monotonic() else None
+
+    def grant(self, grant: Grant) -> str:
+        """Make the presigned upload URL of a grant."""
+        signature = secrets.token_hex(32)
+        self._grants[signature] = grant
+        signed = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Expires": grant.lifetime, "X-Amz-Signature": signature}
+        return f"{self.base_url}/storage/{quote(grant.address)}?{urlencode(signed)}"
+
+    def granted(self, signature: str, address: str) -> Grant | None:
+        """Find the living grant behind a signature; one signature opens one address only."""
+        grant = self._grants.get(signature)
+        if grant is None or grant.address != address or grant.over:
+            return None
+        return grant
+
+    def expire_grants(self) -> None:
+        """Let every presigned link end now."""
+        for grant in self._grants.values():
+            grant.created = -math.inf
+
+    def close(self) -> None:
+        """Remove every file."""
+        self._directory.cleanup()

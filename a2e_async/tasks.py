@@ -1,0 +1,168 @@
+"""The handle of an asynchronous job: the same for every family of A2E."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+import attrs
+
+from a2e_async._poller import Waiter
+from a2e_async.errors import A2EError, InvalidRequestError, TaskFailedError, TransferError, WaitTimeoutError
+from a2e_async.models.common import TaskRecord, TaskStatus
+
+if TYPE_CHECKING:
+    import os
+    import pathlib
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["Operations", "TaskHandle"]
+
+R = TypeVar("R", bound=TaskRecord)
+
+
+@attrs.frozen(kw_only=True)
+class Operations(Generic[R]):
+    """What a family can do with a task by its id. Handed to the handle by the resource."""
+
+    get: Callable[[str], Awaitable[R]]
+    delete: Callable[[str], Awaitable[None]]
+    wait: Callable[[str, Waiter], Awaitable[R]]
+    download: Callable[[str, str | os.PathLike[str], bool], Awaitable[pathlib.Path]]
+
+
+@attrs.define(eq=False)
+class TaskHandle(Generic[R]):
+    """A paid job at A2E. It goes on whether or not anybody waits, and its `id` is all that is needed to find it again.
+
+    Attributes:
+        record: What A2E said about the task the last time; renewed by `refresh` and while it is waited for.
+    """
+
+    record: R
+    _operations: Operations[R] = attrs.field(repr=False)
+    _trouble: A2EError | None = attrs.field(default=None, init=False, repr=False)
+
+    def __repr__(self) -> str:
+        """Show the id and where the task stands."""
+        return f"<{type(self).__name__} {self.id} {self.record.current_status or self.status}>"
+
+    @property
+    def id(self) -> str:
+        """A2E's id of the task."""
+        return self.record.id
+
+    @property
+    def status(self) -> TaskStatus:
+        """Where the task stood when A2E was last asked."""
+        return self.record.status
+
+    async def refresh(self) -> R:
+        """Ask A2E now, and return the record. Free.
+
+        Raises:
+            NotFoundError: A2E does not know the task, or does not show it yet.
+            A2EError: As for any request.
+        """
+        self.record = await self._operations.get(self.id)
+        return self.record
+
+    async def wait_until_done(self, timeout: float | None = 1800.0, *, raise_on_failure: bool = True) -> R:  # noqa: ASYNC109  the promised word, with an error of its own
+        """Wait until the job has succeeded or failed, and return its last record. Free.
+
+        Trouble with the network or with A2E does not end the wait; only an answer that says that waiting is
+        senseless does. Cancelling it leaves the task alive. Any number of waits on one task share the same questions.
+
+        Args:
+            timeout: Seconds from now, the request under way included; None waits for ever.
+            raise_on_failure: False returns the record of a failed job instead of raising.
+
+        Raises:
+            TaskFailedError: A2E says that the job failed.
+            WaitTimeoutError: The time is over; the task goes on, and waiting again is possible.
+            AuthenticationError: The token is not accepted (any more).
+            NotFoundError: A2E does not know the task.
+            ClientClosedError: The client was closed meanwhile.
+        """
+        if not self.status.is_final:
+            waiter = Waiter(on_record=self._saw, on_trouble=self._met)
+            scope = asyncio.timeout(timeout)
+            try:
+                async with scope:
+                    self.record = await self._operations.wait(self.id, waiter)
+            except TimeoutError:
+                if not scope.expired():
+                    raise
+                raise self._late(timeout) from self._trouble
+        if self.status is TaskStatus.FAILED and raise_on_failure:
+            raise self._failed()
+        return self.record
+
+    async def download(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+        """Download the result to a file and return its path. Free; links live for about 3 days.
+
+        Args:
+            path: The file to write. Missing folders are made; until it is whole it is called ``<path>.part``.
+            overwrite: Replace an existing file.
+
+        Raises:
+            InvalidRequestError: The task is not finished, or the file exists.
+            TaskFailedError: The job failed, so there is nothing to download.
+            TransferError: The download did not work; the task is not affected, and trying again is possible.
+        """
+        if self.status is TaskStatus.FAILED:
+            raise self._failed()
+        if self.status is not TaskStatus.SUCCEEDED:
+            msg = "The task is not finished: await wait_until_done() first"
+            raise InvalidRequestError(msg, task_id=self.id)
+        if not self.record.result_url:
+            msg = "A2E gave no link to the result: refresh() may bring one"
+            raise TransferError(msg, task_id=self.id)
+        try:
+            return await self._operations.download(self.record.result_url, path, overwrite)
+        except A2EError as error:
+            error.task_id = self.id
+            raise
+
+    async def delete(self) -> None:
+        """Delete the record at A2E, which is the only way to a paid result.
+
+        Possible while the task is initialized (then A2E refunds it) or final.
+
+        Raises:
+            BadRequestError: The task is under way.
+            A2EError: As for any request.
+        """
+        await self._operations.delete(self.id)
+
+    def _saw(self, record: R) -> None:
+        self.record = record
+        self._trouble = None
+
+    def _met(self, error: A2EError) -> None:
+        self._trouble = error
+
+    def _failed(self) -> TaskFailedError:
+        record = self.record
+        reason = record.failed_message or record.failed_code or record.current_status or "no reason given"
+        return TaskFailedError(
+            f"Task {self.id} failed: {reason}",
+            task_id=self.id,
+            failed_code=record.failed_code,
+            failed_message=record.failed_message,
+            coins=record.coins,
+            trace_id=record.trace_id,
+            record=record,
+        )
+
+    def _late(self, timeout: float | None) -> WaitTimeoutError:
+        seen = f"last seen {self.record.current_status!r}" if self.record.current_status else "never seen"
+        trouble = f"; the last question failed: {self._trouble}" if self._trouble else ""
+        return WaitTimeoutError(
+            f"Task {self.id} is not finished after {timeout:g} s ({seen}){trouble}. It goes on and is paid: "
+            f"wait_until_done() waits again, also in another process by task({self.id!r})",
+            task_id=self.id,
+            handle=self,
+            record=self.record,
+            coins=self.record.coins,
+        )

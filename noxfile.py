@@ -1,0 +1,121 @@
+"""The one list of checks. `nox` runs what a contributor needs; `nox -s NAME` runs one of them."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import sys
+
+import nox
+
+PYTHONS = ["3.11", "3.12", "3.13"]
+RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
+if RUNNING not in PYTHONS:
+    PYTHONS.append(RUNNING)  # a machine that has only a newer Python tests with that one
+
+IN_CI = bool(os.environ.get("CI"))
+PROJECT = nox.project.load_toml("pyproject.toml")
+BENCHMARKS = pathlib.Path("tests/benchmarks")
+
+nox.needs_version = ">=2025.2.9"
+nox.options.sessions = ["lint", "typing", "architecture", "tests", "coverage", "docs", "package"]
+nox.options.error_on_missing_interpreters = IN_CI  # locally a missing Python is skipped, and nox says so
+nox.options.stop_on_first_error = False
+
+
+def groups(*names: str) -> list[str]:
+    """Return the requirements of dependency groups of pyproject.toml."""
+    return [requirement for name in names for requirement in nox.project.dependency_groups(PROJECT, name)]
+
+
+def install_wheel(session: nox.Session, *group_names: str) -> None:
+    """Build the wheel and install it with all extras, so that the checkout itself is never what is tested."""
+    folder = pathlib.Path(session.create_tmp()) / "wheel"
+    for old in folder.glob("*.whl"):
+        old.unlink()
+    session.run("pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), ".")
+    (wheel,) = folder.glob("*.whl")
+    session.install("--quiet", f"{wheel}[all]", *groups(*group_names))
+    session.install("--quiet", "--force-reinstall", "--no-deps", str(wheel))
+    session.env["PYTHONSAFEPATH"] = "1"
+    session.run("python", "-c", "import a2e_async as a; assert 'site-packages' in a.__file__, a.__file__")
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and formatting."""
+    session.install("--quiet", *groups("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typing(session: nox.Session) -> None:
+    """Check the types of everything with mypy, and of typical user code with pyright as well."""
+    install_wheel(session, "typing")
+    session.install("--quiet", "nox")
+    session.run("mypy", "a2e_async", "tests", "docs/examples", "noxfile.py")
+    session.run("pyright")
+
+
+@nox.session
+def architecture(session: nox.Session) -> None:
+    """Check who imports whom."""
+    install_wheel(session, "architecture")
+    session.run("pytest", "tests/architecture", *session.posargs)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Run all tests, the README and the pages included, on the built wheel."""
+    install_wheel(session, "tests")
+    session.run("pytest", *(["-v"] if IN_CI else []), *session.posargs)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Measure the branches that the tests reach: 95 % of everything, 100 % of what decides."""
+    install_wheel(session, "coverage")
+    session.env["COVERAGE_FILE"] = str(pathlib.Path(session.create_tmp()).resolve() / "coverage")
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report", "--fail-under=95")
+    session.run("coverage", "report", "--include=*/_protocol/*", "--fail-under=100")
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Build the documentation; a warning is an error."""
+    install_wheel(session, "docs")
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build what is published, look into it, and use it without any extra."""
+    session.install("--quiet", *groups("package"))
+    folder = pathlib.Path(session.create_tmp()).resolve()
+    for old in (folder / "dist").glob("*"):
+        old.unlink()
+    session.run("python", "-m", "build", "--outdir", str(folder / "dist"), silent=True)
+    built = [str(path) for path in (folder / "dist").iterdir()]
+    wheel = next(path for path in built if path.endswith(".whl"))
+    session.run("twine", "check", "--strict", *built)
+    session.run("check-wheel-contents", wheel)
+    session.run("python", "-m", "venv", "--clear", str(folder / "bare"))
+    bare = folder / "bare" / ("Scripts" if os.name == "nt" else "bin")
+    session.run(str(bare / "pip"), "install", "--quiet", wheel, external=True)
+    session.run(str(bare / "python"), "-W", "error", "-c", "import a2e_async, a2e_async.sandbox", external=True)
+    said = session.run(str(bare / "a2e"), "demo", external=True, silent=True, success_codes=[2])
+    if 'pip install "a2e-async[cli]"' not in str(said):
+        session.error(f"without extras, `a2e` must say what to install, not: {said}")
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Measure, side by side in one run: `nox -s bench -- overhead` runs one benchmark, without a name all of them."""
+    install_wheel(session)
+    names = session.posargs or sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py"))
+    for name in names:
+        session.run("python", str(BENCHMARKS / f"{name}.py"))

@@ -1,0 +1,66 @@
+"""Who may import whom: the contracts of pyproject.toml, and which package is allowed in which file."""
+
+from __future__ import annotations
+
+import pathlib
+import subprocess
+import sys
+
+import grimp
+import pytest
+
+GRAPH = grimp.build_graph("a2e_async", include_external_packages=True)
+
+ALLOWED = {
+    "aiohttp": (
+        "a2e_async._transport.http",
+        "a2e_async._transport.foreign",
+        "a2e_async._transport.session",
+        "a2e_async.files",
+        "a2e_async.client",
+        "a2e_async.sandbox",
+    ),
+    "backoff": ("a2e_async._transport.retry",),
+    "cattrs": ("a2e_async._protocol.converter",),
+    "cyclopts": ("a2e_async.cli",),
+    "rich": ("a2e_async.cli",),
+    "av": ("a2e_async.cli.demo", "a2e_async.sandbox"),
+    "PIL": ("a2e_async.sandbox",),
+}
+
+
+def test_contracts_hold() -> None:
+    """Layers, circles, and who may know whom are as drawn in the architecture."""
+    root = pathlib.Path(__file__).parents[2]
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache"]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_package_stays_in_its_files(package: str) -> None:
+    """A third-party package is imported only where the architecture allows it."""
+    importers = GRAPH.find_modules_that_directly_import(package)
+    allowed = ALLOWED[package]
+    assert importers, f"{package} is imported nowhere: take it out of the table"
+    assert {name for name in importers if not any(f"{name}.".startswith(f"{module}.") for module in allowed)} == set()
+
+
+def test_client_imports_aiohttp_only_for_a_type() -> None:
+    """The client opens no sockets: aiohttp stands there under TYPE_CHECKING only."""
+    (line,) = (
+        detail["line_contents"]
+        for detail in GRAPH.get_import_details(importer="a2e_async.client", imported="aiohttp")
+    )
+    source = (pathlib.Path(__file__).parents[2] / "a2e_async" / "client.py").read_text()
+    assert source.index("if TYPE_CHECKING:") < source.index(line) < source.index("__all__")
+
+
+def test_import_needs_no_extra() -> None:
+    """Importing the package and its sandbox imports no optional dependency."""
+    code = (
+        "import sys, a2e_async, a2e_async.sandbox\n"
+        "extras = {'cyclopts', 'rich', 'av', 'PIL'} & set(sys.modules)\n"
+        "assert not extras, extras"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,69 @@
+"""Coins: balance, quotes, history."""
+
+import pytest
+
+QUOTE = "/api/v1/generation/quote"
+HISTORY = "/api/v1/transactionRecord/creditsHistory"
+START = "/api/v1/userImage2Video/start"
+
+
+async def test_the_balance_follows_the_spending(sandbox, start, call):
+    """remainingCoins shows coins and diamonds as they are now."""
+    await start(sandbox)
+    answer = await call(sandbox, "GET", "/api/v1/user/remainingCoins")
+    assert answer.data == {"coins": 9_970, "diamonds": 0} == {"coins": sandbox.coins, "diamonds": 0}
+
+
+@pytest.mark.parametrize("endpoint", [START, f"POST {START}"])
+async def test_a_quote_costs_nothing(sandbox, call, endpoint):
+    """A quote tells the price of all videos, with or without the method in front, and charges nothing."""
+    wanted = {"prompt": "p", "negative_prompt": "n", "image_url": "https://e.com/a", "number_of_images": 2}
+    answer = await call(sandbox, "POST", QUOTE, {"endpoint": endpoint, "requestBody": wanted})
+    assert answer.data == {"coins": 60, "generationRequestValidated": True}
+    assert sandbox.ledger == []
+
+
+async def test_a_quote_for_a_partial_body_says_so(sandbox, call):
+    """When only the pricing inputs could be checked, the flag is false."""
+    answer = await call(sandbox, "POST", QUOTE, {"endpoint": START, "requestBody": {"video_time": 10}})
+    assert answer.data == {"coins": 60, "generationRequestValidated": False}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"endpoint": START},
+        {"endpoint": "/api/v1/userWan25/start", "requestBody": {}},
+        {"endpoint": START, "requestBody": {"video_time": 7}},
+    ],
+)
+async def test_a_quote_that_cannot_be_made_is_refused(sandbox, call, body):
+    """Unsupported endpoints and wrong pricing inputs are a 400."""
+    assert (await call(sandbox, "POST", QUOTE, body)).status == 400
+
+
+@pytest.mark.parametrize(
+    ("query", "coins"),
+    [
+        ("", [30, -30, -60]),
+        ("?pageSize=1&pageNum=2", [-30]),
+        ("?is_consumption=true", [-30, -60]),
+        ("?is_consumption=false", [30]),
+        ("?startDate=2020-01-01T00:00:00Z&endDate=2999-01-01", [30, -30, -60]),
+        ("?startDate=2999-01-01", []),
+        ("?endDate=2020-01-01", []),
+    ],
+)
+async def test_the_history_shows_the_ledger(frozen_sandbox, start, call, query, coins):
+    """Movements come newest first, negative when spent; paging, direction and bounds of time are honoured."""
+    await start(frozen_sandbox, video_time=10)
+    task_id = (await start(frozen_sandbox)).data["_id"]
+    await call(frozen_sandbox, "DELETE", f"/api/v1/userImage2Video/{task_id}")
+    answer = await call(frozen_sandbox, "GET", f"{HISTORY}{query}")
+    assert [row["coins"] for row in answer.data["rows"]] == coins
+
+
+async def test_the_history_refuses_a_date_that_is_none(sandbox, call):
+    """A bound that cannot be read is a 400, even while there is nothing to list."""
+    assert (await call(sandbox, "GET", f"{HISTORY}?startDate=soon")).status == 400

@@ -1,0 +1,166 @@
+"""The sandbox as a thing: starting, closing, options, and what it needs to be installed."""
+
+import asyncio
+import io
+import subprocess
+import sys
+import textwrap
+from importlib import resources
+
+import aiohttp
+import av
+import pytest
+
+from a2e_async.sandbox import Sandbox, SandboxError
+
+
+def run(code: str) -> None:
+    """Run code in a fresh interpreter, with warnings as errors."""
+    command = [sys.executable, "-W", "error", "-X", "dev", "-c", textwrap.dedent(code)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+BLOCKED = """
+    import asyncio, sys
+    sys.modules["av"] = sys.modules["PIL"] = None
+    from a2e_async.sandbox import Sandbox, SandboxError
+"""
+
+
+def test_tiny_videos_need_no_extra():
+    """Without av and Pillow the package imports, and a sandbox with tiny videos starts and stops without a warning."""
+    run(
+        BLOCKED
+        + """
+    async def main():
+        async with Sandbox(render="tiny") as sandbox:
+            assert sandbox.url.startswith("http://127.0.0.1:")
+    asyncio.run(main())
+    """
+    )
+
+
+def test_a_missing_extra_is_told_with_its_command():
+    """Asking for real videos without the extra fails when the sandbox is made, with the command that helps."""
+    run(
+        BLOCKED
+        + """
+    try:
+        Sandbox()
+    except SandboxError as error:
+        assert 'pip install "a2e-async[sandbox]"' in str(error)
+    else:
+        raise AssertionError("no error")
+    """
+    )
+
+
+def test_importing_needs_neither_extra_nor_the_client():
+    """The import loads no codec, and nothing of this project besides the sandbox."""
+    run(
+        """
+    import sys
+    import a2e_async.sandbox
+    assert "av" not in sys.modules and "PIL" not in sys.modules
+    """
+    )
+    sources = resources.files("a2e_async.sandbox")
+    files = [one for folder in (sources, sources / "routes") for one in folder.iterdir() if one.name.endswith(".py")]
+    for file in files:
+        imports = [line for line in file.read_text("utf-8").splitlines() if "import" in line and "a2e_async" in line]
+        assert all("a2e_async.sandbox" in line for line in imports), file.name
+
+
+def test_missing_packages_are_reported_here_too(monkeypatch):
+    """The same, inside this process."""
+    monkeypatch.delitem(sys.modules, "a2e_async.sandbox.render", raising=False)
+    monkeypatch.delattr("a2e_async.sandbox.render", raising=False)
+    monkeypatch.setitem(sys.modules, "av", None)
+    with pytest.raises(SandboxError, match="pip install"):
+        Sandbox()
+
+
+def test_the_tiny_video_is_real():
+    """The shipped file decodes: H.264, a second long, a few kilobytes."""
+    content = resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+    assert len(content) < 5_000
+    with av.open(io.BytesIO(content)) as container:
+        assert container.streams.video[0].codec_context.name == "h264"
+        assert len(list(container.decode(video=0))) == 8
+
+
+@pytest.mark.parametrize(
+    "options", [{"port": 70_000}, {"coins": -1}, {"speed": 0}, {"render": "film"}, {"cdn_lag": -1}]
+)
+def test_impossible_options_are_refused(options):
+    """An option out of its range is a ValueError when the sandbox is made."""
+    with pytest.raises(ValueError, match="must"):
+        Sandbox(**({"render": "tiny"} | options))
+
+
+def test_there_is_no_url_before_the_start():
+    """The error says what to do."""
+    sandbox = Sandbox(render="tiny")
+    sandbox.expire_upload_links()
+    assert "not started" in repr(sandbox)
+    with pytest.raises(SandboxError, match="async with"):
+        _ = sandbox.url
+
+
+async def test_start_and_aclose_work_without_a_block():
+    """The two methods do what the block does; closing twice, or before the start, is fine."""
+    sandbox = Sandbox(render="tiny", token="sk_mine")
+    await sandbox.aclose()
+    await sandbox.start()
+    async with aiohttp.ClientSession(headers={"Authorization": "Bearer sk_mine"}) as session:
+        async with session.get(f"{sandbox.url}/api/v1/user/remainingCoins") as answer:
+            assert answer.status == 200
+        await sandbox.aclose()
+        await sandbox.aclose()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await session.get(sandbox.url)
+
+
+async def test_a_sandbox_starts_once(sandbox):
+    """A second start is refused, while it runs and after."""
+    with pytest.raises(SandboxError, match="once"):
+        await sandbox.start()
+
+
+async def test_a_taken_port_is_told(sandbox):
+    """Two sandboxes cannot share a port; the error names it, and the second leaves nothing behind."""
+    port = int(sandbox.url.rpartition(":")[2])
+    with pytest.raises(SandboxError, match=str(port)):
+        await Sandbox(render="tiny", port=port).start()
+
+
+async def test_all_addresses_are_reachable_at_loopback():
+    """A sandbox that listens everywhere names a URL that works from here."""
+    async with Sandbox(render="tiny", host="0.0.0.0") as sandbox:  # noqa: S104
+        assert sandbox.url.startswith("http://127.0.0.1:")
+
+
+async def test_closing_ends_living_tasks(start):
+    """No asyncio task of the sandbox survives it."""
+    async with Sandbox(render="tiny", speed=0.001) as sandbox:
+        await start(sandbox, number_of_images=8)
+        assert any(task.get_name().startswith("a2e-sandbox") for task in asyncio.all_tasks())
+    assert not any(task.get_name().startswith("a2e-sandbox") for task in asyncio.all_tasks())
+
+
+async def test_closing_does_not_wait_for_open_requests(call):
+    """A handler that hangs is cancelled."""
+
+    async def hang(_: object) -> None:
+        await asyncio.sleep(3600)
+
+    sandbox = Sandbox(render="tiny")
+    await sandbox.start()
+    with sandbox.override("GET", "/hang", hang):
+        asking = asyncio.create_task(call(sandbox, "GET", "/hang"))
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(10):
+            await sandbox.aclose()
+            with pytest.raises(aiohttp.ClientError):
+                await asking

@@ -1,0 +1,135 @@
+"""Starting videos: what is accepted, what is refused, what is charged."""
+
+import math
+
+import pytest
+
+START = "/api/v1/userImage2Video/start"
+
+
+async def test_a_start_answers_the_record(sandbox, start):
+    """The answer holds the id, the echoed input, the first status and the price, but no result yet."""
+    record = (await start(sandbox)).data
+    assert record["current_status"] == "initialized"
+    assert (record["name"], record["prompt"], record["negative_prompt"]) == ("Ada", "she smiles", "blurry")
+    assert record["image_url"] == "https://example.com/a.png"
+    assert (record["coins"], record["failed_code"], record["failed_message"]) == (30, "", "")
+    assert record["createdAt"].endswith("Z")
+    assert len(record["_id"]) == 24
+    assert "result_url" not in record
+
+
+async def test_a_start_is_charged_exactly_once(frozen_sandbox, start):
+    """The balance, the ledger and the task agree on the price."""
+    task_id = (await start(frozen_sandbox)).data["_id"]
+    assert frozen_sandbox.coins == 70
+    assert [(entry.what, entry.task_id, entry.coins) for entry in frozen_sandbox.ledger] == [
+        ("image-to-video", task_id, -30)
+    ]
+    assert frozen_sandbox.tasks[task_id].charged == 30
+
+
+@pytest.mark.parametrize(
+    ("fields", "price"),
+    [
+        ({"model_version": "a2e"}, 30),
+        ({"model_version": "a2e-v2-flash"}, 30),
+        ({"model_version": "a2e-v2"}, 60),
+        ({"video_time": 10}, 60),
+        ({"video_time": 20.0, "model_version": "a2e-v2"}, 240),
+        ({"video_length": 81}, 30),
+        ({"video_length": 161}, 60),
+        ({"video_length": 1000}, 120),
+        ({"video_length": 1000, "video_time": 5}, 30),
+    ],
+)
+async def test_the_price_follows_model_and_seconds(sandbox, start, fields, price):
+    """Prices are linear in the seconds, and a2e-v2 costs the double."""
+    assert (await start(sandbox, **fields)).data["coins"] == price
+
+
+async def test_several_videos_are_several_paid_tasks(frozen_sandbox, start):
+    """number_of_images counts videos: an array of records comes back, and each is charged."""
+    records = (await start(frozen_sandbox, number_of_images=3)).data
+    assert {record["_id"] for record in records} == set(frozen_sandbox.tasks)
+    assert [entry.coins for entry in frozen_sandbox.ledger] == [-30, -30, -30]
+
+
+async def test_too_few_coins_buy_nothing(frozen_sandbox, start):
+    """When the balance is short for all videos together, nothing is created and nothing charged."""
+    answer = await start(frozen_sandbox, number_of_images=4)
+    assert answer.status == 400
+    assert "nsufficient credits" in answer.body["msg"]
+    assert (frozen_sandbox.coins, len(frozen_sandbox.tasks), frozen_sandbox.ledger) == (100, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("image_url", None),
+        ("image_url", ""),
+        ("image_url", 5),
+        ("image_url", "data:image/png;base64,AAAA"),
+        ("image_url", "https://example.com/a b.png"),
+        ("image_url", "ftp://example.com/a.png"),
+        ("image_url", "http://[broken"),
+        ("image_url", "https:///a.png"),
+        ("prompt", None),
+        ("prompt", " "),
+        ("negative_prompt", None),
+        ("model_version", "a3e"),
+        ("model_type", "FLF"),
+        ("video_time", 7),
+        ("video_time", 25),
+        ("video_time", "5"),
+        ("video_time", 5.5),
+        ("video_time", True),
+        ("video_time", math.inf),
+        ("video_length", 0),
+        ("number_of_images", 0),
+        ("number_of_images", 9),
+        ("extend_prompt", "yes"),
+        ("skip_face_enhance", 1),
+        ("name", 5),
+        ("webhook_url", "http://example.com/hook"),
+        ("webhook_url", "https://example.com/" + "x" * 2048),
+        ("webhook_token", "x" * 257),
+    ],
+)
+async def test_a_wrong_field_is_refused(sandbox, start, field, value):
+    """The answer is a 400 whose `errors` name the field while `msg` says nothing; nothing is charged."""
+    answer = await start(sandbox, **{field: value})
+    assert answer.status == 400
+    assert answer.fields == [field]
+    assert answer.body["msg"] == "Bad Request"
+    assert sandbox.ledger == []
+
+
+async def test_first_and_last_frame_need_a_last_picture(sandbox, start):
+    """FLF2V without end_image_url is refused, with it accepted."""
+    assert (await start(sandbox, model_type="FLF2V")).fields == ["end_image_url"]
+    assert (await start(sandbox, model_type="FLF2V", end_image_url="https://example.com/b.png")).status == 200
+
+
+async def test_a_lora_needs_no_prompts(sandbox, start):
+    """With a LoRA both prompts may be left out."""
+    assert (await start(sandbox, prompt=None, negative_prompt=None, lora="l1")).status == 200
+
+
+async def test_harmless_fields_are_accepted(sandbox, start):
+    """Webhooks and switches are accepted; unknown fields are ignored without a word."""
+    options = {"extend_prompt": False, "skip_face_enhance": True, "duration": "soon", "webhook_token": "t"}
+    assert (await start(sandbox, webhook_url="https://example.com/hook", **options)).status == 200
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])
+async def test_a_body_that_is_no_json_object_is_refused(sandbox, call, content):
+    """Broken JSON and other kinds of JSON are a 400, not a crash."""
+    answer = await call(sandbox, "POST", START, data=content, headers={"Content-Type": "application/json"})
+    assert (answer.status, answer.fields) == (400, [""])
+
+
+async def test_a_body_of_another_type_counts_as_empty(sandbox, call):
+    """A form instead of JSON has none of the fields."""
+    answer = await call(sandbox, "POST", START, data={"prompt": "x"})
+    assert answer.fields == ["prompt", "image_url", "negative_prompt"]

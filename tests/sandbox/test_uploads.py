@@ -1,0 +1,157 @@
+"""Presigned uploads and copies of foreign URLs."""
+
+import asyncio
+
+import pytest
+
+from a2e_async.sandbox import Sandbox
+
+PRESIGN = "/api/v1/r2/upload-presigned-url"
+OLDER = "/api/v1/r2/get_upload_presigned_url"
+TRANSFER = "/api/v1/tos/transferToStorage"
+PNG = {"Content-Type": "image/png"}
+
+
+@pytest.fixture
+def presign(call):
+    """Ask for an upload link."""
+
+    async def ask(sandbox, **fields):
+        answer = await call(sandbox, "POST", PRESIGN, {"key": "a b.png", "contentType": "image/png"} | fields)
+        assert answer.status == 200
+        return answer.data
+
+    return ask
+
+
+async def test_a_link_is_scoped_and_charged(sandbox, presign):
+    """The returned key lies under the account, the link holds it, and one coin is gone."""
+    data = await presign(sandbox)
+    assert data.keys() == {"uploadUrl", "cdnUrl", "key", "bucket", "expiresIn"}
+    assert data["key"].startswith("adam2eve/prod/user/")
+    assert data["key"].endswith("/a b.png")
+    assert (data["bucket"], data["expiresIn"]) == ("3days-apac", 300)
+    assert [(entry.what, entry.task_id, entry.coins) for entry in sandbox.ledger] == [("presigned-upload", None, -1)]
+    assert sandbox.coins == 9_999
+
+
+async def test_the_older_route_lacks_the_cdn_url(sandbox, call):
+    """The legacy answer is the same without cdnUrl."""
+    answer = await call(sandbox, "POST", OLDER, {"key": "a.png"})
+    assert answer.data.keys() == {"uploadUrl", "key", "bucket", "expiresIn"}
+
+
+async def test_what_is_uploaded_is_at_the_cdn(sandbox, presign, call):
+    """After the PUT, the CDN answers the same bytes under the declared type."""
+    data = await presign(sandbox, contentLength=5)
+    assert (await call(sandbox, "PUT", data["uploadUrl"], data=b"hello", headers=PNG)).status == 200
+    answer = await call(sandbox, "GET", data["cdnUrl"])
+    assert (answer.content, answer.headers["Content-Type"]) == (b"hello", "image/png")
+
+
+async def test_own_places_can_be_named(sandbox, presign):
+    """Bucket, prefix and lifetime are taken from the request."""
+    data = await presign(sandbox, bucket="7days", urlPrefix="mine", cdnDomain="makefun.ai", expiresIn=60)
+    assert (data["bucket"], data["expiresIn"], data["key"][:5]) == ("7days", 60, "mine/")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("key", ""), ("key", 5), ("expiresIn", 59), ("expiresIn", 10**9), ("fileSize", -1), ("contentLength", "5")],
+)
+async def test_a_wrong_field_is_refused_and_free(sandbox, call, field, value):
+    """The answer names the field, and nothing is charged."""
+    answer = await call(sandbox, "POST", PRESIGN, {"key": "a.png"} | {field: value})
+    assert (answer.status, answer.fields, sandbox.ledger) == (400, [field], [])
+
+
+async def test_a_link_needs_a_coin(call):
+    """Without coins there is no link."""
+    async with Sandbox(coins=0, render="tiny") as poor:
+        answer = await call(poor, "POST", PRESIGN, {"key": "a.png"})
+        assert (answer.status, poor.ledger) == (400, [])
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status"),
+    [
+        (b"hello", {"Content-Type": "image/jpeg"}, 403),
+        (b"hello!", PNG, 403),
+        (b"hello", PNG | {"Authorization": "Bearer sk_x"}, 403),
+    ],
+)
+async def test_a_put_must_be_as_it_was_signed(sandbox, presign, call, content, headers, status):
+    """Another type, another length or a token with it: the storage refuses and stores nothing."""
+    data = await presign(sandbox, fileSize=5)
+    assert (await call(sandbox, "PUT", data["uploadUrl"], data=content, headers=headers)).status == status
+    assert (await call(sandbox, "GET", data["cdnUrl"])).status == 404
+
+
+async def test_a_put_needs_a_length(sandbox, presign, call):
+    """A body in chunks of unknown number is refused."""
+
+    async def chunks():
+        yield b"hello"
+
+    data = await presign(sandbox)
+    assert (await call(sandbox, "PUT", data["uploadUrl"], data=chunks(), headers=PNG)).status == 411
+
+
+async def test_undeclared_things_are_free(sandbox, call):
+    """Without a declared type and size, any will do."""
+    data = (await call(sandbox, "POST", PRESIGN, {"key": "k"})).data
+    assert (await call(sandbox, "PUT", data["uploadUrl"], data=b"x", headers={"Content-Type": "a/b"})).status == 200
+    assert (await call(sandbox, "GET", data["cdnUrl"])).headers["Content-Type"] == "a/b"
+
+
+async def test_an_expired_link_is_refused(sandbox, presign, call):
+    """When its time is over, a link answers 403."""
+    data = await presign(sandbox)
+    sandbox.expire_upload_links()
+    assert (await call(sandbox, "PUT", data["uploadUrl"], data=b"hello", headers=PNG)).status == 403
+
+
+async def test_a_signature_opens_its_own_address_only(sandbox, presign, call):
+    """No signature, or that of another object: 403."""
+    one, other = await presign(sandbox, key="one"), await presign(sandbox, key="other")
+    stolen = one["uploadUrl"].split("?")[0] + "?" + other["uploadUrl"].split("?")[1]
+    for url in (one["uploadUrl"].split("?")[0], stolen):
+        assert (await call(sandbox, "PUT", url, data=b"x", headers=PNG)).status == 403
+
+
+async def test_the_storage_itself_cannot_be_read(sandbox, presign, call):
+    """The link without its query is no input: 403 even after the upload."""
+    data = await presign(sandbox)
+    await call(sandbox, "PUT", data["uploadUrl"], data=b"hello", headers=PNG)
+    assert (await call(sandbox, "GET", data["uploadUrl"].split("?")[0])).status == 403
+
+
+async def test_the_cdn_can_lag(call):
+    """An uploaded object is a 404 at first, and there after the lag."""
+    async with Sandbox(render="tiny", cdn_lag=0.3) as lagging:
+        data = (await call(lagging, "POST", PRESIGN, {"key": "k"})).data
+        await call(lagging, "PUT", data["uploadUrl"], data=b"x")
+        assert (await call(lagging, "GET", data["cdnUrl"])).status == 404
+        async with asyncio.timeout(30):
+            while (await call(lagging, "GET", data["cdnUrl"])).status == 404:
+                await asyncio.sleep(0.05)
+
+
+async def test_a_foreign_url_is_copied(sandbox, call, host):
+    """transferToStorage answers a URL at the CDN with the same bytes and type."""
+    url = (await call(sandbox, "POST", TRANSFER, {"url": host(b"picture", "image/webp")})).data["url"]
+    copy = await call(sandbox, "GET", url)
+    assert url.startswith(sandbox.url)
+    assert (copy.content, copy.headers["Content-Type"]) == (b"picture", "image/webp")
+
+
+async def test_a_redirect_is_not_copied(sandbox, call, host):
+    """Redirects are not followed: 400 with a text."""
+    answer = await call(sandbox, "POST", TRANSFER, {"url": host(status=302, Location="/1")})
+    assert answer.status == 400
+    assert "302" in answer.body["msg"]
+
+
+async def test_only_links_are_copied(sandbox, call):
+    """A missing or strange URL is a 400 that names the field."""
+    assert (await call(sandbox, "POST", TRANSFER, {"url": "file:///etc/passwd"})).fields == ["url"]
