@@ -15,7 +15,7 @@ from a2e_async._transport.http import HttpTransport
 from a2e_async._transport.pacing import PacedTransport
 from a2e_async._transport.retry import Retry, RetryingApi
 from a2e_async._transport.session import OwnedSession
-from a2e_async.errors import ClientClosedError
+from a2e_async.errors import ClientClosedError, ConfigurationError
 from a2e_async.files import Files, open_picture
 from a2e_async.resources.base import Parts
 from a2e_async.resources.image_to_video import ImageToVideo
@@ -66,20 +66,17 @@ class A2EClient:
         Raises:
             ConfigurationError: The token, the base URL or a setting cannot work.
         """
-        self._closed = True  # until everything is checked: __del__ runs even if this raises
-        self._parts_made: _Opened | None = None
-        self._settings = settings.resolve(token, base_url, config, os.environ)
-        self._lent = session
-        self._closed = False
-        self.image_to_video = ImageToVideo(self._parts)
+        self._runtime = _Runtime(settings.resolve(token, base_url, config, os.environ), session)
+        self.image_to_video = ImageToVideo(self._runtime.parts)
 
     def __repr__(self) -> str:
         """Show where the client points and whether it is closed; never the token."""
-        return f"<{type(self).__name__} {self._settings.base_url}{' closed' if self._closed else ''}>"
+        state = " closed" if self._runtime.closed else ""
+        return f"<{type(self).__name__} {self._runtime.settings.base_url}{state}>"
 
     async def __aenter__(self) -> Self:
         """Open the client, also again after it was closed."""
-        self._closed = False
+        self._runtime.closed = False
         return self
 
     async def __aexit__(
@@ -88,20 +85,12 @@ class A2EClient:
         """Close the client."""
         await self.aclose()
 
-    def __del__(self) -> None:
-        """Warn if a session of ours was forgotten."""
-        if self._parts_made is not None and self._parts_made.is_open:
-            warnings.warn(_forgotten(self), ResourceWarning, source=self, stacklevel=2)
-
     async def aclose(self) -> None:
         """Close the connections of ours and wake whoever waits, with a `ClientClosedError`. Remote tasks go on.
 
         Closing twice does no harm. ``async with`` opens the client again.
         """
-        self._closed = True
-        opened, self._parts_made = self._parts_made, None
-        if opened is not None:
-            await opened.aclose()
+        await self._runtime.aclose()
 
     async def request(
         self,
@@ -113,7 +102,8 @@ class A2EClient:
     ) -> Any:  # noqa: ANN401  any JSON
         """Call an operation of A2E that has no method here yet, and return the answer's ``data``.
 
-        A ``GET`` is repeated when the network stumbles; everything else is sent once. Costs what the operation costs.
+        A ``GET`` is repeated when the network stumbles; a ``POST`` or ``PATCH`` is sent once. Costs what the operation
+        costs.
 
         Args:
             method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
@@ -130,7 +120,7 @@ class A2EClient:
             refuse(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
         query = {name: _query_text(value) for name, value in (params or {}).items() if value is not None}
         request = Request(method=verb, path=path_of(path), json=json, params=query or None, repeatable=verb == "GET")
-        return (await self._parts().api.send(request)).data
+        return (await self._runtime.parts().api.send(request)).data
 
     async def upload(self, image: Image) -> str:
         """Upload a local picture to A2E's storage and return its link, usable as ``image_url`` for about 3 days.
@@ -145,7 +135,7 @@ class A2EClient:
             TransferError: The storage refused it.
             A2EError: As for any request.
         """
-        return await self._parts().files.upload(await open_picture("image", image))
+        return await self._runtime.parts().files.upload(await open_picture("image", image))
 
     async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download a result link to a file, without the token, and return the path. Free.
@@ -161,23 +151,56 @@ class A2EClient:
             NetworkError: The connection broke, also when tried again.
             ServerError: The storage failed or cut the file short, also when tried again.
         """
-        return await self._parts().files.download(url, path, overwrite=overwrite)
+        return await self._runtime.parts().files.download(url, path, overwrite=overwrite)
 
-    def _parts(self) -> Parts:
+
+class _Runtime:
+    """Gives the parts for the running event loop, and knows whether they may still be had.
+
+    Resources and handles hold on to this and not to the client, so that no circle keeps a forgotten client alive.
+    """
+
+    def __init__(self, chosen: settings.Settings, lent: aiohttp.ClientSession | None) -> None:
+        self.settings = chosen
+        self.closed = False
+        self._lent = lent
+        self._opened: _Opened | None = None
+
+    def __del__(self) -> None:
+        """Warn if a session of ours was forgotten, and let go of it."""
+        if self._opened is not None and self._opened.is_open:
+            self._forget(self._opened)
+
+    def parts(self) -> Parts:
         """Return the parts for the running event loop, making them if there are none."""
-        opened = self._parts_made
+        opened = self._opened
         loop = asyncio.get_running_loop()
         if opened is not None and opened.parts.loop is loop:
             return opened.parts
-        if self._closed:
+        if self.closed:
             msg = "The client is closed: use `async with`, or make another client"
             raise ClientClosedError(msg)
+        if opened is not None and opened.is_open:
+            if opened.parts.loop.is_running():
+                msg = "The client is in use by another event loop that is running: make one client per event loop"
+                raise ConfigurationError(msg)
+            self._forget(opened)
+        self._opened = _Opened(self.settings, self._lent, loop)
+        return self._opened.parts
+
+    async def aclose(self) -> None:
+        self.closed = True
+        opened, self._opened = self._opened, None
         if opened is not None:
-            if opened.is_open:
-                warnings.warn(_forgotten(self), ResourceWarning, source=self, stacklevel=2)
-            opened.abandon()
-        self._parts_made = _Opened(self._settings, self._lent, loop)
-        return self._parts_made.parts
+            await opened.aclose()
+
+    def _forget(self, opened: _Opened) -> None:
+        msg = (
+            f"unclosed A2EClient of {self.settings.base_url}: "
+            "use `async with`, or `await client.aclose()` before the event loop ends"
+        )
+        warnings.warn(msg, ResourceWarning, source=self, stacklevel=3)
+        opened.forget()
 
 
 class _Opened:
@@ -200,20 +223,30 @@ class _Opened:
         return any(session.is_open for session in self._sessions)
 
     async def aclose(self) -> None:
-        if self.parts.loop is not asyncio.get_running_loop():
-            self.abandon()
-            return
+        """Close everything, in the event loop that it was made for if that one is still running."""
+        loop = self.parts.loop
+        if loop is asyncio.get_running_loop():
+            await self._close()
+        elif loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), loop))
+        else:
+            self._abandon()
+
+    async def _close(self) -> None:
         await self.parts.poller.aclose()
         for session in self._sessions:
             await session.aclose()
 
-    def abandon(self) -> None:
+    def forget(self) -> None:
+        """Let go of everything where nothing can be awaited."""
+        if self.parts.loop.is_running():
+            self.parts.loop.call_soon_threadsafe(self._abandon)
+        else:
+            self._abandon()
+
+    def _abandon(self) -> None:
         for session in self._sessions:
             session.abandon()
-
-
-def _forgotten(client: A2EClient) -> str:
-    return f"unclosed {client!r}: use `async with`, or `await client.aclose()` before the event loop ends"
 
 
 def _query_text(value: str | float | bool) -> str:  # noqa: FBT001  a value of the query, not a switch

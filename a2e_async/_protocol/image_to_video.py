@@ -23,17 +23,17 @@ class Options:
     """The options of one start besides its pictures. Checked when made; None means: not set, not sent."""
 
     name: str
-    prompt: str | None = attrs.field(repr=False)
-    negative_prompt: str | None = attrs.field(repr=False)
-    lora: str | None
-    model_type: ModelType | None
-    model_version: ModelVersion | None
-    video_time: int | None
-    extend_prompt: bool | None
-    skip_face_enhance: bool | None
-    webhook_url: str | None = attrs.field(repr=False)
-    webhook_token: str | None = attrs.field(repr=False)
     has_end: bool
+    prompt: str | None = attrs.field(default=None, repr=False)
+    negative_prompt: str | None = attrs.field(default=None, repr=False)
+    lora: str | None = None
+    model_type: ModelType | None = None
+    model_version: ModelVersion | None = "a2e"
+    video_time: int | None = None
+    extend_prompt: bool | None = None
+    skip_face_enhance: bool | None = None
+    webhook_url: str | None = attrs.field(default=None, repr=False)
+    webhook_token: str | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Check everything that A2E would reject, ignore silently, or bill by mistake."""

@@ -40,11 +40,11 @@ class OwnedSession:
             await session.close()
 
     def abandon(self) -> None:
-        """Let go of a session whose event loop has ended, where nothing can be awaited any more."""
+        """Let go of the session where nothing can be awaited. Its connections close by themselves, if the loop runs."""
         session, self._own = self._own, None
         if session is None:
             return
         closing = session.close()
         with contextlib.suppress(StopIteration, RuntimeError):
-            closing.send(None)  # on an ended loop closing never suspends, so that one step is all
+            closing.send(None)  # the first step closes; the rest would only wait for it
         closing.close()

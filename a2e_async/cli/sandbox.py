@@ -7,7 +7,7 @@ from typing import Literal
 
 from rich.console import Console
 
-from a2e_async.errors import ConfigurationError, MissingExtraError
+from a2e_async.errors import ConfigurationError
 from a2e_async.sandbox import Sandbox, SandboxError
 
 __all__ = ["sandbox"]
@@ -41,11 +41,8 @@ def sandbox(
         asyncio.run(_serve(Console(highlight=False), local))
     except KeyboardInterrupt:
         return 0
-    except SandboxError as error:
-        raise MissingExtraError(str(error)) from error
-    except OSError as error:
-        msg = f"Port {port} cannot be used ({error.strerror}): choose another one with --port"
-        raise ConfigurationError(msg) from error
+    except (SandboxError, ValueError) as error:
+        raise ConfigurationError(str(error)) from error
     return 0
 
 

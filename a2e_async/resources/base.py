@@ -54,9 +54,6 @@ class TaskResource(Generic[R]):
     def __init__(self, parts: Callable[[], Parts]) -> None:
         """Take the function that gives the parts for the running event loop."""
         self._parts = parts
-        self._operations: Operations[R] = Operations(
-            get=self.get, delete=self.delete, wait=self._wait, download=self._download
-        )
 
     def task(self, id: str) -> TaskHandle[R]:
         """Pick up a task by its id, for example in another process. Asks nothing and costs nothing.
@@ -64,7 +61,7 @@ class TaskResource(Generic[R]):
         Until the handle is refreshed or waited for, its record holds only the id.
         """
         quote_id(id)
-        return TaskHandle(self._record(id=id), self._operations)
+        return self._handle(self._record(id=id))
 
     async def get(self, id: str) -> R:
         """Read one record (A2E page "Check Status of One Task"). Free.
@@ -164,7 +161,12 @@ class TaskResource(Generic[R]):
         """Send a start, once, and return a handle for each task that it made."""
         envelope = await self._send(Request(method="POST", path=self._path("start"), json=body, paid=True))
         made = answers.started(envelope)
-        return [TaskHandle(self._to_record(raw, envelope), self._operations) for raw in made]
+        return [self._handle(self._to_record(raw, envelope)) for raw in made]
+
+    def _handle(self, record: R) -> TaskHandle[R]:
+        # made for each handle: kept on the resource, they would be a circle that keeps a forgotten session alive
+        operations = Operations(get=self.get, delete=self.delete, wait=self._wait, download=self._download)
+        return TaskHandle(record, operations)
 
     async def _link(self, source: Picture | str) -> str:
         return source if isinstance(source, str) else await self._parts().files.upload(source)

@@ -158,7 +158,7 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
     ) -> list[TaskHandle[ImageToVideoRecord]]:
         has_end = end_image is not None or end_image_url is not None
         name = _default_name(image, image_url) if name is None else name
-        checked = Options(name=name, has_end=has_end, **{"model_version": "a2e", **options})
+        checked = Options(name=name, has_end=has_end, **options)
         first, last = await self._sources(image, image_url, end_image, end_image_url)
         body = checked.body(
             image_url=await self._link(first), end_image_url=None if last is None else await self._link(last)

@@ -8,7 +8,7 @@ START = "/api/v1/userImage2Video/start"
 
 
 async def test_the_balance_follows_the_spending(sandbox, start, call):
-    """remainingCoins shows coins and diamonds as they are now."""
+    """The balance shows coins and diamonds as they are now."""
     await start(sandbox)
     answer = await call(sandbox, "GET", "/api/v1/user/remainingCoins")
     assert answer.data == {"coins": 9_970, "diamonds": 0} == {"coins": sandbox.coins, "diamonds": 0}

@@ -110,7 +110,8 @@ async def test_an_unexpected_error_fails_the_task(rendering, finished, host, pic
     """Whatever breaks inside is logged, and the task fails instead of hanging."""
 
     def explode(*_: object) -> None:
-        raise RuntimeError("codec")
+        message = "codec"
+        raise RuntimeError(message)
 
     monkeypatch.setattr("a2e_async.sandbox.render.render", explode)
     task = await finished(rendering, image_url=host(picture))

@@ -138,7 +138,7 @@ async def test_the_cdn_can_lag(call):
 
 
 async def test_a_foreign_url_is_copied(sandbox, call, host):
-    """transferToStorage answers a URL at the CDN with the same bytes and type."""
+    """The copy gets a URL at the CDN, with the same bytes and type."""
     url = (await call(sandbox, "POST", TRANSFER, {"url": host(b"picture", "image/webp")})).data["url"]
     copy = await call(sandbox, "GET", url)
     assert url.startswith(sandbox.url)

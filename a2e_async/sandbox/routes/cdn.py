@@ -35,8 +35,7 @@ async def _cut(request: web.Request, stored: StoredObject) -> web.StreamResponse
     await response.prepare(request)
     with stored.path.open("rb") as file:
         await response.write(file.read(length // 2))
-    if request.transport is not None:
-        request.transport.close()
+    response.force_close()
     return response
 
 

@@ -1,0 +1,525 @@
+"""Image to video, from a picture to a record, through the real HTTP sandbox."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import pathlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import quick
+from aiohttp import web
+
+from a2e_async import (
+    A2EClient,
+    BadRequestError,
+    ContentRejectedError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    NetworkError,
+    NotFoundError,
+    TaskStatus,
+    UnexpectedResponseError,
+)
+from a2e_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+LINK = "https://example.com/pictures/ada.png"
+
+
+class Recorder:
+    """Keeps the bodies of the starts and lets the sandbox answer, or answers itself."""
+
+    def __init__(self, answer: object = None) -> None:
+        self.bodies: list[dict[str, Any]] = []
+        self.answer = answer
+
+    async def __call__(self, request: web.Request) -> web.Response | None:
+        """Keep a body."""
+        self.bodies.append(await request.json())
+        return None if self.answer is None else web.json_response(self.answer)
+
+
+def starts(sandbox: Sandbox) -> int:
+    """Count the starts that reached A2E."""
+    return sum(seen.path == quick.START for seen in sandbox.requests)
+
+
+async def test_start_sends_only_what_was_set(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The body holds the name, the picture, the prompts and the model, spelt as A2E spells them."""
+    recorder = Recorder()
+    with sandbox.override("POST", quick.START, recorder):
+        await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+    assert recorder.bodies == [
+        {
+            "name": "ada",
+            "image_url": LINK,
+            "prompt": "she smiles",
+            "negative_prompt": "blurry",
+            "model_version": "a2e",
+        }
+    ]
+
+
+async def test_start_sends_every_option(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Each option arrives under A2E's name; a last frame implies FLF2V."""
+    recorder = Recorder()
+    options = {
+        "name": "Ada",
+        "image_url": LINK,
+        "prompt": "p",
+        "negative_prompt": "n",
+        "model_version": "a2e-v2-flash",
+        "end_image_url": "https://example.com/end.png",
+        "video_time": 10,
+        "extend_prompt": False,
+        "skip_face_enhance": True,
+        "lora": "l1",
+        "webhook_url": "https://example.com/hook",
+        "webhook_token": "t",
+    }
+    with sandbox.override("POST", quick.START, recorder):
+        await a2e.image_to_video.start(**options)  # type: ignore[arg-type]  # a dict of many types
+    assert recorder.bodies == [{**options, "model_type": "FLF2V"}]
+
+
+async def test_start_returns_a_handle_with_the_price(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The handle knows id, status and price from the start's answer, and the sandbox charged just that."""
+    task = await a2e.image_to_video.start(image_url=LINK, video_time=10, **quick.PROMPTS)
+    assert task.id in sandbox.tasks
+    assert task.status is TaskStatus.QUEUED
+    assert task.record.coins == 60
+    assert task.record.created_at is not None
+    assert sandbox.coins == 10_000 - 60
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: path,
+        str,
+        lambda path: path.read_bytes(),
+        lambda path: bytearray(path.read_bytes()),
+        lambda path: io.BytesIO(path.read_bytes()),
+    ],
+    ids=["path", "str", "bytes", "bytearray", "file"],
+)
+async def test_start_uploads_a_local_picture(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, make: Callable[[pathlib.Path], Any]
+) -> None:
+    """A picture given as a path, as bytes or as a file is uploaded, and the start names A2E's link to it."""
+    path = tmp_path / "Ada at home.png"
+    path.write_bytes(quick.PNG)
+    recorder = Recorder()
+    with sandbox.override("POST", quick.START, recorder):
+        await a2e.image_to_video.start(image=make(path), **quick.PROMPTS)
+    assert recorder.bodies[0]["image_url"].startswith(f"{sandbox.url}/cdn/")
+    assert recorder.bodies[0]["name"] in {"Ada at home", "image to video"}
+
+
+async def test_image_may_be_a_link(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """An http(s) URL given as `image` is used as it is."""
+    recorder = Recorder()
+    with sandbox.override("POST", quick.START, recorder):
+        await a2e.image_to_video.start(image=LINK, **quick.PROMPTS)
+    assert recorder.bodies[0]["image_url"] == LINK
+
+
+async def test_both_pictures_are_uploaded(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A first and a last local picture are both uploaded, under different names."""
+    recorder = Recorder()
+    with sandbox.override("POST", quick.START, recorder):
+        await a2e.image_to_video.start(image=quick.PNG, end_image=quick.PNG, **quick.PROMPTS)
+    body = recorder.bodies[0]
+    assert body["image_url"] != body["end_image_url"]
+    assert body["model_type"] == "FLF2V"
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "no picture": {},
+    "two pictures": {"image": quick.PNG, "image_url": LINK},
+    "no prompt": {"image_url": LINK, "prompt": None},
+    "blank prompt": {"image_url": LINK, "prompt": "  "},
+    "no negative prompt": {"image_url": LINK, "negative_prompt": None},
+    "seconds": {"image_url": LINK, "video_time": 7},
+    "seconds as text": {"image_url": LINK, "video_time": "5"},
+    "model": {"image_url": LINK, "model_version": "a2e-v9"},
+    "last frame missing": {"image_url": LINK, "model_type": "FLF2V"},
+    "last frame unwanted": {"image_url": LINK, "model_type": "GENERAL", "end_image_url": LINK},
+    "spaces": {"image_url": "https://example.com/a b.png"},
+    "data url": {"image_url": "data:image/png;base64,AAAA"},
+    "ftp": {"image_url": "ftp://example.com/a.png"},
+    "empty bytes": {"image": b""},
+    "no bytes of a picture": {"image": b"%PDF-1.7 and so on"},
+    "text file": {"image": io.StringIO("hello")},
+    "no file": {"image": 17},
+    "missing file": {"image": "no such picture.png"},
+    "http webhook": {"image_url": LINK, "webhook_url": "http://example.com/hook"},
+    "flag": {"image_url": LINK, "extend_prompt": "yes"},
+    "second picture wrong": {"image": quick.PNG, "end_image": b"no"},
+}
+
+
+@pytest.mark.parametrize("options", WRONG.values(), ids=WRONG.keys())
+async def test_start_refuses_before_anything_is_sent(
+    a2e: A2EClient, sandbox: Sandbox, options: dict[str, Any]
+) -> None:
+    """A start that cannot work is refused here: nothing is sent, nothing is paid."""
+    with pytest.raises(InvalidRequestError):
+        await a2e.image_to_video.start(**{**quick.PROMPTS, **options})
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>"], ids=["empty", "page"])
+async def test_wrong_file_is_named(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes) -> None:
+    """The error about a file says which file it is."""
+    path = tmp_path / "wrong.png"
+    path.write_bytes(content)
+    with pytest.raises(InvalidRequestError, match=r"wrong\.png"):
+        await a2e.image_to_video.start(image=path, **quick.PROMPTS)
+
+
+async def test_lora_replaces_the_prompts(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """With a LoRA, prompts may be left out, and are then not sent."""
+    recorder = Recorder()
+    with sandbox.override("POST", quick.START, recorder):
+        await a2e.image_to_video.start(image_url=LINK, lora="l1")
+    assert "prompt" not in recorder.bodies[0]
+    assert "negative_prompt" not in recorder.bodies[0]
+
+
+async def test_start_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A start whose answer is lost is not sent again, and the error says that it may have arrived."""
+
+    async def accept_and_drop(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    with sandbox.override("POST", quick.START, accept_and_drop), pytest.raises(NetworkError) as caught:
+        await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+    assert caught.value.request_sent
+    assert starts(sandbox) <= 1  # the dropped answer may or may not be noted
+
+
+async def test_too_few_coins() -> None:
+    """A start that the balance does not cover raises InsufficientCreditsError, and nothing is bought."""
+    async with (
+        Sandbox(coins=29, render="tiny") as sandbox,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+    ):
+        with pytest.raises(InsufficientCreditsError, match="coins"):
+            await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+        assert sandbox.coins == 29
+
+
+@pytest.mark.parametrize("fate", ["#refuse", "#flagged"])
+async def test_refused_content(a2e: A2EClient, sandbox: Sandbox, fate: str) -> None:
+    """A refusal by moderation is ContentRejectedError, both as 403 and inside of a good answer (E8)."""
+    with pytest.raises(ContentRejectedError):
+        await a2e.image_to_video.start(image_url=LINK, prompt=fate, negative_prompt="n")
+    assert sandbox.coins == 10_000
+
+
+@pytest.mark.parametrize(
+    "answer", [{"code": 0, "data": {}}, {"code": 0, "data": None}, {"code": 0, "data": "ok"}, {"code": 0}]
+)
+async def test_start_without_an_id_is_an_error(a2e: A2EClient, sandbox: Sandbox, answer: object) -> None:
+    """An accepted start that names no task raises, keeps the body, and warns of starting again."""
+    with (
+        sandbox.override("POST", quick.START, Recorder(answer)),
+        pytest.raises(UnexpectedResponseError, match="may have been paid") as caught,
+    ):
+        await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+    assert json.loads(caught.value.body) == answer
+
+
+RECORD = {"_id": "67d29023dd27a536fdf6e809", "current_status": "sent", "coins": 100}
+CONTAINERS: dict[str, object] = {
+    "S1": {"code": 0, "data": RECORD, "trace_id": "t"},
+    "S1 text": {"code": "0", "data": RECORD},
+    "S2": {"success": True, "data": RECORD, "timestamp": "2025-01-14T18:22:13.726Z"},
+    "S4 array": {"code": 0, "data": [RECORD]},
+    "S5 rows": {"code": 0, "data": {"rows": [RECORD], "count": 1}},
+    "S6 bare array": [RECORD],
+    "S6 top level": {"code": 0, **RECORD},
+    "S6 numeric keys": {"code": 0, "data": {"0": RECORD}},
+}
+
+
+@pytest.mark.parametrize("answer", CONTAINERS.values(), ids=CONTAINERS.keys())
+async def test_every_container_holds_a_handle(a2e: A2EClient, sandbox: Sandbox, answer: object) -> None:
+    """Whatever A2E wraps the one record in, the handle finds it: a paid task is not lost."""
+    with sandbox.override("POST", quick.START, Recorder(answer)):
+        task = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+    assert (task.id, task.record.coins) == (RECORD["_id"], 100)
+
+
+async def test_unexpected_second_task_is_told(
+    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If one start makes two tasks, the second id is in the log: it is paid too."""
+    answer = {"code": 0, "data": [{"_id": "one"}, {"_id": "two"}]}
+    with sandbox.override("POST", quick.START, Recorder(answer)):
+        assert (await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)).id == "one"
+    assert "two" in caplog.text
+
+
+async def test_variations(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Three variations are three tasks, three handles and three charges, with one request."""
+    tasks = await a2e.image_to_video.start_variations(3, image_url=LINK, **quick.PROMPTS)
+    assert len({task.id for task in tasks}) == 3
+    assert sandbox.coins == 10_000 - 3 * 30
+    assert starts(sandbox) == 1
+
+
+@pytest.mark.parametrize("data", [[RECORD], RECORD, {"0": RECORD}, {"rows": [RECORD]}])
+async def test_variations_are_always_a_list(
+    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, data: object
+) -> None:
+    """Whatever the container, the answer is a list; fewer tasks than asked for are warned of."""
+    with sandbox.override("POST", quick.START, Recorder({"code": 0, "data": data})):
+        tasks = await a2e.image_to_video.start_variations(2, image_url=LINK, **quick.PROMPTS)
+    assert [task.id for task in tasks] == [RECORD["_id"]]
+    assert "2 variations" in caplog.text
+
+
+@pytest.mark.parametrize("count", [1, 9, True, 2.0, "3"])
+async def test_variations_count_is_checked(a2e: A2EClient, sandbox: Sandbox, count: Any) -> None:
+    """Only 2 to 8 variations are sent."""
+    with pytest.raises(InvalidRequestError, match="count"):
+        await a2e.image_to_video.start_variations(count, image_url=LINK, **quick.PROMPTS)
+    assert not sandbox.requests
+
+
+async def test_unknown_option_is_a_type_error(a2e: A2EClient) -> None:
+    """A misspelt option is not silently ignored, as A2E would do."""
+    with pytest.raises(TypeError, match="duration"):
+        await a2e.image_to_video.start_variations(2, image_url=LINK, duration=5)  # type: ignore[call-arg]
+
+
+async def test_get(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A record is read by its id, with what A2E knows of it and what this version does not know in `extra`."""
+    task = await a2e.image_to_video.start(image_url=LINK, name="Ada", **quick.PROMPTS)
+    raw = {"_id": task.id, "current_status": " Pending ", "failed_code": "0", "newThing": 1, "coins": "30"}
+    with sandbox.override("GET", f"{quick.FAMILY}/{task.id}", Reply({"code": 0, "data": raw, "trace_id": "t1"})):
+        record = await a2e.image_to_video.get(task.id)
+    assert (record.current_status, record.status, record.coins) == ("pending", TaskStatus.RUNNING, 30)
+    assert (record.extra, record.trace_id, record.failed_code) == ({"newThing": 1}, "t1", "")
+
+
+class Reply:
+    """Answers always the same JSON."""
+
+    def __init__(self, body: object) -> None:
+        self.body = body
+
+    def __call__(self, request: web.Request) -> web.Response:
+        """Answer."""
+        return web.json_response(self.body)
+
+
+@pytest.mark.parametrize("data", [None, {}, []])
+async def test_invisible_task_is_not_found(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """A good answer without a record (E7) is NotFoundError with the id."""
+    with (
+        sandbox.override("GET", f"{quick.FAMILY}/abc", Reply({"code": 0, "data": data})),
+        pytest.raises(NotFoundError) as caught,
+    ):
+        await a2e.image_to_video.get("abc")
+    assert caught.value.task_id == "abc"
+
+
+async def test_missing_task_is_not_found(a2e: A2EClient) -> None:
+    """A2E's 404 is NotFoundError with the id, and the text names it."""
+    with pytest.raises(NotFoundError, match="64b0c0c0c0c0c0c0c0c0c0c0"):
+        await a2e.image_to_video.get("64b0c0c0c0c0c0c0c0c0c0c0")
+
+
+async def test_answer_about_another_task_is_not_believed(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A record with another id than the one that was asked for is an error."""
+    with (
+        sandbox.override("GET", f"{quick.FAMILY}/abc", Reply({"code": 0, "data": {"_id": "xyz"}})),
+        pytest.raises(UnexpectedResponseError),
+    ):
+        await a2e.image_to_video.get("abc")
+
+
+@pytest.mark.parametrize("task_id", ["", "..", ".", " ", 5])
+async def test_ids_cannot_reach_other_paths(a2e: A2EClient, sandbox: Sandbox, task_id: Any) -> None:
+    """What is no id is refused before anything is sent."""
+    with pytest.raises(InvalidRequestError):
+        await a2e.image_to_video.get(task_id)
+    assert not sandbox.requests
+
+
+async def test_strange_ids_stay_in_their_place(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A slash, a question mark or a '%' in an id is quoted."""
+    with pytest.raises(BadRequestError):  # A2E's own words for "no object id"
+        await a2e.image_to_video.get("../user/remainingCoins?x=%2e")
+    assert [seen.path for seen in sandbox.requests] != ["/api/v1/user/remainingCoins"]
+
+
+async def test_get_many(a2e: A2EClient) -> None:
+    """Several records come in the order asked for; a missing one is None and a failed one a record."""
+    one = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+    bad = await a2e.image_to_video.start(image_url=LINK, prompt="#fail", negative_prompt="n")
+    await bad.wait_until_done(30, raise_on_failure=False)
+    missing = "64b0c0c0c0c0c0c0c0c0c0c0"
+    found = await a2e.image_to_video.get_many([bad.id, missing, one.id, one.id])
+    assert list(found) == [bad.id, missing, one.id]
+    assert found[missing] is None
+    assert found[bad.id].status is TaskStatus.FAILED  # type: ignore[union-attr]
+    assert found[one.id].id == one.id  # type: ignore[union-attr]
+
+
+async def test_get_many_asks_in_slices(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """250 ids are asked for in three requests of at most 100, and none is lost."""
+    recorder = Recorder({"code": 0, "data": []})
+    with sandbox.override("POST", f"{quick.FAMILY}/batchDetail", recorder):
+        found = await a2e.image_to_video.get_many([f"id{n}" for n in range(250)])
+    assert [len(body["ids"]) for body in recorder.bodies] == [100, 100, 50]
+    assert len(found) == 250
+
+
+async def test_get_many_of_nothing_asks_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """No ids, no request; one str is refused instead of being taken for many ids."""
+    assert await a2e.image_to_video.get_many([]) == {}
+    with pytest.raises(InvalidRequestError):
+        await a2e.image_to_video.get_many("abc")
+    assert not sandbox.requests
+
+
+async def test_list_goes_through_all_pages(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Every task comes once, the newest first, over as many pages as it takes."""
+    ids = [(await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)).id for _ in range(7)]
+    assert [record.id async for record in a2e.image_to_video.list(page_size=3)] == ids[::-1]
+    assert sum(seen.path.endswith("allRecords") for seen in sandbox.requests) == 3
+
+
+LISTS: dict[str, object] = {
+    "array": [RECORD],
+    "rows": {"rows": [RECORD], "count": 1},
+    "list": {"list": [RECORD]},
+    "data": {"data": [RECORD], "current": 1, "total": 1, "success": True},
+    "records": {"records": [RECORD]},
+}
+
+
+@pytest.mark.parametrize("data", LISTS.values(), ids=LISTS.keys())
+async def test_every_list_container(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """All list containers of the reference (1.7) are read."""
+    with sandbox.override("GET", f"{quick.FAMILY}/allRecords", Reply({"code": 0, "data": data})):
+        assert [record.id async for record in a2e.image_to_video.list()] == [RECORD["_id"]]
+
+
+async def test_list_ends_when_pages_repeat(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A service that answers the same page for ever does not make an endless list."""
+    with sandbox.override("GET", f"{quick.FAMILY}/allRecords", Reply({"code": 0, "data": [RECORD]})):
+        assert len([record async for record in a2e.image_to_video.list(page_size=1)]) == 1
+
+
+@pytest.mark.parametrize("size", [0, 101, "10", True])
+async def test_page_size_is_checked(a2e: A2EClient, size: Any) -> None:
+    """Only page sizes that A2E takes are sent."""
+    with pytest.raises(InvalidRequestError, match="page_size"):
+        [record async for record in a2e.image_to_video.list(page_size=size)]
+
+
+async def test_delete_refunds_while_initialized(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A fresh task can be deleted, and A2E gives the coins back."""
+    async with (
+        Sandbox(render="tiny", speed=0.001) as slow,
+        A2EClient(slow.token, base_url=slow.url, config=quick.CONFIG) as client,
+    ):
+        task = await client.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+        await task.delete()
+        assert slow.coins == 10_000
+
+
+async def test_delete_of_a_running_task_is_refused(a2e: A2EClient) -> None:
+    """A task that is under way cannot be deleted; the error carries its id."""
+    task = await a2e.image_to_video.start(image_url=LINK, prompt="#stuck", negative_prompt="n")
+    while (await task.refresh()).current_status != "pending":
+        pass
+    with pytest.raises(BadRequestError) as caught:
+        await a2e.image_to_video.delete(task.id)
+    assert caught.value.task_id == task.id
+
+
+async def test_extras_of_the_page(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Average time and queue level come raw, and the three marks reach A2E."""
+    task = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+    assert await a2e.image_to_video.average_processing_time() is not None
+    assert await a2e.image_to_video.unlimited_queue_level() is not None
+    await a2e.image_to_video.mark_shared(task.id)
+    await a2e.image_to_video.mark_downloaded(task.id)
+    await a2e.image_to_video.mark_copied(task.id)
+    marks = [seen.path.rpartition("/")[2] for seen in sandbox.requests if "/mark" in seen.path]
+    assert marks == ["markShared", "markDownloaded", "markCopied"]
+
+
+async def test_prompt_extension(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Both prompt extensions send what A2E requires, no stream, and return A2E's data."""
+    recorder = Recorder()
+    with sandbox.override("POST", quick.FAMILY, recorder):
+        extended = await a2e.image_to_video.extend_prompt(
+            image_url=LINK, template="cinematic", shot_count=3, reference_id="r1", **quick.PROMPTS
+        )
+        between = await a2e.image_to_video.extend_first_last_prompt(
+            image_url=LINK, end_image_url="https://example.com/end.png", lang="de", **quick.PROMPTS
+        )
+    assert extended["prompt"] != between["prompt"] or extended
+    first, second = recorder.bodies
+    assert first == {
+        "reference_id": "r1",
+        "image_url": LINK,
+        **quick.PROMPTS,
+        "stream": False,
+        "template": "cinematic",
+        "shot_count": 3,
+    }
+    assert len(second.pop("reference_id")) == 24
+    assert second == {
+        "image_url": LINK,
+        "end_image_url": "https://example.com/end.png",
+        **quick.PROMPTS,
+        "stream": False,
+        "lang": "de",
+    }
+
+
+@pytest.mark.parametrize("missing", ["prompt", "negative_prompt", "image_url", "end_image_url"])
+async def test_prompt_extension_is_checked(a2e: A2EClient, sandbox: Sandbox, missing: str) -> None:
+    """What A2E requires is asked for before anything is sent."""
+    options = {**quick.PROMPTS, "image_url": LINK, "end_image_url": LINK, missing: None}
+    with pytest.raises(InvalidRequestError):
+        await a2e.image_to_video.extend_first_last_prompt(**options)  # type: ignore[arg-type]
+    assert not sandbox.requests
+
+
+async def test_a_picked_up_task_costs_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """`task(id)` sends nothing; its handle works like the one of the start."""
+    started = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
+    before = len(sandbox.requests)
+    task = a2e.image_to_video.task(started.id)
+    assert len(sandbox.requests) == before
+    assert task.status is TaskStatus.RUNNING
+    assert (await task.wait_until_done(30)).status is TaskStatus.SUCCEEDED
+    assert sandbox.coins == 10_000 - 30
+
+
+async def test_no_secret_is_logged_or_shown(
+    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither token, nor prompt, nor link is in a log line or in a repr."""
+    caplog.set_level(logging.DEBUG, logger="a2e_async")
+    task = await a2e.image_to_video.start(image=quick.PNG, prompt="a secret prompt", negative_prompt="blurry")
+    await task.wait_until_done(30)
+    shown = f"{a2e!r} {task!r} {task.record!r} {caplog.text} {quick.CONFIG!r}"
+    for secret in (sandbox.token, "secret prompt", "/cdn/"):
+        assert secret not in shown

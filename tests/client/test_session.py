@@ -1,0 +1,175 @@
+"""Who opens sessions, who closes them, and what happens to those who wait."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import aiohttp
+import pytest
+import quick
+
+from a2e_async import A2EClient, ClientClosedError, ConfigurationError, NetworkError
+from a2e_async.sandbox import Sandbox
+
+
+async def coins(client: A2EClient) -> object:
+    """Ask for something that costs nothing."""
+    return await client.request("GET", "user/remainingCoins")
+
+
+async def test_nothing_is_opened_before_it_is_needed(sandbox: Sandbox) -> None:
+    """A client that is made and dropped without a request opens nothing and warns of nothing."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url)
+    assert "sk_" not in repr(client)
+    del client
+    gc.collect()
+    assert not sandbox.requests
+
+
+def test_second_event_loop_works() -> None:
+    """One client serves two `asyncio.run` after each other, closed in between by `async with`."""
+    client = A2EClient("sk_test", base_url="http://127.0.0.1:1", config=quick.CONFIG)
+
+    async def use() -> object:
+        async with Sandbox(render="tiny", token="sk_test") as sandbox:
+            client._runtime.settings = A2EClient("sk_test", base_url=sandbox.url)._runtime.settings
+            async with client:
+                return await coins(client)
+
+    assert asyncio.run(use()) == asyncio.run(use()) == {"coins": 10_000, "diamonds": 0}
+
+
+def test_second_event_loop_works_after_a_forgotten_close() -> None:
+    """A client that was not closed in the first event loop warns in the second one, and works."""
+
+    async def use(client: A2EClient, port: int) -> object:
+        async with Sandbox(render="tiny", token="sk_test", port=port):
+            return await coins(client)
+
+    async def free_port() -> int:
+        async with Sandbox(render="tiny") as sandbox:
+            return int(sandbox.url.rpartition(":")[2])
+
+    port = asyncio.run(free_port())
+    client = A2EClient("sk_test", base_url=f"http://127.0.0.1:{port}")
+    assert asyncio.run(use(client, port)) == {"coins": 10_000, "diamonds": 0}
+    with pytest.warns(ResourceWarning, match="async with"):
+        assert asyncio.run(_use_and_close(client, port)) == {"coins": 10_000, "diamonds": 0}
+        gc.collect()
+
+
+async def _use_and_close(client: A2EClient, port: int) -> object:
+    async with Sandbox(render="tiny", token="sk_test", port=port), client:
+        return await coins(client)
+
+
+async def test_closing_in_another_loop_is_harmless(sandbox: Sandbox) -> None:
+    """A client can be closed from another event loop than the one that it was used in."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url)
+    await coins(client)
+    await asyncio.to_thread(asyncio.run, client.aclose())
+    assert "closed" in repr(client)
+
+
+async def test_one_client_serves_one_running_loop(a2e: A2EClient) -> None:
+    """A client that is used by two running event loops at once refuses the second one."""
+    await coins(a2e)
+    with pytest.raises(ConfigurationError, match="one client per event loop"):
+        await asyncio.to_thread(asyncio.run, coins(a2e))
+
+
+def test_closing_after_the_loop_has_ended_is_harmless() -> None:
+    """A client whose event loop has ended can still be closed, in another one."""
+    client = A2EClient("sk_test", base_url="http://127.0.0.1:1", config=quick.CONFIG)
+
+    async def try_it() -> None:
+        with pytest.raises(NetworkError):
+            await coins(client)
+
+    asyncio.run(try_it())
+    asyncio.run(client.aclose())
+
+
+async def test_lent_session_is_used_and_never_closed(sandbox: Sandbox) -> None:
+    """A session that was handed in makes the calls, stays open, and does not learn the token."""
+    async with aiohttp.ClientSession(headers={"X-Mine": "yes"}) as session:
+        async with A2EClient(sandbox.token, base_url=sandbox.url, session=session) as client:
+            await coins(client)
+        assert not session.closed
+        assert "Authorization" not in session.headers
+
+
+async def test_forgotten_session_warns(sandbox: Sandbox) -> None:
+    """A client whose session is forgotten says so, and how to do it right."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url)
+    await coins(client)
+    with pytest.warns(ResourceWarning, match="aclose") as warned:
+        del client
+        gc.collect()
+        await asyncio.sleep(0.01)
+    assert len(warned) == 1
+
+
+async def test_closing_twice_is_harmless(sandbox: Sandbox) -> None:
+    """The second close of a client does nothing."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url)
+    await coins(client)
+    await client.aclose()
+    await client.aclose()
+
+
+async def test_closed_client_refuses_and_opens_again(sandbox: Sandbox) -> None:
+    """A closed client raises a clear error, until `async with` opens it again."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url)
+    await client.aclose()
+    with pytest.raises(ClientClosedError, match="async with"):
+        await coins(client)
+    async with client:
+        assert await coins(client)
+
+
+async def test_closing_wakes_those_who_wait(a2e: A2EClient) -> None:
+    """Whoever waits for a task when the client is closed gets an error with the task's id."""
+    task = await a2e.image_to_video.start(image=quick.PNG, prompt="#stuck", negative_prompt="x")
+    waits = [asyncio.create_task(task.wait_until_done()) for _ in range(3)]
+    await asyncio.sleep(0.1)
+    await a2e.aclose()
+    for wait in waits:
+        with pytest.raises(ClientClosedError, match="goes on") as caught:
+            await wait
+        assert caught.value.task_id == task.id
+
+
+@pytest.mark.parametrize(
+    ("environ", "token"),
+    [
+        ({"A2E_API_TOKEN": "sk_one", "A2E_API_KEY": "sk_two"}, "sk_one"),
+        ({"A2E_API_KEY": ' "sk_two"\n'}, "sk_two"),
+        ({"A2E_API_TOKEN": "", "A2E_API_KEY": "sk_two"}, "sk_two"),
+    ],
+    ids=["token", "key", "empty-token"],
+)
+def test_token_comes_from_the_environment(environ: dict[str, str], token: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A2E_API_TOKEN is used, else A2E_API_KEY; an empty one counts as absent."""
+    for name in ("A2E_API_TOKEN", "A2E_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    assert A2EClient()._runtime.settings.token == token
+
+
+def test_no_token_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without any token the error names the variable to set, and nothing warns afterwards."""
+    for name in ("A2E_API_TOKEN", "A2E_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigurationError, match="A2E_API_TOKEN"):
+        A2EClient()
+    gc.collect()
+
+
+def test_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A2E_BASE_URL is used unless an argument says otherwise."""
+    monkeypatch.setenv("A2E_BASE_URL", "https://makefun.ai/")
+    assert "https://makefun.ai>" in repr(A2EClient("sk_x"))
+    assert "https://video.a2e.com.cn>" in repr(A2EClient("sk_x", base_url="https://video.a2e.com.cn"))

@@ -1,0 +1,182 @@
+"""The records inside of good answers, wherever A2E put them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from a2e_async._protocol.answers import detail, id_of, records, started
+from a2e_async._protocol.decoding import decode
+from a2e_async._protocol.messages import Envelope, Response
+from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
+
+_A, _B = {"_id": "a", "name": "first"}, {"_id": "b", "name": "second"}
+
+
+def envelope(data: Any) -> Envelope:
+    """Return a good answer with these data."""
+    return Envelope(data=data, status=200, trace_id="trace-1", body=b"the raw body")
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        pytest.param(_A, [_A], id="object"),
+        pytest.param([_A, _B], [_A, _B], id="array (S4)"),
+        pytest.param({"rows": [_A, _B], "count": 2}, [_A, _B], id="rows (S5)"),
+        pytest.param({"list": [_A]}, [_A], id="list (S5)"),
+        pytest.param({"data": [_A], "current": 1, "total": 1, "success": True}, [_A], id="data.data (S5)"),
+        pytest.param({"records": [_A]}, [_A], id="records (S5)"),
+        pytest.param({"0": _A, "1": _B}, [_A, _B], id="numeric keys (S6)"),
+        pytest.param({"rows": [], "list": [_A]}, [], id="the first list counts, also when it is empty"),
+        pytest.param({"rows": None, "list": [_A]}, [_A], id="what is no list is no container"),
+        pytest.param({"_id": "a", "rows": [_B]}, [{"_id": "a", "rows": [_B]}], id="a record with rows is a record"),
+        pytest.param([_A, None, "x", 7, [], {}, {"_id": ""}, {"id": "c"}], [_A], id="strangers are left out"),
+        pytest.param({"0": _A, "count": 1, "1": "x"}, [_A], id="strangers beside numeric keys"),
+        pytest.param({"task": _A}, [], id="a record under an unknown key is none"),
+        pytest.param({}, [], id="empty object (S6)"),
+        pytest.param([], [], id="empty array"),
+        pytest.param(None, [], id="null (E7)"),
+        pytest.param("text", [], id="text (S3)"),
+        pytest.param(7, [], id="number"),
+        pytest.param(False, [], id="false"),
+    ],
+)
+def test_records(data: object, found: list[dict[str, Any]]) -> None:
+    """Every container of reference 1.3 and 1.7 gives its records in order, and nothing else."""
+    assert records(data) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        pytest.param(b'{"code":0,"data":[{"_id":"a"}]}', ["a"], id="data"),
+        pytest.param(b'[{"_id":"a"},{"_id":"b"}]', ["a", "b"], id="bare array"),
+        pytest.param(b'{"_id":"a","current_status":"sent"}', ["a"], id="record as body"),
+        pytest.param(b'{"rows":[{"_id":"a"}],"count":1}', ["a"], id="container as body"),
+        pytest.param(b'{"code":0,"rows":[{"_id":"a"}],"trace_id":"t"}', ["a"], id="container beside the code"),
+    ],
+)
+def test_records_of_whole_answers(body: bytes, found: list[str]) -> None:
+    """Records are found from the bytes on, with and without an envelope."""
+    assert [id_of(record) for record in records(decode(Response(status=200, body=body)).data)] == found
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a", "a"), (42, "42"), (0, "0"), ("", ""), (None, ""), (True, ""), (1.5, ""), ([], ""), ({"$oid": "a"}, "")],
+    ids=repr,
+)
+def test_id_of(value: object, text: str) -> None:
+    """An id is text or a whole number; anything else is none."""
+    assert id_of({"_id": value}) == text
+
+
+def test_no_id() -> None:
+    """A record without the field has no id, whatever else it is called by."""
+    assert id_of({"id": "a"}) == ""
+
+
+@pytest.mark.parametrize(
+    "data", [_B, [_A, _B], {"0": _A, "1": _B}, {"rows": [_B]}], ids=["object", "array", "keys", "rows"]
+)
+def test_detail(data: object) -> None:
+    """The record that was asked for is found among all that came."""
+    assert detail(envelope(data), "b") == _B
+
+
+def test_detail_of_a_counted_task() -> None:
+    """A task whose id is a number is found by its text."""
+    assert detail(envelope({"_id": 42}), "42") == {"_id": 42}
+
+
+@pytest.mark.parametrize("data", [None, {}, [], ""], ids=repr)
+def test_detail_of_an_unknown_task(data: object) -> None:
+    """A good answer without content (E7) means that A2E does not know the task, or does not show it yet."""
+    with pytest.raises(NotFoundError) as caught:
+        detail(envelope(data), "b")
+    assert (caught.value.task_id, caught.value.trace_id, caught.value.status) == ("b", "trace-1", 200)
+
+
+def test_detail_of_an_unknown_task_from_its_bytes() -> None:
+    """E7 on the wire, HTTP 200 with ``data: null``, ends as "not found"."""
+    answer = decode(Response(status=200, body=b'{"code":0,"data":null}'))
+    with pytest.raises(NotFoundError):
+        detail(answer, "b")
+
+
+@pytest.mark.parametrize("data", [_A, [_A], "text", 7, {"rows": []}], ids=repr)
+def test_detail_of_another_thing(data: object) -> None:
+    """An answer about something else is never taken for the task, and its raw body is kept."""
+    with pytest.raises(UnexpectedResponseError) as caught:
+        detail(envelope(data), "b")
+    assert (caught.value.task_id, caught.value.body, caught.value.status) == ("b", b"the raw body", 200)
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        pytest.param(_A, ["a"], id="object"),
+        pytest.param([_A, _B], ["a", "b"], id="array"),
+        pytest.param({"0": _A, "1": _B}, ["a", "b"], id="numeric keys"),
+    ],
+)
+def test_started(data: object, ids: list[str]) -> None:
+    """Every task that was paid is found in the answer of the start."""
+    assert [id_of(record) for record in started(envelope(data))] == ids
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param({"flagged": True, "reason": "Sensitive content"}, id="object"),
+        pytest.param("Refused by content policy", id="text"),
+        pytest.param([{"error": "NSFW"}], id="array"),
+        pytest.param({"failed_message": "The picture shows a public figure"}, id="failed_message"),
+    ],
+)
+def test_start_that_reports_flagged_content(data: object) -> None:
+    """HTTP 200 with a report of flagged content instead of a task (E8) is a refusal by the moderation."""
+    with pytest.raises(ContentRejectedError) as caught:
+        started(envelope(data))
+    assert (caught.value.status, caught.value.trace_id) == (200, "trace-1")
+
+
+def test_flagged_content_says_why() -> None:
+    """What A2E reports about flagged content is in the error's text."""
+    with pytest.raises(ContentRejectedError, match="public figure"):
+        started(envelope({"flagged": True, "reason": "public figure"}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [None, {}, [], "ok", 7, {"id": "a"}, {"taskId": "a", "current_status": "sent"}, {"0": {}}],
+    ids=repr,
+)
+def test_start_without_a_task(data: object) -> None:
+    """A start that was accepted without naming a task may be paid: the error says to look, and keeps the raw body."""
+    with pytest.raises(UnexpectedResponseError, match=r"look at list\(\) before starting again") as caught:
+        started(envelope(data))
+    assert caught.value.body == b"the raw body"
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        {"prompt": "a portrait of my sister"},
+        {"negative_prompt": "nsfw"},
+        {"name": "Portrait"},
+        {"image_url": "https://x.y/portrait.png"},
+    ],
+    ids=lambda echo: next(iter(echo)),
+)
+def test_echoed_input_is_no_report(echo: dict[str, str]) -> None:
+    """Words of the caller's own prompt, echoed by a start in an unknown shape, do not make it a refusal: it may be paid."""
+    with pytest.raises(UnexpectedResponseError):
+        started(envelope({"taskId": "a", "current_status": "sent", **echo}))
+
+
+def test_task_wins_over_words() -> None:
+    """A start that names a task is a start, whatever words its prompt holds."""
+    assert started(envelope({"_id": "a", "prompt": "a portrait, nothing sensitive"}))

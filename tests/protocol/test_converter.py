@@ -1,0 +1,244 @@
+"""JSON -> records: whatever A2E puts into a field, a paid task with an ``_id`` can be read."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import pytest
+
+from a2e_async._protocol.converter import to_record
+from a2e_async.models import ImageToVideoRecord, TaskStatus
+
+_LIVE: dict[str, Any] = {
+    "_id": "67d29023dd27a536fdf6e809",
+    "name": "Test name",
+    "image_url": "https://example.com/a.png",
+    "prompt": "she smiles",
+    "negative_prompt": "blurry",
+    "current_status": "completed",
+    "coins": 100,
+    "createdAt": "2025-03-13T07:58:27.863Z",
+    "failed_message": "",
+    "failed_code": "",
+    "result_url": "https://cdn.example/x.mp4",
+}
+
+
+def record(**fields: Any) -> ImageToVideoRecord:
+    """Read a record with these fields besides its ``_id``."""
+    return to_record(ImageToVideoRecord, {"_id": "t1", **fields})
+
+
+def test_documented_record() -> None:
+    """The record of A2E's page is read field by field."""
+    assert to_record(ImageToVideoRecord, _LIVE) == ImageToVideoRecord(
+        id="67d29023dd27a536fdf6e809",
+        name="Test name",
+        status=TaskStatus.SUCCEEDED,
+        current_status="completed",
+        coins=100,
+        created_at=dt.datetime(2025, 3, 13, 7, 58, 27, 863000, tzinfo=dt.UTC),
+        result_url="https://cdn.example/x.mp4",
+        image_url="https://example.com/a.png",
+        prompt="she smiles",
+        negative_prompt="blurry",
+    )
+
+
+def test_id_alone_is_enough() -> None:
+    """Every field but the id may be missing: the task runs, and nothing is invented."""
+    assert record() == ImageToVideoRecord(id="t1", status=TaskStatus.RUNNING)
+
+
+def test_number_as_id() -> None:
+    """An id that is a number becomes text, as all ids are."""
+    assert to_record(ImageToVideoRecord, {"_id": 42}).id == "42"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
+@pytest.mark.parametrize("other", ["somebody-else", 7, None], ids=repr)
+def test_only_the_underscored_id_is_the_id(order: int, other: object) -> None:
+    """A field called ``id`` besides ``_id`` does not replace the id of a paid task."""
+    raw = dict([("id", other), ("_id", "t1")][::order])
+    assert to_record(ImageToVideoRecord, raw).id == "t1"
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
+def test_only_a2es_spelling_of_the_time_is_the_time(order: int) -> None:
+    """A field called ``created_at`` besides ``createdAt`` does not replace the documented one."""
+    fields = dict([("created_at", ""), ("createdAt", "2025-03-13T07:58:27Z")][::order])
+    assert record(**fields).created_at == dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC)
+
+
+def test_raw_is_left_alone() -> None:
+    """Reading a record does not change what it was read from."""
+    raw = dict(_LIVE)
+    to_record(ImageToVideoRecord, raw)
+    assert raw == _LIVE
+
+
+def test_unknown_fields_are_kept() -> None:
+    """What this version does not know is in `extra`, as it came."""
+    assert record(seed=7, updatedAt="2025", nested={"a": [1]}).extra == {
+        "seed": 7,
+        "updatedAt": "2025",
+        "nested": {"a": [1]},
+    }
+
+
+@pytest.mark.parametrize("name", ["status", "trace_id", "extra"])
+def test_fields_with_our_names_are_extra(name: str) -> None:
+    """A field that only happens to be called like one of ours cannot pass for it."""
+    read = record(**{name: "succeeded"})
+    assert read.extra == {name: "succeeded"}
+    assert read.status is TaskStatus.RUNNING
+    assert read.trace_id == ""
+
+
+def test_trace_id_comes_from_the_envelope() -> None:
+    """A record remembers the exchange that it was read from."""
+    assert to_record(ImageToVideoRecord, {"_id": "t1"}, trace_id="abc").trace_id == "abc"
+
+
+@pytest.mark.parametrize("field", ["name", "image_url", "prompt", "negative_prompt", "result_url", "failed_message"])
+def test_null_is_empty(field: str) -> None:
+    """A null is read as the empty text that A2E usually writes."""
+    assert getattr(record(**{field: None}), field) == ""
+
+
+@pytest.mark.parametrize("field", ["name", "prompt"])
+@pytest.mark.parametrize(("value", "text"), [(5, "5"), (1.5, "1.5"), ("  x ", "  x ")])
+def test_scalars_become_text(field: str, value: object, text: str) -> None:
+    """A number in a field of text is its text; text stays untouched."""
+    assert getattr(record(**{field: value}), field) == text
+
+
+@pytest.mark.parametrize(
+    ("raw", "coins"),
+    [
+        pytest.param(100, 100, id="integer"),
+        pytest.param(0, 0, id="zero"),
+        pytest.param(30.0, 30, id="whole float"),
+        pytest.param(7.5, 7.5, id="float"),
+        pytest.param("30", 30, id="text"),
+        pytest.param(" 7.5 ", 7.5, id="text with spaces"),
+        pytest.param("", None, id="empty"),
+        pytest.param("thirty", None, id="word"),
+        pytest.param("nan", None, id="text that is no number"),
+        pytest.param("1e999", None, id="text beyond all floats"),
+        pytest.param(float("nan"), None, id="NaN"),
+        pytest.param(float("inf"), None, id="Infinity"),
+        pytest.param(None, None, id="null"),
+        pytest.param(True, None, id="true"),
+        pytest.param([30], None, id="array"),
+        pytest.param({"amount": 30}, None, id="object"),
+        pytest.param(10**400, 10**400, id="integer beyond all floats"),
+    ],
+)
+def test_coins(raw: object, coins: float | None) -> None:
+    """A price is a number or unknown, however it is spelt."""
+    read = record(coins=raw).coins
+    assert read == coins
+    assert type(read) is type(coins)
+
+
+@pytest.mark.parametrize(
+    ("raw", "moment"),
+    [
+        pytest.param(
+            "2025-03-13T07:58:27.863Z", dt.datetime(2025, 3, 13, 7, 58, 27, 863000, tzinfo=dt.UTC), id="documented"
+        ),
+        pytest.param(" 2025-03-13T07:58:27Z\n", dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC), id="with spaces"),
+        pytest.param("2025-03-13 07:58:27", dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC), id="without a zone"),
+        pytest.param("2025-03-13T09:58:27+02:00", dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC), id="other zone"),
+        pytest.param("", None, id="empty"),
+        pytest.param("yesterday", None, id="word"),
+        pytest.param("2025-13-45T99:99:99Z", None, id="no such day"),
+        pytest.param("0001-01-01T00:00:00+14:00", None, id="before the first year"),
+        pytest.param("9999-12-31T23:59:59-14:00", None, id="after the last year"),
+        pytest.param(1741852707863, None, id="number"),
+        pytest.param(None, None, id="null"),
+        pytest.param({"$date": "2025-03-13"}, None, id="object"),
+    ],
+)
+def test_times(raw: object, moment: dt.datetime | None) -> None:
+    """A time is UTC or unknown, however it is spelt."""
+    read = record(createdAt=raw).created_at
+    assert read == moment
+    assert read is None or read.tzinfo is dt.UTC
+
+
+@pytest.mark.parametrize(
+    ("word", "current_status", "status"),
+    [
+        ("sent", "sent", TaskStatus.QUEUED),
+        (" Completed\n", "completed", TaskStatus.SUCCEEDED),
+        ("PROCESSING", "processing", TaskStatus.RUNNING),
+        ("NSFW", "nsfw", TaskStatus.FAILED),
+        ("", "", TaskStatus.RUNNING),
+        (None, "", TaskStatus.RUNNING),
+        (7, "7", TaskStatus.RUNNING),
+        (["completed"], "['completed']", TaskStatus.RUNNING),
+    ],
+    ids=ascii,
+)
+def test_status_words(word: object, current_status: str, status: TaskStatus) -> None:
+    """The word is trimmed and lower-cased before it is looked up, and kept."""
+    read = record(current_status=word)
+    assert (read.current_status, read.status) == (current_status, status)
+
+
+def test_result_settles_an_unknown_word() -> None:
+    """An unknown word with a result is a success."""
+    assert record(current_status="ready", result_url="https://cdn.example/x.mp4").status is TaskStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("field", ["image_url", "cover_url", "video_url", "result"])
+def test_other_links_are_no_result(field: str) -> None:
+    """Only the family's own field is the result: an echoed picture once came back as the video."""
+    read = record(current_status="ready", **{field: "https://cdn.example/x.mp4"})
+    assert (read.result_url, read.status) == ("", TaskStatus.RUNNING)
+
+
+@pytest.mark.parametrize("nothing", ["", "0", 0, None, " 0 ", " ", False, [], {}], ids=repr)
+def test_empty_failed_code_is_healthy(nothing: object) -> None:
+    """Nothing, in whatever type, is no failure, and is read as an empty code."""
+    read = record(current_status="processing", failed_code=nothing)
+    assert (read.status, read.failed_code) == (TaskStatus.RUNNING, "")
+
+
+@pytest.mark.parametrize("nothing", ["", " ", None, False, [], {}], ids=repr)
+def test_empty_result_is_no_success(nothing: object) -> None:
+    """Nothing in the field of the result, in whatever type, does not end a task of an unknown status."""
+    assert record(current_status="warming up", result_url=nothing).status is TaskStatus.RUNNING
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"), [("generation_error", "generation_error"), (17, "17"), (" x ", "x"), ("00", "00")]
+)
+def test_failed_code_is_a_failure(raw: object, code: str) -> None:
+    """A failure code fails the task, whatever its word says, and is kept."""
+    read = record(current_status="completed", failed_code=raw)
+    assert (read.status, read.failed_code) == (TaskStatus.FAILED, code)
+
+
+def test_failed_message_alone_is_no_failure() -> None:
+    """A text without a code or a failing word does not end a paid task."""
+    assert record(current_status="processing", failed_message="queue is long").status is TaskStatus.RUNNING
+
+
+@pytest.mark.parametrize("field", ["failed_message", "faild_message", "fail_reason", "error", "msg"])
+def test_text_of_a_failure(field: str) -> None:
+    """The reason of a failure is found wherever A2E put it (reference 1.13)."""
+    read = record(**{"current_status": "failed", "failed_message": "", field: "no face found"})
+    assert read.failed_message == "no face found"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("failed_message", "faild_message"), ("faild_message", "fail_reason"), ("fail_reason", "error"), ("error", "msg")],
+)
+def test_order_of_the_texts_of_a_failure(first: str, second: str) -> None:
+    """Where A2E gives two reasons, the one that the reference names first is shown."""
+    assert record(**{"current_status": "failed", second: "second", first: "first"}).failed_message == "first"

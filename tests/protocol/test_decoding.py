@@ -1,0 +1,333 @@
+"""Bytes and status -> the content of a good answer, or the right error."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from a2e_async._protocol.decoding import decode
+from a2e_async._protocol.messages import Envelope, Response
+from a2e_async.errors import (
+    A2EError,
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    RateLimitError,
+    ServerError,
+    UnexpectedResponseError,
+)
+
+_HTML = b"<!DOCTYPE html><html><body>Not here</body></html>"
+
+
+def response(body: Any, status: int = 200, **headers: str) -> Response:
+    """Return an answer with a body of bytes, or of anything as JSON."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return Response(
+        status=status, headers={name.replace("_", "-"): value for name, value in headers.items()}, body=content
+    )
+
+
+def refused(body: Any, status: int = 200, **headers: str) -> A2EError:
+    """Return the error of an answer."""
+    with pytest.raises(A2EError) as caught:
+        decode(response(body, status, **headers))
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "data", "trace_id"),
+    [
+        pytest.param({"code": 0, "data": {"_id": "a"}, "trace_id": "t"}, 200, {"_id": "a"}, "t", id="S1"),
+        pytest.param({"code": 0, "data": {"_id": "a"}}, 200, {"_id": "a"}, "", id="S1 without a trace_id"),
+        pytest.param({"code": "0", "data": 1}, 200, 1, "", id="S1 with a code of text"),
+        pytest.param({"code": 0, "data": None}, 200, None, "", id="S1 with null"),
+        pytest.param({"code": 0, "msg": "ok", "trace_id": "t"}, 200, None, "t", id="S1 without data"),
+        pytest.param({"code": 0, "data": 1, "trace_id": 7}, 200, 1, "", id="S1 with a trace_id that is none"),
+        pytest.param({"code": 0, "success": False, "data": 1}, 200, 1, "", id="S1 whose code outranks success"),
+        pytest.param({"success": True, "data": {"_id": "a"}, "timestamp": "2025"}, 200, {"_id": "a"}, "", id="S2"),
+        pytest.param({"success": True, "code": None, "data": 1}, 200, 1, "", id="S2 with a null code"),
+        pytest.param({"code": 0, "data": "https://x.y/a.mp3"}, 200, "https://x.y/a.mp3", "", id="S3"),
+        pytest.param({"code": 0, "data": [{"_id": "a"}]}, 200, [{"_id": "a"}], "", id="S4"),
+        pytest.param({"code": 0, "data": {"rows": [], "count": 0}}, 200, {"rows": [], "count": 0}, "", id="S5"),
+        pytest.param([{"_id": "a"}], 200, [{"_id": "a"}], "", id="S6 bare array"),
+        pytest.param({"_id": "a", "name": "x"}, 200, {"_id": "a", "name": "x"}, "", id="S6 record as body"),
+        pytest.param({"code": 0, "_id": "a", "trace_id": "t"}, 200, {"_id": "a"}, "t", id="S6 record beside the code"),
+        pytest.param({"code": 0, "data": {"0": {"_id": "a"}}}, 200, {"0": {"_id": "a"}}, "", id="S6 numeric keys"),
+        pytest.param({"code": 0, "data": {}}, 200, {}, "", id="S6 empty object"),
+        pytest.param({}, 200, None, "", id="empty object as body"),
+        pytest.param(b"", 200, None, "", id="S8"),
+        pytest.param(b" \r\n", 200, None, "", id="S8 with white space"),
+        pytest.param(b"", 204, None, "", id="S8 with 204"),
+        pytest.param({"code": 0, "data": {"_id": "a"}}, 202, {"_id": "a"}, "", id="S9"),
+    ],
+)
+def test_good_answers(body: Any, status: int, data: Any, trace_id: str) -> None:
+    """Every success envelope of reference 1.3 is unwrapped to its content."""
+    envelope = decode(response(body, status))
+    assert (envelope.data, envelope.status, envelope.trace_id) == (data, status, trace_id)
+
+
+@pytest.mark.parametrize("body", [b'{"code":0,"data":1}', b'[{"_id":"a"}]'], ids=["object", "array"])
+def test_good_answer_keeps_its_bytes(body: bytes) -> None:
+    """The raw body stays at hand, for the error to be raised if the content is of no use."""
+    assert decode(response(body)).body == body
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_unicode_with_a_byte_order_mark(encoding: str) -> None:
+    """JSON is read in each of Unicode's encodings."""
+    assert decode(response('{"code":0,"data":"ä"}'.encode(encoding))).data == "ä"
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "kind", "message", "code"),
+    [
+        pytest.param(
+            {"code": 17, "msg": "no such voice", "trace_id": "t"}, 200, APIError, "no such voice", 17, id="E1 on 200"
+        ),
+        pytest.param(
+            {"code": 17, "msg": "no such voice", "trace_id": "t"},
+            400,
+            BadRequestError,
+            "no such voice",
+            17,
+            id="E1 on 400",
+        ),
+        pytest.param(
+            {"code": 0, "msg": "no such voice", "trace_id": "t"},
+            400,
+            BadRequestError,
+            "no such voice",
+            0,
+            id="E1 whose status outranks its code",
+        ),
+        pytest.param({"code": -1, "message": "Request failed"}, 200, APIError, "Request failed", -1, id="E2"),
+        pytest.param(
+            {"success": False, "error": "boom", "code": "E_X", "timestamp": "2025"},
+            500,
+            ServerError,
+            "boom",
+            "E_X",
+            id="E3",
+        ),
+        pytest.param(
+            {"success": False, "error": "boom", "timestamp": "2025"},
+            200,
+            APIError,
+            "boom",
+            None,
+            id="E3 without a code on 200",
+        ),
+        pytest.param(
+            {"code": 400, "msg": "Bad", "errors": [{"path": "name", "msg": "is required"}]},
+            400,
+            BadRequestError,
+            "name: is required",
+            400,
+            id="E4 array",
+        ),
+        pytest.param(
+            {"msg": "Bad", "errors": {"name": "is required"}},
+            400,
+            BadRequestError,
+            "name: is required",
+            None,
+            id="E4 object",
+        ),
+        pytest.param({"code": 17, "data": "no such voice"}, 200, APIError, "no such voice", 17, id="E5 text"),
+        pytest.param(
+            {"code": 17, "data": {"failed_message": "no face"}}, 200, APIError, "no face", 17, id="E5 failed_message"
+        ),
+        pytest.param({"code": 17, "data": {"message": "no face"}}, 200, APIError, "no face", 17, id="E5 message"),
+        pytest.param({"code": 17, "data": {"msg": "no face"}}, 200, APIError, "no face", 17, id="E5 msg"),
+        pytest.param(_HTML, 502, ServerError, "Bad Gateway", None, id="E6 gateway"),
+        pytest.param(
+            {"code": True, "msg": "true is no code"}, 200, APIError, "true is no code", None, id="true is not 1"
+        ),
+        pytest.param(
+            {"code": False, "msg": "false is no code"}, 200, APIError, "false is no code", None, id="false is not 0"
+        ),
+        pytest.param({"code": "", "msg": "no code"}, 200, APIError, "no code", "", id="empty code"),
+        pytest.param({"code": 0, "data": 1}, 500, ServerError, "Internal Server Error", 0, id="success on 500"),
+        pytest.param(["x"], 400, BadRequestError, "Bad Request", None, id="array on 400"),
+        pytest.param("go away", 400, BadRequestError, "go away", None, id="text on 400"),
+        pytest.param(b"null", 404, NotFoundError, "Not Found", None, id="null on 404"),
+        pytest.param({"msg": "early"}, 103, APIError, "early", None, id="below 200"),
+        pytest.param({}, 599, ServerError, "no reason", None, id="status without a name"),
+    ],
+)
+def test_refusals(body: Any, status: int, kind: type[APIError], message: str, code: object) -> None:
+    """Every error shape of reference 1.4 becomes one typed error, with A2E's own text and code."""
+    error = refused(body, status)
+    assert type(error) is kind
+    assert message in error.message
+    assert (error.status, error.code) == (status, code)
+
+
+def test_refusal_keeps_the_trace_id() -> None:
+    """What A2E's support asks for is on the error."""
+    error = refused({"code": 17, "msg": "no", "trace_id": "abc"})
+    assert isinstance(error, APIError)
+    assert error.trace_id == "abc"
+
+
+def test_refusal_keeps_the_details() -> None:
+    """Each detail of a failed validation (E4) is on the error."""
+    error = refused({"errors": [{"field": "name", "message": "is required"}, "prompt is required"]}, 400)
+    assert isinstance(error, APIError)
+    assert error.errors == ("name: is required", "prompt is required")
+
+
+@pytest.mark.parametrize("code", [200, "200"], ids=repr)
+def test_code_200_is_no_known_success(code: object) -> None:
+    """Code 200 was never captured as a success: it is an error that carries the raw body, not a paid start forgotten."""
+    body = {"code": code, "data": {"_id": "a"}}
+    error = refused(body)
+    assert isinstance(error, UnexpectedResponseError)
+    assert json.loads(error.body) == body
+
+
+def test_code_200_on_an_error_status() -> None:
+    """Where HTTP says that it is an error, code 200 changes nothing."""
+    assert isinstance(refused({"code": 200, "msg": "no"}, 401), AuthenticationError)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(status: int) -> None:
+    """A redirect is an error that names the host and says what to check, even with a good body."""
+    error = refused({"code": 0, "data": 1}, status, location="https://evil.example/api?x=secret")
+    assert isinstance(error, UnexpectedResponseError)
+    assert error.status == status
+    assert "evil.example" in str(error)
+    assert "base_url" in str(error)
+
+
+@pytest.mark.parametrize("location", ["", "/login", "http://[", "mailto:a@b"], ids=ascii)
+def test_redirect_to_no_host(location: str) -> None:
+    """A redirect to nowhere in particular is no worse than any other."""
+    assert isinstance(refused(b"", 302, location=location), UnexpectedResponseError)
+
+
+def test_redirect_without_location() -> None:
+    """A redirect that does not say where to is an error like the others."""
+    assert "base_url" in str(refused(b"", 302))
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 404])
+def test_page_instead_of_json(status: int) -> None:
+    """A page is never taken for an answer; the raw bytes are kept."""
+    error = refused(_HTML, status, content_type="text/html")
+    assert isinstance(error, UnexpectedResponseError)
+    assert (error.status, error.body) == (status, _HTML)
+
+
+def test_page_of_a_wrong_route() -> None:
+    """A 404 with a page (E6) is a wrong path, not a missing task, and says what to check."""
+    error = refused(_HTML, 404, content_type="text/html")
+    assert not isinstance(error, NotFoundError)
+    assert "check the path" in str(error)
+
+
+def test_missing_task() -> None:
+    """A 404 with JSON is a missing task."""
+    assert isinstance(refused({"code": 404, "msg": "not found"}, 404), NotFoundError)
+
+
+def test_content_type_is_named() -> None:
+    """An answer that is no JSON says what it is instead."""
+    assert "text/csv" in str(refused(b"a;b", 200, content_type="text/csv"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"code":0,"data":{"_id":"a"', id="cut"),
+        pytest.param(b'{"code":0}{"code":0}', id="two"),
+        pytest.param(b"\xff\xfe\xfa", id="no Unicode"),
+        pytest.param(b"[" * 100_000, id="too deep"),
+        pytest.param(b'{"code":' + b"9" * 5000 + b"}", id="number too long"),
+        pytest.param(b"OK", id="text"),
+        pytest.param(b'event: delta\ndata: {"text":"x"}\n\n', id="stream (S7), which is never asked for"),
+    ],
+)
+def test_no_json(body: bytes) -> None:
+    """A good status with anything but JSON is an error that keeps the bytes."""
+    error = refused(body)
+    assert isinstance(error, UnexpectedResponseError)
+    assert error.body == body
+
+
+@pytest.mark.parametrize("body", [b'"text"', b"7", b"null", b"true", b"NaN"], ids=ascii)
+def test_json_without_an_object_or_array(body: bytes) -> None:
+    """A good status with JSON of an unknown kind is an error that keeps the bytes."""
+    error = refused(body)
+    assert isinstance(error, UnexpectedResponseError)
+    assert error.body == body
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(401, AuthenticationError), (429, RateLimitError), (500, ServerError), (503, ServerError)]
+)
+@pytest.mark.parametrize("body", [_HTML, b"", b"go away", b"\xff"], ids=["page", "empty", "text", "no Unicode"])
+def test_status_that_speaks_for_itself(status: int, kind: type[APIError], body: bytes) -> None:
+    """A gateway that answers without JSON is understood by its status where that leaves no doubt."""
+    assert type(refused(body, status)) is kind
+
+
+def test_text_of_a_gateway_is_kept() -> None:
+    """A few plain words of a gateway are the message."""
+    assert refused(b"upstream connect error", 503).message == "upstream connect error"
+
+
+def test_text_of_a_gateway_is_shortened() -> None:
+    """Of a body that is no JSON, the first 200 characters are the message (reference 1.4)."""
+    message = refused(b"x" * 10_000, 503).message
+    assert message.startswith("xxx")
+    assert len(message) <= 200
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        pytest.param(_HTML, "text/html; charset=utf-8", id="by both"),
+        pytest.param(b"  \n" + _HTML, "", id="by its beginning"),
+        pytest.param(b"Bad gateway, says nginx", "text/html", id="by its type"),
+        pytest.param(b"Bad gateway, says nginx", "Text/HTML", id="by its type in capitals"),
+        pytest.param(b"\xef\xbb\xbf" + _HTML, "", id="behind a byte order mark"),
+    ],
+)
+def test_page_of_a_gateway_is_not_the_message(body: bytes, content_type: str) -> None:
+    """Nobody wants to read HTML in an error's text; the status has a name."""
+    assert refused(body, 502, content_type=content_type).message == "Bad Gateway"
+
+
+def test_retry_after_of_a_page() -> None:
+    """A gateway's ``Retry-After`` is kept also where its body is a page."""
+    error = refused(_HTML, 503, retry_after="7")
+    assert isinstance(error, ServerError)
+    assert error.retry_after == 7.0
+
+
+def test_cause_is_kept() -> None:
+    """The error of the JSON parser is the cause, for those who want to know."""
+    assert isinstance(refused(b"{", 200).__cause__, ValueError)
+    assert isinstance(refused(b"{", 500).__cause__, ValueError)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    ['{"code":1,"errors":[%s]}', '{"code":1,"errors":{"name":%s}}', '{"code":0,"data":%s}', '{"code":1,"data":%s}'],
+)
+def test_every_depth_of_json(frame: str) -> None:
+    """JSON nested just so deep that it can be parsed, but not be written again, is a value or an A2EError."""
+    seen: set[type[object]] = set()
+    for depth in range(1, 1100):
+        try:
+            seen.add(type(decode(response((frame % ("[" * depth + "]" * depth)).encode()))))
+        except A2EError as error:
+            seen.add(type(error))
+    assert seen <= {Envelope, APIError, UnexpectedResponseError}

@@ -1,0 +1,218 @@
+"""The exception tree, what its members say, and that they can be copied and pickled."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from a2e_async import errors
+from a2e_async.errors import (
+    A2EError,
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    BusyError,
+    ClientClosedError,
+    ConfigurationError,
+    ContentRejectedError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    MissingExtraError,
+    NetworkError,
+    NotFoundError,
+    PlanError,
+    RateLimitError,
+    ServerError,
+    TaskError,
+    TaskFailedError,
+    TransferError,
+    UnexpectedResponseError,
+    WaitTimeoutError,
+)
+from a2e_async.models import ImageToVideoRecord
+
+_OF_THE_API: tuple[type[APIError], ...] = (
+    APIError,
+    BadRequestError,
+    AuthenticationError,
+    PlanError,
+    InsufficientCreditsError,
+    ContentRejectedError,
+    NotFoundError,
+    RateLimitError,
+    BusyError,
+    ServerError,
+)
+_PLAIN: tuple[type[A2EError], ...] = (
+    A2EError,
+    ConfigurationError,
+    InvalidRequestError,
+    TransferError,
+    ClientClosedError,
+    MissingExtraError,
+    TaskError,
+)
+_RECORD = ImageToVideoRecord(id="t1", coins=30, extra={"seed": 7})
+SAMPLES: list[A2EError] = [
+    *(kind("what happened", task_id="t1") for kind in _PLAIN),
+    *(
+        kind(
+            "what happened",
+            status=429,
+            code="E_QUOTA",
+            errors=("name: too long", "prompt: missing"),
+            trace_id="trace-1",
+            retry_after=2.5,
+            task_id="t1",
+        )
+        for kind in _OF_THE_API
+    ),
+    NetworkError("what happened", request_sent=False, task_id="t1"),
+    UnexpectedResponseError("what happened", status=502, body=b"<html>\xff", task_id="t1"),
+    TaskFailedError(
+        "what happened",
+        task_id="t1",
+        failed_code="E1",
+        failed_message="no face",
+        coins=30,
+        trace_id="trace-1",
+        record=_RECORD,
+    ),
+    WaitTimeoutError("what happened", task_id="t1", handle="a handle", record=_RECORD, coins=30),
+]
+every_error = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
+
+
+def test_samples_are_complete() -> None:
+    """The tests of this file see every exception that the package promises."""
+    assert {type(error).__name__ for error in SAMPLES} == set(errors.__all__)
+
+
+@pytest.mark.parametrize(
+    ("kind", "parents"),
+    [
+        (ConfigurationError, (A2EError,)),
+        (InvalidRequestError, (A2EError, ValueError)),
+        (APIError, (A2EError,)),
+        *((kind, (APIError,)) for kind in _OF_THE_API[1:]),
+        (NetworkError, (A2EError,)),
+        (UnexpectedResponseError, (A2EError,)),
+        (TransferError, (A2EError,)),
+        (ClientClosedError, (A2EError,)),
+        (MissingExtraError, (A2EError, ImportError)),
+        (TaskError, (A2EError,)),
+        (TaskFailedError, (TaskError,)),
+        (WaitTimeoutError, (TaskError, TimeoutError)),
+    ],
+)
+def test_tree(kind: type[A2EError], parents: tuple[type[Exception], ...]) -> None:
+    """Each exception hangs where the tree in the docstring of `errors` draws it."""
+    assert kind.__bases__ == parents
+
+
+@pytest.mark.parametrize("kind", [NetworkError, UnexpectedResponseError, TransferError, TaskError, ConfigurationError])
+def test_only_refusals_of_a2e_are_api_errors(kind: type[A2EError]) -> None:
+    """``except APIError`` catches nothing but what A2E itself said."""
+    assert not issubclass(kind, APIError)
+
+
+@every_error
+def test_pickle(error: A2EError) -> None:
+    """An error comes back from another process with its type, its text and every attribute."""
+    clone = pickle.loads(pickle.dumps(error))
+    assert type(clone) is type(error)
+    assert (str(clone), clone.args, vars(clone)) == (str(error), error.args, vars(error))
+
+
+@every_error
+def test_copy(error: A2EError) -> None:
+    """A copied error has its type, its text and every attribute."""
+    clone = copy.copy(error)
+    assert clone is not error
+    assert type(clone) is type(error)
+    assert (str(clone), clone.args, vars(clone)) == (str(error), error.args, vars(error))
+
+
+@every_error
+def test_task_id_is_shown(error: A2EError) -> None:
+    """Whoever reads only the text can pick a paid task up again."""
+    assert "task t1" in str(error)
+
+
+@every_error
+def test_message_is_without_numbers(error: A2EError) -> None:
+    """`message` is what was said, without what `str` adds to it."""
+    assert error.message == "what happened"
+
+
+@pytest.mark.parametrize("kind", [type(error) for error in SAMPLES], ids=lambda kind: kind.__name__)
+def test_every_error_can_be_made_without_arguments(kind: type[A2EError]) -> None:
+    """No error needs more than its type, so that users can raise them in their own tests."""
+    assert kind().task_id is None
+
+
+def test_task_id_is_not_repeated() -> None:
+    """A message that names the task already is left as it is."""
+    assert str(A2EError("Task t1 failed", task_id="t1")) == "Task t1 failed"
+
+
+def test_no_task_is_mentioned_without_one() -> None:
+    """An error that concerns no task does not speak of one."""
+    assert str(A2EError("what happened")) == "what happened"
+
+
+@pytest.mark.parametrize("shown", ["HTTP 403", "code 1003", "trace_id abc"])
+def test_api_error_shows_the_numbers_for_the_support(shown: str) -> None:
+    """The text of an APIError holds what A2E's support asks for."""
+    assert shown in str(APIError("no", status=403, code=1003, trace_id="abc"))
+
+
+@pytest.mark.parametrize("hidden", ["code", "trace_id"])
+def test_api_error_shows_no_empty_numbers(hidden: str) -> None:
+    """What A2E did not give is not shown as None or as nothing."""
+    assert hidden not in str(APIError("no", status=500))
+
+
+def test_code_zero_is_shown() -> None:
+    """A code that is false in Python is a code nevertheless."""
+    assert "code 0" in str(APIError("no", status=403, code=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [(AuthenticationError, "A2E_API_TOKEN"), (PlanError, "Plans"), (InsufficientCreditsError, "Buy coins")],
+)
+def test_hint_says_what_to_do(kind: type[APIError], words: str) -> None:
+    """Where the user can do something about it, the text says what."""
+    assert words in str(kind("no", status=403))
+
+
+def test_unexpected_response_is_shortened_in_its_text_only() -> None:
+    """A page of a megabyte stays on the error, and its beginning alone is in the text."""
+    error = UnexpectedResponseError("no JSON", status=200, body=b"<html>" + b"x" * 1_000_000)
+    assert "<html>" in str(error)
+    assert len(str(error)) < 300
+    assert len(error.body) == 1_000_006
+
+
+def test_short_body_is_shown_whole() -> None:
+    """A body that fits is shown without the sign of a cut."""
+    assert str(UnexpectedResponseError("no JSON", status=200, body=b"nope")) == "no JSON (HTTP 200): 'nope'"
+
+
+def test_body_that_is_no_text_can_be_shown() -> None:
+    """Bytes that are no UTF-8, or terminal commands, do no harm to a log."""
+    text = str(UnexpectedResponseError("no JSON", body=b"\xff\x1b[2J\n"))
+    assert text.isprintable()
+
+
+def test_unknown_status_and_body_are_not_shown() -> None:
+    """An unexpected response of which nothing is known says no more than its message."""
+    assert str(UnexpectedResponseError("cut")) == "cut"
+
+
+def test_network_error_assumes_the_worst() -> None:
+    """Unless it is known otherwise, the request counts as sent: a start may have been paid."""
+    assert NetworkError("cut").request_sent

@@ -1,0 +1,313 @@
+"""Whatever comes from the network or from a user: a value or an A2EError, and nothing else."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import math
+from typing import Any
+from urllib.parse import unquote
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from a2e_async._protocol import answers, checks, converter, refusal, settings, transfer
+from a2e_async._protocol.decoding import decode
+from a2e_async._protocol.messages import Envelope, Response
+from a2e_async.errors import A2EError, APIError, ConfigurationError, InvalidRequestError
+from a2e_async.models import ImageToVideoRecord, TaskStatus
+
+_KEYS = [
+    "_id",
+    "id",
+    "code",
+    "success",
+    "data",
+    "msg",
+    "message",
+    "error",
+    "err_message",
+    "errors",
+    "trace_id",
+    "timestamp",
+    "rows",
+    "list",
+    "records",
+    "count",
+    "0",
+    "1",
+    "name",
+    "prompt",
+    "current_status",
+    "status",
+    "failed_code",
+    "failed_message",
+    "coins",
+    "createdAt",
+    "created_at",
+    "result_url",
+    "extra",
+    "path",
+    "field",
+    "param",
+]
+_WORDS = ["", "0", "completed", "failed", "sent", "nsfw", "flagged", "30", "nan", "2025-03-13T07:58:27.863Z", "t1"]
+_LONGEST_INTEGER = 10**4299  # longer ones are refused by Python's JSON parser
+
+texts = st.text(st.characters(), max_size=20)  # also halves of surrogate pairs, which JSON can hold
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from([0, 1, 200, 403, 1001, 1003, _LONGEST_INTEGER, -_LONGEST_INTEGER, 10**400])
+    | st.floats()
+    | st.sampled_from(_WORDS)
+    | texts
+)
+keys = st.sampled_from(_KEYS) | texts
+json_values = st.recursive(
+    scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=4), max_leaves=6
+)
+objects = st.dictionaries(keys, json_values, max_size=6)
+statuses = st.sampled_from([200, 201, 204, 302, 400, 401, 403, 404, 429, 500, 503]) | st.integers(100, 999)
+http_dates = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(9999, 12, 31)).map(  # noqa: DTZ001  a moment of the header's own zone
+    lambda moment: moment.strftime("%a, %d %b %Y %H:%M:%S GMT")
+)
+header_texts = (
+    texts
+    | http_dates
+    | st.floats().map(str)
+    | st.integers().map(str)
+    | st.from_regex(r"\A(Mon, )?[0-9]{1,6} (Oct|Foo) [0-9]{1,9} [0-9:]{1,12} ?([A-Z]{1,4}|[+-][0-9]{1,12})?\Z")
+)
+headers = st.dictionaries(
+    st.sampled_from(["content-type", "retry-after", "date", "location"]), header_texts | st.just("http://[")
+)
+
+
+def written(value: object) -> bytes:
+    """Return JSON's bytes."""
+    return json.dumps(value).encode()
+
+
+def caught(body: bytes, status: int, named: dict[str, str]) -> Envelope | A2EError:
+    """Decode an answer to a value or an A2EError; anything else escapes and fails the test."""
+    try:
+        return decode(Response(status=status, headers=named, body=body))
+    except A2EError as error:
+        return error
+
+
+@given(st.binary(max_size=200) | json_values.map(written) | objects.map(written), statuses, headers)
+def test_any_answer_is_a_value_or_an_error_of_ours(body: bytes, status: int, named: dict[str, str]) -> None:
+    """No bytes, status or headers bring anything but an Envelope or an A2EError that can be shown."""
+    result = caught(body, status, named)
+    assert isinstance(result, Envelope) or str(result)
+
+
+@given(objects, statuses)
+def test_law_of_success(body: dict[str, Any], status: int) -> None:
+    """An object is good exactly if HTTP says 2xx and its code is 0, or there is none and success is not false."""
+    code = body.get("code")
+    good_code = type(code) in {int, float} and code == 0
+    says_good = good_code or code == "0" or (code is None and body.get("success") is not False)
+    result = caught(written(body), status, {})
+    assert isinstance(result, Envelope) == (200 <= status < 300 and says_good)
+
+
+@given(objects, st.integers(400, 599))
+def test_any_refusal_says_something(body: dict[str, Any], status: int) -> None:
+    """Every refusal has a message, A2E's status and only texts as details."""
+    result = caught(written(body), status, {})
+    assert isinstance(result, APIError)
+    assert result.message.strip()
+    assert result.status == status
+    assert all(isinstance(detail, str) for detail in result.errors)
+
+
+@given(json_values)
+def test_any_json_gives_records_with_ids(data: object) -> None:
+    """Whatever came, records are objects with an id."""
+    assert all(isinstance(record, dict) and answers.id_of(record) for record in answers.records(data))
+
+
+@given(json_values, st.sampled_from(["t1", "0", "1"]) | texts)
+def test_any_json_as_detail(data: object, task_id: str) -> None:
+    """The answer about a task is this very task, or an error that names it."""
+    try:
+        record = answers.detail(Envelope(data=data), task_id)
+    except A2EError as error:
+        assert error.task_id == task_id  # noqa: PT017  one of two good ends
+    else:
+        assert answers.id_of(record) == task_id
+
+
+@given(json_values)
+def test_any_json_as_start(data: object) -> None:
+    """The answer of a start names a task, or is an error."""
+    try:
+        started = answers.started(Envelope(data=data))
+    except A2EError as error:
+        assert str(error)  # noqa: PT017  one of two good ends
+    else:
+        assert started
+        assert all(answers.id_of(record) for record in started)
+
+
+ids = st.integers() | st.sampled_from([_LONGEST_INTEGER, -_LONGEST_INTEGER]) | texts.filter(bool)
+
+
+@given(ids, objects)
+def test_any_object_with_an_id_is_a_record(task_id: int | str, fields: dict[str, Any]) -> None:
+    """A paid task can be read whatever its other fields hold, with every attribute of its promised type."""
+    record = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id})
+    assert record.id == str(task_id)
+    assert isinstance(record.status, TaskStatus)
+    for name in ("name", "current_status", "failed_code", "failed_message", "result_url", "image_url", "prompt"):
+        assert isinstance(getattr(record, name), str)
+    assert record.coins is None or type(record.coins) is int or math.isfinite(record.coins)
+    assert record.created_at is None or record.created_at.tzinfo is dt.UTC
+
+
+@given(ids, objects)
+def test_any_unknown_field_is_kept(task_id: int | str, fields: dict[str, Any]) -> None:
+    """No field that this version does not know is lost."""
+    extra = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}).extra
+    assert {key for key in fields if key not in _KEYS} <= set(extra)
+
+
+@given(header_texts, st.none() | header_texts, st.floats(0, 1e12))
+def test_any_retry_after_is_a_time_or_nothing(value: str, date: str | None, received_at: float) -> None:
+    """No header text brings anything but None or seconds that can be waited for."""
+    named = {"retry-after": value} | ({} if date is None else {"date": date})
+    seconds = refusal.retry_after(Response(status=429, headers=named, received_at=received_at))
+    assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
+
+
+@given(st.integers(0, 10**15))
+def test_any_number_of_seconds_is_obeyed(seconds: int) -> None:
+    """A ``Retry-After`` in seconds is neither rounded nor shortened."""
+    assert refusal.retry_after(Response(status=429, headers={"retry-after": str(seconds)})) == seconds
+
+
+schemes = st.sampled_from(["https://", "http://", "HTTP://", "https:", "ftp://", ""])
+users = st.sampled_from(["", "", "", "ada@", "ada:pw@", "@"])
+hosts = st.lists(
+    st.sampled_from(["localhost", "127.0.0.1", "[::1]", "[::2]", "video.a2e.ai", "api.a2e.ai", ".", "\\", "\u2100"])
+    | texts,
+    min_size=1,
+    max_size=2,
+).map("".join)
+ports = st.sampled_from(["", "", ":443", ":8000", ":99999", ":x", ":"])
+ends = st.lists(st.sampled_from(["/", "/api/v1", "/a2e", "/..", "?", "#", " ", "'", "\n"]) | texts, max_size=3).map(
+    "".join
+)
+urls = texts | st.tuples(schemes, users, hosts, ports, ends).map("".join)
+wrappings = st.text(" \"'`\u201c\n\u00a0", max_size=4)
+tokens = texts | st.tuples(wrappings, texts | st.sampled_from(["sk_x", "sk x", ""]), wrappings).map("".join)
+
+
+@given(tokens)
+def test_any_token_is_clean_or_refused(token: str) -> None:
+    """A token that passes is fit for a header, without any of the quotes and white space around it."""
+    try:
+        found = settings.resolve(token, None, None, {}).token
+    except ConfigurationError as error:
+        assert str(error)  # noqa: PT017  one of two good ends
+        return
+    assert found in token
+    assert found == found.strip().strip("\"'`")
+    assert found
+    assert found.isascii()
+    assert found.isprintable()
+
+
+@given(
+    st.none() | tokens,
+    st.none() | urls,
+    st.dictionaries(st.sampled_from(["A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL"]), urls),
+)
+def test_any_settings_work_or_say_why_not(token: str | None, base_url: str | None, environ: dict[str, str]) -> None:
+    """No text brings anything but settings that can be used or a ConfigurationError."""
+    try:
+        found = settings.resolve(token, base_url, None, environ)
+    except ConfigurationError as error:
+        assert str(error)  # noqa: PT017  one of two good ends
+        return
+    assert found.base_url.startswith(("https://", "http://localhost", "http://127.", "http://[::1]")) or (
+        ".localhost" in found.base_url
+    )
+    assert not set("?#@ \n") & set(found.base_url)
+    assert not found.base_url.endswith("/")
+
+
+@given(urls)
+def test_any_link_passes_or_is_refused(url: str) -> None:
+    """No text brings anything but a pass or an InvalidRequestError."""
+    try:
+        checks.check_link("image_url", url)
+    except InvalidRequestError:
+        return
+    assert url.lower().startswith(("http://", "https://"))
+    assert not any(char.isspace() for char in url)
+
+
+segments = st.sampled_from(["api", "v1", "user", ".", "..", "%2e", "%2E%2e", "", "a%2Fb", "...", "%", "%25"])
+paths = texts | st.lists(segments | texts, max_size=6).map("/".join) | st.text("./%2eEapi", max_size=12)
+
+
+@given(paths)
+def test_any_path_stays_below_the_api(path: str) -> None:
+    """A path leads below ``/api/`` and nowhere else, also for a server that undoes its quoting."""
+    try:
+        whole = checks.path_of(path)
+    except InvalidRequestError:
+        return
+    assert whole.startswith("/api/")
+    assert not set("?#\\ ") & set(whole)
+    assert not {"", ".", ".."} & {unquote(segment) for segment in whole[1:].split("/")}
+
+
+@given(st.text("./%2eE?#\\ ", max_size=8) | st.text(max_size=20))
+def test_any_id_is_one_segment(task_id: str) -> None:
+    """An id is one segment that means this id, or is refused."""
+    try:
+        quoted = checks.quote_id(task_id)
+    except InvalidRequestError:
+        return
+    assert not set("/?#\\ ") & set(quoted)
+    assert unquote(quoted) == task_id
+    assert task_id not in {".", ".."}
+
+
+@given(texts)
+def test_any_id_can_be_sent(task_id: str) -> None:
+    """An id with halves of characters, which no URL can hold, does not crash."""
+    try:
+        assert checks.quote_id(task_id).isascii()
+    except InvalidRequestError:
+        assert not task_id.strip(". \t\r\n") or not task_id.strip()
+
+
+@given(
+    st.binary(max_size=64)
+    | st.sampled_from([b"RIFF", b"BM", b"GIF89a"]).flatmap(lambda head: st.binary(max_size=20).map(head.__add__))
+)
+def test_any_bytes_are_a_picture_or_not(head: bytes) -> None:
+    """No bytes bring anything but a kind of picture or None, and never a kind for an empty file."""
+    kind = transfer.picture_kind(head)
+    assert kind is None or (kind.content_type.startswith("image/") and len(head) >= 3)
+
+
+@given(texts, st.binary(max_size=64))
+def test_any_download_is_judged(content_type: str, head: bytes) -> None:
+    """No header and no bytes crash the judgement of a download."""
+    assert transfer.looks_like_no_result(content_type, head) in {True, False}
+
+
+@given(urls | paths)
+def test_any_source_has_a_name_or_none(source: str) -> None:
+    """A name is short and can be shown, whatever it is made of."""
+    name = transfer.name_from(source)
+    assert len(name) <= 80
+    assert name.isprintable()

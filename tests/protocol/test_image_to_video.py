@@ -1,0 +1,206 @@
+"""What a start of an image-to-video task may say (reference 9.1)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from a2e_async._protocol.image_to_video import Options, check_variations
+from a2e_async.errors import InvalidRequestError
+
+_NOTHING: dict[str, Any] = dict.fromkeys(
+    (
+        "prompt",
+        "negative_prompt",
+        "lora",
+        "model_type",
+        "model_version",
+        "video_time",
+        "extend_prompt",
+        "skip_face_enhance",
+        "webhook_url",
+        "webhook_token",
+    )
+)
+_LINK = "https://example.com/a.png"
+
+
+def options(**changes: Any) -> Options:
+    """Return options with both prompts and the changes."""
+    fields = {**_NOTHING, "name": "Ada", "prompt": "she smiles", "negative_prompt": "blurry", "has_end": False}
+    return Options(**{**fields, **changes})
+
+
+def body(**changes: Any) -> dict[str, Any]:
+    """Return the JSON body of such a start."""
+    return options(**changes).body(image_url=_LINK)
+
+
+def test_only_what_was_set_is_sent() -> None:
+    """A plain start holds the name, the picture and the prompts, and not one field more."""
+    assert body() == {"name": "Ada", "image_url": _LINK, "prompt": "she smiles", "negative_prompt": "blurry"}
+
+
+def test_everything_that_was_set_is_sent() -> None:
+    """Every option arrives under the name and with the type that A2E documents."""
+    chosen = {
+        "model_type": "FLF2V",
+        "model_version": "a2e-v2",
+        "video_time": 15,
+        "extend_prompt": True,
+        "skip_face_enhance": True,
+        "lora": "lora-1",
+        "webhook_url": "https://example.com/hook",
+        "webhook_token": "t",
+    }
+    sent = options(**chosen, has_end=True).body(image_url=_LINK, end_image_url="https://example.com/b.png")
+    assert sent == {
+        "name": "Ada",
+        "image_url": _LINK,
+        "prompt": "she smiles",
+        "negative_prompt": "blurry",
+        "end_image_url": "https://example.com/b.png",
+        **chosen,
+    }
+
+
+def test_negative_prompt_is_spelt_right() -> None:
+    """The field is ``negative_prompt`` on the wire, never the ``negative_prmpt`` of A2E's table of 2025."""
+    text = json.dumps(body())
+    assert "negative_prompt" in text
+    assert "negative_prmpt" not in text
+
+
+@pytest.mark.parametrize("flag", ["extend_prompt", "skip_face_enhance"])
+def test_false_is_sent(flag: str) -> None:
+    """False is a choice, unlike None: without it A2E would use its own default."""
+    assert body(**{flag: False})[flag] is False
+
+
+@pytest.mark.parametrize("flag", ["extend_prompt", "skip_face_enhance"])
+@pytest.mark.parametrize("value", [0, 1, "true", "", []], ids=repr)
+def test_flags_are_booleans(flag: str, value: object) -> None:
+    """A flag that A2E would not understand is refused."""
+    with pytest.raises(InvalidRequestError, match=flag):
+        options(**{flag: value})
+
+
+@pytest.mark.parametrize("missing", ["prompt", "negative_prompt"])
+def test_prompts_are_needed(missing: str) -> None:
+    """A start without a prompt, which A2E answers with 400, is refused by the name of what is missing."""
+    with pytest.raises(InvalidRequestError, match=f"^{missing} is needed unless lora"):
+        options(**{missing: None})
+
+
+@pytest.mark.parametrize("blank", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize("lora", [None, "lora-1"])
+def test_prompts_are_not_blank(blank: str, lora: str | None) -> None:
+    """A blank prompt is no prompt, with or without a LoRA."""
+    with pytest.raises(InvalidRequestError, match=f"^{blank} must be a non-empty str"):
+        options(**{blank: " ", "lora": lora})
+
+
+def test_lora_replaces_the_prompts() -> None:
+    """With a LoRA the prompts may be left out, and are then not sent."""
+    assert body(prompt=None, negative_prompt=None, lora="lora-1") == {
+        "name": "Ada",
+        "image_url": _LINK,
+        "lora": "lora-1",
+    }
+
+
+def test_lora_may_go_with_prompts() -> None:
+    """Prompts that are given besides a LoRA are sent."""
+    assert body(lora="lora-1")["prompt"] == "she smiles"
+
+
+def test_lora_must_name_one() -> None:
+    """A blank LoRA does not excuse missing prompts."""
+    with pytest.raises(InvalidRequestError, match="lora"):
+        options(prompt=None, negative_prompt=None, lora=" ")
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 5], ids=repr)
+def test_name_is_needed(name: object) -> None:
+    """A task always has a name, which lists show."""
+    with pytest.raises(InvalidRequestError, match=r"^name"):
+        options(name=name)
+
+
+@pytest.mark.parametrize("seconds", [5, 10, 15, 20])
+def test_lengths(seconds: int) -> None:
+    """The four lengths that are known to work pass, and are sent as numbers."""
+    assert body(video_time=seconds)["video_time"] == seconds
+
+
+@pytest.mark.parametrize("seconds", [0, 1, 7, 25, -5, 5.0, "5", True], ids=repr)
+def test_other_lengths(seconds: object) -> None:
+    """Any other length is refused, with the ones to choose from."""
+    with pytest.raises(InvalidRequestError, match=r"video_time must be one of 5, 10, 15, 20"):
+        options(video_time=seconds)
+
+
+@pytest.mark.parametrize("version", ["a2e", "a2e-v2", "a2e-v2-flash"])
+def test_model_versions(version: str) -> None:
+    """Each model, which decides the price, is sent as it was chosen."""
+    assert body(model_version=version)["model_version"] == version
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("model_version", "a2e-v3"), ("model_version", ""), ("model_type", "general"), ("model_type", 1)],
+)
+def test_unknown_models(field: str, value: object) -> None:
+    """A misspelt model, which A2E would ignore silently, is refused."""
+    with pytest.raises(InvalidRequestError, match=f"^{field} must be one of"):
+        options(**{field: value})
+
+
+def test_general_is_sent() -> None:
+    """A model type that was set is sent, also where it is A2E's default."""
+    assert body(model_type="GENERAL")["model_type"] == "GENERAL"
+
+
+def test_first_and_last_frame_need_an_end() -> None:
+    """FLF2V without a last picture is refused, with what to give."""
+    with pytest.raises(InvalidRequestError, match="end_image"):
+        options(model_type="FLF2V")
+
+
+def test_general_has_no_end() -> None:
+    """A last picture that A2E would ignore is refused."""
+    with pytest.raises(InvalidRequestError, match="FLF2V"):
+        options(model_type="GENERAL", has_end=True)
+
+
+def test_end_implies_the_model_type() -> None:
+    """Who gives a last picture gets first and last frame without saying so."""
+    assert options(has_end=True).body(image_url=_LINK, end_image_url=_LINK)["model_type"] == "FLF2V"
+
+
+def test_webhook_is_checked() -> None:
+    """A webhook that would never arrive is refused together with the rest."""
+    with pytest.raises(InvalidRequestError, match="webhook_url"):
+        options(webhook_url="http://example.com/hook")
+
+
+def test_repr_is_fit_for_a_log() -> None:
+    """No prompt and no webhook is in the `repr` of the options."""
+    shown = repr(options(webhook_url="https://example.com/secret", webhook_token="secret", prompt="secret"))
+    assert "secret" not in shown
+    assert "blurry" not in shown
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_variations(count: int) -> None:
+    """Two to eight videos of one picture can be bought at once."""
+    check_variations(count)
+
+
+@pytest.mark.parametrize("count", [-1, 0, 1, 9, True, 2.0, "2", None], ids=repr)
+def test_other_numbers_of_variations(count: Any) -> None:
+    """Any other number is refused before it is paid."""
+    with pytest.raises(InvalidRequestError, match="count must be one of"):
+        check_variations(count)

@@ -1,0 +1,42 @@
+"""The values that cross the seam: what they show of themselves."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from a2e_async._protocol.messages import Envelope, Request, Response
+
+_SECRET = "a-secret-prompt"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pytest.param(Request(method="POST", path="/api/v1/x", json={"prompt": _SECRET}), id="body of a request"),
+        pytest.param(Request(method="GET", path="/api/v1/x", params={"q": _SECRET}), id="query of a request"),
+        pytest.param(Response(status=200, body=_SECRET.encode()), id="body of a response"),
+        pytest.param(Response(status=302, headers={"location": _SECRET}), id="headers of a response"),
+        pytest.param(Envelope(data={"prompt": _SECRET}), id="data"),
+        pytest.param(Envelope(data=None, body=_SECRET.encode()), id="body of an envelope"),
+    ],
+)
+def test_repr_is_fit_for_a_log(value: object) -> None:
+    """No prompt, link or body is in the `repr` of a message."""
+    assert _SECRET not in repr(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Request(method="GET", path="/x"), Response(status=200), Envelope(data=None)],
+    ids=lambda value: type(value).__name__,
+)
+def test_messages_are_frozen(value: object) -> None:
+    """A message cannot be changed on its way."""
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        value.status = 500  # type: ignore[attr-defined]  # that is the point
+
+
+def test_request_is_neither_paid_nor_repeatable_by_default() -> None:
+    """Whoever forgets to say whether a request may be repeated gets the answer that cannot cost money."""
+    assert not Request(method="POST", path="/x").repeatable

@@ -1,0 +1,311 @@
+"""Which token and which host are used, and what cannot work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from a2e_async._protocol.settings import Settings, is_loopback, resolve
+from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy
+from a2e_async.errors import ConfigurationError
+
+
+def token_of(token: str) -> str:
+    """Return what becomes of a token."""
+    return resolve(token, None, None, {}).token
+
+
+def base_url_of(url: str) -> str:
+    """Return what becomes of a base URL."""
+    return resolve("sk_x", url, None, {}).base_url
+
+
+def refused(token: Any = "sk_x", base_url: Any = None, config: Any = None) -> str:
+    """Return the text with which settings are refused."""
+    with pytest.raises(ConfigurationError) as caught:
+        resolve(token, base_url, config, {})
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("token", "config", "environ", "chosen"),
+    [
+        pytest.param("arg", "conf", {"A2E_API_TOKEN": "env", "A2E_API_KEY": "key"}, "arg", id="argument first"),
+        pytest.param(None, "conf", {"A2E_API_TOKEN": "env", "A2E_API_KEY": "key"}, "conf", id="then the configuration"),
+        pytest.param(None, None, {"A2E_API_TOKEN": "env", "A2E_API_KEY": "key"}, "env", id="then A2E_API_TOKEN"),
+        pytest.param(None, None, {"A2E_API_KEY": "key"}, "key", id="then A2E_API_KEY"),
+        pytest.param(None, None, {"A2E_API_TOKEN": "", "A2E_API_KEY": "key"}, "key", id="an empty variable is absent"),
+    ],
+)
+def test_order_of_tokens(token: str | None, config: str | None, environ: dict[str, str], chosen: str) -> None:
+    """The nearest token wins."""
+    assert resolve(token, None, Config(token=config), environ).token == chosen
+
+
+@pytest.mark.parametrize(
+    ("base_url", "config", "environ", "chosen"),
+    [
+        pytest.param(
+            "https://a.example",
+            "https://c.example",
+            {"A2E_BASE_URL": "https://e.example"},
+            "https://a.example",
+            id="argument first",
+        ),
+        pytest.param(
+            None,
+            "https://c.example",
+            {"A2E_BASE_URL": "https://e.example"},
+            "https://c.example",
+            id="then the configuration",
+        ),
+        pytest.param(None, None, {"A2E_BASE_URL": "https://e.example"}, "https://e.example", id="then A2E_BASE_URL"),
+        pytest.param(None, None, {"A2E_BASE_URL": ""}, "https://video.a2e.ai", id="an empty variable is absent"),
+        pytest.param(None, None, {}, "https://video.a2e.ai", id="else A2E itself"),
+    ],
+)
+def test_order_of_base_urls(base_url: str | None, config: str | None, environ: dict[str, str], chosen: str) -> None:
+    """The nearest base URL wins."""
+    assert resolve("sk_x", base_url, Config(base_url=config), environ).base_url == chosen
+
+
+def test_configuration_is_passed_on() -> None:
+    """Settings hold the very configuration that was given."""
+    config = Config(request_timeout=5.0)
+    assert resolve("sk_x", None, config, {}).config is config
+
+
+def test_configuration_has_defaults() -> None:
+    """Without a configuration there is the usual one."""
+    assert resolve("sk_x", None, None, {}).config == Config()
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "sk_x",
+        "  sk_x\n",
+        "\tsk_x\r\n",
+        '"sk_x"',
+        "'sk_x'",
+        "`sk_x`",
+        "\u201csk_x\u201d",
+        "\u2018sk_x\u2019",
+        ' "sk_x" ',
+        '" sk_x "',
+        "\"'sk_x'\"",
+        "\" 'sk_x' \"",
+        "\u00a0sk_x\u3000",
+    ],
+    ids=ascii,
+)
+def test_wrapping_of_a_token_is_stripped(pasted: str) -> None:
+    """White space and quotes around a pasted token are taken off."""
+    assert token_of(pasted) == "sk_x"
+
+
+def test_inside_of_a_token_is_left_alone() -> None:
+    """A token is never changed between its ends: quotes, dots and signs can belong to it."""
+    assert token_of("sk_a.b-c_d'e=/+") == "sk_a.b-c_d'e=/+"
+
+
+@pytest.mark.parametrize(
+    ("token", "words"),
+    [
+        pytest.param("", "empty", id="nothing"),
+        pytest.param(" \t\n", "empty", id="white space"),
+        pytest.param('""', "empty", id="quotes around nothing"),
+        pytest.param('" "', "empty", id="quotes around white space"),
+        pytest.param("sk_a\nb", "paste it again", id="line break"),
+        pytest.param("sk_a\r\nX-Evil: 1", "paste it again", id="a header smuggled in"),
+        pytest.param("sk_a\x00b", "paste it again", id="null byte"),
+        pytest.param("sk_a\x7fb", "paste it again", id="delete"),
+        pytest.param("sk_a b", "paste it again", id="space"),
+        pytest.param("Bearer sk_ab", "paste it again", id="the whole header"),
+        pytest.param("sk_ä", "paste it again", id="umlaut"),
+        pytest.param("\ufeffsk_a", "paste it again", id="byte order mark"),
+        pytest.param("sk_\ud800", "paste it again", id="half of a character"),
+        pytest.param("sk_…", "paste it again", id="the placeholder"),
+    ],
+)
+def test_tokens_that_cannot_work(token: str, words: str) -> None:
+    """What cannot be a token is refused here, with what to do, before anything is sent."""
+    assert words in refused(token=token)
+
+
+def test_no_token_at_all() -> None:
+    """Who has no token is told where to put one and where to get one."""
+    text = refused(token=None)
+    assert "A2E_API_TOKEN" in text
+    assert "Account > API Token" in text
+
+
+def test_token_of_a_wrong_type() -> None:
+    """Bytes are no token, and the error says what they are."""
+    assert "not bytes" in refused(token=b"sk_x")
+
+
+def test_empty_argument_does_not_fall_back() -> None:
+    """An empty token given on purpose is an error, not a reason to use somebody else's from the environment."""
+    with pytest.raises(ConfigurationError, match="empty"):
+        resolve("", None, None, {"A2E_API_TOKEN": "sk_x"})
+
+
+@pytest.mark.parametrize("token", ["sk_very secret", "sk_very\x00secret", "sk_verysecretä"], ids=ascii)
+def test_refusal_does_not_show_the_token(token: str) -> None:
+    """An error about a token can be logged: no part of the token is in it."""
+    text = refused(token=token)
+    assert "very" not in text
+    assert "secret" not in text
+
+
+@pytest.mark.parametrize(
+    "shown", [resolve("sk_secret", None, None, {}), Config(token="sk_secret")], ids=lambda shown: type(shown).__name__
+)
+def test_repr_does_not_show_the_token(shown: Settings | Config) -> None:
+    """Settings can be logged."""
+    assert "secret" not in repr(shown)
+
+
+@pytest.mark.parametrize(
+    ("url", "clean"),
+    [
+        ("https://video.a2e.ai", "https://video.a2e.ai"),
+        ("https://video.a2e.ai/", "https://video.a2e.ai"),
+        ("https://video.a2e.ai/api/v1", "https://video.a2e.ai"),
+        ("https://video.a2e.ai/api/v1/", "https://video.a2e.ai"),
+        ("HTTPS://video.a2e.ai", "https://video.a2e.ai"),
+        (" https://video.a2e.ai\t".replace("\t", " "), "https://video.a2e.ai"),
+        ('"https://video.a2e.ai"', "https://video.a2e.ai"),
+        ("https://proxy.example:8443/a2e/", "https://proxy.example:8443/a2e"),
+        ("https://proxy.example/a2e/api/v1", "https://proxy.example/a2e"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("http://127.9.9.9", "http://127.9.9.9"),
+        ("http://[::1]:8000/", "http://[::1]:8000"),
+        ("http://localhost:8000", "http://localhost:8000"),
+        ("http://LOCALHOST", "http://LOCALHOST"),
+        ("http://a2e.localhost", "http://a2e.localhost"),
+    ],
+)
+def test_base_urls_that_work(url: str, clean: str) -> None:
+    """A base URL is reduced to what paths can be put behind."""
+    assert base_url_of(url) == clean
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        pytest.param("http://video.a2e.ai", "use https://", id="http to A2E"),
+        pytest.param("http://localhost.evil.example", "use https://", id="http to a name like localhost"),
+        pytest.param("http://127.0.0.1.evil.example", "use https://", id="http to a name like an address"),
+        pytest.param("http://0.0.0.0:8000", "use https://", id="http to any address"),
+        pytest.param("http://192.168.1.2", "use https://", id="http in the local network"),
+        pytest.param("http://[::2]", "use https://", id="http to IPv6"),
+        pytest.param("https://api.a2e.ai", "use https://video.a2e.ai", id="documentation"),
+        pytest.param("https://API.A2E.AI/api/v1", "use https://video.a2e.ai", id="documentation in capitals"),
+        pytest.param("https://api.a2e.ai:443", "use https://video.a2e.ai", id="documentation with a port"),
+        pytest.param("https://api.a2e.ai.", "use https://video.a2e.ai", id="documentation with the dot of the root"),
+        pytest.param("https://user:pw@video.a2e.ai", "must not hold a user name or password", id="user and password"),
+        pytest.param("https://user@video.a2e.ai", "must not hold a user name or password", id="user"),
+        pytest.param("https://:pw@video.a2e.ai", "must not hold a user name or password", id="password"),
+        pytest.param("https://@video.a2e.ai", "must not hold a user name or password", id="empty user"),
+        pytest.param("https://video.a2e.ai?x=1", "remove everything from the '?'", id="query"),
+        pytest.param("https://video.a2e.ai/?", "remove everything from the '?'", id="empty query"),
+        pytest.param("https://video.a2e.ai/#top", "remove everything from the '?' or '#'", id="fragment"),
+        pytest.param("video.a2e.ai", "https:// and a host", id="no scheme"),
+        pytest.param("ftp://video.a2e.ai", "https:// and a host", id="other scheme"),
+        pytest.param("https:video.a2e.ai", "https:// and a host", id="no slashes"),
+        pytest.param("https://", "https:// and a host", id="no host"),
+        pytest.param("https://:443", "https:// and a host", id="port without a host"),
+        pytest.param("", "https:// and a host", id="nothing"),
+        pytest.param("https://video.a2e.ai:99999", "no URL", id="port too large"),
+        pytest.param("https://video.a2e.ai:port", "no URL", id="port that is no number"),
+        pytest.param("https://[::1", "no URL", id="open bracket"),
+        pytest.param("https://video .a2e.ai", "without spaces", id="space"),
+        pytest.param("https://video.a2e.ai\n.evil.example", "without spaces or control", id="line break"),
+        pytest.param("https://video.a2e.ai\\.evil.example", "https://video.a2e.ai", id="backslash"),
+        pytest.param(b"https://video.a2e.ai", "must be a str", id="bytes"),
+        pytest.param(443, "must be a str", id="number"),
+    ],
+)
+def test_base_urls_that_cannot_work(url: object, words: str) -> None:
+    """A base URL to which no token should go is refused here, with what to do."""
+    assert words in refused(base_url=url)
+
+
+def test_refusal_does_not_show_a_password() -> None:
+    """The error about credentials in a base URL does not repeat them."""
+    assert "hunter2" not in refused(base_url="https://ada:hunter2@video.a2e.ai")
+
+
+@pytest.mark.parametrize(
+    ("host", "is_ours"),
+    [
+        ("localhost", True),
+        ("a.localhost", True),
+        ("127.0.0.1", True),
+        ("127.255.0.1", True),
+        ("::1", True),
+        ("notlocalhost", False),
+        ("localhost.example", False),
+        ("10.0.0.1", False),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+    ],
+)
+def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column of the table
+    """Only this machine itself is this machine."""
+    assert is_loopback(host) is is_ours
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        pytest.param(Config(connect_timeout=0), "Config.connect_timeout", id="zero"),
+        pytest.param(Config(request_timeout=-1.0), "Config.request_timeout", id="negative"),
+        pytest.param(Config(transfer_timeout=float("nan")), "Config.transfer_timeout", id="no number"),
+        pytest.param(Config(visible_timeout=float("inf")), "Config.visible_timeout", id="infinite"),
+        pytest.param(Config(max_response_bytes=0), "Config.max_response_bytes", id="no bytes"),
+        pytest.param(Config(request_timeout="10"), "Config.request_timeout", id="text"),  # type: ignore[arg-type]
+        pytest.param(Config(request_timeout=None), "Config.request_timeout", id="None"),  # type: ignore[arg-type]
+        pytest.param(Config(retry=RetryPolicy(max_attempts=0)), "RetryPolicy.max_attempts", id="no attempt"),
+        pytest.param(Config(retry=RetryPolicy(max_attempts="5")), "RetryPolicy.max_attempts", id="attempts as text"),  # type: ignore[arg-type]
+        pytest.param(Config(retry=RetryPolicy(max_delay=-2.0)), "RetryPolicy.max_delay", id="negative delay"),
+        pytest.param(Config(poll=PollPolicy(max_at_once=0)), "PollPolicy.max_at_once", id="no question"),
+        pytest.param(Config(pacing=Pacing(max_in_flight=0)), "Pacing.max_in_flight", id="no request"),
+        pytest.param(Config(pacing=Pacing(per_second=0.0)), "Pacing.per_second", id="no request in a second"),
+        pytest.param(Config(poll=PollPolicy(steps=())), "PollPolicy.steps", id="no steps"),
+        pytest.param(Config(poll=PollPolicy(steps=((0.0, 0.0),))), "PollPolicy.steps", id="no pause"),
+        pytest.param(Config(poll=PollPolicy(steps=((0.0, -2.0),))), "PollPolicy.steps", id="negative pause"),
+        pytest.param(Config(poll=PollPolicy(steps=((60.0, 5.0), (0.0, 2.0)))), "PollPolicy.steps", id="falling ages"),
+        pytest.param(
+            Config(poll=PollPolicy(steps=((0.0, float("nan")),))), "PollPolicy.steps", id="pause that is no number"
+        ),
+        pytest.param(Config(poll=PollPolicy(steps=((0.0,),))), "PollPolicy.steps", id="no pairs"),  # type: ignore[arg-type]
+        pytest.param(Config(poll=PollPolicy(steps=((0.0, "2"),))), "PollPolicy.steps", id="pause as text"),  # type: ignore[arg-type]
+        pytest.param(Config(poll=PollPolicy(steps=5)), "PollPolicy.steps", id="number instead of steps"),  # type: ignore[arg-type]
+        pytest.param(Config(retry=None), "retry", id="no retry policy"),  # type: ignore[arg-type]
+        pytest.param({"token": "sk_x"}, "not dict", id="dict"),
+    ],
+)
+def test_configurations_that_cannot_work(config: object, words: str) -> None:
+    """A setting that would fail or spin later is refused at once, by its name."""
+    assert words in refused(config=config)
+
+
+def test_no_limit_of_requests_per_second_is_fine() -> None:
+    """`Pacing.per_second` is the one number that may be None."""
+    assert resolve("sk_x", None, Config(pacing=Pacing(per_second=None)), {}).config.pacing.per_second is None
+
+
+def test_configuration_from_an_environment() -> None:
+    """`Config.from_env` reads the token and the base URL of the mapping it is given, and nothing else."""
+    environ = {"A2E_API_TOKEN": "sk_x", "A2E_BASE_URL": "https://e.example", "REQUEST_TIMEOUT": "1"}
+    assert Config.from_env(environ) == Config(token="sk_x", base_url="https://e.example")
+
+
+def test_configuration_from_an_empty_environment() -> None:
+    """Without variables nothing is set."""
+    assert Config.from_env({}) == Config()
