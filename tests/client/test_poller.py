@@ -1,0 +1,227 @@
+"""The poller on a clock that jumps: when it asks, whom it tells, and that nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+
+import jumping_clock
+import pytest
+
+from a2e_async import ClientClosedError, NetworkError, PollPolicy, TaskRecord, TaskStatus
+from a2e_async._poller import Poller, Waiter
+
+
+class Service:
+    """A2E as the poller sees it: tasks that end at a time, and questions that take a while."""
+
+    def __init__(self, ends: dict[str, float], takes: float = 0.0) -> None:
+        self.ends = ends
+        self.takes = takes
+        self.asked: dict[str, list[float]] = defaultdict(list)
+        self.at_once = self.most_at_once = 0
+
+    async def ask(self, task_id: str) -> TaskRecord:
+        """Answer a question."""
+        clock = asyncio.get_running_loop().time
+        self.asked[task_id].append(clock())
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.takes)
+        finally:
+            self.at_once -= 1
+        done = clock() >= self.ends[task_id]
+        return TaskRecord(id=task_id, status=TaskStatus.SUCCEEDED if done else TaskStatus.RUNNING)
+
+
+def waiter() -> Waiter:
+    """Make a waiter that minds nothing but the end."""
+    return Waiter(on_record=lambda _: None, on_trouble=lambda _: None)
+
+
+POLICY = PollPolicy(initial=2, steps=((0, 2), (60, 5), (300, 10)), max_at_once=10)
+
+
+def test_schedule_grows_with_age() -> None:
+    """The first look comes after `initial`, then every 2 s, after a minute every 5 s, after five every 10 s."""
+    service = Service({"a": 330})
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        await poller.wait("family", "a", service.ask, waiter())
+        await poller.aclose()
+
+    jumping_clock.run(main())
+    asked = service.asked["a"]
+    assert asked[:3] == [2, 4, 6]
+    assert asked[29:33] == [60, 65, 70, 75]
+    assert asked[-4:] == [300, 310, 320, 330]
+
+
+def test_no_more_questions_at_once_than_set() -> None:
+    """A thousand tasks that are due together are asked about ten at a time, and all are."""
+    service = Service({str(n): 0 for n in range(1000)}, takes=0.1)
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        await asyncio.gather(*(poller.wait("family", task_id, service.ask, waiter()) for task_id in service.ends))
+        await poller.aclose()
+
+    jumping_clock.run(main())
+    assert service.most_at_once == 10
+    assert all(len(times) == 1 for times in service.asked.values())
+
+
+def test_same_id_in_two_families() -> None:
+    """Ids are unique within a family only: two tasks of one id do not mix."""
+    one, two = Service({"a": 0}), Service({"a": 10})
+
+    async def main() -> tuple[float, float]:
+        poller = Poller(POLICY)
+        clock = asyncio.get_running_loop().time
+
+        async def wait(family: str, service: Service) -> float:
+            await poller.wait(family, "a", service.ask, waiter())
+            return clock()
+
+        ended = await asyncio.gather(wait("one", one), wait("two", two))
+        await poller.aclose()
+        return ended[0], ended[1]
+
+    assert jumping_clock.run(main()) == (2, 10)
+
+
+def test_loop_ends_and_begins_again() -> None:
+    """When nobody waits, the loop ends; a later wait begins it again."""
+    service = Service({"a": 2, "b": 100})
+
+    async def main() -> list[int]:
+        poller = Poller(POLICY)
+        tasks = []
+        for task_id in ("a", "b"):
+            await poller.wait("family", task_id, service.ask, waiter())
+            await asyncio.sleep(1)
+            tasks.append(len(asyncio.all_tasks()))
+        await poller.aclose()
+        return tasks
+
+    assert jumping_clock.run(main()) == [1, 1]
+
+
+def test_cancelled_waiter_leaves_the_others() -> None:
+    """One of two waiters is cancelled in the middle of a question; the other one gets its answer."""
+    service = Service({"a": 10}, takes=1)
+
+    async def main() -> TaskStatus:
+        poller = Poller(POLICY)
+        first = asyncio.create_task(poller.wait("family", "a", service.ask, waiter()))
+        second = asyncio.create_task(poller.wait("family", "a", service.ask, waiter()))
+        await asyncio.sleep(2.5)
+        first.cancel()
+        record = await second
+        await asyncio.wait([first])
+        await poller.aclose()
+        return record.status
+
+    assert jumping_clock.run(main()) is TaskStatus.SUCCEEDED
+
+
+def test_last_waiter_takes_the_question_along() -> None:
+    """When the only waiter leaves, the question under way is cancelled and a new wait begins afresh."""
+    service = Service({"a": 20}, takes=1)
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        first = asyncio.create_task(poller.wait("family", "a", service.ask, waiter()))
+        await asyncio.sleep(2.5)
+        first.cancel()
+        await asyncio.wait([first])
+        await asyncio.sleep(0)
+        assert service.at_once == 0
+        await poller.wait("family", "a", service.ask, waiter())
+        await poller.aclose()
+
+    jumping_clock.run(main())
+    assert service.asked["a"][:2] == [2, 4.5]
+
+
+def test_one_broken_task_does_not_disturb_another() -> None:
+    """An error that ends one wait leaves the wait on another task alone."""
+    service = Service({"good": 30})
+
+    async def ask(task_id: str) -> TaskRecord:
+        if task_id == "bad":
+            msg = "a bug"
+            raise RuntimeError(msg)
+        return await service.ask(task_id)
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        good = asyncio.create_task(poller.wait("family", "good", ask, waiter()))
+        with pytest.raises(RuntimeError, match="a bug"):
+            await poller.wait("family", "bad", ask, waiter())
+        assert (await good).status is TaskStatus.SUCCEEDED
+        await poller.aclose()
+
+    jumping_clock.run(main())
+
+
+def test_every_waiter_gets_an_error_of_its_own() -> None:
+    """An error that ends the waits on a task reaches each waiter as its own exception."""
+
+    async def ask(_: str) -> TaskRecord:
+        msg = "gone"
+        raise RuntimeError(msg)
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        waits = [poller.wait("family", "a", ask, waiter()) for _ in range(3)]
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert [str(error) for error in errors] == ["gone"] * 3
+        assert len({id(error) for error in errors}) == 3
+        await poller.aclose()
+
+    jumping_clock.run(main())
+
+
+def test_trouble_is_told_and_outlived() -> None:
+    """An outage of an hour is told to the waiter and does not end the wait."""
+    service = Service({"a": 0})
+    told: list[object] = []
+
+    async def ask(task_id: str) -> TaskRecord:
+        if asyncio.get_running_loop().time() < 3600:
+            msg = "down"
+            raise NetworkError(msg)
+        return await service.ask(task_id)
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        mine = Waiter(on_record=told.append, on_trouble=told.append)
+        await poller.wait("family", "a", ask, mine)
+        await poller.aclose()
+
+    jumping_clock.run(main())
+    assert all(isinstance(item, NetworkError) for item in told[:-1])
+    assert len(told) > 300
+    assert isinstance(told[-1], TaskRecord)
+
+
+def test_closing_wakes_everybody() -> None:
+    """Closing ends all waits with an error that names the task, and leaves nothing running."""
+    service = Service({str(n): 1e9 for n in range(30)}, takes=5)
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        waits = [asyncio.create_task(poller.wait("family", task, service.ask, waiter())) for task in service.ends]
+        await asyncio.sleep(3)
+        await poller.aclose()
+        for task_id, wait in zip(service.ends, waits, strict=True):
+            with pytest.raises(ClientClosedError) as caught:
+                await wait
+            assert caught.value.task_id == task_id
+        assert len(asyncio.all_tasks()) == 1
+        assert service.at_once == 0
+
+    jumping_clock.run(main())

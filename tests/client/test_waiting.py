@@ -1,0 +1,245 @@
+"""Waiting for a task, through the real HTTP sandbox."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+import quick
+from aiohttp import web
+
+from a2e_async import (
+    A2EClient,
+    AuthenticationError,
+    InvalidRequestError,
+    NotFoundError,
+    ServerError,
+    TaskFailedError,
+    TaskHandle,
+    TaskStatus,
+    TransferError,
+    WaitTimeoutError,
+)
+from a2e_async.models import ImageToVideoRecord
+from a2e_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    import pathlib
+
+LINK = "https://example.com/ada.png"
+
+
+async def begin(a2e: A2EClient, prompt: str = "she smiles") -> TaskHandle[ImageToVideoRecord]:
+    """Start a task whose fate the prompt tells."""
+    return await a2e.image_to_video.start(image_url=LINK, prompt=prompt, negative_prompt="n")
+
+
+def questions(sandbox: Sandbox, task_id: str) -> int:
+    """Count how often A2E was asked about a task."""
+    return sum(seen.path == f"{quick.FAMILY}/{task_id}" for seen in sandbox.requests)
+
+
+async def test_success(a2e: A2EClient) -> None:
+    """A wait ends with the record of the finished task, and the handle has it too."""
+    task = await begin(a2e)
+    record = await task.wait_until_done()
+    assert record.status is TaskStatus.SUCCEEDED
+    assert record.result_url
+    assert task.record is record
+
+
+@pytest.mark.parametrize("fate", ["#fail", "#nsfw"])
+async def test_failure_is_raised(a2e: A2EClient, fate: str) -> None:
+    """A failed job raises with A2E's code and text, the id, the price and the record."""
+    task = await begin(a2e, fate)
+    with pytest.raises(TaskFailedError) as caught:
+        await task.wait_until_done()
+    error = caught.value
+    assert (error.task_id, error.coins, error.record) == (task.id, 30, task.record)
+    assert error.failed_code
+    assert error.failed_message
+    assert error.trace_id
+    assert error.failed_message in str(error)
+    assert pickle.loads(pickle.dumps(error)).failed_code == error.failed_code
+
+
+async def test_failure_can_be_returned(a2e: A2EClient) -> None:
+    """With raise_on_failure=False the record of the failed job comes back."""
+    task = await begin(a2e, "#fail")
+    assert (await task.wait_until_done(raise_on_failure=False)).status is TaskStatus.FAILED
+
+
+async def test_a_finished_task_is_not_asked_about_again(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A second wait on a final handle returns, or raises, without a request."""
+    task, bad = await begin(a2e), await begin(a2e, "#fail")
+    await asyncio.gather(task.wait_until_done(), bad.wait_until_done(raise_on_failure=False))
+    asked = len(sandbox.requests)
+    assert await task.wait_until_done() is task.record
+    with pytest.raises(TaskFailedError):
+        await bad.wait_until_done()
+    assert len(sandbox.requests) == asked
+
+
+async def test_time_out_keeps_the_task(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A wait that is too short raises an error that is a TimeoutError, holds the handle, and can be gone on from."""
+    task = await begin(a2e)
+    with pytest.raises(TimeoutError) as caught:
+        await task.wait_until_done(timeout=0.05)
+    error = caught.value
+    assert isinstance(error, WaitTimeoutError)
+    assert error.handle is task
+    assert (error.task_id, error.coins) == (task.id, 30)
+    assert not sandbox.tasks[task.id].deleted
+    assert (await error.handle.wait_until_done()).status is TaskStatus.SUCCEEDED
+
+
+async def test_time_out_bounds_the_request_under_way(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A question that hangs does not hold the waiter back beyond the deadline."""
+
+    released = asyncio.Event()
+
+    async def hang(_: web.Request) -> None:
+        await released.wait()
+
+    task = await begin(a2e)
+    with sandbox.override("GET", quick.FAMILY, hang), pytest.raises(WaitTimeoutError):
+        await task.wait_until_done(timeout=0.2)
+    released.set()
+
+
+async def test_trouble_does_not_end_a_wait(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Pages, cut answers, 5xx and drops while waiting are outlived, however many they are."""
+    task = await begin(a2e)
+    count = 0
+
+    async def trouble(request: web.Request) -> web.Response | None:
+        nonlocal count
+        count += 1
+        if count > 12:
+            return None
+        if count % 3 == 0 and request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=502 if count % 3 else 200, text="<html>", content_type="text/html")
+
+    with sandbox.override("GET", quick.FAMILY, trouble):
+        assert (await task.wait_until_done(20)).status is TaskStatus.SUCCEEDED
+    assert count > 12
+
+
+async def test_time_out_tells_the_last_trouble(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A wait that ran out of time while A2E was broken says so, with the error as its cause."""
+    task = await begin(a2e)
+    broken = web.Response(status=503, text="maintenance")
+    with sandbox.override("GET", quick.FAMILY, broken), pytest.raises(WaitTimeoutError, match="maintenance") as caught:
+        await task.wait_until_done(0.5)
+    assert isinstance(caught.value.__cause__, ServerError)
+
+
+async def test_bad_token_ends_a_wait(sandbox: Sandbox, a2e: A2EClient) -> None:
+    """A token that is refused ends the wait at once with the real error and the task's id."""
+    task = await begin(a2e)
+    async with A2EClient("sk_other", base_url=sandbox.url, config=quick.CONFIG) as other:
+        with pytest.raises(AuthenticationError) as caught:
+            await other.image_to_video.task(task.id).wait_until_done(20)
+    assert caught.value.task_id == task.id
+
+
+async def test_fresh_task_may_be_invisible(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A task that was never seen is waited for although A2E says at first that there is no such task."""
+    task = await begin(a2e)
+    invisible = [web.json_response({"code": 0, "data": None}) for _ in range(3)]
+    with sandbox.override("GET", quick.FAMILY, lambda _: invisible.pop() if invisible else None):
+        assert (await task.wait_until_done(20)).status is TaskStatus.SUCCEEDED
+    assert not invisible
+
+
+async def test_deleted_task_ends_the_wait(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A task that was seen before and is gone ends the wait."""
+    task = await begin(a2e, "#stuck")
+    wait = asyncio.create_task(task.wait_until_done(20))
+    while task.record.current_status != "pending":
+        await asyncio.sleep(0.01)
+    gone = web.json_response({"code": 404, "msg": "not found"}, status=404)
+    with sandbox.override("GET", quick.FAMILY, gone), pytest.raises(NotFoundError) as caught:
+        await wait
+    assert caught.value.task_id == task.id
+
+
+async def test_cancelled_wait_leaves_the_task_alive(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Cancelling a wait neither deletes the task nor goes on asking about it."""
+    task = await begin(a2e, "#stuck")
+    wait = asyncio.create_task(task.wait_until_done())
+    await asyncio.sleep(0.1)
+    wait.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await wait
+    await asyncio.sleep(0.05)
+    asked = questions(sandbox, task.id)
+    await asyncio.sleep(0.2)
+    assert questions(sandbox, task.id) == asked
+    assert not sandbox.tasks[task.id].deleted
+
+
+async def test_many_waits_share_the_questions(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Twenty waits on one task, by different handles, cost no more questions than one, and all hear the answer."""
+    task = await begin(a2e)
+    handles = [a2e.image_to_video.task(task.id) for _ in range(20)]
+    records = await asyncio.gather(*(handle.wait_until_done(20) for handle in handles))
+    assert {record.result_url for record in records} == {handles[0].record.result_url}
+    assert all(handle.record.status is TaskStatus.SUCCEEDED for handle in handles)
+    assert questions(sandbox, task.id) < 40  # about ten at this pace; twenty pollers would have asked 200 times
+
+
+async def test_many_tasks(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A hundred tasks started and awaited at once all end with their own results, each charged once."""
+    tasks = await asyncio.gather(*(begin(a2e, f"picture {n}") for n in range(100)))
+    records = await asyncio.gather(*(task.wait_until_done(60) for task in tasks))
+    assert [record.id for record in records] == [task.id for task in tasks]
+    assert all(record.status is TaskStatus.SUCCEEDED for record in records)
+    assert sandbox.coins == 10_000 - 100 * 30
+
+
+async def test_refresh_asks_once(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A refresh is one question, and the handle remembers the answer."""
+    task = await begin(a2e)
+    assert await task.refresh() is task.record
+    assert questions(sandbox, task.id) == 1
+
+
+async def test_download(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
+    """The result of a finished task lands in the file, folders included, and nothing else is left there."""
+    task = await begin(a2e)
+    await task.wait_until_done()
+    path = await task.download(tmp_path / "new" / "folder" / "ada.mp4")
+    assert path.read_bytes()[4:8] == b"ftyp"
+    assert [item.name for item in path.parent.iterdir()] == ["ada.mp4"]
+
+
+async def test_download_needs_a_result(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A task that is not finished, failed, or has no link cannot be downloaded, and the error names the task."""
+    task = await begin(a2e)
+    with pytest.raises(InvalidRequestError, match="wait_until_done") as caught:
+        await task.download(tmp_path / "a.mp4")
+    assert caught.value.task_id == task.id
+    bad = await begin(a2e, "#fail")
+    await bad.wait_until_done(raise_on_failure=False)
+    with pytest.raises(TaskFailedError):
+        await bad.download(tmp_path / "a.mp4")
+    done = web.json_response({"code": 0, "data": {"_id": task.id, "current_status": "completed"}})
+    with sandbox.override("GET", quick.FAMILY, done):
+        await task.refresh()
+    with pytest.raises(TransferError, match="no link"):
+        await task.download(tmp_path / "a.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+async def test_expired_result_names_the_task(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
+    """An expired link is a TransferError with the task's id; the task itself stays succeeded."""
+    task = await begin(a2e, "#expired")
+    await task.wait_until_done()
+    with pytest.raises(TransferError, match="404") as caught:
+        await task.download(tmp_path / "a.mp4")
+    assert caught.value.task_id == task.id
+    assert task.status is TaskStatus.SUCCEEDED
