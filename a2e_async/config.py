@@ -18,7 +18,7 @@ DEFAULT_BASE_URL = "https://video.a2e.ai"
 class RetryPolicy:
     """How often a *read* is repeated when the network or A2E stumbles. A paid start is never repeated.
 
-    Before attempt n+1 there is a pause of random length between 0 and ``min(max_delay, base * 2**n)`` seconds.
+    After failure n there is a pause of random length between 0 and ``min(max_delay, base * 2**(n - 1))`` seconds.
     A ``Retry-After`` of A2E replaces it and is never shortened: if it does not fit into `max_time`, the error is
     raised at once.
 
@@ -41,7 +41,7 @@ class PollPolicy:
 
     Attributes:
         initial: Seconds between the beginning of a wait and the first look.
-        steps: Pairs of ages and intervals, both in seconds and by growing age, beginning at age 0: a task that is
+        steps: Pairs of ages and intervals, both in seconds and by growing age, the first age being 0: a task that is
             waited for since at least *age* is asked about every *interval*.
         invisible_for: Seconds for which "no such task" is not believed of a task that was never seen, since a fresh
             task can be invisible for a while.

@@ -277,3 +277,7 @@ class WaitTimeoutError(TaskError, TimeoutError):
         self.handle = handle
         self.record = record
         self.coins = coins
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle everything but the handle, which is bound to its client: in another process, use the id."""
+        return type(self), self.args, {**self.__dict__, "handle": None}

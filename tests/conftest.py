@@ -15,6 +15,7 @@ from a2e_async.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+
 @pytest.fixture(autouse=True)
 def _nothing_left() -> Iterator[None]:
     """Fail a test that leaves a thread behind."""

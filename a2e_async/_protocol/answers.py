@@ -30,6 +30,10 @@ def _contained(data: dict[str, Any]) -> list[Any]:
     return [value for key, value in data.items() if key.isdecimal()]
 
 
+def _is_empty(data: object) -> bool:
+    return isinstance(data, dict) and any(data.get(key) == [] for key in _LISTS)
+
+
 def id_of(record: dict[str, Any]) -> str:
     """Return the ``_id`` as text (some families count with integers), or an empty string."""
     value = record.get("_id")
@@ -45,10 +49,13 @@ def detail(envelope: Envelope, task_id: str) -> dict[str, Any]:
         NotFoundError: The answer is empty (E7): unknown, or not visible yet.
         UnexpectedResponseError: The answer holds something else.
     """
-    for record in records(envelope.data):
+    data = envelope.data
+    if isinstance(data, dict) and data.get("_id") == task_id:  # nearly always
+        return data
+    for record in records(data):
         if id_of(record) == task_id:
             return record
-    if not envelope.data:
+    if not data or _is_empty(data):
         msg = "A2E shows no task with this id"
         raise NotFoundError(msg, status=envelope.status, trace_id=envelope.trace_id, task_id=task_id)
     msg = "A2E's answer holds another thing than the task that was asked for"

@@ -52,11 +52,12 @@ def check_link(name: str, url: str) -> None:
         refuse(f"{name} must be a non-empty str")
     if url[:5].lower() == "data:":
         refuse(f"{name} must not be a data: URL, which A2E rejects: pass the bytes as {name.removesuffix('_url')}=")
-    if not url.isprintable() or any(char.isspace() for char in url):
+    if " " in url or not url.isprintable():
         refuse(f"{name} must not hold spaces or control characters, which A2E rejects: quote them (%20)")
     try:
         parts = urlsplit(url)
         host = parts.hostname
+        _ = parts.port  # a property that raises for port 99999
     except ValueError:
         host = None
     if not host or parts.scheme not in {"http", "https"}:

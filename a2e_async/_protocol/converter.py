@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
 import cattrs
-from cattrs.gen import make_dict_structure_fn
+from cattrs.gen import make_dict_structure_fn, override
 
 from a2e_async._protocol.statuses import IMAGE_TO_VIDEO, status_of
 from a2e_async.models.common import TaskRecord, TaskStatus
@@ -26,41 +26,54 @@ __all__ = ["to_record"]
 R = TypeVar("R", bound=TaskRecord)
 
 _WORDS: dict[type[TaskRecord], Mapping[str, TaskStatus]] = {ImageToVideoRecord: IMAGE_TO_VIDEO}
-_SPELLINGS = {"_id": "id", "createdAt": "created_at"}
-_IGNORED = frozenset({"status", "trace_id", "extra"})
-"""Fields of our models that are ours: what A2E calls by the same name goes to `extra`."""
+_SPELLINGS = {"id": "_id", "created_at": "createdAt"}
+_OURS = frozenset({"status", "trace_id", "extra"})
+"""Fields that are not A2E's: what it calls by the same name goes to `extra`."""
+
+_NO_TEXT = frozenset({"coins", "created_at"})
+
+_REASONS = ("faild_message", "fail_reason", "error", "msg")
+"""Where else the text of a failure may stand (reference 1.13; the misspelling is A2E's)."""
 
 
 def to_record(model: type[R], raw: dict[str, Any], *, trace_id: str = "") -> R:
     """Read one record of A2E. It must have an ``_id``; everything else may be missing."""
+    names = _NAMES[model]
     known: dict[str, Any] = {}
     extra: dict[str, Any] = {}
-    names = _field_names(model)
     for key, value in raw.items():
-        name = _SPELLINGS.get(key, key)
-        (known if name in names else extra)[name if name in names else key] = value
-    word = _text(known.get("current_status")).strip().lower()
-    code = _text(known.get("failed_code")).strip()
+        name = names.get(key)
+        if name is None:
+            extra[key] = value
+        else:
+            known[name] = value if value.__class__ is str or name in _NO_TEXT else _text(value)
+    word = known.get("current_status", "").strip().lower()
+    code = known.get("failed_code", "").strip()
     code = "" if code == "0" else code
-    known |= {"current_status": word, "failed_code": code, "trace_id": trace_id, "extra": extra}
-    known["status"] = status_of(_WORDS[model], word, failed_code=code, has_result=bool(_text(known.get("result_url"))))
-    return _CONVERTER.structure(known, model)
+    has_result = bool(known.get("result_url", "").strip())
+    status = status_of(_WORDS[model], word, failed_code=code, has_result=has_result)
+    if status is TaskStatus.FAILED and not known.get("failed_message"):
+        known["failed_message"] = next((text for key in _REASONS if (text := _text(raw.get(key)))), "")
+    known |= {"status": status, "current_status": word, "failed_code": code, "trace_id": trace_id, "extra": extra}
+    return cast("R", _STRUCTURE[model](known, model))
 
 
-def _field_names(model: type[TaskRecord]) -> frozenset[str]:
-    names = _NAMES.get(model)
-    if names is None:
-        names = _NAMES[model] = frozenset(field.name for field in attrs.fields(model)) - _IGNORED
-    return names
+def _field_names(model: type[TaskRecord]) -> dict[str, str]:
+    """Return A2E's name of each field of a model, and ours."""
+    ours = (field.name for field in attrs.fields(model) if field.name not in _OURS)
+    return {_SPELLINGS.get(name, name): name for name in ours}
 
 
-_NAMES: dict[type[TaskRecord], frozenset[str]] = {}
-
-
-def _text(value: object, _: object = None) -> str:
-    if value is None:
+def _text(value: object) -> str:
+    """Read text: a number is written out, and what can be no text (null, a boolean, a container) is empty."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float):
         return ""
-    return value if isinstance(value, str) else str(value)
+    try:
+        return str(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return ""
 
 
 def _number(value: object, _: object = None) -> float | None:
@@ -88,15 +101,20 @@ def _moment(value: object, _: object = None) -> dt.datetime | None:
         return None
 
 
-def _make() -> cattrs.Converter:
+def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
-    converter.register_structure_hook(str, _text)
     converter.register_structure_hook(float | None, _number)
     converter.register_structure_hook(dt.datetime | None, _moment)
-    converter.register_structure_hook(TaskStatus, lambda value, _: value)
-    for model in _WORDS:
-        converter.register_structure_hook(model, make_dict_structure_fn(model, converter))
     return converter
 
 
-_CONVERTER = _make()
+def _as_it_is(value: Any, _: object) -> Any:  # noqa: ANN401  what `to_record` has made
+    return value
+
+
+_NAMES = {model: _field_names(model) for model in _WORDS}
+_CONVERTER = _make_converter()
+_READY = override(struct_hook=_as_it_is)
+_STRUCTURE = {
+    model: make_dict_structure_fn(model, _CONVERTER, status=_READY, trace_id=_READY, extra=_READY) for model in _WORDS
+}

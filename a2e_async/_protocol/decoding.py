@@ -16,6 +16,11 @@ from a2e_async.errors import UnexpectedResponseError
 
 __all__ = ["decode"]
 
+_SHOWN = 200
+"""Bytes of a body that is no JSON that become the text of an error (reference 1.4)."""
+
+_BOM = b"\xef\xbb\xbf"
+
 _ENVELOPE_KEYS = frozenset({"code", "msg", "message", "trace_id", "success", "timestamp"})
 
 
@@ -48,8 +53,9 @@ def _parse(response: Response) -> Any:  # noqa: ANN401  any JSON
     try:
         return json.loads(response.body)
     except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8 and integers of absurd length
-        if response.status in {401, 429} or response.status >= 500:
-            text = response.body.decode("utf-8", "replace") if not _is_html(response) else ""
+        is_html = _is_html(response)
+        if response.status in {401, 429} or response.status >= 500 or (response.status >= 400 and not is_html):
+            text = "" if is_html else response.body[:_SHOWN].decode("utf-8", "replace")
             _raise_refusal({"message": text}, response, cause=error)
         raise UnexpectedResponseError(_not_json(response), status=response.status, body=response.body) from error
 
@@ -62,13 +68,14 @@ def _not_json(response: Response) -> str:
 
 
 def _is_html(response: Response) -> bool:
-    return "html" in response.headers.get("content-type", "") or response.body.lstrip()[:1] == b"<"
+    start = response.body.removeprefix(_BOM).lstrip()
+    return start.startswith(b"<") or "html" in response.headers.get("content-type", "").lower()
 
 
 def _is_success(body: dict[str, Any]) -> bool:
     code = body.get("code")
     if code is None:
-        return body.get("success") is not False
+        return body.get("success") not in {False, "false"} if isinstance(body.get("success"), bool | str) else True
     return code == "0" or (code == 0 and not isinstance(code, bool))
 
 
@@ -89,7 +96,7 @@ def _raise_redirect(response: Response) -> Never:
 
 
 def _raise_refusal(body: dict[str, Any], response: Response, cause: BaseException | None = None) -> Never:
-    if body.get("code") == 200 and response.status < 400:  # never seen as a success (reference 1.3)
+    if body.get("code") in (200, "200") and response.status < 400:  # never seen as a success (reference 1.3)
         msg = "A2E answered code 200, which is not known to mean success"
         raise UnexpectedResponseError(msg, status=response.status, body=response.body)
     raise refusal(body, response) from cause

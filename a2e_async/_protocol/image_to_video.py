@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["Options", "check_variations"]
 
 _SECONDS = (5, 10, 15, 20)
+_MODEL_TYPES = get_args(ModelType)
+_MODEL_VERSIONS = get_args(ModelVersion)
 _VARIATIONS = range(2, 9)
 
 
@@ -40,11 +42,11 @@ class Options:
         check_text("name", self.name)
         self._check_prompts()
         if self.model_version is not None:
-            check_choice("model_version", self.model_version, get_args(ModelVersion))
+            check_choice("model_version", self.model_version, _MODEL_VERSIONS)
         if self.video_time is not None:
             check_choice("video_time", self.video_time, _SECONDS)
-        for flag in ("extend_prompt", "skip_face_enhance"):
-            if not isinstance(getattr(self, flag), bool | None):
+        for flag, value in (("extend_prompt", self.extend_prompt), ("skip_face_enhance", self.skip_face_enhance)):
+            if value is not None and not isinstance(value, bool):
                 refuse(f"{flag} must be True, False or None")
         check_webhook(self.webhook_url, self.webhook_token)
         self._check_end()
@@ -52,8 +54,7 @@ class Options:
     def _check_prompts(self) -> None:
         if self.lora is not None:
             check_text("lora", self.lora)
-        for name in ("prompt", "negative_prompt"):
-            value = getattr(self, name)
+        for name, value in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
             if value is None and self.lora is not None:
                 continue
             if value is None:
@@ -62,7 +63,7 @@ class Options:
 
     def _check_end(self) -> None:
         if self.model_type is not None:
-            check_choice("model_type", self.model_type, get_args(ModelType))
+            check_choice("model_type", self.model_type, _MODEL_TYPES)
         if self.model_type == "FLF2V" and not self.has_end:
             refuse("model_type='FLF2V' needs the last frame: give end_image or end_image_url")
         if self.model_type == "GENERAL" and self.has_end:

@@ -1,4 +1,8 @@
-"""The plain values that cross the seam between deciding and doing."""
+"""The plain values that cross the seam between deciding and doing.
+
+Treated as frozen, and not frozen by attrs: three of them are made for each request, and checking every assignment
+would cost more than reading the answer's JSON.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Envelope", "Request", "Response"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Request:
     """One call of A2E's API, before it is sent.
 
@@ -33,13 +37,13 @@ class Request:
     repeatable: bool = False
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Response:
     """One answer, as it came.
 
     Attributes:
         status: The HTTP status.
-        headers: The headers by lower-case name.
+        headers: The headers, by lower-case name or in a mapping that does not mind the case.
         body: The bytes after decompression.
         received_at: Seconds since the epoch by this machine's clock.
     """
@@ -50,7 +54,7 @@ class Response:
     received_at: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class Envelope:
     """A good answer, unwrapped.
 

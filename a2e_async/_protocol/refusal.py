@@ -48,18 +48,23 @@ _BY_STATUS: dict[int, type[APIError]] = {
     401: AuthenticationError,
     402: InsufficientCreditsError,
     404: NotFoundError,
+    408: ServerError,
     429: RateLimitError,
 }
 
 _CREDITS = re.compile(r"quota|insufficient|\bcoins?\b|\bcredits?\b|balance", re.IGNORECASE)
-_RATE = re.compile(r"rate limit|too many", re.IGNORECASE)
+_RATE = re.compile(r"rate limit|too many requests", re.IGNORECASE)
 _TOKEN = re.compile(r"unauthori[sz]ed|invalid token|\btoken\b|not logged in|forbidden", re.IGNORECASE)
 _PLAN = re.compile(r"free user|free plan|(?i:upgrade|subscri|\bplans?\b)|\b(?:Pro|Max|VIP|Ultra)\b|[Ll]imit reached")
 _CONTENT = re.compile(
-    r"copyright|portrait|likeness|public figure|nsfw|nfsw|sensitive|content policy|moderation|flagged|\bminor\b",
-    re.IGNORECASE,
+    r"copyright|public figure|nsfw|nfsw|(?<!case.)sensitive|content policy|moderation|flagged", re.IGNORECASE
 )
+_PERSON = re.compile(r"portrait|likeness|\bminor\b", re.IGNORECASE)
+"""Words of moderation that have another meaning where a request is wrong: "portrait or landscape"."""
+
 _BUSY = re.compile(r"occupied|\bbusy\b", re.IGNORECASE)
+
+_ECHO = frozenset({"name", "prompt", "negative_prompt", "image_url", "end_image_url"})
 
 _BY_TEXT: dict[int, tuple[tuple[re.Pattern[str], type[APIError]], ...]] = {
     400: (
@@ -70,6 +75,7 @@ _BY_TEXT: dict[int, tuple[tuple[re.Pattern[str], type[APIError]], ...]] = {
     403: (
         (_PLAN, PlanError),
         (_CONTENT, ContentRejectedError),
+        (_PERSON, ContentRejectedError),
         (_CREDITS, InsufficientCreditsError),
         (_RATE, RateLimitError),
         (_TOKEN, AuthenticationError),
@@ -77,6 +83,8 @@ _BY_TEXT: dict[int, tuple[tuple[re.Pattern[str], type[APIError]], ...]] = {
     200: (
         (_BUSY, BusyError),
         (_CONTENT, ContentRejectedError),
+        (_PERSON, ContentRejectedError),
+        (_PLAN, PlanError),
         (_RATE, RateLimitError),
         (_CREDITS, InsufficientCreditsError),
         (_TOKEN, AuthenticationError),
@@ -108,8 +116,10 @@ def trace_of(body: dict[str, Any]) -> str:
 
 def refused_content(data: object) -> str:
     """Return A2E's text if a good answer reports flagged content instead of a task (E8), else an empty string."""
-    text = json.dumps(data, default=str)[:4096] if data else ""
-    return _clip(text) if _CONTENT.search(text) else ""
+    if isinstance(data, dict):  # echoed input and empty fields report nothing
+        data = {key: value for key, value in data.items() if value and key not in _ECHO}
+    text = _dump(data) if data else ""
+    return _clip(text) if _CONTENT.search(text) or _PERSON.search(text) else ""
 
 
 def _kind(status: int, code: int | str | None, message: str) -> type[APIError]:
@@ -118,6 +128,8 @@ def _kind(status: int, code: int | str | None, message: str) -> type[APIError]:
         return _BY_CODE[number]
     if status < 400:  # reference 1.5: an inner 400, 401 or 403 means the same as the HTTP status
         status = number if isinstance(number, int) and 400 <= number <= 599 else 200
+    elif status in {400, 403} and isinstance(number, int) and number in _BY_STATUS:
+        status = number
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     for words, kind in _BY_TEXT.get(status, ()):
@@ -137,7 +149,7 @@ def _message(body: dict[str, Any]) -> str:
 
 def _texts(body: dict[str, Any]) -> Iterator[object]:
     """Yield the places of reference 1.4 where the text may stand, in its order."""
-    yield "; ".join(_details(body.get("errors")))
+    yield "; ".join(text for text in _details(body.get("errors")) if text.strip())
     for key in ("msg", "message", "error", "err_message", "data"):
         yield body.get(key)
     data = body.get("data")
@@ -168,7 +180,14 @@ def _render(item: object) -> str:
         where = next((item[key] for key in ("path", "field", "param") if isinstance(item.get(key), str)), None)
         if text is not None:
             return f"{where}: {text}" if where else text
-    return item if isinstance(item, str) else json.dumps(item, ensure_ascii=False, default=str)
+    return item if isinstance(item, str) else _dump(item)
+
+
+def _dump(item: object) -> str:
+    try:
+        return json.dumps(item, ensure_ascii=False, default=str)
+    except (RecursionError, ValueError):  # what could just be read can be too deep to be written
+        return "…"
 
 
 def _clip(text: str) -> str:

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from a2e_async.config import DEFAULT_BASE_URL, Config
+from a2e_async.config import DEFAULT_BASE_URL, Config, Pacing, PollPolicy, RetryPolicy
 from a2e_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -19,6 +19,9 @@ __all__ = ["Settings", "is_loopback", "resolve"]
 
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 """Straight quotes, and the typographic ones that word processors make of them."""
+
+
+_NO_NUMBERS = frozenset({"token", "base_url", "retry", "poll", "pacing", "steps"})
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +54,9 @@ def _clean_token(token: str | None) -> str:
     if not isinstance(token, str):
         msg = f"The A2E token must be a str, not {type(token).__name__}"
         raise ConfigurationError(msg)
-    clean = token.strip().strip(_QUOTES).strip()
+    clean, before = token, ""
+    while clean != before:  # quotes around quotes, with spaces between
+        before, clean = clean, clean.strip().strip(_QUOTES)
     if not clean:
         msg = "The A2E token is empty: paste the whole value (sk_…) from Account > API Token"
         raise ConfigurationError(msg)
@@ -76,17 +81,17 @@ def _clean_base_url(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(host):
         msg = f"http:// would send the token to {host} in clear: use https:// (http is for this machine only)"
         raise ConfigurationError(msg)
-    if host == "api.a2e.ai":
+    if host.rstrip(".") == "api.a2e.ai":
         msg = f"api.a2e.ai is A2E's documentation, not its API: use {DEFAULT_BASE_URL}"
         raise ConfigurationError(msg)
-    path = parts.path.rstrip("/").removesuffix("/api/v1")
+    path = parts.path.rstrip("/").removesuffix("/v1").removesuffix("/api")
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
 def _split(url: str) -> SplitResult:
     """Split a URL, refusing what no URL may hold."""
-    if not isinstance(url, str) or not url.isprintable() or " " in url.strip():
-        msg = f"The base URL must be a str like {DEFAULT_BASE_URL}, without spaces or control characters"
+    if not isinstance(url, str) or not url.isprintable() or " " in url.strip() or "\\" in url:
+        msg = f"The base URL must be a str like {DEFAULT_BASE_URL}, without spaces, backslashes or control characters"
         raise ConfigurationError(msg)
     try:
         parts = urlsplit(url.strip().strip(_QUOTES))
@@ -106,16 +111,39 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_numbers(config: Config) -> None:
-    if not isinstance(config, Config):
-        msg = f"config must be a Config, not {type(config).__name__}"
-        raise ConfigurationError(msg)
+    """Check every number of the configuration, and that it is one."""
+    _check_kind("config", config, Config)
+    for name, kind in (("retry", RetryPolicy), ("poll", PollPolicy), ("pacing", Pacing)):
+        _check_kind(f"Config.{name}", getattr(config, name), kind)
     for owner in (config, config.retry, config.poll, config.pacing):
         for field in attrs.fields(type(owner)):
-            value = getattr(owner, field.name)
-            if isinstance(value, int | float) and not (value > 0 and math.isfinite(value)):
-                msg = f"{type(owner).__name__}.{field.name} must be a number above 0, not {value!r}"
-                raise ConfigurationError(msg)
-    steps = config.poll.steps
-    if not steps or any(interval <= 0 for _, interval in steps) or list(steps) != sorted(steps):
-        msg = "PollPolicy.steps must be pairs (age, interval) in seconds, by growing age, with intervals above 0"
+            if field.name not in _NO_NUMBERS:
+                value = getattr(owner, field.name)
+                if not (field.name == "per_second" and value is None):
+                    _check_number(f"{type(owner).__name__}.{field.name}", value, whole="int" in str(field.type))
+    _check_steps(config.poll.steps)
+
+
+def _check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        msg = f"{name} must be a {kind.__name__}, not {type(value).__name__}"
+        raise ConfigurationError(msg)
+
+
+def _check_number(name: str, value: object, *, whole: bool) -> None:
+    kinds = int if whole else (int, float)
+    if not isinstance(value, kinds) or isinstance(value, bool) or not (value > 0 and math.isfinite(value)):
+        msg = f"{name} must be {'a whole' if whole else 'a'} number above 0, not {value!r}"
+        raise ConfigurationError(msg)
+
+
+def _check_steps(steps: object) -> None:
+    msg = "PollPolicy.steps must be pairs (age, interval) in seconds, by growing age from 0, with intervals above 0"
+    try:
+        ages = [float(age) for age, _ in steps]  # type: ignore[attr-defined]  # that is what is being checked
+        intervals = [float(interval) for _, interval in steps]  # type: ignore[attr-defined]  # as above
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(msg) from error
+    good = ages[:1] == [0.0] and ages == sorted(ages) and all(math.isfinite(number) for number in ages + intervals)
+    if not good or any(isinstance(part, str) for pair in steps for part in pair) or min(intervals) <= 0:  # type: ignore[attr-defined]
         raise ConfigurationError(msg)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -29,6 +30,9 @@ _SIGNATURES = (
 )
 _WEBP = Kind("image/webp", ".webp")
 _BMP = Kind("image/bmp", ".bmp")
+_TEXT = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:<!doctype|<html|<\?xml|<error|\{\s*"|\[\s*[{"])', re.IGNORECASE)
+"""The beginning of a page, or of an error in XML or JSON."""
+
 _TEXTUAL = ("text/", "application/json", "application/problem+json", "application/xml", "application/xhtml")
 
 
@@ -50,7 +54,10 @@ def storage_key(unique: str, kind: Kind) -> str:
 
 def name_from(source: str) -> str:
     """Return a display name from a path or a URL: its last part without the extension; empty if there is none."""
-    path = unquote(urlsplit(source).path) if "://" in source else source.replace("\\", "/")
+    try:
+        path = unquote(urlsplit(source).path) if "://" in source else source.replace("\\", "/")
+    except ValueError:  # "http://[" is no URL, which is for others to tell
+        return ""
     stem = posixpath.splitext(posixpath.basename(path.rstrip("/")))[0]
     return "".join(char for char in stem if char.isprintable()).strip()[:80]
 
@@ -59,5 +66,4 @@ def looks_like_no_result(content_type: str, head: bytes) -> bool:
     """Tell whether a download is a page or an error text instead of a video, a picture or a sound."""
     if content_type.lower().startswith(_TEXTUAL):
         return True
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    return start.startswith((b"<!doctype", b"<html", b"<?xml", b"<error", b'{"', b"{ ", b"[{"))
+    return _TEXT.match(head) is not None

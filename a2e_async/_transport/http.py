@@ -46,28 +46,27 @@ class HttpTransport:
             NetworkError: There is no whole answer.
             UnexpectedResponseError: The answer is larger than `Config.max_response_bytes`.
         """
-        body, headers = None, self._headers
+        sent, headers = None, self._headers
         if request.json is not None:
-            body, headers = _encode(request), {**headers, "Content-Type": "application/json"}
-        with foreign_errors(f"{request.method} {request.path}"):
+            sent, headers = _encode(request), {**headers, "Content-Type": "application/json"}
+        with foreign_errors(request.method, request.path):
             async with self.session.get().request(
                 request.method,
                 URL(self.settings.base_url + request.path, encoded=True),
                 params=request.params,
-                data=body,
+                data=sent,
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
             ) as answer:
-                return Response(
-                    status=answer.status,
-                    headers={name.lower(): value for name, value in answer.headers.items()},
-                    body=await self._read(answer),
-                    received_at=time.time(),
-                )
+                body = await self._read(answer)
+                return Response(status=answer.status, headers=answer.headers, body=body, received_at=time.time())
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         limit = self.settings.config.max_response_bytes
+        length = answer.headers.get("Content-Length")
+        if length is not None and int(length) <= limit and "Content-Encoding" not in answer.headers:
+            return await answer.read()  # it cannot become more than it says
         chunks: list[bytes] = []
         size = 0
         async for chunk in answer.content.iter_any():
@@ -80,9 +79,12 @@ class HttpTransport:
         return b"".join(chunks)
 
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 def _encode(request: Request) -> bytes:
     try:
-        return json.dumps(request.json, ensure_ascii=False, allow_nan=False).encode()
+        return _JSON.encode(request.json).encode()
     except (TypeError, ValueError, RecursionError) as error:
         msg = f"The body is no JSON: {error}"
         raise InvalidRequestError(msg) from error

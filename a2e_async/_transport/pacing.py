@@ -40,7 +40,10 @@ class PacedTransport:
 
     async def send(self, request: Request) -> Response:
         """Wait for a place, then send."""
-        async with self._slots:
+        await self._slots.acquire()  # `async with` would make three coroutines of this one
+        try:
             if self._beat is not None:
                 await asyncio.sleep(self._beat.take(asyncio.get_running_loop().time()))
             return await self.inner.send(request)
+        finally:
+            self._slots.release()

@@ -39,8 +39,11 @@ class _AgainError(Exception):
         self.pause = pause
 
 
-async def _attempt(attempts: Attempts, operation: Callable[[], Awaitable[T]]) -> T:
+async def _attempt(attempts: Attempts, operation: Callable[[], Awaitable[T]], failed: list[A2EError]) -> T:
+    """Judge the failure that brought us here, if there is one, else try."""
     try:
+        if failed:
+            raise failed.pop()
         return await operation()
     except A2EError as error:
         now = asyncio.get_running_loop().time()
@@ -67,7 +70,12 @@ class Retry:
 
     async def run(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Await `operation` until it works or its error is not worth another try; that error is raised."""
-        return await _repeated(Attempts(self.policy, asyncio.get_running_loop().time()), operation)
+        started = asyncio.get_running_loop().time()
+        try:
+            return await operation()  # nearly always enough, so backoff's bookkeeping is left for the rest
+        except A2EError as error:
+            failed = [error]
+        return await _repeated(Attempts(self.policy, started), operation, failed)
 
 
 @attrs.frozen
@@ -77,8 +85,8 @@ class RetryingApi:
     transport: Transport
     retry: Retry
 
-    async def send(self, request: Request) -> Envelope:
-        """Send a request and decode the answer.
+    def send(self, request: Request) -> Awaitable[Envelope]:
+        """Send a request and decode the answer, when awaited.
 
         Raises:
             APIError: A2E says that something is wrong.
@@ -86,8 +94,8 @@ class RetryingApi:
             UnexpectedResponseError: The answer is none of A2E's.
         """
         if request.repeatable and not request.paid:
-            return await self.retry.run(lambda: self._once(request))
-        return await self._once(request)
+            return self.retry.run(lambda: self._once(request))
+        return self._once(request)
 
     async def _once(self, request: Request) -> Envelope:
         return decode(await self.transport.send(request))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib.resources
-import importlib.util
 import pathlib
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from a2e_async import A2EClient, Config, MissingExtraError, PollPolicy
-from a2e_async.cli.flow import Clip, Stage, make_clip
+from a2e_async.cli.flow import Clip, Stage, VideoTime, make_clip
 from a2e_async.cli.screen import show_result, watch
 from a2e_async.files import open_picture
 from a2e_async.sandbox import Sandbox
@@ -31,7 +30,7 @@ def demo(
     *images: pathlib.Path,
     out: Annotated[pathlib.Path, Parameter(name=["--out", "-o"])] = pathlib.Path("videos"),
     prompt: str = "slow zoom in, gentle light",
-    video_time: int = 5,
+    video_time: VideoTime = 5,
 ) -> int:
     """Turn pictures into videos with a local A2E: offline, free, with real files.
 
@@ -48,9 +47,7 @@ def demo(
         prompt: What should happen. The sandbox chooses the movement by it.
         video_time: Seconds of video: 5, 10, 15 or 20.
     """
-    if not all(importlib.util.find_spec(name) for name in ("av", "PIL")):
-        msg = 'The sandbox cannot render: pip install "a2e-async[demo]"'
-        raise MissingExtraError(msg)
+    _check_extra()
     console = Console()
     with ExitStack() as stack:
         pictures = list(images) or [
@@ -62,7 +59,16 @@ def demo(
     return int(any(clip.error is not None for clip in clips))
 
 
-async def _demo(console: Console, clips: Sequence[Clip], prompt: str, video_time: int) -> None:
+def _check_extra() -> None:
+    try:
+        import av  # noqa: F401, PLC0415  an extra
+        import PIL  # noqa: F401, PLC0415  an extra
+    except ModuleNotFoundError as error:
+        msg = 'The sandbox cannot render: pip install "a2e-async[demo]"'
+        raise MissingExtraError(msg) from error
+
+
+async def _demo(console: Console, clips: Sequence[Clip], prompt: str, video_time: VideoTime) -> None:
     for clip in clips:
         await open_picture("picture", clip.picture)  # all are looked at before the first one starts
     async with (

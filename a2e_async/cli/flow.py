@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 
     from a2e_async import A2EClient, ImageToVideoRecord, TaskHandle
 
-__all__ = ["NEGATIVE_PROMPT", "Clip", "Stage", "make_clip"]
+__all__ = ["NEGATIVE_PROMPT", "Clip", "Stage", "VideoTime", "make_clip"]
+
+VideoTime: TypeAlias = Literal[5, 10, 15, 20]
+"""Seconds of video that A2E sells."""
 
 NEGATIVE_PROMPT = "blurry, distorted, low quality"
 """What is avoided unless something else is said: A2E wants a negative prompt."""
@@ -67,7 +70,7 @@ async def make_clip(
     *,
     prompt: str,
     negative_prompt: str = NEGATIVE_PROMPT,
-    video_time: int,
+    video_time: VideoTime,
     patience: float,
     overwrite: bool,
 ) -> None:
@@ -88,7 +91,7 @@ async def make_clip(
             image=clip.picture,
             prompt=prompt,
             negative_prompt=negative_prompt,
-            video_time=video_time,  # type: ignore[arg-type]  # start checks it
+            video_time=video_time,
         )
         clip.stage = Stage.RUNNING
         await clip.handle.wait_until_done(patience)

@@ -12,7 +12,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from a2e_async import A2EClient, InvalidRequestError
-from a2e_async.cli.flow import NEGATIVE_PROMPT, Clip, make_clip
+from a2e_async.cli.flow import NEGATIVE_PROMPT, Clip, VideoTime, make_clip
 from a2e_async.cli.screen import show_result, watch
 
 __all__ = ["app"]
@@ -27,7 +27,7 @@ def run(
     prompt: str,
     out: Annotated[pathlib.Path, Parameter(name=["--out", "-o"])],
     negative_prompt: str = NEGATIVE_PROMPT,
-    video_time: int = 5,
+    video_time: VideoTime = 5,
     timeout: float = 1800.0,
     overwrite: bool = False,
 ) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import attrs
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import builtins
     import os
     import pathlib
-    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from a2e_async._poller import Poller, Waiter
     from a2e_async._transport.retry import RetryingApi
@@ -70,9 +69,12 @@ class TaskResource(Generic[R]):
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
-        with _about(id):
+        try:
             envelope = await self._read("GET", quote_id(id))
             return self._to_record(answers.detail(envelope, id), envelope)
+        except A2EError as error:
+            error.task_id = id
+            raise
 
     async def get_many(self, ids: Sequence[str]) -> dict[str, R | None]:
         """Read several records at once, 100 ids a request (A2E's ``batchDetail``). Free.
@@ -133,26 +135,28 @@ class TaskResource(Generic[R]):
             BadRequestError: The task is under way.
             A2EError: As for any request.
         """
-        with _about(id):
+        try:
             await self._send(Request(method="DELETE", path=self._path(quote_id(id))))
+        except A2EError as error:
+            error.task_id = id
+            raise
 
     def _path(self, tail: str) -> str:
         return f"/api/v1/{self._prefix}/{tail}"
 
-    async def _send(self, request: Request) -> Envelope:
-        return await self._parts().api.send(request)
+    def _send(self, request: Request) -> Awaitable[Envelope]:
+        return self._parts().api.send(request)
 
-    async def _read(
+    def _read(
         self,
         method: str,
         tail: str,
         *,
         json: dict[str, Any] | None = None,
         params: dict[str, str] | None = None,
-    ) -> Envelope:
+    ) -> Awaitable[Envelope]:
         """Ask for something that costs nothing and changes nothing, so that it may be asked again."""
-        request = Request(method=method, path=self._path(tail), json=json, params=params, repeatable=True)
-        return await self._send(request)
+        return self._send(Request(method=method, path=self._path(tail), json=json, params=params, repeatable=True))
 
     def _to_record(self, raw: dict[str, Any], envelope: Envelope) -> R:
         return to_record(self._record, raw, trace_id=envelope.trace_id)
@@ -176,16 +180,6 @@ class TaskResource(Generic[R]):
 
     async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download
         return await self._parts().files.download(url, path, overwrite=overwrite)
-
-
-@contextlib.contextmanager
-def _about(task_id: str) -> Iterator[None]:
-    """Put the id of the task on whatever is raised."""
-    try:
-        yield
-    except A2EError as error:
-        error.task_id = task_id
-        raise
 
 
 async def picture_source(name: str, image: Image | None, image_url: str | None) -> Picture | str | None:

@@ -159,20 +159,11 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         has_end = end_image is not None or end_image_url is not None
         name = _default_name(image, image_url) if name is None else name
         checked = Options(name=name, has_end=has_end, **options)
-        first, last = await self._sources(image, image_url, end_image, end_image_url)
-        body = checked.body(
-            image_url=await self._link(first), end_image_url=None if last is None else await self._link(last)
-        )
+        first = await _first_picture(image, image_url)  # both are looked at before one is uploaded
+        last = await picture_source("end_image", end_image, end_image_url) if has_end else None
+        end_link = None if last is None else await self._link(last)
+        body = checked.body(image_url=await self._link(first), end_image_url=end_link)
         return await self._start(body if count is None else {**body, "number_of_images": count})
-
-    async def _sources(
-        self, image: Image | None, image_url: str | None, end_image: Image | None, end_image_url: str | None
-    ) -> tuple[Picture | str, Picture | str | None]:
-        """Check both pictures before the first of them is uploaded."""
-        first = await picture_source("image", image, image_url)
-        if first is None:
-            refuse("a picture is needed: give image (a path, bytes or a binary file) or image_url")
-        return first, await picture_source("end_image", end_image, end_image_url)
 
     async def average_processing_time(self) -> Any:  # noqa: ANN401  unpublished
         """Return A2E's ``avgProcessingTime`` as it comes: neither its shape nor its unit is published. Free."""
@@ -233,7 +224,7 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         Raises:
             A2EError: As in `start`.
         """
-        source = await self._prompt_source(prompt, negative_prompt, image, image_url)
+        source = await _prompt_source(prompt, negative_prompt, image, image_url)
         extras = {"template": template, "shot_count": shot_count, "with_audio": with_audio}
         body = _prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras
         return (await self._extend("prompt_extension", body, image_url=await self._link(source))).data
@@ -255,7 +246,7 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
 
         Everything is as in `extend_prompt`, with a last picture besides.
         """
-        source = await self._prompt_source(prompt, negative_prompt, image, image_url)
+        source = await _prompt_source(prompt, negative_prompt, image, image_url)
         last = await picture_source("end_image", end_image, end_image_url)
         if last is None:
             refuse("the last picture is needed: give end_image or end_image_url")
@@ -263,17 +254,24 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         links = {"image_url": await self._link(source), "end_image_url": await self._link(last)}
         return (await self._extend("flf2v_prompt_extension", body, **links)).data
 
-    async def _prompt_source(
-        self, prompt: str, negative_prompt: str, image: Image | None, image_url: str | None
-    ) -> Picture | str:
-        check_text("prompt", prompt)
-        check_text("negative_prompt", negative_prompt)
-        source, _ = await self._sources(image, image_url, None, None)
-        return source
-
     async def _extend(self, action: str, body: dict[str, Any], **links: str) -> Envelope:
         fields = {name: value for name, value in {**body, **links}.items() if value is not None}
         return await self._send(Request(method="POST", path=self._path(action), json=fields))
+
+
+async def _first_picture(image: Image | None, image_url: str | None) -> Picture | str:
+    source = await picture_source("image", image, image_url)
+    if source is None:
+        refuse("a picture is needed: give image (a path, bytes or a binary file) or image_url")
+    return source
+
+
+async def _prompt_source(
+    prompt: str, negative_prompt: str, image: Image | None, image_url: str | None
+) -> Picture | str:
+    check_text("prompt", prompt)
+    check_text("negative_prompt", negative_prompt)
+    return await _first_picture(image, image_url)
 
 
 def _prompt_body(

@@ -73,7 +73,7 @@ class Fetcher:
 
 async def _read(answer: aiohttp.ClientResponse) -> Fetched:
     """Take the body of a plain 200, up to the limit."""
-    if answer.status != 200:  # noqa: PLR2004  (3xx included: A2E follows no redirect)
+    if answer.status != 200:  # 3xx included: A2E follows no redirect
         raise PictureError(UNREACHABLE, f"The input could not be fetched: HTTP {answer.status}.")
     body = bytearray()
     async for chunk in answer.content.iter_chunked(256 * 1024):

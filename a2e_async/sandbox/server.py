@@ -29,7 +29,7 @@ _LARGEST_BODY = 32 * 1024 * 1024
 class Sandbox:
     """A local A2E with one account. Use it as ``async with Sandbox() as sandbox``."""
 
-    def __init__(  # noqa: PLR0913  (options, all of them by keyword)
+    def __init__(
         self,
         *,
         host: str = "127.0.0.1",

@@ -49,8 +49,7 @@ def test_package_stays_in_its_files(package: str) -> None:
 def test_client_imports_aiohttp_only_for_a_type() -> None:
     """The client opens no sockets: aiohttp stands there under TYPE_CHECKING only."""
     (line,) = (
-        detail["line_contents"]
-        for detail in GRAPH.get_import_details(importer="a2e_async.client", imported="aiohttp")
+        detail["line_contents"] for detail in GRAPH.get_import_details(importer="a2e_async.client", imported="aiohttp")
     )
     source = (pathlib.Path(__file__).parents[2] / "a2e_async" / "client.py").read_text()
     assert source.index("if TYPE_CHECKING:") < source.index(line) < source.index("__all__")

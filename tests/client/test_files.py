@@ -8,6 +8,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING
 
+import aiohttp
 import attrs
 import pytest
 import quick
@@ -76,12 +77,12 @@ async def test_token_stays_home(a2e: A2EClient, sandbox: Sandbox, tmp_path: path
 
 async def test_lent_session_is_not_used_for_files(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A lent session may hold headers for the API: it neither uploads nor downloads."""
-    import aiohttp
-
     headers = {"Authorization": "Bearer sk_mine"}
-    async with aiohttp.ClientSession(headers=headers) as session:
-        async with A2EClient(sandbox.token, base_url=sandbox.url, session=session, config=quick.CONFIG) as client:
-            await client.download(await client.upload(quick.PNG), tmp_path / "ada.png")
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        A2EClient(sandbox.token, base_url=sandbox.url, session=session, config=quick.CONFIG) as client,
+    ):
+        await client.download(await client.upload(quick.PNG), tmp_path / "ada.png")
     assert not any(seen.had_authorization for seen in sandbox.requests if not seen.path.startswith("/api/"))
 
 
@@ -92,7 +93,7 @@ async def test_lagging_cdn_is_awaited(tmp_path: pathlib.Path) -> None:
         A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as client,
     ):
         await client.download(await client.upload(quick.PNG), tmp_path / "ada.png")
-        assert [seen.status for seen in sandbox.requests if seen.method == "HEAD"][0] == 404
+        assert next(seen.status for seen in sandbox.requests if seen.method == "HEAD") == 404
 
 
 async def test_cdn_that_never_shows_the_picture(tmp_path: pathlib.Path) -> None:
@@ -149,9 +150,7 @@ async def test_presign_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert sum(seen.path == PRESIGN for seen in sandbox.requests) == 1
 
 
-async def test_upload_is_repeated_on_the_same_link(
-    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
-) -> None:
+async def test_upload_is_repeated_on_the_same_link(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A PUT that meets a broken storage is repeated, from the beginning, without another presigned link."""
     path = tmp_path / "ada.png"
     path.write_bytes(quick.PNG + os.urandom(100_000))
@@ -308,13 +307,17 @@ async def short(request: web.Request) -> web.StreamResponse:
 
 async def test_cut_download_is_repeated(a2e: A2EClient, sandbox: Sandbox, link: str, tmp_path: pathlib.Path) -> None:
     """A download that is cut, or met by a broken storage, is begun again until the file is whole."""
-    troubles = [short, lambda _: web.Response(status=502), lambda _: web.Response(body=b"")]
+    troubles = ["short", "502", "empty"]
 
     async def stumble(request: web.Request) -> web.StreamResponse | None:
-        if not troubles:
-            return None
-        answer = troubles.pop()(request)
-        return answer if isinstance(answer, web.StreamResponse) else await answer
+        match troubles.pop() if troubles else None:
+            case "short":
+                return await short(request)
+            case "502":
+                return web.Response(status=502)
+            case "empty":
+                return web.Response(body=b"")
+        return None
 
     with sandbox.override("GET", "/films", stumble):
         assert (await a2e.download(link, tmp_path / "x.mp4")).read_bytes() == FILM

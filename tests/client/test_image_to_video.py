@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-import pathlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +25,7 @@ from a2e_async import (
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Callable
 
 LINK = "https://example.com/pictures/ada.png"
@@ -165,9 +165,7 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", WRONG.values(), ids=WRONG.keys())
-async def test_start_refuses_before_anything_is_sent(
-    a2e: A2EClient, sandbox: Sandbox, options: dict[str, Any]
-) -> None:
+async def test_start_refuses_before_anything_is_sent(a2e: A2EClient, sandbox: Sandbox, options: dict[str, Any]) -> None:
     """A start that cannot work is refused here: nothing is sent, nothing is paid."""
     with pytest.raises(InvalidRequestError):
         await a2e.image_to_video.start(**{**quick.PROMPTS, **options})
@@ -513,9 +511,7 @@ async def test_a_picked_up_task_costs_nothing(a2e: A2EClient, sandbox: Sandbox) 
     assert sandbox.coins == 10_000 - 30
 
 
-async def test_no_secret_is_logged_or_shown(
-    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_no_secret_is_logged_or_shown(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """Neither token, nor prompt, nor link is in a log line or in a repr."""
     caplog.set_level(logging.DEBUG, logger="a2e_async")
     task = await a2e.image_to_video.start(image=quick.PNG, prompt="a secret prompt", negative_prompt="blurry")

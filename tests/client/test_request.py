@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
@@ -23,7 +22,11 @@ from a2e_async import (
     ServerError,
     UnexpectedResponseError,
 )
-from a2e_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from a2e_async.sandbox import Sandbox
 
 COINS = "/api/v1/user/remainingCoins"
 

@@ -134,8 +134,12 @@ def test_paid_requests_are_never_repeated(repeatable: bool) -> None:  # noqa: FB
     inner = Recorder(status=500)
     api = RetryingApi(inner, Retry(RetryPolicy()))
     request = Request(method="POST", path="/api/v1/x/start", paid=True, repeatable=repeatable)
-    with pytest.raises(ServerError):
-        jumping_clock.run(api.send(request))
+
+    async def main() -> None:
+        with pytest.raises(ServerError):
+            await api.send(request)
+
+    jumping_clock.run(main())
     assert len(inner.times) == 1
 
 

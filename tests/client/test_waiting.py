@@ -22,11 +22,12 @@ from a2e_async import (
     TransferError,
     WaitTimeoutError,
 )
-from a2e_async.models import ImageToVideoRecord
-from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     import pathlib
+
+    from a2e_async.models import ImageToVideoRecord
+    from a2e_async.sandbox import Sandbox
 
 LINK = "https://example.com/ada.png"
 
@@ -97,7 +98,6 @@ async def test_time_out_keeps_the_task(a2e: A2EClient, sandbox: Sandbox) -> None
 
 async def test_time_out_bounds_the_request_under_way(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A question that hangs does not hold the waiter back beyond the deadline."""
-
     released = asyncio.Event()
 
     async def hang(_: web.Request) -> None:

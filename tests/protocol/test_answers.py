@@ -91,7 +91,7 @@ def test_detail_of_a_counted_task() -> None:
     assert detail(envelope({"_id": 42}), "42") == {"_id": 42}
 
 
-@pytest.mark.parametrize("data", [None, {}, [], ""], ids=repr)
+@pytest.mark.parametrize("data", [None, {}, [], "", {"rows": []}], ids=repr)
 def test_detail_of_an_unknown_task(data: object) -> None:
     """A good answer without content (E7) means that A2E does not know the task, or does not show it yet."""
     with pytest.raises(NotFoundError) as caught:
@@ -106,7 +106,7 @@ def test_detail_of_an_unknown_task_from_its_bytes() -> None:
         detail(answer, "b")
 
 
-@pytest.mark.parametrize("data", [_A, [_A], "text", 7, {"rows": []}], ids=repr)
+@pytest.mark.parametrize("data", [_A, [_A], "text", 7, {"rows": "none"}], ids=repr)
 def test_detail_of_another_thing(data: object) -> None:
     """An answer about something else is never taken for the task, and its raw body is kept."""
     with pytest.raises(UnexpectedResponseError) as caught:

@@ -179,7 +179,6 @@ def test_times(raw: object, moment: dt.datetime | None) -> None:
         ("", "", TaskStatus.RUNNING),
         (None, "", TaskStatus.RUNNING),
         (7, "7", TaskStatus.RUNNING),
-        (["completed"], "['completed']", TaskStatus.RUNNING),
     ],
     ids=ascii,
 )
@@ -187,6 +186,12 @@ def test_status_words(word: object, current_status: str, status: TaskStatus) -> 
     """The word is trimmed and lower-cased before it is looked up, and kept."""
     read = record(current_status=word)
     assert (read.current_status, read.status) == (current_status, status)
+
+
+@pytest.mark.parametrize("word", [["completed"], {"status": "failed"}, False], ids=repr)
+def test_what_is_no_word_is_an_unknown_status(word: object) -> None:
+    """A status that is no text ends nothing."""
+    assert record(current_status=word).status is TaskStatus.RUNNING
 
 
 def test_result_settles_an_unknown_word() -> None:
@@ -242,3 +247,20 @@ def test_text_of_a_failure(field: str) -> None:
 def test_order_of_the_texts_of_a_failure(first: str, second: str) -> None:
     """Where A2E gives two reasons, the one that the reference names first is shown."""
     assert record(**{"current_status": "failed", second: "second", first: "first"}).failed_message == "first"
+
+
+def nested(depth: int) -> list[Any]:
+    """Return arrays within arrays, deeper than Python can write."""
+    value: list[Any] = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    "field", ["name", "current_status", "failed_message", "result_url", "coins", "createdAt", "seed"]
+)
+@pytest.mark.parametrize("value", [pytest.param(nested(50_000), id="deep"), pytest.param(10**5000, id="huge")])
+def test_what_cannot_be_written_as_text(field: str, value: object) -> None:
+    """A value that Python itself cannot turn into text does not hide a paid task."""
+    assert record(**{field: value}).id == "t1"

@@ -80,7 +80,7 @@ SAMPLES: list[A2EError] = [
         trace_id="trace-1",
         record=_RECORD,
     ),
-    WaitTimeoutError("what happened", task_id="t1", handle="a handle", record=_RECORD, coins=30),
+    WaitTimeoutError("what happened", task_id="t1", record=_RECORD, coins=30),
 ]
 every_error = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
 
@@ -124,6 +124,12 @@ def test_pickle(error: A2EError) -> None:
     clone = pickle.loads(pickle.dumps(error))
     assert type(clone) is type(error)
     assert (str(clone), clone.args, vars(clone)) == (str(error), error.args, vars(error))
+
+
+def test_live_handle_is_not_pickled() -> None:
+    """A handle is bound to its client: in another process there is none, but the id."""
+    clone = pickle.loads(pickle.dumps(WaitTimeoutError("late", task_id="t1", handle=lambda: None)))
+    assert (clone.handle, clone.task_id) == (None, "t1")
 
 
 @every_error

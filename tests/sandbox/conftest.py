@@ -1,44 +1,28 @@
 """What the sandbox's tests share: a sandbox, a plain HTTP caller (never our client), and a host of pictures."""
 
+from __future__ import annotations
+
 import asyncio
 import io
-import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from attrs import frozen
 from PIL import Image, ImageDraw
+from sandbox_calls import Answer
 
 from a2e_async.sandbox import Sandbox
 
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    from sandbox_calls import Call, Finished, Host, Start
+
+    from a2e_async.sandbox.state import Task
+
 START = "/api/v1/userImage2Video/start"
-
-
-@frozen
-class Answer:
-    """What came back."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
-
-    @property
-    def body(self):
-        """The decoded JSON body."""
-        return json.loads(self.content)
-
-    @property
-    def data(self):
-        """What the envelope holds."""
-        return self.body["data"]
-
-    @property
-    def fields(self):
-        """The names of the fields that were called wrong."""
-        return [error["field"] for error in self.body["errors"]]
 
 
 @pytest.fixture
@@ -63,11 +47,18 @@ async def frozen_sandbox() -> AsyncIterator[Sandbox]:
 
 
 @pytest.fixture
-def call(session: aiohttp.ClientSession) -> Callable[..., Awaitable[Answer]]:
+def call(session: aiohttp.ClientSession) -> Call:
     """Ask a sandbox: by default with its token, and with a path of its own or a whole URL."""
 
     async def ask(
-        sandbox: Sandbox, method: str, path: str, body=None, *, token=None, headers=None, data=None
+        sandbox: Sandbox,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        data: object = None,
     ) -> Answer:
         on_api = path.startswith("/api")
         headers = dict(headers or {})
@@ -81,10 +72,10 @@ def call(session: aiohttp.ClientSession) -> Callable[..., Awaitable[Answer]]:
 
 
 @pytest.fixture
-def start(call) -> Callable[..., Awaitable[Answer]]:
+def start(call: Call) -> Start:
     """Start a video; a field that is `None` is left out."""
 
-    async def begin(sandbox: Sandbox, prompt: str | None = "she smiles", **fields) -> Answer:
+    async def begin(sandbox: Sandbox, prompt: str | None = "she smiles", **fields: object) -> Answer:
         body = {"name": "Ada", "image_url": "https://example.com/a.png", "negative_prompt": "blurry", "prompt": prompt}
         return await call(sandbox, "POST", START, {k: v for k, v in (body | fields).items() if v is not None})
 
@@ -92,10 +83,10 @@ def start(call) -> Callable[..., Awaitable[Answer]]:
 
 
 @pytest.fixture
-def finished(start) -> Callable[..., Awaitable]:
+def finished(start: Start) -> Finished:
     """Start a video and wait for its end; return the task."""
 
-    async def begin_and_wait(sandbox: Sandbox, prompt: str = "she smiles", **fields):
+    async def begin_and_wait(sandbox: Sandbox, prompt: str = "she smiles", **fields: object) -> Task:
         task = sandbox.tasks[(await start(sandbox, prompt, **fields)).data["_id"]]
         async with asyncio.timeout(60):
             while not task.done:
@@ -117,7 +108,7 @@ def picture() -> bytes:
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Callable[..., str]]:
+async def host() -> AsyncIterator[Host]:
     """A server of inputs: tell it what to answer, get the URL."""
     answers: list[Callable[[], web.Response]] = []
 

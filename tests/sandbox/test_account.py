@@ -1,13 +1,22 @@
 """Coins: balance, quotes, history."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import pytest
+
+if TYPE_CHECKING:
+    from sandbox_calls import Call, Start
+
+    from a2e_async.sandbox import Sandbox
 
 QUOTE = "/api/v1/generation/quote"
 HISTORY = "/api/v1/transactionRecord/creditsHistory"
 START = "/api/v1/userImage2Video/start"
 
 
-async def test_the_balance_follows_the_spending(sandbox, start, call):
+async def test_the_balance_follows_the_spending(sandbox: Sandbox, start: Start, call: Call) -> None:
     """The balance shows coins and diamonds as they are now."""
     await start(sandbox)
     answer = await call(sandbox, "GET", "/api/v1/user/remainingCoins")
@@ -15,7 +24,7 @@ async def test_the_balance_follows_the_spending(sandbox, start, call):
 
 
 @pytest.mark.parametrize("endpoint", [START, f"POST {START}"])
-async def test_a_quote_costs_nothing(sandbox, call, endpoint):
+async def test_a_quote_costs_nothing(sandbox: Sandbox, call: Call, endpoint: str) -> None:
     """A quote tells the price of all videos, with or without the method in front, and charges nothing."""
     wanted = {"prompt": "p", "negative_prompt": "n", "image_url": "https://e.com/a", "number_of_images": 2}
     answer = await call(sandbox, "POST", QUOTE, {"endpoint": endpoint, "requestBody": wanted})
@@ -23,7 +32,7 @@ async def test_a_quote_costs_nothing(sandbox, call, endpoint):
     assert sandbox.ledger == []
 
 
-async def test_a_quote_for_a_partial_body_says_so(sandbox, call):
+async def test_a_quote_for_a_partial_body_says_so(sandbox: Sandbox, call: Call) -> None:
     """When only the pricing inputs could be checked, the flag is false."""
     answer = await call(sandbox, "POST", QUOTE, {"endpoint": START, "requestBody": {"video_time": 10}})
     assert answer.data == {"coins": 60, "generationRequestValidated": False}
@@ -38,7 +47,7 @@ async def test_a_quote_for_a_partial_body_says_so(sandbox, call):
         {"endpoint": START, "requestBody": {"video_time": 7}},
     ],
 )
-async def test_a_quote_that_cannot_be_made_is_refused(sandbox, call, body):
+async def test_a_quote_that_cannot_be_made_is_refused(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
     """Unsupported endpoints and wrong pricing inputs are a 400."""
     assert (await call(sandbox, "POST", QUOTE, body)).status == 400
 
@@ -55,7 +64,9 @@ async def test_a_quote_that_cannot_be_made_is_refused(sandbox, call, body):
         ("?endDate=2020-01-01", []),
     ],
 )
-async def test_the_history_shows_the_ledger(frozen_sandbox, start, call, query, coins):
+async def test_the_history_shows_the_ledger(
+    frozen_sandbox: Sandbox, start: Start, call: Call, query: str, coins: list[int]
+) -> None:
     """Movements come newest first, negative when spent; paging, direction and bounds of time are honoured."""
     await start(frozen_sandbox, video_time=10)
     task_id = (await start(frozen_sandbox)).data["_id"]
@@ -64,6 +75,6 @@ async def test_the_history_shows_the_ledger(frozen_sandbox, start, call, query, 
     assert [row["coins"] for row in answer.data["rows"]] == coins
 
 
-async def test_the_history_refuses_a_date_that_is_none(sandbox, call):
+async def test_the_history_refuses_a_date_that_is_none(sandbox: Sandbox, call: Call) -> None:
     """A bound that cannot be read is a 400, even while there is nothing to list."""
     assert (await call(sandbox, "GET", f"{HISTORY}?startDate=soon")).status == 400

@@ -1,14 +1,21 @@
 """Inputs that are of no use make a task fail instead of hanging."""
 
+from __future__ import annotations
+
 import asyncio
 import io
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import ClientTimeout, web
 from PIL import Image
 
 from a2e_async.sandbox import Sandbox, pictures
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from sandbox_calls import Finished, Host
 
 
 @pytest.fixture
@@ -25,27 +32,29 @@ def png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-async def test_a_missing_picture_fails_the_task(rendering, finished, host):
+async def test_a_missing_picture_fails_the_task(rendering: Sandbox, finished: Finished, host: Host) -> None:
     """A 404 behind the link: failed, with a code and a text that names it."""
     task = await finished(rendering, image_url=host(status=404))
     assert (task.status, task.failed_code) == ("failed", "image_unreachable")
     assert "404" in task.failed_message
 
 
-async def test_a_redirect_fails_the_task(rendering, finished, host, picture):
+async def test_a_redirect_fails_the_task(rendering: Sandbox, finished: Finished, host: Host, picture: bytes) -> None:
     """No redirect is followed, not even to a good picture."""
     good = host(picture)
     task = await finished(rendering, image_url=host(status=301, Location=good))
     assert (task.failed_code, "301" in task.failed_message) == ("image_unreachable", True)
 
 
-async def test_a_dead_host_fails_the_task(rendering, finished, unused_tcp_port):
+async def test_a_dead_host_fails_the_task(rendering: Sandbox, finished: Finished, unused_tcp_port: int) -> None:
     """Nobody listens: failed."""
     task = await finished(rendering, image_url=f"http://127.0.0.1:{unused_tcp_port}/a.png")
     assert task.failed_code == "image_unreachable"
 
 
-async def test_a_slow_host_fails_the_task(rendering, finished, monkeypatch):
+async def test_a_slow_host_fails_the_task(
+    rendering: Sandbox, finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A server that does not answer in time: failed."""
     monkeypatch.setattr(pictures, "_TIMEOUT", ClientTimeout(total=0.05))
 
@@ -57,56 +66,76 @@ async def test_a_slow_host_fails_the_task(rendering, finished, monkeypatch):
     assert (task.failed_code, "timeout" in task.failed_message) == ("image_unreachable", True)
 
 
-async def test_the_type_is_what_the_server_says(rendering, finished, host, picture):
+async def test_the_type_is_what_the_server_says(
+    rendering: Sandbox, finished: Finished, host: Host, picture: bytes
+) -> None:
     """A good picture under another type is none, whatever its extension."""
     task = await finished(rendering, image_url=host(picture, "application/octet-stream"))
     assert (task.failed_code, "octet-stream" in task.failed_message) == ("image_invalid", True)
 
 
-async def test_too_many_bytes_fail_the_task(rendering, finished, host, picture, monkeypatch):
+async def test_too_many_bytes_fail_the_task(
+    rendering: Sandbox, finished: Finished, host: Host, picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Beyond the limit nothing more is read."""
     monkeypatch.setattr(pictures, "_LARGEST", 100)
     assert (await finished(rendering, image_url=host(picture))).failed_code == "image_too_large"
 
 
 @pytest.mark.parametrize("cut", [0, 20, 2000])
-async def test_a_broken_picture_fails_the_task(rendering, finished, host, picture, cut):
+async def test_a_broken_picture_fails_the_task(
+    rendering: Sandbox, finished: Finished, host: Host, picture: bytes, cut: int
+) -> None:
     """Empty, without data, or cut in the middle: failed."""
     assert (await finished(rendering, image_url=host(picture[:cut]))).failed_code == "image_invalid"
 
 
-async def test_text_that_calls_itself_a_picture_fails_the_task(rendering, finished, host):
+async def test_text_that_calls_itself_a_picture_fails_the_task(
+    rendering: Sandbox, finished: Finished, host: Host
+) -> None:
     """The content has to decode as well."""
     task = await finished(rendering, image_url=host(b"<svg xmlns='http://www.w3.org/2000/svg'/>", "image/svg+xml"))
     assert task.failed_code == "image_invalid"
 
 
 @pytest.mark.parametrize("size", [(8000, 7000), (10_000, 9_500), (16_000, 16_000)])
-async def test_a_decompression_bomb_fails_the_task(rendering, finished, host, size):
+async def test_a_decompression_bomb_fails_the_task(
+    rendering: Sandbox, finished: Finished, host: Host, size: tuple[int, int]
+) -> None:
     """A small file with millions of pixels is not unpacked, by our limit or by either of Pillow's."""
     task = await finished(rendering, image_url=host(png(Image.new("1", size))))
     assert task.failed_code == "image_too_large"
 
 
-async def test_a_broken_last_picture_fails_the_task(rendering, finished, host, picture):
+async def test_a_broken_last_picture_fails_the_task(
+    rendering: Sandbox, finished: Finished, host: Host, picture: bytes
+) -> None:
     """The last frame is as necessary as the first."""
     task = await finished(rendering, image_url=host(picture), model_type="FLF2V", end_image_url=host(b"x"))
     assert task.failed_code == "image_invalid"
 
 
-async def test_a_picture_not_yet_at_our_cdn_fails_the_task(rendering, finished):
+async def test_a_picture_not_yet_at_our_cdn_fails_the_task(rendering: Sandbox, finished: Finished) -> None:
     """An object that was never uploaded is as missing as on any other host."""
     task = await finished(rendering, image_url=f"{rendering.url}/cdn/3days-apac/nothing.png")
     assert task.failed_code == "image_unreachable"
 
 
-async def test_the_storage_url_is_no_input(rendering, finished):
+async def test_the_storage_url_is_no_input(rendering: Sandbox, finished: Finished) -> None:
     """The raw storage link does not work."""
     task = await finished(rendering, image_url=f"{rendering.url}/storage/3days-apac/a.png")
     assert (task.failed_code, "403" in task.failed_message) == ("image_unreachable", True)
 
 
-async def test_an_unexpected_error_fails_the_task(rendering, finished, host, picture, monkeypatch, caplog):
+async def test_an_unexpected_error_fails_the_task(
+    *,
+    rendering: Sandbox,
+    finished: Finished,
+    host: Host,
+    picture: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """Whatever breaks inside is logged, and the task fails instead of hanging."""
 
     def explode(*_: object) -> None:

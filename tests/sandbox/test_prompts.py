@@ -1,8 +1,16 @@
 """Prompt extension, in one piece and as a stream."""
 
+from __future__ import annotations
+
 import json
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from sandbox_calls import Call
+
+    from a2e_async.sandbox import Sandbox
 
 GENERAL = "/api/v1/userImage2Video/prompt_extension"
 FLF2V = "/api/v1/userImage2Video/flf2v_prompt_extension"
@@ -11,7 +19,7 @@ LAST = {"end_image_url": "https://e.com/b.png"}
 
 
 @pytest.mark.parametrize(("path", "more"), [(GENERAL, {}), (FLF2V, LAST)])
-async def test_both_texts_are_rewritten(sandbox, call, path, more):
+async def test_both_texts_are_rewritten(sandbox: Sandbox, call: Call, path: str, more: dict[str, str]) -> None:
     """The answer holds both texts, longer than before, and nothing is charged."""
     data = (await call(sandbox, "POST", path, BODY | more)).data
     assert data["prompt"].startswith("she waves, ")
@@ -19,14 +27,14 @@ async def test_both_texts_are_rewritten(sandbox, call, path, more):
     assert sandbox.ledger == []
 
 
-async def test_max_length_is_a_hard_cap(sandbox, call):
+async def test_max_length_is_a_hard_cap(sandbox: Sandbox, call: Call) -> None:
     """No text is longer than asked."""
     data = (await call(sandbox, "POST", GENERAL, BODY | {"max_length": 4})).data
     assert data == {"prompt": "she ", "negative_prompt": "blur"}
 
 
 @pytest.mark.parametrize(("asked", "shots"), [(None, 2), (3, 3), (0, 1), (-5, 1), (9, 4)])
-async def test_cinematic_writes_clamped_shots(sandbox, call, asked, shots):
+async def test_cinematic_writes_clamped_shots(sandbox: Sandbox, call: Call, asked: int | None, shots: int) -> None:
     """The cinematic template numbers its shots; their count is clamped to 1 to 4."""
     body = BODY | {"template": "cinematic", "shot_count": asked}
     text = (await call(sandbox, "POST", GENERAL, body)).data["prompt"]
@@ -34,14 +42,14 @@ async def test_cinematic_writes_clamped_shots(sandbox, call, asked, shots):
     assert "AUDIO" in text
 
 
-async def test_cinematic_can_be_silent(sandbox, call):
+async def test_cinematic_can_be_silent(sandbox: Sandbox, call: Call) -> None:
     """Without audio the last part is missing."""
     body = BODY | {"template": "cinematic", "with_audio": False}
     assert "AUDIO" not in (await call(sandbox, "POST", GENERAL, body)).data["prompt"]
 
 
 @pytest.mark.parametrize("path", [GENERAL, FLF2V])
-async def test_a_stream_ends_with_result_and_done(sandbox, call, path):
+async def test_a_stream_ends_with_result_and_done(sandbox: Sandbox, call: Call, path: str) -> None:
     """With stream the answer is server-sent events: deltas that make up the text, the result, the end."""
     answer = await call(sandbox, "POST", path, BODY | LAST | {"stream": True})
     assert answer.headers["Content-Type"] == "text/event-stream"
@@ -53,17 +61,17 @@ async def test_a_stream_ends_with_result_and_done(sandbox, call, path):
 
 
 @pytest.mark.parametrize("missing", BODY)
-async def test_every_field_is_needed(sandbox, call, missing):
+async def test_every_field_is_needed(sandbox: Sandbox, call: Call, missing: str) -> None:
     """All four fields are required."""
     answer = await call(sandbox, "POST", GENERAL, {name: text for name, text in BODY.items() if name != missing})
     assert (answer.status, answer.fields) == (400, [missing])
 
 
-async def test_first_and_last_frame_need_the_last_picture(sandbox, call):
+async def test_first_and_last_frame_need_the_last_picture(sandbox: Sandbox, call: Call) -> None:
     """The other operation requires end_image_url as well."""
     assert (await call(sandbox, "POST", FLF2V, BODY)).fields == ["end_image_url"]
 
 
-async def test_an_unknown_template_is_refused(sandbox, call):
+async def test_an_unknown_template_is_refused(sandbox: Sandbox, call: Call) -> None:
     """Only default and cinematic exist."""
     assert (await call(sandbox, "POST", GENERAL, BODY | {"template": "x"})).fields == ["template"]

@@ -1,10 +1,12 @@
 """The result is a real video of the picture that was sent."""
 
+from __future__ import annotations
+
 import asyncio
 import io
 import threading
 import time
-from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
@@ -13,6 +15,12 @@ from PIL import Image, ImageChops, ImageStat
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox.motion import move_for
 from a2e_async.sandbox.render import Film, Stopped, decode, render
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from pathlib import Path
+
+    from sandbox_calls import Call, Finished, Host, Start
 
 PRESIGN = "/api/v1/r2/upload-presigned-url"
 
@@ -24,11 +32,18 @@ async def rendering() -> AsyncIterator[Sandbox]:
         yield sandbox
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options) -> bytes:
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     """Encode a picture."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
+
+
+def pixel(image: Image.Image, at: tuple[int, int]) -> tuple[int, ...]:
+    """Look at one pixel of a picture with several channels."""
+    value = image.getpixel(at)
+    assert isinstance(value, tuple)
+    return value
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
@@ -36,28 +51,35 @@ def difference(one: Image.Image, other: Image.Image) -> float:
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
-def filmed(tmp_path, **film) -> list[Image.Image]:
+def filmed(tmp_path: Path, *, first: bytes, last: bytes | None = None) -> list[Image.Image]:
     """Render and return the first, the middle and the last frame."""
     path = tmp_path / "film.mp4"
-    render(Film(**({"prompt": "zoom in", "seconds": 5} | film)), path, threading.Event())
+    render(Film(first=first, last=last, prompt="zoom in", seconds=5), path, threading.Event())
     with av.open(str(path)) as container:
-        frames = [frame.to_image() for frame in container.decode(video=0)]
+        decoded: Iterator[Any] = container.decode(video=0)  # not every release of av annotates to_image
+        frames: list[Image.Image] = [frame.to_image() for frame in decoded]
     return [frames[0], frames[len(frames) // 2], frames[-1]]
 
 
-async def test_a_result_is_a_video_for_browsers(rendering, finished, call, host, picture):
+async def test_a_result_is_a_video_for_browsers(
+    rendering: Sandbox, finished: Finished, call: Call, host: Host, picture: bytes
+) -> None:
     """H.264, yuv420p, 1280x720, of the asked length, index first: every browser plays it."""
     task = await finished(rendering, image_url=host(picture), video_time=10)
     content = (await call(rendering, "GET", task.result_url)).content
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
         assert (stream.codec_context.pix_fmt, stream.width, stream.height) == ("yuv420p", 1280, 720)
+        assert container.duration is not None
+        assert stream.average_rate is not None
         assert abs(container.duration / av.time_base - 10) <= 1 / stream.average_rate
     assert content.index(b"moov") < content.index(b"mdat")
 
 
-async def test_an_uploaded_picture_can_be_used(rendering, finished, call, picture):
+async def test_an_uploaded_picture_can_be_used(
+    rendering: Sandbox, finished: Finished, call: Call, picture: bytes
+) -> None:
     """The cdnUrl of an upload is a good input; it is read without a request."""
     data = (await call(rendering, "POST", PRESIGN, {"key": "ä b.png", "contentType": "image/png"})).data
     await call(rendering, "PUT", data["uploadUrl"], data=picture, headers={"Content-Type": "image/png"})
@@ -65,9 +87,11 @@ async def test_an_uploaded_picture_can_be_used(rendering, finished, call, pictur
     assert all(not request.path.startswith("/cdn") for request in rendering.requests)
 
 
-async def test_the_loop_stays_awake_while_rendering(rendering, finished, host, picture):
+async def test_the_loop_stays_awake_while_rendering(
+    rendering: Sandbox, finished: Finished, host: Host, picture: bytes
+) -> None:
     """While a video is rendered, the event loop goes on ticking."""
-    gaps = []
+    gaps: list[float] = []
 
     async def tick() -> None:
         while True:
@@ -81,7 +105,7 @@ async def test_the_loop_stays_awake_while_rendering(rendering, finished, host, p
     assert max(gaps) < 0.25
 
 
-async def test_closing_stops_a_rendering(start, host, picture):
+async def test_closing_stops_a_rendering(start: Start, host: Host, picture: bytes) -> None:
     """Closing does not wait for videos that nobody will see, and leaves no thread of ours behind."""
     async with Sandbox(speed=1000) as sandbox:
         for _ in range(3):
@@ -94,7 +118,7 @@ async def test_closing_stops_a_rendering(start, host, picture):
     assert not any(thread.name.startswith("a2e-sandbox") for thread in threading.enumerate())
 
 
-def test_a_rendering_costs_less_than_it_lasts(tmp_path, picture):
+def test_a_rendering_costs_less_than_it_lasts(tmp_path: Path, picture: bytes) -> None:
     """Five seconds of video cost less than five seconds of processor time."""
     film = Film(first=picture, prompt="zoom in", seconds=5)
     before = time.process_time()
@@ -102,7 +126,7 @@ def test_a_rendering_costs_less_than_it_lasts(tmp_path, picture):
     assert time.process_time() - before < film.seconds
 
 
-def test_the_picture_is_recognisable_and_moves(tmp_path, picture):
+def test_the_picture_is_recognisable_and_moves(tmp_path: Path, picture: bytes) -> None:
     """The first frame looks like the picture in its true colours, the last one has moved."""
     first, _, last = filmed(tmp_path, first=picture)
     cropped = decode(picture).resize((1280, 720), box=(0, 30, 960, 570))
@@ -111,7 +135,7 @@ def test_the_picture_is_recognisable_and_moves(tmp_path, picture):
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_a_portrait_gives_a_portrait(tmp_path, orientation):
+def test_a_portrait_gives_a_portrait(tmp_path: Path, orientation: int) -> None:
     """720x1280 for upright pictures, also for those that only EXIF turns upright."""
     image = Image.new("RGB", (400, 600) if orientation == 1 else (600, 400), (200, 30, 30))
     exif = Image.Exif()
@@ -120,32 +144,32 @@ def test_a_portrait_gives_a_portrait(tmp_path, orientation):
     assert first.size == (720, 1280)
 
 
-def test_first_and_last_picture_are_faded(tmp_path):
+def test_first_and_last_picture_are_faded(tmp_path: Path) -> None:
     """An FLF2V film begins with the first picture, ends with the last, and mixes them in between."""
     red, blue = (encoded(Image.new("RGB", (640, 360), colour)) for colour in ((220, 20, 20), (20, 20, 220)))
-    seen = [frame.getpixel((640, 360)) for frame in filmed(tmp_path, first=red, last=blue)]
+    seen = [pixel(frame, (640, 360)) for frame in filmed(tmp_path, first=red, last=blue)]
     assert (seen[0][0] > 200, seen[0][2] < 40) == (True, True)
     assert all(80 < value < 160 for value in (seen[1][0], seen[1][2]))
     assert (seen[2][2] > 200, seen[2][0] < 40) == (True, True)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
-def test_every_kind_of_picture_becomes_opaque_rgb(mode):
+def test_every_kind_of_picture_becomes_opaque_rgb(mode: str) -> None:
     """Modes of all sorts decode; mid-grey stays mid-grey."""
     kind = "TIFF" if mode == "CMYK" else "PNG"
     image = Image.new("I;16", (8, 8), 128 * 256) if mode == "I;16" else Image.new("L", (8, 8), 128).convert(mode)
     decoded = decode(encoded(image, kind))
     assert decoded.mode == "RGB"
     if mode != "1":
-        assert all(abs(value - 128) <= 2 for value in decoded.getpixel((4, 4)))
+        assert all(abs(value - 128) <= 2 for value in pixel(decoded, (4, 4)))
 
 
-def test_transparency_lies_on_a_neutral_ground():
+def test_transparency_lies_on_a_neutral_ground() -> None:
     """What is transparent becomes light grey, whatever colour hides below."""
     assert decode(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0)))).getpixel((4, 4)) == (224, 224, 224)
 
 
-def test_an_animation_counts_as_its_first_frame():
+def test_an_animation_counts_as_its_first_frame() -> None:
     """Of a GIF only the first frame is seen."""
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((0, 200, 0), (200, 0, 0))]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
@@ -153,13 +177,13 @@ def test_an_animation_counts_as_its_first_frame():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
-def test_strange_shapes_are_covered(tmp_path, size):
+def test_strange_shapes_are_covered(tmp_path: Path, size: tuple[int, int]) -> None:
     """Even a line of pixels fills the frame, without borders."""
     _, middle, _ = filmed(tmp_path, first=encoded(Image.new("RGB", size, (0, 180, 0))))
-    assert all(middle.getpixel(corner)[1] > 150 for corner in ((1, 1), (middle.width - 2, middle.height - 2)))
+    assert all(pixel(middle, corner)[1] > 150 for corner in ((1, 1), (middle.width - 2, middle.height - 2)))
 
 
-def test_a_rendering_can_be_stopped(tmp_path, picture):
+def test_a_rendering_can_be_stopped(tmp_path: Path, picture: bytes) -> None:
     """When the event is set, the next frame is not made."""
     stop = threading.Event()
     stop.set()
@@ -179,7 +203,7 @@ def test_a_rendering_can_be_stopped(tmp_path, picture):
         ("zoom in to the left", -1, -1, 0),
     ],
 )
-def test_words_move_the_camera(prompt, grows, right, down):
+def test_words_move_the_camera(prompt: str, grows: int, right: int, down: int) -> None:
     """Named moves are made: the view shrinks or grows, and its middle goes where it is told."""
     start, end = move_for(prompt).box(0), move_for(prompt).box(1)
 
@@ -191,7 +215,7 @@ def test_words_move_the_camera(prompt, grows, right, down):
     assert sign((end[1] + end[3]) - (start[1] + start[3])) == down
 
 
-def test_other_prompts_move_by_their_hash():
+def test_other_prompts_move_by_their_hash() -> None:
     """The same words always move the same way, different words differ, and every view stays on the canvas."""
     moves = [move_for(f"prompt {number}") for number in range(60)]
     assert moves == [move_for(f"prompt {number}") for number in range(60)]

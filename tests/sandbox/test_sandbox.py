@@ -1,17 +1,23 @@
 """The sandbox as a thing: starting, closing, options, and what it needs to be installed."""
 
+from __future__ import annotations
+
 import asyncio
 import io
 import subprocess
 import sys
 import textwrap
 from importlib import resources
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import av
 import pytest
 
 from a2e_async.sandbox import Sandbox, SandboxError
+
+if TYPE_CHECKING:
+    from sandbox_calls import Call, Start
 
 
 def run(code: str) -> None:
@@ -28,7 +34,7 @@ BLOCKED = """
 """
 
 
-def test_tiny_videos_need_no_extra():
+def test_tiny_videos_need_no_extra() -> None:
     """Without av and Pillow the package imports, and a sandbox with tiny videos starts and stops without a warning."""
     run(
         BLOCKED
@@ -41,7 +47,7 @@ def test_tiny_videos_need_no_extra():
     )
 
 
-def test_a_missing_extra_is_told_with_its_command():
+def test_a_missing_extra_is_told_with_its_command() -> None:
     """Asking for real videos without the extra fails when the sandbox is made, with the command that helps."""
     run(
         BLOCKED
@@ -56,7 +62,7 @@ def test_a_missing_extra_is_told_with_its_command():
     )
 
 
-def test_importing_needs_neither_extra_nor_the_client():
+def test_importing_needs_neither_extra_nor_the_client() -> None:
     """The import loads no codec, and nothing of this project besides the sandbox."""
     run(
         """
@@ -72,7 +78,7 @@ def test_importing_needs_neither_extra_nor_the_client():
         assert all("a2e_async.sandbox" in line for line in imports), file.name
 
 
-def test_missing_packages_are_reported_here_too(monkeypatch):
+def test_missing_packages_are_reported_here_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same, inside this process."""
     monkeypatch.delitem(sys.modules, "a2e_async.sandbox.render", raising=False)
     monkeypatch.delattr("a2e_async.sandbox.render", raising=False)
@@ -81,11 +87,11 @@ def test_missing_packages_are_reported_here_too(monkeypatch):
         Sandbox()
 
 
-def test_the_tiny_video_is_real():
+def test_the_tiny_video_is_real() -> None:
     """The shipped file decodes: H.264, a second long, a few kilobytes."""
     content = resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
     assert len(content) < 5_000
-    with av.open(io.BytesIO(content)) as container:
+    with av.open(io.BytesIO(content), "r") as container:
         assert container.streams.video[0].codec_context.name == "h264"
         assert len(list(container.decode(video=0))) == 8
 
@@ -93,13 +99,13 @@ def test_the_tiny_video_is_real():
 @pytest.mark.parametrize(
     "options", [{"port": 70_000}, {"coins": -1}, {"speed": 0}, {"render": "film"}, {"cdn_lag": -1}]
 )
-def test_impossible_options_are_refused(options):
+def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
     """An option out of its range is a ValueError when the sandbox is made."""
     with pytest.raises(ValueError, match="must"):
         Sandbox(**({"render": "tiny"} | options))
 
 
-def test_there_is_no_url_before_the_start():
+def test_there_is_no_url_before_the_start() -> None:
     """The error says what to do."""
     sandbox = Sandbox(render="tiny")
     sandbox.expire_upload_links()
@@ -108,7 +114,7 @@ def test_there_is_no_url_before_the_start():
         _ = sandbox.url
 
 
-async def test_start_and_aclose_work_without_a_block():
+async def test_start_and_aclose_work_without_a_block() -> None:
     """The two methods do what the block does; closing twice, or before the start, is fine."""
     sandbox = Sandbox(render="tiny", token="sk_mine")
     await sandbox.aclose()
@@ -122,26 +128,26 @@ async def test_start_and_aclose_work_without_a_block():
             await session.get(sandbox.url)
 
 
-async def test_a_sandbox_starts_once(sandbox):
+async def test_a_sandbox_starts_once(sandbox: Sandbox) -> None:
     """A second start is refused, while it runs and after."""
     with pytest.raises(SandboxError, match="once"):
         await sandbox.start()
 
 
-async def test_a_taken_port_is_told(sandbox):
+async def test_a_taken_port_is_told(sandbox: Sandbox) -> None:
     """Two sandboxes cannot share a port; the error names it, and the second leaves nothing behind."""
     port = int(sandbox.url.rpartition(":")[2])
     with pytest.raises(SandboxError, match=str(port)):
         await Sandbox(render="tiny", port=port).start()
 
 
-async def test_all_addresses_are_reachable_at_loopback():
+async def test_all_addresses_are_reachable_at_loopback() -> None:
     """A sandbox that listens everywhere names a URL that works from here."""
-    async with Sandbox(render="tiny", host="0.0.0.0") as sandbox:  # noqa: S104
+    async with Sandbox(render="tiny", host="0.0.0.0") as sandbox:
         assert sandbox.url.startswith("http://127.0.0.1:")
 
 
-async def test_closing_ends_living_tasks(start):
+async def test_closing_ends_living_tasks(start: Start) -> None:
     """No asyncio task of the sandbox survives it."""
     async with Sandbox(render="tiny", speed=0.001) as sandbox:
         await start(sandbox, number_of_images=8)
@@ -149,7 +155,7 @@ async def test_closing_ends_living_tasks(start):
     assert not any(task.get_name().startswith("a2e-sandbox") for task in asyncio.all_tasks())
 
 
-async def test_closing_does_not_wait_for_open_requests(call):
+async def test_closing_does_not_wait_for_open_requests(call: Call) -> None:
     """A handler that hangs is cancelled."""
 
     async def hang(_: object) -> None:

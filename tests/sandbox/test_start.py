@@ -1,13 +1,21 @@
 """Starting videos: what is accepted, what is refused, what is charged."""
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from sandbox_calls import Call, Start
+
+    from a2e_async.sandbox import Sandbox
 
 START = "/api/v1/userImage2Video/start"
 
 
-async def test_a_start_answers_the_record(sandbox, start):
+async def test_a_start_answers_the_record(sandbox: Sandbox, start: Start) -> None:
     """The answer holds the id, the echoed input, the first status and the price, but no result yet."""
     record = (await start(sandbox)).data
     assert record["current_status"] == "initialized"
@@ -19,7 +27,7 @@ async def test_a_start_answers_the_record(sandbox, start):
     assert "result_url" not in record
 
 
-async def test_a_start_is_charged_exactly_once(frozen_sandbox, start):
+async def test_a_start_is_charged_exactly_once(frozen_sandbox: Sandbox, start: Start) -> None:
     """The balance, the ledger and the task agree on the price."""
     task_id = (await start(frozen_sandbox)).data["_id"]
     assert frozen_sandbox.coins == 70
@@ -43,19 +51,21 @@ async def test_a_start_is_charged_exactly_once(frozen_sandbox, start):
         ({"video_length": 1000, "video_time": 5}, 30),
     ],
 )
-async def test_the_price_follows_model_and_seconds(sandbox, start, fields, price):
+async def test_the_price_follows_model_and_seconds(
+    sandbox: Sandbox, start: Start, fields: dict[str, Any], price: int
+) -> None:
     """Prices are linear in the seconds, and a2e-v2 costs the double."""
     assert (await start(sandbox, **fields)).data["coins"] == price
 
 
-async def test_several_videos_are_several_paid_tasks(frozen_sandbox, start):
+async def test_several_videos_are_several_paid_tasks(frozen_sandbox: Sandbox, start: Start) -> None:
     """number_of_images counts videos: an array of records comes back, and each is charged."""
     records = (await start(frozen_sandbox, number_of_images=3)).data
     assert {record["_id"] for record in records} == set(frozen_sandbox.tasks)
     assert [entry.coins for entry in frozen_sandbox.ledger] == [-30, -30, -30]
 
 
-async def test_too_few_coins_buy_nothing(frozen_sandbox, start):
+async def test_too_few_coins_buy_nothing(frozen_sandbox: Sandbox, start: Start) -> None:
     """When the balance is short for all videos together, nothing is created and nothing charged."""
     answer = await start(frozen_sandbox, number_of_images=4)
     assert answer.status == 400
@@ -96,7 +106,7 @@ async def test_too_few_coins_buy_nothing(frozen_sandbox, start):
         ("webhook_token", "x" * 257),
     ],
 )
-async def test_a_wrong_field_is_refused(sandbox, start, field, value):
+async def test_a_wrong_field_is_refused(sandbox: Sandbox, start: Start, field: str, value: Any) -> None:
     """The answer is a 400 whose `errors` name the field while `msg` says nothing; nothing is charged."""
     answer = await start(sandbox, **{field: value})
     assert answer.status == 400
@@ -105,31 +115,36 @@ async def test_a_wrong_field_is_refused(sandbox, start, field, value):
     assert sandbox.ledger == []
 
 
-async def test_first_and_last_frame_need_a_last_picture(sandbox, start):
+async def test_first_and_last_frame_need_a_last_picture(sandbox: Sandbox, start: Start) -> None:
     """FLF2V without end_image_url is refused, with it accepted."""
     assert (await start(sandbox, model_type="FLF2V")).fields == ["end_image_url"]
     assert (await start(sandbox, model_type="FLF2V", end_image_url="https://example.com/b.png")).status == 200
 
 
-async def test_a_lora_needs_no_prompts(sandbox, start):
+async def test_a_lora_needs_no_prompts(sandbox: Sandbox, start: Start) -> None:
     """With a LoRA both prompts may be left out."""
     assert (await start(sandbox, prompt=None, negative_prompt=None, lora="l1")).status == 200
 
 
-async def test_harmless_fields_are_accepted(sandbox, start):
+async def test_harmless_fields_are_accepted(sandbox: Sandbox, start: Start) -> None:
     """Webhooks and switches are accepted; unknown fields are ignored without a word."""
-    options = {"extend_prompt": False, "skip_face_enhance": True, "duration": "soon", "webhook_token": "t"}
+    options: dict[str, Any] = {
+        "extend_prompt": False,
+        "skip_face_enhance": True,
+        "duration": "soon",
+        "webhook_token": "t",
+    }
     assert (await start(sandbox, webhook_url="https://example.com/hook", **options)).status == 200
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])
-async def test_a_body_that_is_no_json_object_is_refused(sandbox, call, content):
+async def test_a_body_that_is_no_json_object_is_refused(sandbox: Sandbox, call: Call, content: bytes) -> None:
     """Broken JSON and other kinds of JSON are a 400, not a crash."""
     answer = await call(sandbox, "POST", START, data=content, headers={"Content-Type": "application/json"})
     assert (answer.status, answer.fields) == (400, [""])
 
 
-async def test_a_body_of_another_type_counts_as_empty(sandbox, call):
+async def test_a_body_of_another_type_counts_as_empty(sandbox: Sandbox, call: Call) -> None:
     """A form instead of JSON has none of the fields."""
     answer = await call(sandbox, "POST", START, data={"prompt": "x"})
     assert answer.fields == ["prompt", "image_url", "negative_prompt"]

@@ -1,6 +1,9 @@
 """Looking at tasks, deleting them, and the life they lead."""
 
+from __future__ import annotations
+
 import asyncio
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -8,11 +11,16 @@ from a2e_async.sandbox.life import Life
 from a2e_async.sandbox.options import Options
 from a2e_async.sandbox.state import State
 
+if TYPE_CHECKING:
+    from sandbox_calls import Call, Finished, Start
+
+    from a2e_async.sandbox import Sandbox
+
 PREFIX = "/api/v1/userImage2Video"
 MISSING = "0" * 24
 
 
-async def test_a_task_lives_through_all_statuses_in_order(sandbox, start):
+async def test_a_task_lives_through_all_statuses_in_order(sandbox: Sandbox, start: Start) -> None:
     """initialized, sent, pending, completed: in this order, and the result appears with the last one."""
     task = sandbox.tasks[(await start(sandbox)).data["_id"]]
     seen = [task.status]
@@ -25,7 +33,7 @@ async def test_a_task_lives_through_all_statuses_in_order(sandbox, start):
     assert seen == ["initialized", "sent", "pending", "completed"]
 
 
-async def test_a_completed_record_has_its_result(sandbox, finished, call):
+async def test_a_completed_record_has_its_result(sandbox: Sandbox, finished: Finished, call: Call) -> None:
     """The detail of a completed task holds the link, which leads to a real MP4 and needs no token."""
     task = await finished(sandbox)
     record = (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data
@@ -36,29 +44,30 @@ async def test_a_completed_record_has_its_result(sandbox, finished, call):
     assert not sandbox.requests[-1].had_authorization
 
 
-def test_the_same_seed_gives_the_same_durations():
+def test_the_same_seed_gives_the_same_durations() -> None:
     """Two sandboxes with one seed draw the same durations; another seed draws others."""
+    unused: Any = None
 
     def draws(seed: int) -> list[float]:
-        life = Life(options=Options(seed=seed), state=State(coins=0), storage=None, studio=None)
+        life = Life(options=Options(seed=seed), state=State(coins=0), storage=unused, studio=unused)
         return [life.draw_work() for _ in range(3)]
 
     assert draws(1) == draws(1) != draws(2)
     assert all(20 <= seconds <= 40 for seconds in draws(1))
 
 
-async def test_a_missing_task_is_a_404_in_json(sandbox, call):
+async def test_a_missing_task_is_a_404_in_json(sandbox: Sandbox, call: Call) -> None:
     """An unknown id answers 404 with an error body, not an HTML page."""
     answer = await call(sandbox, "GET", f"{PREFIX}/{MISSING}")
     assert (answer.status, answer.body["code"]) == (404, 404)
 
 
-async def test_a_malformed_id_is_a_400(sandbox, call):
+async def test_a_malformed_id_is_a_400(sandbox: Sandbox, call: Call) -> None:
     """An id that cannot be one is refused."""
     assert (await call(sandbox, "GET", f"{PREFIX}/status")).status == 400
 
 
-async def test_the_list_is_newest_first_and_paged(sandbox, start, call):
+async def test_the_list_is_newest_first_and_paged(sandbox: Sandbox, start: Start, call: Call) -> None:
     """The list holds rows and count; the default page has 10 records, the newest at its head."""
     ids = [(await start(sandbox)).data["_id"] for _ in range(12)]
     first = (await call(sandbox, "GET", f"{PREFIX}/allRecords")).data
@@ -69,12 +78,12 @@ async def test_the_list_is_newest_first_and_paged(sandbox, start, call):
 
 
 @pytest.mark.parametrize("query", ["pageNum=0", "pageNum=x", "pageSize=0", "pageSize=101", "pageSize=-1", "pageSize=²"])
-async def test_bad_paging_is_refused(sandbox, call, query):
+async def test_bad_paging_is_refused(sandbox: Sandbox, call: Call, query: str) -> None:
     """Page numbers begin at 1, and a page holds 1 to 100 records."""
     assert (await call(sandbox, "GET", f"{PREFIX}/allRecords?{query}")).status == 400
 
 
-async def test_a_batch_answers_the_known_tasks(sandbox, start, call):
+async def test_a_batch_answers_the_known_tasks(sandbox: Sandbox, start: Start, call: Call) -> None:
     """Known ids come back once each, in any order; unknown and malformed ones are missing."""
     ids = [(await start(sandbox)).data["_id"] for _ in range(3)]
     answer = await call(sandbox, "POST", f"{PREFIX}/batchDetail", {"ids": [*ids, ids[0], MISSING, "x"]})
@@ -82,13 +91,13 @@ async def test_a_batch_answers_the_known_tasks(sandbox, start, call):
 
 
 @pytest.mark.parametrize("body", [{}, {"ids": "x"}, {"ids": [1]}])
-async def test_a_batch_needs_ids(sandbox, call, body):
+async def test_a_batch_needs_ids(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
     """Anything but an array of strings is refused."""
     answer = await call(sandbox, "POST", f"{PREFIX}/batchDetail", body)
     assert (answer.status, answer.fields) == (400, ["ids"])
 
 
-async def test_deleting_an_initialized_task_refunds_it(frozen_sandbox, start, call):
+async def test_deleting_an_initialized_task_refunds_it(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
     """The coins come back once, the ledger shows both movements, and the record is gone for the API."""
     task_id = (await start(frozen_sandbox)).data["_id"]
     assert (await call(frozen_sandbox, "DELETE", f"{PREFIX}/{task_id}")).body["code"] == 0
@@ -101,7 +110,7 @@ async def test_deleting_an_initialized_task_refunds_it(frozen_sandbox, start, ca
 
 
 @pytest.mark.parametrize("status", ["sent", "pending"])
-async def test_a_running_task_cannot_be_deleted(frozen_sandbox, start, call, status):
+async def test_a_running_task_cannot_be_deleted(frozen_sandbox: Sandbox, start: Start, call: Call, status: str) -> None:
     """Between initialized and its end a task stays, and so does its price."""
     task_id = (await start(frozen_sandbox)).data["_id"]
     frozen_sandbox.tasks[task_id].become(status)
@@ -110,14 +119,16 @@ async def test_a_running_task_cannot_be_deleted(frozen_sandbox, start, call, sta
 
 
 @pytest.mark.parametrize("prompt", ["", "#fail"])
-async def test_deleting_a_finished_task_refunds_nothing(sandbox, finished, call, prompt):
+async def test_deleting_a_finished_task_refunds_nothing(
+    sandbox: Sandbox, finished: Finished, call: Call, prompt: str
+) -> None:
     """Completed and failed records can be deleted; they stay paid."""
     task = await finished(sandbox, f"she smiles {prompt}")
     assert (await call(sandbox, "DELETE", f"{PREFIX}/{task.id}")).status == 200
     assert (sandbox.coins, task.refunded, task.deleted) == (9_970, False, True)
 
 
-async def test_the_average_time_is_told_in_s2(sandbox, finished, call):
+async def test_the_average_time_is_told_in_s2(sandbox: Sandbox, finished: Finished, call: Call) -> None:
     """The envelope is S2; the average is 0 before and positive after the first finished task."""
     before = (await call(sandbox, "GET", f"{PREFIX}/avgProcessingTime")).body
     await finished(sandbox)
@@ -126,7 +137,7 @@ async def test_the_average_time_is_told_in_s2(sandbox, finished, call):
     assert before["data"]["avgProcessingTime"] == 0 < after["data"]["avgProcessingTime"]
 
 
-async def test_the_queue_level_counts_living_tasks(frozen_sandbox, start, call):
+async def test_the_queue_level_counts_living_tasks(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
     """The envelope is S2, and the level rises with every task under way."""
     await start(frozen_sandbox, number_of_images=2)
     body = (await call(frozen_sandbox, "GET", f"{PREFIX}/unlimitedQueueLevel")).body
@@ -134,7 +145,7 @@ async def test_the_queue_level_counts_living_tasks(frozen_sandbox, start, call):
 
 
 @pytest.mark.parametrize("mark", ["markShared", "markDownloaded", "markCopied"])
-async def test_marks_are_remembered(sandbox, start, call, mark):
+async def test_marks_are_remembered(sandbox: Sandbox, start: Start, call: Call, mark: str) -> None:
     """Each mark answers S2 and stays with its task; a missing task is a 404."""
     task_id = (await start(sandbox)).data["_id"]
     assert (await call(sandbox, "POST", f"{PREFIX}/{task_id}/{mark}")).body["success"] is True
@@ -142,7 +153,7 @@ async def test_marks_are_remembered(sandbox, start, call, mark):
     assert (await call(sandbox, "POST", f"{PREFIX}/{MISSING}/{mark}")).status == 404
 
 
-async def test_a_task_shows_what_was_sent(frozen_sandbox, start):
+async def test_a_task_shows_what_was_sent(frozen_sandbox: Sandbox, start: Start) -> None:
     """The public record of a task has the caller's words as attributes."""
     task = frozen_sandbox.tasks[(await start(frozen_sandbox)).data["_id"]]
     assert (task.name, task.prompt, task.negative_prompt) == ("Ada", "she smiles", "blurry")

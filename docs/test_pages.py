@@ -1,0 +1,131 @@
+"""The pages say what is so: every public name once, every option of the commands, every example works."""
+# ruff: noqa: S101, ASYNC240, ASYNC110  (tests assert, touch small files from a coroutine, and wait for a server)
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import pathlib
+import re
+import runpy
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
+
+import a2e_async
+from a2e_async.cli import main
+
+if TYPE_CHECKING:
+    from a2e_async.sandbox import Sandbox
+
+DOCS = pathlib.Path(__file__).parent
+EXAMPLES = DOCS / "examples"
+REFERENCE = DOCS / "reference"
+
+_OBJECT = re.compile(r"^\.\. (?:auto(?:class|exception|function|data)|py:data):: a2e_async\.(\w+)$", re.MULTILINE)
+_OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
+
+
+def test_every_public_name_is_documented_once() -> None:
+    """The pages of the reference describe each name of `a2e_async.__all__`, and none twice."""
+    described = collections.Counter(
+        name for path in REFERENCE.rglob("*.md") for name in _OBJECT.findall(path.read_text(encoding="utf-8"))
+    )
+    assert described == collections.Counter(a2e_async.__all__)
+
+
+@pytest.mark.parametrize("command", ["demo", "image-to-video run", "sandbox"])
+def test_every_option_of_a_command_is_described(
+    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The page of the command line names the options that ``--help`` names, and no others."""
+    page = (REFERENCE / "command-line.md").read_text(encoding="utf-8")
+    section = page.partition(f"## `a2e {command}`")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    described = {option for row in rows for option in _OPTION.findall(row.split(" | ")[0])}
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    assert main([*command.split(), "--help"]) == 0
+    printed = set(_OPTION.findall(_names(capsys.readouterr().out)))
+    assert described == printed - {"--no-overwrite"}
+
+
+def _names(text: str) -> str:
+    """Return the column of names of the box of options that ``--help`` draws."""
+    lines = [line.strip("│ *") for line in text.splitlines() if line.startswith("│")]
+    return "\n".join(re.split(r"\s{2,}", line)[0] for line in lines if line.startswith("-"))
+
+
+def test_every_example_is_run() -> None:
+    """Nobody adds an example without a test of it."""
+    tests = pathlib.Path(__file__).read_text(encoding="utf-8")
+    assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
+
+
+def test_first_video(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of one video leaves a video, and pays for one task and one upload."""
+    before = page.coins
+    monkeypatch.setattr(sys, "argv", ["first_video.py", "ada.png"])
+    runpy.run_path(str(EXAMPLES / "first_video.py"), run_name="__main__")
+    assert b"ftyp" in pathlib.Path("ada.mp4").read_bytes()[:12]
+    assert before - page.coins == 30 + 1
+
+
+@pytest.mark.usefixtures("page")
+def test_many_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of many pictures makes what it can, and reports what it cannot."""
+    example = runpy.run_path(str(EXAMPLES / "many_pictures.py"))
+    pictures = [pathlib.Path(name) for name in ("ada.png", "missing.png", "garden.jpg")]
+    assert asyncio.run(example["main"](pictures)) == 1
+    assert pathlib.Path("ada.png.mp4").stat().st_size
+    assert pathlib.Path("garden.jpg.mp4").stat().st_size
+    assert "missing.png: image 'missing.png' cannot be read" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("page")
+async def test_web_app() -> None:
+    """The example of a web service starts a video, says how it is doing, and sends it."""
+    async with _visitor() as visitor:
+        answer = await visitor.post("/videos", params={"prompt": "zoom in"}, data=pathlib.Path("ada.png").read_bytes())
+        assert answer.status == 202
+        task_id = (await answer.json())["id"]
+        async with asyncio.timeout(10):
+            while (await (await visitor.get(f"/videos/{task_id}")).json())["status"] != "succeeded":
+                await asyncio.sleep(0.05)
+        videos = await asyncio.gather(*(visitor.get(f"/videos/{task_id}/video") for _ in range(3)))
+        assert {answer.status for answer in videos} == {200}
+        assert b"ftyp" in (await videos[0].read())[:12]
+
+
+async def test_web_app_explains(page: Sandbox) -> None:
+    """The example of a web service tells visitors what is theirs to mend, and nothing about the account."""
+    short_of_coins = web.json_response({"code": 400, "msg": "insufficient credits"}, status=400)
+    async with _visitor() as visitor:
+        assert (await visitor.post("/videos", data=b"no picture")).status == 400
+        assert (await visitor.get("/videos/0123456789abcdef01234567")).status == 404
+        assert (await visitor.get("/videos/..%2Fsecret/video")).status == 404
+        with page.override("POST", "/api/v1/r2", short_of_coins):
+            answer = await visitor.post("/videos", data=pathlib.Path("ada.png").read_bytes())
+        assert answer.status == 503
+        assert "credit" not in await answer.text()
+
+
+def _visitor() -> TestClient[web.Request, web.Application]:
+    return TestClient(TestServer(runpy.run_path(str(EXAMPLES / "web_app.py"))["make_app"]()))
+
+
+async def test_uncertain_start(page: Sandbox) -> None:
+    """The example of an uncertain start adopts the task that was made, raises if none was, and never pays twice."""
+    start = runpy.run_path(str(EXAMPLES / "uncertain_start.py"))["start_once"]
+    picture = "https://example.com/ada.png"
+    async with a2e_async.A2EClient() as a2e:
+        made = await start(a2e, picture, name="Ada 1", looks=())
+        broken = web.Response(status=502, text="bad gateway")
+        with page.override("POST", "/api/v1/userImage2Video/start", broken):
+            assert (await start(a2e, picture, name="Ada 1", looks=(0.01,))).id == made.id
+            with pytest.raises(a2e_async.ServerError):
+                await start(a2e, picture, name="Ada 2", looks=(0.01, 0.01))
+    assert [task.name for task in page.tasks.values() if task.name.startswith("Ada ")] == ["Ada 1"]

@@ -1,0 +1,163 @@
+"""What the SDK costs: CPU per start and per get next to hand-written aiohttp, and the time of its import.
+
+Both clients run in this process, in turns, against one loopback server in a process of its own; compared are the
+medians of the CPU seconds of many rounds. Run it with ``nox -s bench -- overhead``; it fails over the bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import multiprocessing
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from a2e_async import A2EClient
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from multiprocessing.connection import Connection
+
+BOUND = 1.3
+ROUNDS = 30
+CALLS = 300
+IMPORTS = 15
+
+TASK_ID = "67d29023dd27a536fdf6e809"
+LINK = "https://example.com/a.png"
+RECORD = {
+    "_id": TASK_ID,
+    "name": "Test name",
+    "image_url": LINK,
+    "prompt": "she smiles at the camera",
+    "negative_prompt": "blurry, extra fingers",
+    "current_status": "sent",
+    "coins": 30,
+    "createdAt": "2025-03-13T07:58:27.863Z",
+    "failed_message": "",
+    "failed_code": "",
+    "result_url": "",
+}
+BODY = json.dumps({"code": 0, "data": RECORD, "trace_id": "a1ae4185-7929-4fe1-8903-13a41cc072fd"}).encode()
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json; charset=utf-8\r\nContent-Length: %d\r\n"
+    b"Date: Thu, 13 Mar 2025 07:58:27 GMT\r\nServer: bench\r\n\r\n%b" % (len(BODY), BODY)
+)
+
+
+class Canned(asyncio.Protocol):
+    """Answers every request with the same record."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to answer."""
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.buffer = b""
+
+    def data_received(self, data: bytes) -> None:
+        """Answer each request that is complete."""
+        self.buffer += data
+        while (end := self.buffer.find(b"\r\n\r\n")) >= 0:
+            head = self.buffer[:end].lower()
+            _, found, rest = head.partition(b"content-length:")
+            length = int(rest.split(b"\r\n", 1)[0]) if found else 0
+            if len(self.buffer) < end + 4 + length:
+                return
+            self.buffer = self.buffer[end + 4 + length :]
+            self.transport.write(ANSWER)
+
+
+def serve(pipe: Connection) -> None:
+    """Serve until the process is ended."""
+
+    async def main() -> None:
+        server = await asyncio.get_running_loop().create_server(Canned, "127.0.0.1", 0)
+        pipe.send(server.sockets[0].getsockname()[1])
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+async def cpu(call: Callable[[], Awaitable[object]]) -> float:
+    """Return the CPU microseconds of one call, as the mean of many after each other."""
+    began = time.process_time()
+    for _ in range(CALLS):
+        await call()
+    return (time.process_time() - began) / CALLS * 1e6
+
+
+async def measure(base_url: str) -> list[tuple[str, float, float]]:
+    """Return rows of operation, CPU by hand and CPU of the SDK, in microseconds a call."""
+    headers = {"Authorization": "Bearer sk_bench"}
+    prefix = f"{base_url}/api/v1/userImage2Video"
+    fields = {key: RECORD[key] for key in ("name", "image_url", "prompt", "negative_prompt")}
+    async with aiohttp.ClientSession(headers=headers) as session, A2EClient("sk_bench", base_url=base_url) as a2e:
+
+        async def start_by_hand() -> object:
+            async with session.post(f"{prefix}/start", json={**fields, "model_version": "a2e"}) as answer:
+                return (await answer.json())["data"]["_id"]
+
+        async def get_by_hand() -> object:
+            async with session.get(f"{prefix}/{TASK_ID}") as answer:
+                return (await answer.json())["data"]["current_status"]
+
+        async def start_by_sdk() -> object:
+            task = await a2e.image_to_video.start(
+                name="Test name",
+                image_url=LINK,
+                prompt="she smiles at the camera",
+                negative_prompt="blurry, extra fingers",
+            )
+            return task.id
+
+        async def get_by_sdk() -> object:
+            return (await a2e.image_to_video.get(TASK_ID)).current_status
+
+        rows = []
+        for name, by_hand, by_sdk in (("start", start_by_hand, start_by_sdk), ("get", get_by_hand, get_by_sdk)):
+            assert await by_hand() == await by_sdk()
+            samples = [(await cpu(by_hand), await cpu(by_sdk)) for _ in range(ROUNDS)]
+            hand, sdk = (statistics.median(column) for column in zip(*samples, strict=True))
+            rows.append((f"{name}, CPU µs", hand, sdk))
+        return rows
+
+
+def measure_import() -> tuple[float, float]:
+    """Return the milliseconds to import aiohttp and a2e_async, each in processes of their own, in turns."""
+
+    def run(module: str) -> float:
+        code = f"import time; began = time.perf_counter(); import {module}; print(time.perf_counter() - began)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        return float(done.stdout) * 1000
+
+    samples = [(run("aiohttp"), run("a2e_async")) for _ in range(IMPORTS)]
+    by_hand, by_sdk = zip(*samples, strict=True)
+    return statistics.median(by_hand), statistics.median(by_sdk)
+
+
+def main() -> int:
+    """Measure, print a table, and return 1 if a ratio is over the bound."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    server = context.Process(target=serve, args=(there,), daemon=True)
+    server.start()
+    try:
+        rows = asyncio.run(measure(f"http://127.0.0.1:{here.recv()}"))
+    finally:
+        server.terminate()
+        server.join()
+    rows.append(("import, ms", *measure_import()))
+    print(f"{'':16}{'aiohttp':>10}{'a2e_async':>11}{'ratio':>8}")
+    for name, hand, sdk in rows:
+        print(f"{name:16}{hand:>10.1f}{sdk:>11.1f}{sdk / hand:>8.2f}")
+    print(f"bound of the ratios: {BOUND}")
+    return int(max(sdk / hand for _, hand, sdk in rows) > BOUND)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

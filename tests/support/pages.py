@@ -1,0 +1,97 @@
+"""Runs the examples of a page as a reader would: a local A2E, settings in the environment, pictures in the folder.
+
+The conftest of a folder with pages needs three lines::
+
+    import pages
+    page = pages.page
+    pytest_collect_file = pages.examples(pathlib.Path(__file__).parent, "*.md").pytest()
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from PIL import Image
+from sybil import Sybil
+from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+
+from a2e_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+__all__ = ["background_sandbox", "examples", "page"]
+
+
+def examples(folder: pathlib.Path, *patterns: str, excludes: tuple[str, ...] = ()) -> Sybil:
+    """Return what collects every ``python`` block of the pages below a folder.
+
+    The blocks of a page run in their order and share one namespace; all of them get the fixture `page`.
+
+    Args:
+        folder: Where the pages are.
+        patterns: Names of pages, as for `pathlib.PurePath.match`.
+        excludes: Names of pages to leave out.
+    """
+    return Sybil(
+        parsers=[PythonCodeBlockParser(), SkipParser()],
+        path=str(folder.resolve()),
+        patterns=patterns,
+        excludes=excludes,
+        fixtures=["page"],
+    )
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    """Give a page a local A2E, its address in the environment, and a fresh folder with pictures to work in."""
+    before = set(threading.enumerate())
+    folder = tmp_path_factory.mktemp("page")
+    Image.new("RGB", (64, 64), "teal").save(folder / "ada.png")
+    Image.new("RGB", (96, 64), "olive").save(folder / "garden.jpg")
+    with background_sandbox() as sandbox, pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("A2E_API_KEY", raising=False)
+        patch.setenv("A2E_BASE_URL", sandbox.url)
+        patch.setenv("A2E_API_TOKEN", sandbox.token)
+        yield sandbox
+    left = {thread for thread in set(threading.enumerate()) - before if thread.is_alive()}
+    assert not left, left
+
+
+@contextlib.contextmanager
+def background_sandbox() -> Iterator[Sandbox]:
+    """Run a local A2E in a thread of its own, so that examples can use `asyncio.run` in theirs."""
+    started: concurrent.futures.Future[tuple[Sandbox, asyncio.AbstractEventLoop, asyncio.Event]]
+    started = concurrent.futures.Future()
+
+    async def serve() -> None:
+        async with Sandbox(speed=100, render="tiny") as sandbox:
+            stop = asyncio.Event()
+            started.set_result((sandbox, asyncio.get_running_loop(), stop))
+            await stop.wait()
+
+    def work() -> None:
+        try:
+            asyncio.run(serve())
+        except BaseException as error:
+            if started.done():
+                raise
+            started.set_exception(error)
+
+    thread = threading.Thread(target=work, name="sandbox-of-a-page")
+    thread.start()
+    try:
+        sandbox, loop, stop = started.result()
+        try:
+            yield sandbox
+        finally:
+            loop.call_soon_threadsafe(stop.set)
+    finally:
+        thread.join()

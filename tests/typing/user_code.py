@@ -1,0 +1,89 @@
+"""Typical user code. It is type-checked by mypy and pyright, strictly, and never run."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import pathlib
+from typing import Any, assert_type
+
+from a2e_async import (
+    A2EClient,
+    A2EError,
+    Config,
+    ImageToVideoRecord,
+    InsufficientCreditsError,
+    Pacing,
+    PollPolicy,
+    RateLimitError,
+    RetryPolicy,
+    TaskFailedError,
+    TaskHandle,
+    TaskStatus,
+    WaitTimeoutError,
+)
+from a2e_async.sandbox import Sandbox
+
+
+async def one_video(picture: pathlib.Path) -> pathlib.Path:
+    """Make one video, and look at everything that a user looks at."""
+    async with A2EClient() as a2e:
+        task = await a2e.image_to_video.start(
+            image=picture, prompt="p", negative_prompt="n", model_version="a2e-v2", video_time=10
+        )
+        assert_type(task, TaskHandle[ImageToVideoRecord])
+        assert_type(task.id, str)
+        assert_type(task.status, TaskStatus)
+        record = await task.wait_until_done(timeout=600, raise_on_failure=False)
+        assert_type(record, ImageToVideoRecord)
+        assert_type(record.coins, float | None)
+        assert_type(record.created_at, dt.datetime | None)
+        assert_type(await task.refresh(), ImageToVideoRecord)
+        return await task.download("ada.mp4", overwrite=True)
+
+
+async def kinds_of_pictures(a2e: A2EClient) -> None:
+    """Give a picture in every way."""
+    with pathlib.Path("ada.png").open("rb") as file:
+        await a2e.image_to_video.start(image=file, prompt="p", negative_prompt="n")
+    await a2e.image_to_video.start(image=b"...", prompt="p", negative_prompt="n")
+    await a2e.image_to_video.start(image_url="https://example.com/a.png", lora="l1")
+    handles = await a2e.image_to_video.start_variations(3, image="ada.png", prompt="p", negative_prompt="n")
+    assert_type(handles, list[TaskHandle[ImageToVideoRecord]])
+
+
+async def records(a2e: A2EClient) -> None:
+    """Read records in every way."""
+    assert_type(await a2e.image_to_video.get("id"), ImageToVideoRecord)
+    assert_type(await a2e.image_to_video.get_many(["a", "b"]), dict[str, ImageToVideoRecord | None])
+    async for record in a2e.image_to_video.list(page_size=50):
+        assert_type(record, ImageToVideoRecord)
+    assert_type(await a2e.request("GET", "user/remainingCoins", params={"x": 1}), Any)
+
+
+async def errors(task: TaskHandle[ImageToVideoRecord]) -> str:
+    """Catch what can be caught."""
+    try:
+        await task.wait_until_done()
+    except TaskFailedError as error:
+        return error.failed_code + error.failed_message
+    except WaitTimeoutError as error:
+        return error.task_id or ""
+    except (RateLimitError, InsufficientCreditsError) as error:
+        return f"{error.status} {error.retry_after}"
+    except A2EError as error:
+        return error.message
+    return ""
+
+
+async def settings() -> None:
+    """Set everything, against the sandbox."""
+    config = Config(
+        retry=RetryPolicy(max_attempts=3), poll=PollPolicy(initial=1.0), pacing=Pacing(per_second=5), request_timeout=60
+    )
+    async with Sandbox(speed=10, render="tiny") as sandbox:
+        client = A2EClient(sandbox.token, base_url=sandbox.url, config=config)
+        await client.aclose()
+
+
+asyncio.run(one_video(pathlib.Path("ada.png")))
