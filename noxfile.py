@@ -61,7 +61,7 @@ def typing(session: nox.Session) -> None:
 @nox.session
 def architecture(session: nox.Session) -> None:
     """Check who imports whom."""
-    install_wheel(session, "architecture")
+    install_wheel(session, "tests")
     session.run("pytest", "tests/architecture", *session.posargs)
 
 

@@ -25,7 +25,7 @@ ALLOWED = {
     "cyclopts": ("a2e_async.cli",),
     "rich": ("a2e_async.cli",),
     "av": ("a2e_async.cli.demo", "a2e_async.sandbox"),
-    "PIL": ("a2e_async.sandbox",),
+    "PIL": ("a2e_async.cli.demo", "a2e_async.sandbox"),
 }
 
 
