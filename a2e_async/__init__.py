@@ -30,7 +30,8 @@ from a2e_async.errors import (
     UnexpectedResponseError,
     WaitTimeoutError,
 )
-from a2e_async.models import ImageToVideoRecord, TaskRecord, TaskStatus
+from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus
+from a2e_async.resources.image_to_video import StartOptions
 from a2e_async.tasks import TaskHandle
 
 __version__ = "0.1.0"
@@ -50,6 +51,8 @@ __all__ = [
     "InsufficientCreditsError",
     "InvalidRequestError",
     "MissingExtraError",
+    "ModelType",
+    "ModelVersion",
     "NetworkError",
     "NotFoundError",
     "Pacing",
@@ -58,6 +61,7 @@ __all__ = [
     "RateLimitError",
     "RetryPolicy",
     "ServerError",
+    "StartOptions",
     "TaskError",
     "TaskFailedError",
     "TaskHandle",

@@ -102,8 +102,8 @@ class A2EClient:
     ) -> Any:  # noqa: ANN401  any JSON
         """Call an operation of A2E that has no method here yet, and return the answer's ``data``.
 
-        A ``GET`` is repeated when the network stumbles; a ``POST`` or ``PATCH`` is sent once. Costs what the operation
-        costs.
+        A ``GET`` is repeated when the network stumbles; everything else is sent once (aiohttp itself repeats a ``PUT``
+        or ``DELETE`` when an idle connection turns out to be dead). Costs what the operation costs.
 
         Args:
             method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
@@ -132,8 +132,8 @@ class A2EClient:
 
         Raises:
             InvalidRequestError: It is no such picture; nothing was sent.
-            TransferError: The storage refused it.
-            A2EError: As for any request.
+            TransferError: The upload did not work, also when tried again.
+            APIError: A2E refused to give a link to upload to: bad token, plan, not enough coins.
         """
         return await self._runtime.parts().files.upload(await open_picture("image", image))
 
@@ -147,9 +147,8 @@ class A2EClient:
 
         Raises:
             InvalidRequestError: The file exists, or `path` is a folder.
-            TransferError: The link has expired, answers a page instead of a result, or the disk refused.
-            NetworkError: The connection broke, also when tried again.
-            ServerError: The storage failed or cut the file short, also when tried again.
+            TransferError: The link has expired, answers a page instead of a result, the disk refused, or the
+                connection broke, also when tried again. No half of the file stays behind.
         """
         return await self._runtime.parts().files.download(url, path, overwrite=overwrite)
 

@@ -78,7 +78,8 @@ class Config:
         request_timeout: Seconds for one request from its beginning to the last byte of its answer. Some starts of
             A2E take up to 120 s.
         max_response_bytes: Bytes; a larger answer of the API is an `UnexpectedResponseError`. Downloads have no limit.
-        transfer_timeout: Seconds without a single byte after which an upload or a download is given up.
+        transfer_timeout: Seconds without a single byte after which a download is given up. An upload has
+            `request_timeout`, and a second more for every 50,000 bytes.
         visible_timeout: Seconds to wait until an uploaded file can be read at A2E's CDN.
         retry: See `RetryPolicy`.
         poll: See `PollPolicy`.

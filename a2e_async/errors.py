@@ -1,6 +1,6 @@
 """Every exception that leaves this package, and nothing else.
 
-A leaf: errors hold numbers and strings, never a live response, so that they can be logged, pickled and kept.
+A leaf: errors hold numbers, strings and records, never a live response, so that they can be logged, pickled and kept.
 
 ::
 
@@ -16,7 +16,7 @@ A leaf: errors hold numbers and strings, never a live response, so that they can
     │   ├── NotFoundError             no such task
     │   ├── RateLimitError            too many requests; see `retry_after`
     │   ├── BusyError                 A2E is occupied; later it may not be
-    │   └── ServerError               A2E is broken for now (5xx)
+    │   └── ServerError               A2E is broken for now (5xx, 408)
     ├── NetworkError                  no whole answer: see `request_sent`
     ├── UnexpectedResponseError       an answer that makes no sense; the raw `body` is kept
     ├── TransferError                 an upload or a download that did not work
@@ -29,6 +29,7 @@ A leaf: errors hold numbers and strings, never a live response, so that they can
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 __all__ = [
@@ -57,6 +58,16 @@ __all__ = [
 
 _SHOWN = 200
 """Characters of a raw body that a message shows; `body` keeps the rest."""
+
+_LOOKED_AT = 4096
+"""Bytes of a raw body in which links and prompts are looked for, before it is cut: half of one would not be found."""
+
+_PRIVATE = re.compile(r"""(https?:\\?/\\?/)[^\s"'<>]+|("(?:negative_)?prompt"\s*:\s*")(?:[^"\\]|\\.)*""", re.IGNORECASE)
+"""What no log should hold: links, which can be signed, and prompts."""
+
+
+def _shorten(private: re.Match[str]) -> str:
+    return f"{private[1] or private[2]}…"
 
 
 class A2EError(Exception):
@@ -204,9 +215,9 @@ class UnexpectedResponseError(A2EError):
             text += f" (HTTP {self.status})"
         if not self.body:
             return text
-        shown = self.body[:_SHOWN].decode("utf-8", "replace")
-        dots = "…" if len(self.body) > _SHOWN else ""
-        return f"{text}: {shown!r}{dots}"
+        body = _PRIVATE.sub(_shorten, self.body[:_LOOKED_AT].decode("utf-8", "replace"))
+        dots = "…" if len(body) > _SHOWN or len(self.body) > _LOOKED_AT else ""
+        return f"{text}: {body[:_SHOWN]!r}{dots}"
 
 
 class TransferError(A2EError):

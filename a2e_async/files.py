@@ -16,7 +16,7 @@ from a2e_async._protocol import transfer
 from a2e_async._protocol.checks import check_link, refuse
 from a2e_async._protocol.messages import Request
 from a2e_async._transport.foreign import foreign_errors
-from a2e_async.errors import A2EError, ServerError, TransferError, UnexpectedResponseError
+from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 __all__ = ["Files", "Image", "Picture", "open_picture"]
 
 Image: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
-"""A local picture: a path, its bytes, or a file opened for reading in binary mode."""
+"""A local picture (a path, its bytes, or a file opened for reading in binary mode)."""
 
 _SLOWEST = 50_000
 """Bytes a second: an upload that is slower than this is given up in the end."""
 _CHUNK = 1024 * 1024
+_TROUBLE = (NetworkError, ServerError, UnexpectedResponseError)
+"""What a transfer wraps into an error of its own, so that nobody takes it for trouble with a paid start."""
 
 
 @attrs.frozen
@@ -112,12 +114,16 @@ class Files:
         Costs what A2E charges for a presigned upload (unpublished).
 
         Raises:
-            TransferError: The storage refused it, or it did not become visible in time.
-            A2EError: As for any request.
+            TransferError: It did not work, also when tried again. So no start was sent.
+            APIError: A2E refused to give a link to upload to: bad token, plan, not enough coins.
         """
-        upload_url, link = await self._presign(picture)
-        await self.retry.run(lambda: self._put(upload_url, picture))
-        await self._wait_until_visible(link)
+        try:
+            upload_url, link = await self._presign(picture)
+            await self.retry.run(lambda: self._put(upload_url, picture))
+            await self._wait_until_visible(link)
+        except _TROUBLE as error:
+            msg = f"The picture was not uploaded, and nothing was started: {error}"
+            raise TransferError(msg) from error
         return link
 
     async def _presign(self, picture: Picture) -> tuple[str, str]:
@@ -190,6 +196,9 @@ class Files:
         try:
             await self.retry.run(lambda: self._fetch(url, part))
             await asyncio.to_thread(_finish, part, target)
+        except _TROUBLE as error:
+            msg = f"The download did not work: {error}"
+            raise TransferError(msg) from error
         finally:
             part.unlink(missing_ok=True)
         return target

@@ -62,6 +62,9 @@ By name, since not every release of aiohttp has all of them.
 NEVER = frozenset({"BadContentDispositionHeader", "BadContentDispositionParam", "WSMessageTypeError", "WebSocketError"})
 """What aiohttp raises or warns of only for multipart bodies and WebSockets, of which there are none here."""
 
+_WITH_URL = (aiohttp.ClientResponseError, aiohttp.InvalidURL)
+"""What shows a whole URL in a traceback, and is therefore not kept as the cause."""
+
 _CAUGHT = (aiohttp.ClientError, aiohttp.EofStream, OSError)
 
 _ADVICE = {
@@ -91,4 +94,4 @@ class foreign_errors:  # noqa: N801  used like a function; a class is half the c
             meaning, sent = next(MEANINGS[base.__name__] for base in type(error).__mro__ if base.__name__ in MEANINGS)
             # aiohttp's own text is left out: it can hold whole URLs, and those can be signed
             msg = f"{' '.join(self.doing)}: {meaning} ({type(error).__name__}). {_ADVICE[sent]}"
-            raise NetworkError(msg, request_sent=sent) from error
+            raise NetworkError(msg, request_sent=sent) from (None if isinstance(error, _WITH_URL) else error)

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import cyclopts
 
 from a2e_async import __version__
+from a2e_async.cli.demo import demo
+from a2e_async.cli.image_to_video import app as image_to_video
+from a2e_async.cli.sandbox import sandbox
 from a2e_async.errors import A2EError, ConfigurationError, InvalidRequestError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -23,12 +26,9 @@ app = cyclopts.App(
     help="A2E's video API on the command line. Try it offline and free of charge: a2e demo",
     help_epilogue="Exit codes: 0 done, 1 a task failed or A2E could not be reached, 2 wrong use, 130 interrupted.",
 )
-# named by import path, so that a command is imported only when it is used
-app.command(
-    "a2e_async.cli.demo:demo", help="Turn pictures into videos with a local A2E: offline, free, with real files."
-)
-app.command("a2e_async.cli.image_to_video:app", name="image-to-video", help="Make videos at the configured A2E.")
-app.command("a2e_async.cli.sandbox:sandbox", help="Run a local A2E in this terminal.")
+app.command(demo, usage="Usage: a2e demo [OPTIONS] [IMAGE ...]")
+app.command(image_to_video)
+app.command(sandbox)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

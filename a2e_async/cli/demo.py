@@ -37,9 +37,7 @@ def demo(
     Starts the sandbox in this process, uploads the pictures, starts one task each at the same time, waits, and
     downloads the videos. They are rendered from the pictures (slow pan and zoom), not by A2E's models.
 
-    Examples:
-        a2e demo
-        a2e demo portrait.jpg garden.png --out clips --prompt "pan to the left"
+    Try ``a2e demo``, or ``a2e demo portrait.jpg garden.png --out clips --prompt "pan to the left"``.
 
     Args:
         images: Pictures (PNG, JPEG, WebP, GIF, BMP). Without any, two that come with the package.

@@ -33,8 +33,7 @@ def run(
 ) -> int:
     """Upload a picture, start a video (this costs coins), wait for it and download it.
 
-    Examples:
-        a2e image-to-video run ada.png --prompt "she smiles at the camera" --out ada.mp4
+    Try ``a2e image-to-video run ada.png --prompt "she smiles at the camera" --out ada.mp4``.
 
     Args:
         image: The picture (PNG, JPEG, WebP, GIF, BMP).

@@ -24,9 +24,7 @@ def sandbox(
 ) -> int:
     """Run a local A2E until Ctrl-C. Nothing leaves this machine, and its coins are play money.
 
-    Examples:
-        a2e sandbox --port 8080
-        a2e sandbox --speed 10 --render tiny
+    Try ``a2e sandbox --port 8080``, or ``a2e sandbox --speed 10 --render tiny``.
 
     Args:
         port: The port; 0 takes a free one.

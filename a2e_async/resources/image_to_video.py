@@ -94,6 +94,7 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
+            TransferError: A local picture could not be uploaded; no start was sent.
             InsufficientCreditsError: Not enough coins.
             ContentRejectedError: Moderation refused the picture or the prompt.
             PlanError: The account's plan does not allow API tokens or this option.

@@ -113,7 +113,8 @@ class Sandbox:
             method: The HTTP method in capitals, or ``*`` for all.
             path_prefix: How the path begins, such as ``/api/v1/userImage2Video``.
             answer: A response for all of them, or a function of the request (asynchronous or not) that returns a
-                response, or `None` to let the sandbox answer as usual.
+                response (a new one each time: aiohttp sends a response object once only), or `None` to let the
+                sandbox answer as usual.
         """
         override = Override(method, path_prefix, answer)
         self._gate.overrides.append(override)

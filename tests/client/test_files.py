@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import pathlib
+import traceback
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -16,10 +17,8 @@ from aiohttp import web
 
 from a2e_async import (
     A2EClient,
-    A2EError,
     InvalidRequestError,
     NetworkError,
-    ServerError,
     TransferError,
     UnexpectedResponseError,
 )
@@ -137,15 +136,16 @@ async def test_presign_without_links_is_an_error(a2e: A2EClient, sandbox: Sandbo
     """An answer without both links is an error with the body, and nothing is uploaded."""
     with (
         sandbox.override("POST", PRESIGN, web.json_response({"code": 0, "data": data})),
-        pytest.raises(UnexpectedResponseError),
+        pytest.raises(TransferError, match="nothing was started") as caught,
     ):
         await a2e.upload(quick.PNG)
+    assert isinstance(caught.value.__cause__, UnexpectedResponseError)
     assert not any(seen.method == "PUT" for seen in sandbox.requests)
 
 
 async def test_presign_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The call that A2E charges is not repeated when A2E fails."""
-    with sandbox.override("POST", PRESIGN, web.Response(status=500)), pytest.raises(ServerError):
+    with sandbox.override("POST", PRESIGN, web.Response(status=500)), pytest.raises(TransferError):
         await a2e.upload(quick.PNG)
     assert sum(seen.path == PRESIGN for seen in sandbox.requests) == 1
 
@@ -326,14 +326,14 @@ async def test_cut_download_is_repeated(a2e: A2EClient, sandbox: Sandbox, link: 
 
 async def test_download_that_stays_cut(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A file that never comes whole is an error, and no half of it stays behind."""
-    with sandbox.override("GET", "/films", short), pytest.raises(NetworkError, match="cut off"):
+    with sandbox.override("GET", "/films", short), pytest.raises(TransferError, match="cut off"):
         await a2e.download(f"{sandbox.url}/films/x.mp4", tmp_path / "x.mp4")
     assert not list(tmp_path.iterdir())
 
 
 async def test_empty_download(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """An empty file is no result."""
-    with sandbox.override("GET", "/films", web.Response(body=b"")), pytest.raises(ServerError, match="cut short"):
+    with sandbox.override("GET", "/films", web.Response(body=b"")), pytest.raises(TransferError, match="cut short"):
         await a2e.download(f"{sandbox.url}/films/x.mp4", tmp_path / "x.mp4")
 
 
@@ -349,7 +349,7 @@ async def test_silent_download(sandbox: Sandbox, tmp_path: pathlib.Path) -> None
         return answer
 
     async with A2EClient(sandbox.token, base_url=sandbox.url, config=config) as client:
-        with sandbox.override("GET", "/films", silence), pytest.raises(NetworkError, match="silent"):
+        with sandbox.override("GET", "/films", silence), pytest.raises(TransferError, match="silent"):
             await client.download(f"{sandbox.url}/films/x.mp4", tmp_path / "x.mp4")
     released.set()
 
@@ -383,7 +383,16 @@ async def test_download_wants_a_link(a2e: A2EClient, tmp_path: pathlib.Path, url
 
 
 async def test_download_from_nowhere(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
-    """A host that does not answer is a NetworkError."""
-    with pytest.raises(A2EError) as caught:
+    """A host that does not answer is a TransferError that was caused by a NetworkError."""
+    with pytest.raises(TransferError) as caught:
         await a2e.download("http://127.0.0.1:1/x.mp4", tmp_path / "x.mp4")
-    assert isinstance(caught.value, NetworkError)
+    assert isinstance(caught.value.__cause__, NetworkError)
+
+
+async def test_signed_links_stay_private(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A link that redirects for ever shows in no traceback: it can be signed."""
+    link = f"{sandbox.url}/films/x.mp4?signature=secret"
+    away = web.Response(status=302, headers={"Location": link})
+    with sandbox.override("GET", "/films", away), pytest.raises(TransferError) as caught:
+        await a2e.download(link, tmp_path / "x.mp4")
+    assert "secret" not in "".join(traceback.format_exception(caught.value))

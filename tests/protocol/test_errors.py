@@ -141,6 +141,23 @@ def test_copy(error: A2EError) -> None:
     assert (str(clone), clone.args, vars(clone)) == (str(error), error.args, vars(error))
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"_id": "x", "result_url": "https://cdn.example/secret.mp4?sig=secret"}',
+        rb'{"result_url": "https:\/\/cdn.example\/secret.mp4"}',
+        b'{"prompt": "a secret", "negative_prompt":"no \\" secret"}',
+        b"x" * 190 + b" https://cdn.example/secret",
+    ],
+    ids=["link", "escaped link", "prompts", "link at the cut"],
+)
+def test_raw_body_is_shown_without_links_and_prompts(body: bytes) -> None:
+    """A message shows the beginning of a body, and no link or prompt in it; the body itself is kept."""
+    error = UnexpectedResponseError("odd", status=200, body=body)
+    assert "secret" not in str(error)
+    assert error.body == body
+
+
 @every_error
 def test_task_id_is_shown(error: A2EError) -> None:
     """Whoever reads only the text can pick a paid task up again."""
