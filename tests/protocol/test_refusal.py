@@ -257,6 +257,14 @@ def test_no_content_was_refused(data: object) -> None:
     assert refused_content(data) == ""
 
 
+def test_refused_content_too_deep_to_be_written() -> None:
+    """An answer that is nested too deeply to be written out again reports nothing, and breaks nothing."""
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert refused_content({"flagged": deep}) == ""
+
+
 def test_refused_content_is_shortened() -> None:
     """A long report is shortened like any other text."""
     assert len(refused_content({"flagged": True, "why": "x" * 5000})) <= 500
