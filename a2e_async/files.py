@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, BinaryIO, TypeAlias
 
 import aiohttp
 import attrs
+from yarl import URL
 
 from a2e_async._protocol import transfer
 from a2e_async._protocol.checks import check_link, refuse
@@ -33,6 +34,7 @@ Image: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
 _SLOWEST = 50_000
 """Bytes a second: an upload that is slower than this is given up in the end."""
 _CHUNK = 1024 * 1024
+_ONE_BYTE = {"Range": "bytes=0-0"}
 _TROUBLE = (NetworkError, ServerError, UnexpectedResponseError)
 """What a transfer wraps into an error of its own, so that nobody takes it for trouble with a paid start."""
 
@@ -158,7 +160,7 @@ class Files:
         async with _opened(picture) as body:
             with foreign_errors("Upload"):
                 async with self.session.get().put(
-                    url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+                    _exact(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as answer:
                     _check_status(answer.status, "The upload", "the link expired, or the file changed meanwhile")
 
@@ -179,10 +181,12 @@ class Files:
         timeout = aiohttp.ClientTimeout(total=self.config.connect_timeout)
         try:
             with foreign_errors("Probe"):
-                async with session.head(link, timeout=timeout) as answer:
+                async with session.head(_exact(link), timeout=timeout) as answer:
                     if answer.status == 200:
                         return True
-                async with session.get(link, timeout=timeout, headers={"Range": "bytes=0-0"}) as answer:
+                async with session.get(
+                    _exact(link), headers=_ONE_BYTE, timeout=timeout, allow_redirects=False
+                ) as answer:
                     return answer.status in {200, 206}
         except A2EError:
             return False
@@ -210,9 +214,14 @@ class Files:
         # identity: the length of the file is to be the length of the answer
         headers = {"Accept-Encoding": "identity"}
         with foreign_errors("Download"):
-            async with self.session.get().get(url, timeout=timeout, headers=headers) as answer:
+            async with self.session.get().get(_exact(url), timeout=timeout, headers=headers) as answer:
                 _check_status(answer.status, "The download", "result links live for about 3 days")
                 await _write(answer, part)
+
+
+def _exact(url: str) -> URL:
+    """Keep a link as it is: yarl would tidy its quoting up, and a signature can be made of the untidy one."""
+    return URL(url, encoded=url.isascii())
 
 
 def _check_status(status: int, what: str, why: str) -> None:

@@ -10,6 +10,7 @@ import json
 from typing import Any, Never
 from urllib.parse import urlsplit
 
+from a2e_async._protocol.events import is_stream, outcome
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._protocol.refusal import refusal, trace_of
 from a2e_async.errors import UnexpectedResponseError
@@ -36,6 +37,8 @@ def decode(response: Response) -> Envelope:
     good = 200 <= response.status < 300
     if good and not response.body.strip():
         return Envelope(data=None, status=response.status)  # S8: many deletes answer nothing at all
+    if good and is_stream(response.headers.get("content-type", "")):
+        return _decode_stream(response)
     body = _parse(response)
     if isinstance(body, dict):
         if not good or not _is_success(body):
@@ -47,6 +50,16 @@ def decode(response: Response) -> Envelope:
         _raise_refusal({"message": body if isinstance(body, str) else ""}, response)
     msg = "A2E answered JSON that is neither an object nor an array"
     raise UnexpectedResponseError(msg, status=response.status, body=response.body)
+
+
+def _decode_stream(response: Response) -> Envelope:
+    name, data = outcome(response.body)
+    if name == "error":
+        _raise_refusal(data if isinstance(data, dict) else {"message": data}, response)
+    if not name:
+        msg = "A2E's stream ended without a result"
+        raise UnexpectedResponseError(msg, status=response.status, body=response.body)
+    return Envelope(data=data, status=response.status, body=response.body)
 
 
 def _parse(response: Response) -> Any:  # noqa: ANN401  any JSON

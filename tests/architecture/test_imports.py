@@ -20,6 +20,7 @@ ALLOWED = {
         "a2e_async.client",
         "a2e_async.sandbox",
     ),
+    "yarl": ("a2e_async._transport.http", "a2e_async.files", "a2e_async.sandbox"),
     "backoff": ("a2e_async._transport.retry",),
     "cattrs": ("a2e_async._protocol.converter",),
     "cyclopts": ("a2e_async.cli",),

@@ -53,6 +53,21 @@ async def test_upload_round_trip(a2e: A2EClient, sandbox: Sandbox, tmp_path: pat
     assert (await a2e.download(url, tmp_path / "ada.png")).read_bytes() == picture
 
 
+async def test_signed_links_are_kept_to_the_letter(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """The quoting of a link is not tidied up, since a signature can depend on it."""
+    seen: list[str] = []
+
+    async def look(request: web.Request) -> web.Response:
+        seen.append(request.raw_path)
+        return web.Response(body=FILM)
+
+    path = "/films/a%2fb%7E.mp4?X-Sig=a%2Fb%3d&c=%20+d"
+    with sandbox.override("GET", "/films", look):
+        await a2e.download(f"{sandbox.url}{path}", tmp_path / "x.mp4")
+        await a2e.download(f"{sandbox.url}/films/ü.mp4", tmp_path / "y.mp4")
+    assert seen == [path, "/films/%C3%BC.mp4"]
+
+
 async def test_uploads_of_one_picture_do_not_meet(a2e: A2EClient) -> None:
     """Every upload has a link of its own."""
     assert len(set(await asyncio.gather(*(a2e.upload(quick.PNG) for _ in range(5))))) == 5

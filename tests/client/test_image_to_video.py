@@ -491,6 +491,13 @@ async def test_prompt_extension(a2e: A2EClient, sandbox: Sandbox) -> None:
     }
 
 
+async def test_streamed_prompt_extension(a2e: A2EClient) -> None:
+    """A stream (S7) that is asked for by way of the escape hatch ends in its result."""
+    body = {"reference_id": "r", "image_url": LINK, "stream": True, **quick.PROMPTS}
+    data = await a2e.request("POST", "userImage2Video/prompt_extension", json=body)
+    assert set(data) == {"prompt", "negative_prompt"}
+
+
 @pytest.mark.parametrize("missing", ["prompt", "negative_prompt", "image_url", "end_image_url"])
 async def test_prompt_extension_is_checked(a2e: A2EClient, sandbox: Sandbox, missing: str) -> None:
     """What A2E requires is asked for before anything is sent."""

@@ -251,7 +251,7 @@ def test_content_type_is_named() -> None:
         pytest.param(b"[" * 100_000, id="too deep"),
         pytest.param(b'{"code":' + b"9" * 5000 + b"}", id="number too long"),
         pytest.param(b"OK", id="text"),
-        pytest.param(b'event: delta\ndata: {"text":"x"}\n\n', id="stream (S7), which is never asked for"),
+        pytest.param(b'event: delta\ndata: {"text":"x"}\n\n', id="stream (S7) that does not say so"),
     ],
 )
 def test_no_json(body: bytes) -> None:
