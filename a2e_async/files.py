@@ -16,11 +16,12 @@ from yarl import URL
 from a2e_async._protocol import transfer
 from a2e_async._protocol.checks import check_link, refuse
 from a2e_async._protocol.messages import Request
+from a2e_async._transport import disk
 from a2e_async._transport.foreign import foreign_errors
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     from a2e_async._transport.retry import Retry, RetryingApi
     from a2e_async._transport.session import OwnedSession
@@ -63,7 +64,7 @@ async def open_picture(name: str, image: Image) -> Picture:
         try:
             size, head = await asyncio.to_thread(_look, path)
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-            refuse(f"{name} {str(path)!r} cannot be read: {_reason(error)}")
+            refuse(f"{name} {str(path)!r} cannot be read: {disk.reason(error)}")
         return _judge(f"{name} {str(path)!r}", head, size, path)
     if not isinstance(image, bytes | bytearray | memoryview):
         image = await _read_all(name, image)
@@ -82,7 +83,7 @@ async def _read_all(name: str, file: BinaryIO) -> bytes:
     try:
         content = await asyncio.to_thread(file.read)
     except (OSError, ValueError) as error:  # ValueError: the file is closed
-        refuse(f"{name} cannot be read: {_reason(error)}")
+        refuse(f"{name} cannot be read: {disk.reason(error)}")
     if not isinstance(content, bytes):
         refuse(f"{name} must be a file opened in binary mode ('rb')")
     return content
@@ -95,10 +96,6 @@ def _judge(what: str, head: bytes, size: int, content: bytes | pathlib.Path) -> 
     if kind is None:
         refuse(f"{what} is no picture: A2E takes PNG, JPEG, WebP, GIF and BMP")
     return Picture(kind, size, content)
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 @attrs.define
@@ -196,10 +193,10 @@ class Files:
         check_link("url", url)
         target = pathlib.Path(path)
         part = target.with_name(f"{target.name}.part") if target.name else target
-        await asyncio.to_thread(_prepare, target, overwrite=overwrite)
+        await asyncio.to_thread(disk.prepare, target, overwrite=overwrite)
         try:
             await self.retry.run(lambda: self._fetch(url, part))
-            await asyncio.to_thread(_finish, part, target)
+            await asyncio.to_thread(disk.finish, part, target)
         except _TROUBLE as error:
             msg = f"The download did not work: {error}"
             raise TransferError(msg) from error
@@ -243,8 +240,8 @@ async def _write(answer: aiohttp.ClientResponse, part: pathlib.Path) -> None:
                 if transfer.looks_like_no_result(answer.content_type, chunk[: transfer.HEAD]):
                     msg = f"The link answered a page or an error text ({answer.content_type}) instead of a result"
                     raise TransferError(msg)
-                file = await asyncio.to_thread(_open_part, part)
-            await asyncio.to_thread(_append, file, chunk)
+                file = await asyncio.to_thread(disk.open_part, part)
+            await asyncio.to_thread(disk.append, file, chunk)
             written += len(chunk)
     finally:
         if file is not None:
@@ -274,42 +271,9 @@ async def _opened(picture: Picture) -> AsyncIterator[bytes | IO[bytes]]:
     if isinstance(picture.content, bytes):
         yield picture.content
         return
-    with _disk_errors(picture.content):
+    with disk.disk_errors(picture.content):
         file = await asyncio.to_thread(picture.content.open, "rb")
     try:
         yield file
     finally:
         await asyncio.to_thread(file.close)
-
-
-@contextlib.contextmanager
-def _disk_errors(path: pathlib.Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        msg = f"{str(path)!r}: {_reason(error)}"
-        raise TransferError(msg) from error
-
-
-def _prepare(target: pathlib.Path, *, overwrite: bool) -> None:
-    with _disk_errors(target):
-        if not target.name or target.is_dir():
-            refuse(f"{str(target)!r} is a folder: give the name of a file")
-        if target.exists() and not overwrite:
-            refuse(f"{str(target)!r} exists: pass overwrite=True, or choose another name")
-        target.parent.mkdir(parents=True, exist_ok=True)
-
-
-def _open_part(part: pathlib.Path) -> IO[bytes]:
-    with _disk_errors(part):
-        return part.open("wb")
-
-
-def _append(file: IO[bytes], chunk: bytes) -> None:
-    with _disk_errors(pathlib.Path(file.name)):
-        file.write(chunk)
-
-
-def _finish(part: pathlib.Path, target: pathlib.Path) -> None:
-    with _disk_errors(target):
-        part.replace(target)
