@@ -12,7 +12,7 @@ from a2e_async._protocol.checks import check_text, quote_id, refuse
 from a2e_async._protocol.image_to_video import Options, check_variations
 from a2e_async._protocol.messages import Request
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
-from a2e_async.resources.base import TaskResource, picture_source
+from a2e_async.resources.base import TaskResource, about, picture_source
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
@@ -187,7 +187,8 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         await self._mark(id, "markCopied")
 
     async def _mark(self, task_id: str, action: str) -> None:
-        await self._send(Request(method="POST", path=self._path(f"{quote_id(task_id)}/{action}")))
+        with about(task_id):
+            await self._send(Request(method="POST", path=self._path(f"{quote_id(task_id)}/{action}")))
 
     async def extend_prompt(
         self,

@@ -13,6 +13,7 @@ from aiohttp import web
 from a2e_async import (
     A2EClient,
     AuthenticationError,
+    ClientClosedError,
     InvalidRequestError,
     NotFoundError,
     ServerError,
@@ -165,6 +166,16 @@ async def test_deleted_task_ends_the_wait(a2e: A2EClient, sandbox: Sandbox) -> N
     with sandbox.override("GET", quick.FAMILY, gone), pytest.raises(NotFoundError) as caught:
         await wait
     assert caught.value.task_id == task.id
+
+
+async def test_closed_client_names_the_task(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
+    """Whatever is asked of a handle after the client was closed, the error carries the id of the paid task."""
+    task = await begin(a2e)
+    await a2e.aclose()
+    for question in (task.wait_until_done(), task.refresh(), task.delete(), a2e.image_to_video.mark_shared(task.id)):
+        with pytest.raises(ClientClosedError) as caught:
+            await question
+        assert caught.value.task_id == task.id
 
 
 async def test_cancelled_wait_leaves_the_task_alive(a2e: A2EClient, sandbox: Sandbox) -> None:
