@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
+from rich.filesize import decimal
 from rich.live import Live
 from rich.spinner import Spinner
 from rich.table import Table
@@ -34,6 +35,7 @@ async def watch(console: Console, clips: Sequence[Clip], work: Awaitable[None]) 
         await task
     finally:
         task.cancel()  # the display failed or was interrupted; a finished task does not mind
+        await asyncio.wait({task})
 
 
 async def _watch_live(console: Console, clips: Sequence[Clip], task: asyncio.Future[None]) -> None:
@@ -77,28 +79,30 @@ def show_result(console: Console, clips: Sequence[Clip], lengths: Sequence[float
     Args:
         console: Where to print.
         clips: The finished clips.
-        lengths: Seconds of video of each clip, None where it is not known.
+        lengths: Seconds of video of each clip, None where it is not known; without any, there is no such column.
     """
     table = Table(show_edge=False, header_style="bold")
     table.add_column("picture", overflow="fold")
     table.add_column("video", overflow="fold")
-    for name in ("seconds", "size", "coins", "took"):
+    known = any(length is not None for length in lengths)
+    for name in (*(["seconds"] if known else []), "size", "coins", "took"):
         table.add_column(name, justify="right", no_wrap=True)
     for clip, length in zip(clips, lengths, strict=True):
-        table.add_row(*_cells(clip, length), style="red" if clip.error else None)
+        seconds = ["" if length is None else f"{length:.1f}"] if known else []
+        table.add_row(*_cells(clip, seconds), style="red" if clip.error else None)
     console.print(table)
     for clip in clips:
         if clip.error is not None:
             console.print(f"{clip.picture.name}: {clip.error}", style="red", highlight=False, markup=False)
 
 
-def _cells(clip: Clip, length: float | None) -> tuple[str, ...]:
+def _cells(clip: Clip, seconds: Sequence[str]) -> tuple[str, ...]:
     done = clip.stage is Stage.DONE
     return (
         clip.picture.name,
         str(clip.target) if done else "failed",
-        "" if length is None else f"{length:.1f}",
-        f"{clip.target.stat().st_size / 1e6:.2f} MB" if done else "",
+        *seconds,
+        decimal(clip.target.stat().st_size) if done else "",
         "" if clip.coins is None else f"{clip.coins:g}",
         f"{clip.elapsed:.1f} s",
     )

@@ -67,7 +67,7 @@ def test_demo_makes_real_videos(capsys: pytest.CaptureFixture[str]) -> None:
     assert size_of("videos/balloon.mp4") == pytest.approx((720, 1280, 5), abs=0.1)
     out, err = capsys.readouterr()
     assert not err
-    for word in ("lighthouse.jpg", "videos/balloon.mp4", "5.0", "MB", "30", "pending", "done"):
+    for word in ("lighthouse.jpg", "videos/balloon.mp4", "5.0", "kB", "30", "pending", "done"):
         assert word in out
 
 
