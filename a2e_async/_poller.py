@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import attrs
 
 from a2e_async._protocol.polling import ends_wait, next_look
-from a2e_async.errors import A2EError, ClientClosedError
+from a2e_async.errors import A2EError, ClientClosedError, NetworkError
 from a2e_async.models.common import TaskRecord
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ R = TypeVar("R", bound=TaskRecord)
 
 @attrs.define(eq=False)
 class Waiter:
-    """Somebody who waits for a task, and wants to hear of every answer meanwhile."""
+    """Somebody who waits for a task, and wants to hear of every answer meanwhile; `at_once` does not wait to ask."""
 
     on_record: Callable[[Any], None]
     on_trouble: Callable[[A2EError], None]
+    at_once: bool = False
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -78,7 +79,7 @@ class Poller:
         if watch is None:
             now = asyncio.get_running_loop().time()
             watch = self._watches[family, task_id] = _Watch(task_id, ask, began=now)
-            self._put(watch, now + self.policy.initial)
+            self._put(watch, now if waiter.at_once else now + self.policy.initial)
         watch.waiters.add(waiter)
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._run(), name="a2e-poller")
@@ -145,29 +146,48 @@ class Poller:
 
     async def _ask(self, watch: _Watch) -> None:
         clock = asyncio.get_running_loop().time
+        trouble: A2EError | None = None
         try:
-            record = await watch.ask(watch.task_id)
+            async with asyncio.timeout(self.policy.answer_within):
+                record = await watch.ask(watch.task_id)
+        except TimeoutError:
+            msg = f"A2E did not answer within {self.policy.answer_within:g} s"
+            trouble = NetworkError(msg, task_id=watch.task_id)
         except A2EError as error:
-            if ends_wait(error, self.policy, began=watch.began, now=clock(), seen=watch.seen):
-                _fail(watch, error)
-            for waiter in watch.waiters:
-                waiter.on_trouble(error)
+            trouble = error
         except Exception as error:  # noqa: BLE001  a bug of ours must not leave anybody waiting for ever
             _fail(watch, error)
         else:
-            watch.seen = True
+            _tell(watch, record)
+        finally:  # also if a foreign cancellation took the question away
+            watch.question = None
+            self._put(watch, next_look(self.policy, began=watch.began, now=clock(), trouble=trouble))
+        if trouble is not None:
+            if ends_wait(trouble, self.policy, began=watch.began, now=clock(), seen=watch.seen):
+                _fail(watch, trouble)
             for waiter in watch.waiters:
-                waiter.on_record(record)
-                if record.status.is_final and not waiter.done.done():
-                    waiter.done.set_result(record)
-        watch.question = None
-        self._put(watch, next_look(self.policy, began=watch.began, now=clock()))
+                waiter.on_trouble(trouble)
+
+
+def _tell(watch: _Watch, record: TaskRecord) -> None:
+    watch.seen = True
+    for waiter in watch.waiters:
+        waiter.on_record(record)
+        if record.status.is_final and not waiter.done.done():
+            waiter.done.set_result(record)
 
 
 def _fail(watch: _Watch, error: Exception) -> None:
     for waiter in watch.waiters:
         if not waiter.done.done():
-            # each gets a copy of its own, since every raise writes into the exception
-            mine = copy.copy(error)
-            mine.__cause__ = error.__cause__
-            waiter.done.set_exception(mine)
+            waiter.done.set_exception(_own(error))
+
+
+def _own(error: Exception) -> Exception:
+    """Copy an exception for one waiter, since every raise writes into it. Those of others may not be copyable."""
+    try:
+        mine = copy.copy(error)
+    except Exception:  # noqa: BLE001  whatever a foreign class does when it is copied
+        return error
+    mine.__cause__ = error.__cause__
+    return mine

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from a2e_async._poller import Poller
 from a2e_async._protocol import settings
-from a2e_async._protocol.checks import path_of, refuse
+from a2e_async._protocol.checks import path_of, query_of, refuse
 from a2e_async._protocol.messages import Request
 from a2e_async._transport.http import HttpTransport
 from a2e_async._transport.pacing import PacedTransport
@@ -76,7 +76,7 @@ class A2EClient:
 
     async def __aenter__(self) -> Self:
         """Open the client, also again after it was closed."""
-        self._runtime.closed = False
+        self._runtime.reopen()
         return self
 
     async def __aexit__(
@@ -118,8 +118,7 @@ class A2EClient:
         verb = method.upper() if isinstance(method, str) else ""
         if verb not in _METHODS:
             refuse(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
-        query = {name: _query_text(value) for name, value in (params or {}).items() if value is not None}
-        request = Request(method=verb, path=path_of(path), json=json, params=query or None, repeatable=verb == "GET")
+        request = Request(method=verb, path=path_of(path), json=json, params=query_of(params), repeatable=verb == "GET")
         return (await self._runtime.parts().api.send(request)).data
 
     async def upload(self, image: Image) -> str:
@@ -174,7 +173,7 @@ class _Runtime:
         """Return the parts for the running event loop, making them if there are none."""
         opened = self._opened
         loop = asyncio.get_running_loop()
-        if opened is not None and opened.parts.loop is loop:
+        if opened is not None and opened.parts.loop is loop and not self.closed:
             return opened.parts
         if self.closed:
             msg = "The client is closed: use `async with`, or make another client"
@@ -187,11 +186,18 @@ class _Runtime:
         self._opened = _Opened(self.settings, self._lent, loop)
         return self._opened.parts
 
+    def reopen(self) -> None:
+        """Allow the parts to be made afresh after they were closed."""
+        if self.closed:
+            self.closed, self._opened = False, None
+
     async def aclose(self) -> None:
         self.closed = True
-        opened, self._opened = self._opened, None
+        opened = self._opened
         if opened is not None:
             await opened.aclose()
+            if self._opened is opened:  # nobody has opened it again meanwhile
+                self._opened = None
 
     def _forget(self, opened: _Opened) -> None:
         msg = (
@@ -232,9 +238,11 @@ class _Opened:
             self._abandon()
 
     async def _close(self) -> None:
-        await self.parts.poller.aclose()
-        for session in self._sessions:
-            await session.aclose()
+        try:
+            await self.parts.poller.aclose()
+        finally:
+            for session in self._sessions:
+                await session.aclose()
 
     def forget(self) -> None:
         """Let go of everything where nothing can be awaited."""
@@ -246,7 +254,3 @@ class _Opened:
     def _abandon(self) -> None:
         for session in self._sessions:
             session.abandon()
-
-
-def _query_text(value: str | float | bool) -> str:  # noqa: FBT001  a value of the query, not a switch
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -46,12 +46,15 @@ class PollPolicy:
         invisible_for: Seconds for which "no such task" is not believed of a task that was never seen, since a fresh
             task can be invisible for a while.
         max_at_once: Questions under way at the same time.
+        answer_within: Seconds after which a question is given up and asked again later, so that a few that hang do
+            not hold up the others.
     """
 
     initial: float = 2.0
     steps: tuple[tuple[float, float], ...] = ((0.0, 2.0), (60.0, 5.0), (300.0, 10.0))
     invisible_for: float = 60.0
     max_at_once: int = 10
+    answer_within: float = 20.0
 
 
 @attrs.frozen(kw_only=True)

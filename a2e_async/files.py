@@ -21,15 +21,15 @@ from a2e_async._transport.foreign import foreign_errors
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Container
 
     from a2e_async._transport.retry import Retry, RetryingApi
     from a2e_async._transport.session import OwnedSession
     from a2e_async.config import Config
 
-__all__ = ["Files", "Image", "Picture", "open_picture"]
+__all__ = ["Files", "Image", "Picture", "check_target", "open_picture"]
 
-Image: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A local picture (a path, its bytes, or a file opened for reading in binary mode)."""
 
 _SLOWEST = 50_000
@@ -66,13 +66,15 @@ async def open_picture(name: str, image: Image) -> Picture:
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
             refuse(f"{name} {str(path)!r} cannot be read: {disk.reason(error)}")
         return _judge(f"{name} {str(path)!r}", head, size, path)
-    if not isinstance(image, bytes | bytearray | memoryview):
-        image = await _read_all(name, image)
-    content = bytes(image)
+    content = image if isinstance(image, bytes | bytearray | memoryview) else await _read_all(name, image)
+    content = bytes(content)
     return _judge(name, content[: transfer.HEAD], len(content), content)
 
 
 def _look(path: pathlib.Path) -> tuple[int, bytes]:
+    if path.exists() and not path.is_file():  # opening a pipe would wait for its other end
+        msg = "it is no regular file"
+        raise ValueError(msg)
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_size, file.read(transfer.HEAD)
 
@@ -84,9 +86,9 @@ async def _read_all(name: str, file: BinaryIO) -> bytes:
         content = await asyncio.to_thread(file.read)
     except (OSError, ValueError) as error:  # ValueError: the file is closed
         refuse(f"{name} cannot be read: {disk.reason(error)}")
-    if not isinstance(content, bytes):
+    if not isinstance(content, bytes | bytearray):
         refuse(f"{name} must be a file opened in binary mode ('rb')")
-    return content
+    return bytes(content)
 
 
 def _judge(what: str, head: bytes, size: int, content: bytes | pathlib.Path) -> Picture:
@@ -98,6 +100,20 @@ def _judge(what: str, head: bytes, size: int, content: bytes | pathlib.Path) -> 
     return Picture(kind, size, content)
 
 
+async def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> pathlib.Path:
+    """Look at a file that is to be written, and make its folders.
+
+    Raises:
+        InvalidRequestError: It is a folder, or exists and is not to be replaced.
+        TransferError: The disk refuses.
+    """
+    if not isinstance(path, str | os.PathLike):
+        refuse(f"path must be a str or a path, not {type(path).__name__}")
+    target = pathlib.Path(path)
+    await asyncio.to_thread(disk.prepare, target, overwrite=overwrite)
+    return target
+
+
 @attrs.define
 class Files:
     """Moves bytes between this machine and A2E's storage (reference 1.9 and 1.10)."""
@@ -106,6 +122,7 @@ class Files:
     api: RetryingApi
     retry: Retry
     session: OwnedSession
+    _arriving: set[pathlib.Path] = attrs.field(factory=set)
 
     async def upload(self, picture: Picture) -> str:
         """Upload a picture and return the link at A2E's CDN, once it can be read there.
@@ -159,7 +176,7 @@ class Files:
                 async with self.session.get().put(
                     _exact(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as answer:
-                    _check_status(answer.status, "The upload", "the link expired, or the file changed meanwhile")
+                    _check_status(answer.status, range(200, 300), "The upload", "the link expired")
 
     async def _wait_until_visible(self, link: str) -> None:
         """Wait for a lagging CDN, since a start with a link that cannot be read yet would fail and cost coins."""
@@ -191,17 +208,20 @@ class Files:
     async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download a result to a file and return its path; see `A2EClient.download`."""
         check_link("url", url)
-        target = pathlib.Path(path)
-        part = target.with_name(f"{target.name}.part") if target.name else target
-        await asyncio.to_thread(disk.prepare, target, overwrite=overwrite)
+        target = await check_target(path, overwrite=overwrite)
+        if target in self._arriving:
+            refuse(f"another download to {str(target)!r} is under way")
+        self._arriving.add(target)
+        part = target.with_name(f"{target.name}.part")
         try:
             await self.retry.run(lambda: self._fetch(url, part))
-            await asyncio.to_thread(disk.finish, part, target)
+            await asyncio.to_thread(disk.finish, part, target, overwrite=overwrite)
         except _TROUBLE as error:
             msg = f"The download did not work: {error}"
             raise TransferError(msg) from error
         finally:
-            part.unlink(missing_ok=True)
+            self._arriving.discard(target)
+            disk.discard(part)
         return target
 
     async def _fetch(self, url: str, part: pathlib.Path) -> None:
@@ -212,7 +232,7 @@ class Files:
         headers = {"Accept-Encoding": "identity"}
         with foreign_errors("Download"):
             async with self.session.get().get(_exact(url), timeout=timeout, headers=headers) as answer:
-                _check_status(answer.status, "The download", "result links live for about 3 days")
+                _check_status(answer.status, (200,), "The download", "result links live for about 3 days")
                 await _write(answer, part)
 
 
@@ -221,11 +241,11 @@ def _exact(url: str) -> URL:
     return URL(url, encoded=url.isascii())
 
 
-def _check_status(status: int, what: str, why: str) -> None:
+def _check_status(status: int, good: Container[int], what: str, why: str) -> None:
     if status == 429 or status >= 500:
         msg = f"{what} met a storage in trouble"
         raise ServerError(msg, status=status)
-    if status != 200 and not (what == "The upload" and 200 < status < 300):
+    if status not in good:
         msg = f"{what} was refused (HTTP {status}): {why}"
         raise TransferError(msg)
 
@@ -245,7 +265,7 @@ async def _write(answer: aiohttp.ClientResponse, part: pathlib.Path) -> None:
             written += len(chunk)
     finally:
         if file is not None:
-            await asyncio.to_thread(file.close)
+            await asyncio.to_thread(disk.close, file)
     length = answer.content_length
     if not written or (length is not None and written != length):
         msg = f"The download is cut short: {written} of {length if length is not None else 'some'} bytes"
@@ -274,6 +294,9 @@ async def _opened(picture: Picture) -> AsyncIterator[bytes | IO[bytes]]:
     with disk.disk_errors(picture.content):
         file = await asyncio.to_thread(picture.content.open, "rb")
     try:
+        if os.fstat(file.fileno()).st_size != picture.size:
+            msg = f"{str(picture.content)!r} has changed since it was checked"
+            raise TransferError(msg)
         yield file
     finally:
         await asyncio.to_thread(file.close)

@@ -20,6 +20,9 @@ __all__ = ["Operations", "TaskHandle"]
 
 R = TypeVar("R", bound=TaskRecord)
 
+_LONGEST = 1e9
+"""Seconds; a timeout of thirty years is meant to be None."""
+
 
 @attrs.frozen(kw_only=True)
 class Operations(Generic[R]):
@@ -64,7 +67,7 @@ class TaskHandle(Generic[R]):
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
-        self.record = await self._operations.get(self.id)
+        self._saw(await self._operations.get(self.id))
         return self.record
 
     async def wait_until_done(self, timeout: float | None = 1800.0, *, raise_on_failure: bool = True) -> R:  # noqa: ASYNC109  the promised word, with an error of its own
@@ -79,13 +82,16 @@ class TaskHandle(Generic[R]):
 
         Raises:
             TaskFailedError: A2E says that the job failed.
+            InvalidRequestError: `timeout` is no number.
             WaitTimeoutError: The time is over; the task goes on, and waiting again is possible.
             AuthenticationError: The token is not accepted (any more).
             NotFoundError: A2E does not know the task.
             ClientClosedError: The client was closed meanwhile.
         """
+        self._check_timeout(timeout)
         if not self.status.is_final:
-            waiter = Waiter(on_record=self._saw, on_trouble=self._met)
+            # a task that was picked up by its id may be finished for long
+            waiter = Waiter(on_record=self._saw, on_trouble=self._met, at_once=not self.record.current_status)
             scope = asyncio.timeout(timeout)
             try:
                 async with scope:
@@ -136,8 +142,16 @@ class TaskHandle(Generic[R]):
         await self._operations.delete(self.id)
 
     def _saw(self, record: R) -> None:
-        self.record = record
+        if record.status.is_final or not self.status.is_final:  # an answer that was overtaken does not count
+            self.record = record
         self._trouble = None
+
+    def _check_timeout(self, timeout: float | None) -> None:
+        """Refuse what the event loop's clock cannot count with: NaN would disorder the timers of everybody."""
+        number = isinstance(timeout, int | float) and not isinstance(timeout, bool)
+        if timeout is not None and not (number and abs(timeout) < _LONGEST):
+            msg = f"timeout must be a number of seconds, or None, not {timeout!r}"
+            raise InvalidRequestError(msg, task_id=self.id)
 
     def _met(self, error: A2EError) -> None:
         self._trouble = error

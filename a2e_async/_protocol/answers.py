@@ -10,17 +10,27 @@ from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResp
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
 
-__all__ = ["detail", "id_of", "records", "started"]
+__all__ = ["count_rows", "detail", "id_of", "records", "started"]
 
 _LISTS = ("rows", "list", "data", "records")
 
 
 def records(data: object) -> list[dict[str, Any]]:
-    """Return every object with an ``_id``: of an object, an array, a numeric-key object or a list container."""
+    """Return every object with an ``_id``, once: of an object, an array, a numeric-key object or a list container."""
     if isinstance(data, dict) and not id_of(data):
         data = _contained(data)
     items = data if isinstance(data, list) else [data]
-    return [item for item in items if isinstance(item, dict) and id_of(item)]
+    found: dict[str, dict[str, Any]] = {}
+    for item in items:
+        if isinstance(item, dict) and id_of(item):
+            found.setdefault(id_of(item), item)
+    return list(found.values())
+
+
+def count_rows(data: object) -> int:
+    """Return how many rows a page has, those without an ``_id`` included."""
+    rows = _contained(data) if isinstance(data, dict) and not id_of(data) else data
+    return len(rows) if isinstance(rows, list) else 1
 
 
 def _contained(data: dict[str, Any]) -> list[Any]:

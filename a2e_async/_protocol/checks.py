@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Never
 from urllib.parse import quote, urlsplit
 
@@ -11,7 +12,7 @@ from a2e_async.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["check_choice", "check_link", "check_text", "check_webhook", "path_of", "quote_id", "refuse"]
+__all__ = ["check_choice", "check_link", "check_text", "check_webhook", "path_of", "query_of", "quote_id", "refuse"]
 
 _LONGEST_WEBHOOK_URL = 2048
 _LONGEST_WEBHOOK_TOKEN = 256
@@ -46,6 +47,27 @@ def path_of(path: str) -> str:
     return f"/{clean}" if clean.startswith("api/") else f"/api/v1/{clean}"
 
 
+def query_of(params: Mapping[str, str | int | float | bool | None] | None) -> dict[str, str] | None:
+    """Return a caller's query as text; None is left out, booleans are lower-case."""
+    if params is not None and not isinstance(params, Mapping):
+        refuse(f"params must be a dict, not {type(params).__name__}")
+    query: dict[str, str] = {}
+    for name, value in (params or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str | int | float | None):
+            refuse(f"params must map str to str, numbers, booleans or None, not {name!r} to {type(value).__name__}")
+        if value is not None:
+            query[name] = str(value).lower() if isinstance(value, bool) else _encodable(f"params[{name!r}]", str(value))
+    return query or None
+
+
+def _encodable(name: str, text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half a surrogate pair, as json and broken file names give them
+        refuse(f"{name} holds a character that cannot be sent")
+    return text
+
+
 def check_link(name: str, url: str) -> None:
     """Check the URL of an input: a direct http(s) link without spaces (reference 1.10)."""
     if not isinstance(url, str) or not url:
@@ -60,14 +82,26 @@ def check_link(name: str, url: str) -> None:
         _ = parts.port  # a property that raises for port 99999
     except ValueError:
         host = None
+    if host and not _is_host(host):
+        host = None
     if not host or parts.scheme not in {"http", "https"}:
         refuse(f"{name} must be a direct link that begins with http:// or https://")
+
+
+def _is_host(host: str) -> bool:
+    """Tell whether a name can be looked up: labels of 1 to 63 characters (RFC 1035), which asyncio insists on."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def check_text(name: str, value: object) -> None:
     """Check that an option is a str with something in it."""
     if not isinstance(value, str) or not value.strip():
         refuse(f"{name} must be a non-empty str")
+    _encodable(name, value)
 
 
 def check_choice(name: str, value: object, choices: Collection[str] | Collection[int]) -> None:
@@ -87,6 +121,8 @@ def check_webhook(url: str | None, token: str | None) -> None:
             refuse(f"webhook_url must have at most {_LONGEST_WEBHOOK_URL} characters")
     if token is not None:
         check_text("webhook_token", token)
+        if not token.isprintable():
+            refuse("webhook_token comes back in a header, and must not hold line breaks or control characters")
         if len(token) > _LONGEST_WEBHOOK_TOKEN:
             refuse(f"webhook_token must have at most {_LONGEST_WEBHOOK_TOKEN} characters")
         if url is None:

@@ -12,12 +12,14 @@ from a2e_async.models.image_to_video import ModelType, ModelVersion
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Options", "check_variations"]
+__all__ = ["Options", "check_extension", "check_variations"]
 
 _SECONDS = (5, 10, 15, 20)
 _MODEL_TYPES = get_args(ModelType)
 _MODEL_VERSIONS = get_args(ModelVersion)
 _VARIATIONS = range(2, 9)
+_TEMPLATES = ("default", "cinematic")
+_SHOTS = range(1, 5)
 
 
 @attrs.frozen(kw_only=True)
@@ -92,3 +94,21 @@ class Options:
 def check_variations(count: int) -> None:
     """Check ``number_of_images``, which counts videos: 2 to 8, each of them paid."""
     check_choice("count", count, _VARIATIONS)
+
+
+def check_extension(body: dict[str, Any]) -> dict[str, Any]:
+    """Check the fields of a prompt extension (reference 9.9), and return those that are set."""
+    fields = {name: value for name, value in body.items() if value is not None}
+    for name in ("reference_id", "prompt", "negative_prompt", "lang"):
+        if name in fields or name != "lang":
+            check_text(name, fields.get(name))
+    if "template" in fields:
+        check_choice("template", fields["template"], _TEMPLATES)
+    if "shot_count" in fields:
+        check_choice("shot_count", fields["shot_count"], _SHOTS)
+    length = fields.get("max_length", 1)
+    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
+        refuse(f"max_length must be a whole number of characters above 0, not {length!r}")
+    if not isinstance(fields.get("with_audio", True), bool):
+        refuse("with_audio must be True, False or None")
+    return fields

@@ -72,6 +72,11 @@ def _clean_base_url(url: str) -> str:
         msg = "The base URL must not hold a user name or password; the token is passed by itself"
         raise ConfigurationError(msg)
     host = parts.hostname
+    try:
+        (host or "").encode("idna")
+    except UnicodeError as error:
+        msg = f"The base URL's host {host!r} is no host name"
+        raise ConfigurationError(msg) from error
     if parts.scheme not in {"http", "https"} or not host:
         msg = f"The base URL must look like {DEFAULT_BASE_URL}, with https:// and a host"
         raise ConfigurationError(msg)

@@ -7,12 +7,12 @@ import pathlib
 from typing import IO, TYPE_CHECKING
 
 from a2e_async._protocol.checks import refuse
-from a2e_async.errors import TransferError
+from a2e_async.errors import InvalidRequestError, TransferError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["append", "disk_errors", "finish", "open_part", "prepare", "reason"]
+__all__ = ["append", "close", "discard", "disk_errors", "finish", "open_part", "prepare", "reason"]
 
 
 def reason(error: Exception) -> str:
@@ -25,7 +25,9 @@ def disk_errors(path: pathlib.Path) -> Iterator[None]:
     """Turn trouble with the disk into a `TransferError`."""
     try:
         yield
-    except OSError as error:
+    except InvalidRequestError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: a null byte or half a surrogate pair in the path
         msg = f"{str(path)!r}: {reason(error)}"
         raise TransferError(msg) from error
 
@@ -52,7 +54,21 @@ def append(file: IO[bytes], chunk: bytes) -> None:
         file.write(chunk)
 
 
-def finish(part: pathlib.Path, target: pathlib.Path) -> None:
-    """Give a whole file its name."""
+def close(file: IO[bytes]) -> None:
+    """Close a file, which writes what is left: the disk can be full only now."""
+    with disk_errors(pathlib.Path(file.name)):
+        file.close()
+
+
+def finish(part: pathlib.Path, target: pathlib.Path, *, overwrite: bool) -> None:
+    """Give a whole file its name, unless another file has taken it meanwhile."""
     with disk_errors(target):
+        if not overwrite and target.exists():
+            refuse(f"{str(target)!r} was made by somebody else meanwhile: pass overwrite=True, or choose another name")
         part.replace(target)
+
+
+def discard(part: pathlib.Path) -> None:
+    """Remove what is left of a download; what cannot be removed never was one."""
+    with contextlib.suppress(OSError, ValueError):
+        part.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ The table names every exception class that aiohttp exports; a test fails when a 
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -52,6 +53,7 @@ MEANINGS: Mapping[str, tuple[str, bool]] = {
     "EofStream": ("the answer was cut off", _MAYBE_SENT),
     "ClientError": ("the request failed", _MAYBE_SENT),
     "TimeoutError": ("the answer took too long", _MAYBE_SENT),
+    "UnicodeError": ("the host has no valid name", _UNSENT),
     "OSError": ("the connection broke", _MAYBE_SENT),
 }
 """Exception -> what to say, and whether the request may have been sent. Looked up by the exception's nearest base.
@@ -65,7 +67,7 @@ NEVER = frozenset({"BadContentDispositionHeader", "BadContentDispositionParam", 
 _WITH_URL = (aiohttp.ClientResponseError, aiohttp.InvalidURL)
 """What shows a whole URL in a traceback, and is therefore not kept as the cause."""
 
-_CAUGHT = (aiohttp.ClientError, aiohttp.EofStream, OSError)
+_CAUGHT = (aiohttp.ClientError, aiohttp.EofStream, OSError, UnicodeError)
 
 _ADVICE = {
     _UNSENT: "Nothing was sent. Check the network and base_url",
@@ -90,8 +92,19 @@ class foreign_errors:  # noqa: N801  used like a function; a class is half the c
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         """Raise ours instead of theirs. What is ours already passes, even if it is a TimeoutError too."""
+        if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
+            # aiohttp cancels those who wait for a connection of a session that is closed
+            msg = f"{' '.join(self.doing)}: the session was closed meanwhile. {_ADVICE[_UNSENT]}"
+            raise NetworkError(msg, request_sent=_UNSENT) from None
         if isinstance(error, _CAUGHT) and not isinstance(error, A2EError):
             meaning, sent = next(MEANINGS[base.__name__] for base in type(error).__mro__ if base.__name__ in MEANINGS)
             # aiohttp's own text is left out: it can hold whole URLs, and those can be signed
             msg = f"{' '.join(self.doing)}: {meaning} ({type(error).__name__}). {_ADVICE[sent]}"
+            if isinstance(error, aiohttp.ClientResponseError):  # its repr would show the token among the headers
+                error.args, error.request_info, error.headers = (), None, None  # type: ignore[assignment]
             raise NetworkError(msg, request_sent=sent) from (None if isinstance(error, _WITH_URL) else error)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -58,6 +58,7 @@ class HttpTransport:
                 headers=headers,
                 timeout=self._timeout,
                 allow_redirects=False,
+                raise_for_status=False,  # a lent session may say otherwise, and would lose A2E's words
             ) as answer:
                 body = await self._read(answer)
                 return Response(status=answer.status, headers=answer.headers, body=body, received_at=time.time())

@@ -7,6 +7,8 @@ import contextlib
 import aiohttp
 import attrs
 
+from a2e_async.errors import ClientClosedError
+
 __all__ = ["OwnedSession"]
 
 
@@ -19,6 +21,7 @@ class OwnedSession:
 
     lent: aiohttp.ClientSession | None = None
     _own: aiohttp.ClientSession | None = None
+    _closed: bool = False
 
     @property
     def is_open(self) -> bool:
@@ -26,7 +29,14 @@ class OwnedSession:
         return self._own is not None
 
     def get(self) -> aiohttp.ClientSession:
-        """Return the session, making one if none was lent. Needs a running event loop."""
+        """Return the session, making one if none was lent. Needs a running event loop.
+
+        Raises:
+            ClientClosedError: It was closed, by us or by who lent it.
+        """
+        if self._closed or (self.lent is not None and self.lent.closed):
+            msg = "The client was closed meanwhile, or the session that it was given"
+            raise ClientClosedError(msg)
         if self.lent is not None:
             return self.lent
         if self._own is None:
@@ -34,13 +44,15 @@ class OwnedSession:
         return self._own
 
     async def aclose(self) -> None:
-        """Close the session if it is ours."""
-        session, self._own = self._own, None
-        if session is not None:
-            await session.close()
+        """Close the session if it is ours. Cancelled in between, it can be closed again."""
+        self._closed = True
+        if self._own is not None:
+            await self._own.close()
+            self._own = None
 
     def abandon(self) -> None:
         """Let go of the session where nothing can be awaited. Its connections close by themselves, if the loop runs."""
+        self._closed = True
         session, self._own = self._own, None
         if session is None:
             return

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from a2e_async import A2EClient, Config, MissingExtraError, PollPolicy
+from a2e_async import A2EClient, Config, InvalidRequestError, MissingExtraError, PollPolicy
 from a2e_async.cli.flow import Clip, Stage, VideoTime, make_clip
 from a2e_async.cli.screen import show_result, watch
-from a2e_async.files import open_picture
+from a2e_async.files import check_target, open_picture
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ def demo(
         clips = [Clip(picture, target) for picture, target in zip(pictures, _targets(pictures, out), strict=True)]
         asyncio.run(_demo(console, clips, prompt, video_time))
         show_result(console, clips, [_length(clip) for clip in clips])
-    return int(any(clip.error is not None for clip in clips))
+    errors = [clip.error for clip in clips if clip.error is not None]
+    return 2 if any(isinstance(error, InvalidRequestError) for error in errors) else int(bool(errors))
 
 
 def _check_extra() -> None:
@@ -69,6 +70,7 @@ def _check_extra() -> None:
 async def _demo(console: Console, clips: Sequence[Clip], prompt: str, video_time: VideoTime) -> None:
     for clip in clips:
         await open_picture("picture", clip.picture)  # all are looked at before the first one starts
+        await check_target(clip.target, overwrite=True)
     async with (
         Sandbox(speed=_SPEED) as sandbox,
         A2EClient(sandbox.token, base_url=sandbox.url, config=Config(poll=_POLL)) as a2e,

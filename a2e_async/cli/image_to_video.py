@@ -11,9 +11,10 @@ import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
-from a2e_async import A2EClient, InvalidRequestError
+from a2e_async import A2EClient
 from a2e_async.cli.flow import NEGATIVE_PROMPT, Clip, VideoTime, make_clip
 from a2e_async.cli.screen import show_result, watch
+from a2e_async.files import check_target
 
 __all__ = ["app"]
 
@@ -44,14 +45,12 @@ def run(
         timeout: Seconds to wait at most. The task goes on afterwards, and its id is printed.
         overwrite: Replace an existing file.
     """
-    if out.is_dir() or (out.exists() and not overwrite):
-        msg = f"{str(out)!r} exists: use --overwrite, or choose another name for the video file"
-        raise InvalidRequestError(msg)
     clip = Clip(image, out)
     console = Console()
 
     async def flow() -> None:
         async with A2EClient() as a2e:
+            await check_target(out, overwrite=overwrite)  # before anything is paid
             work = make_clip(
                 a2e,
                 clip,

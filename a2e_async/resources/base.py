@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import attrs
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     import builtins
     import os
     import pathlib
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from a2e_async._poller import Poller, Waiter
     from a2e_async._transport.retry import RetryingApi
@@ -86,11 +87,12 @@ class TaskResource(Generic[R]):
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
+        path = quote_id(id)
         with about(id):
-            envelope = await self._read("GET", quote_id(id))
+            envelope = await self._read("GET", path)
             return self._to_record(answers.detail(envelope, id), envelope)
 
-    async def get_many(self, ids: Sequence[str]) -> dict[str, R | None]:
+    async def get_many(self, ids: Iterable[str]) -> dict[str, R | None]:
         """Read several records at once, 100 ids a request (A2E's ``batchDetail``). Free.
 
         Returns:
@@ -100,12 +102,13 @@ class TaskResource(Generic[R]):
         Raises:
             A2EError: As for any request; then nothing is returned.
         """
-        if isinstance(ids, str):
-            refuse("ids must be several ids, not one str")
-        found: dict[str, R | None] = dict.fromkeys(ids)
-        wanted = list(found)
+        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
+            refuse("ids must be several ids, as a list")
+        wanted = list(ids)
         for task_id in wanted:
             quote_id(task_id)
+        found: dict[str, R | None] = dict.fromkeys(wanted)
+        wanted = list(found)
         for start in range(0, len(wanted), _BATCH):
             envelope = await self._read("POST", "batchDetail", json={"ids": wanted[start : start + _BATCH]})
             for raw in answers.records(envelope.data):
@@ -136,7 +139,9 @@ class TaskResource(Generic[R]):
             for raw in fresh:
                 seen.add(answers.id_of(raw))
                 yield self._to_record(raw, envelope)
-            if len(found) < page_size or not fresh:  # a short page is the last one (reference 1.7)
+            if (
+                answers.count_rows(envelope.data) < page_size or not fresh
+            ):  # a short page is the last one (reference 1.7)
                 return
             page += 1
 
@@ -149,8 +154,9 @@ class TaskResource(Generic[R]):
             BadRequestError: The task is under way.
             A2EError: As for any request.
         """
+        path = self._path(quote_id(id))
         with about(id):
-            await self._send(Request(method="DELETE", path=self._path(quote_id(id))))
+            await self._send(Request(method="DELETE", path=path))
 
     def _path(self, tail: str) -> str:
         return f"/api/v1/{self._prefix}/{tail}"

@@ -8,8 +8,8 @@ import uuid
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
 from a2e_async._protocol import transfer
-from a2e_async._protocol.checks import check_text, quote_id, refuse
-from a2e_async._protocol.image_to_video import Options, check_variations
+from a2e_async._protocol.checks import quote_id, refuse
+from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
 from a2e_async._protocol.messages import Request
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
 from a2e_async.resources.base import TaskResource, about, picture_source
@@ -187,8 +187,9 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         await self._mark(id, "markCopied")
 
     async def _mark(self, task_id: str, action: str) -> None:
+        path = self._path(f"{quote_id(task_id)}/{action}")
         with about(task_id):
-            await self._send(Request(method="POST", path=self._path(f"{quote_id(task_id)}/{action}")))
+            await self._send(Request(method="POST", path=path))
 
     async def extend_prompt(
         self,
@@ -226,9 +227,9 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         Raises:
             A2EError: As in `start`.
         """
-        source = await _prompt_source(prompt, negative_prompt, image, image_url)
         extras = {"template": template, "shot_count": shot_count, "with_audio": with_audio}
-        body = _prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras
+        body = check_extension(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras)
+        source = await _first_picture(image, image_url)
         return (await self._extend("prompt_extension", body, image_url=await self._link(source))).data
 
     async def extend_first_last_prompt(
@@ -248,11 +249,11 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
 
         Everything is as in `extend_prompt`, with a last picture besides.
         """
-        source = await _prompt_source(prompt, negative_prompt, image, image_url)
+        body = check_extension(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length))
+        source = await _first_picture(image, image_url)
         last = await picture_source("end_image", end_image, end_image_url)
         if last is None:
             refuse("the last picture is needed: give end_image or end_image_url")
-        body = _prompt_body(prompt, negative_prompt, reference_id, lang, max_length)
         links = {"image_url": await self._link(source), "end_image_url": await self._link(last)}
         return (await self._extend("flf2v_prompt_extension", body, **links)).data
 
@@ -268,19 +269,13 @@ async def _first_picture(image: Image | None, image_url: str | None) -> Picture 
     return source
 
 
-async def _prompt_source(
-    prompt: str, negative_prompt: str, image: Image | None, image_url: str | None
-) -> Picture | str:
-    check_text("prompt", prompt)
-    check_text("negative_prompt", negative_prompt)
-    return await _first_picture(image, image_url)
-
-
 def _prompt_body(
     prompt: str, negative_prompt: str, reference_id: str | None, lang: str | None, max_length: int | None
 ) -> dict[str, Any]:
     return {
-        "reference_id": reference_id or uuid.uuid4().hex[:24],  # required, and looks like an object id
+        "reference_id": uuid.uuid4().hex[:24]
+        if reference_id is None
+        else reference_id,  # required, and looks like an object id
         "prompt": prompt,
         "negative_prompt": negative_prompt,
         "lang": lang,

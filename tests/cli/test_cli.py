@@ -100,7 +100,7 @@ def test_demo_tells_of_a_failed_task(capsys: pytest.CaptureFixture[str]) -> None
         (["dance"], "dance"),
         (["image-to-video", "run", "ada.png", "--out", "x.mp4"], "prompt"),
         (["image-to-video", "run", "ada.png", "--out", "x.mp4", "--prompt", "x"], "A2E_API_TOKEN"),
-        (["image-to-video", "run", "ada.png", "--out", ".", "--prompt", "x"], "--overwrite"),
+        (["demo", "--prompt", ""], "prompt"),
         (["sandbox", "--speed", "0"], "speed"),
         (["sandbox", "--port", "port"], "port"),
     ],
@@ -133,7 +133,7 @@ def test_run_keeps_an_existing_file(sandbox: Sandbox, picture: str, capsys: pyte
     pathlib.Path("ada.mp4").write_text("mine")
     arguments = ["image-to-video", "run", picture, "--prompt", "x", "--out", "ada.mp4"]
     assert main(arguments) == 2
-    assert "--overwrite" in capsys.readouterr().err
+    assert "overwrite" in capsys.readouterr().err
     assert not sandbox.requests
     assert main([*arguments, "--overwrite"]) == 0
     assert pathlib.Path("ada.mp4").read_bytes()[4:8] == b"ftyp"

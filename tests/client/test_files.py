@@ -7,7 +7,7 @@ import io
 import os
 import pathlib
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
@@ -411,3 +411,84 @@ async def test_signed_links_stay_private(a2e: A2EClient, sandbox: Sandbox, tmp_p
     with sandbox.override("GET", "/films", away), pytest.raises(TransferError) as caught:
         await a2e.download(link, tmp_path / "x.mp4")
     assert "secret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("name", ["x" * 252, "a\0b", "\ud800.mp4"], ids=["too long", "null byte", "surrogate"])
+async def test_names_that_the_disk_refuses(a2e: A2EClient, link: str, tmp_path: pathlib.Path, name: str) -> None:
+    """A name that no file can have is a TransferError, and not an error of the disk's own kind."""
+    with pytest.raises(TransferError):
+        await a2e.download(link, tmp_path / name)
+
+
+async def test_folder_in_the_place_of_the_part(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
+    """A folder that is called like the part is left alone, and told."""
+    (tmp_path / "x.mp4.part").mkdir()
+    with pytest.raises(TransferError, match="directory"):
+        await a2e.download(link, tmp_path / "x.mp4")
+    assert (tmp_path / "x.mp4.part").is_dir()
+
+
+@pytest.mark.parametrize("path", [5, b"x.mp4", None])
+async def test_path_must_be_one(a2e: A2EClient, link: str, path: Any) -> None:
+    """What is no path is refused."""
+    with pytest.raises(InvalidRequestError, match="path"):
+        await a2e.download(link, path)
+
+
+async def test_two_downloads_to_one_file(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
+    """A second download to the same file is refused while the first one is under way."""
+    downloads = (a2e.download(link, tmp_path / "x.mp4") for _ in range(2))
+    results = await asyncio.gather(*downloads, return_exceptions=True)
+    assert sorted(type(result).__name__ for result in results) == ["InvalidRequestError", "PosixPath"]
+    assert (tmp_path / "x.mp4").read_bytes() == FILM
+
+
+async def test_file_that_appears_meanwhile_is_kept(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A file that somebody makes during the download is not replaced."""
+    path = tmp_path / "x.mp4"
+
+    async def answer(_: web.Request) -> web.Response:
+        path.write_text("mine")
+        return web.Response(body=FILM)
+
+    with sandbox.override("GET", "/films", answer), pytest.raises(InvalidRequestError, match="meanwhile"):
+        await a2e.download(f"{sandbox.url}/films/x.mp4", path)
+    assert path.read_text() == "mine"
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs a disk that is always full")
+async def test_disk_that_is_full_at_the_end(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
+    """A disk that is full only when the file is closed is not taken for trouble with the network."""
+    (tmp_path / "x.mp4.part").symlink_to("/dev/full")
+    with pytest.raises(TransferError, match="No space left"):
+        await a2e.download(link, tmp_path / "x.mp4")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+async def test_pipe_is_no_picture(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
+    """A pipe, whose opening would wait for ever, is refused."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(InvalidRequestError, match="regular file"):
+        await a2e.upload(tmp_path / "pipe.png")
+
+
+async def test_picture_that_changes_before_the_upload(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A file that has another size than when it was checked is not uploaded."""
+    path = tmp_path / "ada.png"
+    path.write_bytes(quick.PNG)
+
+    async def change(_: web.Request) -> None:
+        path.write_bytes(quick.PNG + b"more")
+
+    with sandbox.override("POST", PRESIGN, change), pytest.raises(TransferError, match="changed"):
+        await a2e.upload(path)
+    assert not any(seen.method == "PUT" for seen in sandbox.requests)
+
+
+async def test_hosts_that_are_no_names(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A host with an empty label is refused, and one in a redirect is a TransferError."""
+    with pytest.raises(InvalidRequestError):
+        await a2e.download("http://a..b/x.mp4", tmp_path / "x.mp4")
+    away = web.Response(status=302, headers={"Location": "http://a..b/x.mp4"})
+    with sandbox.override("GET", "/films", away), pytest.raises(TransferError):
+        await a2e.download(f"{sandbox.url}/films/x.mp4", tmp_path / "x.mp4")

@@ -160,6 +160,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "missing file": {"image": "no such picture.png"},
     "http webhook": {"image_url": LINK, "webhook_url": "http://example.com/hook"},
     "flag": {"image_url": LINK, "extend_prompt": "yes"},
+    "half a character": {"image": quick.PNG, "prompt": "\ud800"},
+    "line break in the token": {"image": quick.PNG, "webhook_url": "https://x.example", "webhook_token": "a\nb"},
     "second picture wrong": {"image": quick.PNG, "end_image": b"no"},
 }
 
@@ -347,11 +349,13 @@ async def test_answer_about_another_task_is_not_believed(a2e: A2EClient, sandbox
         await a2e.image_to_video.get("abc")
 
 
-@pytest.mark.parametrize("task_id", ["", "..", ".", " ", 5])
+@pytest.mark.parametrize("task_id", ["", "..", ".", " ", 5, b"x"])
 async def test_ids_cannot_reach_other_paths(a2e: A2EClient, sandbox: Sandbox, task_id: Any) -> None:
-    """What is no id is refused before anything is sent."""
-    with pytest.raises(InvalidRequestError):
-        await a2e.image_to_video.get(task_id)
+    """What is no id is refused before anything is sent, with an error that can be printed."""
+    for question in (a2e.image_to_video.get, a2e.image_to_video.delete, a2e.image_to_video.mark_shared):
+        with pytest.raises(InvalidRequestError) as caught:
+            await question(task_id)
+        assert str(caught.value)
     assert not sandbox.requests
 
 
@@ -389,6 +393,10 @@ async def test_get_many_of_nothing_asks_nothing(a2e: A2EClient, sandbox: Sandbox
     assert await a2e.image_to_video.get_many([]) == {}
     with pytest.raises(InvalidRequestError):
         await a2e.image_to_video.get_many("abc")
+    wrong: list[Any] = [None, 5, [[]]]
+    for ids in wrong:
+        with pytest.raises(InvalidRequestError):
+            await a2e.image_to_video.get_many(ids)
     assert not sandbox.requests
 
 
@@ -419,6 +427,21 @@ async def test_list_ends_when_pages_repeat(a2e: A2EClient, sandbox: Sandbox) -> 
     """A service that answers the same page for ever does not make an endless list."""
     with sandbox.override("GET", f"{quick.FAMILY}/allRecords", Reply({"code": 0, "data": [RECORD]})):
         assert len([record async for record in a2e.image_to_video.list(page_size=1)]) == 1
+
+
+async def test_odd_row_does_not_end_the_list(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A row without an id on a full page is left out, and the next page is asked for."""
+    pages = [[{"_id": "3"}], [{"odd": True}, {"_id": "2"}], [{"_id": "1"}, {"odd": True}]]
+    with sandbox.override("GET", f"{quick.FAMILY}/allRecords", lambda _: web.json_response({"data": pages.pop()})):
+        assert [record.id async for record in a2e.image_to_video.list(page_size=2)] == ["1", "2", "3"]
+
+
+async def test_repeated_record_is_one_task(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """An answer that names one task twice gives one handle."""
+    answer = {"code": 0, "data": [RECORD, {"_id": "other"}, RECORD]}
+    with sandbox.override("POST", quick.START, Recorder(answer)):
+        tasks = await a2e.image_to_video.start_variations(2, image_url=LINK, **quick.PROMPTS)
+    assert [task.id for task in tasks] == [RECORD["_id"], "other"]
 
 
 @pytest.mark.parametrize("size", [0, 101, "10", True])
@@ -496,6 +519,20 @@ async def test_streamed_prompt_extension(a2e: A2EClient) -> None:
     body = {"reference_id": "r", "image_url": LINK, "stream": True, **quick.PROMPTS}
     data = await a2e.request("POST", "userImage2Video/prompt_extension", json=body)
     assert set(data) == {"prompt", "negative_prompt"}
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"max_length": 0}, {"template": "x"}, {"lang": 5}, {"shot_count": 9}, {"with_audio": 1}, {"reference_id": ""}],
+    ids=lambda option: next(iter(option)),
+)
+async def test_options_of_the_prompt_extension_are_checked(
+    a2e: A2EClient, sandbox: Sandbox, option: dict[str, Any]
+) -> None:
+    """A wrong option is refused before the picture is uploaded, which A2E charges."""
+    with pytest.raises(InvalidRequestError, match=next(iter(option))):
+        await a2e.image_to_video.extend_prompt(image=quick.PNG, **quick.PROMPTS, **option)
+    assert not sandbox.requests
 
 
 @pytest.mark.parametrize("missing", ["prompt", "negative_prompt", "image_url", "end_image_url"])

@@ -225,3 +225,69 @@ def test_closing_wakes_everybody() -> None:
         assert service.at_once == 0
 
     jumping_clock.run(main())
+
+
+def test_hanging_questions_do_not_hold_up_others() -> None:
+    """Ten questions that hang are given up, so that the eleventh task is heard."""
+    service = Service({"good": 0})
+
+    async def ask(task_id: str) -> TaskRecord:
+        if task_id != "good":
+            await asyncio.sleep(1e9)
+        return await service.ask(task_id)
+
+    async def main() -> float:
+        poller = Poller(POLICY)
+        hung = [asyncio.create_task(poller.wait("family", f"bad{n}", ask, waiter())) for n in range(10)]
+        await asyncio.sleep(0)
+        await poller.wait("family", "good", ask, waiter())
+        ended = asyncio.get_running_loop().time()
+        await poller.aclose()
+        await asyncio.gather(*hung, return_exceptions=True)
+        return ended
+
+    assert jumping_clock.run(main()) == 2 + POLICY.answer_within
+
+
+def test_foreign_cancellation_of_a_question_is_outlived() -> None:
+    """A question that is taken away by somebody else is asked again."""
+    service = Service({"a": 0})
+    asked = 0
+
+    async def ask(task_id: str) -> TaskRecord:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise asyncio.CancelledError
+        return await service.ask(task_id)
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        await poller.wait("family", "a", ask, waiter())
+        await poller.aclose()
+
+    jumping_clock.run(main())
+    assert asked == 2
+
+
+class UncopyableError(Exception):
+    """An exception that cannot be copied."""
+
+    def __init__(self, *, why: str) -> None:
+        super().__init__(why)
+
+
+def test_error_that_cannot_be_copied_reaches_everybody() -> None:
+    """Even an exception that cannot be copied ends the waits instead of leaving them for ever."""
+
+    async def ask(_: str) -> TaskRecord:
+        raise UncopyableError(why="a bug")
+
+    async def main() -> None:
+        poller = Poller(POLICY)
+        waits = (poller.wait("family", "a", ask, waiter()) for _ in range(2))
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(error) for error in errors] == [UncopyableError] * 2
+        await poller.aclose()
+
+    jumping_clock.run(main())

@@ -95,6 +95,14 @@ async def test_body_that_is_no_json_is_refused(a2e: A2EClient, sandbox: Sandbox,
     assert not sandbox.requests
 
 
+@pytest.mark.parametrize("params", [[("a", "1")], "x=1", 5, {1: "a"}, {"a": [1]}, {"a": "\ud800"}], ids=ascii)
+async def test_query_must_be_plain(a2e: A2EClient, sandbox: Sandbox, params: Any) -> None:
+    """A query that cannot be sent as it is, is refused."""
+    with pytest.raises(InvalidRequestError, match="params"):
+        await a2e.request("GET", "user/remainingCoins", params=params)
+    assert not sandbox.requests
+
+
 async def test_wrong_token_is_an_authentication_error(sandbox: Sandbox) -> None:
     """A token that A2E does not know ends in AuthenticationError, at once, with A2E's trace id and advice."""
     async with A2EClient("sk_wrong", base_url=sandbox.url, config=quick.CONFIG) as client:

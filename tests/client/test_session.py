@@ -8,8 +8,9 @@ import gc
 import aiohttp
 import pytest
 import quick
+from aiohttp import web
 
-from a2e_async import A2EClient, ClientClosedError, ConfigurationError, NetworkError
+from a2e_async import A2EClient, AuthenticationError, ClientClosedError, ConfigurationError, NetworkError
 from a2e_async.sandbox import Sandbox
 
 
@@ -173,3 +174,54 @@ def test_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("A2E_BASE_URL", "https://makefun.ai/")
     assert "https://makefun.ai>" in repr(A2EClient("sk_x"))
     assert "https://video.a2e.com.cn>" in repr(A2EClient("sk_x", base_url="https://video.a2e.com.cn"))
+
+
+async def test_nothing_is_opened_again_after_closing(sandbox: Sandbox) -> None:
+    """A request that is repeated after the client was closed ends, instead of opening another session."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG)
+    asked = asyncio.Event()
+    released = asyncio.Event()
+
+    async def hang(_: web.Request) -> None:
+        asked.set()
+        await released.wait()
+
+    with sandbox.override("GET", "/api/v1/user", hang):
+        request = asyncio.create_task(coins(client))
+        await asked.wait()
+        await client.aclose()
+        with pytest.raises((ClientClosedError, NetworkError)):
+            await request
+    released.set()
+
+
+async def test_cancelled_close_can_be_repeated(sandbox: Sandbox) -> None:
+    """A close that was cancelled leaves nothing open when it is done again."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG)
+    await coins(client)
+    closing = asyncio.create_task(client.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    await client.aclose()
+    del client, closing
+    gc.collect()
+
+
+async def test_lent_session_that_raises_for_status(sandbox: Sandbox) -> None:
+    """A lent session with settings of its own does not hide what A2E said."""
+    async with (
+        aiohttp.ClientSession(raise_for_status=True) as session,
+        A2EClient("sk_wrong", base_url=sandbox.url, session=session, config=quick.CONFIG) as client,
+    ):
+        with pytest.raises(AuthenticationError):
+            await coins(client)
+
+
+async def test_lent_session_that_is_closed(sandbox: Sandbox) -> None:
+    """A lent session that was closed is a clear error."""
+    session = aiohttp.ClientSession()
+    await session.close()
+    async with A2EClient(sandbox.token, base_url=sandbox.url, session=session) as client:
+        with pytest.raises(ClientClosedError, match="session"):
+            await coins(client)

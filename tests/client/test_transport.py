@@ -6,10 +6,13 @@ import asyncio
 import builtins
 import importlib
 import inspect
+from typing import Any
 
 import aiohttp
 import jumping_clock
 import pytest
+import yarl
+from multidict import CIMultiDict, CIMultiDictProxy
 
 from a2e_async import Config, NetworkError, Pacing, RateLimitError, RetryPolicy, ServerError, WaitTimeoutError
 from a2e_async._protocol.messages import Request, Response
@@ -31,11 +34,13 @@ def test_every_exception_of_aiohttp_is_known(name: str) -> None:
     assert (name in MEANINGS) != (name in NEVER)
 
 
-@pytest.mark.parametrize("name", sorted(set(EXPORTED) - NEVER | {"TimeoutError", "OSError", "ConnectionResetError"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(EXPORTED) - NEVER | {"TimeoutError", "OSError", "ConnectionResetError", "UnicodeError"})
+)
 def test_every_exception_becomes_ours(name: str) -> None:
     """Whatever aiohttp raises comes out as NetworkError, with what is known about the sending, and no foreign text."""
     kind = EXPORTED.get(name) or getattr(builtins, name)
-    error = kind.__new__(kind)  # many of them want a live request to be made properly
+    error: Any = kind.__new__(kind)  # many of them want a live request to be made properly
     error.args = ("https://host/path?signature=secret",)
     with pytest.raises(NetworkError) as caught, foreign_errors("GET /x"):
         raise error
@@ -54,10 +59,33 @@ def test_our_own_errors_pass() -> None:
     assert caught.value is error
 
 
-def test_cancellation_passes() -> None:
-    """A cancellation is nobody's error."""
-    with pytest.raises(asyncio.CancelledError), foreign_errors("GET /x"):
+async def test_cancellation_passes() -> None:
+    """A task that is cancelled is cancelled."""
+
+    async def ask() -> None:
+        with foreign_errors("GET /x"):
+            await asyncio.sleep(60)
+
+    task = asyncio.create_task(ask())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_foreign_cancellation_becomes_ours() -> None:
+    """A CancelledError in a task that nobody cancelled (aiohttp, when a session is closed) is a NetworkError."""
+    with pytest.raises(NetworkError, match="closed"), foreign_errors("GET /x"):
         raise asyncio.CancelledError
+
+
+def test_token_is_not_kept_in_the_context() -> None:
+    """What aiohttp keeps of a request, its headers included, does not stay reachable from our error."""
+    url = yarl.URL("https://x/y")
+    info = aiohttp.RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict(Authorization="sk_1")), url)
+    with pytest.raises(NetworkError) as caught, foreign_errors("GET /x"):
+        raise aiohttp.ClientResponseError(info, ())
+    assert "sk_1" not in repr(caught.value.__context__)
 
 
 class Flaky:

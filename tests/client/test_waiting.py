@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import quick
@@ -254,3 +254,54 @@ async def test_expired_result_names_the_task(a2e: A2EClient, tmp_path: pathlib.P
         await task.download(tmp_path / "a.mp4")
     assert caught.value.task_id == task.id
     assert task.status is TaskStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("timeout", [float("nan"), float("inf"), 10**400, "5", True])
+async def test_odd_timeouts_are_refused(a2e: A2EClient, timeout: Any) -> None:
+    """A timeout that no clock can count with is refused before it can disorder the event loop's timers."""
+    with pytest.raises(InvalidRequestError, match="timeout"):
+        await a2e.image_to_video.task("abc").wait_until_done(timeout)
+
+
+async def test_picked_up_task_is_looked_at_at_once(sandbox: Sandbox, a2e: A2EClient) -> None:
+    """A task that was picked up by its id, and may be finished for long, is asked about without delay."""
+    task = await begin(a2e)
+    await task.wait_until_done()
+    async with A2EClient(sandbox.token, base_url=sandbox.url) as patient:  # would wait for 2 s before it asks
+        picked_up = patient.image_to_video.task(task.id)
+        assert (await picked_up.wait_until_done(timeout=1.5)).status is TaskStatus.SUCCEEDED
+
+
+async def test_overtaken_answer_does_not_count(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """An older answer that arrives late does not make a finished task unfinished."""
+    task = await begin(a2e)
+    await task.wait_until_done()
+    older = web.json_response({"code": 0, "data": {"_id": task.id, "current_status": "sent"}})
+    with sandbox.override("GET", quick.FAMILY, older):
+        await task.refresh()
+    assert task.status is TaskStatus.SUCCEEDED
+
+
+@pytest.mark.parametrize("body", [{"code": -1, "message": "Request failed"}, {"success": False, "error": "x"}])
+async def test_generic_failure_does_not_end_a_wait(a2e: A2EClient, sandbox: Sandbox, body: object) -> None:
+    """A2E's generic error (E2, E3) in a good answer is no verdict on the task."""
+    task = await begin(a2e)
+    troubles = [web.json_response(body) for _ in range(3)]
+    with sandbox.override("GET", quick.FAMILY, lambda _: troubles.pop() if troubles else None):
+        assert (await task.wait_until_done(20)).status is TaskStatus.SUCCEEDED
+    assert not troubles
+
+
+async def test_polls_obey_retry_after(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A Retry-After that is longer than any retry holds back the questions of a wait."""
+    task = await begin(a2e)
+    asked = 0
+
+    async def limit(_: web.Request) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return web.Response(status=429, headers={"Retry-After": "100"})
+
+    with sandbox.override("GET", quick.FAMILY, limit), pytest.raises(WaitTimeoutError):
+        await task.wait_until_done(0.5)
+    assert asked == 1

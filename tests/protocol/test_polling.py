@@ -61,7 +61,7 @@ def test_passing_trouble_does_not_end_a_wait(error: A2EError) -> None:
         AuthenticationError("token", status=401),
         PlanError("plan", status=403),
         BadRequestError("id", status=400),
-        APIError("refused", status=200),
+        APIError("refused", status=403),
         UnexpectedResponseError("redirect", status=302),
         UnexpectedResponseError("wrong route", status=404),
     ],
@@ -81,3 +81,16 @@ def test_unseen_task_may_be_invisible_for_a_while(age: float, ends: bool) -> Non
 def test_task_that_was_seen_and_is_gone_ends_the_wait() -> None:
     """A task that A2E has shown before is gone when A2E says so."""
     assert ends_wait(NotFoundError("?"), _POLICY, began=0.0, now=0.0, seen=True)
+
+
+def test_words_that_nobody_knows_are_no_verdict() -> None:
+    """A generic "Request failed" (E2) in a good answer does not end the wait for a paid job."""
+    error = APIError("Request failed", status=200, code=-1)
+    assert not ends_wait(error, _POLICY, began=0.0, now=1e6, seen=True)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(None, 2.0), (1.0, 2.0), (100.0, 100.0)])
+def test_retry_after_is_obeyed_by_the_schedule(asked: float | None, expected: float) -> None:
+    """The next look comes no earlier than A2E asked for, and no earlier than the schedule."""
+    trouble = RateLimitError("slow down", status=429, retry_after=asked)
+    assert next_look(_POLICY, began=0.0, now=0.0, trouble=trouble) == expected

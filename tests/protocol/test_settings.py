@@ -222,6 +222,7 @@ def test_base_urls_that_work(url: str, clean: str) -> None:
         pytest.param("https://video.a2e.ai:99999", "no URL", id="port too large"),
         pytest.param("https://video.a2e.ai:port", "no URL", id="port that is no number"),
         pytest.param("https://[::1", "no URL", id="open bracket"),
+        pytest.param("https://a..b", "no host name", id="empty label"),
         pytest.param("https://video .a2e.ai", "without spaces", id="space"),
         pytest.param("https://video.a2e.ai\n.evil.example", "control characters", id="line break"),
         pytest.param("https://video.a2e.ai\\.evil.example", "https://video.a2e.ai", id="backslash"),
