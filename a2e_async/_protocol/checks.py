@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Never
 from urllib.parse import quote, urlsplit
 
-from a2e_async._protocol.settings import is_loopback
+from a2e_async._protocol.settings import is_host, is_loopback
 from a2e_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -82,19 +82,10 @@ def check_link(name: str, url: str) -> None:
         _ = parts.port  # a property that raises for port 99999
     except ValueError:
         host = None
-    if host and not _is_host(host):
+    if host and not is_host(host):
         host = None
     if not host or parts.scheme not in {"http", "https"}:
         refuse(f"{name} must be a direct link that begins with http:// or https://")
-
-
-def _is_host(host: str) -> bool:
-    """Tell whether a name can be looked up: labels of 1 to 63 characters (RFC 1035), which asyncio insists on."""
-    try:
-        host.encode("idna")
-    except UnicodeError:
-        return False
-    return True
 
 
 def check_text(name: str, value: object) -> None:

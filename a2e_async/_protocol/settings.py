@@ -15,7 +15,7 @@ from a2e_async.errors import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "is_loopback", "resolve"]
+__all__ = ["Settings", "is_host", "is_loopback", "resolve"]
 
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 """Straight quotes, and the typographic ones that word processors make of them."""
@@ -72,11 +72,9 @@ def _clean_base_url(url: str) -> str:
         msg = "The base URL must not hold a user name or password; the token is passed by itself"
         raise ConfigurationError(msg)
     host = parts.hostname
-    try:
-        (host or "").encode("idna")
-    except UnicodeError as error:
+    if host and not is_host(host):
         msg = f"The base URL's host {host!r} is no host name"
-        raise ConfigurationError(msg) from error
+        raise ConfigurationError(msg)
     if parts.scheme not in {"http", "https"} or not host:
         msg = f"The base URL must look like {DEFAULT_BASE_URL}, with https:// and a host"
         raise ConfigurationError(msg)
@@ -105,6 +103,17 @@ def _split(url: str) -> SplitResult:
         msg = f"The base URL is no URL: {error}"
         raise ConfigurationError(msg) from error
     return parts
+
+
+def is_host(host: str) -> bool:
+    """Tell whether a name can be looked up: labels of 1 to 63 characters (RFC 1035), on which asyncio insists."""
+    if host.isascii():  # nearly always, and the codec is slow
+        return all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def is_loopback(host: str) -> bool:

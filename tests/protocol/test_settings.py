@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.settings import Settings, is_loopback, resolve
+from a2e_async._protocol.settings import Settings, is_host, is_loopback, resolve
 from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy
 from a2e_async.errors import ConfigurationError
 
@@ -223,6 +223,8 @@ def test_base_urls_that_work(url: str, clean: str) -> None:
         pytest.param("https://video.a2e.ai:port", "no URL", id="port that is no number"),
         pytest.param("https://[::1", "no URL", id="open bracket"),
         pytest.param("https://a..b", "no host name", id="empty label"),
+        pytest.param("https://" + "a" * 64 + ".example", "no host name", id="label too long"),
+        pytest.param("https://ü..b", "no host name", id="empty label beside another alphabet"),
         pytest.param("https://video .a2e.ai", "without spaces", id="space"),
         pytest.param("https://video.a2e.ai\n.evil.example", "control characters", id="line break"),
         pytest.param("https://video.a2e.ai\\.evil.example", "https://video.a2e.ai", id="backslash"),
@@ -310,3 +312,11 @@ def test_configuration_from_an_environment() -> None:
 def test_configuration_from_an_empty_environment() -> None:
     """Without variables nothing is set."""
     assert Config.from_env({}) == Config()
+
+
+@pytest.mark.parametrize(
+    "host", ["video.a2e.ai", "video.a2e.ai.", "bücher.example", "::1", "127.0.0.1", "a_b", "x" * 63]
+)
+def test_hosts_that_can_be_looked_up(host: str) -> None:
+    """Names in any alphabet and addresses are hosts."""
+    assert is_host(host)
