@@ -24,7 +24,7 @@ _LONGEST = 1e9
 """Seconds; a timeout of thirty years is meant to be None."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)  # one is made for each handle, and frozen costs more to make
 class Operations(Generic[R]):
     """What a family can do with a task by its id. Handed to the handle by the resource."""
 

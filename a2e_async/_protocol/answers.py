@@ -17,9 +17,11 @@ _LISTS = ("rows", "list", "data", "records")
 
 def records(data: object) -> list[dict[str, Any]]:
     """Return every object with an ``_id``, once: of an object, an array, a numeric-key object or a list container."""
-    if isinstance(data, dict) and not id_of(data):
+    if isinstance(data, dict):
+        if id_of(data):
+            return [data]  # nearly always
         data = _contained(data)
-    items = data if isinstance(data, list) else [data]
+    items = data if isinstance(data, list) else []
     found: dict[str, dict[str, Any]] = {}
     for item in items:
         if isinstance(item, dict) and id_of(item):

@@ -22,7 +22,7 @@ _TEMPLATES = ("default", "cinematic")
 _SHOTS = range(1, 5)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)  # frozen would cost more than all the checks
 class Options:
     """The options of one start besides its pictures. Checked when made; None means: not set, not sent."""
 

@@ -30,6 +30,7 @@ class HttpTransport:
     session: OwnedSession
     _timeout: aiohttp.ClientTimeout = attrs.field(init=False)
     _headers: dict[str, str] = attrs.field(init=False, repr=False)
+    _json_headers: dict[str, str] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Prepare what every request needs."""
@@ -37,6 +38,7 @@ class HttpTransport:
         self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, connect=config.connect_timeout)
         # the token is a header of each request, never of the session, which can be lent and used for other hosts
         self._headers = {"Authorization": f"Bearer {self.settings.token}", "Accept": "application/json"}
+        self._json_headers = {**self._headers, "Content-Type": "application/json"}
 
     async def send(self, request: Request) -> Response:
         """Send a request once.
@@ -48,7 +50,7 @@ class HttpTransport:
         """
         sent, headers = None, self._headers
         if request.json is not None:
-            sent, headers = _encode(request), {**headers, "Content-Type": "application/json"}
+            sent, headers = _encode(request), self._json_headers
         with foreign_errors(request.method, request.path):
             async with self.session.get().request(
                 request.method,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from a2e_async._transport.retry import RetryingApi
     from a2e_async.files import Files, Image
 
-__all__ = ["Parts", "TaskResource", "about", "picture_source"]
+__all__ = ["Parts", "TaskResource", "about", "link_source", "picture_source"]
 
 R = TypeVar("R", bound=TaskRecord)
 
@@ -200,17 +200,25 @@ class TaskResource(Generic[R]):
         return await self._parts().files.download(url, path, overwrite=overwrite)
 
 
+def link_source(name: str, image: Image | None, image_url: str | None) -> str | None:
+    """Return the checked link that was given, None if it was none.
+
+    Raises:
+        InvalidRequestError: A picture and a link were given, or the link cannot be used.
+    """
+    if image is not None and image_url is not None:
+        refuse(f"give {name} or {name}_url, not both")
+    link = image if isinstance(image, str) and "://" in image else image_url
+    if link is not None:
+        check_link(f"{name}_url", link)
+    return link
+
+
 async def picture_source(name: str, image: Image | None, image_url: str | None) -> Picture | str | None:
     """Return the checked local picture or link that was given, None if neither was.
 
     Raises:
         InvalidRequestError: Both were given, or what was given cannot be used.
     """
-    if image is not None and image_url is not None:
-        refuse(f"give {name} or {name}_url, not both")
-    if isinstance(image, str) and "://" in image:
-        image, image_url = None, image
-    if image_url is not None:
-        check_link(f"{name}_url", image_url)
-        return image_url
-    return None if image is None else await open_picture(name, image)
+    link = link_source(name, image, image_url)
+    return link if link is not None or image is None else await open_picture(name, image)

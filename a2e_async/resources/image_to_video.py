@@ -12,7 +12,7 @@ from a2e_async._protocol.checks import quote_id, refuse
 from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
 from a2e_async._protocol.messages import Request
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
-from a2e_async.resources.base import TaskResource, about, picture_source
+from a2e_async.resources.base import TaskResource, about, link_source, picture_source
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
@@ -160,10 +160,12 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         has_end = end_image is not None or end_image_url is not None
         name = _default_name(image, image_url) if name is None else name
         checked = Options(name=name, has_end=has_end, **options)
-        first = await _first_picture(image, image_url)  # both are looked at before one is uploaded
+        # both are looked at before one is uploaded; a link needs no waiting
+        first = link_source("image", image, image_url) or await _first_picture(image, None)
         last = await picture_source("end_image", end_image, end_image_url) if has_end else None
         end_link = None if last is None else await self._link(last)
-        body = checked.body(image_url=await self._link(first), end_image_url=end_link)
+        link = first if isinstance(first, str) else await self._link(first)
+        body = checked.body(image_url=link, end_image_url=end_link)
         return await self._start(body if count is None else {**body, "number_of_images": count})
 
     async def average_processing_time(self) -> Any:  # noqa: ANN401  unpublished
