@@ -94,8 +94,8 @@ class foreign_errors:  # noqa: N801  used like a function; a class is half the c
         """Raise ours instead of theirs. What is ours already passes, even if it is a TimeoutError too."""
         if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
             # aiohttp cancels those who wait for a connection of a session that is closed
-            msg = f"{' '.join(self.doing)}: the session was closed meanwhile. {_ADVICE[_UNSENT]}"
-            raise NetworkError(msg, request_sent=_UNSENT) from None
+            msg = f"{' '.join(self.doing)}: the session was closed meanwhile. {_ADVICE[_MAYBE_SENT]}"
+            raise NetworkError(msg, request_sent=_MAYBE_SENT) from None  # not known to be unsent: assume the worst
         if isinstance(error, _CAUGHT) and not isinstance(error, A2EError):
             meaning, sent = next(MEANINGS[base.__name__] for base in type(error).__mro__ if base.__name__ in MEANINGS)
             # aiohttp's own text is left out: it can hold whole URLs, and those can be signed

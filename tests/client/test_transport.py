@@ -75,8 +75,9 @@ async def test_cancellation_passes() -> None:
 
 async def test_foreign_cancellation_becomes_ours() -> None:
     """A CancelledError in a task that nobody cancelled (aiohttp, when a session is closed) is a NetworkError."""
-    with pytest.raises(NetworkError, match="closed"), foreign_errors("GET /x"):
+    with pytest.raises(NetworkError, match="closed") as caught, foreign_errors("GET /x"):
         raise asyncio.CancelledError
+    assert caught.value.request_sent  # nobody can tell, and a paid start must not be taken for unsent
 
 
 def test_token_is_not_kept_in_the_context() -> None:
