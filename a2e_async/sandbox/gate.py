@@ -2,7 +2,8 @@
 
 import hmac
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from contextvars import ContextVar
+from typing import Final, TypeAlias
 
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
@@ -12,6 +13,9 @@ from a2e_async.sandbox.envelopes import Refusal, not_found_page
 from a2e_async.sandbox.state import SeenRequest, State
 
 API = "/api/v1"
+
+# The kind of the fault that the current request met; aiohttp runs each request in a context of its own.
+MET: Final = ContextVar("a2e-sandbox-met", default="")
 
 Answer: TypeAlias = web.StreamResponse | None
 OverrideHandler: TypeAlias = Callable[[web.Request], Awaitable[Answer] | Answer]
@@ -64,12 +68,17 @@ class Gate:
 
     async def remember(self, request: web.Request, response: web.StreamResponse) -> None:
         """Note a request just before its answer leaves, so that whoever has the answer finds the note."""
+        self.note(request, response.status)
+
+    def note(self, request: web.Request, status: int) -> None:
+        """Note a request and how it was answered; 0 is no answer."""
         self.state.requests.append(
             SeenRequest(
                 method=request.method,
                 path=request.path,
                 had_authorization=hdrs.AUTHORIZATION in request.headers,
-                status=response.status,
+                status=status,
+                fault=MET.get(),
             )
         )
 

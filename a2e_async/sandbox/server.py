@@ -5,11 +5,13 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import Self, cast
 
 import aiohttp
 from aiohttp import web
 
+from a2e_async.sandbox.door import Door
+from a2e_async.sandbox.forecast import Sky
 from a2e_async.sandbox.gate import Gate, Override, OverrideHandler
 from a2e_async.sandbox.life import Life
 from a2e_async.sandbox.options import Options, RenderMode, SandboxError
@@ -17,7 +19,9 @@ from a2e_async.sandbox.pictures import Fetcher
 from a2e_async.sandbox.routes import account, cdn, image_to_video, interactions, prompts, uploads
 from a2e_async.sandbox.state import LedgerEntry, SeenRequest, State, Task
 from a2e_async.sandbox.storage import Storage
+from a2e_async.sandbox.storm import Storm
 from a2e_async.sandbox.studio import FilmStudio, Studio, TinyStudio, check_extra
+from a2e_async.sandbox.weather import Weather
 
 # Open requests at closing get this long, in seconds; aiohttp's own default is a minute.
 _PATIENCE = 0.1
@@ -40,6 +44,7 @@ class Sandbox:
         render: RenderMode = "video",
         cdn_lag: float = 0.0,
         seed: int | None = None,
+        weather: Weather | None = None,
     ) -> None:
         """Prepare; nothing listens before `start`.
 
@@ -52,9 +57,11 @@ class Sandbox:
             render: "video" for real videos (needs the `sandbox` extra), "tiny" for one constant, tiny MP4.
             cdn_lag: Seconds for which an uploaded object is not yet visible at the CDN.
             seed: Makes the durations of tasks reproducible.
+            weather: Faults of the network and of A2E; `None` is fair weather.
 
         Raises:
             SandboxError: Real videos are asked for and the extra is not installed.
+            TypeError: `weather` is something else.
             ValueError: An option is out of its range.
         """
         self._options = Options(
@@ -65,6 +72,8 @@ class Sandbox:
         self.token = token or f"sk_{secrets.token_hex(24)}"
         self._state = State(coins=coins)
         self._gate = Gate(token=self.token, state=self._state)
+        self._sky = Sky()
+        self.weather = weather
         self._url: str | None = None
         self._storage: Storage | None = None
         self._exits: AsyncExitStack | None = None
@@ -102,8 +111,18 @@ class Sandbox:
 
     @property
     def requests(self) -> deque[SeenRequest]:
-        """The requests that were answered, oldest first; the latest 100,000 are kept."""
+        """The requests, oldest first; the latest 100,000 are kept. `status` is 0 where no answer was sent."""
         return self._state.requests
+
+    @property
+    def weather(self) -> Weather | None:
+        """The weather now, `None` if fair. It can be set at any time; what is set begins at its start."""
+        forecast = self._sky.forecast
+        return None if forecast is None else forecast.weather
+
+    @weather.setter
+    def weather(self, weather: Weather | None) -> None:
+        self._sky.change(weather)
 
     @contextmanager
     def override(self, method: str, path_prefix: str, answer: OverrideHandler | web.Response) -> Iterator[None]:
@@ -170,35 +189,37 @@ class Sandbox:
         exits.push_async_callback(studio.aclose)
         life = Life(options=self._options, state=self._state, storage=storage, studio=studio)
         exits.push_async_callback(life.aclose)
-        storage.base_url = self._url = await self._listen(exits, self._application(storage, fetcher, life))
+        await self._listen(exits, storage, fetcher, life)
 
-    def _application(self, storage: Storage, fetcher: Fetcher, life: Life) -> web.Application:
-        application = web.Application(client_max_size=_LARGEST_BODY, middlewares=[self._gate.middleware()])
+    async def _listen(self, exits: AsyncExitStack, storage: Storage, fetcher: Fetcher, life: Life) -> None:
+        """Open the port."""
+        door = Door(host=self._options.host, port=self._options.port)
+        storm = Storm(sky=self._sky, gate=self._gate, door=door)
+        application = self._application(storm, storage, fetcher, life)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_PATIENCE)
+        exits.push_async_callback(runner.cleanup)
+        await runner.setup()
+        exits.push_async_callback(storm.aclose)
+        exits.push_async_callback(door.aclose)
+        try:
+            storage.base_url = self._url = await door.open(cast("web.Server", runner.server))
+        except OSError as error:
+            message = f"the sandbox cannot listen on {self._options.host}:{self._options.port}: {error.strerror}"
+            raise SandboxError(message) from error
+
+    def _application(self, storm: Storm, storage: Storage, fetcher: Fetcher, life: Life) -> web.Application:
+        middlewares = [storm.middleware(), self._gate.middleware()]
+        application = web.Application(client_max_size=_LARGEST_BODY, middlewares=middlewares)
         application.on_response_prepare.append(self._gate.remember)
         application.add_routes(
             [
                 # Fixed paths first: "avgProcessingTime" would pass for a task's id.
                 *interactions.routes(self._state),
                 *prompts.routes(),
-                *image_to_video.routes(self._state, life),
+                *image_to_video.routes(self._state, life, self._sky),
                 *account.routes(self._state),
                 *uploads.routes(self._state, storage, fetcher),
                 *cdn.routes(storage),
             ]
         )
         return application
-
-    async def _listen(self, exits: AsyncExitStack, application: web.Application) -> str:
-        """Open the port and return the base URL."""
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_PATIENCE)
-        exits.push_async_callback(runner.cleanup)
-        await runner.setup()
-        site = web.TCPSite(runner, self._options.host, self._options.port)
-        try:
-            await site.start()
-        except OSError as error:
-            message = f"the sandbox cannot listen on {self._options.host}:{self._options.port}: {error.strerror}"
-            raise SandboxError(message) from error
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._options.host, self._options.host)  # noqa: S104
-        port = runner.addresses[0][1]
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,6 +1,7 @@
 """What the sandbox remembers: tasks, coins, the ledger and the requests. Plain values, no I/O."""
 
 import secrets
+import time
 from collections import deque
 from datetime import UTC, datetime
 from typing import Final
@@ -34,12 +35,13 @@ class LedgerEntry:
 
 @frozen(kw_only=True)
 class SeenRequest:
-    """One request that was answered. The path is without its query."""
+    """One request. The path is without its query; `status` is 0 if no answer was sent; `fault` is its weather."""
 
     method: str
     path: str
     had_authorization: bool
     status: int
+    fault: str = ""  # the kind of the fault that it met
 
 
 @define(kw_only=True, eq=False)
@@ -58,6 +60,12 @@ class Task:
     refunded: bool = False
     deleted: bool = False
     marks: set[str] = field(factory=set)
+    _born: float = field(factory=time.monotonic, init=False)
+
+    @property
+    def age(self) -> float:
+        """Seconds since the start was accepted, whatever happened to the clock on the wall."""
+        return time.monotonic() - self._born
 
     @property
     def name(self) -> str:

@@ -65,7 +65,7 @@ def call(session: aiohttp.ClientSession) -> Call:
         if on_api and token != "":
             headers["Authorization"] = f"Bearer {token or sandbox.token}"
         url = sandbox.url + path if path.startswith("/") else path
-        async with session.request(method, url, json=body, data=data, headers=headers) as answer:
+        async with session.request(method, url, json=body, data=data, headers=headers, allow_redirects=False) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
 
     return ask

@@ -7,11 +7,28 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from attrs import frozen
 
+from a2e_async.sandbox import Fault, Sandbox, Weather
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from a2e_async.sandbox import Sandbox
     from a2e_async.sandbox.state import Task
+
+
+def under(weather: Weather | None, **options: Any) -> Sandbox:
+    """Make a sandbox with tiny videos in which every task stays initialized, unless the options say otherwise."""
+    settings: dict[str, Any] = {"speed": 0.001, "render": "tiny"} | options
+    return Sandbox(weather=weather, **settings)
+
+
+def meeting(*faults: Fault | None, operation: str = "start", **options: Any) -> Sandbox:
+    """Make a sandbox in which the requests of an operation meet these faults, one after the other."""
+    return under(Weather(script={operation: faults}), **options)
+
+
+def notes(sandbox: Sandbox) -> list[tuple[int, str]]:
+    """List status and fault of every request that was noted."""
+    return [(seen.status, seen.fault) for seen in sandbox.requests]
 
 
 @frozen
