@@ -67,8 +67,10 @@ def architecture(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run all tests, the README and the pages included, on the built wheel."""
+    """Run all tests, the README and the pages included, on the built wheel; on one Python in debug mode."""
     install_wheel(session, "tests")
+    if session.python == PYTHONS[-1]:
+        session.env.update({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"})
     session.run("pytest", *(["-v"] if IN_CI else []), *session.posargs)
 
 

@@ -6,7 +6,7 @@ Begin with `A2EClient`; every asynchronous job is a `TaskHandle`; every error is
 from __future__ import annotations
 
 from a2e_async.client import A2EClient
-from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy
+from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
 from a2e_async.errors import (
     A2EError,
     APIError,
@@ -21,13 +21,17 @@ from a2e_async.errors import (
     MissingExtraError,
     NetworkError,
     NotFoundError,
+    OutageError,
     PlanError,
     RateLimitError,
     ServerError,
+    SubmissionUncertainError,
     TaskError,
     TaskFailedError,
+    TaskNotFoundError,
     TransferError,
     UnexpectedResponseError,
+    WaitError,
     WaitTimeoutError,
 )
 from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus
@@ -55,6 +59,7 @@ __all__ = [
     "ModelVersion",
     "NetworkError",
     "NotFoundError",
+    "OutageError",
     "Pacing",
     "PlanError",
     "PollPolicy",
@@ -62,13 +67,17 @@ __all__ = [
     "RetryPolicy",
     "ServerError",
     "StartOptions",
+    "StartPolicy",
+    "SubmissionUncertainError",
     "TaskError",
     "TaskFailedError",
     "TaskHandle",
+    "TaskNotFoundError",
     "TaskRecord",
     "TaskStatus",
     "TransferError",
     "UnexpectedResponseError",
+    "WaitError",
     "WaitTimeoutError",
     "__version__",
 ]

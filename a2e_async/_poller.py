@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from a2e_async._protocol.polling import ends_wait, next_look
-from a2e_async.errors import A2EError, ClientClosedError, NetworkError
+from a2e_async._protocol.polling import is_outage, next_look, verdict
+from a2e_async.errors import A2EError, ClientClosedError, OutageError
 from a2e_async.models.common import TaskRecord
 
 if TYPE_CHECKING:
@@ -31,11 +31,23 @@ R = TypeVar("R", bound=TaskRecord)
 
 @attrs.define(eq=False)
 class Waiter:
-    """Somebody who waits for a task, and wants to hear of every answer meanwhile; `at_once` does not wait to ask."""
+    """Somebody who waits for a task.
+
+    Attributes:
+        on_record: Hears of every record.
+        on_trouble: Hears of all trouble, be it the end of the wait or not.
+        outage_budget: Seconds for which A2E may be out of reach before this wait is given up; None for ever.
+        at_once: Ask without waiting first.
+        seen: A2E has shown the task before.
+    """
 
     on_record: Callable[[Any], None]
     on_trouble: Callable[[A2EError], None]
+    outage_budget: float | None = None
     at_once: bool = False
+    seen: bool = False
+    began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
+    alarm: asyncio.TimerHandle | None = None
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -47,6 +59,7 @@ class _Watch:
     ask: Callable[[str], Awaitable[TaskRecord]]
     began: float
     seen: bool = False
+    last: type[A2EError] | None = None
     waiters: set[Waiter] = attrs.field(factory=set)
     question: asyncio.Task[None] | None = None
 
@@ -62,6 +75,7 @@ class Poller:
     _asking: set[asyncio.Task[None]] = attrs.field(factory=set)
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _loop: asyncio.Task[None] | None = None
+    _out_since: float | None = None
 
     async def wait(self, family: str, task_id: str, ask: Callable[[str], Awaitable[R]], waiter: Waiter) -> R:
         """Wait until a task is final and return its last record, be it a success or a failure.
@@ -70,9 +84,10 @@ class Poller:
             family: What kind of task it is; ids are unique within it.
             task_id: The task's id.
             ask: Reads its record from A2E.
-            waiter: Hears of every record, and of all trouble that does not end the wait.
+            waiter: Who waits.
 
         Raises:
+            OutageError: A2E was out of reach for longer than the waiter's budget.
             A2EError: A2E's answer says that waiting longer makes no sense, or the client was closed.
         """
         watch = self._watches.get((family, task_id))
@@ -81,12 +96,17 @@ class Poller:
             watch = self._watches[family, task_id] = _Watch(task_id, ask, began=now)
             self._put(watch, now if waiter.at_once else now + self.policy.initial)
         watch.waiters.add(waiter)
+        watch.seen = watch.seen or waiter.seen
+        if self._out_since is not None:
+            self._lose_patience(watch, waiter, self._out_since)
         if self._loop is None or self._loop.done():
             self._loop = asyncio.create_task(self._run(), name="a2e-poller")
         try:
             result: R = await waiter.done
         finally:
             watch.waiters.discard(waiter)
+            if waiter.alarm is not None:
+                waiter.alarm.cancel()
             if not watch.waiters and self._watches.get((family, task_id)) is watch:
                 self._forget(family, watch)
         return result
@@ -148,25 +168,52 @@ class Poller:
         clock = asyncio.get_running_loop().time
         trouble: A2EError | None = None
         try:
-            async with asyncio.timeout(self.policy.answer_within):
-                record = await watch.ask(watch.task_id)
-        except TimeoutError:
-            msg = f"A2E did not answer within {self.policy.answer_within:g} s"
-            trouble = NetworkError(msg, task_id=watch.task_id)
+            record = await watch.ask(watch.task_id)
         except A2EError as error:
             trouble = error
         except Exception as error:  # noqa: BLE001  a bug of ours must not leave anybody waiting for ever
             _fail(watch, error)
         else:
+            self._out_since = watch.last = None
             _tell(watch, record)
         finally:  # also if a foreign cancellation took the question away
             watch.question = None
             self._put(watch, next_look(self.policy, began=watch.began, now=clock(), trouble=trouble))
         if trouble is not None:
-            if ends_wait(trouble, self.policy, began=watch.began, now=clock(), seen=watch.seen):
-                _fail(watch, trouble)
-            for waiter in watch.waiters:
-                waiter.on_trouble(trouble)
+            self._meet(watch, trouble)
+
+    def _meet(self, watch: _Watch, trouble: A2EError) -> None:
+        """Judge trouble with a question: it ends the waits, uses up their patience, or only delays them."""
+        now = asyncio.get_running_loop().time()
+        repeated, watch.last = type(trouble) is watch.last, type(trouble)
+        end = verdict(trouble, self.policy, began=watch.began, now=now, seen=watch.seen, repeated=repeated)
+        if end is not None:
+            _fail(watch, end)
+        elif not is_outage(trouble):
+            self._out_since = None  # A2E is there, even if it has nothing good to say
+        elif self._out_since is None:
+            self._out_since = now
+        for waiter in watch.waiters:
+            waiter.on_trouble(trouble)
+            if self._out_since is not None and waiter.alarm is None:
+                self._lose_patience(watch, waiter, self._out_since)
+
+    def _lose_patience(self, watch: _Watch, waiter: Waiter, out_since: float) -> None:
+        """Give a wait up if its budget is used up, else look again when it could be."""
+        waiter.alarm = None
+        if waiter.outage_budget is None or waiter.done.done():
+            return
+        loop = asyncio.get_running_loop()
+        ends = max(out_since, waiter.began) + waiter.outage_budget
+        if loop.time() >= ends:
+            waiter.done.set_exception(OutageError(task_id=watch.task_id))
+        else:
+            waiter.alarm = loop.call_at(ends, self._ring, watch, waiter)
+
+    def _ring(self, watch: _Watch, waiter: Waiter) -> None:
+        waiter.alarm = None
+        if self._out_since is not None:  # it may have been another outage that set the alarm
+            self._lose_patience(watch, waiter, self._out_since)
 
 
 def _tell(watch: _Watch, record: TaskRecord) -> None:

@@ -11,10 +11,12 @@ from a2e_async._poller import Poller
 from a2e_async._protocol import settings
 from a2e_async._protocol.checks import path_of, query_of, refuse
 from a2e_async._protocol.messages import Request
+from a2e_async._protocol.pacing import Throttle
+from a2e_async._submitter import Memory, Submitter
 from a2e_async._transport.http import HttpTransport
-from a2e_async._transport.pacing import PacedTransport
-from a2e_async._transport.retry import Retry, RetryingApi
-from a2e_async._transport.session import OwnedSession
+from a2e_async._transport.pacing import PacedApi
+from a2e_async._transport.retry import Api, Retry
+from a2e_async._transport.session import OwnedSession, check_verifies
 from a2e_async.errors import ClientClosedError, ConfigurationError
 from a2e_async.files import Files, open_picture
 from a2e_async.resources.base import Parts
@@ -64,13 +66,20 @@ class A2EClient:
                 it. Uploads and downloads always use a session of ours, without the token.
 
         Raises:
-            ConfigurationError: The token, the base URL or a setting cannot work.
+            ConfigurationError: The token, the base URL or a setting cannot work, or `session` does not verify TLS.
         """
-        self._runtime = _Runtime(settings.resolve(token, base_url, config, os.environ), session)
+        token = settings.Secret(token) if isinstance(token, str) else token  # a traceback would show it
+        environ = {name: settings.Secret(os.environ[name]) for name in settings.VARIABLES if name in os.environ}
+        chosen = settings.resolve(token, base_url, config, environ)
+        if session is not None and chosen.base_url.startswith("https:"):
+            check_verifies(session)
+        self._runtime = _Runtime(chosen, session)
         self.image_to_video = ImageToVideo(self._runtime.parts)
 
     def __repr__(self) -> str:
         """Show where the client points and whether it is closed; never the token."""
+        if not hasattr(self, "_runtime"):  # a debugger looks at it while it is refused
+            return f"<{type(self).__name__} not made>"
         state = " closed" if self._runtime.closed else ""
         return f"<{type(self).__name__} {self._runtime.settings.base_url}{state}>"
 
@@ -103,7 +112,7 @@ class A2EClient:
         """Call an operation of A2E that has no method here yet, and return the answer's ``data``.
 
         A ``GET`` is repeated when the network stumbles; everything else is sent once (aiohttp itself repeats a ``PUT``
-        or ``DELETE`` when an idle connection turns out to be dead). Costs what the operation costs.
+        or ``DELETE`` once when the connection breaks). Costs what the operation costs.
 
         Args:
             method: ``"GET"``, ``"POST"``, ``"PUT"``, ``"PATCH"`` or ``"DELETE"``.
@@ -162,6 +171,7 @@ class _Runtime:
         self.settings = chosen
         self.closed = False
         self._lent = lent
+        self._memory = Memory()
         self._opened: _Opened | None = None
 
     def __del__(self) -> None:
@@ -183,7 +193,7 @@ class _Runtime:
                 msg = "The client is in use by another event loop that is running: make one client per event loop"
                 raise ConfigurationError(msg)
             self._forget(opened)
-        self._opened = _Opened(self.settings, self._lent, loop)
+        self._opened = _Opened(self.settings, self._lent, loop, self._memory)
         return self._opened.parts
 
     def reopen(self) -> None:
@@ -212,16 +222,25 @@ class _Opened:
     """The parts of a client and the sessions behind them, for one event loop."""
 
     def __init__(
-        self, chosen: settings.Settings, lent: aiohttp.ClientSession | None, loop: asyncio.AbstractEventLoop
+        self,
+        chosen: settings.Settings,
+        lent: aiohttp.ClientSession | None,
+        loop: asyncio.AbstractEventLoop,
+        memory: Memory,
     ) -> None:
         config = chosen.config
         self._sessions = (OwnedSession(lent), OwnedSession())
         api_session, file_session = self._sessions
         retry = Retry(config.retry)
-        transport = PacedTransport(HttpTransport(chosen, api_session), config.pacing)
-        api = RetryingApi(transport, retry)
-        files = Files(config, api, retry, file_session)
-        self.parts = Parts(api=api, files=files, poller=Poller(config.poll), loop=loop)
+        self._paced = PacedApi(HttpTransport(chosen, api_session), Throttle(config.pacing), config.retry.max_time)
+        api = Api(self._paced, retry)
+        self.parts = Parts(
+            api=api,
+            files=Files(config, api, retry, file_session),
+            poller=Poller(config.poll),
+            submitter=Submitter(api, config.start, memory),
+            loop=loop,
+        )
 
     @property
     def is_open(self) -> bool:
@@ -238,6 +257,7 @@ class _Opened:
             self._abandon()
 
     async def _close(self) -> None:
+        self._paced.close()
         try:
             await self.parts.poller.aclose()
         finally:
@@ -252,5 +272,6 @@ class _Opened:
             self._abandon()
 
     def _abandon(self) -> None:
+        self._paced.close()
         for session in self._sessions:
             session.abandon()

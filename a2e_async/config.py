@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Config", "Pacing", "PollPolicy", "RetryPolicy"]
+__all__ = ["Config", "OnUnknown", "Pacing", "PollPolicy", "RetryPolicy", "StartPolicy"]
+
+OnUnknown: TypeAlias = Literal["raise", "resend"]
+"""What to do with a paid start of which nobody knows whether A2E accepted it."""
+
 
 DEFAULT_BASE_URL = "https://video.a2e.ai"
 
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often a *read* is repeated when the network or A2E stumbles. A paid start is never repeated.
+    """How often something is tried again that can be tried again without harm.
+
+    That is every read that met trouble with the network or with A2E, and a paid start only if it surely was not
+    accepted: it never left this machine, or A2E turned it away (429, "busy").
 
     After failure n there is a pause of random length between 0 and ``min(max_delay, base * 2**(n - 1))`` seconds.
     A ``Retry-After`` of A2E replaces it and is never shortened: if it does not fit into `max_time`, the error is
@@ -24,7 +31,8 @@ class RetryPolicy:
 
     Attributes:
         max_attempts: Tries in all, the first included.
-        max_time: Seconds from the first try after which no further one begins.
+        max_time: Seconds from the first failure after which no further try begins. After 429 and "busy", which hold
+            back the whole client (see `Pacing`), only the pause that A2E asks for has to fit into it.
         base: Seconds; the first pause is at most this long.
         max_delay: Seconds; no pause of ours is longer than this.
     """
@@ -61,13 +69,38 @@ class PollPolicy:
 class Pacing:
     """How much one client asks of A2E at once. A2E publishes no limits.
 
+    A 429, a "busy" or a ``Retry-After`` holds back the whole client: exactly as long as asked and up to a tenth longer.
+    The number in flight is halved, and grows again step by step. After a 429 the client also goes no faster than A2E
+    has just accepted, and a little faster each second.
+
     Attributes:
-        max_in_flight: Requests under way at the same time.
-        per_second: Requests begun in any second, or None for no limit.
+        max_in_flight: Requests under way at the same time, at most.
+        per_second: Requests begun in any second, or None for no limit of ours.
+        hold_back: Seconds for which the client is held back if A2E does not say how long; they double each time.
+        max_hold_back: Seconds; no pause of ours is longer than this.
     """
 
     max_in_flight: int = 20
     per_second: float | None = None
+    hold_back: float = 2.0
+    max_hold_back: float = 30.0
+
+
+@attrs.frozen(kw_only=True)
+class StartPolicy:
+    """What happens to a paid start whose answer got lost, so that nobody knows whether A2E accepted it.
+
+    Attributes:
+        mark_names: Whether the name that is sent gets a marker (``"Ada [a2e:7f3k2m9q4d]"``), by which the task is
+            found again in A2E's list. Without it such a start can only raise.
+        on_unknown: What to do if the task is not found: ``"raise"`` a `SubmissionUncertainError`, or ``"resend"`` the
+            start once more with the same marker. If the first one shows up late after all, both are paid.
+        looks: Seconds after the answer got lost at which A2E's list is looked through, by growing time.
+    """
+
+    mark_names: bool = True
+    on_unknown: OnUnknown = "raise"
+    looks: tuple[float, ...] = (0.0, 2.0, 7.0, 20.0)
 
 
 @attrs.frozen(kw_only=True)
@@ -87,6 +120,7 @@ class Config:
         retry: See `RetryPolicy`.
         poll: See `PollPolicy`.
         pacing: See `Pacing`.
+        start: See `StartPolicy`.
     """
 
     token: str | None = attrs.field(default=None, repr=False)
@@ -99,6 +133,7 @@ class Config:
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     poll: PollPolicy = attrs.field(factory=PollPolicy)
     pacing: Pacing = attrs.field(factory=Pacing)
+    start: StartPolicy = attrs.field(factory=StartPolicy)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Config:

@@ -14,23 +14,30 @@ A leaf: errors hold numbers, strings and records, never a live response, so that
     │   ├── InsufficientCreditsError  not enough coins
     │   ├── ContentRejectedError      moderation said no; final
     │   ├── NotFoundError             no such task
+    │   │   └── TaskNotFoundError     no such task any more, or not for a long time (also a TaskError)
     │   ├── RateLimitError            too many requests; see `retry_after`
     │   ├── BusyError                 A2E is occupied; later it may not be
     │   └── ServerError               A2E is broken for now (5xx, 408)
     ├── NetworkError                  no whole answer: see `request_sent`
     ├── UnexpectedResponseError       an answer that makes no sense; the raw `body` is kept
+    ├── SubmissionUncertainError      a paid start that may or may not have been accepted; see `marker`
     ├── TransferError                 an upload or a download that did not work
     ├── ClientClosedError             the client was closed
     ├── MissingExtraError             an optional part is not installed (also an ImportError)
     └── TaskError                     about one task; see `task_id`
         ├── TaskFailedError           A2E says that the job failed
-        └── WaitTimeoutError          not finished in time, and still alive (also a TimeoutError)
+        └── WaitError                 a wait ended before its task did, which is still alive; see `handle`
+            ├── WaitTimeoutError      not finished in time (also a TimeoutError)
+            └── OutageError           A2E was out of reach for too long
 """
 
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 __all__ = [
     "A2EError",
@@ -46,13 +53,17 @@ __all__ = [
     "MissingExtraError",
     "NetworkError",
     "NotFoundError",
+    "OutageError",
     "PlanError",
     "RateLimitError",
     "ServerError",
+    "SubmissionUncertainError",
     "TaskError",
     "TaskFailedError",
+    "TaskNotFoundError",
     "TransferError",
     "UnexpectedResponseError",
+    "WaitError",
     "WaitTimeoutError",
 ]
 
@@ -179,7 +190,7 @@ class BusyError(APIError):
 
 
 class ServerError(APIError):
-    """A2E failed (5xx). For a start this means: it is unknown whether it was accepted and paid."""
+    """A2E failed (5xx). What this means for a paid start is settled first: see `SubmissionUncertainError`."""
 
 
 class NetworkError(A2EError):
@@ -187,7 +198,7 @@ class NetworkError(A2EError):
 
     Attributes:
         request_sent: False if the request surely never left this machine. True means that it may have arrived,
-            so that a paid start may have been accepted.
+            so that it may have been accepted. A start raises it only if nothing was sent.
     """
 
     def __init__(self, message: str = "", *, request_sent: bool = True, task_id: str | None = None) -> None:
@@ -218,6 +229,30 @@ class UnexpectedResponseError(A2EError):
         body = _PRIVATE.sub(_shorten, self.body[:_LOOKED_AT].decode("utf-8", "replace"))
         dots = "…" if len(body) > _SHOWN or len(self.body) > _LOOKED_AT else ""
         return f"{text}: {body[:_SHOWN]!r}{dots}"
+
+
+class SubmissionUncertainError(A2EError):
+    """A paid start may or may not have been accepted, and A2E's list does not show the task.
+
+    Do not just start again: ``await client.image_to_video.find(error.marker)`` finds the task once A2E shows it. The
+    error that made it uncertain is the ``__cause__``.
+
+    Attributes:
+        marker: What the name of the task ends with, if there is one: ``"7f3k2m9q4d"``. Empty if names are not marked.
+        sent_at: When the start was sent, in UTC by this machine's clock, or None if unknown.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        marker: str = "",
+        sent_at: dt.datetime | None = None,
+        task_id: str | None = None,
+    ) -> None:
+        super().__init__(message, task_id=task_id)
+        self.marker = marker
+        self.sent_at = sent_at
 
 
 class TransferError(A2EError):
@@ -266,8 +301,8 @@ class TaskFailedError(TaskError):
         self.record = record
 
 
-class WaitTimeoutError(TaskError, TimeoutError):
-    """The deadline passed. The task goes on, is paid, and can be waited for again.
+class WaitError(TaskError):
+    """A wait that ended before its task did. The task goes on, is paid, and can be waited for again.
 
     Attributes:
         handle: The task's handle; ``await error.handle.wait_until_done()`` goes on waiting.
@@ -292,3 +327,20 @@ class WaitTimeoutError(TaskError, TimeoutError):
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle everything but the handle, which is bound to its client: in another process, use the id."""
         return type(self), self.args, {**self.__dict__, "handle": None}
+
+
+class WaitTimeoutError(WaitError, TimeoutError):
+    """The deadline passed. The task goes on, is paid, and can be waited for again."""
+
+
+class OutageError(WaitError):
+    """A2E was out of reach for longer than the wait's `outage_budget`. The task goes on, and is paid."""
+
+
+class TaskNotFoundError(NotFoundError, TaskError):
+    """A2E does not know the task any more, or has not shown it for so long that it is not just late.
+
+    It was deleted, it has expired (A2E keeps results for about 3 days), or it belongs to another account.
+    """
+
+    hint = "It was deleted, has expired, or belongs to another account"

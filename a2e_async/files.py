@@ -16,6 +16,7 @@ from yarl import URL
 from a2e_async._protocol import transfer
 from a2e_async._protocol.checks import check_link, refuse
 from a2e_async._protocol.messages import Request
+from a2e_async._protocol.submission import may_send_again
 from a2e_async._transport import disk
 from a2e_async._transport.foreign import foreign_errors
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
@@ -23,7 +24,7 @@ from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError,
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Container
 
-    from a2e_async._transport.retry import Retry, RetryingApi
+    from a2e_async._transport.retry import Api, Retry
     from a2e_async._transport.session import OwnedSession
     from a2e_async.config import Config
 
@@ -119,7 +120,7 @@ class Files:
     """Moves bytes between this machine and A2E's storage (reference 1.9 and 1.10)."""
 
     config: Config
-    api: RetryingApi
+    api: Api
     retry: Retry
     session: OwnedSession
     _arriving: set[pathlib.Path] = attrs.field(factory=set)
@@ -153,7 +154,7 @@ class Files:
             },
             paid=True,
         )
-        envelope = await self.api.send(request)
+        envelope = await self.retry.run(lambda: self.api.send(request), may_send_again)
         data = envelope.data if isinstance(envelope.data, dict) else {}
         upload_url, link = data.get("uploadUrl"), data.get("cdnUrl")
         try:

@@ -46,13 +46,19 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r"[a-z_]+(\(\))?"),  # single backticks around a parameter, or `str()`
-    ("py:class", r"(aiohttp|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
+    ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
     ("py:class", r"(a2e_async\.(tasks|resources\.base)\.)?R"),  # the record of a family of tasks
     ("py:class", r"a2e_async\.sandbox\.state\..+"),  # described on the page of the sandbox
 ]
 
-_MODULES = ("a2e_async", "a2e_async.resources.image_to_video", "a2e_async.sandbox", "a2e_async.files")
+_MODULES = (
+    "a2e_async",
+    "a2e_async.resources.image_to_video",
+    "a2e_async.sandbox",
+    "a2e_async.files",
+    "a2e_async.config",
+)
 _NOT_MADE_BY_USERS = ("ImageToVideo", "Record", "TaskHandle", "TaskStatus")
 
 
@@ -86,7 +92,7 @@ def _is_made(field: attrs.Attribute[Any]) -> bool:
 
 
 def _short_type(text: str) -> str:
-    return re.sub(r"\b(a2e_async|collections|typing)\.[\w.]*\b(\w+)", r"\2", text)
+    return re.sub(r"\b(a2e_async|builtins|collections|typing)\.[\w.]*\b(\w+)", r"\2", text)
 
 
 def _attributes(_app: Sphinx, _what: str, _name: str, _thing: object, _options: object, lines: list[str]) -> None:

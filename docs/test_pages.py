@@ -17,6 +17,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 import a2e_async
 from a2e_async.cli import main
+from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
@@ -37,7 +38,7 @@ def test_every_public_name_is_documented_once() -> None:
     assert described == collections.Counter(a2e_async.__all__)
 
 
-@pytest.mark.parametrize("command", ["demo", "image-to-video run", "sandbox"])
+@pytest.mark.parametrize("command", ["demo", "image-to-video run", "image-to-video find", "sandbox"])
 def test_every_option_of_a_command_is_described(
     command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +101,19 @@ async def test_web_app() -> None:
         assert b"ftyp" in (await videos[0].read())[:12]
 
 
+async def test_web_app_starts_once(page: Sandbox) -> None:
+    """The example of a web service buys one video for one Idempotency-Key, and takes no empty one."""
+    before = len(page.tasks)
+    picture = pathlib.Path("ada.png").read_bytes()
+    async with _visitor() as visitor:
+        answers = [
+            await visitor.post("/videos", data=picture, headers={"Idempotency-Key": key}) for key in ("a", "a", "b", "")
+        ]
+        assert [answer.status for answer in answers] == [202, 202, 202, 400]
+        assert await answers[0].json() == await answers[1].json()
+    assert len(page.tasks) == before + 2
+
+
 async def test_web_app_explains(page: Sandbox) -> None:
     """The example of a web service tells visitors what is theirs to mend, and nothing about the account."""
     short_of_coins = web.json_response({"code": 400, "msg": "insufficient credits"}, status=400)
@@ -117,15 +131,25 @@ def _visitor() -> TestClient[web.Request, web.Application]:
     return TestClient(TestServer(runpy.run_path(str(EXAMPLES / "web_app.py"))["make_app"]()))
 
 
-async def test_uncertain_start(page: Sandbox) -> None:
-    """The example of an uncertain start adopts the task that was made, raises if none was, and never pays twice."""
-    start = runpy.run_path(str(EXAMPLES / "uncertain_start.py"))["start_once"]
-    picture = "https://example.com/ada.png"
-    async with a2e_async.A2EClient() as a2e:
-        made = await start(a2e, picture, name="Ada 1", looks=())
-        broken = web.Response(status=502, text="bad gateway")
-        with page.override("POST", "/api/v1/userImage2Video/start", broken):
-            assert (await start(a2e, picture, name="Ada 1", looks=(0.01,))).id == made.id
-            with pytest.raises(a2e_async.ServerError):
-                await start(a2e, picture, name="Ada 2", looks=(0.01, 0.01))
-    assert [task.name for task in page.tasks.values() if task.name.startswith("Ada ")] == ["Ada 1"]
+def test_orders(page: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of orders buys a video once, though its answer got lost and it is run twice, and says what to do."""
+    main = runpy.run_path(str(EXAMPLES / "orders.py"))["main"]
+    before = len(page.tasks)
+    monkeypatch.setattr(page, "weather", Weather(script={"start": [Fault("drop", after=True)]}))
+    assert [main("17", "ada.png") for _ in range(2)] == [0, 0]
+    assert b"ftyp" in pathlib.Path("order-17.mp4").read_bytes()[:12]
+    assert len(page.tasks) == before + 1
+    assert capsys.readouterr().out.count("was found") == 2
+
+
+def test_orders_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of orders ends with 75 if nobody knows whether a video was bought."""
+    example = runpy.run_path(str(EXAMPLES / "orders.py"))
+    error = a2e_async.SubmissionUncertainError("Nobody knows", marker="7f3k2m9q4d")
+
+    async def uncertain(*_: object) -> None:
+        raise error
+
+    monkeypatch.setitem(example["main"].__globals__, "deliver", uncertain)
+    assert example["main"]("17", "ada.png") == 75
+    assert "Nobody knows" in capsys.readouterr().out

@@ -10,7 +10,7 @@ from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResp
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
 
-__all__ = ["count_rows", "detail", "id_of", "records", "started"]
+__all__ = ["check_list", "count_rows", "detail", "id_of", "records", "started", "total_of"]
 
 _LISTS = ("rows", "list", "data", "records")
 
@@ -33,6 +33,30 @@ def count_rows(data: object) -> int:
     """Return how many rows a page has, those without an ``_id`` included."""
     rows = _contained(data) if isinstance(data, dict) and not id_of(data) else data
     return len(rows) if isinstance(rows, list) else 1
+
+
+def total_of(data: object) -> int | None:
+    """Return how many records a list says that it has on all its pages, None if it does not say."""
+    if isinstance(data, dict):
+        for key in ("count", "total"):
+            value = data.get(key)
+            if isinstance(value, str) and value.isdecimal() and len(value) < 9:
+                value = int(value)
+            if isinstance(value, int) and not isinstance(value, bool):
+                return value
+    return None
+
+
+def check_list(envelope: Envelope) -> None:
+    """Check that a page is a list, even if an empty one, where "nothing there" would make us buy.
+
+    Raises:
+        UnexpectedResponseError: It is something else.
+    """
+    data = envelope.data
+    if not (isinstance(data, list) or records(data) or (isinstance(data, dict) and _is_empty(data))):
+        msg = "A2E's list holds no list"
+        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
 
 
 def _contained(data: dict[str, Any]) -> list[Any]:
@@ -79,7 +103,7 @@ def started(envelope: Envelope) -> list[dict[str, Any]]:
 
     Raises:
         ContentRejectedError: The answer reports flagged content instead of a task (E8).
-        UnexpectedResponseError: The answer holds no task id. It may have been paid: look before starting again.
+        UnexpectedResponseError: The answer holds no task id. It may have been paid.
     """
     found = records(envelope.data)
     if found:
@@ -87,5 +111,5 @@ def started(envelope: Envelope) -> list[dict[str, Any]]:
     refused = refused_content(envelope.data)
     if refused:
         raise ContentRejectedError(refused, status=envelope.status, trace_id=envelope.trace_id)
-    msg = "A2E accepted the start but named no task; it may have been paid: look at list() before starting again"
+    msg = "A2E answered the start without naming a task"
     raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)

@@ -21,7 +21,7 @@ from a2e_async.models.image_to_video import ImageToVideoRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["to_record"]
+__all__ = ["moment", "to_record"]
 
 R = TypeVar("R", bound=TaskRecord)
 
@@ -90,7 +90,7 @@ def _number(value: object, _: object = None) -> float | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _moment(value: object, _: object = None) -> dt.datetime | None:
+def moment(value: object, _: object = None) -> dt.datetime | None:
     """Read a time as UTC: ISO-8601 text, leniently."""
     if not isinstance(value, str):
         return None
@@ -104,7 +104,7 @@ def _moment(value: object, _: object = None) -> dt.datetime | None:
 def _make_converter() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook(float | None, _number)
-    converter.register_structure_hook(dt.datetime | None, _moment)
+    converter.register_structure_hook(dt.datetime | None, moment)
     return converter
 
 

@@ -27,6 +27,7 @@ class Request:
         params: The query.
         paid: Accepting it costs coins.
         repeatable: Sending it twice does no harm, so that it may be repeated after a failure.
+        within: Seconds for the answer, if not as `Config.request_timeout` says. Waiting for a place does not count.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Request:
     params: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     paid: bool = False
     repeatable: bool = False
+    within: float | None = None
 
 
 @attrs.define(kw_only=True)
@@ -63,9 +65,11 @@ class Envelope:
         status: The HTTP status.
         trace_id: A2E's name for this exchange; empty if it gave none.
         body: The raw bytes, for the error to be raised if `data` turns out to be of no use.
+        headers: The headers, for their ``Date``.
     """
 
     data: Any = attrs.field(repr=False)
     status: int = 200
     trace_id: str = ""
     body: bytes = attrs.field(default=b"", repr=False)
+    headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)

@@ -5,13 +5,33 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from a2e_async._protocol.retry import is_passing
-from a2e_async.errors import APIError, NotFoundError
+from a2e_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    ClientClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+    NotFoundError,
+    PlanError,
+    TaskNotFoundError,
+    UnexpectedResponseError,
+)
 
 if TYPE_CHECKING:
     from a2e_async.config import PollPolicy
     from a2e_async.errors import A2EError
 
-__all__ = ["ends_wait", "next_look"]
+__all__ = ["is_outage", "next_look", "verdict"]
+
+_FINAL = (
+    AuthenticationError,
+    PlanError,
+    ClientClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+)
+"""What will not be otherwise the next time."""
 
 
 def next_look(policy: PollPolicy, *, began: float, now: float, trouble: A2EError | None = None) -> float:
@@ -28,10 +48,13 @@ def next_look(policy: PollPolicy, *, began: float, now: float, trouble: A2EError
     return now + max(interval, asked or 0.0)
 
 
-def ends_wait(error: A2EError, policy: PollPolicy, *, began: float, now: float, seen: bool) -> bool:
-    """Tell whether an error ends a wait, or is trouble that a paid job must outlive.
+def verdict(
+    error: A2EError, policy: PollPolicy, *, began: float, now: float, seen: bool, repeated: bool
+) -> A2EError | None:
+    """Return the error that ends a wait, or None for trouble that a paid job must outlive.
 
-    "No such task" is not believed at first: a fresh task can be invisible (reference 1.7).
+    "No such task" is not believed at first: a fresh task can be invisible (reference 1.7). Nor are a 404 or a 400 that
+    come only once: a gateway can have said so.
 
     Args:
         error: What asking about the task raised.
@@ -39,9 +62,27 @@ def ends_wait(error: A2EError, policy: PollPolicy, *, began: float, now: float, 
         began: When the wait began.
         now: Seconds on the same clock.
         seen: Whether A2E has ever shown the task.
+        repeated: Whether the answer before was of the same kind.
     """
     if isinstance(error, NotFoundError):
-        return seen or now - began >= policy.invisible_for
-    if type(error) is APIError and error.status < 400:
-        return False  # "Request failed" (E2), or another word that nobody knows: no verdict on the task
-    return not is_passing(error)
+        believed = repeated and (seen or now - began >= policy.invisible_for)
+        return _not_found(error) if believed else None
+    if isinstance(error, BadRequestError):
+        return error if repeated else None
+    return error if isinstance(error, _FINAL) else None
+
+
+def is_outage(error: A2EError) -> bool:
+    """Tell whether an error means that A2E cannot be reached, so that the patience with an outage runs out.
+
+    Whatever it is that answered with a page or a redirect, it was not A2E.
+    """
+    return is_passing(error) or isinstance(error, UnexpectedResponseError)
+
+
+def _not_found(error: NotFoundError) -> TaskNotFoundError:
+    mine = TaskNotFoundError(
+        error.message, status=error.status, code=error.code, trace_id=error.trace_id, task_id=error.task_id
+    )
+    mine.__cause__ = error
+    return mine

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from a2e_async._protocol.messages import Response
 
-__all__ = ["refusal", "refused_content", "retry_after", "trace_of"]
+__all__ = ["epoch", "refusal", "refused_content", "retry_after", "trace_of"]
 
 _LONGEST = 500
 """Characters of a refusal's text that are kept."""
@@ -63,6 +63,11 @@ _PERSON = re.compile(r"portrait|likeness|\bminor\b", re.IGNORECASE)
 """Words of moderation that have another meaning where a request is wrong: "portrait or landscape"."""
 
 _BUSY = re.compile(r"occupied|\bbusy\b", re.IGNORECASE)
+
+_TOO_DEEP = "…"
+
+_WORDS = 1000
+"""Words of an odd answer that are looked at."""
 
 _ECHO = frozenset({"name", "prompt", "negative_prompt", "image_url", "end_image_url"})
 
@@ -115,11 +120,26 @@ def trace_of(body: dict[str, Any]) -> str:
 
 
 def refused_content(data: object) -> str:
-    """Return A2E's text if a good answer reports flagged content instead of a task (E8), else an empty string."""
-    if isinstance(data, dict):  # echoed input and empty fields report nothing
-        data = {key: value for key, value in data.items() if value and key not in _ECHO}
-    text = _dump(data) if data else ""
-    return _clip(text) if _CONTENT.search(text) or _PERSON.search(text) else ""
+    """Return A2E's text if a good answer reports flagged content instead of a task (E8), else an empty string.
+
+    What holds an id, wherever and by whatever name, may be a task: then nobody knows what it means.
+    """
+    words: list[str] = []
+    waiting = [data]
+    while waiting and len(words) < _WORDS:
+        item = waiting.pop()
+        if isinstance(item, dict):
+            if any(key.lower().endswith("id") for key in item):
+                return ""
+            told = {key: value for key, value in item.items() if value and key not in _ECHO}
+            words += told
+            waiting += told.values()
+        elif isinstance(item, list):
+            waiting += item
+        elif isinstance(item, str):
+            words.append(item)
+    text, report = " ".join(words), _clip(_dump(data))
+    return report if report != _TOO_DEEP and (_CONTENT.search(text) or _PERSON.search(text)) else ""
 
 
 def _kind(status: int, code: int | str | None, message: str) -> type[APIError]:
@@ -187,7 +207,7 @@ def _dump(item: object) -> str:
     try:
         return json.dumps(item, ensure_ascii=False, default=str)
     except (RecursionError, ValueError):  # what could just be read can be too deep to be written
-        return "…"
+        return _TOO_DEEP
 
 
 def _clip(text: str) -> str:
@@ -203,15 +223,16 @@ def retry_after(response: Response) -> float | None:
     try:
         seconds = float(value)
     except ValueError:
-        then = _epoch(value)
+        then = epoch(value)
         if then is None:
             return None
-        now = _epoch(response.headers.get("date", ""))
+        now = epoch(response.headers.get("date", ""))
         seconds = max(0.0, then - (response.received_at if now is None else now))
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def _epoch(value: str) -> float | None:
+def epoch(value: str) -> float | None:
+    """Return the seconds since the epoch of a date in a header (RFC 9110), or None if it is none."""
     try:
         moment = email.utils.parsedate_to_datetime(value)
         if moment.tzinfo is None:  # "-0000": UTC of unknown origin

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
-from a2e_async.config import DEFAULT_BASE_URL, Config, Pacing, PollPolicy, RetryPolicy
+from a2e_async.config import DEFAULT_BASE_URL, Config, OnUnknown, Pacing, PollPolicy, RetryPolicy, StartPolicy
 from a2e_async.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Settings", "is_host", "is_loopback", "resolve"]
+__all__ = ["VARIABLES", "Secret", "Settings", "is_host", "is_loopback", "resolve"]
 
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 """Straight quotes, and the typographic ones that word processors make of them."""
 
 
-_NO_NUMBERS = frozenset({"token", "base_url", "retry", "poll", "pacing", "steps"})
+_NO_NUMBERS = frozenset({"token", "base_url", "retry", "poll", "pacing", "start", "steps"})
+
+
+VARIABLES = ("A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL")
+"""The environment that is looked at."""
+
+
+class Secret(str):
+    """Text that hides itself where it is shown for debugging: in a `repr`, or among the variables of a traceback."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Show that there is something."""
+        return "'…'"
 
 
 @attrs.frozen(kw_only=True)
@@ -42,21 +56,27 @@ def resolve(token: str | None, base_url: str | None, config: Config | None, envi
     config = Config() if config is None else config
     fallback = Config.from_env(environ)
     _check_numbers(config)
-    chosen = next((t for t in (token, config.token, fallback.token) if t is not None), None)
+    token = next((_hidden(given) for given in (token, config.token, fallback.token) if given is not None), None)
     url = next((u for u in (base_url, config.base_url, fallback.base_url) if u is not None), DEFAULT_BASE_URL)
-    return Settings(token=_clean_token(chosen), base_url=_clean_base_url(url), config=config)
+    return Settings(
+        token=_clean_token(token),
+        base_url=_clean_base_url(url),
+        config=config,
+    )
 
 
-def _clean_token(token: str | None) -> str:
+def _hidden(token: str) -> str:
+    return Secret(token) if isinstance(token, str) else token
+
+
+def _clean_token(token: str | None) -> Secret:
     if token is None:
         msg = "No A2E token: set A2E_API_TOKEN, or pass A2EClient(token). Make one under Account > API Token"
         raise ConfigurationError(msg)
     if not isinstance(token, str):
         msg = f"The A2E token must be a str, not {type(token).__name__}"
         raise ConfigurationError(msg)
-    clean, before = token, ""
-    while clean != before:  # quotes around quotes, with spaces between
-        before, clean = clean, clean.strip().strip(_QUOTES)
+    clean = _unquoted(token)
     if not clean:
         msg = "The A2E token is empty: paste the whole value (sk_…) from Account > API Token"
         raise ConfigurationError(msg)
@@ -64,6 +84,13 @@ def _clean_token(token: str | None) -> str:
         msg = "The A2E token holds spaces, control or non-ASCII characters: paste it again, only the value (sk_…)"
         raise ConfigurationError(msg)
     return clean
+
+
+def _unquoted(token: str) -> Secret:
+    before = ""
+    while token != before:  # quotes around quotes, with spaces between
+        before, token = token, token.strip().strip(_QUOTES)
+    return Secret(token)
 
 
 def _clean_base_url(url: str) -> str:
@@ -127,7 +154,8 @@ def is_loopback(host: str) -> bool:
 def _check_numbers(config: Config) -> None:
     """Check every number of the configuration, and that it is one."""
     _check_kind("config", config, Config)
-    for name, kind in (("retry", RetryPolicy), ("poll", PollPolicy), ("pacing", Pacing)):
+    parts = (("retry", RetryPolicy), ("poll", PollPolicy), ("pacing", Pacing), ("start", StartPolicy))
+    for name, kind in parts:
         _check_kind(f"Config.{name}", getattr(config, name), kind)
     for owner in (config, config.retry, config.poll, config.pacing):
         for field in attrs.fields(type(owner)):
@@ -136,6 +164,7 @@ def _check_numbers(config: Config) -> None:
                 if not (field.name == "per_second" and value is None):
                     _check_number(f"{type(owner).__name__}.{field.name}", value, whole="int" in str(field.type))
     _check_steps(config.poll.steps)
+    _check_start(config.start)
 
 
 def _check_kind(name: str, value: object, kind: type) -> None:
@@ -160,4 +189,23 @@ def _check_steps(steps: object) -> None:
         raise ConfigurationError(msg) from error
     good = ages[:1] == [0.0] and ages == sorted(ages) and all(math.isfinite(number) for number in ages + intervals)
     if not good or any(isinstance(part, str) for pair in steps for part in pair) or min(intervals) <= 0:  # type: ignore[attr-defined]
+        raise ConfigurationError(msg)
+
+
+def _check_start(policy: StartPolicy) -> None:
+    if not isinstance(policy.mark_names, bool):
+        msg = f"StartPolicy.mark_names must be True or False, not {policy.mark_names!r}"
+        raise ConfigurationError(msg)
+    if policy.on_unknown not in get_args(OnUnknown):
+        msg = f"StartPolicy.on_unknown must be 'raise' or 'resend', not {policy.on_unknown!r}"
+        raise ConfigurationError(msg)
+    if policy.on_unknown == "resend" and not policy.mark_names:
+        msg = "StartPolicy.on_unknown='resend' needs mark_names=True: without a marker nothing can be looked for"
+        raise ConfigurationError(msg)
+    looks = policy.looks if isinstance(policy.looks, tuple) else ()
+    for look in looks:
+        if look != 0 or isinstance(look, bool):
+            _check_number("StartPolicy.looks", look, whole=False)
+    if not looks or list(looks) != sorted(looks):
+        msg = "StartPolicy.looks must be a tuple of seconds by growing time, such as (0.0, 2.0, 7.0, 20.0)"
         raise ConfigurationError(msg)

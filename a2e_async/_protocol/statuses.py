@@ -9,7 +9,9 @@ from a2e_async.models.common import TaskStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["IMAGE_TO_VIDEO", "status_of"]
+    from a2e_async.models.common import TaskRecord
+
+__all__ = ["IMAGE_TO_VIDEO", "is_unbegun", "status_of"]
 
 IMAGE_TO_VIDEO: Mapping[str, TaskStatus] = {
     "initialized": TaskStatus.QUEUED,
@@ -35,3 +37,8 @@ def status_of(words: Mapping[str, TaskStatus], word: str, *, failed_code: str, h
     if word in words:
         return words[word]
     return TaskStatus.SUCCEEDED if has_result else TaskStatus.RUNNING
+
+
+def is_unbegun(record: TaskRecord) -> bool:
+    """Tell whether nobody at A2E has begun the task, so that deleting it gives the coins back (reference 9.4)."""
+    return record.current_status == "initialized"

@@ -11,6 +11,7 @@ import attrs
 from yarl import URL
 
 from a2e_async._protocol.messages import Response
+from a2e_async._protocol.settings import Secret
 from a2e_async._transport.foreign import foreign_errors
 from a2e_async.errors import InvalidRequestError, UnexpectedResponseError
 
@@ -29,16 +30,15 @@ class HttpTransport:
     settings: Settings
     session: OwnedSession
     _timeout: aiohttp.ClientTimeout = attrs.field(init=False)
-    _headers: dict[str, str] = attrs.field(init=False, repr=False)
-    _json_headers: dict[str, str] = attrs.field(init=False, repr=False)
+    _headers: dict[str, str] | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Prepare what every request needs."""
         config = self.settings.config
         self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, connect=config.connect_timeout)
-        # the token is a header of each request, never of the session, which can be lent and used for other hosts
-        self._headers = {"Authorization": f"Bearer {self.settings.token}", "Accept": "application/json"}
-        self._json_headers = {**self._headers, "Content-Type": "application/json"}
+        # a session that was lent can be used for other hosts: there the token is a header of each request
+        headers = {"Authorization": Secret(f"Bearer {self.settings.token}"), "Accept": "application/json"}
+        self._headers = None if self.session.carry(headers) else headers
 
     async def send(self, request: Request) -> Response:
         """Send a request once.
@@ -48,22 +48,24 @@ class HttpTransport:
             NetworkError: There is no whole answer.
             UnexpectedResponseError: The answer is larger than `Config.max_response_bytes`.
         """
-        sent, headers = None, self._headers
-        if request.json is not None:
-            sent, headers = _encode(request), self._json_headers
+        sent = None if request.json is None else _encode(request)
         with foreign_errors(request.method, request.path):
             async with self.session.get().request(
                 request.method,
                 URL(self.settings.base_url + request.path, encoded=True),
                 params=request.params,
                 data=sent,
-                headers=headers,
-                timeout=self._timeout,
+                headers=self._headers,
+                timeout=self._timeout if request.within is None else self._bounded(request.within),
                 allow_redirects=False,
                 raise_for_status=False,  # a lent session may say otherwise, and would lose A2E's words
             ) as answer:
                 body = await self._read(answer)
                 return Response(status=answer.status, headers=answer.headers, body=body, received_at=time.time())
+
+    def _bounded(self, within: float) -> aiohttp.ClientTimeout:
+        config = self.settings.config
+        return aiohttp.ClientTimeout(total=min(within, config.request_timeout), connect=config.connect_timeout)
 
     async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
         limit = self.settings.config.max_response_bytes
@@ -85,9 +87,9 @@ class HttpTransport:
 _JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-def _encode(request: Request) -> bytes:
+def _encode(request: Request) -> aiohttp.BytesPayload:
     try:
-        return _JSON.encode(request.json).encode()
+        return aiohttp.BytesPayload(_JSON.encode(request.json).encode(), content_type="application/json")
     except (TypeError, ValueError, RecursionError) as error:
         msg = f"The body is no JSON: {error}"
         raise InvalidRequestError(msg) from error

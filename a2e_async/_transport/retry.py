@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import backoff
 
-from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.retry import Attempts
+from a2e_async._protocol.retry import Attempts, is_passing
 from a2e_async.errors import A2EError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from a2e_async._protocol.messages import Envelope, Request
-    from a2e_async._transport.pacing import Transport
+    from a2e_async._transport.pacing import PacedApi
     from a2e_async.config import RetryPolicy
 
-__all__ = ["Retry", "RetryingApi"]
+__all__ = ["Api", "Retry"]
 
 T = TypeVar("T")
 
@@ -68,21 +67,32 @@ class Retry:
 
     policy: RetryPolicy
 
-    async def run(self, operation: Callable[[], Awaitable[T]]) -> T:
-        """Await `operation` until it works or its error is not worth another try; that error is raised."""
-        started = asyncio.get_running_loop().time()
+    async def run(self, operation: Callable[[], Awaitable[T]], worth_it: Callable[[A2EError], bool] = is_passing) -> T:
+        """Await `operation` until it works or its error is not worth another try; that error is raised.
+
+        Args:
+            operation: What to try.
+            worth_it: Which errors are worth another try.
+        """
         try:
             return await operation()  # nearly always enough, so backoff's bookkeeping is left for the rest
         except A2EError as error:
-            failed = [error]
-        return await _repeated(Attempts(self.policy, started), operation, failed)
+            first = error
+        return await self.go_on(first, operation, worth_it)
+
+    async def go_on(
+        self, first: A2EError, operation: Callable[[], Awaitable[T]], worth_it: Callable[[A2EError], bool] = is_passing
+    ) -> T:
+        """Do as `run` does, after a try that has failed with `first`."""
+        attempts = Attempts(self.policy, worth_it, began=asyncio.get_running_loop().time())
+        return await _repeated(attempts, operation, [first])
 
 
 @attrs.frozen
-class RetryingApi:
+class Api:
     """Request in, unwrapped answer out; what is repeatable is repeated, and nothing else ever is."""
 
-    transport: Transport
+    paced: PacedApi
     retry: Retry
 
     def send(self, request: Request) -> Awaitable[Envelope]:
@@ -94,8 +104,5 @@ class RetryingApi:
             UnexpectedResponseError: The answer is none of A2E's.
         """
         if request.repeatable and not request.paid:
-            return self.retry.run(lambda: self._once(request))
-        return self._once(request)
-
-    async def _once(self, request: Request) -> Envelope:
-        return decode(await self.transport.send(request))
+            return self.retry.run(lambda: self.paced.send(request))
+        return self.paced.send(request)

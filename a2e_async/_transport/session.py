@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
+from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
 
-from a2e_async.errors import ClientClosedError
+from a2e_async.errors import ClientClosedError, ConfigurationError
 
-__all__ = ["OwnedSession"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["OwnedSession", "check_verifies"]
+
+
+def check_verifies(session: aiohttp.ClientSession) -> None:
+    """Refuse a session that would send the token to whoever answers: it was made for something else.
+
+    Raises:
+        ConfigurationError: The session's connector does not verify TLS certificates.
+    """
+    choice = getattr(session.connector, "_ssl", True)  # there is no public way to ask
+    if choice is False or (isinstance(choice, ssl.SSLContext) and choice.verify_mode is ssl.CERT_NONE):
+        msg = "The session does not verify TLS certificates (ssl=False), so the token could go to anybody: lend another"
+        raise ConfigurationError(msg)
 
 
 @attrs.define
@@ -22,11 +39,18 @@ class OwnedSession:
     lent: aiohttp.ClientSession | None = None
     _own: aiohttp.ClientSession | None = None
     _closed: bool = False
+    _headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
 
     @property
     def is_open(self) -> bool:
         """Tell whether there is a session of ours to be closed."""
         return self._own is not None
+
+    def carry(self, headers: Mapping[str, str]) -> bool:
+        """Let every request of a session of ours have these headers; return False if the session was lent."""
+        if self.lent is None:
+            self._headers = headers
+        return self.lent is None
 
     def get(self) -> aiohttp.ClientSession:
         """Return the session, making one if none was lent. Needs a running event loop.
@@ -40,7 +64,7 @@ class OwnedSession:
         if self.lent is not None:
             return self.lent
         if self._own is None:
-            self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=self._headers)
         return self._own
 
     async def aclose(self) -> None:

@@ -11,7 +11,7 @@ import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
-from a2e_async import A2EClient
+from a2e_async import A2EClient, ImageToVideoRecord, SubmissionUncertainError, TaskHandle
 from a2e_async.cli.flow import NEGATIVE_PROMPT, Clip, VideoTime, make_clip
 from a2e_async.cli.screen import show_result, watch
 from a2e_async.files import check_target
@@ -69,6 +69,31 @@ def run(
             print(f"a2e: the task goes on at A2E and is paid; its id is {clip.handle.id}", file=sys.stderr)
         raise
     if clip.error is not None:
+        if isinstance(clip.error, SubmissionUncertainError):
+            print(f"a2e: look for it later: a2e image-to-video find {clip.error.marker}", file=sys.stderr)
         raise clip.error
     show_result(console, [clip], [None])
     return 0
+
+
+@app.command
+def find(marker: str) -> int:
+    """Look for a task by the marker in its name, or by its idempotency key. Costs nothing.
+
+    Prints the id, the status and the result's link of each task that carries it. If there is none (yet), the exit
+    code is 1.
+
+    Args:
+        marker: Such as 7f3k2m9q4d, or a whole name, or an idempotency key.
+    """
+
+    async def flow() -> list[TaskHandle[ImageToVideoRecord]]:
+        async with A2EClient() as a2e:
+            return await a2e.image_to_video.find_all(marker)
+
+    found = asyncio.run(flow())
+    for task in found:
+        print(task.id, task.record.current_status or task.status.value, task.record.result_url)
+    if not found:
+        print(f"a2e: A2E shows no task with {marker!r}; a fresh one can be missing for a while", file=sys.stderr)
+    return 0 if found else 1

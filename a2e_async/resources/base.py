@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
 import attrs
 
+from a2e_async._lookout import Family
 from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_link, quote_id, refuse
+from a2e_async._protocol.checks import check_choice, check_link, check_text, quote_id, refuse
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Envelope, Request
+from a2e_async._protocol.paging import Pages
+from a2e_async._submitter import Order
+from a2e_async.config import OnUnknown
 from a2e_async.errors import A2EError
 from a2e_async.files import Picture, open_picture
 from a2e_async.models.common import TaskRecord
@@ -23,8 +27,10 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from a2e_async._lookout import Task
     from a2e_async._poller import Poller, Waiter
-    from a2e_async._transport.retry import RetryingApi
+    from a2e_async._submitter import Submitter
+    from a2e_async._transport.retry import Api
     from a2e_async.files import Files, Image
 
 __all__ = ["Parts", "TaskResource", "about", "link_source", "picture_source"]
@@ -39,9 +45,10 @@ _BATCH = 100
 class Parts:
     """What a client is made of, for one event loop."""
 
-    api: RetryingApi
+    api: Api
     files: Files
     poller: Poller
+    submitter: Submitter
     loop: asyncio.AbstractEventLoop
 
 
@@ -71,6 +78,7 @@ class TaskResource(Generic[R]):
     def __init__(self, parts: Callable[[], Parts]) -> None:
         """Take the function that gives the parts for the running event loop."""
         self._parts = parts
+        self._family = Family(f"/api/v1/{self._prefix}")
 
     def task(self, id: str) -> TaskHandle[R]:
         """Pick up a task by its id, for example in another process. Asks nothing and costs nothing.
@@ -129,21 +137,38 @@ class TaskResource(Generic[R]):
         """
         if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= 100:
             refuse(f"page_size must be an int from 1 to 100, not {page_size!r}")
-        seen: set[str] = set()
-        page = 1
-        while True:
-            params = {"pageNum": str(page), "pageSize": str(page_size)}
-            envelope = await self._read("GET", "allRecords", params=params)
-            found = answers.records(envelope.data)
-            fresh = [raw for raw in found if answers.id_of(raw) not in seen]
-            for raw in fresh:
-                seen.add(answers.id_of(raw))
+        pages = Pages(self._family.list, page_size)
+        while not pages.ended:
+            envelope = await self._send(pages.next())
+            for raw in pages.take(envelope):
                 yield self._to_record(raw, envelope)
-            if (
-                answers.count_rows(envelope.data) < page_size or not fresh
-            ):  # a short page is the last one (reference 1.7)
-                return
-            page += 1
+
+    async def find(self, marker_or_key: str) -> TaskHandle[R] | None:
+        """Look for a task by the marker in its name or by its idempotency key. Free, and buys nothing.
+
+        This settles a `SubmissionUncertainError`. The first time, all records are gone through that have not expired;
+        later only the newest ones.
+
+        Args:
+            marker_or_key: A marker (``"7f3k2m9q4d"``), a name that ends with one, or an ``idempotency_key``.
+
+        Returns:
+            The task, None if A2E does not show it (yet). If several carry the marker, a warning that names all of
+            them is logged, and the oldest is returned; `find_all` returns them all.
+
+        Raises:
+            InvalidRequestError: `marker_or_key` is empty.
+            A2EError: As for any request.
+        """
+        return next(iter(await self.find_all(marker_or_key)), None)
+
+    async def find_all(self, marker_or_key: str) -> builtins.list[TaskHandle[R]]:
+        """Look for all tasks with a marker, such as those of one ``start_variations``, the oldest first. Free.
+
+        Everything is as in `find`.
+        """
+        found = await self._parts().submitter.find(self._family, marker_or_key)
+        return self._handles(found)
 
     async def delete(self, id: str) -> None:
         """Delete a record (A2E page "Delete Record"), which is the only way back to a paid result.
@@ -157,9 +182,10 @@ class TaskResource(Generic[R]):
         path = self._path(quote_id(id))
         with about(id):
             await self._send(Request(method="DELETE", path=path))
+        self._parts().submitter.lookout(self._family).forget(id)
 
     def _path(self, tail: str) -> str:
-        return f"/api/v1/{self._prefix}/{tail}"
+        return f"{self._family.prefix}/{tail}"
 
     def _send(self, request: Request) -> Awaitable[Envelope]:
         return self._parts().api.send(request)
@@ -178,23 +204,76 @@ class TaskResource(Generic[R]):
     def _to_record(self, raw: dict[str, Any], envelope: Envelope) -> R:
         return to_record(self._record, raw, trace_id=envelope.trace_id)
 
-    async def _start(self, body: dict[str, Any]) -> builtins.list[TaskHandle[R]]:
-        """Send a start, once, and return a handle for each task that it made."""
-        envelope = await self._send(Request(method="POST", path=self._path("start"), json=body, paid=True))
-        made = answers.started(envelope)
-        return [self._handle(self._to_record(raw, envelope)) for raw in made]
+    def _check_purchase(self, key: str | None, on_unknown: OnUnknown | None) -> None:
+        """Check what a start says about being bought once, before anything is sent."""
+        if key is not None:
+            check_text("idempotency_key", key)
+        if on_unknown is not None:
+            check_choice("on_unknown", on_unknown, get_args(OnUnknown))
+        if not self._parts().submitter.policy.mark_names and (key is not None or on_unknown == "resend"):
+            refuse("idempotency_key and on_unknown='resend' need StartPolicy(mark_names=True)")
 
-    def _handle(self, record: R) -> TaskHandle[R]:
+    async def _start(
+        self,
+        make_body: Callable[..., dict[str, Any]],
+        *sources: Picture | str | None,
+        count: int = 1,
+        key: str | None = None,
+        on_unknown: OnUnknown | None = None,
+    ) -> builtins.list[TaskHandle[R]]:
+        """Buy a task, or several with one request, and return a handle for each.
+
+        Args:
+            make_body: Makes the body of the links of the sources.
+            sources: Links, and pictures that are uploaded when they are needed.
+            count: How many tasks it makes.
+            key: The idempotency key; if A2E shows its task, nothing is uploaded.
+            on_unknown: What to do if nobody knows what became of it; None as the policy says.
+        """
+        submitter = self._parts().submitter
+        order = Order(self._family, count, (on_unknown or submitter.policy.on_unknown) == "resend")
+        if key is None:
+            links = await self._uploaded(sources) if Picture in map(type, sources) else sources
+            return self._handles(await submitter.start(order, make_body(*links)))
+
+        async def prepare() -> dict[str, Any]:
+            return make_body(*await self._uploaded(sources))
+
+        return self._handles(await submitter.start_once(order, key, prepare))
+
+    async def _uploaded(self, sources: Iterable[Picture | str | None]) -> Iterable[str | None]:
+        files = self._parts().files
+        return [await files.upload(source) if isinstance(source, Picture) else source for source in sources]
+
+    def _handles(self, tasks: builtins.list[Task]) -> builtins.list[TaskHandle[R]]:
+        """Return the handles of tasks that were paid for."""
+        return [
+            self._handle(
+                to_record(self._record, {"_id": task.id} if task.raw is None else task.raw, trace_id=task.trace_id),
+                adopted=task.adopted,
+            )
+            for task in tasks
+        ]
+
+    def _handle(self, record: R, *, adopted: bool = False) -> TaskHandle[R]:
         # made for each handle: kept on the resource, they would be a circle that keeps a forgotten session alive
         operations = Operations(get=self.get, delete=self.delete, wait=self._wait, download=self._download)
-        return TaskHandle(record, operations)
+        return TaskHandle(record, operations, adopted=adopted)
 
     async def _link(self, source: Picture | str) -> str:
         return source if isinstance(source, str) else await self._parts().files.upload(source)
 
     async def _wait(self, task_id: str, waiter: Waiter) -> R:
         with about(task_id):
-            return await self._parts().poller.wait(self._prefix, task_id, self.get, waiter)
+            return await self._parts().poller.wait(self._prefix, task_id, self._question, waiter)
+
+    async def _question(self, id: str) -> R:
+        """Ask once how a task is doing. Whoever waits asks again anyway."""
+        parts = self._parts()
+        request = Request(method="GET", path=self._family.detail(id), within=parts.poller.policy.answer_within)
+        with about(id):
+            envelope = await parts.api.send(request)
+            return self._to_record(answers.detail(envelope, id), envelope)
 
     async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download
         return await self._parts().files.download(url, path, overwrite=overwrite)

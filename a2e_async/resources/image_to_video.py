@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+
+import attrs
 
 from a2e_async._protocol import transfer
 from a2e_async._protocol.checks import quote_id, refuse
@@ -16,12 +18,19 @@ from a2e_async.resources.base import TaskResource, about, link_source, picture_s
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
+    from a2e_async.config import OnUnknown
     from a2e_async.files import Image, Picture
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["ImageToVideo", "StartOptions"]
 
 _LOGGER = logging.getLogger("a2e_async")
+
+
+_CHECKED = frozenset(field.name for field in attrs.fields(Options))
+
+_Pictures: TypeAlias = "tuple[Image | None, str | None, Image | None, str | None]"
+"""The start picture, its link, the end picture, its link."""
 
 
 class StartOptions(TypedDict, total=False):
@@ -42,6 +51,8 @@ class StartOptions(TypedDict, total=False):
     lora: str | None
     webhook_url: str | None
     webhook_token: str | None
+    idempotency_key: str | None
+    on_unknown: OnUnknown | None
 
 
 class ImageToVideo(TaskResource[ImageToVideoRecord]):
@@ -68,18 +79,25 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         lora: str | None = None,
         webhook_url: str | None = None,
         webhook_token: str | None = None,
+        idempotency_key: str | None = None,
+        on_unknown: OnUnknown | None = None,
     ) -> TaskHandle[ImageToVideoRecord]:
         """Start one video (A2E page "Start Image-to-Video"). Costs coins as soon as A2E accepts it.
 
         Everything is checked before anything is sent; local pictures are then uploaded, which A2E charges too. The
-        start itself is sent once and never repeated. The price is ``handle.record.coins``.
+        start is sent again only if it surely was not accepted. If nobody knows, because the answer got lost, it is
+        looked for in A2E's list by the marker in its name, and adopted. The price is ``handle.record.coins``.
+
+        Cancelled while the start is under way, it first waits for the answer, for `Config.request_timeout` at most,
+        and logs the id of a task that A2E accepted.
 
         Args:
             prompt: What should happen. Needed unless `lora` is given.
             negative_prompt: What to avoid, such as ``"blurry, extra fingers"``. Needed unless `lora` is given.
             image: The start picture: a path, bytes, a binary file, or an http(s) URL. PNG, JPEG, WebP, GIF or BMP.
             image_url: The start picture as a direct http(s) link, without spaces or redirects. Give one of the two.
-            name: A display name, not unique. By default it comes from the file's name.
+            name: A display name, not unique. By default it comes from the file's name. A2E gets it with a marker behind
+                it, such as ``"Ada [a2e:7f3k2m9q4d]"``, unless `StartPolicy.mark_names` is False.
             model_type: ``"GENERAL"``, or ``"FLF2V"`` (first and last frame), which an end picture implies.
             model_version: The model, which decides the price. None leaves it to A2E: then an Ultra account gets the
                 dearer ``"a2e-v2"``.
@@ -91,6 +109,10 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
             lora: The id of a LoRA, whose preset replaces the prompt.
             webhook_url: An https URL that A2E calls once when the task ends, at most 2048 characters.
             webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
+            idempotency_key: A name of yours for this job, such as ``"order-17"``. If A2E still has a task of this
+                key, that one is returned and nothing is bought, even if the other options differ now.
+            on_unknown: What to do if it stays unknown whether A2E accepted the start: ``"raise"`` or ``"resend"``. By
+                default as `StartPolicy.on_unknown` says.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
@@ -98,28 +120,29 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
             InsufficientCreditsError: Not enough coins.
             ContentRejectedError: Moderation refused the picture or the prompt.
             PlanError: The account's plan does not allow API tokens or this option.
-            UnexpectedResponseError: A2E's answer names no task. It may have been accepted: see `list`.
-            NetworkError: No answer. If `NetworkError.request_sent`, it may have been accepted: see `list`.
-            ServerError: A2E failed. It may have been accepted: see `list`.
+            RateLimitError: Too many requests, also when tried again. As `BusyError`.
+            SubmissionUncertainError: Nobody knows whether A2E accepted the start, and its list does not show it.
+            NetworkError: Nothing was sent, also when tried again.
+            ServerError: Only with `idempotency_key`: A2E's list could not be read, and nothing was started. As
+                `UnexpectedResponseError`.
         """
-        handles = await self._submit(
-            None,
+        has_end = end_image is not None or end_image_url is not None
+        options = Options(
+            name=_default_name(image, image_url) if name is None else name,
+            has_end=has_end,
             prompt=prompt,
             negative_prompt=negative_prompt,
-            image=image,
-            image_url=image_url,
-            name=name,
+            lora=lora,
             model_type=model_type,
             model_version=model_version,
-            end_image=end_image,
-            end_image_url=end_image_url,
             video_time=video_time,
             extend_prompt=extend_prompt,
             skip_face_enhance=skip_face_enhance,
-            lora=lora,
             webhook_url=webhook_url,
             webhook_token=webhook_token,
         )
+        pictures = (image, image_url, end_image, end_image_url)
+        handles = await self._submit(options, pictures, None, idempotency_key, on_unknown)
         if len(handles) > 1:
             others = ", ".join(handle.id for handle in handles[1:])
             _LOGGER.warning("A2E made more than one task of one start; besides %s also %s", handles[0].id, others)
@@ -141,32 +164,31 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
             A2EError: As in `start`.
         """
         check_variations(count)
-        handles = await self._submit(count, **options)
+        handles = await self._submit(*_split(options), count, options.get("idempotency_key"), options.get("on_unknown"))
         if len(handles) != count:
             _LOGGER.warning("A2E was asked for %d variations and made %d tasks", count, len(handles))
         return handles
 
     async def _submit(
         self,
+        options: Options,
+        pictures: _Pictures,
         count: int | None,
-        *,
-        image: Image | None = None,
-        image_url: str | None = None,
-        end_image: Image | None = None,
-        end_image_url: str | None = None,
-        name: str | None = None,
-        **options: Any,  # noqa: ANN401  the fields of Options, which checks them
+        key: str | None,
+        on_unknown: OnUnknown | None,
     ) -> list[TaskHandle[ImageToVideoRecord]]:
-        has_end = end_image is not None or end_image_url is not None
-        name = _default_name(image, image_url) if name is None else name
-        checked = Options(name=name, has_end=has_end, **options)
+        if key is not None or on_unknown is not None:
+            self._check_purchase(key, on_unknown)
+        image, image_url, end_image, end_image_url = pictures
         # both are looked at before one is uploaded; a link needs no waiting
         first = link_source("image", image, image_url) or await _first_picture(image, None)
-        last = await picture_source("end_image", end_image, end_image_url) if has_end else None
-        end_link = None if last is None else await self._link(last)
-        link = first if isinstance(first, str) else await self._link(first)
-        body = checked.body(image_url=link, end_image_url=end_link)
-        return await self._start(body if count is None else {**body, "number_of_images": count})
+        last = await picture_source("end_image", end_image, end_image_url) if options.has_end else None
+
+        def make_body(image_url: str, end_image_url: str | None) -> dict[str, Any]:
+            body = options.body(image_url=image_url, end_image_url=end_image_url)
+            return body if count is None else {**body, "number_of_images": count}
+
+        return await self._start(make_body, first, last, count=count or 1, key=key, on_unknown=on_unknown)
 
     async def average_processing_time(self) -> Any:  # noqa: ANN401  unpublished
         """Return A2E's ``avgProcessingTime`` as it comes: neither its shape nor its unit is published. Free."""
@@ -262,6 +284,21 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
     async def _extend(self, action: str, body: dict[str, Any], **links: str) -> Envelope:
         fields = {name: value for name, value in {**body, **links}.items() if value is not None}
         return await self._send(Request(method="POST", path=self._path(action), json=fields))
+
+
+def _split(options: StartOptions) -> tuple[Options, _Pictures]:
+    """Tell what is checked at once from what is looked at first."""
+    unknown = options.keys() - StartOptions.__annotations__.keys()
+    if unknown:
+        msg = f"start_variations() got unexpected keyword arguments: {', '.join(sorted(unknown))}"
+        raise TypeError(msg)
+    fields: dict[str, Any] = {name: value for name, value in options.items() if name in _CHECKED}
+    image, image_url = options.get("image"), options.get("image_url")
+    end_image, end_image_url = options.get("end_image"), options.get("end_image_url")
+    fields["has_end"] = end_image is not None or end_image_url is not None
+    if fields.get("name") is None:
+        fields["name"] = _default_name(image, image_url)
+    return Options(**fields), (image, image_url, end_image, end_image_url)
 
 
 async def _first_picture(image: Image | None, image_url: str | None) -> Picture | str:

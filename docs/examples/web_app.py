@@ -43,11 +43,12 @@ async def a2e_client(app: web.Application) -> AsyncIterator[None]:
 
 
 async def start(request: web.Request) -> web.Response:
-    """Start a video of the picture in the body, and answer with its id."""
+    """Start a video of the picture in the body, and answer with its id; the same one to the same Idempotency-Key."""
     task = await request.app[A2E].image_to_video.start(
         image=await request.read(),
         prompt=request.query.get("prompt", "slow zoom in"),
         negative_prompt="blurry, distorted",
+        idempotency_key=request.headers.get("Idempotency-Key"),
     )
     # a real service writes task.id to its database here: it is paid
     return web.json_response({"id": task.id, "coins": task.record.coins}, status=202)
@@ -80,7 +81,7 @@ async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
         return web.json_response({"error": error.message}, status=400)
     except NotFoundError:
         return web.json_response({"error": "no such video"}, status=404)
-    except A2EError:  # coins, plan, token, network: not for visitors
+    except A2EError:  # coins, plan, token, network, an uncertain start: not for visitors
         request.app.logger.exception("A2E did not work")
         return web.json_response({"error": "no videos at the moment"}, status=503)
 

@@ -6,6 +6,7 @@ import asyncio
 import importlib.resources
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -122,7 +123,8 @@ def test_run_makes_a_video(sandbox: Sandbox, picture: str, capsys: pytest.Captur
     assert main(["image-to-video", "run", picture, "--prompt", "she smiles", "--out", "clips/ada.mp4"]) == 0
     assert pathlib.Path("clips/ada.mp4").read_bytes()[4:8] == b"ftyp"
     (task,) = sandbox.tasks.values()
-    assert (task.name, task.prompt) == ("ada", "she smiles")
+    assert re.fullmatch(r"ada \[a2e:\w{10}\]", task.name)
+    assert task.prompt == "she smiles"
     out, err = capsys.readouterr()
     assert "clips/ada.mp4" in out
     assert sandbox.token not in out + err

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,6 +20,7 @@ from a2e_async import (
     InvalidRequestError,
     NetworkError,
     NotFoundError,
+    SubmissionUncertainError,
     TaskStatus,
     UnexpectedResponseError,
 )
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 LINK = "https://example.com/pictures/ada.png"
+MARKER = re.compile(r" \[a2e:[0-9a-hjkmnp-tv-z]{10}\]$")
 
 
 class Recorder:
@@ -43,6 +46,11 @@ class Recorder:
         self.bodies.append(await request.json())
         return None if self.answer is None else web.json_response(self.answer)
 
+    def unmarked(self) -> list[dict[str, Any]]:
+        """Return the bodies with the markers, which all of them must have, taken off their names."""
+        assert all(MARKER.search(body["name"]) for body in self.bodies)
+        return [{**body, "name": MARKER.sub("", body["name"])} for body in self.bodies]
+
 
 def starts(sandbox: Sandbox) -> int:
     """Count the starts that reached A2E."""
@@ -50,11 +58,11 @@ def starts(sandbox: Sandbox) -> int:
 
 
 async def test_start_sends_only_what_was_set(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The body holds the name, the picture, the prompts and the model, spelt as A2E spells them."""
+    """The body holds the marked name, the picture, the prompts and the model, spelt as A2E spells them."""
     recorder = Recorder()
     with sandbox.override("POST", quick.START, recorder):
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
-    assert recorder.bodies == [
+    assert recorder.unmarked() == [
         {
             "name": "ada",
             "image_url": LINK,
@@ -84,7 +92,7 @@ async def test_start_sends_every_option(a2e: A2EClient, sandbox: Sandbox) -> Non
     }
     with sandbox.override("POST", quick.START, recorder):
         await a2e.image_to_video.start(**options)  # type: ignore[arg-type]  # a dict of many types
-    assert recorder.bodies == [{**options, "model_type": "FLF2V"}]
+    assert recorder.unmarked() == [{**options, "model_type": "FLF2V"}]
 
 
 async def test_start_returns_a_handle_with_the_price(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -118,7 +126,7 @@ async def test_start_uploads_a_local_picture(
     with sandbox.override("POST", quick.START, recorder):
         await a2e.image_to_video.start(image=make(path), **quick.PROMPTS)
     assert recorder.bodies[0]["image_url"].startswith(f"{sandbox.url}/cdn/")
-    assert recorder.bodies[0]["name"] in {"Ada at home", "image to video"}
+    assert recorder.unmarked()[0]["name"] in {"Ada at home", "image to video"}
 
 
 async def test_image_may_be_a_link(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -192,18 +200,32 @@ async def test_lora_replaces_the_prompts(a2e: A2EClient, sandbox: Sandbox) -> No
     assert "negative_prompt" not in recorder.bodies[0]
 
 
+async def test_every_start_has_a_marker_of_its_own(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A hundred starts of one name are told apart by their markers, and one that the name brings is taken off."""
+    for _ in range(100):
+        await a2e.image_to_video.start(image_url=LINK, name="Ada [a2e:0123456789]", **quick.PROMPTS)
+    names = {task.name for task in sandbox.tasks.values()}
+    assert len(names) == 100
+    assert {MARKER.sub("", name) for name in names} == {"Ada"}
+    assert "Ada [a2e:0123456789]" not in names
+
+
 async def test_start_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start whose answer is lost is not sent again, and the error says that it may have arrived."""
+    """A start whose answer is lost is not sent again, and the error says that nobody knows what became of it."""
+    arrived = 0
 
     async def accept_and_drop(request: web.Request) -> web.Response:
+        nonlocal arrived
+        arrived += 1
         assert request.transport is not None
         request.transport.abort()
         return web.Response()
 
-    with sandbox.override("POST", quick.START, accept_and_drop), pytest.raises(NetworkError) as caught:
+    with sandbox.override("POST", quick.START, accept_and_drop), pytest.raises(SubmissionUncertainError) as caught:
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
-    assert caught.value.request_sent
-    assert starts(sandbox) <= 1  # the dropped answer may or may not be noted
+    assert isinstance(caught.value.__cause__, NetworkError)
+    assert caught.value.__cause__.request_sent
+    assert arrived == 1
 
 
 async def test_too_few_coins() -> None:
@@ -229,13 +251,16 @@ async def test_refused_content(a2e: A2EClient, sandbox: Sandbox, fate: str) -> N
     "answer", [{"code": 0, "data": {}}, {"code": 0, "data": None}, {"code": 0, "data": "ok"}, {"code": 0}]
 )
 async def test_start_without_an_id_is_an_error(a2e: A2EClient, sandbox: Sandbox, answer: object) -> None:
-    """An accepted start that names no task raises, keeps the body, and warns of starting again."""
+    """A start that is answered without a task raises if none is found; the cause keeps the body."""
+    recorder = Recorder(answer)
     with (
-        sandbox.override("POST", quick.START, Recorder(answer)),
-        pytest.raises(UnexpectedResponseError, match="may have been paid") as caught,
+        sandbox.override("POST", quick.START, recorder),
+        pytest.raises(SubmissionUncertainError, match="before you start it again") as caught,
     ):
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
-    assert json.loads(caught.value.body) == answer
+    assert isinstance(caught.value.__cause__, UnexpectedResponseError)
+    assert json.loads(caught.value.__cause__.body) == answer
+    assert len(recorder.bodies) == 1
 
 
 RECORD = {"_id": "67d29023dd27a536fdf6e809", "current_status": "sent", "coins": 100}

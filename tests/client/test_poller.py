@@ -8,7 +8,17 @@ from collections import defaultdict
 import jumping_clock
 import pytest
 
-from a2e_async import ClientClosedError, NetworkError, PollPolicy, TaskRecord, TaskStatus
+from a2e_async import (
+    AuthenticationError,
+    ClientClosedError,
+    NetworkError,
+    NotFoundError,
+    OutageError,
+    PollPolicy,
+    TaskNotFoundError,
+    TaskRecord,
+    TaskStatus,
+)
 from a2e_async._poller import Poller, Waiter
 
 
@@ -227,28 +237,6 @@ def test_closing_wakes_everybody() -> None:
     jumping_clock.run(main())
 
 
-def test_hanging_questions_do_not_hold_up_others() -> None:
-    """Ten questions that hang are given up, so that the eleventh task is heard."""
-    service = Service({"good": 0})
-
-    async def ask(task_id: str) -> TaskRecord:
-        if task_id != "good":
-            await asyncio.sleep(1e9)
-        return await service.ask(task_id)
-
-    async def main() -> float:
-        poller = Poller(POLICY)
-        hung = [asyncio.create_task(poller.wait("family", f"bad{n}", ask, waiter())) for n in range(10)]
-        await asyncio.sleep(0)
-        await poller.wait("family", "good", ask, waiter())
-        ended = asyncio.get_running_loop().time()
-        await poller.aclose()
-        await asyncio.gather(*hung, return_exceptions=True)
-        return ended
-
-    assert jumping_clock.run(main()) == 2 + POLICY.answer_within
-
-
 def test_foreign_cancellation_of_a_question_is_outlived() -> None:
     """A question that is taken away by somebody else is asked again."""
     service = Service({"a": 0})
@@ -291,3 +279,152 @@ def test_error_that_cannot_be_copied_reaches_everybody() -> None:
         await poller.aclose()
 
     jumping_clock.run(main())
+
+
+class Weather:
+    """A2E as the poller sees it, out of reach at some times, each a pair of beginning and end; no task ever ends."""
+
+    def __init__(self, *outages: tuple[float, float]) -> None:
+        self.outages = outages
+
+    async def ask(self, task_id: str) -> TaskRecord:
+        """Answer a question."""
+        now = asyncio.get_running_loop().time()
+        if any(begin <= now < end for begin, end in self.outages):
+            msg = "down"
+            raise NetworkError(msg)
+        return TaskRecord(id=task_id, status=TaskStatus.RUNNING)
+
+
+def patience(weather: Weather, *waits: tuple[float, float], ids: str = "aaaa") -> list[float]:
+    """Return when waits end that begin at a time with a budget, each for one of the ids."""
+
+    async def one(poller: Poller, task_id: str, begin: float, budget: float) -> float:
+        await asyncio.sleep(begin)
+        mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=budget)
+        with pytest.raises(OutageError) as caught:
+            await poller.wait("family", task_id, weather.ask, mine)
+        assert caught.value.task_id == task_id
+        return asyncio.get_running_loop().time()
+
+    async def main() -> list[float]:
+        poller = Poller(POLICY)
+        ends = await asyncio.gather(*(one(poller, task_id, *wait) for task_id, wait in zip(ids, waits, strict=False)))
+        await poller.aclose()
+        return ends
+
+    return jumping_clock.run(main())
+
+
+def test_patience_begins_with_the_first_bad_answer() -> None:
+    """An outage is as old as the first question that failed, and the budget ends to the second."""
+    assert patience(Weather((0, 1e6)), (0, 601)) == [2 + 601]
+    assert patience(Weather((100, 1e6)), (0, 601)) == [100 + 601]
+
+
+def test_good_answer_ends_an_outage() -> None:
+    """Outages that are shorter than the budget do not add up."""
+    weather = Weather(*((begin, begin + 550) for begin in range(0, 6000, 600)), (6000, 1e6))
+    assert patience(weather, (0, 600)) == [6000 + 600]
+
+
+def test_every_waiter_has_a_budget_of_its_own() -> None:
+    """Of those who wait for one task, each is sent away when its own patience is over."""
+    assert patience(Weather((0, 1e6)), (0, 60), (0, 3600), (0, 1)) == [62, 3602, 3]
+
+
+def test_patience_is_counted_from_the_beginning_of_the_wait() -> None:
+    """Who begins to wait in the middle of an outage has all of its budget before it."""
+    assert patience(Weather((0, 1e6)), (0, 10_000), (5000, 600)) == [10_002, 5600]
+
+
+def test_outage_concerns_all_tasks() -> None:
+    """A wait for another task that begins in the middle of an outage is given up after its own budget too."""
+    assert patience(Weather((0, 1e6)), (0, 10_000), (5000, 600), ids="ab") == [10_002, 5600]
+
+
+def test_another_task_can_tell_that_a2e_is_there() -> None:
+    """As long as A2E answers about one task, trouble with another one is no outage."""
+    good = Weather()
+    bad = Weather((0, 3600))
+
+    async def main() -> float:
+        poller = Poller(POLICY)
+        watching = asyncio.create_task(poller.wait("family", "good", good.ask, waiter()))
+        mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=60)
+        wait = asyncio.create_task(poller.wait("family", "bad", bad.ask, mine))
+        await asyncio.sleep(3000)
+        assert not wait.done()
+        watching.cancel()
+        with pytest.raises(OutageError):
+            await wait
+        ended = asyncio.get_running_loop().time()
+        await poller.aclose()
+        return ended
+
+    assert 3000 <= jumping_clock.run(main()) <= 3000 + 60
+
+
+def test_old_outage_does_not_count() -> None:
+    """An outage that nobody was there to see the end of costs a later wait nothing of its budget."""
+    assert patience(Weather((0, 100), (5000, 1e6)), (0, 60), (4000, 600)) == [62, 5600]
+
+
+def test_refusal_ends_the_waits_at_once() -> None:
+    """A token that is not accepted any more ends every wait on the task with an error of its own."""
+
+    async def ask(_: str) -> TaskRecord:
+        msg = "no"
+        raise AuthenticationError(msg, status=401)
+
+    async def main() -> float:
+        poller = Poller(POLICY)
+        waits = (poller.wait("family", "a", ask, waiter()) for _ in range(3))
+        errors = await asyncio.gather(*waits, return_exceptions=True)
+        assert [type(error) for error in errors] == [AuthenticationError] * 3
+        assert len({id(error) for error in errors}) == 3
+        await poller.aclose()
+        return asyncio.get_running_loop().time()
+
+    assert jumping_clock.run(main()) == 2
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_missing_task_is_given_up(seen: bool) -> None:  # noqa: FBT001  a parameter of the test
+    """A task that was never shown is waited for as long as `invisible_for` says, one that was shown until A2E repeats it."""
+
+    async def ask(_: str) -> TaskRecord:
+        msg = "no such task"
+        raise NotFoundError(msg, status=404)
+
+    async def main() -> float:
+        poller = Poller(POLICY)
+        mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, seen=seen)
+        with pytest.raises(TaskNotFoundError):
+            await poller.wait("family", "a", ask, mine)
+        await poller.aclose()
+        return asyncio.get_running_loop().time()
+
+    assert jumping_clock.run(main()) == (4 if seen else POLICY.invisible_for)
+
+
+def test_one_odd_answer_ends_no_wait() -> None:
+    """A single "no such task" about a task that was shown, in between good answers, is a gateway's and is outlived."""
+    service = Service({"a": 20})
+    asked = 0
+
+    async def ask(task_id: str) -> TaskRecord:
+        nonlocal asked
+        asked += 1
+        if asked % 2 == 0:
+            msg = "no such task"
+            raise NotFoundError(msg, status=404)
+        return await service.ask(task_id)
+
+    async def main() -> TaskStatus:
+        poller = Poller(POLICY)
+        record = await poller.wait("family", "a", ask, waiter())
+        await poller.aclose()
+        return record.status
+
+    assert jumping_clock.run(main()) is TaskStatus.SUCCEEDED

@@ -16,9 +16,10 @@ from multidict import CIMultiDict, CIMultiDictProxy
 
 from a2e_async import Config, NetworkError, Pacing, RateLimitError, RetryPolicy, ServerError, WaitTimeoutError
 from a2e_async._protocol.messages import Request, Response
+from a2e_async._protocol.pacing import Throttle
 from a2e_async._transport.foreign import MEANINGS, NEVER, foreign_errors
-from a2e_async._transport.pacing import PacedTransport
-from a2e_async._transport.retry import Retry, RetryingApi
+from a2e_async._transport.pacing import PacedApi
+from a2e_async._transport.retry import Api, Retry
 
 EXPORTED = {
     kind.__name__: kind
@@ -129,10 +130,18 @@ def test_retry_after_is_waited_for_to_the_second() -> None:
 
 def test_total_time_is_bounded() -> None:
     """No try begins later than max_time, and the last error is raised."""
-    flaky = Flaky(*[RateLimitError("x", status=429, retry_after=7) for _ in range(99)])
-    with pytest.raises(RateLimitError):
+    flaky = Flaky(*[ServerError("x", status=503, retry_after=7) for _ in range(99)])
+    with pytest.raises(ServerError):
         jumping_clock.run(Retry(RetryPolicy(max_attempts=99, max_time=20)).run(flaky))
     assert flaky.tried == [0, 7, 14]
+
+
+def test_only_the_pause_has_to_fit_when_turned_away() -> None:
+    """After a 429 the time in line does not count: as long as each pause fits, the tries are counted."""
+    flaky = Flaky(*[RateLimitError("x", status=429, retry_after=7) for _ in range(99)])
+    with pytest.raises(RateLimitError):
+        jumping_clock.run(Retry(RetryPolicy(max_attempts=5, max_time=20)).run(flaky))
+    assert flaky.tried == [0, 7, 14, 21, 28]
 
 
 def test_bugs_are_not_repeated() -> None:
@@ -162,10 +171,10 @@ class Recorder:
 def test_paid_requests_are_never_repeated(repeatable: bool) -> None:  # noqa: FBT001  a parameter of the test
     """A request that is marked as paid is sent once, even if somebody marks it as repeatable too."""
     inner = Recorder(status=500)
-    api = RetryingApi(inner, Retry(RetryPolicy()))
     request = Request(method="POST", path="/api/v1/x/start", paid=True, repeatable=repeatable)
 
     async def main() -> None:
+        api = Api(PacedApi(inner, Throttle(Pacing()), patience=60), Retry(RetryPolicy()))
         with pytest.raises(ServerError):
             await api.send(request)
 
@@ -178,7 +187,7 @@ def send_many(count: int, pacing: Pacing, takes: float) -> list[float]:
     inner = Recorder(takes)
 
     async def main() -> None:
-        paced = PacedTransport(inner, pacing)
+        paced = PacedApi(inner, Throttle(pacing), patience=60)
         await asyncio.gather(*(paced.send(Request(method="GET", path="/api/v1/x")) for _ in range(count)))
 
     jumping_clock.run(main())

@@ -15,10 +15,10 @@ from a2e_async import (
     AuthenticationError,
     ClientClosedError,
     InvalidRequestError,
-    NotFoundError,
     ServerError,
     TaskFailedError,
     TaskHandle,
+    TaskNotFoundError,
     TaskStatus,
     TransferError,
     WaitTimeoutError,
@@ -163,7 +163,7 @@ async def test_deleted_task_ends_the_wait(a2e: A2EClient, sandbox: Sandbox) -> N
     while task.record.current_status != "pending":
         await asyncio.sleep(0.01)
     gone = web.json_response({"code": 404, "msg": "not found"}, status=404)
-    with sandbox.override("GET", quick.FAMILY, gone), pytest.raises(NotFoundError) as caught:
+    with sandbox.override("GET", quick.FAMILY, gone), pytest.raises(TaskNotFoundError) as caught:
         await wait
     assert caught.value.task_id == task.id
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.answers import detail, id_of, records, started
+from a2e_async._protocol.answers import check_list, count_rows, detail, id_of, records, started, total_of
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
@@ -61,6 +61,131 @@ def test_records(data: object, found: list[dict[str, Any]]) -> None:
 def test_records_of_whole_answers(body: bytes, found: list[str]) -> None:
     """Records are found from the bytes on, with and without an envelope."""
     assert [id_of(record) for record in records(decode(Response(status=200, body=body)).data)] == found
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        pytest.param([_A, _B], 2, id="array"),
+        pytest.param([_A, _A], 2, id="a row that comes twice"),
+        pytest.param([_A, None, {"id": "c"}], 3, id="rows without an id"),
+        pytest.param({"rows": [_A], "count": 250}, 1, id="rows beside a total"),
+        pytest.param({"rows": [], "list": [_A]}, 0, id="the first list"),
+        pytest.param({"0": _A, "1": _B, "count": 2}, 2, id="numeric keys"),
+        pytest.param({}, 0, id="empty object"),
+        pytest.param([], 0, id="empty array"),
+        pytest.param(_A, 1, id="record"),
+        pytest.param({"_id": "a", "rows": [_A, _B]}, 1, id="record with rows"),
+    ],
+)
+def test_count_rows(data: object, rows: int) -> None:
+    """What a page holds is counted as A2E sent it, so that strangers in it do not make it a short one."""
+    assert count_rows(data) == rows
+
+
+@pytest.mark.parametrize("data", [None, "text", 7, False], ids=repr)
+def test_what_is_no_page_has_at_most_one_row(data: object) -> None:
+    """An answer without a list is never taken for a full page."""
+    assert count_rows(data) <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "total"),
+    [
+        pytest.param({"rows": [_A], "count": 250}, 250, id="count"),
+        pytest.param({"data": [_A], "total": 250}, 250, id="total"),
+        pytest.param({"rows": [], "count": 0}, 0, id="nothing"),
+        pytest.param({"rows": [_A], "count": "250"}, 250, id="in digits"),
+        pytest.param({"rows": [_A], "count": 2, "total": 3}, 2, id="count comes first"),
+        pytest.param({"rows": [_A], "count": None, "total": 3}, 3, id="total where count says nothing"),
+        pytest.param({"rows": [_A], "count": True, "total": 3}, 3, id="total where count is a boolean"),
+        pytest.param({"rows": [_A], "count": "many", "total": "3"}, 3, id="total where count is a word"),
+        pytest.param({"rows": [_A]}, None, id="none"),
+        pytest.param({"rows": [_A], "count": True}, None, id="boolean"),
+        pytest.param({"rows": [_A], "count": 2.0}, None, id="fraction"),
+        pytest.param({"rows": [_A], "count": "-1"}, None, id="less than nothing in digits"),
+        pytest.param({"rows": [_A], "count": "\u00b2"}, None, id="digit that is no number"),
+        pytest.param({"rows": [_A], "count": "9" * 9}, None, id="too many digits"),
+        pytest.param({"rows": [_A], "count": [2]}, None, id="array"),
+        pytest.param([_A], None, id="array of records"),
+        pytest.param({}, None, id="empty object"),
+        pytest.param(None, None, id="null"),
+        pytest.param("12", None, id="text"),
+        pytest.param(12, None, id="number"),
+    ],
+)
+def test_total_of(data: object, total: int | None) -> None:
+    """What a list says that it has on all pages is a number, or it says nothing that can be used."""
+    found = total_of(data)
+    assert found == total
+    assert type(found) is type(total)
+
+
+_CONTAINERS = ("rows", "list", "data", "records")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param([], id="empty array"),
+        pytest.param([_A, _B], id="array"),
+        pytest.param([{"id": "c"}], id="array of strangers"),
+        pytest.param(_A, id="single record"),
+        pytest.param({"0": _A, "1": _B}, id="numeric keys"),
+        *(pytest.param({name: [_A]}, id=name) for name in _CONTAINERS),
+        *(pytest.param({name: [], "count": 0}, id=f"empty {name}") for name in _CONTAINERS),
+    ],
+)
+def test_page_that_is_a_list(data: object) -> None:
+    """Everything that A2E is known to pack a list in is one, also when it is empty."""
+    check_list(envelope(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(None, id="null"),
+        pytest.param({}, id="empty object"),
+        pytest.param("", id="empty text"),
+        pytest.param("no records", id="text"),
+        pytest.param(0, id="number"),
+        pytest.param(False, id="false"),
+        pytest.param({"count": 0}, id="total without a list"),
+        pytest.param({"items": [_A]}, id="unknown container"),
+        pytest.param({"items": []}, id="empty unknown container"),
+        pytest.param({"rows": None}, id="container of null"),
+        pytest.param({"rows": {}}, id="container of an object"),
+        pytest.param({"rows": ""}, id="container of a text"),
+        pytest.param({"rows": [None]}, id="container of strangers"),
+        pytest.param({"rows": [{"id": "c"}]}, id="container of records without an id"),
+        pytest.param({"0": {"id": "c"}}, id="numeric keys of strangers"),
+        pytest.param({"_id": "", "name": "x"}, id="record without an id"),
+        pytest.param({"data": {"rows": []}}, id="container in a container"),
+    ],
+)
+def test_page_that_is_no_list(data: object) -> None:
+    """Where "nothing there" would make us buy, only an empty list says so; the raw body is kept."""
+    with pytest.raises(UnexpectedResponseError, match="holds no list") as caught:
+        check_list(envelope(data))
+    assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"code":0,"data":null}', b'{"code":0}', b'{"code":0,"data":{}}', b'{"code":0,"msg":"ok"}', b'{"success":true}'],
+)
+def test_answer_without_a_list_from_its_bytes(body: bytes) -> None:
+    """A good answer that holds no list at all is not taken for an empty one."""
+    with pytest.raises(UnexpectedResponseError):
+        check_list(decode(Response(status=200, body=body)))
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"code":0,"data":[]}', b"[]", b'{"rows":[],"count":0}', b'{"code":0,"rows":[],"count":0}']
+)
+def test_empty_list_from_its_bytes(body: bytes) -> None:
+    """An empty list is one, however it is wrapped."""
+    check_list(decode(Response(status=200, body=body)))
 
 
 @pytest.mark.parametrize(
@@ -151,14 +276,24 @@ def test_flagged_content_says_why() -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [None, {}, [], "ok", 7, {"id": "a"}, {"taskId": "a", "current_status": "sent"}, {"0": {}}],
+    [
+        None,
+        {},
+        [],
+        "ok",
+        7,
+        {"id": "a"},
+        {"taskId": "a", "current_status": "sent"},
+        {"taskID": "a", "flagged": True, "reason": "nsfw"},
+        {"0": {}},
+    ],
     ids=repr,
 )
 def test_start_without_a_task(data: object) -> None:
-    """A start that was accepted without naming a task may be paid: the error says to look, and keeps the raw body."""
-    with pytest.raises(UnexpectedResponseError, match=r"look at list\(\) before starting again") as caught:
+    """A start that was accepted without naming a task is no refusal, since it may be paid; its raw body is kept."""
+    with pytest.raises(UnexpectedResponseError, match="without naming a task") as caught:
         started(envelope(data))
-    assert caught.value.body == b"the raw body"
+    assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
 
 
 @pytest.mark.parametrize(
@@ -175,6 +310,22 @@ def test_echoed_input_is_no_report(echo: dict[str, str]) -> None:
     """Words of the caller's own prompt, echoed by a start in an unknown shape, do not make it a refusal: it may be paid."""
     with pytest.raises(UnexpectedResponseError):
         started(envelope({"taskId": "a", "current_status": "sent", **echo}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param([{"taskId": "a", "prompt": "a portrait"}], id="array"),
+        pytest.param({"task": {"taskId": "a", "prompt": "a portrait"}}, id="object in an object"),
+        pytest.param({"0": {"taskId": "a", "prompt": "a portrait"}}, id="numeric keys"),
+        pytest.param({"rows": [{"task_id": 7, "name": "Portrait"}]}, id="container"),
+        pytest.param({"task": {"status": "sent", "prompt": "a portrait"}}, id="echo without an id"),
+    ],
+)
+def test_echoed_input_is_no_report_wherever_it_is(data: object) -> None:
+    """The same holds where an unknown shape has the task, or the echo, further inside."""
+    with pytest.raises(UnexpectedResponseError):
+        started(envelope(data))
 
 
 def test_task_wins_over_words() -> None:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
+from a2e_async._protocol import checks
 from a2e_async._protocol.checks import (
     check_choice,
     check_link,
     check_text,
     check_webhook,
     path_of,
+    query_of,
     quote_id,
     refuse,
 )
@@ -111,6 +116,11 @@ def test_paths_that_lead_elsewhere(path: Any) -> None:
         "https://127.0.0.1/a.png",
         "https://[2001:db8::1]/a.png",
         "https://example.com/bild-ä.png",
+        "https://localhost/a.png",
+        "https://example.com",
+        "https://example.com/",
+        "https://user@example.com/a.png",
+        "https://example.com/a.png?x=[1]|2\\3",
     ],
 )
 def test_direct_links(url: str) -> None:
@@ -142,6 +152,11 @@ def test_direct_links(url: str) -> None:
         pytest.param("https://", "http:// or https://", id="no host"),
         pytest.param("https:///a.png", "http:// or https://", id="empty host"),
         pytest.param("https://[::1/a.png", "http:// or https://", id="open bracket"),
+        pytest.param("https://example.com:99999/a.png", "http:// or https://", id="port too large"),
+        pytest.param("https://example.com:x/a.png", "http:// or https://", id="port that is no number"),
+        pytest.param("https://a..b/a.png", "http:// or https://", id="empty label"),
+        pytest.param("https://" + "a" * 64 + ".example/a.png", "http:// or https://", id="label too long"),
+        pytest.param("https://exa mple.com/a.png", "%20", id="space in the host"),
     ],
 )
 def test_links_that_a2e_would_reject(url: Any, words: str) -> None:
@@ -149,6 +164,55 @@ def test_links_that_a2e_would_reject(url: Any, words: str) -> None:
     with pytest.raises(InvalidRequestError, match="image_url") as caught:
         check_link("image_url", url)
     assert words in str(caught.value)
+
+
+def passes_the_long_way(url: str) -> bool:
+    """Tell whether a link passes if it is looked at closely, as unusual links are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "_USUAL_LINK", re.compile(r"(?!)"))
+        try:
+            check_link("image_url", url)
+        except InvalidRequestError:
+            return False
+        return True
+
+
+_PARTS = st.sampled_from(
+    [
+        *("https://", "http://", "HTTPS://", "data:", "a", "-", "cdn", "example", ".", "..", "/", "//", ":", "443"),
+        *(":99999", "@", "[", "]", "::1", "?", "#", "%", "\\", " ", "\n", "\t", "\x00", "~", "!", "_", "A", "ä"),
+        *("x" * 63, "x" * 64),
+    ]
+)
+_SHUFFLED = st.lists(_PARTS, max_size=12).map("".join)
+_NEARLY_USUAL = st.tuples(st.sampled_from(["https://", "http://"]), _SHUFFLED).map("".join)
+_USUAL = st.from_regex(checks._USUAL_LINK, fullmatch=True)
+
+
+@given(_USUAL)
+@example("https://a.b/[")
+@example("http://-.-/")
+@example("https://999.999.999.999/@:99999")
+def test_usual_link_would_pass_the_long_way(url: str) -> None:
+    """The quick look lets nothing pass that a close look would refuse."""
+    assert passes_the_long_way(url)
+
+
+@given(_NEARLY_USUAL | _SHUFFLED | st.tuples(_USUAL, _PARTS).map("".join))
+def test_quick_look_changes_no_verdict(url: str) -> None:
+    """A link passes with the quick look exactly if it passes without."""
+    try:
+        check_link("image_url", url)
+    except InvalidRequestError:
+        assert not passes_the_long_way(url)
+    else:
+        assert passes_the_long_way(url)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", " ", "\x00", "\x7f", "\u2028", "ä"], ids=ascii)
+def test_quick_look_goes_to_the_end(end: str) -> None:
+    """A usual link with something unusual at its end is not usual."""
+    assert checks._USUAL_LINK.fullmatch("https://example.com/a.png" + end) is None
 
 
 def test_refusal_does_not_show_the_link() -> None:
@@ -163,6 +227,12 @@ def test_text_must_hold_something(value: object) -> None:
     """Blank text is refused, and so is anything that is no text."""
     with pytest.raises(InvalidRequestError, match="prompt must be a non-empty str"):
         check_text("prompt", value)
+
+
+def test_text_with_half_a_character() -> None:
+    """Text that cannot be written as UTF-8, as broken file names give it, is refused before it is sent."""
+    with pytest.raises(InvalidRequestError, match="prompt holds a character that cannot be sent"):
+        check_text("prompt", "a\ud800")
 
 
 @pytest.mark.parametrize("value", ["x", " x ", "\U0001f3ac", "0"])
@@ -215,6 +285,7 @@ def test_webhooks(url: str | None, token: str | None) -> None:
         pytest.param("", None, "webhook_url", id="empty URL"),
         pytest.param("https://example.com/hook", "t" * 257, "256", id="token too long"),
         pytest.param("https://example.com/hook", " ", "webhook_token", id="blank token"),
+        pytest.param("https://example.com/hook", "a\r\nX-Evil: 1", "line breaks", id="header smuggled in"),
         pytest.param(None, "t", "needs a webhook_url", id="token without a URL"),
     ],
 )
@@ -222,4 +293,38 @@ def test_webhooks_that_a2e_would_reject(url: str | None, token: str | None, word
     """A webhook that would never arrive is refused before the start is paid."""
     with pytest.raises(InvalidRequestError) as caught:
         check_webhook(url, token)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("params", [None, {}, {"a": None}], ids=repr)
+def test_no_query(params: dict[str, None] | None) -> None:
+    """Without a parameter that is set there is no query."""
+    assert query_of(params) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("x", "x"), ("", ""), ("ä b&c", "ä b&c"), (7, "7"), (0, "0"), (1.5, "1.5"), (True, "true"), (False, "false")],
+    ids=repr,
+)
+def test_query(value: str | float | bool, text: str) -> None:  # noqa: FBT001  that is the point
+    """A parameter is written as A2E writes it: booleans in lower case, and nothing quoted twice."""
+    assert query_of({"page": value, "unset": None}) == {"page": text}
+
+
+@pytest.mark.parametrize(
+    ("params", "words"),
+    [
+        pytest.param([("a", 1)], "must be a dict, not list", id="list"),
+        pytest.param("a=1", "must be a dict, not str", id="text"),
+        pytest.param({7: "x"}, "not 7 to str", id="name that is no text"),
+        pytest.param({"a": [1]}, "not 'a' to list", id="value that is a list"),
+        pytest.param({"a": b"x"}, "not 'a' to bytes", id="value of bytes"),
+        pytest.param({"a": "\ud800"}, "params['a'] holds a character", id="half a character"),
+    ],
+)
+def test_queries_that_cannot_be_sent(params: Any, words: str) -> None:
+    """What is no query is refused by the name of what is wrong."""
+    with pytest.raises(InvalidRequestError) as caught:
+        query_of(params)
     assert words in str(caught.value)

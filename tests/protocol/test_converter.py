@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.converter import to_record
+from a2e_async._protocol.converter import moment, to_record
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 
 _LIVE: dict[str, Any] = {
@@ -264,3 +264,15 @@ def nested(depth: int) -> list[Any]:
 def test_what_cannot_be_written_as_text(field: str, value: object) -> None:
     """A value that Python itself cannot turn into text does not hide a paid task."""
     assert record(**{field: value}).id == "t1"
+
+
+@pytest.mark.parametrize("raw", ["2025-03-13T07:58:27Z", "2025-03-13T09:58:27+02:00", "2025-03-13 07:58:27"])
+def test_moment_of_a_raw_record(raw: str) -> None:
+    """The time of a record that is not yet a model is read by the same rules, as UTC."""
+    assert moment(raw) == dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize("raw", [None, "", "soon", 1741852707863, {}], ids=repr)
+def test_no_moment(raw: object) -> None:
+    """What is no time is None, and never a moment of 1970."""
+    assert moment(raw) is None

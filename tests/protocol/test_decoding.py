@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
@@ -331,3 +334,110 @@ def test_every_depth_of_json(frame: str) -> None:
         except A2EError as error:
             seen.add(type(error))
     assert seen <= {Envelope, APIError, UnexpectedResponseError}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b' {"code":0,"data":"x"}', id="before"),
+        pytest.param(b'{"code":0,"data":"x"}\n', id="after"),
+        pytest.param(b'\r\n\t {"code":0,"data":"x"} \t\r\n', id="around"),
+        pytest.param(b'{ "code" : 0 , "data" : "x" }', id="inside"),
+    ],
+)
+def test_white_space(body: bytes) -> None:
+    """White space wherever JSON allows it changes nothing."""
+    assert decode(response(body)).data == "x"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_unicode_without_a_byte_order_mark(encoding: str) -> None:
+    """JSON in Unicode's other encodings is read also where no mark tells which one it is."""
+    assert decode(response('{"code":0,"data":"ä"}'.encode(encoding))).data == "ä"
+
+
+@pytest.mark.parametrize("text", ["ä", "\u2028", "\U0001f3ac", "日本語", "\x7f"], ids=ascii)
+def test_text_beyond_ascii(text: str) -> None:
+    """Text of any alphabet comes as it is, without being escaped."""
+    assert decode(response(json.dumps({"code": 0, "data": text}, ensure_ascii=False).encode())).data == text
+
+
+def test_halves_of_characters() -> None:
+    """Half of a character, written as bytes that are no real UTF-8, is read as JSON's own reader reads it."""
+    assert decode(response('{"code":0,"data":"\ud800"}'.encode(errors="surrogatepass"))).data == "\ud800"
+
+
+@pytest.mark.parametrize("depth", [1, 100, 500])
+def test_deep_nesting(depth: int) -> None:
+    """Data that are nested deeply, and can still be read, are read."""
+    data = decode(response(b'{"code":0,"data":' + b"[" * depth + b"]" * depth + b"}")).data
+    for _ in range(depth - 1):
+        (data,) = data
+    assert data == []
+
+
+@pytest.mark.parametrize(("word", "value"), [(b"Infinity", math.inf), (b"-Infinity", -math.inf)], ids=repr)
+def test_numbers_that_json_does_not_know(word: bytes, value: float) -> None:
+    """Infinity, which Python's reader takes though JSON has none, is a value."""
+    assert decode(response(b'{"code":0,"data":' + word + b"}")).data == value
+
+
+def test_nan_as_data() -> None:
+    """NaN is a value like any other, for others to judge."""
+    assert math.isnan(decode(response(b'{"code":0,"data":NaN}')).data)
+
+
+def test_nan_as_code() -> None:
+    """NaN is not 0: an answer with such a code is no success, and has no code that could be shown."""
+    error = refused(b'{"code":NaN,"msg":"odd"}')
+    assert isinstance(error, APIError)
+    assert error.code is None
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b'{"code":0,"data":1} x', id="text behind"),
+        pytest.param(b'{"code":0,"data":1}\x00', id="null byte behind"),
+        pytest.param(b'{"code":0,"data":1}<html>', id="page behind"),
+        pytest.param(b'{"code":0,"data":1},', id="comma behind"),
+        pytest.param('{"code":0,"data":1}\u00a0'.encode(), id="no-break space behind"),
+        pytest.param('\u2003{"code":0}'.encode(), id="wide space before"),
+        pytest.param(b"\xef\xbb\xbf\xef\xbb\xbf{}", id="two byte order marks"),
+    ],
+)
+def test_json_with_something_around_it(body: bytes) -> None:
+    """What begins as JSON and goes on as something else is no answer of A2E's."""
+    assert isinstance(refused(body), UnexpectedResponseError)
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(
+    _VALUES,
+    st.booleans(),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"]),
+    st.text(" \t\r\n", max_size=3),
+    st.text(" \t\r\n", max_size=3),
+)
+def test_every_way_to_write_json(value: object, ascii_only: bool, encoding: str, before: str, after: str) -> None:  # noqa: FBT001  drawn
+    """However JSON is written, the data are what was written, as Python's own reader reads them."""
+    text = json.dumps({"code": 0, "data": value}, ensure_ascii=ascii_only)
+    body = f"{before}{text}{after}".encode(encoding)
+    assert decode(response(body)).data == value == json.loads(body)["data"]
+
+
+@pytest.mark.parametrize("body", [b'{"code":0,"data":1}', b'[{"_id":"a"}]'], ids=["object", "array"])
+def test_good_answer_keeps_its_headers(body: bytes) -> None:
+    """The ``Date`` of a good answer stays at hand, for the age of what is listed in it."""
+    assert decode(response(body, date="Wed, 21 Oct 2015 07:28:00 GMT")).headers["date"].startswith("Wed")
+
+
+def test_object_that_says_to_be_a_stream() -> None:
+    """A JSON object is an answer, also where its Content-Type speaks of a stream."""
+    assert decode(response(b'{"code":0,"data":1}', content_type="text/event-stream")).data == 1

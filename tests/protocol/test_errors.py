@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import datetime as dt
 import pickle
 
 import pytest
@@ -22,13 +23,17 @@ from a2e_async.errors import (
     MissingExtraError,
     NetworkError,
     NotFoundError,
+    OutageError,
     PlanError,
     RateLimitError,
     ServerError,
+    SubmissionUncertainError,
     TaskError,
     TaskFailedError,
+    TaskNotFoundError,
     TransferError,
     UnexpectedResponseError,
+    WaitError,
     WaitTimeoutError,
 )
 from a2e_async.models import ImageToVideoRecord
@@ -44,7 +49,9 @@ _OF_THE_API: tuple[type[APIError], ...] = (
     RateLimitError,
     BusyError,
     ServerError,
+    TaskNotFoundError,
 )
+_OF_WAITS: tuple[type[WaitError], ...] = (WaitError, WaitTimeoutError, OutageError)
 _PLAIN: tuple[type[A2EError], ...] = (
     A2EError,
     ConfigurationError,
@@ -80,7 +87,10 @@ SAMPLES: list[A2EError] = [
         trace_id="trace-1",
         record=_RECORD,
     ),
-    WaitTimeoutError("what happened", task_id="t1", record=_RECORD, coins=30),
+    SubmissionUncertainError(
+        "what happened", marker="7f3k2m9q4d", sent_at=dt.datetime(2026, 8, 1, 12, tzinfo=dt.UTC), task_id="t1"
+    ),
+    *(kind("what happened", task_id="t1", record=_RECORD, coins=30) for kind in _OF_WAITS),
 ]
 every_error = pytest.mark.parametrize("error", SAMPLES, ids=lambda error: type(error).__name__)
 
@@ -96,15 +106,19 @@ def test_samples_are_complete() -> None:
         (ConfigurationError, (A2EError,)),
         (InvalidRequestError, (A2EError, ValueError)),
         (APIError, (A2EError,)),
-        *((kind, (APIError,)) for kind in _OF_THE_API[1:]),
+        *((kind, (APIError,)) for kind in _OF_THE_API[1:-1]),
+        (TaskNotFoundError, (NotFoundError, TaskError)),
         (NetworkError, (A2EError,)),
         (UnexpectedResponseError, (A2EError,)),
+        (SubmissionUncertainError, (A2EError,)),
         (TransferError, (A2EError,)),
         (ClientClosedError, (A2EError,)),
         (MissingExtraError, (A2EError, ImportError)),
         (TaskError, (A2EError,)),
         (TaskFailedError, (TaskError,)),
-        (WaitTimeoutError, (TaskError, TimeoutError)),
+        (WaitError, (TaskError,)),
+        (WaitTimeoutError, (WaitError, TimeoutError)),
+        (OutageError, (WaitError,)),
     ],
 )
 def test_tree(kind: type[A2EError], parents: tuple[type[Exception], ...]) -> None:
@@ -118,6 +132,16 @@ def test_only_refusals_of_a2e_are_api_errors(kind: type[A2EError]) -> None:
     assert not issubclass(kind, APIError)
 
 
+def test_tree_is_complete() -> None:
+    """Every exception that the package promises is in the drawing of the tree."""
+    assert all(f" {name} " in f"{errors.__doc__} " for name in errors.__all__ if name != "A2EError")
+
+
+def test_outage_is_no_timeout() -> None:
+    """Whoever catches TimeoutError learns of deadlines only, and not of outages."""
+    assert not issubclass(OutageError, TimeoutError)
+
+
 @every_error
 def test_pickle(error: A2EError) -> None:
     """An error comes back from another process with its type, its text and every attribute."""
@@ -126,10 +150,32 @@ def test_pickle(error: A2EError) -> None:
     assert (str(clone), clone.args, vars(clone)) == (str(error), error.args, vars(error))
 
 
-def test_live_handle_is_not_pickled() -> None:
+@pytest.mark.parametrize("kind", _OF_WAITS, ids=lambda kind: kind.__name__)
+def test_live_handle_is_not_pickled(kind: type[WaitError]) -> None:
     """A handle is bound to its client: in another process there is none, but the id."""
-    clone = pickle.loads(pickle.dumps(WaitTimeoutError("late", task_id="t1", handle=lambda: None)))
+    clone = pickle.loads(pickle.dumps(kind("late", task_id="t1", handle=lambda: None)))
     assert (clone.handle, clone.task_id) == (None, "t1")
+
+
+@pytest.mark.parametrize("kind", _OF_WAITS, ids=lambda kind: kind.__name__)
+def test_wait_can_be_gone_on_with(kind: type[WaitError]) -> None:
+    """A wait that ended too early brings the task's handle, its last record and its price."""
+    handle = object()
+    error = kind("late", task_id="t1", handle=handle, record=_RECORD, coins=30)
+    assert (error.handle, error.record, error.coins) == (handle, _RECORD, 30)
+
+
+def test_uncertain_start_brings_its_marker() -> None:
+    """By the marker and the time, an uncertain start can be settled later and by hand."""
+    sent_at = dt.datetime(2026, 8, 1, 12, tzinfo=dt.UTC)
+    error = SubmissionUncertainError("?", marker="7f3k2m9q4d", sent_at=sent_at)
+    assert (error.marker, error.sent_at) == ("7f3k2m9q4d", sent_at)
+
+
+def test_uncertain_start_without_a_marker() -> None:
+    """Where names are not marked there is no marker, and none is made up."""
+    error = SubmissionUncertainError("?")
+    assert (error.marker, error.sent_at) == ("", None)
 
 
 @every_error
@@ -205,7 +251,12 @@ def test_code_zero_is_shown() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "words"),
-    [(AuthenticationError, "A2E_API_TOKEN"), (PlanError, "Plans"), (InsufficientCreditsError, "Buy coins")],
+    [
+        (AuthenticationError, "A2E_API_TOKEN"),
+        (PlanError, "Plans"),
+        (InsufficientCreditsError, "Buy coins"),
+        (TaskNotFoundError, "expired"),
+    ],
 )
 def test_hint_says_what_to_do(kind: type[APIError], words: str) -> None:
     """Where the user can do something about it, the text says what."""

@@ -11,10 +11,21 @@ from urllib.parse import unquote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._protocol import answers, checks, converter, refusal, settings, transfer
+from a2e_async._protocol import answers, checks, converter, paging, refusal, settings, submission, transfer
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
-from a2e_async.errors import A2EError, APIError, ConfigurationError, InvalidRequestError
+from a2e_async._protocol.pacing import Throttle, turns_away
+from a2e_async._protocol.submission import Outcome, Register, Search
+from a2e_async.config import Pacing
+from a2e_async.errors import (
+    A2EError,
+    APIError,
+    BusyError,
+    ConfigurationError,
+    InvalidRequestError,
+    RateLimitError,
+    ServerError,
+)
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 
 _READ = {"_id", "createdAt", "name", "current_status", "failed_code", "failed_message", "coins", "result_url"}
@@ -107,6 +118,95 @@ def test_any_answer_is_a_value_or_an_error_of_ours(body: bytes, status: int, nam
     """No bytes, status or headers bring anything but an Envelope or an A2EError that can be shown."""
     result = caught(body, status, named)
     assert isinstance(result, Envelope) or str(result)
+
+
+any_text = st.text(max_size=40) | texts
+any_headers = st.fixed_dictionaries(
+    {},
+    optional={
+        "retry-after": any_text | header_texts,
+        "date": any_text | header_texts,
+        "content-type": any_text
+        | st.sampled_from(["text/event-stream", "TEXT/EVENT-STREAM; x", "text/html", "application/json"]),
+        "location": any_text | st.sampled_from(["http://[", "//", "https://[::1", "http://\u2100/", "//a@b:x/"]),
+    },
+)
+truncated = st.tuples(json_values.map(written), st.integers(1, 50)).map(lambda cut: cut[0][: -cut[1]])
+spoilt = st.tuples(
+    st.sampled_from([b"", b" ", b"\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b"event: result\ndata: ", b"<"]),
+    json_values.map(written) | truncated,
+    st.sampled_from([b"", b" ", b"\n\n", b"\x00", b"\xff", b"{}", b"]"]),
+).map(b"".join)
+encoded = st.tuples(json_values, st.sampled_from(["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])).map(
+    lambda drawn: json.dumps(drawn[0]).encode(drawn[1])
+)
+any_body = st.binary(max_size=200) | truncated | spoilt | encoded | json_values.map(written) | objects.map(written)
+
+
+@given(any_body, statuses, any_headers)
+def test_any_body_and_headers(body: bytes, status: int, named: dict[str, str]) -> None:
+    """Cut, spoilt or encoded in any way, with any text in its headers: an Envelope, or an A2EError that can be shown."""
+    result = caught(body, status, named)
+    assert isinstance(result, Envelope) or str(result)
+    if isinstance(result, APIError) and result.retry_after is not None:
+        assert math.isfinite(result.retry_after)
+        assert result.retry_after >= 0
+
+
+@given(any_body, statuses, any_headers)
+def test_any_answer_to_a_start_is_judged(body: bytes, status: int, named: dict[str, str]) -> None:
+    """A start is never sent again after a 5xx, nor after a good status unless A2E itself says "busy" or "too many"."""
+    try:
+        assert answers.started(decode(Response(status=status, headers=named, body=body)))
+    except A2EError as error:
+        known, again = submission.outcome(error), submission.may_send_again(error)
+        assert known is not Outcome.NOT_SENT
+        assert not again or isinstance(error, BusyError | RateLimitError)  # noqa: PT017  as above
+        assert (status < 500 and known is Outcome.REJECTED) or not again
+
+
+@given(any_body, any_headers, st.floats(0, 1e12) | st.just(math.inf), st.floats(0, 1e12))
+def test_any_page_of_a_list(body: bytes, named: dict[str, str], age: float, wall: float) -> None:
+    """Whatever a page of a list holds, it can be told whether it is the last one and how far back it goes."""
+    envelope = caught(body, 200, named)
+    if isinstance(envelope, Envelope):
+        records = answers.records(envelope.data)
+        since = submission.horizon(envelope, age=age, wall=wall)
+        assert not math.isnan(since)
+        pages = paging.Pages("/api/v1/x")
+        pages.next()
+        assert pages.take(envelope) == records
+        assert pages.ended in {True, False}
+        assert submission.is_past(records, since) in {True, False}
+
+
+@given(st.lists(json_values, min_size=1, max_size=5), st.integers(1, 4))
+def test_any_list_ends(answered: list[Any], size: int) -> None:
+    """Whatever A2E answers, a list whose last page comes for ever ends, and no record comes twice."""
+    pages, seen = paging.Pages("/api/v1/x", size), list[str]()
+    for number in range(len(answered) + 4):
+        assert pages.next().params == {"pageNum": str(number + 1), "pageSize": str(size)}
+        seen += [
+            answers.id_of(record) for record in pages.take(Envelope(data=answered[min(number, len(answered) - 1)]))
+        ]
+        if pages.ended:
+            break
+    assert pages.ended
+    assert len(seen) == len(set(seen))
+
+
+@given(json_values | objects)
+def test_any_json_is_a_list_or_not(data: object) -> None:
+    """Whatever came for a list is one, or is an error of ours; and its total is a whole number or unknown."""
+    total = answers.total_of(data)
+    assert total is None or type(total) is int
+    try:
+        answers.check_list(Envelope(data=data))
+    except A2EError as error:
+        assert str(error)  # noqa: PT017  one of two good ends
+        assert not answers.records(data)
+    else:
+        assert isinstance(data, list | dict)
 
 
 @given(objects, statuses)
@@ -315,3 +415,104 @@ def test_any_source_has_a_name_or_none(source: str) -> None:
     name = transfer.name_from(source)
     assert len(name) <= 80
     assert name.isprintable()
+
+
+marker = st.sampled_from(["0000000000", "7f3k2m9q4d", "zzzzzzzzzz"])
+tags = st.tuples(st.just("[a2e:"), marker | texts, st.sampled_from(["", "*1", "*2", "*8", "*9", "*²"]), st.just("]"))
+marked_names = st.lists(tags.map("".join) | texts, max_size=3).map("".join)
+times = st.datetimes().map(lambda moment: f"{moment.isoformat()}Z") | texts
+any_records = st.tuples(objects, ids, marked_names | json_values, times | json_values).map(
+    lambda drawn: {**drawn[0], "_id": drawn[1], "name": drawn[2], "createdAt": drawn[3]}
+)
+
+
+@given(st.lists(any_records, max_size=8), st.integers(0, 8))
+def test_any_records_can_be_noted(shown: list[dict[str, Any]], opened_after: int) -> None:
+    """Whatever A2E shows, nothing crashes, every search finds ids that were shown, and duplicates are really several."""
+    register, search = Register(), Search(frozenset({"0000000000", "7f3k2m9q4d"}))
+    shown_ids = {answers.id_of(record) for record in shown}
+    for number, record in enumerate(shown):
+        if number == opened_after:
+            register.open(search)
+        too_many = register.note(record, float(number))
+        assert not too_many or (len(too_many) == len(set(too_many)) > 1 and answers.id_of(record) in too_many)
+        assert set(too_many) <= shown_ids
+    assert set(search.found) <= shown_ids
+    for task_id in shown_ids:
+        register.forget(task_id)
+
+
+@given(st.text(max_size=30) | marked_names)
+def test_any_question_for_a_task_has_markers(asked: str) -> None:
+    """Whatever somebody asks for, it is refused, or leads to one or two markers of ten digits."""
+    try:
+        markers = submission.markers_asked(asked)
+    except InvalidRequestError:
+        return
+    assert 1 <= len(markers) <= 2
+    assert all(len(each) == 10 and each.isascii() and each.isalnum() for each in markers)
+
+
+policies = st.builds(
+    Pacing,
+    max_in_flight=st.integers(1, 50),
+    per_second=st.none() | st.floats(0.01, 1e4),
+    hold_back=st.floats(0.001, 1e3),
+    max_hold_back=st.floats(0.001, 1e3),
+)
+pauses = st.none() | st.floats(0.0, 1e6) | st.sampled_from([0.0, 1.0, 1e300])
+refusals = (
+    st.builds(RateLimitError, st.just("slow down"), retry_after=pauses)
+    | st.builds(BusyError, st.just("occupied"), retry_after=pauses)
+    | st.builds(ServerError, st.just("down"), retry_after=st.floats(0.0, 100.0))
+)
+steps = st.tuples(
+    st.floats(0.0, 5.0) | st.sampled_from([0.0, 0.001, 61.0, 1e5]),
+    st.sampled_from(["begin", "begin", "accepted", "ends"]) | refusals,
+    st.integers(0, 50),
+    st.floats(0.0, 1.0),
+)
+
+
+@given(policies, st.lists(steps, max_size=40), st.floats(0.0, 1e6))
+def test_any_history_of_a_throttle(policy: Pacing, history: list[tuple[float, Any, int, float]], now: float) -> None:
+    """In any history the limits hold, nobody waits for ever, and A2E's pauses are kept and hardly exceeded."""
+    throttle, under_way = Throttle(policy), list[float]()
+    for passed, step, pick, chance in history:
+        now += passed
+        if step == "begin":
+            if throttle.delay(now) == 0.0:
+                throttle.begin(now)
+                under_way.append(now)
+        elif under_way:
+            began = under_way.pop(pick % len(under_way))
+            throttle.in_flight -= 1
+            if step == "accepted":
+                throttle.accepted(now, began)
+            elif step != "ends":
+                check_hold(throttle, step, now, began, chance)
+        check_limits(throttle, now, len(under_way))
+
+
+def check_hold(throttle: Throttle, error: APIError, now: float, began: float, chance: float) -> None:
+    """Turn a request away, and check for how long everybody is held back: a day at most, if A2E says so."""
+    assert turns_away(error)
+    before = throttle.held_until
+    throttle.turned_away(error, now, began=began, chance=chance)
+    asked = None if error.retry_after is None else min(error.retry_after, 86400.0)
+    most = throttle.policy.max_hold_back if asked is None else asked
+    assert throttle.held_until >= max(before, now + (asked or 0.0))
+    assert throttle.held_until <= max(before, (now + most * 1.1) * (1 + 1e-12))
+
+
+def check_limits(throttle: Throttle, now: float, under_way: int) -> None:
+    """Check what holds at any time."""
+    assert throttle.in_flight == under_way
+    assert 1 <= throttle.at_once <= throttle.policy.max_in_flight
+    assert throttle.learned is None or (throttle.learned >= 1.0 and math.isfinite(throttle.learned))
+    delay = throttle.delay(now)
+    if delay is None:
+        assert under_way > 0
+    else:
+        assert math.isfinite(delay)
+        assert delay >= max(0.0, throttle.held_until - now)

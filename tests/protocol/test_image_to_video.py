@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.image_to_video import Options, check_variations
+from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
 from a2e_async.errors import InvalidRequestError
 
 _NOTHING: dict[str, Any] = dict.fromkeys(
@@ -204,3 +204,63 @@ def test_other_numbers_of_variations(count: Any) -> None:
     """Any other number is refused before it is paid."""
     with pytest.raises(InvalidRequestError, match="count must be one of"):
         check_variations(count)
+
+
+_EXTENSION: dict[str, Any] = {"reference_id": "r1", "prompt": "she smiles", "negative_prompt": "blurry"}
+
+
+def test_extension_of_what_is_needed() -> None:
+    """The three fields that A2E needs are enough, and nothing is added to them."""
+    assert check_extension(_EXTENSION) == _EXTENSION
+
+
+def test_extension_without_what_was_not_set() -> None:
+    """What is None is not sent."""
+    unset = dict.fromkeys(("lang", "template", "shot_count", "max_length", "with_audio"))
+    assert check_extension({**_EXTENSION, **unset}) == _EXTENSION
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"lang": "en"},
+        {"template": "default"},
+        {"template": "cinematic"},
+        {"shot_count": 1},
+        {"shot_count": 4},
+        {"max_length": 1},
+        {"with_audio": True},
+        {"with_audio": False},
+    ],
+    ids=str,
+)
+def test_extension_with_options(field: dict[str, Any]) -> None:
+    """Every option that A2E documents is sent as it was given."""
+    assert check_extension({**_EXTENSION, **field}) == {**_EXTENSION, **field}
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"reference_id": None},
+        {"prompt": None},
+        {"negative_prompt": " "},
+        {"lang": ""},
+        {"lang": 7},
+        {"template": "romantic"},
+        {"shot_count": 0},
+        {"shot_count": 5},
+        {"shot_count": True},
+        {"max_length": 0},
+        {"max_length": True},
+        {"max_length": 10.0},
+        {"max_length": "10"},
+        {"with_audio": 1},
+        {"with_audio": "true"},
+    ],
+    ids=str,
+)
+def test_extension_that_a2e_would_misread(field: dict[str, Any]) -> None:
+    """A field that A2E would reject or ignore is refused by its name."""
+    with pytest.raises(InvalidRequestError, match=next(iter(field))):
+        check_extension({**_EXTENSION, **field})

@@ -28,3 +28,14 @@ def test_repr_is_fit_for_a_log(value: object) -> None:
 def test_request_is_neither_paid_nor_repeatable_by_default() -> None:
     """Whoever forgets to say whether a request may be repeated gets the answer that cannot cost money."""
     assert not Request(method="POST", path="/x").repeatable
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_request_has_the_usual_time_by_default(method: str) -> None:
+    """Unless somebody says otherwise, `Config.request_timeout` counts."""
+    assert Request(method=method, path="/x").within is None
+
+
+def test_request_with_a_time_of_its_own() -> None:
+    """A request that must not take long says so."""
+    assert Request(method="GET", path="/x", within=20.0).within == 20.0

@@ -257,6 +257,29 @@ def test_no_content_was_refused(data: object) -> None:
     assert refused_content(data) == ""
 
 
+@pytest.mark.parametrize("key", ["_id", "id", "ID", "taskId", "task_id", "TASKID", "uuid"])
+@pytest.mark.parametrize("value", ["a", 7, None], ids=repr)
+def test_what_names_an_id_reports_nothing(key: str, value: object) -> None:
+    """Words of moderation beside anything that may be a task's id do not make it a refusal: it may be paid."""
+    assert refused_content({"flagged": True, "reason": "nsfw", key: value}) == ""
+
+
+@pytest.mark.parametrize("key", ["identity", "id_card", "idea", "ids"])
+def test_only_the_end_of_a_key_makes_an_id(key: str) -> None:
+    """A report is a report, also where another word begins like an id."""
+    assert "nsfw" in refused_content({"reason": "nsfw", key: "x"})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"flagged": True}, {"reason": "nsfw"}, {"why": "copyright"}, "Refused by content policy", ["a minor"]],
+    ids=repr,
+)
+def test_refused_content(data: object) -> None:
+    """Data without an id that speak of moderation are the report, and its text is kept."""
+    assert refused_content(data)
+
+
 def test_refused_content_too_deep_to_be_written() -> None:
     """An answer that is nested too deeply to be written out again reports nothing, and breaks nothing."""
     deep: list[object] = []

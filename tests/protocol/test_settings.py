@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.settings import Settings, is_host, is_loopback, resolve
-from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy
+from a2e_async._protocol.settings import VARIABLES, Secret, Settings, is_host, is_loopback, resolve
+from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
 from a2e_async.errors import ConfigurationError
 
 
@@ -279,6 +279,16 @@ def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column o
         pytest.param(Config(poll=PollPolicy(max_at_once=0)), "PollPolicy.max_at_once", id="no question"),
         pytest.param(Config(pacing=Pacing(max_in_flight=0)), "Pacing.max_in_flight", id="no request"),
         pytest.param(Config(pacing=Pacing(per_second=0.0)), "Pacing.per_second", id="no request in a second"),
+        pytest.param(Config(pacing=Pacing(max_in_flight=2.5)), "Pacing.max_in_flight", id="half a request"),  # type: ignore[arg-type]
+        pytest.param(
+            Config(pacing=Pacing(per_second=float("nan"))), "Pacing.per_second", id="requests without a number"
+        ),
+        pytest.param(Config(pacing=Pacing(hold_back=0.0)), "Pacing.hold_back", id="no hold"),
+        pytest.param(Config(pacing=Pacing(hold_back=None)), "Pacing.hold_back", id="hold of None"),  # type: ignore[arg-type]
+        pytest.param(Config(pacing=Pacing(max_hold_back=-1.0)), "Pacing.max_hold_back", id="negative hold"),
+        pytest.param(Config(pacing=Pacing(max_hold_back=float("inf"))), "Pacing.max_hold_back", id="hold for ever"),
+        pytest.param(Config(poll=PollPolicy(invisible_for=0)), "PollPolicy.invisible_for", id="never invisible"),
+        pytest.param(Config(poll=PollPolicy(answer_within=0)), "PollPolicy.answer_within", id="no time to answer"),
         pytest.param(Config(poll=PollPolicy(steps=())), "PollPolicy.steps", id="no steps"),
         pytest.param(Config(poll=PollPolicy(steps=((0.0, 0.0),))), "PollPolicy.steps", id="no pause"),
         pytest.param(Config(poll=PollPolicy(steps=((0.0, -2.0),))), "PollPolicy.steps", id="negative pause"),
@@ -289,6 +299,31 @@ def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column o
         pytest.param(Config(poll=PollPolicy(steps=((0.0,),))), "PollPolicy.steps", id="no pairs"),  # type: ignore[arg-type]
         pytest.param(Config(poll=PollPolicy(steps=((0.0, "2"),))), "PollPolicy.steps", id="pause as text"),  # type: ignore[arg-type]
         pytest.param(Config(poll=PollPolicy(steps=5)), "PollPolicy.steps", id="number instead of steps"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(mark_names=1)), "mark_names must be True or False", id="marks by number"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(mark_names=None)), "mark_names must be", id="marks of None"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(on_unknown="retry")), "'raise' or 'resend'", id="unknown policy"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(on_unknown=None)), "'raise' or 'resend'", id="no policy"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(on_unknown=[])), "'raise' or 'resend'", id="policy of a list"),  # type: ignore[arg-type]
+        pytest.param(
+            Config(start=StartPolicy(on_unknown="resend", mark_names=False)),
+            "needs mark_names=True",
+            id="resend without a marker",
+        ),
+        pytest.param(Config(start=StartPolicy(looks=())), "StartPolicy.looks", id="no look"),
+        pytest.param(Config(start=StartPolicy(looks=[0.0, 2.0])), "StartPolicy.looks", id="looks in a list"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(looks=5.0)), "StartPolicy.looks", id="number instead of looks"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(looks=None)), "StartPolicy.looks", id="None instead of looks"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(looks=(2.0, 0.0))), "StartPolicy.looks", id="looks backwards"),
+        pytest.param(Config(start=StartPolicy(looks=(-1.0, 2.0))), "StartPolicy.looks", id="look before"),
+        pytest.param(Config(start=StartPolicy(looks=(0.0, float("nan")))), "StartPolicy.looks", id="look at no time"),
+        pytest.param(Config(start=StartPolicy(looks=(0.0, float("inf")))), "StartPolicy.looks", id="look in the end"),
+        pytest.param(Config(start=StartPolicy(looks=(0.0, "2"))), "StartPolicy.looks", id="look as text"),  # type: ignore[arg-type]
+        pytest.param(Config(start=StartPolicy(looks=(0.0, True))), "StartPolicy.looks", id="look as a boolean"),
+        pytest.param(Config(start=StartPolicy(looks=(False,))), "StartPolicy.looks", id="only look as a boolean"),
+        pytest.param(Config(start=StartPolicy(looks=(False, 2.0))), "StartPolicy.looks", id="first look as a boolean"),
+        pytest.param(Config(start=None), "Config.start must be a StartPolicy", id="no start policy"),  # type: ignore[arg-type]
+        pytest.param(Config(poll=None), "Config.poll must be a PollPolicy", id="no poll policy"),  # type: ignore[arg-type]
+        pytest.param(Config(pacing=None), "Config.pacing must be a Pacing", id="no pacing"),  # type: ignore[arg-type]
         pytest.param(Config(retry=None), "retry", id="no retry policy"),  # type: ignore[arg-type]
         pytest.param({"token": "sk_x"}, "not dict", id="dict"),
     ],
@@ -301,6 +336,57 @@ def test_configurations_that_cannot_work(config: object, words: str) -> None:
 def test_no_limit_of_requests_per_second_is_fine() -> None:
     """`Pacing.per_second` is the one number that may be None."""
     assert resolve("sk_x", None, Config(pacing=Pacing(per_second=None)), {}).config.pacing.per_second is None
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [
+        StartPolicy(),
+        StartPolicy(mark_names=False),
+        StartPolicy(on_unknown="resend"),
+        StartPolicy(looks=(0.0,)),
+        StartPolicy(looks=(0, 2, 7)),
+        StartPolicy(looks=(5.0, 5.0)),
+        StartPolicy(looks=(30.5,)),
+    ],
+    ids=repr,
+)
+def test_start_policies_that_work(policy: StartPolicy) -> None:
+    """Every policy that makes sense is taken as it is."""
+    assert resolve("sk_x", None, Config(start=policy), {}).config.start is policy
+
+
+def test_nothing_is_sent_again_by_default() -> None:
+    """Who sets nothing never pays twice: names are marked, and an uncertain start raises."""
+    policy = Config().start
+    assert (policy.mark_names, policy.on_unknown) == (True, "raise")
+
+
+def test_default_looks() -> None:
+    """A lost start is looked for at once, and for about 20 s."""
+    looks = Config().start.looks
+    assert (looks[0], looks[-1]) == (0.0, 20.0)
+
+
+def test_token_hides_itself() -> None:
+    """A checked token is text, and shows nothing of itself among the variables of a traceback."""
+    token = resolve(" 'sk_secret' ", None, None, {}).token
+    assert isinstance(token, Secret)
+    assert token == "sk_secret"
+    assert "secret" not in repr(token)
+
+
+def test_variables_are_those_that_are_read() -> None:
+    """The names by which others clear the environment are the names that are looked at."""
+    read: set[str] = set()
+
+    class Environment(dict[str, str]):
+        def get(self, name: str, default: str | None = None) -> Any:  # type: ignore[override]
+            read.add(name)
+            return default
+
+    Config.from_env(Environment())
+    assert read == set(VARIABLES)
 
 
 def test_configuration_from_an_environment() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from a2e_async._protocol.statuses import IMAGE_TO_VIDEO, status_of
-from a2e_async.models import TaskStatus
+from a2e_async._protocol.statuses import IMAGE_TO_VIDEO, is_unbegun, status_of
+from a2e_async.models import ImageToVideoRecord, TaskStatus
 
 
 def judged(word: str, *, failed_code: str = "", has_result: bool = False) -> TaskStatus:
@@ -63,3 +63,9 @@ def test_failed_code_is_a_failure(word: str) -> None:
 def test_final_statuses(status: TaskStatus) -> None:
     """Exactly success and failure end a task."""
     assert status.is_final == (status in {TaskStatus.SUCCEEDED, TaskStatus.FAILED})
+
+
+@pytest.mark.parametrize("word", ["initialized", "sent", "pending", "processing", "completed", "failed", "", "other"])
+def test_only_an_initialized_task_is_unbegun(word: str) -> None:
+    """Deleting a task gives the coins back only while A2E calls it "initialized"; no other word promises that."""
+    assert is_unbegun(ImageToVideoRecord(id="t1", current_status=word)) is (word == "initialized")

@@ -1,0 +1,211 @@
+"""Looks for tasks in A2E's list, for all who search at the same time, and remembers which task carries which marker.
+
+What a record means for a search is decided by `_protocol/submission.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import copy
+import logging
+import math
+import time
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from a2e_async._protocol import answers, submission
+from a2e_async._protocol.checks import quote_id
+from a2e_async._protocol.messages import Request
+from a2e_async._protocol.paging import Pages
+from a2e_async._protocol.submission import Register, Search
+from a2e_async.errors import A2EError, NetworkError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from a2e_async._protocol.messages import Envelope
+    from a2e_async._transport.retry import Api
+
+__all__ = ["WITHIN", "Family", "Lookout", "Task"]
+
+_LOGGER = logging.getLogger("a2e_async")
+
+_LATE = 120.0
+"""Seconds by which a task may be late in the list; so much of what was read before is read again."""
+
+_FRESH = 600.0
+"""Seconds for which a task that A2E has shown is not believed to be gone, whatever A2E says."""
+
+WITHIN = 120.0
+"""Seconds for a page of the list, where nobody is in a hurry."""
+
+_AGAIN = 3
+"""How often a list is read that is deleted from meanwhile."""
+
+
+@attrs.frozen
+class Family:
+    """Where the tasks of a family are: the beginning of their paths, where they are started, where they are listed."""
+
+    prefix: str
+    start: str = attrs.field(init=False)
+    list: str = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Name the paths."""
+        object.__setattr__(self, "start", f"{self.prefix}/start")
+        object.__setattr__(self, "list", f"{self.prefix}/allRecords")
+
+    def detail(self, task_id: str) -> str:
+        """Where one of them is shown."""
+        return f"{self.prefix}/{quote_id(task_id)}"
+
+
+@attrs.define(eq=False)  # one is made for each start, and frozen costs more to make
+class Task:
+    """A task that was paid for.
+
+    Attributes:
+        id: A2E's id.
+        raw: The record as A2E showed it, or None if it could not be had.
+        trace_id: A2E's name for the exchange.
+        adopted: It was found in A2E's list, and not bought just now.
+    """
+
+    id: str
+    raw: dict[str, Any] | None = attrs.field(default=None, repr=False)
+    trace_id: str = ""
+    adopted: bool = False
+
+
+@attrs.define(eq=False)
+class Lookout:
+    """Reads the list of one family, one reader at a time. Belongs to one event loop; its register may be older."""
+
+    api: Api
+    family: Family
+    _register: Register
+    _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
+    _read_at: float = -math.inf
+    _read_since: float = math.inf
+    _failed_at: float = -math.inf
+    _failure: A2EError | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Begin with a list that was never read: another event loop can have another clock."""
+        self._register.complete_since = -math.inf
+
+    @contextlib.contextmanager
+    def search(self, *markers: str, since: float | None = None) -> Iterator[Search]:
+        """Search for tasks with any of these markers, as long as the block lasts.
+
+        Args:
+            markers: What their names can end with.
+            since: When the first of them can have been made; None for whatever A2E still shows.
+        """
+        known = self._register.complete_since - _LATE
+        search = Search(frozenset(markers), known if since is None else since)
+        self._register.open(search)
+        try:
+            yield search
+        finally:
+            self._register.close(search)
+
+    async def look(self, search: Search, *, within: float) -> None:
+        """Read the list as far back as anybody searches, unless somebody else has begun to do so after we came.
+
+        Args:
+            search: Who looks.
+            within: Seconds for each page, repeats included.
+
+        Raises:
+            A2EError: The list could not be read.
+        """
+        came = self._loop.time()
+        async with self._reading:
+            if self._read_at >= came and self._read_since <= search.since:
+                return
+            if self._failure is not None and self._failed_at >= came:
+                raise copy.copy(self._failure)
+            began, since = self._loop.time(), self._register.earliest()
+            try:
+                is_whole = await self._read(since, within)
+            except A2EError as error:
+                self._failed_at, self._failure = began, copy.copy(error)
+                raise
+            self._read_at, self._read_since, self._failure = began, since, None
+            if is_whole and since <= self._register.complete_since - _LATE:
+                self._register.complete_since = began
+
+    async def _read(self, since: float, within: float) -> bool:
+        """Read the list back to `since`, and return whether nothing can have slipped through."""
+        for _ in range(_AGAIN):
+            pages = Pages(self.family.list)
+            while not pages.ended:
+                envelope = await self._page(pages.next(), within)
+                for record in pages.take(envelope):
+                    _warn_of_duplicates(self._register.note(record, self._loop.time()))
+                horizon = submission.horizon(envelope, age=self._loop.time() - since, wall=time.time())
+                if submission.is_past(answers.records(envelope.data), horizon):
+                    break
+            if not pages.shrank:
+                return True
+        return False
+
+    async def _page(self, request: Request, within: float) -> Envelope:
+        try:
+            async with asyncio.timeout(within):
+                envelope = await self.api.send(request)
+        except TimeoutError:
+            msg = f"A2E's list did not come within {within:g} s"
+            raise NetworkError(msg) from None
+        answers.check_list(envelope)
+        return envelope
+
+    async def adopt(self, search: Search) -> list[Task]:
+        """Return what was found. What A2E did not show just now is asked for, and forgotten if it is gone."""
+        tasks = []
+        for task_id, raw in search.found.items():
+            task = Task(task_id, raw, adopted=True)
+            if raw is None and await self._is_gone(task, search):
+                self.forget(task_id)
+            else:
+                tasks.append(task)
+        return tasks
+
+    async def _is_gone(self, task: Task, search: Search) -> bool:
+        """Ask for the record of a task, and tell whether A2E has it no more. One odd answer does not tell."""
+        request = Request(method="GET", path=self.family.detail(task.id), repeatable=True)
+        try:
+            envelope = await self.api.send(request)
+            task.raw, task.trace_id = answers.detail(envelope, task.id), envelope.trace_id
+        except NotFoundError:
+            if self._loop.time() - self._register.shown_at(task.id) < _FRESH:
+                return False
+        except A2EError:
+            return False
+        else:
+            return False
+        with contextlib.suppress(A2EError), self.search(*search.markers, since=-math.inf) as again:
+            await self.look(again, within=WITHIN)
+            task.raw = again.found.get(task.id)
+            return task.raw is None
+        return False
+
+    def note(self, marker: str, tasks: list[Task], count: int) -> None:
+        """Remember what was bought with a marker, whatever A2E's answer repeats of the name."""
+        for task in tasks if marker else ():
+            if task.raw is not None:
+                _warn_of_duplicates(self._register.add(marker, task.raw, self._loop.time(), count=count))
+
+    def forget(self, task_id: str) -> None:
+        """Take no longer note of a task that is gone."""
+        self._register.forget(task_id)
+
+
+def _warn_of_duplicates(ids: tuple[str, ...]) -> None:
+    if ids:
+        _LOGGER.warning("More tasks than were ordered carry one marker, and all may be paid: %s", ", ".join(ids))

@@ -1,0 +1,308 @@
+"""One paid POST, bought exactly once: posts, looks, adopts. `_protocol/submission.py` decides what an answer means.
+
+The law: a start is sent again only if it surely was not accepted. If nobody knows, A2E's list is looked through for the
+marker in its name, and the task that carries it is adopted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime as dt
+import logging
+import secrets
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from a2e_async._lookout import WITHIN, Family, Lookout, Task
+from a2e_async._protocol import answers, submission
+from a2e_async._protocol.messages import Request
+from a2e_async._protocol.retry import is_passing
+from a2e_async._protocol.submission import Outcome, Register
+from a2e_async._transport.through import SeenThrough
+from a2e_async.errors import A2EError, NetworkError, SubmissionUncertainError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Never
+
+    from a2e_async._protocol.messages import Envelope
+    from a2e_async._protocol.submission import Search
+    from a2e_async._transport.retry import Api
+    from a2e_async.config import StartPolicy
+
+__all__ = ["Memory", "Order", "Submitter"]
+
+_LOGGER = logging.getLogger("a2e_async")
+
+_WITHIN = 20.0
+"""Seconds for a page of A2E's list, while somebody waits for the outcome of a start; there are several looks."""
+
+
+@attrs.define(eq=False)  # one is made for each start, and frozen costs more to make
+class Order:
+    """One start.
+
+    Attributes:
+        family: Where to send it.
+        count: How many tasks it makes.
+        resend: Whether to send once more if nobody knows what became of it.
+    """
+
+    family: Family
+    count: int = 1
+    resend: bool = False
+
+
+@attrs.define(eq=False)
+class Memory:
+    """What must not be forgotten when an event loop ends and another one begins."""
+
+    registers: dict[Family, Register] = attrs.field(factory=dict)
+    unsettled: dict[tuple[Family, str], float] = attrs.field(factory=dict)
+
+
+@attrs.define(eq=False)
+class Submitter:
+    """Buys. Belongs to one event loop."""
+
+    api: Api
+    policy: StartPolicy
+    memory: Memory
+    _lookouts: dict[Family, Lookout] = attrs.field(factory=dict)
+    _keys: weakref.WeakValueDictionary[tuple[Family, str], asyncio.Lock] = attrs.field(
+        factory=weakref.WeakValueDictionary
+    )
+    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
+
+    def start(self, order: Order, body: dict[str, Any]) -> Awaitable[list[Task]]:
+        """Start a task, or several with one request, and return what was bought or found, when awaited.
+
+        Args:
+            order: What is known of the start.
+            body: What to send; the marker is put into its ``name``.
+
+        Raises:
+            SubmissionUncertainError: Nobody knows whether it was accepted, and it is not in A2E's list.
+            A2EError: It was not accepted.
+        """
+        return self._buy(order, body, submission.marker_of(secrets.token_bytes(10)) if self.policy.mark_names else "")
+
+    async def start_once(self, order: Order, key: str, prepare: Callable[[], Awaitable[dict[str, Any]]]) -> list[Task]:
+        """Return the tasks of an idempotency key, or start them if A2E shows none.
+
+        Args:
+            order: What is known of the start.
+            key: The same key always means the same job.
+            prepare: Makes the body if it is needed, which can cost an upload.
+
+        Raises:
+            A2EError: As in `start`.
+        """
+        marker = submission.marker_of_key(key)
+        mine, unsettled = (order.family, marker), self.memory.unsettled
+        async with self._keys.setdefault(mine, asyncio.Lock()):
+            found = await self._look_for_key(order, marker, unsettled.get(mine))
+            if found:
+                unsettled.pop(mine, None)
+                return found
+            body = await prepare()
+            unsettled[mine] = self._loop.time()
+            try:
+                made = await self._buy(order, body, marker)
+            except SubmissionUncertainError:
+                raise
+            except A2EError:  # surely not accepted; a cancellation leaves it open
+                del unsettled[mine]
+                raise
+            del unsettled[mine]
+            self.lookout(order.family).note(marker, made, order.count)
+            return made
+
+    async def find(self, family: Family, marker_or_key: str) -> list[Task]:
+        """Look through A2E's list for the tasks with a marker, the oldest first."""
+        lookout = self.lookout(family)
+        with lookout.search(*submission.markers_asked(marker_or_key)) as search:
+            await lookout.look(search, within=WITHIN)
+        return await lookout.adopt(search)
+
+    def lookout(self, family: Family) -> Lookout:
+        """Return who looks for the tasks of a family."""
+        found = self._lookouts.get(family)
+        if found is None:
+            register = self.memory.registers.setdefault(family, Register())
+            found = self._lookouts[family] = Lookout(self.api, family, register)
+        return found
+
+    # buying
+
+    async def _buy(self, order: Order, body: dict[str, Any], marker: str) -> list[Task]:
+        """Send, and find out what became of it."""
+        if marker:
+            body["name"] = submission.mark(body["name"], marker, order.count)
+        request = Request(method="POST", path=order.family.start, json=body, paid=True)
+        sent_at = self._loop.time()
+        try:
+            return await self._post(order, request, marker)
+        except A2EError as error:
+            first = error
+        try:
+            return await self._send_again(first, order, request, marker)
+        except A2EError as error:
+            if submission.outcome(error) is not Outcome.UNKNOWN:
+                raise
+            trouble = error
+        return await self._settle(order, marker, sent_at, trouble, request)
+
+    async def _settle(
+        self, order: Order, marker: str, sent_at: float, trouble: A2EError, request: Request
+    ) -> list[Task]:
+        """Find the task of a start whose answer got lost."""
+        if not marker:
+            _give_up(marker, self._loop.time() - sent_at, trouble, None)
+        lookout = self.lookout(order.family)
+        with lookout.search(marker, since=sent_at) as search:
+            looking = await self._look_again(order, marker, search)
+        if not search.found and looking is None and order.resend:
+            return await self._resend(order, marker, sent_at, trouble, request)
+        if not search.found:
+            _give_up(marker, self._loop.time() - sent_at, trouble, looking)
+        ids = ", ".join(search.found)
+        _LOGGER.warning(
+            "The answer to a start got lost; marker %s found its task %s: nothing is paid twice", marker, ids
+        )
+        if len(search.found) < order.count:
+            _LOGGER.warning("Of %d videos of the start %s only %s are shown", order.count, marker, ids)
+        return await lookout.adopt(search)
+
+    async def _resend(
+        self, order: Order, marker: str, sent_at: float, trouble: A2EError, request: Request
+    ) -> list[Task]:
+        _LOGGER.warning(
+            "The answer to a start got lost, and A2E shows no task with marker %s: sending once more", marker
+        )
+        try:
+            made = await self.api.retry.run(lambda: self._post(order, request, marker), submission.may_send_again)
+        except A2EError as error:  # whatever it says, nobody knows what became of the first one
+            error.__cause__ = trouble
+            _give_up(marker, self._loop.time() - sent_at, error, None)
+        lookout = self.lookout(order.family)
+        lookout.note(marker, made, order.count)
+        try:
+            with contextlib.suppress(A2EError), lookout.search(marker, since=sent_at) as search:
+                await lookout.look(search, within=_WITHIN)  # a duplicate is noticed here, if it is shown by now
+        except asyncio.CancelledError as cancelled:
+            _tell(
+                f"The start was cancelled after A2E had accepted it: task {_ids(made)} goes on and is paid", cancelled
+            )
+            raise
+        return made
+
+    async def _send_again(self, first: A2EError, order: Order, request: Request, marker: str) -> list[Task]:
+        """Send a start again, but only if it surely was not accepted; else raise `first`."""
+        if not submission.may_send_again(first):
+            raise first
+        return await self.api.retry.go_on(first, lambda: self._post(order, request, marker), submission.may_send_again)
+
+    async def _post(self, order: Order, request: Request, marker: str) -> list[Task]:
+        """Send once. Cancelled meanwhile, see what came of it before giving in."""
+        paced, task = self.api.paced, asyncio.current_task()
+        if task is not None and task.cancelling():
+            await asyncio.sleep(0)  # whoever is cancelled already goes no further
+        if not paced.take_place():
+            await paced.wait_for_place(paid=True)
+        sending = SeenThrough(paced.exchange(request))
+        try:
+            return _made(await sending)
+        except asyncio.CancelledError as cancelled:
+            if sending.unbegun:
+                paced.give_back()
+            else:
+                self._report(order, marker, sending.task, cancelled)
+            raise
+
+    def _report(
+        self, order: Order, marker: str, sent: asyncio.Task[Envelope], cancelled: asyncio.CancelledError
+    ) -> None:
+        """Log what became of a start that was cancelled, so that what was paid is not lost."""
+        try:
+            made = _made(sent.result())
+            self.lookout(order.family).note(marker, made, order.count)
+            msg = f"The start was cancelled after A2E had accepted it: task {_ids(made)} goes on and is paid"
+        except A2EError as error:
+            if submission.outcome(error) is not Outcome.UNKNOWN:
+                return
+            msg = f"The start was cancelled, and nobody knows whether A2E accepted it: {_clue(marker)}"
+        except asyncio.CancelledError:  # somebody has found the request itself, and has cancelled that
+            msg = f"The start was cut off, and nobody knows whether A2E accepted it: {_clue(marker)}"
+        _tell(msg, cancelled)
+
+    # looking
+
+    async def _look_for_key(self, order: Order, marker: str, unsettled: float | None) -> list[Task]:
+        """Look for a task with this key, a few times if nobody knows what became of an earlier start with it."""
+        lookout = self.lookout(order.family)
+        try:
+            with lookout.search(marker) as search:
+                if unsettled is None:
+                    await lookout.look(search, within=WITHIN)
+                if unsettled is not None or 0 < len(search.found) < order.count:
+                    search.since = min(search.since, search.since if unsettled is None else unsettled)
+                    trouble = await self._look_again(order, "", search)
+                    if trouble is not None and not search.found:
+                        raise trouble
+        except NetworkError as error:
+            msg = f"Nothing was started, since A2E's list could not be looked through for the key: {error}"
+            raise NetworkError(msg, request_sent=False) from error
+        return await lookout.adopt(search)
+
+    async def _look_again(self, order: Order, marker: str, search: Search) -> A2EError | None:
+        """Look a few times until everything is found; return why the last look did not work, None if it did."""
+        began = self._loop.time()
+        trouble: A2EError | None = None
+        try:
+            for after in self.policy.looks:
+                await asyncio.sleep(began + after - self._loop.time())
+                try:
+                    await self.lookout(order.family).look(search, within=_WITHIN)
+                    trouble = None
+                except A2EError as error:
+                    trouble = error
+                if len(search.found) >= order.count or (trouble is not None and not is_passing(trouble)):
+                    break
+        except asyncio.CancelledError:
+            if marker:
+                _LOGGER.warning("Cancelled while nobody knew whether a start was accepted: %s", _clue(marker))
+            raise
+        return trouble
+
+
+def _made(envelope: Envelope) -> list[Task]:
+    return [Task(answers.id_of(raw), raw, envelope.trace_id) for raw in answers.started(envelope)]
+
+
+def _give_up(marker: str, age: float, trouble: A2EError, looking: A2EError | None) -> Never:
+    sent_at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
+    if not marker:
+        advice = "Its name has no marker (mark_names=False): look at list() before you start it again"
+    elif looking is None:
+        advice = f"A2E shows no task with marker {marker}: await find({marker!r}) later, before you start it again"
+    else:
+        advice = f"A2E's list could not be read ({looking}): await find({marker!r}) before you start it again"
+    msg = f"Nobody knows whether A2E accepted the start of {sent_at:%Y-%m-%d %H:%M:%S} UTC: {trouble}. {advice}"
+    raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at, task_id=None) from trouble
+
+
+def _ids(tasks: list[Task]) -> str:
+    return ", ".join(task.id for task in tasks)
+
+
+def _tell(msg: str, cancelled: asyncio.CancelledError) -> None:
+    _LOGGER.warning("%s", msg)
+    cancelled.add_note(msg)
+
+
+def _clue(marker: str) -> str:
+    return f"find({marker!r}) tells" if marker else "only list() can tell, since names are not marked"

@@ -1,0 +1,49 @@
+"""Other programs, which never outlive their time or ours."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["Ended", "last_line", "run"]
+
+
+@attrs.frozen(kw_only=True)
+class Ended:
+    """What a program has left: its exit status, or None if its time was over, and what it has printed."""
+
+    status: int | None
+    out: str = ""
+    err: str = ""
+
+
+async def run(*command: str | os.PathLike[str], within: float, env: dict[str, str] | None = None) -> Ended:
+    """Run a program to its end.
+
+    Args:
+        command: The program and its arguments.
+        within: Seconds after which it is killed.
+        env: Its environment, or None for ours.
+    """
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=env)
+    try:
+        async with asyncio.timeout(within):
+            out, err = await process.communicate()
+    except TimeoutError:
+        return Ended(status=None, err=f"not finished within {within:g} s")
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return Ended(status=process.returncode, out=out.decode(), err=err.decode(errors="replace"))
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says anything, where most programs say what went wrong."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")

@@ -1,0 +1,27 @@
+"""A video with fal's Python SDK; see `worker.Sdk`."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import Any
+
+fal_client: Any = importlib.import_module("fal_client")
+inner: Any = importlib.import_module("fal_client.client")
+
+
+def connect(url: str, key: str) -> contextlib.AbstractAsyncContextManager[Any]:
+    """Make a client. Its host can be set by FAL_QUEUE_RUN_HOST, but https cannot be unset in any other way."""
+    inner.QUEUE_URL_FORMAT = f"{url}/"
+    return contextlib.nullcontext(fal_client.AsyncClient(key=key))
+
+
+async def start(client: Any, prompt: str) -> Any:
+    """Put a request into the queue."""
+    arguments = {"prompt": prompt, "image_url": "https://example.com/a.png"}
+    return await client.submit("fal-ai/kling-video/v2.1/standard/image-to-video", arguments=arguments)
+
+
+async def wait(client: Any, handle: Any) -> str:
+    """Wait for it, and return its link."""
+    return str((await handle.get())["video"]["url"])

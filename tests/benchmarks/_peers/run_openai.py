@@ -1,0 +1,24 @@
+"""A video with OpenAI's Python SDK; see `worker.Sdk`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+openai: Any = importlib.import_module("openai")
+
+
+def connect(url: str, key: str) -> Any:
+    """Make a client."""
+    return openai.AsyncOpenAI(api_key=key, base_url=f"{url}/v1")
+
+
+async def start(client: Any, prompt: str) -> Any:
+    """Start a video: the first half of ``create_and_poll``."""
+    return await client.videos.create(model="sora-2", prompt=prompt)
+
+
+async def wait(client: Any, video: Any) -> str:
+    """Wait for it: the second half. There are no links; return its id once it is completed."""
+    done = await client.videos.poll(video.id)
+    return str(done.id) if done.status == "completed" else ""

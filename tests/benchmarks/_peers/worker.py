@@ -1,0 +1,62 @@
+"""Run every scenario with one SDK and print what its user saw, a line of JSON for each job.
+
+    python worker.py SDK URL DEADLINE JOBS SCENARIO...
+
+It is run by the Python of that SDK's environment, where nothing of ours is installed: only the standard library and the
+``run_*.py`` of the SDK may be imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import json
+import sys
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+
+class Sdk(Protocol):
+    """What a ``run_*.py`` offers. Only the URL and the key are set; all else is the SDK's default."""
+
+    def connect(self, url: str, key: str) -> AbstractAsyncContextManager[Any]:
+        """Make the SDK's asynchronous client."""
+
+    async def start(self, client: Any, prompt: str) -> Any:
+        """Start a video, and return what the SDK gives for it."""
+
+    async def wait(self, client: Any, started: Any) -> str:
+        """Wait for the video, and return its link, or its id where a vendor has no links."""
+
+
+async def run_job(sdk: Sdk, client: Any, scenario: str, number: int, deadline: float) -> None:
+    """Start a job and wait for it; an exception is a result like any other here."""
+    told = {"scenario": scenario, "started": False, "result": False, "raised": ""}
+    limit = asyncio.timeout(deadline)
+    try:
+        async with limit:
+            started = await sdk.start(client, f"job {number}: she smiles at the camera")
+            told["started"] = True
+            told["result"] = f"-job{number}-" in await sdk.wait(client, started)
+    except Exception as error:  # noqa: BLE001  whatever an SDK raises
+        told["raised"] = "deadline" if limit.expired() else type(error).__name__
+        print(f"{scenario}, job {number}: {error!r}", file=sys.stderr)
+    print(json.dumps(told), flush=True)
+
+
+async def run_scenario(sdk: Sdk, url: str, deadline: float, jobs: int, scenario: str) -> None:
+    """Run the jobs of a scenario at the same time, with one client."""
+    async with sdk.connect(url, f"sk_{scenario}") as client:
+        await asyncio.gather(*(run_job(sdk, client, scenario, number, deadline) for number in range(1, jobs + 1)))
+
+
+async def main(name: str, url: str, deadline: str, jobs: str, *scenarios: str) -> None:
+    """Run all scenarios at the same time."""
+    sdk = cast("Sdk", importlib.import_module(f"run_{name.replace('-', '_')}"))
+    await asyncio.gather(*(run_scenario(sdk, url, float(deadline), int(jobs), scenario) for scenario in scenarios))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

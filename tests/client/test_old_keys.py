@@ -1,0 +1,107 @@
+"""Idempotency keys over hours and days, on a clock that jumps: what is remembered, and when it is asked for again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import jumping_clock
+from buying import LINK
+from memory_a2e import MemoryA2E, client_of
+
+if TYPE_CHECKING:
+    import pytest
+
+    from a2e_async import A2EClient, TaskHandle
+    from a2e_async._protocol.messages import Request, Response
+    from a2e_async.models import ImageToVideoRecord
+
+DAY = 24 * 3600.0
+
+
+async def buy(a2e: A2EClient, key: str) -> TaskHandle[ImageToVideoRecord]:
+    """Start the job of a key."""
+    return await a2e.image_to_video.start(image_url=LINK, prompt="p", negative_prompt="n", idempotency_key=key)
+
+
+def lists(service: MemoryA2E) -> int:
+    """Count the pages of the list that were read."""
+    return sum(path.endswith("allRecords") for path in service.requests)
+
+
+def test_key_is_good_for_days(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a day and a thousand other starts, a key gives its task without going through all of them."""
+    service = MemoryA2E(1, fair=True)
+
+    async def main() -> None:
+        async with client_of(monkeypatch, service) as a2e:
+            first = await buy(a2e, "order-17")
+            for number in range(1000):
+                await asyncio.sleep(DAY / 1000)
+                await buy(a2e, f"order-{number + 100}")
+            before = lists(service)
+            second = await buy(a2e, "order-17")
+        assert second.id == first.id
+        assert second.record.coins == 30
+        assert lists(service) - before <= 1
+
+    jumping_clock.run(main())
+    assert len(service.tasks) == 1001
+
+
+def test_task_that_expired_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If A2E has shown the task of a key for the last time long ago, and has it no more, the key buys again."""
+    service = MemoryA2E(1, fair=True)
+
+    async def main() -> None:
+        async with client_of(monkeypatch, service) as a2e:
+            first = await buy(a2e, "order-17")
+            await asyncio.sleep(4 * DAY)
+            gone = service.tasks.pop(first.id)
+            second = await buy(a2e, "order-17")
+        assert not second.adopted
+        assert service.tasks[second.id].name == gone.name
+
+    jumping_clock.run(main())
+
+
+class Forgetful(MemoryA2E):
+    """Says once of each task that there is no such task."""
+
+    async def send(self, request: Request) -> Response:
+        """Answer."""
+        task_id = request.path.rpartition("/")[2]
+        if task_id in self.tasks and request.path not in self.requests:
+            self.requests.append(request.path)
+            return self._answer({"code": 0, "data": None})
+        return await super().send(request)
+
+
+def test_one_odd_answer_buys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single "no such task" about the task of a key does not make it buy again: the list is asked too."""
+    service = Forgetful(1, fair=True)
+
+    async def main() -> None:
+        async with client_of(monkeypatch, service) as a2e:
+            first = await buy(a2e, "order-17")
+            for number in range(200):
+                await asyncio.sleep(60)
+                await buy(a2e, f"order-{number + 100}")
+            assert (await buy(a2e, "order-17")).id == first.id
+
+    jumping_clock.run(main())
+    assert len(service.tasks) == 201
+    assert any(path.endswith(next(iter(service.tasks))) for path in service.requests)
+
+
+def test_key_after_a_second_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is used in one event loop after the other knows its keys in the second one too."""
+    service = MemoryA2E(1, fair=True)
+    a2e = client_of(monkeypatch, service)
+
+    async def main() -> str:
+        async with a2e:
+            return (await buy(a2e, "order-17")).id
+
+    assert jumping_clock.run(main()) == jumping_clock.run(main())
+    assert len(service.tasks) == 1

@@ -1,0 +1,250 @@
+"""The token stays home; links that are signed, and prompts, stay out of the logs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import logging
+import pickle
+import ssl
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import quick
+import trustme
+from aiohttp import web
+
+import a2e_async
+from a2e_async import A2EClient, A2EError, Config, ConfigurationError, NetworkError
+from a2e_async.cli.app import app
+from a2e_async.sandbox import Fault, Sandbox, Weather
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+TOKEN = "sk_a_very_secret_token_0123456789"
+PROMPT = "a prompt that nobody else may read"
+LINK = "https://example.com/ada.png?X-Signature=a_signature_that_nobody_may_read"
+SECRETS = (TOKEN, PROMPT, "X-Signature", "X-Amz-Signature", "a_signature_that_nobody_may_read")
+OURS = str(Path(a2e_async.__file__).parent)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Everything that anybody logs, from DEBUG on."""
+    buffer = io.StringIO()
+    handler = logging.StreamHandler(buffer)
+    handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
+    root = logging.getLogger()
+    level = root.level
+    root.addHandler(handler)
+    root.setLevel(logging.DEBUG)
+    try:
+        yield buffer
+    finally:
+        root.removeHandler(handler)
+        root.setLevel(level)
+
+
+@pytest.fixture
+async def sandbox() -> AsyncIterator[Sandbox]:
+    """An A2E that knows the token."""
+    async with Sandbox(token=TOKEN, speed=200, render="tiny") as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+async def a2e(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
+    """A client of it."""
+    asyncio.get_running_loop().set_debug(True)  # asyncio says more then
+    async with A2EClient(TOKEN, base_url=sandbox.url, config=quick.CONFIG) as client:
+        yield client
+
+
+async def start(a2e: A2EClient, **options: Any) -> Any:
+    """Start with a secret link and a secret prompt."""
+    return await a2e.image_to_video.start(**{"image_url": LINK, "prompt": PROMPT, "negative_prompt": PROMPT, **options})
+
+
+def shown(error: BaseException) -> str:
+    """Return all that a careless program shows of an error, with the variables of our frames."""
+    lines = [str(error), repr(error), repr(error.__dict__ if not isinstance(error, A2EError) else error.args)]
+    chain: BaseException | None = error
+    while chain is not None:
+        lines += [str(chain), repr(chain)]
+        for frame, _ in traceback.walk_tb(chain.__traceback__):
+            if frame.f_code.co_filename.startswith(OURS) and f"{OURS}/sandbox" not in frame.f_code.co_filename:
+                lines += [f"{frame.f_code.co_name}.{name} = {value!r}" for name, value in frame.f_locals.items()]
+        chain = chain.__cause__ or chain.__context__
+    return "\n".join(lines)
+
+
+async def test_nothing_secret_is_logged(a2e: A2EClient, sandbox: Sandbox, log: io.StringIO, tmp_path: Path) -> None:
+    """A whole life of tasks, with all weathers, leaves no token, signed link or prompt in any log at DEBUG."""
+    sandbox.weather = Weather(
+        script={
+            "start": [
+                None,
+                Fault("drop", after=True),
+                Fault("status", status=500, after=True),
+                Fault("html"),
+                Fault("429"),
+            ],
+            "detail": [Fault("drop"), Fault("drop"), Fault("cut"), Fault("status")],
+        }
+    )
+    for options in ({"image_url": None, "image": quick.PNG}, {}, {}, {}, {}, {"prompt": f"{PROMPT} #fail"}):
+        with contextlib.suppress(A2EError):
+            task = await start(a2e, **options)
+            await task.wait_until_done(30)
+            await task.download(tmp_path / task.id)
+    cancelled = asyncio.create_task(start(a2e))
+    sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=0.2)]})
+    await asyncio.sleep(0.1)
+    cancelled.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled
+    written = log.getvalue()
+    assert "marker" in written  # it did log
+    assert [secret for secret in SECRETS if secret in written] == []
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        Fault("drop"),
+        Fault("status", status=500),
+        Fault("status", status=400),
+        Fault("status", status=401),
+        Fault("html"),
+        Fault("redirect"),
+        Fault("429", retry_after=1000),
+        Fault("refuse", seconds=1.0),
+        Fault("delay", seconds=3.0),
+    ],
+    ids=lambda fault: f"{fault.kind} {fault.status or ''}",
+)
+@pytest.mark.parametrize("operation", ["start", "detail", "presign"])
+async def test_no_error_shows_the_token(sandbox: Sandbox, trouble: Fault, operation: str) -> None:
+    """Neither an error, nor what caused it, nor the variables of our frames in its traceback show the token."""
+    config = Config(
+        request_timeout=0.5, retry=a2e_async.RetryPolicy(max_attempts=1), start=a2e_async.StartPolicy(looks=(0.0,))
+    )
+    calls: dict[str, Callable[[A2EClient], Awaitable[object]]] = {
+        "start": start,
+        "detail": lambda a2e: a2e.image_to_video.get("67d29023dd27a536fdf6e809"),
+        "presign": lambda a2e: a2e.upload(quick.PNG),
+    }
+    sandbox.weather = Weather(script={operation: [trouble] * 4})
+    async with A2EClient(TOKEN, base_url=sandbox.url, config=config) as a2e:
+        with pytest.raises(A2EError) as caught:
+            await calls[operation](a2e)
+    assert TOKEN not in shown(caught.value)
+    assert TOKEN.encode() not in pickle.dumps(caught.value)
+
+
+@pytest.mark.parametrize("token", [f"{TOKEN} and more", f"{TOKEN}\n2", f"{TOKEN}é"])
+@pytest.mark.parametrize("where", ["argument", "config", "environment"])
+def test_no_refusal_of_a_token_shows_it(token: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that cannot work is refused without being shown, in the variables of the traceback neither."""
+    monkeypatch.delenv("A2E_API_TOKEN", raising=False)
+    if where == "environment":
+        monkeypatch.setenv("A2E_API_TOKEN", token)
+    config = Config(token=token) if where == "config" else None
+    with pytest.raises(ConfigurationError) as caught:
+        A2EClient(token if where == "argument" else None, config=config)
+    assert TOKEN not in shown(caught.value)
+
+
+async def test_no_repr_shows_the_token(a2e: A2EClient) -> None:
+    """Nothing of a client shows the token in its repr."""
+    task = await start(a2e)
+    parts = a2e._runtime.parts()
+    things = [a2e, a2e._runtime, a2e._runtime.settings, parts, parts.api, parts.files, parts.submitter, task, vars(a2e)]
+    assert TOKEN not in "\n".join(map(repr, things))
+
+
+async def test_the_token_meets_no_other_host(a2e: A2EClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Storage and CDN never see the token, and nothing is asked of the host that a redirect names."""
+    task = await start(a2e, image_url=None, image=quick.PNG)
+    await task.wait_until_done(30)
+    await task.download(tmp_path / "ada.mp4")
+    seen: list[str] = []
+
+    async def note(request: web.Request) -> web.Response:
+        seen.append(request.path)
+        return web.Response()
+
+    application = web.Application()
+    application.router.add_route("*", "/{tail:.*}", note)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    elsewhere = f"http://localhost:{runner.addresses[0][1]}/"
+    with (
+        sandbox.override("*", "/api", web.Response(status=307, headers={"Location": elsewhere})),
+        pytest.raises(A2EError),
+    ):
+        await start(a2e)
+    await runner.cleanup()
+    assert seen == []
+    assert {request.path.split("/")[1] for request in sandbox.requests if request.had_authorization} == {"api"}
+
+
+async def test_the_command_line_shows_no_token(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Neither success nor failure of a command prints the token."""
+    monkeypatch.setenv("A2E_API_TOKEN", TOKEN)
+    monkeypatch.setenv("A2E_BASE_URL", sandbox.url)
+    picture = tmp_path / "ada.png"
+    picture.write_bytes(quick.PNG)
+    for prompt in ("#fast", "#fast #fail", "#refuse"):
+        command = ["image-to-video", "run", str(picture), "--prompt", prompt, "--out", str(tmp_path / f"{prompt}.mp4")]
+        with contextlib.suppress(A2EError):
+            await asyncio.to_thread(app, command, result_action="return_value")
+    printed = capsys.readouterr()
+    assert "done" in printed.out
+    assert TOKEN not in printed.out + printed.err
+
+
+@pytest.mark.parametrize("verify", [False, "context"])
+async def test_a_session_that_trusts_anybody_is_refused(verify: object) -> None:
+    """A lent session that does not verify TLS is refused for https; on this machine it does no harm."""
+    choice: Any = verify
+    if verify == "context":
+        choice = ssl.create_default_context()
+        choice.check_hostname, choice.verify_mode = False, ssl.CERT_NONE
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=choice)) as session:
+        with pytest.raises(ConfigurationError, match="verify"):
+            A2EClient(TOKEN, session=session)
+        A2EClient(TOKEN, base_url="http://127.0.0.1:1", session=session)
+    async with aiohttp.ClientSession() as session:
+        A2EClient(TOKEN, session=session)
+
+
+async def test_tls_is_verified() -> None:
+    """A host whose certificate nobody vouches for gets no request, and the error says so."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    reached: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reached.append(await reader.read(100))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    config = Config(retry=a2e_async.RetryPolicy(max_attempts=1))
+    async with A2EClient(TOKEN, base_url=f"https://127.0.0.1:{port}", config=config) as a2e:
+        with pytest.raises(NetworkError, match="certificate") as caught:
+            await start(a2e)
+    server.close()
+    await server.wait_closed()
+    assert not caught.value.request_sent
+    assert reached == []
