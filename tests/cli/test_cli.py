@@ -19,7 +19,9 @@ import pytest
 import quick
 
 from a2e_async import A2EClient, __version__
+from a2e_async._submitter import Submitter
 from a2e_async.cli import main
+from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,3 +289,37 @@ def test_terminal_shows_a_line_per_picture(picture: str, sandbox: Sandbox) -> No
     assert process.returncode == 0
     assert shown.count(b"ada.png") > 5
     assert b"uploading" in shown
+
+
+def test_find_shows_the_task(sandbox: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A task is found by its marker, with its id, its status and its link."""
+    assert main(["image-to-video", "run", picture, "--prompt", "#fast", "--out", "a.mp4"]) == 0
+    (task,) = sandbox.tasks.values()
+    capsys.readouterr()
+    assert main(["image-to-video", "find", task.name[-11:-1]]) == 0
+    assert capsys.readouterr().out == f"{task.id} completed {task.result_url}\n"
+
+
+def test_find_without_a_task(sandbox: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """A marker that no task carries (yet) is the exit code 1, and a line that says so."""
+    assert main(["image-to-video", "find", "7f3k2m9q4d"]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "7f3k2m9q4d" in printed.err
+
+
+def test_run_that_nobody_knows_of(
+    sandbox: Sandbox, picture: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start that may be paid ends the command with the line that settles it."""
+    sandbox.weather = Weather(script={"start": [Fault("drop")]})
+    monkeypatch.setattr(Submitter, "_look_again", nothing_found)
+    assert main(["image-to-video", "run", picture, "--prompt", "#fast", "--out", "a.mp4"]) == 1
+    printed = capsys.readouterr().err
+    marker = re.search(r"a2e image-to-video find ([0-9a-z]{10})\n", printed)
+    assert marker is not None
+    assert f"marker {marker[1]}" in printed
+
+
+async def nothing_found(*_: object) -> None:
+    """Look for a task without taking 20 seconds for it."""

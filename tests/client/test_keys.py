@@ -243,6 +243,19 @@ async def test_refused_key_can_be_bought_later(a2e: A2EClient, sandbox: Sandbox)
     assert len(charged(sandbox)) == 1
 
 
+async def test_refusal_does_not_settle_an_earlier_start(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A second try that is refused says nothing about the first, which can still show up and is looked for on."""
+    sandbox.weather = meets(Fault("drop", after=True), Fault("status", status=402), invisible=60)
+    with pytest.raises(SubmissionUncertainError):
+        await buy(a2e, idempotency_key=KEY)
+    with pytest.raises(InsufficientCreditsError):
+        await buy(a2e, idempotency_key=KEY)
+    sandbox.weather = None
+    with sandbox.override("GET", LIST, EmptyAtFirst(2)):
+        assert (await buy(a2e, idempotency_key=KEY)).adopted
+    assert len(charged(sandbox)) == 1
+
+
 async def test_cancelled_start_with_a_key_is_adopted_by_the_next_try(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A start that was cancelled after A2E had accepted it is found by its key, and not bought twice."""
     sandbox.weather = meets(Fault("delay", seconds=0.2, after=True))
