@@ -37,6 +37,8 @@ __all__ = ["Memory", "Order", "Submitter"]
 
 _LOGGER = logging.getLogger("a2e_async")
 
+_UNSURE = "The start was cancelled, and nobody knows whether A2E accepted it"
+
 _WITHIN = 20.0
 """Seconds for a page of A2E's list, while somebody waits for the outcome of a start; there are several looks."""
 
@@ -109,13 +111,14 @@ class Submitter:
                 unsettled.pop(mine, None)
                 return found
             body = await prepare()
-            unsettled[mine] = self._loop.time()
+            earlier = unsettled.setdefault(mine, now := self._loop.time())
             try:
                 made = await self._buy(order, body, marker)
             except SubmissionUncertainError:
                 raise
-            except A2EError:  # surely not accepted; a cancellation leaves it open
-                del unsettled[mine]
+            except A2EError:  # surely not accepted, which says nothing about an earlier start
+                if earlier == now:
+                    del unsettled[mine]
                 raise
             del unsettled[mine]
             self.lookout(order.family).note(marker, made, order.count)
@@ -183,20 +186,18 @@ class Submitter:
         _LOGGER.warning(
             "The answer to a start got lost, and A2E shows no task with marker %s: sending once more", marker
         )
+        made: list[Task] = []
+        lookout = self.lookout(order.family)
         try:
             made = await self.api.retry.run(lambda: self._post(order, request, marker), submission.may_send_again)
+            lookout.note(marker, made, order.count)
+            with contextlib.suppress(A2EError), lookout.search(marker, since=sent_at) as search:
+                await lookout.look(search, within=_WITHIN)  # a duplicate is noticed here, if it is shown by now
         except A2EError as error:  # whatever it says, nobody knows what became of the first one
             error.__cause__ = trouble
             _give_up(marker, self._loop.time() - sent_at, error, None)
-        lookout = self.lookout(order.family)
-        lookout.note(marker, made, order.count)
-        try:
-            with contextlib.suppress(A2EError), lookout.search(marker, since=sent_at) as search:
-                await lookout.look(search, within=_WITHIN)  # a duplicate is noticed here, if it is shown by now
         except asyncio.CancelledError as cancelled:
-            _tell(
-                f"The start was cancelled after A2E had accepted it: task {_ids(made)} goes on and is paid", cancelled
-            )
+            _tell(_accepted(made) if made else f"{_UNSURE}: {_clue(marker)}", cancelled)
             raise
         return made
 
@@ -230,13 +231,13 @@ class Submitter:
         try:
             made = _made(sent.result())
             self.lookout(order.family).note(marker, made, order.count)
-            msg = f"The start was cancelled after A2E had accepted it: task {_ids(made)} goes on and is paid"
+            msg = _accepted(made)
         except A2EError as error:
             if submission.outcome(error) is not Outcome.UNKNOWN:
                 return
-            msg = f"The start was cancelled, and nobody knows whether A2E accepted it: {_clue(marker)}"
+            msg = f"{_UNSURE}: {_clue(marker)}"
         except asyncio.CancelledError:  # somebody has found the request itself, and has cancelled that
-            msg = f"The start was cut off, and nobody knows whether A2E accepted it: {_clue(marker)}"
+            msg = f"{_UNSURE}: {_clue(marker)}"
         _tell(msg, cancelled)
 
     # looking
@@ -272,9 +273,9 @@ class Submitter:
                     trouble = error
                 if len(search.found) >= order.count or (trouble is not None and not is_passing(trouble)):
                     break
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as cancelled:
             if marker:
-                _LOGGER.warning("Cancelled while nobody knew whether a start was accepted: %s", _clue(marker))
+                _tell(f"{_UNSURE}: {_clue(marker)}", cancelled)
             raise
         return trouble
 
@@ -295,8 +296,9 @@ def _give_up(marker: str, age: float, trouble: A2EError, looking: A2EError | Non
     raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at, task_id=None) from trouble
 
 
-def _ids(tasks: list[Task]) -> str:
-    return ", ".join(task.id for task in tasks)
+def _accepted(tasks: list[Task]) -> str:
+    ids = ", ".join(task.id for task in tasks)
+    return f"The start was cancelled after A2E had accepted it: task {ids} goes on and is paid"
 
 
 def _tell(msg: str, cancelled: asyncio.CancelledError) -> None:

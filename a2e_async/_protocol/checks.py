@@ -98,7 +98,8 @@ def check_text(name: str, value: object) -> None:
     """Check that an option is a str with something in it."""
     if not isinstance(value, str) or not value.strip():
         refuse(f"{name} must be a non-empty str")
-    _encodable(name, value)
+    if not value.isascii():
+        _encodable(name, value)
 
 
 def check_choice(name: str, value: object, choices: Collection[str] | Collection[int]) -> None:

@@ -12,7 +12,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-hypothesis.settings.register_profile("repeatable", max_examples=300, deadline=None, derandomize=True, database=None)
+hypothesis.settings.register_profile(
+    "repeatable",
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # it measures time, and machines are busy
+)
 hypothesis.settings.load_profile("repeatable")
 
 
