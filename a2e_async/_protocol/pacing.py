@@ -29,6 +29,12 @@ _MORE = 0.05
 _SLOWEST = 1.0
 """Requests a second: no lower rate is learned. The pauses that A2E asks for take care of the rest."""
 
+_ENOUGH = 5
+"""Requests accepted in a second, which make a rate."""
+
+_SOON = 10.0
+"""Seconds within which being turned away twice means that even few requests were too many."""
+
 _FORGET = 60.0
 """Seconds without being turned away after which a learned rate is forgotten."""
 
@@ -117,12 +123,13 @@ class Throttle:
         self.held_until = max(self.held_until, now + pause * (1.0 + _JITTER * chance))
 
     def _ease(self, now: float, *, learn: bool) -> None:
+        again = now - self._eased_at < _SOON
         self._eased_at = now
         self._in_a_row += 1
         self.at_once = max(1.0, self.at_once / 2)
-        if learn:
-            age = now - self._second
-            rate = float(max(self._accepted if age < 2.0 else 0, self._accepted_before if age < 1.0 else 0))
+        age = now - self._second
+        rate = max(self._accepted if age < 2.0 else 0, self._accepted_before if age < 1.0 else 0)
+        if learn and (rate >= _ENOUGH or again):  # few requests teach nothing, unless they are turned away again
             self.learned = max(_SLOWEST, _LESS * (rate if self.learned is None else min(rate, self.learned)))
 
     def _recover(self, now: float, began: float) -> None:

@@ -274,7 +274,7 @@ def test_rate_is_not_learned_from_long_ago() -> None:
     for _ in range(20):
         made.accepted(100.0, began=99.9)
     turned_away(made, 3700.0)
-    assert made.learned == 1.0
+    assert made.learned is None
 
 
 def test_second_before_a_gap_is_not_the_second_before() -> None:
@@ -284,7 +284,7 @@ def test_second_before_a_gap_is_not_the_second_before() -> None:
         made.accepted(100.0, began=99.9)
     made.accepted(103.0, began=102.9)
     turned_away(made, 103.1)
-    assert made.learned == 1.0
+    assert made.learned is None
 
 
 @pytest.mark.parametrize(
@@ -292,10 +292,10 @@ def test_second_before_a_gap_is_not_the_second_before() -> None:
     [
         pytest.param(101.2, 16.0, id="both seconds are fresh"),
         pytest.param(102.1, 4.0, id="only the last one is"),
-        pytest.param(103.2, 1.0, id="none is"),
+        pytest.param(103.2, None, id="none is"),
     ],
 )
-def test_measure_grows_old(at: float, learned: float) -> None:
+def test_measure_grows_old(at: float, learned: float | None) -> None:
     """What was accepted counts as long as it is one of the last two seconds before the refusal."""
     made = throttle()
     for _ in range(20):
@@ -303,14 +303,26 @@ def test_measure_grows_old(at: float, learned: float) -> None:
     for _ in range(5):
         made.accepted(101.1, began=101.0)
     turned_away(made, at)
-    assert made.learned == pytest.approx(learned)
+    assert made.learned == (None if learned is None else pytest.approx(learned))
 
 
 def test_rate_is_never_lower_than_one_a_second() -> None:
-    """Who was turned away before anything was accepted goes on slowly, and does not stop."""
+    """Who is turned away again before anything was accepted goes on slowly, and does not stop."""
     made = throttle()
     turned_away(made, 100.0)
+    turned_away(made, 105.0)
     assert made.learned == 1.0
+
+
+@pytest.mark.parametrize(("accepted", "later"), [(0, 10.0), (4, 10.0), (4, 3600.0)])
+def test_lull_teaches_nothing(accepted: int, later: float) -> None:
+    """Few requests that are turned away once in a while do not slow the client down."""
+    made = throttle()
+    for now in (100.0, 100.0 + later):
+        for _ in range(accepted):
+            made.accepted(now, began=now)
+        turned_away(made, now)
+    assert made.learned is None
 
 
 def test_learned_rate_falls_no_lower_than_one_a_second() -> None:
@@ -385,6 +397,7 @@ def test_step_of_a_learned_rate(rate: float, grows: float) -> None:
 def test_learned_rate_is_forgotten() -> None:
     """After a minute without a refusal there is no limit of A2E that we know of."""
     made = throttle()
+    made.learned = 4.0
     turned_away(made, 100.0)
     made.accepted(159.0, began=158.9)
     assert made.learned is not None
