@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import logging
-import secrets
+import os
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +90,7 @@ class Submitter:
             SubmissionUncertainError: Nobody knows whether it was accepted, and it is not in A2E's list.
             A2EError: It was not accepted.
         """
-        return self._buy(order, body, submission.marker_of(secrets.token_bytes(10)) if self.policy.mark_names else "")
+        return self._buy(order, body, submission.marker_of(os.urandom(10)) if self.policy.mark_names else "")
 
     async def start_once(self, order: Order, key: str, prepare: Callable[[], Awaitable[dict[str, Any]]]) -> list[Task]:
         """Return the tasks of an idempotency key, or start them if A2E shows none.

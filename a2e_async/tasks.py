@@ -59,11 +59,12 @@ class TaskHandle(Generic[R]):
     """A paid job at A2E. It goes on whether or not anybody waits, and its `id` is all that is needed to find it again.
 
     Attributes:
-        record: What A2E said about the task the last time; renewed by `refresh` and while it is waited for.
+        id: A2E's id of the task.
         adopted: The task was found in A2E's list by its marker or its idempotency key, instead of being bought now.
     """
 
-    record: R
+    id: str
+    _known: R | Callable[[], R] = attrs.field(repr=False)
     _operations: Operations[R] = attrs.field(repr=False)
     adopted: bool = attrs.field(default=False, kw_only=True)
     _trouble: A2EError | None = attrs.field(default=None, init=False, repr=False)
@@ -75,9 +76,12 @@ class TaskHandle(Generic[R]):
         return f"<{type(self).__name__} {self.id} {self.record.current_status or self.status}>"
 
     @property
-    def id(self) -> str:
-        """A2E's id of the task."""
-        return self.record.id
+    def record(self) -> R:
+        """What A2E said about the task the last time; renewed by `refresh` and while it is waited for."""
+        known = self._known
+        if not isinstance(known, TaskRecord):  # who starts thousands needs their ids only
+            known = self._known = known()
+        return known
 
     @property
     def status(self) -> TaskStatus:
@@ -152,7 +156,7 @@ class TaskHandle(Generic[R]):
         scope = asyncio.timeout(timeout)
         try:
             async with scope:
-                self.record = await self._operations.wait(self.id, waiter)
+                self._known = await self._operations.wait(self.id, waiter)
         except TimeoutError:
             if not scope.expired():
                 raise
@@ -220,7 +224,7 @@ class TaskHandle(Generic[R]):
 
     def _saw(self, record: R) -> None:
         if record.status.is_final or not self.status.is_final:  # an answer that was overtaken does not count
-            self.record = record
+            self._known = record
         self._trouble = None
         self._shown, self._seen_at = True, time.monotonic()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
 
@@ -86,7 +87,7 @@ class TaskResource(Generic[R]):
         Until the handle is refreshed or waited for, its record holds only the id.
         """
         quote_id(id)
-        return self._handle(self._record(id=id))
+        return self._handle(id, self._record(id=id))
 
     async def get(self, id: str) -> R:
         """Read one record (A2E page "Check Status of One Task"). Free.
@@ -247,18 +248,17 @@ class TaskResource(Generic[R]):
 
     def _handles(self, tasks: builtins.list[Task]) -> builtins.list[TaskHandle[R]]:
         """Return the handles of tasks that were paid for."""
-        return [
-            self._handle(
-                to_record(self._record, {"_id": task.id} if task.raw is None else task.raw, trace_id=task.trace_id),
-                adopted=task.adopted,
-            )
-            for task in tasks
-        ]
+        handles = []
+        for task in tasks:
+            raw = {"_id": task.id} if task.raw is None else task.raw
+            record = functools.partial(to_record, self._record, raw, trace_id=task.trace_id)
+            handles.append(self._handle(task.id, record, adopted=task.adopted))
+        return handles
 
-    def _handle(self, record: R, *, adopted: bool = False) -> TaskHandle[R]:
+    def _handle(self, id: str, record: R | Callable[[], R], *, adopted: bool = False) -> TaskHandle[R]:
         # made for each handle: kept on the resource, they would be a circle that keeps a forgotten session alive
         operations = Operations(get=self.get, delete=self.delete, wait=self._wait, download=self._download)
-        return TaskHandle(record, operations, adopted=adopted)
+        return TaskHandle(id, record, operations, adopted=adopted)
 
     async def _link(self, source: Picture | str) -> str:
         return source if isinstance(source, str) else await self._parts().files.upload(source)
