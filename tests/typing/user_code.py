@@ -13,16 +13,20 @@ from a2e_async import (
     Config,
     ImageToVideoRecord,
     InsufficientCreditsError,
+    OutageError,
     Pacing,
     PollPolicy,
     RateLimitError,
     RetryPolicy,
+    StartPolicy,
+    SubmissionUncertainError,
     TaskFailedError,
     TaskHandle,
     TaskStatus,
+    WaitError,
     WaitTimeoutError,
 )
-from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import Fault, Sandbox, Weather
 
 
 async def one_video(picture: pathlib.Path) -> pathlib.Path:
@@ -76,12 +80,37 @@ async def errors(task: TaskHandle[ImageToVideoRecord]) -> str:
     return ""
 
 
+async def safely(a2e: A2EClient) -> TaskHandle[ImageToVideoRecord] | None:
+    """Buy once, whatever happens, and wait through trouble."""
+    try:
+        task = await a2e.image_to_video.start(
+            image="ada.png", prompt="p", negative_prompt="n", idempotency_key="order-17", on_unknown="resend"
+        )
+    except SubmissionUncertainError as error:
+        assert_type(error.sent_at, dt.datetime | None)
+        return await a2e.image_to_video.find(error.marker)
+    assert_type(task.adopted, bool)
+    assert_type(task.record, ImageToVideoRecord)
+    try:
+        await task.wait_until_done(outage_budget=None, cancel_policy="delete")
+    except (WaitError, OutageError) as error:
+        await error.handle.wait_until_done()
+    assert_type(await a2e.image_to_video.find_all("order-17"), list[TaskHandle[ImageToVideoRecord]])
+    return task
+
+
 async def settings() -> None:
     """Set everything, against the sandbox."""
     config = Config(
-        retry=RetryPolicy(max_attempts=3), poll=PollPolicy(initial=1.0), pacing=Pacing(per_second=5), request_timeout=60
+        retry=RetryPolicy(max_attempts=3),
+        poll=PollPolicy(initial=1.0),
+        pacing=Pacing(per_second=5, hold_back=1.0),
+        start=StartPolicy(on_unknown="resend", looks=(0.0, 5.0)),
+        request_timeout=60,
     )
-    async with Sandbox(speed=10, render="tiny") as sandbox:
+    weather = Weather(script={"start": [None, Fault("drop", after=True)]}, invisible=1.0)
+    async with Sandbox(speed=10, render="tiny", weather=weather) as sandbox:
+        sandbox.weather = Weather.changeable(seed=1, rate=0.1)
         client = A2EClient(sandbox.token, base_url=sandbox.url, config=config)
         await client.aclose()
 
