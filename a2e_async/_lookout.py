@@ -20,7 +20,7 @@ from a2e_async._protocol.checks import quote_id
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.paging import Pages
 from a2e_async._protocol.submission import Register, Search
-from a2e_async.errors import A2EError, NetworkError, NotFoundError
+from a2e_async.errors import A2EError, NetworkError, NotFoundError, UnexpectedResponseError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +50,10 @@ class Family:
     """Where the tasks of a family are: the beginning of their paths, where they are started, where they are listed."""
 
     prefix: str
-    start: str = attrs.field(init=False)
-    list: str = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Name the paths."""
-        object.__setattr__(self, "start", f"{self.prefix}/start")
-        object.__setattr__(self, "list", f"{self.prefix}/allRecords")
+    start: str = attrs.field(init=False, default=attrs.Factory(lambda self: f"{self.prefix}/start", takes_self=True))
+    list: str = attrs.field(
+        init=False, default=attrs.Factory(lambda self: f"{self.prefix}/allRecords", takes_self=True)
+    )
 
     def detail(self, task_id: str) -> str:
         """Where one of them is shown."""
@@ -132,16 +129,16 @@ class Lookout:
                 raise copy.copy(self._failure)
             began, since = self._loop.time(), self._register.earliest()
             try:
-                is_whole = await self._read(since, within)
+                await self._read(since, within)
             except A2EError as error:
                 self._failed_at, self._failure = began, copy.copy(error)
                 raise
             self._read_at, self._read_since, self._failure = began, since, None
-            if is_whole and since <= self._register.complete_since - _LATE:
+            if since <= self._register.complete_since - _LATE:
                 self._register.complete_since = began
 
-    async def _read(self, since: float, within: float) -> bool:
-        """Read the list back to `since`, and return whether nothing can have slipped through."""
+    async def _read(self, since: float, within: float) -> None:
+        """Read the list back to `since`, again if something can have slipped through."""
         for _ in range(_AGAIN):
             pages = Pages(self.family.list)
             while not pages.ended:
@@ -152,8 +149,9 @@ class Lookout:
                 if submission.is_past(answers.records(envelope.data), horizon):
                     break
             if not pages.shrank:
-                return True
-        return False
+                return
+        msg = "A2E's list is deleted from while it is read, so that what is not on it may be there"
+        raise UnexpectedResponseError(msg)
 
     async def _page(self, request: Request, within: float) -> Envelope:
         try:

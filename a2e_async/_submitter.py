@@ -209,9 +209,7 @@ class Submitter:
 
     async def _post(self, order: Order, request: Request, marker: str) -> list[Task]:
         """Send once. Cancelled meanwhile, see what came of it before giving in."""
-        paced, task = self.api.paced, asyncio.current_task()
-        if task is not None and task.cancelling():
-            await asyncio.sleep(0)  # whoever is cancelled already goes no further
+        paced = self.api.paced
         if not paced.take_place():
             await paced.wait_for_place(paid=True)
         sending = SeenThrough(paced.exchange(request))
@@ -249,8 +247,9 @@ class Submitter:
             with lookout.search(marker) as search:
                 if unsettled is None:
                     await lookout.look(search, within=WITHIN)
+                else:
+                    search.since = min(search.since, unsettled)
                 if unsettled is not None or 0 < len(search.found) < order.count:
-                    search.since = min(search.since, search.since if unsettled is None else unsettled)
                     trouble = await self._look_again(order, "", search)
                     if trouble is not None and not search.found:
                         raise trouble
@@ -293,7 +292,7 @@ def _give_up(marker: str, age: float, trouble: A2EError, looking: A2EError | Non
     else:
         advice = f"A2E's list could not be read ({looking}): await find({marker!r}) before you start it again"
     msg = f"Nobody knows whether A2E accepted the start of {sent_at:%Y-%m-%d %H:%M:%S} UTC: {trouble}. {advice}"
-    raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at, task_id=None) from trouble
+    raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at) from trouble
 
 
 def _accepted(tasks: list[Task]) -> str:

@@ -58,11 +58,7 @@ def resolve(token: str | None, base_url: str | None, config: Config | None, envi
     _check_numbers(config)
     token = next((_hidden(given) for given in (token, config.token, fallback.token) if given is not None), None)
     url = next((u for u in (base_url, config.base_url, fallback.base_url) if u is not None), DEFAULT_BASE_URL)
-    return Settings(
-        token=_clean_token(token),
-        base_url=_clean_base_url(url),
-        config=config,
-    )
+    return Settings(token=_clean_token(token), base_url=_clean_base_url(url), config=config)
 
 
 def _hidden(token: str) -> str:

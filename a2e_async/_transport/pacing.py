@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import copy
 import random
 from typing import TYPE_CHECKING, Protocol
 
@@ -123,14 +124,7 @@ class PacedApi:
         """Send away whoever waits in line."""
         self._closed = True
         self._disarm()
-        if self._loop.is_closed():  # nobody can be woken any more
-            self._paid.clear()
-            self._free.clear()
-        for place in (*self._paid, *self._free):
-            if not place.done():
-                place.set_exception(_closed())
-        self._paid.clear()
-        self._free.clear()
+        self._send_away(_closed())
 
     def _advance(self) -> None:
         """Give places to those who come next; if it is too early for that, come back later."""
@@ -168,10 +162,10 @@ class PacedApi:
             msg = f"A2E has asked this client to wait, {left:.0f} s more; nothing was sent"
             raise RateLimitError(msg, status=429, retry_after=left)
 
-    def _send_away(self, error: RateLimitError) -> None:
+    def _send_away(self, error: A2EError) -> None:
         for place in (*self._paid, *self._free):
-            if not place.done():
-                place.set_exception(RateLimitError(error.message, status=429, retry_after=error.retry_after))
+            if not place.done() and not self._loop.is_closed():  # in a closed loop nobody can be woken any more
+                place.set_exception(copy.copy(error))
         self._paid.clear()
         self._free.clear()
 

@@ -96,10 +96,7 @@ class TaskResource(Generic[R]):
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
-        path = quote_id(id)
-        with about(id):
-            envelope = await self._read("GET", path)
-            return self._to_record(answers.detail(envelope, id), envelope)
+        return await self._ask(Request(method="GET", path=self._family.detail(id), repeatable=True), id)
 
     async def get_many(self, ids: Iterable[str]) -> dict[str, R | None]:
         """Read several records at once, 100 ids a request (A2E's ``batchDetail``). Free.
@@ -197,10 +194,9 @@ class TaskResource(Generic[R]):
         tail: str,
         *,
         json: dict[str, Any] | None = None,
-        params: dict[str, str] | None = None,
     ) -> Awaitable[Envelope]:
         """Ask for something that costs nothing and changes nothing, so that it may be asked again."""
-        return self._send(Request(method=method, path=self._path(tail), json=json, params=params, repeatable=True))
+        return self._send(Request(method=method, path=self._path(tail), json=json, repeatable=True))
 
     def _to_record(self, raw: dict[str, Any], envelope: Envelope) -> R:
         return to_record(self._record, raw, trace_id=envelope.trace_id)
@@ -243,8 +239,7 @@ class TaskResource(Generic[R]):
         return self._handles(await submitter.start_once(order, key, prepare))
 
     async def _uploaded(self, sources: Iterable[Picture | str | None]) -> Iterable[str | None]:
-        files = self._parts().files
-        return [await files.upload(source) if isinstance(source, Picture) else source for source in sources]
+        return [source if source is None else await self._link(source) for source in sources]
 
     def _handles(self, tasks: builtins.list[Task]) -> builtins.list[TaskHandle[R]]:
         """Return the handles of tasks that were paid for."""
@@ -271,8 +266,11 @@ class TaskResource(Generic[R]):
         """Ask once how a task is doing. Whoever waits asks again anyway."""
         parts = self._parts()
         request = Request(method="GET", path=self._family.detail(id), within=parts.poller.policy.answer_within)
+        return await self._ask(request, id)
+
+    async def _ask(self, request: Request, id: str) -> R:
         with about(id):
-            envelope = await parts.api.send(request)
+            envelope = await self._send(request)
             return self._to_record(answers.detail(envelope, id), envelope)
 
     async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download

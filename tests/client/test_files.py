@@ -22,7 +22,7 @@ from a2e_async import (
     TransferError,
     UnexpectedResponseError,
 )
-from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import Fault, Sandbox, Weather
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -163,6 +163,13 @@ async def test_presign_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     with sandbox.override("POST", PRESIGN, web.Response(status=500)), pytest.raises(TransferError):
         await a2e.upload(quick.PNG)
     assert sum(seen.path == PRESIGN for seen in sandbox.requests) == 1
+
+
+async def test_presign_that_was_turned_away_is_sent_again(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A call that A2E surely did not deal with was not charged, so it is repeated."""
+    sandbox.weather = Weather(script={"presign": [Fault("429", retry_after=0)]})
+    await a2e.upload(quick.PNG)
+    assert [seen.status for seen in sandbox.requests if seen.path == PRESIGN] == [429, 200]
 
 
 async def test_upload_is_repeated_on_the_same_link(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:

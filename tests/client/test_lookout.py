@@ -105,6 +105,23 @@ async def test_list_that_shifts_while_it_is_read(sandbox: Sandbox, changes: dict
     assert len(charged(sandbox)) == 101
 
 
+async def test_list_that_never_keeps_still(sandbox: Sandbox) -> None:
+    """As long as records go from the list while it is read, "not there" is not believed, and nothing is bought."""
+    total = 1000
+
+    def shrinking(request: web.Request) -> web.Response:
+        nonlocal total
+        total -= 1
+        number = int(request.query["pageNum"])
+        rows = [] if number > 2 else [{"_id": f"{number}-{row}"} for row in range(100)]
+        return web.json_response({"code": 0, "data": {"rows": rows, "count": total}})
+
+    async with client(sandbox) as a2e:
+        with sandbox.override("GET", LIST, shrinking), pytest.raises(UnexpectedResponseError, match="deleted from"):
+            await buy(a2e, idempotency_key=KEY)
+    assert charged(sandbox) == []
+
+
 def test_keys_are_remembered_in_the_next_event_loop() -> None:
     """A client that is used by two `asyncio.run` after each other does not forget what it bought in the first."""
     with pages.background_sandbox() as sandbox:

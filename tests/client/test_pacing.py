@@ -257,6 +257,25 @@ def test_closing_wakes_the_line() -> None:
     assert len(service.begun) == 1
 
 
+def test_closing_after_the_loop_has_ended() -> None:
+    """Who stood in line in an event loop that is closed cannot be woken, and closing does not mind."""
+    service = Service([turned_away(50)])
+    loop = jumping_clock.JumpingLoop()
+
+    async def main() -> tuple[PacedApi, asyncio.Task[Any]]:
+        api = paced(service)
+        await send_all(api, FREE)
+        waiting = asyncio.create_task(api.send(FREE))
+        await asyncio.sleep(1)
+        return api, waiting
+
+    api, waiting = loop.run_until_complete(main())
+    loop.close()
+    api.close()
+    assert not waiting.done()
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined]  # it is meant to be left
+
+
 def test_pause_beyond_all_patience() -> None:
     """If A2E wants to be left alone for an hour, all who wait get a RateLimitError at once, and nothing is sent."""
     service = Service([turned_away(3600)], takes=1)
