@@ -34,9 +34,11 @@ from a2e_async.errors import (
     WaitError,
     WaitTimeoutError,
 )
-from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus
+from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
+from a2e_async.outcomes import Outcome
 from a2e_async.resources.image_to_video import StartOptions
 from a2e_async.tasks import TaskHandle
+from a2e_async.webhooks import WebhookReceiver
 
 __version__ = "0.1.0"
 
@@ -60,6 +62,7 @@ __all__ = [
     "NetworkError",
     "NotFoundError",
     "OutageError",
+    "Outcome",
     "Pacing",
     "PlanError",
     "PollPolicy",
@@ -75,9 +78,11 @@ __all__ = [
     "TaskNotFoundError",
     "TaskRecord",
     "TaskStatus",
+    "TaskUpdate",
     "TransferError",
     "UnexpectedResponseError",
     "WaitError",
     "WaitTimeoutError",
+    "WebhookReceiver",
     "__version__",
 ]

@@ -1,67 +1,41 @@
-"""One loop asks about every task that is waited for; many waiters share each answer. Nobody else polls.
+"""The shared schedule: which tasks are waited for, by whom, and when they are asked about. Nobody else polls.
 
-What an answer means and when to ask again is decided by `_protocol/polling.py`. A waiter can time out or be cancelled
-at any moment: it just leaves, and when the last one of a task has left, the task is no longer asked about.
+Many waiters share each answer, and tasks that are due together share each question. A waiter can time out or be
+cancelled at any moment: it just leaves, and when the last one of a task has left, the task is no longer asked about.
+When to ask, and what an answer means for a wait, is decided by `_protocol/polling.py`; `_inquiry.py` asks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import copy
-import heapq
-import itertools
-from typing import TYPE_CHECKING, Any, TypeVar
+import collections
+import functools
+import math
+import random
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from a2e_async._protocol.polling import is_outage, next_look, verdict
+from a2e_async._inquiry import Inquiry
+from a2e_async._protocol.polling import Ticks, is_outage, next_look, verdict
+from a2e_async._watches import Kind, Question, Watch, fail, leave_place
 from a2e_async.errors import A2EError, ClientClosedError, OutageError
-from a2e_async.models.common import TaskRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
+    from a2e_async._inquiry import Answer, Questions
+    from a2e_async._watches import Waiter
     from a2e_async.config import PollPolicy
+    from a2e_async.models.common import TaskRecord
 
-__all__ = ["Poller", "Waiter"]
+__all__ = ["Poller"]
 
-R = TypeVar("R", bound=TaskRecord)
+_AT_A_TIME = 500
+"""Waiters woken in one go, so that closing a client with very many of them does not hold up the event loop."""
 
-
-@attrs.define(eq=False)
-class Waiter:
-    """Somebody who waits for a task.
-
-    Attributes:
-        on_record: Hears of every record.
-        on_trouble: Hears of all trouble, be it the end of the wait or not.
-        outage_budget: Seconds for which A2E may be out of reach before this wait is given up; None for ever.
-        at_once: Ask without waiting first.
-        seen: A2E has shown the task before.
-    """
-
-    on_record: Callable[[Any], None]
-    on_trouble: Callable[[A2EError], None]
-    outage_budget: float | None = None
-    at_once: bool = False
-    seen: bool = False
-    began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
-    alarm: asyncio.TimerHandle | None = None
-    done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
-
-
-@attrs.define(eq=False)
-class _Watch:
-    """A task that is waited for."""
-
-    task_id: str
-    ask: Callable[[str], Awaitable[TaskRecord]]
-    began: float
-    seen: bool = False
-    last: type[A2EError] | None = None
-    waiters: set[Waiter] = attrs.field(factory=set)
-    question: asyncio.Task[None] | None = None
+_ALL_AGAIN = 1.0
+"""Seconds between two times that all tasks are hastened."""
 
 
 @attrs.define(eq=False)
@@ -69,172 +43,295 @@ class Poller:
     """The only one who asks how tasks are doing. Belongs to one event loop."""
 
     policy: PollPolicy
-    _watches: dict[tuple[str, str], _Watch] = attrs.field(factory=dict)
-    _schedule: list[tuple[float, int, _Watch]] = attrs.field(factory=list)
-    _order: itertools.count[int] = attrs.field(factory=itertools.count)
-    _asking: set[asyncio.Task[None]] = attrs.field(factory=set)
-    _news: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _loop: asyncio.Task[None] | None = None
+    _families: dict[str, Kind] = attrs.field(factory=dict)
+    _turns: collections.deque[Kind] = attrs.field(factory=collections.deque)
+    _ticks: Ticks | None = None
+    _alarm: asyncio.TimerHandle | None = None
+    _alarm_at: int = 0
+    _pump: asyncio.Handle | None = None
+    _asking: dict[asyncio.Task[None], Question] = attrs.field(factory=dict)
+    _all_hastened_at: float = -math.inf
+    _all_again: asyncio.TimerHandle | None = None
     _out_since: float | None = None
+    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
-    async def wait(self, family: str, task_id: str, ask: Callable[[str], Awaitable[R]], waiter: Waiter) -> R:
-        """Wait until a task is final and return its last record, be it a success or a failure.
+    def join(
+        self, family: str, task_id: str, questions: Callable[[], Questions[Any]], waiter: Waiter
+    ) -> Callable[[], None]:
+        """Let somebody wait for a task; `waiter.done` becomes its last record, be it a success or a failure.
 
         Args:
             family: What kind of task it is; ids are unique within it.
             task_id: The task's id.
-            ask: Reads its record from A2E.
+            questions: Makes the questions that tasks of its kind can be asked; is called once.
             waiter: Who waits.
 
-        Raises:
-            OutageError: A2E was out of reach for longer than the waiter's budget.
-            A2EError: A2E's answer says that waiting longer makes no sense, or the client was closed.
+        Returns:
+            What the waiter has to call when it waits no longer, however that came about.
         """
-        watch = self._watches.get((family, task_id))
+        kind = self._families.get(family)
+        if kind is None:
+            kind = self._families[family] = Kind(Inquiry(questions()))
+            self._turns.append(kind)
+        watch = kind.watches.get(task_id)
         if watch is None:
-            now = asyncio.get_running_loop().time()
-            watch = self._watches[family, task_id] = _Watch(task_id, ask, began=now)
-            self._put(watch, now if waiter.at_once else now + self.policy.initial)
-        watch.waiters.add(waiter)
+            watch = self._watch(kind, task_id, waiter)
+        elif watch.hooked and not waiter.hooked:  # somebody came who knows of no webhook
+            watch.hooked = False
+            self._hasten(watch)
+        watch.waiters.append(waiter)
         watch.seen = watch.seen or waiter.seen
         if self._out_since is not None:
             self._lose_patience(watch, waiter, self._out_since)
-        if self._loop is None or self._loop.done():
-            self._loop = asyncio.create_task(self._run(), name="a2e-poller")
-        try:
-            result: R = await waiter.done
-        finally:
-            watch.waiters.discard(waiter)
-            if waiter.alarm is not None:
-                waiter.alarm.cancel()
-            if not watch.waiters and self._watches.get((family, task_id)) is watch:
-                self._forget(family, watch)
-        return result
+        return functools.partial(self._leave, watch, waiter)
+
+    def _watch(self, kind: Kind, task_id: str, waiter: Waiter) -> Watch:
+        now = self._loop.time()
+        if self._ticks is None:
+            self._ticks = Ticks.of(self.policy, now=now, chance=random.random())  # noqa: S311  no secret
+        watch = kind.watches[task_id] = Watch(task_id, kind, now, waiter.hooked)
+        if waiter.at_once:
+            self._hasten(watch)
+        else:
+            self._put(watch, self._ticks.first(now + self.policy.initial))
+        return watch
+
+    def _leave(self, watch: Watch, waiter: Waiter) -> None:
+        if waiter.alarm is not None:
+            waiter.alarm.cancel()
+        if waiter in watch.waiters:
+            watch.waiters.remove(waiter)
+        if not watch.waiters:
+            self._drop(watch)
+
+    def is_awaited(self, task_id: str | None) -> bool:
+        """Tell whether anybody waits for a task with this id, None for any task at all. Any thread may ask."""
+        kinds = [*self._families.values()]
+        return any(bool(kind.watches) if task_id is None else task_id in kind.watches for kind in kinds)
+
+    def nudge(self, task_id: str | None = None) -> None:
+        """Ask now about the tasks with an id, None for all that are waited for."""
+        if task_id is None:
+            self._hasten_all()
+            return
+        for kind in self._families.values():
+            watch = kind.watches.get(task_id)
+            if watch is not None:
+                watch.began, watch.hooked = self._loop.time(), False  # if it is not finished, it will be very soon
+                self._hasten(watch)
 
     async def aclose(self) -> None:
         """Wake everybody who waits, and stop."""
-        for watch in self._watches.values():
-            for waiter in watch.waiters:
-                if not waiter.done.done():
-                    msg = "The client was closed while this task was waited for; it goes on: pick it up with task(id)"
-                    waiter.done.set_exception(ClientClosedError(msg, task_id=watch.task_id))
-        self._watches.clear()
-        mine = [*self._asking, *([self._loop] if self._loop is not None else [])]
-        for task in mine:
+        self._stop()
+        asking = [*self._asking]
+        for task in asking:
             task.cancel()
-        await asyncio.gather(*mine, return_exceptions=True)
+        watches = [watch for kind in self._families.values() for watch in kind.watches.values()]
+        self._families.clear()
+        self._turns.clear()
+        await asyncio.gather(*asking, return_exceptions=True)
+        for number, watch in enumerate(watches, 1):
+            msg = "The client was closed while this task was waited for; it goes on: pick it up with task(id)"
+            fail(watch, ClientClosedError(msg))
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
 
-    def _put(self, watch: _Watch, due: float) -> None:
-        heapq.heappush(self._schedule, (due, next(self._order), watch))
-        self._news.set()
+    # the schedule
 
-    def _forget(self, family: str, watch: _Watch) -> None:
-        del self._watches[family, watch.task_id]
+    def _put(self, watch: Watch, tick: int) -> None:
+        watch.place = watch.family.schedule.setdefault(tick, {})
+        watch.place[watch.task_id] = watch
+        if self._alarm is None or tick < self._alarm_at:
+            self._arm(tick)
+
+    def _hasten(self, watch: Watch) -> None:
         if watch.question is not None:
-            watch.question.cancel()
-        self._news.set()
+            watch.hasten = True
+        elif watch.place is not watch.family.urgent:
+            leave_place(watch)
+            watch.place = watch.family.urgent
+            watch.place[watch.task_id] = watch
+            self._soon()
 
-    async def _run(self) -> None:
-        while self._watches:
-            self._news.clear()
-            pause = self._ask_due()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._news.wait()
-        self._schedule.clear()
+    def _hasten_all(self) -> None:
+        """Let all be due, but not more often than every second: then those who come in between share one time."""
+        if self._all_again is not None:
+            return
+        now = self._loop.time()
+        if now < self._all_hastened_at + _ALL_AGAIN:
+            self._all_again = self._loop.call_at(self._all_hastened_at + _ALL_AGAIN, self._hasten_all_again)
+            return
+        self._all_hastened_at = now
+        for kind in self._families.values():
+            kind.fall_due(None)
+        for question in self._asking.values():
+            for watch in question.about.values():
+                watch.hasten = True
+        self._soon()
 
-    def _ask_due(self) -> float | None:
-        """Begin the questions that are due; return the seconds until the next one, None if only news can tell."""
-        now = asyncio.get_running_loop().time()
-        while self._schedule and len(self._asking) < self.policy.max_at_once:
-            due, _, watch = self._schedule[0]
-            if not watch.waiters:
-                heapq.heappop(self._schedule)
-                continue
-            if due > now:
-                return due - now
-            heapq.heappop(self._schedule)
-            question = asyncio.create_task(self._ask(watch), name=f"a2e-ask-{watch.task_id}")
+    def _hasten_all_again(self) -> None:
+        self._all_again, self._all_hastened_at = None, -math.inf
+        self._hasten_all()
+
+    def _arm(self, tick: int) -> None:
+        assert self._ticks is not None  # noqa: S101  for mypy: it begins with the first watch
+        if self._alarm is not None:
+            self._alarm.cancel()
+        self._alarm, self._alarm_at = self._loop.call_at(self._ticks.at(tick), self._tick), tick
+
+    def _tick(self) -> None:
+        """Let those be due whose tick has come, and come again at the next one that is anybody's."""
+        assert self._ticks is not None  # noqa: S101  as above
+        self._alarm = None
+        now = max(self._ticks.last(self._loop.time()), self._alarm_at)
+        for kind in self._families.values():
+            kind.fall_due(now)
+        coming = [tick for kind in self._families.values() for tick in kind.schedule]
+        if coming:
+            self._arm(min(coming))
+        self._ask_due()
+
+    def _soon(self) -> None:
+        """Ask in a moment, so that whoever comes until then shares the question."""
+        if self._pump is None:
+            self._pump = self._loop.call_soon(self._ask_due)
+
+    def _ask_due(self) -> None:
+        """Begin the questions that are due, as many as may be under way; the families take turns."""
+        if self._pump is not None:
+            self._pump.cancel()
+            self._pump = None
+        idle = 0
+        while idle < len(self._turns) and len(self._asking) < self.policy.max_at_once:
+            kind = self._turns[0]
+            self._turns.rotate(-1)
+            watches = kind.take()
+            idle = 0 if watches else idle + 1
+            if watches:
+                self._ask(kind, watches)
+
+    def _drop(self, watch: Watch) -> None:
+        """Stop asking about a task. Doing it twice does no harm."""
+        kind = watch.family
+        if kind.watches.get(watch.task_id) is not watch:
+            return
+        del kind.watches[watch.task_id]
+        leave_place(watch)
+        kind.inquiry.forget(watch.task_id)
+        question, watch.question = watch.question, None
+        if question is not None:
+            question.about.pop(watch.task_id, None)
+            if not question.about and question.task is not None:
+                question.task.cancel()
+        if not any(kind.watches for kind in self._families.values()):
+            self._stop()
+
+    def _stop(self) -> None:
+        """Let the beat end; the next waiter begins another one."""
+        for handle in (self._alarm, self._pump, self._all_again):
+            if handle is not None:
+                handle.cancel()
+        self._alarm = self._pump = self._all_again = self._ticks = None
+        for kind in self._families.values():
+            kind.schedule.clear()
+            kind.due.clear()
+
+    # asking
+
+    def _ask(self, kind: Kind, watches: list[Watch]) -> None:
+        question = Question(self._loop.time(), {watch.task_id: watch for watch in watches})
+        for watch in watches:
             watch.question = question
-            self._asking.add(question)
-            question.add_done_callback(self._answered)
-        return None
+        question.task = asyncio.create_task(self._inquire(kind, question), name="a2e-ask")
+        self._asking[question.task] = question
+        question.task.add_done_callback(self._asked)
 
-    def _answered(self, question: asyncio.Task[None]) -> None:
-        self._asking.discard(question)
-        self._news.set()
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        question = self._asking.pop(task)
+        for task_id in [*question.about]:  # somebody has taken the question away, perhaps before it began
+            self._hear(question, task_id, None)
+        self._soon()
 
-    async def _ask(self, watch: _Watch) -> None:
-        clock = asyncio.get_running_loop().time
-        trouble: A2EError | None = None
+    async def _inquire(self, kind: Kind, question: Question) -> None:
+        ids = [*question.about]
         try:
-            record = await watch.ask(watch.task_id)
-        except A2EError as error:
-            trouble = error
+            hear = functools.partial(self._hear, question)
+            for task_id in await kind.inquiry.ask(ids, hear, waiting=len(kind.watches)):
+                if task_id in question.about:
+                    question.about[task_id].hasten = True
         except Exception as error:  # noqa: BLE001  a bug of ours must not leave anybody waiting for ever
-            _fail(watch, error)
-        else:
-            self._out_since = watch.last = None
-            _tell(watch, record)
-        finally:  # also if a foreign cancellation took the question away
-            watch.question = None
-            self._put(watch, next_look(self.policy, began=watch.began, now=clock(), trouble=trouble))
-        if trouble is not None:
-            self._meet(watch, trouble)
+            for watch in [*question.about.values()]:
+                fail(watch, error)
+                self._drop(watch)
+        finally:
+            for task_id in ids:
+                if task_id not in kind.watches:
+                    kind.inquiry.forget(task_id)
 
-    def _meet(self, watch: _Watch, trouble: A2EError) -> None:
+    def _hear(self, question: Question, task_id: str, answer: Answer) -> None:
+        """Take in what was heard of a task, and put it in its place again if somebody waits on."""
+        watch = question.about.pop(task_id, None)
+        if watch is None:
+            return  # nobody waits any longer
+        watch.question = None
+        trouble: A2EError | None = None
+        if isinstance(answer, A2EError):
+            trouble = answer
+            self._meet(watch, answer)
+        elif answer is not None:
+            self._out_since = watch.last = None
+            self._tell(watch, answer)
+        if watch.family.watches.get(task_id) is not watch or self._ticks is None:
+            return
+        if watch.hasten:
+            watch.hasten = False
+            self._hasten(watch)
+            return
+        now, asked = self._loop.time(), question.asked
+        began, hooked = watch.began, watch.hooked
+        self._put(
+            watch,
+            next_look(self.policy, self._ticks, began=began, asked=asked, now=now, hooked=hooked, trouble=trouble),
+        )
+
+    def _tell(self, watch: Watch, record: TaskRecord) -> None:
+        watch.seen = True
+        for waiter in watch.waiters:
+            waiter.on_record(record)
+            if record.status.is_final and not waiter.done.done():
+                waiter.done.set_result(record)
+        if record.status.is_final:
+            self._drop(watch)
+
+    def _meet(self, watch: Watch, trouble: A2EError) -> None:
         """Judge trouble with a question: it ends the waits, uses up their patience, or only delays them."""
-        now = asyncio.get_running_loop().time()
+        now = self._loop.time()
         repeated, watch.last = type(trouble) is watch.last, type(trouble)
         end = verdict(trouble, self.policy, began=watch.began, now=now, seen=watch.seen, repeated=repeated)
-        if end is not None:
-            _fail(watch, end)
-        elif not is_outage(trouble):
+        if end is None and is_outage(trouble):
+            self._out_since = now if self._out_since is None else self._out_since
+        elif end is None:
             self._out_since = None  # A2E is there, even if it has nothing good to say
-        elif self._out_since is None:
-            self._out_since = now
         for waiter in watch.waiters:
             waiter.on_trouble(trouble)
             if self._out_since is not None and waiter.alarm is None:
                 self._lose_patience(watch, waiter, self._out_since)
+        if end is not None:
+            fail(watch, end)
+            self._drop(watch)
 
-    def _lose_patience(self, watch: _Watch, waiter: Waiter, out_since: float) -> None:
+    def _lose_patience(self, watch: Watch, waiter: Waiter, out_since: float) -> None:
         """Give a wait up if its budget is used up, else look again when it could be."""
         waiter.alarm = None
         if waiter.outage_budget is None or waiter.done.done():
             return
-        loop = asyncio.get_running_loop()
         ends = max(out_since, waiter.began) + waiter.outage_budget
-        if loop.time() >= ends:
-            waiter.done.set_exception(OutageError(task_id=watch.task_id))
+        if self._loop.time() >= ends:
+            waiter.fail(OutageError(task_id=watch.task_id))
         else:
-            waiter.alarm = loop.call_at(ends, self._ring, watch, waiter)
+            waiter.alarm = self._loop.call_at(ends, self._ring, watch, waiter)
 
-    def _ring(self, watch: _Watch, waiter: Waiter) -> None:
+    def _ring(self, watch: Watch, waiter: Waiter) -> None:
         waiter.alarm = None
         if self._out_since is not None:  # it may have been another outage that set the alarm
             self._lose_patience(watch, waiter, self._out_since)
-
-
-def _tell(watch: _Watch, record: TaskRecord) -> None:
-    watch.seen = True
-    for waiter in watch.waiters:
-        waiter.on_record(record)
-        if record.status.is_final and not waiter.done.done():
-            waiter.done.set_result(record)
-
-
-def _fail(watch: _Watch, error: Exception) -> None:
-    for waiter in watch.waiters:
-        if not waiter.done.done():
-            waiter.done.set_exception(_own(error))
-
-
-def _own(error: Exception) -> Exception:
-    """Copy an exception for one waiter, since every raise writes into it. Those of others may not be copyable."""
-    try:
-        mine = copy.copy(error)
-    except Exception:  # noqa: BLE001  whatever a foreign class does when it is copied
-        return error
-    mine.__cause__ = error.__cause__
-    return mine

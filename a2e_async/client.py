@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, Self
@@ -160,6 +161,22 @@ class A2EClient:
         """
         return await self._runtime.parts().files.download(url, path, overwrite=overwrite)
 
+    def nudge(self, id: str | None = None) -> bool:
+        """Ask A2E at once about a task that is waited for, instead of at its next turn. Free, and awaits nothing.
+
+        This is what a `WebhookReceiver` does. Many nudges of one task become one question, or two if it is being asked
+        about. It may be called from any thread or event loop, and on a client that is closed.
+
+        Args:
+            id: A2E's id of the task; None asks about all tasks that are waited for, at most once a second.
+
+        Returns:
+            Whether anybody waits for it.
+        """
+        if id is not None and not isinstance(id, str):
+            refuse(f"id must be a str or None, not {type(id).__name__}")
+        return self._runtime.nudge(id)
+
 
 class _Runtime:
     """Gives the parts for the running event loop, and knows whether they may still be had.
@@ -195,6 +212,10 @@ class _Runtime:
             self._forget(opened)
         self._opened = _Opened(self.settings, self._lent, loop, self._memory)
         return self._opened.parts
+
+    def nudge(self, task_id: str | None) -> bool:
+        opened = self._opened
+        return opened is not None and not self.closed and opened.nudge(task_id)
 
     def reopen(self) -> None:
         """Allow the parts to be made afresh after they were closed."""
@@ -241,6 +262,15 @@ class _Opened:
             submitter=Submitter(api, config.start, memory),
             loop=loop,
         )
+
+    def nudge(self, task_id: str | None) -> bool:
+        """Hasten a task, or all of them, in the event loop that they are waited for in."""
+        poller, loop = self.parts.poller, self.parts.loop
+        if not poller.is_awaited(task_id) or not loop.is_running():
+            return False
+        with contextlib.suppress(RuntimeError):  # the loop was closed in this moment
+            loop.call_soon_threadsafe(poller.nudge, task_id)
+        return True
 
     @property
     def is_open(self) -> bool:

@@ -45,21 +45,27 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class PollPolicy:
-    """How often a waiting task is asked about (A2E page "Check Status of One Task").
+    """How often a waiting task is asked about (A2E's ``batchDetail``, or its page "Check Status of One Task").
+
+    All waits of a client share one beat, whose ticks are half of the shortest interval apart, but a second at most.
+    What is due at one tick is asked about together, so that times are met up to a tick later.
 
     Attributes:
         initial: Seconds between the beginning of a wait and the first look.
         steps: Pairs of ages and intervals, both in seconds and by growing age, the first age being 0: a task that is
             waited for since at least *age* is asked about every *interval*.
+        backstop: Seconds between the looks at a task whose end a webhook will tell; a longer interval of `steps` counts
+            as well.
         invisible_for: Seconds for which "no such task" is not believed of a task that was never seen, since a fresh
             task can be invisible for a while.
-        max_at_once: Questions under way at the same time.
+        max_at_once: Questions under way at the same time, of up to 100 tasks each.
         answer_within: Seconds after which a question is given up and asked again later, so that a few that hang do
             not hold up the others.
     """
 
     initial: float = 2.0
     steps: tuple[tuple[float, float], ...] = ((0.0, 2.0), (60.0, 5.0), (300.0, 10.0))
+    backstop: float = 30.0
     invisible_for: float = 60.0
     max_at_once: int = 10
     answer_within: float = 20.0

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import collections
+import contextlib
 import time
 from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 
-from a2e_async._poller import Waiter
-from a2e_async._protocol.statuses import is_unbegun
+from a2e_async._waiting import Changes, Patience, Reporter, withdraw
+from a2e_async._watches import Waiter
 from a2e_async.errors import (
     A2EError,
     InvalidRequestError,
@@ -24,7 +25,10 @@ from a2e_async.models.common import TaskRecord, TaskStatus
 if TYPE_CHECKING:
     import os
     import pathlib
-    from collections.abc import Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+
+    from a2e_async._waiting import OnUpdate
+    from a2e_async.models.common import TaskUpdate
 
 __all__ = ["CancelPolicy", "Operations", "TaskHandle"]
 
@@ -35,14 +39,6 @@ CancelPolicy: TypeAlias = Literal["detach", "delete"]
 
 _E = TypeVar("_E", WaitTimeoutError, OutageError)
 
-_LOGGER = logging.getLogger("a2e_async")
-
-_WITHDRAWAL = 10.0
-"""Seconds that a cancelled wait may spend on deleting its task."""
-
-_LONGEST = 1e9
-"""Seconds; a timeout of thirty years is meant to be None."""
-
 
 @attrs.define(kw_only=True, eq=False)  # one is made for each handle, and frozen costs more to make
 class Operations(Generic[R]):
@@ -50,7 +46,7 @@ class Operations(Generic[R]):
 
     get: Callable[[str], Awaitable[R]]
     delete: Callable[[str], Awaitable[None]]
-    wait: Callable[[str, Waiter], Awaitable[R]]
+    join: Callable[[str, Waiter], Callable[[], None]]
     download: Callable[[str, str | os.PathLike[str], bool], Awaitable[pathlib.Path]]
 
 
@@ -67,6 +63,7 @@ class TaskHandle(Generic[R]):
     _known: R | Callable[[], R] = attrs.field(repr=False)
     _operations: Operations[R] = attrs.field(repr=False)
     adopted: bool = attrs.field(default=False, kw_only=True)
+    _hooked: bool = attrs.field(default=False, kw_only=True, repr=False)
     _trouble: A2EError | None = attrs.field(default=None, init=False, repr=False)
     _shown: bool = attrs.field(default=False, init=False, repr=False)
     _seen_at: float = attrs.field(factory=time.monotonic, init=False, repr=False)
@@ -105,11 +102,13 @@ class TaskHandle(Generic[R]):
         outage_budget: float | None = 600.0,
         raise_on_failure: bool = True,
         cancel_policy: CancelPolicy = "detach",
+        on_update: OnUpdate[R] | None = None,
     ) -> R:
         """Wait until the job has succeeded or failed, and return its last record. Free.
 
         Trouble with the network or with A2E does not end the wait, as long as `outage_budget` lasts; an answer that
-        says that waiting is senseless does. Any number of waits on one task share the same questions.
+        says that waiting is senseless does. Any number of waits on one task share the same questions, and up to 100
+        tasks share one request.
 
         Args:
             timeout: Seconds from now for the job, the request under way included; None waits for ever.
@@ -119,6 +118,9 @@ class TaskHandle(Generic[R]):
             cancel_policy: What cancelling the wait means for the task. ``"detach"``: nothing, it goes on.
                 ``"delete"``: it is deleted if A2E has not begun it yet, which gives the coins back. That takes up to
                 10 seconds; then the cancellation goes on its way.
+            on_update: Is called with a `TaskUpdate` for each change, as `updates` yields them; it may be asynchronous.
+                What it raises is logged and does not end the wait. The wait returns when all changes were told, but
+                not later than `timeout` says.
 
         Raises:
             TaskFailedError: A2E says that the job failed.
@@ -129,61 +131,120 @@ class TaskHandle(Generic[R]):
             TaskNotFoundError: A2E does not know the task any more, or has not shown it for a minute.
             ClientClosedError: The client was closed meanwhile.
         """
-        self._check_seconds("timeout", timeout)
-        self._check_seconds("outage_budget", outage_budget)
+        patience = self._patience(timeout, outage_budget)
         if cancel_policy not in get_args(CancelPolicy):
             msg = f"cancel_policy must be 'detach' or 'delete', not {cancel_policy!r}"
             raise InvalidRequestError(msg, task_id=self.id)
-        if not self.status.is_final:
+        if on_update is not None and not callable(on_update):
+            msg = f"on_update must be a function of a TaskUpdate, not {type(on_update).__name__}"
+            raise InvalidRequestError(msg, task_id=self.id)
+        if on_update is not None or not self.status.is_final:
             try:
-                await self._wait(timeout, outage_budget)
+                await (self._wait(patience) if on_update is None else self._wait_and_tell(patience, on_update))
             except asyncio.CancelledError:
                 if cancel_policy == "delete":
-                    await self._withdraw()
+                    await withdraw(self.id, self._operations.get, self._operations.delete)
                 raise
         if self.status is TaskStatus.FAILED and raise_on_failure:
             raise self._failed()
         return self.record
 
-    async def _wait(self, timeout: float | None, outage_budget: float | None) -> None:  # noqa: ASYNC109  as above
+    async def updates(
+        self,
+        timeout: float | None = 1800.0,  # noqa: ASYNC109  as in `wait_until_done`
+        *,
+        outage_budget: float | None = 600.0,
+    ) -> AsyncGenerator[TaskUpdate[R], None]:
+        """Yield each change of the task, and end after the final one, be it a success or a failure. Free.
+
+        A change is a new status, a new word of A2E, or more progress. What is known when the iteration begins is no
+        change, except that a task that is final already yields one. All who wait for the task share the same
+        questions, and a reader that is slow misses nothing.
+
+        Args:
+            timeout: As in `wait_until_done`.
+            outage_budget: As in `wait_until_done`.
+
+        Raises:
+            A2EError: As in `wait_until_done`, but for `TaskFailedError`.
+        """
+        patience = self._patience(timeout, outage_budget)
+        news: collections.deque[TaskUpdate[R]] = collections.deque()
+        wake = asyncio.Event()
+
+        def tell(update: TaskUpdate[R]) -> None:
+            news.append(update)
+            wake.set()
+
+        with self._joined(patience, tell) as done:
+            done.add_done_callback(lambda _: wake.set())
+            while news or not done.done():
+                if news:
+                    yield news.popleft()
+                else:
+                    wake.clear()
+                    await self._within(patience, wake.wait())
+            await self._within(patience, done)
+
+    async def _wait(self, patience: Patience) -> None:
+        with self._joined(patience) as done:
+            await self._within(patience, done)
+
+    async def _wait_and_tell(self, patience: Patience, on_update: OnUpdate[R]) -> None:
+        reporter = Reporter(on_update)
+        try:
+            with self._joined(patience, reporter.tell) as done:
+                await self._within(patience, done)
+            await reporter.finish(patience.left())
+        finally:
+            reporter.stop()
+
+    @contextlib.contextmanager
+    def _joined(
+        self, patience: Patience, tell: Callable[[TaskUpdate[R]], None] | None = None
+    ) -> Iterator[asyncio.Future[R]]:
+        """Wait among all the others; `tell` hears of each change."""
+        changes: Changes[R] = Changes()
+
+        def hear(record: R) -> None:
+            self._saw(record)
+            update = changes.of(record) if tell is not None else None
+            if tell is not None and update is not None:
+                tell(update)
+
         waiter = Waiter(
-            on_record=self._saw,
+            on_record=self._saw if tell is None else hear,
             on_trouble=self._met,
-            outage_budget=outage_budget,
+            outage_budget=patience.outage_budget,
             at_once=not self.record.current_status,  # picked up by its id, it may be finished for long
             seen=self._shown,
+            hooked=self._hooked,
         )
-        scope = asyncio.timeout(timeout)
+        if self.status.is_final:
+            hear(self.record)
+            waiter.done.set_result(self.record)
+            yield waiter.done
+            return
+        changes.begin(self.record)
+        leave = self._operations.join(self.id, waiter)
+        try:
+            yield waiter.done
+        finally:
+            leave()
+
+    async def _within(self, patience: Patience, what: Awaitable[object]) -> None:
+        """Await something, and explain if it takes too long."""
+        scope = asyncio.timeout_at(patience.deadline)
         try:
             async with scope:
-                self._known = await self._operations.wait(self.id, waiter)
+                await what
         except TimeoutError:
             if not scope.expired():
                 raise
-            raise self._alive(WaitTimeoutError, f"is not finished after {timeout:g} s") from self._trouble
+            raise self._alive(WaitTimeoutError, f"is not finished after {patience.timeout:g} s") from self._trouble
         except OutageError:
-            what = f"could not be asked about for {outage_budget:g} s"
-            raise self._alive(OutageError, what) from self._trouble
-
-    async def _withdraw(self) -> None:
-        """Delete the task if nobody has begun it, whatever happens meanwhile, and in bounded time."""
-        deleting = asyncio.create_task(self._delete_unbegun())
-        try:
-            _, late = await asyncio.wait({deleting}, timeout=_WITHDRAWAL)
-        finally:
-            deleting.cancel()
-        if late:
-            _LOGGER.warning("The wait for task %s was cancelled; whether it could be deleted is not known", self.id)
-
-    async def _delete_unbegun(self) -> None:
-        try:
-            # asked first, since A2E would also delete a finished task, and with it what was paid
-            record = await self._operations.get(self.id)
-            if is_unbegun(record):
-                await self._operations.delete(self.id)
-                _LOGGER.info("Task %s was deleted before A2E had begun it, since its wait was cancelled", self.id)
-        except A2EError as error:
-            _LOGGER.warning("The wait for task %s was cancelled, and it could not be deleted: %s", self.id, error)
+            budget = f"could not be asked about for {patience.outage_budget:g} s"
+            raise self._alive(OutageError, budget) from self._trouble
 
     async def download(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download the result to a file and return its path. Free; links live for about 3 days.
@@ -228,12 +289,12 @@ class TaskHandle(Generic[R]):
         self._trouble = None
         self._shown, self._seen_at = True, time.monotonic()
 
-    def _check_seconds(self, name: str, value: float | None) -> None:
-        """Refuse what the event loop's clock cannot count with: NaN would disorder the timers of everybody."""
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (number and abs(value) < _LONGEST):
-            msg = f"{name} must be a number of seconds, or None, not {value!r}"
-            raise InvalidRequestError(msg, task_id=self.id)
+    def _patience(self, timeout: float | None, outage_budget: float | None) -> Patience:
+        try:
+            return Patience(timeout, outage_budget)
+        except InvalidRequestError as error:
+            error.task_id = self.id
+            raise
 
     def _met(self, error: A2EError) -> None:
         self._trouble = error

@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import os
 import pathlib
 import re
 import runpy
+import socket
 import sys
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
+import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
@@ -20,6 +24,8 @@ from a2e_async.cli import main
 from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from a2e_async.sandbox import Sandbox
 
 DOCS = pathlib.Path(__file__).parent
@@ -129,6 +135,48 @@ async def test_web_app_explains(page: Sandbox) -> None:
 
 def _visitor() -> TestClient[web.Request, web.Application]:
     return TestClient(TestServer(runpy.run_path(str(EXAMPLES / "web_app.py"))["make_app"]()))
+
+
+async def test_webhook_aiohttp(page: Sandbox, listener: socket.socket) -> None:
+    """The example of webhooks with aiohttp is told by A2E that its video is done, and fetches it."""
+    app = runpy.run_path(str(EXAMPLES / "webhook_aiohttp.py"))["make_app"]()
+    async with TestServer(app, socket_factory=lambda *_: listener):
+        await _hears_of_its_video(page)
+
+
+async def test_webhook_fastapi(page: Sandbox, listener: socket.socket) -> None:
+    """The example of webhooks with FastAPI is told by A2E that its video is done, and fetches it."""
+    app = runpy.run_path(str(EXAMPLES / "webhook_fastapi.py"))["make_app"]()
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    serving = asyncio.create_task(server.serve([listener]))
+    try:
+        await _hears_of_its_video(page)
+    finally:
+        server.should_exit = True
+        await serving
+
+
+@pytest.fixture
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    """Give a port of this machine, and name it to the examples as the one for webhooks."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        monkeypatch.setenv("WEBHOOK_URL", f"http://127.0.0.1:{listener.getsockname()[1]}/hooks/a2e")
+        monkeypatch.setenv("WEBHOOK_TOKEN", "a-fixed-token")
+        yield listener
+
+
+async def _hears_of_its_video(page: Sandbox) -> None:
+    """Start a video with an example, and look for A2E's webhook and for the file."""
+    url = os.environ["WEBHOOK_URL"].replace("/hooks/a2e", "/videos")
+    async with aiohttp.ClientSession() as visitor, asyncio.timeout(30):
+        async with visitor.post(url, data=pathlib.Path("ada.png").read_bytes()) as answer:
+            assert answer.status == 202
+            task_id = (await answer.json())["id"]
+        while not (told := [hook.status for hook in list(page.webhooks) if hook.task_id == task_id]):
+            await asyncio.sleep(0.01)
+        assert told == [204]
+        while not pathlib.Path("videos", f"{task_id}.mp4").exists():
+            await asyncio.sleep(0.01)
 
 
 def test_orders(page: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

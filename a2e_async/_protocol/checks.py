@@ -13,7 +13,20 @@ from a2e_async.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["check_choice", "check_link", "check_text", "check_webhook", "path_of", "query_of", "quote_id", "refuse"]
+__all__ = [
+    "check_choice",
+    "check_link",
+    "check_seconds",
+    "check_text",
+    "check_webhook",
+    "path_of",
+    "query_of",
+    "quote_id",
+    "refuse",
+]
+
+_LONGEST_WAIT = 1e9
+"""Seconds; a timeout of thirty years is meant to be None."""
 
 _LONGEST_WEBHOOK_URL = 2048
 _LONGEST_WEBHOOK_TOKEN = 256
@@ -106,6 +119,13 @@ def check_choice(name: str, value: object, choices: Collection[str] | Collection
     """Check that an option is one of the words or numbers that A2E knows; 5.0 is not 5, and True is not 1."""
     if isinstance(value, bool) or not isinstance(value, str | int) or value not in choices:
         refuse(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
+
+
+def check_seconds(name: str, value: float | None) -> None:
+    """Refuse what the event loop's clock cannot count with: NaN would disorder the timers of everybody."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (number and abs(value) < _LONGEST_WAIT):
+        refuse(f"{name} must be a number of seconds, or None, not {value!r}")
 
 
 def check_webhook(url: str | None, token: str | None) -> None:

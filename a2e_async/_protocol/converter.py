@@ -26,11 +26,11 @@ __all__ = ["moment", "to_record"]
 R = TypeVar("R", bound=TaskRecord)
 
 _WORDS: dict[type[TaskRecord], Mapping[str, TaskStatus]] = {ImageToVideoRecord: IMAGE_TO_VIDEO}
-_SPELLINGS = {"id": "_id", "created_at": "createdAt"}
+_SPELLINGS = {"id": "_id", "created_at": "createdAt", "progress": "process"}
 _OURS = frozenset({"status", "trace_id", "extra"})
 """Fields that are not A2E's: what it calls by the same name goes to `extra`."""
 
-_NO_TEXT = frozenset({"coins", "created_at"})
+_NO_TEXT = frozenset({"coins", "created_at", "progress"})
 
 _REASONS = ("faild_message", "fail_reason", "error", "msg")
 """Where else the text of a failure may stand (reference 1.13; the misspelling is A2E's)."""

@@ -12,13 +12,18 @@ from a2e_async._protocol.messages import Request
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
 
-__all__ = ["LARGEST", "Pages"]
+__all__ = ["LARGEST", "Pages", "page_request"]
 
 LARGEST = 100
 """Records in one page, at most."""
 
 _STALE = 3
 """So many pages without anything new end a list; some servers answer the last page for ever."""
+
+
+def page_request(path: str, number: int, size: int = LARGEST) -> Request:
+    """Ask for one page of a list, counted from 1."""
+    return Request(method="GET", path=path, params={"pageNum": str(number), "pageSize": str(size)}, repeatable=True)
 
 
 @attrs.define
@@ -45,8 +50,7 @@ class Pages:
     def next(self) -> Request:
         """Return the question for the next page."""
         self.number += 1
-        params = {"pageNum": str(self.number), "pageSize": str(self.size)}
-        return Request(method="GET", path=self.path, params=params, repeatable=True)
+        return page_request(self.path, self.number, self.size)
 
     def take(self, envelope: Envelope) -> list[dict[str, Any]]:
         """Return those records of a page that were on no page before.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from a2e_async.models.common import TaskRecord, TaskStatus
+from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
 
-__all__ = ["ImageToVideoRecord", "ModelType", "ModelVersion", "TaskRecord", "TaskStatus"]
+__all__ = ["ImageToVideoRecord", "ModelType", "ModelVersion", "TaskRecord", "TaskStatus", "TaskUpdate"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import datetime as dt
 import enum
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import attrs
 
-__all__ = ["TaskRecord", "TaskStatus"]
+__all__ = ["TaskRecord", "TaskStatus", "TaskUpdate"]
 
 
 class TaskStatus(enum.StrEnum):
@@ -39,6 +39,7 @@ class TaskRecord:
         failed_message: Empty while healthy, and sometimes when not.
         coins: The price in coins, or None if A2E did not say.
         created_at: When it was accepted (UTC), or None.
+        progress: Per cent of the work, 0 to 100, in the families whose records say so (A2E's ``process``), else None.
         result_url: Where the result can be downloaded, for about 3 days; empty before. Confidential: it needs no token.
         trace_id: A2E's name for the exchange that this was read from.
         extra: Fields of the answer that this version does not know, as they came.
@@ -52,6 +53,33 @@ class TaskRecord:
     failed_message: str = ""
     coins: float | None = None
     created_at: dt.datetime | None = None
+    progress: float | None = None
     result_url: str = attrs.field(default="", repr=False)
     trace_id: str = attrs.field(default="", eq=False, repr=False)
     extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
+
+
+R = TypeVar("R", bound=TaskRecord)
+
+
+@attrs.frozen(kw_only=True)
+class TaskUpdate(Generic[R]):
+    """One change of a task, as far as A2E was asked meanwhile: a short status can be passed over.
+
+    Attributes:
+        task_id: A2E's id of the task.
+        old: The status before, or None if it was not known.
+        new: The status now.
+        current_status: A2E's raw word now, as in the record.
+        progress: Per cent, 0 to 100, where A2E gives it, else None.
+        seen_at: When the answer that showed it came (UTC, by this machine's clock).
+        record: All that A2E said.
+    """
+
+    task_id: str
+    old: TaskStatus | None
+    new: TaskStatus
+    current_status: str
+    progress: float | None
+    seen_at: dt.datetime
+    record: R = attrs.field(repr=False)

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
 
 import attrs
 
 from a2e_async._lookout import Family
 from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_choice, check_link, check_text, quote_id, refuse
+from a2e_async._protocol.checks import check_choice, check_link, check_seconds, check_text, quote_id, refuse
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.paging import Pages
+from a2e_async._protocol.polling import BATCH
 from a2e_async._submitter import Order
 from a2e_async.config import OnUnknown
 from a2e_async.errors import A2EError
 from a2e_async.files import Picture, open_picture
 from a2e_async.models.common import TaskRecord
+from a2e_async.outcomes import Outcome, outcomes
+from a2e_async.resources.questions import batch_request, questions_of, to_records
 from a2e_async.tasks import Operations, TaskHandle
 
 if TYPE_CHECKING:
@@ -26,20 +29,18 @@ if TYPE_CHECKING:
     import builtins
     import os
     import pathlib
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from a2e_async._lookout import Task
-    from a2e_async._poller import Poller, Waiter
+    from a2e_async._poller import Poller
     from a2e_async._submitter import Submitter
     from a2e_async._transport.retry import Api
+    from a2e_async._watches import Waiter
     from a2e_async.files import Files, Image
 
-__all__ = ["Parts", "TaskResource", "about", "link_source", "picture_source"]
+__all__ = ["Parts", "TaskResource", "Webhook", "about", "link_source", "picture_source", "webhook_fields"]
 
 R = TypeVar("R", bound=TaskRecord)
-
-_BATCH = 100
-"""Ids in one batchDetail: no maximum is stated for image to video, 200 for others (reference 9.5)."""
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +52,20 @@ class Parts:
     poller: Poller
     submitter: Submitter
     loop: asyncio.AbstractEventLoop
+
+
+class Webhook(Protocol):
+    """Where A2E shall tell that a task has ended: a `WebhookReceiver`."""
+
+    @property
+    def url(self) -> str | None:
+        """The address that A2E can reach it at."""
+        ...
+
+    @property
+    def token(self) -> str:
+        """What A2E has to send back."""
+        ...
 
 
 class about:  # noqa: N801  used like a function; a class is half the cost of contextlib's, once a question
@@ -96,7 +111,10 @@ class TaskResource(Generic[R]):
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
-        return await self._ask(Request(method="GET", path=self._family.detail(id), repeatable=True), id)
+        request = Request(method="GET", path=self._family.detail(id), repeatable=True)
+        with about(id):
+            envelope = await self._send(request)
+            return self._to_record(answers.detail(envelope, id), envelope)
 
     async def get_many(self, ids: Iterable[str]) -> dict[str, R | None]:
         """Read several records at once, 100 ids a request (A2E's ``batchDetail``). Free.
@@ -115,11 +133,11 @@ class TaskResource(Generic[R]):
             quote_id(task_id)
         found: dict[str, R | None] = dict.fromkeys(wanted)
         wanted = list(found)
-        for start in range(0, len(wanted), _BATCH):
-            envelope = await self._read("POST", "batchDetail", json={"ids": wanted[start : start + _BATCH]})
-            for raw in answers.records(envelope.data):
-                if answers.id_of(raw) in found:
-                    found[answers.id_of(raw)] = self._to_record(raw, envelope)
+        for start in range(0, len(wanted), BATCH):
+            request = batch_request(self._family, wanted[start : start + BATCH])
+            request.repeatable = True
+            shown = to_records(self._record, await self._send(request))
+            found.update((task_id, record) for task_id, record in shown.items() if task_id in found)
         return found
 
     async def list(self, *, page_size: int = 100) -> AsyncIterator[R]:
@@ -140,6 +158,33 @@ class TaskResource(Generic[R]):
             envelope = await self._send(pages.next())
             for raw in pages.take(envelope):
                 yield self._to_record(raw, envelope)
+
+    def wait_all(
+        self,
+        tasks: Iterable[TaskHandle[R] | str],
+        *,
+        timeout: float | None = 1800.0,
+        outage_budget: float | None = 600.0,
+    ) -> AsyncGenerator[Outcome[R], None]:
+        """Wait for many tasks, and yield an `Outcome` for each in the order of completion. Free.
+
+        A failure is a value and no exception, so that it never hides the others. Leaving the loop early ends the other
+        waits, and the tasks go on. To be sure that nothing is left behind then, iterate within ``contextlib.aclosing``.
+
+        Args:
+            tasks: Handles, or ids as for `task`. One that comes twice is yielded twice.
+            timeout: Seconds for each job, as in `TaskHandle.wait_until_done`; they begin with the iteration.
+            outage_budget: Seconds, as in `TaskHandle.wait_until_done`.
+
+        Raises:
+            InvalidRequestError: `tasks` holds something else, or an argument cannot be used; nothing is waited for.
+        """
+        check_seconds("timeout", timeout)
+        check_seconds("outage_budget", outage_budget)
+        if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
+            refuse("tasks must be several handles or ids, as a list")
+        handles = [task if isinstance(task, TaskHandle) else self.task(task) for task in tasks]
+        return outcomes(handles, timeout=timeout, outage_budget=outage_budget)
 
     async def find(self, marker_or_key: str) -> TaskHandle[R] | None:
         """Look for a task by the marker in its name or by its idempotency key. Free, and buys nothing.
@@ -217,6 +262,7 @@ class TaskResource(Generic[R]):
         count: int = 1,
         key: str | None = None,
         on_unknown: OnUnknown | None = None,
+        hooked: bool = False,
     ) -> builtins.list[TaskHandle[R]]:
         """Buy a task, or several with one request, and return a handle for each.
 
@@ -226,52 +272,47 @@ class TaskResource(Generic[R]):
             count: How many tasks it makes.
             key: The idempotency key; if A2E shows its task, nothing is uploaded.
             on_unknown: What to do if nobody knows what became of it; None as the policy says.
+            hooked: A webhook of ours will tell when it ends.
         """
         submitter = self._parts().submitter
         order = Order(self._family, count, (on_unknown or submitter.policy.on_unknown) == "resend")
         if key is None:
             links = await self._uploaded(sources) if Picture in map(type, sources) else sources
-            return self._handles(await submitter.start(order, make_body(*links)))
+            return self._handles(await submitter.start(order, make_body(*links)), hooked=hooked)
 
         async def prepare() -> dict[str, Any]:
             return make_body(*await self._uploaded(sources))
 
-        return self._handles(await submitter.start_once(order, key, prepare))
+        return self._handles(await submitter.start_once(order, key, prepare), hooked=hooked)
 
     async def _uploaded(self, sources: Iterable[Picture | str | None]) -> Iterable[str | None]:
         return [source if source is None else await self._link(source) for source in sources]
 
-    def _handles(self, tasks: builtins.list[Task]) -> builtins.list[TaskHandle[R]]:
+    def _handles(self, tasks: builtins.list[Task], *, hooked: bool = False) -> builtins.list[TaskHandle[R]]:
         """Return the handles of tasks that were paid for."""
         handles = []
         for task in tasks:
             raw = {"_id": task.id} if task.raw is None else task.raw
             record = functools.partial(to_record, self._record, raw, trace_id=task.trace_id)
-            handles.append(self._handle(task.id, record, adopted=task.adopted))
+            handles.append(self._handle(task.id, record, adopted=task.adopted, hooked=hooked))
         return handles
 
-    def _handle(self, id: str, record: R | Callable[[], R], *, adopted: bool = False) -> TaskHandle[R]:
+    def _handle(
+        self, id: str, record: R | Callable[[], R], *, adopted: bool = False, hooked: bool = False
+    ) -> TaskHandle[R]:
         # made for each handle: kept on the resource, they would be a circle that keeps a forgotten session alive
-        operations = Operations(get=self.get, delete=self.delete, wait=self._wait, download=self._download)
-        return TaskHandle(id, record, operations, adopted=adopted)
+        operations = Operations(get=self.get, delete=self.delete, join=self._join, download=self._download)
+        return TaskHandle(id, record, operations, adopted=adopted, hooked=hooked)
 
     async def _link(self, source: Picture | str) -> str:
         return source if isinstance(source, str) else await self._parts().files.upload(source)
 
-    async def _wait(self, task_id: str, waiter: Waiter) -> R:
+    def _join(self, task_id: str, waiter: Waiter) -> Callable[[], None]:
         with about(task_id):
-            return await self._parts().poller.wait(self._prefix, task_id, self._question, waiter)
-
-    async def _question(self, id: str) -> R:
-        """Ask once how a task is doing. Whoever waits asks again anyway."""
-        parts = self._parts()
-        request = Request(method="GET", path=self._family.detail(id), within=parts.poller.policy.answer_within)
-        return await self._ask(request, id)
-
-    async def _ask(self, request: Request, id: str) -> R:
-        with about(id):
-            envelope = await self._send(request)
-            return self._to_record(answers.detail(envelope, id), envelope)
+            parts = self._parts()
+        within = parts.poller.policy.answer_within
+        questions = functools.partial(questions_of, parts.api, self._family, self._record, within)
+        return parts.poller.join(self._prefix, task_id, questions, waiter)
 
     async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download
         return await self._parts().files.download(url, path, overwrite=overwrite)
@@ -299,3 +340,18 @@ async def picture_source(name: str, image: Image | None, image_url: str | None) 
     """
     link = link_source(name, image, image_url)
     return link if link is not None or image is None else await open_picture(name, image)
+
+
+def webhook_fields(webhook: Webhook | None, url: str | None, token: str | None) -> tuple[str | None, str | None]:
+    """Return the two fields that ask A2E for a webhook.
+
+    Raises:
+        InvalidRequestError: A receiver was given and a field besides, or it does not know its own address.
+    """
+    if webhook is None:
+        return url, token
+    if url is not None or token is not None:
+        refuse("give webhook, which fills in webhook_url and webhook_token, or those two, not both")
+    if webhook.url is None:
+        refuse("the webhook has no address: WebhookReceiver(a2e, url='https://…')")
+    return webhook.url, webhook.token

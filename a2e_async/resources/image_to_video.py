@@ -14,12 +14,13 @@ from a2e_async._protocol.checks import quote_id, refuse
 from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
 from a2e_async._protocol.messages import Request
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
-from a2e_async.resources.base import TaskResource, about, link_source, picture_source
+from a2e_async.resources.base import TaskResource, about, link_source, picture_source, webhook_fields
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
     from a2e_async.config import OnUnknown
     from a2e_async.files import Image, Picture
+    from a2e_async.resources.base import Webhook
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["ImageToVideo", "StartOptions"]
@@ -49,6 +50,7 @@ class StartOptions(TypedDict, total=False):
     extend_prompt: bool | None
     skip_face_enhance: bool | None
     lora: str | None
+    webhook: Webhook | None
     webhook_url: str | None
     webhook_token: str | None
     idempotency_key: str | None
@@ -77,6 +79,7 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         extend_prompt: bool | None = None,
         skip_face_enhance: bool | None = None,
         lora: str | None = None,
+        webhook: Webhook | None = None,
         webhook_url: str | None = None,
         webhook_token: str | None = None,
         idempotency_key: str | None = None,
@@ -107,7 +110,9 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
             extend_prompt: Whether A2E rewrites the prompt (A2E's default: yes).
             skip_face_enhance: Whether to leave out the enhancement of face similarity (A2E's default: no).
             lora: The id of a LoRA, whose preset replaces the prompt.
-            webhook_url: An https URL that A2E calls once when the task ends, at most 2048 characters.
+            webhook: A `WebhookReceiver`, which A2E calls once when the task ends. Then the wait ends at once, and
+                polling is but a slow backstop (`PollPolicy.backstop`).
+            webhook_url: Instead, an https URL of yours that A2E calls once when the task ends, at most 2048 characters.
             webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
             idempotency_key: A name of yours for this job, such as ``"order-17"``. If A2E still has a task of this
                 key, that one is returned and nothing is bought, even if the other options differ now.
@@ -127,6 +132,7 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
                 `UnexpectedResponseError`.
         """
         has_end = end_image is not None or end_image_url is not None
+        webhook_url, webhook_token = webhook_fields(webhook, webhook_url, webhook_token)
         options = Options(
             name=_default_name(image, image_url) if name is None else name,
             has_end=has_end,
@@ -142,7 +148,8 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
             webhook_token=webhook_token,
         )
         pictures = (image, image_url, end_image, end_image_url)
-        handles = await self._submit(options, pictures, None, idempotency_key, on_unknown)
+        hooked = webhook is not None
+        handles = await self._submit(options, pictures, None, idempotency_key, on_unknown, hooked=hooked)
         if len(handles) > 1:
             others = ", ".join(handle.id for handle in handles[1:])
             _LOGGER.warning("A2E made more than one task of one start; besides %s also %s", handles[0].id, others)
@@ -164,7 +171,9 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
             A2EError: As in `start`.
         """
         check_variations(count)
-        handles = await self._submit(*_split(options), count, options.get("idempotency_key"), options.get("on_unknown"))
+        key, on_unknown = options.get("idempotency_key"), options.get("on_unknown")
+        hooked = options.get("webhook") is not None
+        handles = await self._submit(*_split(options), count, key, on_unknown, hooked=hooked)
         if len(handles) != count:
             _LOGGER.warning("A2E was asked for %d variations and made %d tasks", count, len(handles))
         return handles
@@ -176,6 +185,8 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         count: int | None,
         key: str | None,
         on_unknown: OnUnknown | None,
+        *,
+        hooked: bool,
     ) -> list[TaskHandle[ImageToVideoRecord]]:
         if key is not None or on_unknown is not None:
             self._check_purchase(key, on_unknown)
@@ -188,7 +199,9 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
             body = options.body(image_url=image_url, end_image_url=end_image_url)
             return body if count is None else {**body, "number_of_images": count}
 
-        return await self._start(make_body, first, last, count=count or 1, key=key, on_unknown=on_unknown)
+        return await self._start(
+            make_body, first, last, count=count or 1, key=key, on_unknown=on_unknown, hooked=hooked
+        )
 
     async def average_processing_time(self) -> Any:  # noqa: ANN401  unpublished
         """Return A2E's ``avgProcessingTime`` as it comes: neither its shape nor its unit is published. Free."""
@@ -296,6 +309,9 @@ def _split(options: StartOptions) -> tuple[Options, _Pictures]:
     image, image_url = options.get("image"), options.get("image_url")
     end_image, end_image_url = options.get("end_image"), options.get("end_image_url")
     fields["has_end"] = end_image is not None or end_image_url is not None
+    fields["webhook_url"], fields["webhook_token"] = webhook_fields(
+        options.get("webhook"), options.get("webhook_url"), options.get("webhook_token")
+    )
     if fields.get("name") is None:
         fields["name"] = _default_name(image, image_url)
     return Options(**fields), (image, image_url, end_image, end_image_url)

@@ -52,6 +52,10 @@ class Forecast:
         """Decide whether batchDetail leaves out the next id."""
         return self.weather.missing > 0 and self._roll("missing") < self.weather.missing
 
+    def loses_webhook(self) -> bool:
+        """Decide whether the next webhook is never sent."""
+        return self.weather.lost_webhooks > 0 and self._roll("lost_webhooks") < self.weather.lost_webhooks
+
     def _draw(self, operation: str, chances: Mapping[Fault, float]) -> Fault | None:
         roll = self._roll(operation)
         for fault, chance in chances.items():
@@ -95,3 +99,7 @@ class Sky:
     def leaves_out(self) -> bool:
         """Decide whether batchDetail leaves out the next id."""
         return self.forecast is not None and self.forecast.leaves_out()
+
+    def loses_webhook(self) -> bool:
+        """Decide whether the next webhook is never sent."""
+        return self.forecast is not None and self.forecast.loses_webhook()

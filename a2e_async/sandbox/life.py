@@ -13,6 +13,7 @@ from a2e_async.sandbox.pictures import PictureError
 from a2e_async.sandbox.state import State, Task
 from a2e_async.sandbox.storage import BUCKET, Storage, StoredObject
 from a2e_async.sandbox.studio import Studio
+from a2e_async.sandbox.webhooks import Messenger
 
 _LOG: Final = logging.getLogger(__name__)
 
@@ -30,6 +31,7 @@ class Life:
     state: State
     storage: Storage
     studio: Studio
+    messenger: Messenger
     _random: random.Random = field(init=False)
     _running: dict[str, "asyncio.Task[None]"] = field(factory=dict, init=False)
 
@@ -68,6 +70,7 @@ class Life:
         task.become("pending")
         if pace < float("inf"):
             await self._work(task, work * pace)
+            self.messenger.tell(task)
 
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.options.speed)

@@ -17,11 +17,12 @@ from a2e_async.sandbox.life import Life
 from a2e_async.sandbox.options import Options, RenderMode, SandboxError
 from a2e_async.sandbox.pictures import Fetcher
 from a2e_async.sandbox.routes import account, cdn, image_to_video, interactions, prompts, uploads
-from a2e_async.sandbox.state import LedgerEntry, SeenRequest, State, Task
+from a2e_async.sandbox.state import LedgerEntry, SeenRequest, SentWebhook, State, Task
 from a2e_async.sandbox.storage import Storage
 from a2e_async.sandbox.storm import Storm
 from a2e_async.sandbox.studio import FilmStudio, Studio, TinyStudio, check_extra
 from a2e_async.sandbox.weather import Weather
+from a2e_async.sandbox.webhooks import Messenger
 
 # Open requests at closing get this long, in seconds; aiohttp's own default is a minute.
 _PATIENCE = 0.1
@@ -115,6 +116,11 @@ class Sandbox:
         return self._state.requests
 
     @property
+    def webhooks(self) -> deque[SentWebhook]:
+        """The webhooks that were sent, oldest first, each noted when its one attempt is over; the latest 100,000."""
+        return self._state.webhooks
+
+    @property
     def weather(self) -> Weather | None:
         """The weather now, `None` if fair. It can be set at any time; what is set begins at its start."""
         forecast = self._sky.forecast
@@ -187,7 +193,9 @@ class Sandbox:
         fetcher = Fetcher(storage, session)
         studio: Studio = FilmStudio(storage, fetcher) if self._options.render == "video" else TinyStudio(storage)
         exits.push_async_callback(studio.aclose)
-        life = Life(options=self._options, state=self._state, storage=storage, studio=studio)
+        messenger = Messenger(state=self._state, sky=self._sky)
+        exits.push_async_callback(messenger.aclose)
+        life = Life(options=self._options, state=self._state, storage=storage, studio=studio, messenger=messenger)
         exits.push_async_callback(life.aclose)
         await self._listen(exits, storage, fetcher, life)
 

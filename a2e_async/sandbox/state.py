@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from a2e_async.sandbox.envelopes import iso
 from a2e_async.sandbox.orders import Order
 
-_REQUESTS_KEPT: Final = 100_000
+_KEPT: Final = 100_000
 
 
 def new_id() -> str:
@@ -42,6 +42,15 @@ class SeenRequest:
     had_authorization: bool
     status: int
     fault: str = ""  # the kind of the fault that it met
+
+
+@frozen(kw_only=True)
+class SentWebhook:
+    """One webhook that was sent; `status` is that of the receiver's answer, 0 if there was none."""
+
+    task_id: str
+    event: str
+    status: int
 
 
 @define(kw_only=True, eq=False)
@@ -144,7 +153,8 @@ class State:
     user_id: str = field(factory=new_id)
     tasks: dict[str, Task] = field(factory=dict)  # oldest first; deleted ones stay, marked
     ledger: list[LedgerEntry] = field(factory=list)
-    requests: deque[SeenRequest] = field(factory=lambda: deque(maxlen=_REQUESTS_KEPT))
+    requests: deque[SeenRequest] = field(factory=lambda: deque(maxlen=_KEPT))
+    webhooks: deque[SentWebhook] = field(factory=lambda: deque(maxlen=_KEPT))
 
     def spend(self, what: str, coins: int, task_id: str | None = None) -> None:
         """Take coins that were checked to be there."""

@@ -63,6 +63,7 @@ class Weather:
         invisible: Seconds for which a new record is missing in the list and in batchDetail, and its detail answers
             ``data: null`` with code 0.
         missing: The chance with which batchDetail leaves an id out.
+        lost_webhooks: The chance with which a webhook is never sent; drawn in the order in which tasks end.
         per_second: How many requests of the API A2E accepts in any second; it answers 429 to the others.
         retry_after: The Retry-After of these answers, in seconds; `None` leaves it out.
 
@@ -75,6 +76,7 @@ class Weather:
     seed: int | None = None
     invisible: float = 0.0
     missing: float = 0.0
+    lost_webhooks: float = 0.0
     per_second: int | None = None
     retry_after: float | None = None
 
@@ -87,6 +89,7 @@ class Weather:
             _check_chances(operation, chances)
         number("invisible", self.invisible, 0)
         number("missing", self.missing, 0, 1)
+        number("lost_webhooks", self.lost_webhooks, 0, 1)
         self._check_limit()
 
     def _check_limit(self) -> None:
@@ -108,13 +111,14 @@ class Weather:
 
         Args:
             seed: Makes it reproducible; `None` makes it different each time.
-            rate: The chance that a request meets a fault; also that batchDetail leaves an id out. While connections
-                are refused, that hits everybody, so a busy program meets more.
+            rate: The chance that a request meets a fault; also that batchDetail leaves an id out, and that a webhook
+                is lost. While connections are refused, that hits everybody, so a busy program meets more.
         """
         number("rate", rate, 0, 1)
         stores = {"start": _START, "put": _ANYWHERE, "cdn": _ANYWHERE, "*": _API}
         chances = {operation: dict.fromkeys(store, rate / len(store)) for operation, store in stores.items()}
-        return cls(chances=chances, seed=seed, missing=rate, invisible=0.2 if rate else 0.0)
+        invisible = 0.2 if rate else 0.0
+        return cls(chances=chances, seed=seed, invisible=invisible, missing=rate, lost_webhooks=rate)
 
 
 def _check_faults(where: str, operation: str, faults: Sequence[Fault] | Mapping[Fault, float]) -> None:

@@ -18,6 +18,7 @@ ALLOWED = {
         "a2e_async._transport.session",
         "a2e_async.files",
         "a2e_async.client",
+        "a2e_async.webhooks",
         "a2e_async.sandbox",
     ),
     "yarl": ("a2e_async._transport.http", "a2e_async.files", "a2e_async.sandbox"),

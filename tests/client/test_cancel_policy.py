@@ -107,7 +107,7 @@ async def test_a2e_that_hangs_bounds_the_cancellation(
     in_queue: A2EClient, queue: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If A2E does not answer, the cancellation goes on its way when the time box is over."""
-    monkeypatch.setattr("a2e_async.tasks._WITHDRAWAL", 0.3)
+    monkeypatch.setattr("a2e_async._waiting._WITHDRAWAL", 0.3)
     task = await buy(in_queue)
     queue.weather = Weather(chances={"*": {Fault("delay", seconds=60): 1}})
     took = await cancel(asyncio.create_task(task.wait_until_done(cancel_policy="delete")))

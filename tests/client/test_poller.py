@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import jumping_clock
 import pytest
@@ -19,7 +20,30 @@ from a2e_async import (
     TaskRecord,
     TaskStatus,
 )
-from a2e_async._poller import Poller, Waiter
+from a2e_async._inquiry import Questions
+from a2e_async._poller import Poller
+from a2e_async._watches import Waiter
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+@pytest.fixture(autouse=True)
+def beat(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every beat begin with the first wait, instead of at random."""
+    monkeypatch.setattr("random.random", lambda: 0.0)
+
+
+async def waited(
+    poller: Poller, family: str, task_id: str, ask: Callable[[str], Awaitable[TaskRecord]], waiter: Waiter
+) -> TaskRecord:
+    """Wait for a task of a family that is asked about one by one."""
+    leave = poller.join(family, task_id, lambda: Questions(one=ask), waiter)
+    try:
+        record: TaskRecord = await waiter.done
+    finally:
+        leave()
+    return record
 
 
 class Service:
@@ -59,7 +83,7 @@ def test_schedule_grows_with_age() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        await poller.wait("family", "a", service.ask, waiter())
+        await waited(poller, "family", "a", service.ask, waiter())
         await poller.aclose()
 
     jumping_clock.run(main())
@@ -75,7 +99,7 @@ def test_no_more_questions_at_once_than_set() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        await asyncio.gather(*(poller.wait("family", task_id, service.ask, waiter()) for task_id in service.ends))
+        await asyncio.gather(*(waited(poller, "family", task_id, service.ask, waiter()) for task_id in service.ends))
         await poller.aclose()
 
     jumping_clock.run(main())
@@ -92,7 +116,7 @@ def test_same_id_in_two_families() -> None:
         clock = asyncio.get_running_loop().time
 
         async def wait(family: str, service: Service) -> float:
-            await poller.wait(family, "a", service.ask, waiter())
+            await waited(poller, family, "a", service.ask, waiter())
             return clock()
 
         ended = await asyncio.gather(wait("one", one), wait("two", two))
@@ -110,7 +134,7 @@ def test_loop_ends_and_begins_again() -> None:
         poller = Poller(POLICY)
         tasks = []
         for task_id in ("a", "b"):
-            await poller.wait("family", task_id, service.ask, waiter())
+            await waited(poller, "family", task_id, service.ask, waiter())
             await asyncio.sleep(1)
             tasks.append(len(asyncio.all_tasks()))
         await poller.aclose()
@@ -125,8 +149,8 @@ def test_cancelled_waiter_leaves_the_others() -> None:
 
     async def main() -> TaskStatus:
         poller = Poller(POLICY)
-        first = asyncio.create_task(poller.wait("family", "a", service.ask, waiter()))
-        second = asyncio.create_task(poller.wait("family", "a", service.ask, waiter()))
+        first = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
+        second = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
         await asyncio.sleep(2.5)
         first.cancel()
         record = await second
@@ -143,13 +167,13 @@ def test_last_waiter_takes_the_question_along() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        first = asyncio.create_task(poller.wait("family", "a", service.ask, waiter()))
+        first = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
         await asyncio.sleep(2.5)
         first.cancel()
         await asyncio.wait([first])
         await asyncio.sleep(0)
         assert service.at_once == 0
-        await poller.wait("family", "a", service.ask, waiter())
+        await waited(poller, "family", "a", service.ask, waiter())
         await poller.aclose()
 
     jumping_clock.run(main())
@@ -168,9 +192,9 @@ def test_one_broken_task_does_not_disturb_another() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        good = asyncio.create_task(poller.wait("family", "good", ask, waiter()))
+        good = asyncio.create_task(waited(poller, "family", "good", ask, waiter()))
         with pytest.raises(RuntimeError, match="a bug"):
-            await poller.wait("family", "bad", ask, waiter())
+            await waited(poller, "family", "bad", ask, waiter())
         assert (await good).status is TaskStatus.SUCCEEDED
         await poller.aclose()
 
@@ -186,7 +210,7 @@ def test_every_waiter_gets_an_error_of_its_own() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        waits = [poller.wait("family", "a", ask, waiter()) for _ in range(3)]
+        waits = [waited(poller, "family", "a", ask, waiter()) for _ in range(3)]
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert [str(error) for error in errors] == ["gone"] * 3
         assert len({id(error) for error in errors}) == 3
@@ -209,7 +233,7 @@ def test_trouble_is_told_and_outlived() -> None:
     async def main() -> None:
         poller = Poller(POLICY)
         mine = Waiter(on_record=told.append, on_trouble=told.append)
-        await poller.wait("family", "a", ask, mine)
+        await waited(poller, "family", "a", ask, mine)
         await poller.aclose()
 
     jumping_clock.run(main())
@@ -224,7 +248,7 @@ def test_closing_wakes_everybody() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        waits = [asyncio.create_task(poller.wait("family", task, service.ask, waiter())) for task in service.ends]
+        waits = [asyncio.create_task(waited(poller, "family", task, service.ask, waiter())) for task in service.ends]
         await asyncio.sleep(3)
         await poller.aclose()
         for task_id, wait in zip(service.ends, waits, strict=True):
@@ -251,7 +275,7 @@ def test_foreign_cancellation_of_a_question_is_outlived() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        await poller.wait("family", "a", ask, waiter())
+        await waited(poller, "family", "a", ask, waiter())
         await poller.aclose()
 
     jumping_clock.run(main())
@@ -273,7 +297,7 @@ def test_error_that_cannot_be_copied_reaches_everybody() -> None:
 
     async def main() -> None:
         poller = Poller(POLICY)
-        waits = (poller.wait("family", "a", ask, waiter()) for _ in range(2))
+        waits = (waited(poller, "family", "a", ask, waiter()) for _ in range(2))
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert [type(error) for error in errors] == [UncopyableError] * 2
         await poller.aclose()
@@ -303,7 +327,7 @@ def patience(weather: Weather, *waits: tuple[float, float], ids: str = "aaaa") -
         await asyncio.sleep(begin)
         mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=budget)
         with pytest.raises(OutageError) as caught:
-            await poller.wait("family", task_id, weather.ask, mine)
+            await waited(poller, "family", task_id, weather.ask, mine)
         assert caught.value.task_id == task_id
         return asyncio.get_running_loop().time()
 
@@ -348,11 +372,14 @@ def test_another_task_can_tell_that_a2e_is_there() -> None:
     good = Weather()
     bad = Weather((0, 3600))
 
+    async def ask(task_id: str) -> TaskRecord:
+        return await (good if task_id == "good" else bad).ask(task_id)
+
     async def main() -> float:
         poller = Poller(POLICY)
-        watching = asyncio.create_task(poller.wait("family", "good", good.ask, waiter()))
+        watching = asyncio.create_task(waited(poller, "family", "good", ask, waiter()))
         mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=60)
-        wait = asyncio.create_task(poller.wait("family", "bad", bad.ask, mine))
+        wait = asyncio.create_task(waited(poller, "family", "bad", ask, mine))
         await asyncio.sleep(3000)
         assert not wait.done()
         watching.cancel()
@@ -379,7 +406,7 @@ def test_refusal_ends_the_waits_at_once() -> None:
 
     async def main() -> float:
         poller = Poller(POLICY)
-        waits = (poller.wait("family", "a", ask, waiter()) for _ in range(3))
+        waits = (waited(poller, "family", "a", ask, waiter()) for _ in range(3))
         errors = await asyncio.gather(*waits, return_exceptions=True)
         assert [type(error) for error in errors] == [AuthenticationError] * 3
         assert len({id(error) for error in errors}) == 3
@@ -401,7 +428,7 @@ def test_missing_task_is_given_up(seen: bool) -> None:  # noqa: FBT001  a parame
         poller = Poller(POLICY)
         mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, seen=seen)
         with pytest.raises(TaskNotFoundError):
-            await poller.wait("family", "a", ask, mine)
+            await waited(poller, "family", "a", ask, mine)
         await poller.aclose()
         return asyncio.get_running_loop().time()
 
@@ -423,7 +450,7 @@ def test_one_odd_answer_ends_no_wait() -> None:
 
     async def main() -> TaskStatus:
         poller = Poller(POLICY)
-        record = await poller.wait("family", "a", ask, waiter())
+        record = await waited(poller, "family", "a", ask, waiter())
         await poller.aclose()
         return record.status
 

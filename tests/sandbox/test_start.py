@@ -126,7 +126,7 @@ async def test_a_lora_needs_no_prompts(sandbox: Sandbox, start: Start) -> None:
     assert (await start(sandbox, prompt=None, negative_prompt=None, lora="l1")).status == 200
 
 
-async def test_harmless_fields_are_accepted(sandbox: Sandbox, start: Start) -> None:
+async def test_harmless_fields_are_accepted(frozen_sandbox: Sandbox, start: Start) -> None:
     """Webhooks and switches are accepted; unknown fields are ignored without a word."""
     options: dict[str, Any] = {
         "extend_prompt": False,
@@ -134,7 +134,7 @@ async def test_harmless_fields_are_accepted(sandbox: Sandbox, start: Start) -> N
         "duration": "soon",
         "webhook_token": "t",
     }
-    assert (await start(sandbox, webhook_url="https://example.com/hook", **options)).status == 200
+    assert (await start(frozen_sandbox, webhook_url="https://example.com/hook", **options)).status == 200
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])

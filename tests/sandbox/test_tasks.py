@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_durations() -> None:
     unused: Any = None
 
     def draws(seed: int) -> list[float]:
-        life = Life(options=Options(seed=seed), state=State(coins=0), storage=unused, studio=unused)
+        life = Life(options=Options(seed=seed), state=State(coins=0), storage=unused, studio=unused, messenger=unused)
         return [life.draw_work() for _ in range(3)]
 
     assert draws(1) == draws(1) != draws(2)

@@ -1,0 +1,129 @@
+"""Who waits for which task, and where each task stands in line. `_poller.py` moves them."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import copy
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from a2e_async.errors import A2EError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from a2e_async._inquiry import Inquiry
+
+__all__ = ["Kind", "Question", "Waiter", "Watch", "fail", "leave_place"]
+
+
+@attrs.define(eq=False)
+class Waiter:
+    """Somebody who waits for a task.
+
+    Attributes:
+        on_record: Hears of every record.
+        on_trouble: Hears of all trouble, be it the end of the wait or not.
+        outage_budget: Seconds for which A2E may be out of reach before this wait is given up; None for ever.
+        at_once: Ask without waiting first.
+        seen: A2E has shown the task before.
+        hooked: A webhook will tell when the task ends.
+        done: Becomes the last record, or the error that ends the wait.
+    """
+
+    on_record: Callable[[Any], None]
+    on_trouble: Callable[[A2EError], None]
+    outage_budget: float | None = None
+    at_once: bool = False
+    seen: bool = False
+    hooked: bool = False
+    began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
+    alarm: asyncio.TimerHandle | None = None
+    done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
+
+    def fail(self, error: Exception) -> None:
+        """End the wait with an error."""
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # whoever does not look any more has left, which is no mistake
+
+
+@attrs.define(eq=False)
+class Watch:
+    """A task that is waited for: due at some tick (`place`), or being asked about (`question`)."""
+
+    task_id: str
+    family: Kind = attrs.field(repr=False)
+    began: float
+    hooked: bool = False
+    seen: bool = False
+    hasten: bool = False
+    last: type[A2EError] | None = None
+    waiters: list[Waiter] = attrs.field(factory=list)
+    place: dict[str, Watch] | None = attrs.field(default=None, repr=False)
+    question: Question | None = attrs.field(default=None, repr=False)
+
+
+@attrs.define(eq=False)
+class Kind:
+    """The tasks of one kind; ids are unique within it. `due` are those of the ticks that have come, in their order."""
+
+    inquiry: Inquiry[Any]
+    watches: dict[str, Watch] = attrs.field(factory=dict)
+    schedule: dict[int, dict[str, Watch]] = attrs.field(factory=dict)
+    urgent: dict[str, Watch] = attrs.field(factory=dict)
+    due: collections.deque[dict[str, Watch]] = attrs.field(factory=collections.deque)
+
+    def fall_due(self, tick: int | None) -> None:
+        """Let those be due whose tick has come; None for all."""
+        for coming in sorted(self.schedule):
+            if tick is None or coming <= tick:
+                self.due.append(self.schedule.pop(coming))
+
+    def take(self) -> list[Watch]:
+        """Take those out of line who share the next question; none if nobody is due."""
+        while self.due and not self.due[0]:
+            self.due.popleft()
+        places = (self.urgent, *self.due)
+        if not any(places):
+            return []
+        chosen = [self.watches[task_id] for task_id in self.inquiry.choose(itertools.chain.from_iterable(places))]
+        for watch in chosen:
+            leave_place(watch)
+        return chosen
+
+
+@attrs.define(eq=False)
+class Question:
+    """A question under way. `about` are the tasks of which nothing was heard yet."""
+
+    asked: float
+    about: dict[str, Watch]
+    task: asyncio.Task[None] | None = None
+
+
+def leave_place(watch: Watch) -> None:
+    if watch.place is not None:
+        watch.place.pop(watch.task_id, None)
+        watch.place = None
+
+
+def fail(watch: Watch, error: Exception) -> None:
+    for waiter in watch.waiters:
+        mine = _own(error)
+        if isinstance(mine, A2EError):
+            mine.task_id = watch.task_id
+        waiter.fail(mine)
+
+
+def _own(error: Exception) -> Exception:
+    """Copy an exception for one waiter, since every raise writes into it. Those of others may not be copyable."""
+    try:
+        mine = copy.copy(error)
+    except Exception:  # noqa: BLE001  whatever a foreign class does when it is copied
+        return error
+    mine.__cause__ = error.__cause__
+    return mine

@@ -1,0 +1,160 @@
+"""A day of two thousand tasks with outages, on a clock that jumps: the schedule keeps its promises all day long."""
+
+from __future__ import annotations
+
+import asyncio
+import bisect
+import collections
+import itertools
+import random
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import jumping_clock
+import memory_a2e
+import pytest
+from waiting_service import Service, answer, drop, fresh
+
+from a2e_async import Config, PollPolicy, TaskHandle
+
+if TYPE_CHECKING:
+    from a2e_async._protocol.messages import Request, Response
+
+DAY = 24 * 3600.0
+POLICY = PollPolicy()
+TICK = 1.0
+
+OUTAGES = ((3600.0, 3900.0), (20_000.0, 20_030.0), (40_000.0, 47_200.0), (70_000.0, 70_400.0))
+"""Beginnings and ends, in seconds of the day."""
+
+
+def interval(age: float) -> float:
+    """Say how often a task of an age may be asked about."""
+    return max(seconds for from_age, seconds in POLICY.steps if age >= from_age)
+
+
+def is_out(now: float) -> bool:
+    """Tell whether A2E is out of reach."""
+    return any(begin <= now < end for begin, end in OUTAGES)
+
+
+@attrs.frozen
+class Day:
+    """What happened."""
+
+    service: Service
+    began: dict[str, float]
+    ended: dict[str, float]
+
+
+def spend_a_day(seed: int) -> Day:
+    """Begin 2,000 waits all over the day, in bursts and one by one; jobs take 1 to 20 minutes, a few of them hours."""
+    dice = random.Random(seed)
+    starts: dict[str, float] = {}
+    bursts = [dice.uniform(0, DAY - 7200) for _ in range(10)]
+    for number in range(2000):
+        begin = dice.choice(bursts) + dice.uniform(0, 20) if dice.random() < 0.5 else dice.uniform(0, DAY - 7200)
+        starts[f"{number:024x}"] = begin
+    longest = [7200.0 if dice.random() < 0.02 else 1200.0 for _ in starts]
+    service = Service(
+        {
+            task_id: begin + dice.uniform(60, most)
+            for (task_id, begin), most in zip(starts.items(), longest, strict=True)
+        }
+    )
+
+    def weather(request: Request, ids: list[str]) -> Response | None:
+        if is_out(asyncio.get_running_loop().time()):
+            return answer(None, 502) if dice.random() < 0.5 else drop()
+        return None
+
+    service.fault = weather
+    began: dict[str, float] = {}
+    ended: dict[str, float] = {}
+
+    async def main() -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            async with memory_a2e.client_of(patch, service, config=Config(poll=POLICY)) as a2e:
+                loop = asyncio.get_running_loop()
+
+                async def wait(task_id: str) -> None:
+                    await asyncio.sleep(starts[task_id])
+                    handle: TaskHandle[Any] = fresh(a2e, task_id)
+                    began[task_id] = loop.time()
+                    await handle.wait_until_done(None, outage_budget=None)
+                    ended[task_id] = loop.time()
+
+                await asyncio.gather(*map(wait, starts))
+
+    jumping_clock.run(main())
+    return Day(service, began, ended)
+
+
+@pytest.fixture(scope="module", params=[1, 2])
+def day(request: pytest.FixtureRequest) -> Day:
+    """Spend a day, once for all tests of it."""
+    return spend_a_day(request.param)
+
+
+def test_everybody_comes_back(day: Day) -> None:
+    """All 2,000 waits end, outages or not."""
+    assert len(day.ended) == 2000
+
+
+def test_nobody_waits_longer_than_an_interval(day: Day) -> None:
+    """A wait ends within an interval and a tick of its task, unless A2E was out of reach then: no drift."""
+    for task_id, done in day.service.ends.items():
+        latest = done + interval(done - day.began[task_id]) + TICK + 0.5
+        while any(begin <= latest and done < end for begin, end in OUTAGES):
+            over = next(end for begin, end in OUTAGES if begin <= latest and done < end)
+            done = over  # noqa: PLW2901  it could not be asked about earlier
+            latest = over + interval(over - day.began[task_id]) + 2 * TICK + 1
+        assert day.ended[task_id] <= latest
+
+
+def test_nothing_is_asked_more_often_than_its_interval(day: Day) -> None:
+    """Between two questions about a task there is its interval, but for the tenth of a tick that a question can be late.
+
+    The only others are those about one task of many, every ten seconds at most, that find out in an outage whether it is
+    the operation or A2E that does not answer.
+    """
+    asked: dict[str, list[float]] = collections.defaultdict(list)
+    for when, how, ids in day.service.asked:
+        for task_id in ids if how != "page" else ():
+            asked[task_id].append(when)
+    odd: list[float] = []
+    for task_id, times in asked.items():
+        assert times[0] >= day.began[task_id] + POLICY.initial
+        for before, after in itertools.pairwise(times):
+            if after - before < interval(before - day.began[task_id]) - TICK / 10:
+                odd.append(after)
+    assert all(is_out(when) for when in odd)
+    odd.sort()
+    assert all(later - earlier >= 9.9 for earlier, later in itertools.pairwise(odd))
+
+
+def test_no_burst_after_an_outage(day: Day) -> None:
+    """In the ten seconds after an outage there are no more questions than slices of the tasks that wait and ticks."""
+    times = sorted(when for when, _, _ in day.service.asked)
+    for begin, end in OUTAGES:
+        waiting = sum(day.began[task_id] < end and day.ended[task_id] >= begin for task_id in day.ended)
+        questions = bisect.bisect(times, end + 10) - bisect.bisect(times, end)
+        assert questions <= 10 / TICK * (1 + waiting / 100 / 2)
+
+
+def test_day_costs_few_questions(day: Day) -> None:
+    """All together cost a fraction of what one question for each task and interval would."""
+    alone = sum(
+        (min(day.ended[task_id] - began, 60) / 2)
+        + max(0.0, min(day.ended[task_id] - began, 300) - 60) / 5
+        + max(0.0, day.ended[task_id] - began - 300) / 10
+        for task_id, began in day.began.items()
+    )
+    assert len(day.service.asked) < alone / 4
+
+
+def test_questions_are_full(day: Day) -> None:
+    """No question holds more than a hundred ids, and in a burst most of them go together."""
+    sizes = [len(ids) for _, how, ids in day.service.asked if how == "batch"]
+    assert 50 < max(sizes) <= 100
+    assert sum(sizes) / len(sizes) > 4
