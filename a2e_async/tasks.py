@@ -176,7 +176,7 @@ class TaskHandle(Generic[R]):
             news.append(update)
             wake.set()
 
-        with self._joined(patience, tell) as done:
+        with self._told(patience, tell) as done:
             done.add_done_callback(lambda _: wake.set())
             while news or not done.done():
                 if news:
@@ -187,39 +187,34 @@ class TaskHandle(Generic[R]):
             await self._within(patience, done)
 
     async def _wait(self, patience: Patience) -> None:
-        with self._joined(patience) as done:
-            await self._within(patience, done)
+        waiter = self._waiter(patience, self._saw)
+        leave = self._operations.join(self.id, waiter)
+        try:
+            await self._within(patience, waiter.done)
+        finally:
+            leave()
 
     async def _wait_and_tell(self, patience: Patience, on_update: OnUpdate[R]) -> None:
         reporter = Reporter(on_update)
         try:
-            with self._joined(patience, reporter.tell) as done:
+            with self._told(patience, reporter.tell) as done:
                 await self._within(patience, done)
             await reporter.finish(patience.left())
         finally:
             reporter.stop()
 
     @contextlib.contextmanager
-    def _joined(
-        self, patience: Patience, tell: Callable[[TaskUpdate[R]], None] | None = None
-    ) -> Iterator[asyncio.Future[R]]:
+    def _told(self, patience: Patience, tell: Callable[[TaskUpdate[R]], None]) -> Iterator[asyncio.Future[R]]:
         """Wait among all the others; `tell` hears of each change."""
         changes: Changes[R] = Changes()
 
         def hear(record: R) -> None:
             self._saw(record)
-            update = changes.of(record) if tell is not None else None
-            if tell is not None and update is not None:
+            update = changes.of(record)
+            if update is not None:
                 tell(update)
 
-        waiter = Waiter(
-            on_record=self._saw if tell is None else hear,
-            on_trouble=self._met,
-            outage_budget=patience.outage_budget,
-            at_once=not self.record.current_status,  # picked up by its id, it may be finished for long
-            seen=self._shown,
-            hooked=self._hooked,
-        )
+        waiter = self._waiter(patience, hear)
         if self.status.is_final:
             hear(self.record)
             waiter.done.set_result(self.record)
@@ -231,6 +226,16 @@ class TaskHandle(Generic[R]):
             yield waiter.done
         finally:
             leave()
+
+    def _waiter(self, patience: Patience, on_record: Callable[[R], None]) -> Waiter:
+        return Waiter(
+            on_record=on_record,
+            on_trouble=self._met,
+            outage_budget=patience.outage_budget,
+            at_once=not self.record.current_status,  # picked up by its id, it may be finished for long
+            seen=self._shown,
+            hooked=self._hooked,
+        )
 
     async def _within(self, patience: Patience, what: Awaitable[object]) -> None:
         """Await something, and explain if it takes too long."""

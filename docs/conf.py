@@ -48,7 +48,8 @@ nitpick_ignore_regex = [
     ("py:obj", r"[a-z_]+(\(\))?"),  # single backticks around a parameter, or `str()`
     ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
-    ("py:class", r"(a2e_async\.(tasks|resources\.base)\.)?R"),  # the record of a family of tasks
+    ("py:class", r"(a2e_async\.(tasks|outcomes|resources\.base)\.)?R"),  # the record of a family of tasks
+    ("py:class", r"CancelPolicy|OnUpdate|Webhook"),  # said in words beside each parameter of these types
     ("py:class", r"a2e_async\.sandbox\.state\..+"),  # described on the page of the sandbox
 ]
 

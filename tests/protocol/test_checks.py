@@ -13,6 +13,7 @@ from a2e_async._protocol import checks
 from a2e_async._protocol.checks import (
     check_choice,
     check_link,
+    check_seconds,
     check_text,
     check_webhook,
     path_of,
@@ -328,3 +329,16 @@ def test_queries_that_cannot_be_sent(params: Any, words: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         query_of(params)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [None, 0, 5, 0.5, -1.0, 1e8])
+def test_seconds(value: float | None) -> None:
+    """Any number that a clock can count with is one of seconds, and None is for ever."""
+    check_seconds("timeout", value)
+
+
+@pytest.mark.parametrize("value", ["5", True, float("nan"), float("inf"), 1e9, 10**400, b"5", []])
+def test_no_seconds(value: Any) -> None:
+    """What would disorder the timers of everybody is refused by name."""
+    with pytest.raises(InvalidRequestError, match="timeout"):
+        check_seconds("timeout", value)

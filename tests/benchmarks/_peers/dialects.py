@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from .ledger import Phase, Task
+from .tasks import Phase, Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["A2E", "A2E_PREFIX", "DIALECTS", "FAL_RESULT", "Dialect", "a2e_list", "fal_result"]
+__all__ = ["A2E", "A2E_PREFIX", "DIALECTS", "FAL_RESULT", "Dialect", "a2e_list", "a2e_webhook", "fal_result"]
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +75,11 @@ def a2e_list(tasks: list[tuple[Task, Phase]], count: int | None = None) -> objec
     """Return what allRecords answers, or, without a count, batchDetail."""
     records = [_a2e_record(task, phase) for task, phase in tasks]
     return _a2e_envelope(records if count is None else {"rows": records, "count": count})
+
+
+def a2e_webhook(task: Task) -> object:
+    """Return what a webhook brings when the task is done. A2E publishes neither this nor its fields (reference 1.11)."""
+    return {"event": "task.completed", "data": _a2e_record(task, Phase.DONE)}
 
 
 A2E = Dialect(

@@ -14,10 +14,11 @@ import attrs
 
 from .processes import last_line, run
 
-__all__ = ["FOLDER", "Environment", "ours", "prepare"]
+__all__ = ["FOLDER", "Environment", "ours", "prepare", "variables"]
 
 FOLDER = pathlib.Path(__file__).resolve().parents[3] / ".nox" / "peers"
 
+_KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "TEMP", "TMPDIR")
 _PATIENCE = 300.0
 """Seconds to make an environment, and to install into it."""
 
@@ -44,6 +45,11 @@ class Environment:
 def ours(name: str) -> Environment:
     """Return the environment that we are running in, which holds the SDK."""
     return Environment(name=name, python=pathlib.Path(sys.executable), version=importlib.metadata.version(name))
+
+
+def variables() -> dict[str, str]:
+    """Return all that an SDK gets of our environment, since many can be configured by it; proxies are left out too."""
+    return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 async def prepare(name: str) -> Environment:

@@ -7,7 +7,6 @@ vendors says that it recognises a repeated start.
 
 from __future__ import annotations
 
-import enum
 import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
@@ -15,44 +14,29 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from .scenarios import DURATION, SCENARIOS, Fault, Scenario
+from .tasks import Phase, Task
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["Bill", "Ledger", "Phase", "Task"]
+__all__ = ["Bill", "Ledger", "Purchase"]
 
 _BY_KEY = {scenario.key: scenario for scenario in SCENARIOS}
 
 
-class Phase(enum.Enum):
-    """How far a task is."""
-
-    NEW = enum.auto()
-    RUNNING = enum.auto()
-    DONE = enum.auto()
-
-
 @attrs.frozen(kw_only=True)
-class Task:
-    """An accepted, charged start.
+class Purchase(Task):
+    """An accepted, charged start; its id holds the number of its job.
 
     Attributes:
-        id: Unique; holds the number of the job, so that a client can prove whose result it got.
         sdk: Whose start it was.
         scenario: In which scenario.
         job: The number in its prompt.
-        fields: What was sent.
-        origin: Under which URL the server was reached, without a slash at the end.
-        began: Unix time of the acceptance, in seconds.
     """
 
-    id: str
     sdk: str
     scenario: Scenario
     job: int
-    fields: dict[str, Any]
-    origin: str
-    began: float
 
     def phase(self, now: float) -> Phase:
         """Return how far it is at this Unix time, in the answer to a question."""
@@ -72,7 +56,7 @@ class Bill:
 class Ledger:
     """Everything that has happened."""
 
-    tasks: dict[str, Task] = attrs.field(factory=dict)
+    tasks: dict[str, Purchase] = attrs.field(factory=dict)
     _posts: Counter[tuple[str, str]] = attrs.field(factory=Counter)
     _headers: dict[tuple[str, str], set[str]] = attrs.field(factory=dict)
     _looks: Counter[str] = attrs.field(factory=Counter)
@@ -85,7 +69,7 @@ class Ledger:
 
     def accept(
         self, sdk: str, key: str, *, prompt: str, fields: dict[str, Any], origin: str, now: float
-    ) -> tuple[Task, Fault | None]:
+    ) -> tuple[Purchase, Fault | None]:
         """Charge a start, and return the new task and what to do to the answer."""
         found = re.search(r"job (\d+)", prompt)
         if found is None:
@@ -94,11 +78,11 @@ class Ledger:
         scenario, job = _BY_KEY[key], int(found[1])
         before = sum(1 for task in self.of(sdk, key) if task.job == job)
         task_id = f"{scenario.key}-job{job}-{len(self.tasks)}"
-        task = Task(id=task_id, sdk=sdk, scenario=scenario, job=job, fields=fields, origin=origin, began=now)
+        task = Purchase(id=task_id, sdk=sdk, scenario=scenario, job=job, fields=fields, origin=origin, began=now)
         self.tasks[task_id] = task
         return task, _nth(scenario.starts, before)
 
-    def look(self, tasks: Iterable[Task]) -> Fault | None:
+    def look(self, tasks: Iterable[Purchase]) -> Fault | None:
         """Note a question about tasks, and return what to do to the answer: what the first of them is due to get."""
         faults = []
         for task in tasks:
@@ -106,7 +90,7 @@ class Ledger:
             self._looks[task.id] += 1
         return next((fault for fault in faults if fault is not None), None)
 
-    def of(self, sdk: str, key: str) -> list[Task]:
+    def of(self, sdk: str, key: str) -> list[Purchase]:
         """Return the tasks of one SDK in one scenario, newest first."""
         return [task for task in reversed(self.tasks.values()) if (task.sdk, task.scenario.key) == (sdk, key)]
 

@@ -1,4 +1,4 @@
-"""A video with a2e_async; see `worker.Sdk`."""
+"""A video with a2e_async; see `worker.Sdk` and `waiter.Sdk`."""
 
 from __future__ import annotations
 
@@ -20,6 +20,11 @@ async def start(client: A2EClient, prompt: str) -> TaskHandle[ImageToVideoRecord
     return await client.image_to_video.start(
         name=prompt.partition(":")[0], image_url="https://example.com/a.png", prompt=prompt, negative_prompt="blurry"
     )
+
+
+async def pick_up(client: A2EClient, id: str) -> TaskHandle[ImageToVideoRecord]:
+    """Pick up a video by its id. Asks nothing."""
+    return client.image_to_video.task(id)
 
 
 async def wait(client: A2EClient, task: TaskHandle[ImageToVideoRecord]) -> str:

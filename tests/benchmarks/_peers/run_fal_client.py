@@ -1,4 +1,4 @@
-"""A video with fal's Python SDK; see `worker.Sdk`."""
+"""A video with fal's Python SDK; see `worker.Sdk` and `waiter.Sdk`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 fal_client: Any = importlib.import_module("fal_client")
 inner: Any = importlib.import_module("fal_client.client")
+
+_MODEL = "fal-ai/kling-video/v2.1/standard/image-to-video"
 
 
 def connect(url: str, key: str) -> contextlib.AbstractAsyncContextManager[Any]:
@@ -19,7 +21,12 @@ def connect(url: str, key: str) -> contextlib.AbstractAsyncContextManager[Any]:
 async def start(client: Any, prompt: str) -> Any:
     """Put a request into the queue."""
     arguments = {"prompt": prompt, "image_url": "https://example.com/a.png"}
-    return await client.submit("fal-ai/kling-video/v2.1/standard/image-to-video", arguments=arguments)
+    return await client.submit(_MODEL, arguments=arguments)
+
+
+async def pick_up(client: Any, id: str) -> Any:
+    """Pick up a request by its id. Asks nothing."""
+    return await client.get_handle(_MODEL, id)
 
 
 async def wait(client: Any, handle: Any) -> str:

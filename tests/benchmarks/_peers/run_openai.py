@@ -1,4 +1,4 @@
-"""A video with OpenAI's Python SDK; see `worker.Sdk`."""
+"""A video with OpenAI's Python SDK; see `worker.Sdk` and `waiter.Sdk`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,17 @@ def connect(url: str, key: str) -> Any:
     return openai.AsyncOpenAI(api_key=key, base_url=f"{url}/v1")
 
 
-async def start(client: Any, prompt: str) -> Any:
-    """Start a video: the first half of ``create_and_poll``."""
-    return await client.videos.create(model="sora-2", prompt=prompt)
+async def start(client: Any, prompt: str) -> str:
+    """Start a video, the first half of ``create_and_poll``, and return its id."""
+    return str((await client.videos.create(model="sora-2", prompt=prompt)).id)
 
 
-async def wait(client: Any, video: Any) -> str:
+async def pick_up(client: Any, id: str) -> str:
+    """Pick up a video by its id, which is all that is needed."""
+    return id
+
+
+async def wait(client: Any, id: str) -> str:
     """Wait for it: the second half. There are no links; return its id once it is completed."""
-    done = await client.videos.poll(video.id)
+    done = await client.videos.poll(id)
     return str(done.id) if done.status == "completed" else ""

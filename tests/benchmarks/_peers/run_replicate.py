@@ -1,4 +1,4 @@
-"""A video with Replicate's Python SDK; see `worker.Sdk`."""
+"""A video with Replicate's Python SDK; see `worker.Sdk` and `waiter.Sdk`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ async def start(client: Any, prompt: str) -> Any:
     """Start a prediction in the background, as for work that takes minutes; `async_run` would hold the POST open."""
     arguments = {"prompt": prompt, "start_image": "https://example.com/a.png"}
     return await client.predictions.async_create(model="kwaivgi/kling-v2.1", input=arguments)
+
+
+async def pick_up(client: Any, id: str) -> Any:
+    """Pick up a prediction by its id. Asks once."""
+    return await client.predictions.async_get(id)
 
 
 async def wait(client: Any, prediction: Any) -> str:

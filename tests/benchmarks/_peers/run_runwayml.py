@@ -1,4 +1,4 @@
-"""A video with Runway's Python SDK; see `worker.Sdk`."""
+"""A video with Runway's Python SDK; see `worker.Sdk` and `waiter.Sdk`."""
 
 from __future__ import annotations
 
@@ -18,6 +18,11 @@ async def start(client: Any, prompt: str) -> Any:
     return await client.image_to_video.create(
         model="gen4_turbo", prompt_image="https://example.com/a.png", prompt_text=prompt, ratio="1280:720"
     )
+
+
+async def pick_up(client: Any, id: str) -> Any:
+    """Pick up a task by its id. Asks once."""
+    return await client.tasks.retrieve(id)
 
 
 async def wait(client: Any, task: Any) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 from typing import TYPE_CHECKING
 
 import attrs
 
+from .environments import variables
 from .processes import last_line, run
 from .scenarios import JOBS, SCENARIOS
 
@@ -24,8 +24,6 @@ _TO_BEGIN = 60.0
 """Seconds more for a whole process; a slow machine may need some of them to import an SDK."""
 
 _WORKER = pathlib.Path(__file__).with_name("worker.py")
-_KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "TEMP", "TMPDIR")
-"""All that an SDK gets of our environment, since many can be configured by it; proxies are out of the way as well."""
 
 
 @attrs.frozen(kw_only=True)
@@ -58,8 +56,7 @@ async def try_out(environment: Environment, url: str) -> Run:
         return Run(environment=environment, problem=f"not installed: {environment.reason}")
     keys = [scenario.key for scenario in SCENARIOS]
     what = (environment.name, url, str(DEADLINE), str(JOBS), *keys)
-    env = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    ended = await run(environment.python, _WORKER, *what, within=DEADLINE + _TO_BEGIN, env=env)
+    ended = await run(environment.python, _WORKER, *what, within=DEADLINE + _TO_BEGIN, env=variables())
     if ended.status != 0:
         return Run(environment=environment, problem=f"does not run: {last_line(ended.err)}")
     told = [json.loads(line) for line in ended.out.splitlines()]

@@ -5,10 +5,8 @@ A client says by its API key which scenario it is in: ``sk_drops``.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
-import multiprocessing
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +14,14 @@ import attrs
 from aiohttp import hdrs, web
 
 from .dialects import A2E, A2E_PREFIX, DIALECTS, FAL_RESULT, Dialect, a2e_list, fal_result
-from .ledger import Bill, Ledger, Phase, Task
+from .hosting import hosted
+from .ledger import Bill, Ledger, Purchase
 from .scenarios import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from multiprocessing.connection import Connection
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .tasks import Phase, Task
 
 __all__ = ["Server", "served"]
 
@@ -37,6 +37,16 @@ class _Desk:
     """Answers requests out of a ledger."""
 
     ledger: Ledger = attrs.field(factory=Ledger)
+
+    def app(self) -> web.Application:
+        """Return the application; see `hosting.Desk`."""
+        app = web.Application()
+        app.add_routes(self.routes())
+        return app
+
+    def report(self) -> dict[tuple[str, str], Bill]:
+        """Return the bills; see `Server`."""
+        return self.ledger.bills()
 
     def routes(self) -> Iterator[web.RouteDef]:
         """Yield every route; a fixed path goes before one with an id in it."""
@@ -79,7 +89,7 @@ class _Desk:
         """Hand out the result of a task of fal."""
         return web.json_response(fal_result(self._task(request)))
 
-    def _task(self, request: web.Request) -> Task:
+    def _task(self, request: web.Request) -> Purchase:
         task = self.ledger.tasks.get(request.match_info["id"])
         if task is None:
             raise web.HTTPNotFound
@@ -97,7 +107,7 @@ async def _fields(request: web.Request) -> dict[str, Any]:
     return dict(fields)
 
 
-def _aged(tasks: list[Task]) -> list[tuple[Task, Phase]]:
+def _aged(tasks: Sequence[Purchase]) -> list[tuple[Task, Phase]]:
     now = time.time()
     return [(task, task.phase(now)) for task in tasks]
 
@@ -118,60 +128,21 @@ def _answer(
             return web.json_response(body, status=status)
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Server:
-    """The running server, seen from the process that has started it."""
+    """The running server, seen from the process that has started it.
+
+    Attributes:
+        url: Where it is.
+        bills: Returns what every SDK has done in every scenario, by the SDK's name and the scenario's key.
+    """
 
     url: str
-    _pipe: Connection
-
-    def bills(self) -> dict[tuple[str, str], Bill]:
-        """Return what every SDK has done in every scenario, by the SDK's name and the scenario's key."""
-        self._pipe.send("bills")
-        bills: dict[tuple[str, str], Bill] = self._pipe.recv()
-        return bills
+    bills: Callable[[], dict[tuple[str, str], Bill]]
 
 
 @contextlib.contextmanager
 def served() -> Iterator[Server]:
     """Run the server as long as the block lasts."""
-    context = multiprocessing.get_context("spawn")
-    here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there,), daemon=True)
-    process.start()
-    there.close()  # so that the end of that process is an EOFError here
-    try:
-        yield Server(f"http://127.0.0.1:{here.recv()}", here)
-    finally:
-        here.close()
-        process.join(5)
-        process.terminate()
-        process.join()
-
-
-def _serve(pipe: Connection) -> None:
-    """Serve until the other end of the pipe is gone, however that came about."""
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serving(pipe))
-
-
-async def _serving(pipe: Connection) -> None:
-    desk = _Desk()
-    app = web.Application()
-    app.add_routes(desk.routes())
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    pipe.send(runner.addresses[0][1])
-    while await asyncio.to_thread(_is_asked, pipe):
-        pipe.send(desk.ledger.bills())
-    await runner.cleanup()
-
-
-def _is_asked(pipe: Connection) -> bool:
-    try:
-        pipe.recv()
-    except EOFError:
-        return False
-    return True
+    with hosted(_Desk) as host:
+        yield Server(url=host.url, bills=host.report)

@@ -1,0 +1,29 @@
+"""The code that most people write: aiohttp, and a loop for each task that asks every five seconds; see `waiter.Sdk`."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+
+def connect(url: str, key: str) -> aiohttp.ClientSession:
+    """Make a session, with the 100 connections that aiohttp allows by default."""
+    return aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {key}"})
+
+
+async def pick_up(session: aiohttp.ClientSession, id: str) -> str:
+    """Pick up a video by its id, which is all that is needed."""
+    return id
+
+
+async def wait(session: aiohttp.ClientSession, id: str) -> str:
+    """Wait for it, and return its link."""
+    while True:
+        async with session.get(f"/api/v1/userImage2Video/{id}") as answer:
+            data = (await answer.json())["data"]
+        if data["current_status"] == "completed":
+            return str(data["result_url"])
+        if data["current_status"] == "failed":
+            raise RuntimeError(data["failed_message"])
+        await asyncio.sleep(5)
