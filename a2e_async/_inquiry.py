@@ -47,7 +47,7 @@ _READ = 1000
 """Tasks looked for in one reading of A2E's list."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Questions(Generic[R]):
     """What a family of tasks can be asked.
 
@@ -64,7 +64,7 @@ class Questions(Generic[R]):
     page: Callable[[int], Awaitable[Mapping[str, R]]] | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _Round:
     """One round of questions: who is told, who has to be asked about alone, how many pages of the list they are on."""
 
@@ -78,7 +78,7 @@ class _Round:
             self.hear(task_id, trouble)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Inquiry(Generic[R]):
     """Asks about the tasks of one family. Remembers only those that there was trouble with."""
 

@@ -77,7 +77,7 @@ class Task:
     adopted: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Lookout:
     """Reads the list of one family, one reader at a time. Belongs to one event loop; its register may be older."""
 

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async._inquiry import Inquiry
+from a2e_async._outage import Outage
 from a2e_async._protocol.polling import Ticks, is_outage, next_look, verdict
 from a2e_async._watches import Kind, Question, Watch, fail, leave_place
-from a2e_async.errors import A2EError, ClientClosedError, OutageError
+from a2e_async.errors import A2EError, ClientClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,14 +32,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Poller"]
 
-_AT_A_TIME = 500
-"""Waiters woken in one go, so that closing a client with very many of them does not hold up the event loop."""
+_AT_A_TIME = 100
+"""Tasks whose waiters are woken in one go, so that closing with very many of them does not hold up the event loop."""
 
 _ALL_AGAIN = 1.0
 """Seconds between two times that all tasks are hastened."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Poller:
     """The only one who asks how tasks are doing. Belongs to one event loop."""
 
@@ -52,7 +53,7 @@ class Poller:
     _asking: dict[asyncio.Task[None], Question] = attrs.field(factory=dict)
     _all_hastened_at: float = -math.inf
     _all_again: asyncio.TimerHandle | None = None
-    _out_since: float | None = None
+    _outage: Outage = attrs.field(factory=Outage)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
     def join(
@@ -81,8 +82,7 @@ class Poller:
             self._hasten(watch)
         watch.waiters.append(waiter)
         watch.seen = watch.seen or waiter.seen
-        if self._out_since is not None:
-            self._lose_patience(watch, waiter, self._out_since)
+        self._outage.try_patience(task_id, waiter)
         return functools.partial(self._leave, watch, waiter)
 
     def _watch(self, kind: Kind, task_id: str, waiter: Waiter) -> Watch:
@@ -97,8 +97,7 @@ class Poller:
         return watch
 
     def _leave(self, watch: Watch, waiter: Waiter) -> None:
-        if waiter.alarm is not None:
-            waiter.alarm.cancel()
+        self._outage.leave(waiter)
         if waiter in watch.waiters:
             watch.waiters.remove(waiter)
         if not watch.waiters:
@@ -130,10 +129,10 @@ class Poller:
         self._families.clear()
         self._turns.clear()
         await asyncio.gather(*asking, return_exceptions=True)
-        for number, watch in enumerate(watches, 1):
+        while watches:
             msg = "The client was closed while this task was waited for; it goes on: pick it up with task(id)"
-            fail(watch, ClientClosedError(msg))
-            if number % _AT_A_TIME == 0:
+            fail(watches.pop(), ClientClosedError(msg))
+            if len(watches) % _AT_A_TIME == 0:
                 await asyncio.sleep(0)
 
     # the schedule
@@ -228,6 +227,7 @@ class Poller:
 
     def _stop(self) -> None:
         """Let the beat end; the next waiter begins another one."""
+        self._outage.stop()
         for handle in (self._alarm, self._pump, self._all_again):
             if handle is not None:
                 handle.cancel()
@@ -279,7 +279,8 @@ class Poller:
             trouble = answer
             self._meet(watch, answer)
         elif answer is not None:
-            self._out_since = watch.last = None
+            self._outage.end()
+            watch.last = None
             self._tell(watch, answer)
         if watch.family.watches.get(task_id) is not watch or self._ticks is None:
             return
@@ -309,29 +310,12 @@ class Poller:
         repeated, watch.last = type(trouble) is watch.last, type(trouble)
         end = verdict(trouble, self.policy, began=watch.began, now=now, seen=watch.seen, repeated=repeated)
         if end is None and is_outage(trouble):
-            self._out_since = now if self._out_since is None else self._out_since
+            self._outage.begin()
         elif end is None:
-            self._out_since = None  # A2E is there, even if it has nothing good to say
+            self._outage.end()  # A2E is there, even if it has nothing good to say
         for waiter in watch.waiters:
             waiter.on_trouble(trouble)
-            if self._out_since is not None and waiter.alarm is None:
-                self._lose_patience(watch, waiter, self._out_since)
+            self._outage.try_patience(watch.task_id, waiter)
         if end is not None:
             fail(watch, end)
             self._drop(watch)
-
-    def _lose_patience(self, watch: Watch, waiter: Waiter, out_since: float) -> None:
-        """Give a wait up if its budget is used up, else look again when it could be."""
-        waiter.alarm = None
-        if waiter.outage_budget is None or waiter.done.done():
-            return
-        ends = max(out_since, waiter.began) + waiter.outage_budget
-        if self._loop.time() >= ends:
-            waiter.fail(OutageError(task_id=watch.task_id))
-        else:
-            waiter.alarm = self._loop.call_at(ends, self._ring, watch, waiter)
-
-    def _ring(self, watch: Watch, waiter: Waiter) -> None:
-        waiter.alarm = None
-        if self._out_since is not None:  # it may have been another outage that set the alarm
-            self._lose_patience(watch, waiter, self._out_since)

@@ -58,7 +58,7 @@ class Order:
     resend: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Memory:
     """What must not be forgotten when an event loop ends and another one begins."""
 
@@ -66,7 +66,7 @@ class Memory:
     unsettled: dict[tuple[Family, str], float] = attrs.field(factory=dict)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Submitter:
     """Buys. Belongs to one event loop."""
 

@@ -33,7 +33,7 @@ _WITHDRAWAL = 10.0
 """Seconds that a cancelled wait may spend on deleting its task."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Patience:
     """How long somebody waits, from now on: for the job, and for an A2E that is out of reach.
 
@@ -57,7 +57,7 @@ class Patience:
         return None if self.deadline is None else max(0.0, self.deadline - asyncio.get_running_loop().time())
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Changes(Generic[R]):
     """Tells which records of a task are a change: of the status, of A2E's word, or of the progress."""
 
@@ -88,7 +88,7 @@ def _gist(record: TaskRecord) -> tuple[TaskStatus, str, float | None]:
     return record.status, record.current_status, record.progress
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Reporter(Generic[R]):
     """Calls a function of the user for one change after the other, in a task of its own: it holds up nobody else."""
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Kind", "Question", "Waiter", "Watch", "fail", "leave_place"]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Waiter:
     """Somebody who waits for a task.
 
@@ -41,7 +41,7 @@ class Waiter:
     seen: bool = False
     hooked: bool = False
     began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
-    alarm: asyncio.TimerHandle | None = None
+    is_impatient: bool = False
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: Exception) -> None:
@@ -51,23 +51,23 @@ class Waiter:
             self.done.exception()  # whoever does not look any more has left, which is no mistake
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Watch:
     """A task that is waited for: due at some tick (`place`), or being asked about (`question`)."""
 
     task_id: str
-    family: Kind = attrs.field(repr=False)
+    family: Kind
     began: float
     hooked: bool = False
     seen: bool = False
     hasten: bool = False
     last: type[A2EError] | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
-    place: dict[str, Watch] | None = attrs.field(default=None, repr=False)
-    question: Question | None = attrs.field(default=None, repr=False)
+    place: dict[str, Watch] | None = None
+    question: Question | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Kind:
     """The tasks of one kind; ids are unique within it. `due` are those of the ticks that have come, in their order."""
 
@@ -96,7 +96,7 @@ class Kind:
         return chosen
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Question:
     """A question under way. `about` are the tasks of which nothing was heard yet."""
 

@@ -19,7 +19,7 @@ __all__ = ["Outcome", "outcomes"]
 
 R = TypeVar("R", bound=TaskRecord)
 
-_AT_A_TIME = 500
+_AT_A_TIME = 100
 """Waits begun in one go, so that very many do not hold up the event loop."""
 
 

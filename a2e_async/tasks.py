@@ -289,7 +289,10 @@ class TaskHandle(Generic[R]):
         await self._operations.delete(self.id)
 
     def _saw(self, record: R) -> None:
-        if record.status.is_final or not self.status.is_final:  # an answer that was overtaken does not count
+        known = self.record
+        if known == record and known.extra == record.extra:
+            pass  # keep what is old: replacing very many records all the time is work for the garbage collector
+        elif record.status.is_final or not known.status.is_final:  # an answer that was overtaken does not count
             self._known = record
         self._trouble = None
         self._shown, self._seen_at = True, time.monotonic()

@@ -34,7 +34,7 @@ class Transport(Protocol):
         ...
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)  # what asyncio logs of a slow callback must not be the whole line
 class PacedApi:
     """Request in, unwrapped answer out, once there is a place. Sits inside of the retries, so that every try pays.
 

@@ -5,6 +5,7 @@ Holds on to the API and to nothing else of the client, so that the poller keeps 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, TypeVar
 
@@ -43,12 +44,20 @@ def questions_of(api: Api, family: Family, model: type[R], within: float) -> Que
         return to_record(model, answers.detail(envelope, task_id), trace_id=envelope.trace_id)
 
     async def several(ids: list[str]) -> dict[str, R]:
-        return to_records(model, await api.send(batch_request(family, ids, within=within)))
+        return await read(await api.send(batch_request(family, ids, within=within)))
 
     async def page(number: int) -> dict[str, R]:
         request = page_request(family.list, number, BATCH)
         request.repeatable, request.within = False, within
-        return to_records(model, await api.send(request))
+        return await read(await api.send(request))
+
+    async def read(envelope: Envelope) -> dict[str, R]:
+        await turn.acquire()
+        # the next one has its turn in another pass of the event loop, so that many answers at once do not hold it up
+        asyncio.get_running_loop().call_soon(turn.release)
+        return to_records(model, envelope)
+
+    turn = asyncio.Lock()
 
     return Questions(one=one, several=several, page=page)
 
