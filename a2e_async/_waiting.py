@@ -6,7 +6,7 @@ import asyncio
 import datetime as dt
 import inspect
 import logging
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -24,8 +24,8 @@ __all__ = ["Changes", "OnUpdate", "Patience", "Reporter", "withdraw"]
 
 R = TypeVar("R", bound=TaskRecord)
 
-OnUpdate: TypeAlias = "Callable[[TaskUpdate[R]], Awaitable[Any] | None]"
-"""A function, asynchronous or not, that is called with each change of a task."""
+OnUpdate: TypeAlias = "Callable[[TaskUpdate[R]], object]"
+"""A function that is called with each change of a task; what it returns is awaited if it can be."""
 
 _LOGGER = logging.getLogger("a2e_async")
 

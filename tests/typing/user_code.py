@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 import pathlib
 from typing import Any, assert_type
+
+from aiohttp import web
 
 from a2e_async import (
     A2EClient,
@@ -14,6 +17,7 @@ from a2e_async import (
     ImageToVideoRecord,
     InsufficientCreditsError,
     OutageError,
+    Outcome,
     Pacing,
     PollPolicy,
     RateLimitError,
@@ -23,8 +27,10 @@ from a2e_async import (
     TaskFailedError,
     TaskHandle,
     TaskStatus,
+    TaskUpdate,
     WaitError,
     WaitTimeoutError,
+    WebhookReceiver,
 )
 from a2e_async.sandbox import Fault, Sandbox, Weather
 
@@ -99,11 +105,43 @@ async def safely(a2e: A2EClient) -> TaskHandle[ImageToVideoRecord] | None:
     return task
 
 
+async def many(a2e: A2EClient, tasks: list[TaskHandle[ImageToVideoRecord]]) -> None:
+    """Wait for many, in every way."""
+    async for outcome in a2e.image_to_video.wait_all([*tasks, "6927f1e7a1c5e4e0b5f0a3d2"], timeout=None):
+        assert_type(outcome, Outcome[ImageToVideoRecord])
+        assert_type(outcome.record, ImageToVideoRecord)
+        assert_type(outcome.error, A2EError | None)
+    async with contextlib.aclosing(tasks[0].updates()) as updates:
+        async for update in updates:
+            assert_type(update, TaskUpdate[ImageToVideoRecord])
+            assert_type(update.old, TaskStatus | None)
+    seen: list[TaskUpdate[ImageToVideoRecord]] = []
+
+    async def tell(update: TaskUpdate[ImageToVideoRecord]) -> str:
+        return update.current_status
+
+    await tasks[0].wait_until_done(on_update=seen.append)
+    await tasks[0].wait_until_done(on_update=tell)
+    await tasks[0].wait_until_done(on_update=lambda update: update.new.is_final)
+
+
+async def hooked(a2e: A2EClient) -> web.Application:
+    """Receive webhooks in an aiohttp application."""
+    receiver = WebhookReceiver(a2e, url="https://example.com/hooks/a2e", token="secret")
+    app = web.Application()
+    app.add_routes(receiver.routes("/hooks/a2e"))
+    await a2e.image_to_video.start(image="ada.png", prompt="p", negative_prompt="n", webhook=receiver)
+    await a2e.image_to_video.start_variations(2, image="ada.png", prompt="p", negative_prompt="n", webhook=receiver)
+    assert_type(a2e.nudge("6927f1e7a1c5e4e0b5f0a3d2"), bool)
+    assert_type(a2e.nudge(), bool)
+    return app
+
+
 async def settings() -> None:
     """Set everything, against the sandbox."""
     config = Config(
         retry=RetryPolicy(max_attempts=3),
-        poll=PollPolicy(initial=1.0),
+        poll=PollPolicy(initial=1.0, backstop=20),
         pacing=Pacing(per_second=5, hold_back=1.0),
         start=StartPolicy(on_unknown="resend", looks=(0.0, 5.0)),
         request_timeout=60,
