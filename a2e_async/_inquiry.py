@@ -43,7 +43,10 @@ _APART = 600.0
 _PROBE_EVERY = 10.0
 """Seconds between two tries to find out, by asking about one task alone, whether it is A2E that does not answer."""
 
-_READ = 1000
+_GOLDEN = 0.618034
+"""Of a question, how far from one probe to the next, since broken tasks can be neighbours."""
+
+_READ = 5000
 """Tasks looked for in one reading of A2E's list."""
 
 
@@ -66,11 +69,12 @@ class Questions(Generic[R]):
 
 @attrs.define(eq=False, repr=False)
 class _Round:
-    """One round of questions: who is told, who has to be asked about alone, how many pages of the list they are on."""
+    """One round of questions: who is told, who is asked about alone or in line again, how many pages they are on."""
 
     hear: Hear
     pages: int
     again: list[str] = attrs.field(factory=list)
+    back: list[str] = attrs.field(factory=list)
 
     def tell(self, ids: Iterable[str], trouble: A2EError) -> None:
         """Tell of trouble."""
@@ -123,7 +127,7 @@ class Inquiry(Generic[R]):
             waiting: How many tasks are waited for in all, which says how far back in A2E's list these can be.
 
         Returns:
-            The tasks that nothing was told of, because they have to be asked about alone, at once.
+            The tasks that nothing was told of, because they have to be asked about in another way, at once.
         """
         ids = [*ids]
         now = _Round(hear, math.ceil(max(waiting, len(ids)) / BATCH) + 1)
@@ -134,7 +138,7 @@ class Inquiry(Generic[R]):
         else:
             await self._look_up(ids, now)
         self._alone.update(now.again)
-        return now.again
+        return now.again + now.back
 
     def forget(self, task_id: str) -> None:
         """Forget a task that nobody waits for any more."""
@@ -166,7 +170,7 @@ class Inquiry(Generic[R]):
         if self._clock() < self._probed_at + _PROBE_EVERY:
             return False
         self._probed_at, self._probes = self._clock(), self._probes + 1
-        chosen = ids[self._probes % len(ids)]
+        chosen = ids[int(self._probes * _GOLDEN % 1 * len(ids))]
         answer = await self._one(chosen)
         if not isinstance(answer, TaskRecord):
             return False
@@ -227,7 +231,7 @@ class Inquiry(Generic[R]):
         if what is Meaning.NO_USE:
             now.tell(ids, error)
         elif what is Meaning.NO_SUCH or (what is Meaning.TROUBLE and self._route.is_on_trial):
-            await self._ask_otherwise(ids, now)
+            self._ask_otherwise(ids, now)
         elif what is Meaning.TOO_MANY:
             await self._take_apart(error, ids, now)
         else:
@@ -255,7 +259,7 @@ class Inquiry(Generic[R]):
         try:
             shown = await self._several(ids)
         except A2EError:
-            await self._ask_otherwise(ids, now)
+            self._ask_otherwise(ids, now)
         else:
             self._take_in(shown, ids, now)
 
@@ -285,7 +289,7 @@ class Inquiry(Generic[R]):
     async def _give_up_halving(self, error: A2EError, left: list[str], now: _Round) -> None:
         """Go on with those of whom nothing was heard, because it is hopeless, or something else came in between."""
         if meaning(error) in {Meaning.NO_SUCH, Meaning.TOO_MANY}:
-            await self._ask_otherwise(left, now)
+            self._ask_otherwise(left, now)
         elif meaning(error) is Meaning.TROUBLE:
             await self._doubt(error, left, now)
         else:
@@ -298,10 +302,10 @@ class Inquiry(Generic[R]):
 
     # otherwise
 
-    async def _ask_otherwise(self, ids: list[str], now: _Round) -> None:
-        """Ask without this operation for a while."""
+    def _ask_otherwise(self, ids: list[str], now: _Round) -> None:
+        """Ask without this operation for a while. These go back into line, where they meet all others of the kind."""
         self._route.close(self._clock())
-        await self._look_up(ids, now)
+        now.back += ids
 
     async def _look_up(self, ids: list[str], now: _Round) -> None:
         """Look tasks up in A2E's list, if that costs less than asking one by one; who is not there is asked alone."""
@@ -313,7 +317,7 @@ class Inquiry(Generic[R]):
             except A2EError as error:
                 await self._bear_unlisted(error, [*left], now)
                 return
-            for task_id in [task_id for task_id in left if task_id in shown]:
+            for task_id in shown.keys() & left.keys():
                 del left[task_id]
                 self._hear(task_id, shown[task_id], now)
             if not left or not shown:

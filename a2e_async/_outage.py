@@ -68,7 +68,8 @@ class Outage:
                 self._arm()
 
     def stop(self) -> None:
-        """Forget everybody: nobody waits any more."""
+        """Forget everybody, since nobody waits any more, and who will look finds out anew whether A2E is there."""
+        self.since = None
         self._waiters.clear()
         self._gone = 0
         self._disarm()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import functools
+import logging
 import math
 import random
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from a2e_async.models.common import TaskRecord
 
 __all__ = ["Poller"]
+
+_LOGGER = logging.getLogger("a2e_async")
 
 _AT_A_TIME = 100
 """Tasks whose waiters are woken in one go, so that closing with very many of them does not hold up the event loop."""
@@ -77,8 +80,8 @@ class Poller:
         watch = kind.watches.get(task_id)
         if watch is None:
             watch = self._watch(kind, task_id, waiter)
-        elif watch.hooked and not waiter.hooked:  # somebody came who knows of no webhook
-            watch.hooked = False
+        elif waiter.at_once or (watch.hooked and not waiter.hooked):  # who came knows less, be it of a webhook
+            watch.hooked = watch.hooked and waiter.hooked
             self._hasten(watch)
         watch.waiters.append(waiter)
         watch.seen = watch.seen or waiter.seen
@@ -128,17 +131,21 @@ class Poller:
         watches = [watch for kind in self._families.values() for watch in kind.watches.values()]
         self._families.clear()
         self._turns.clear()
-        await asyncio.gather(*asking, return_exceptions=True)
-        while watches:
-            msg = "The client was closed while this task was waited for; it goes on: pick it up with task(id)"
-            fail(watches.pop(), ClientClosedError(msg))
-            if len(watches) % _AT_A_TIME == 0:
-                await asyncio.sleep(0)
+        msg = "The client was closed while this task was waited for; it goes on: pick it up with task(id)"
+        try:
+            while watches:
+                fail(watches.pop(), ClientClosedError(msg))
+                if len(watches) % _AT_A_TIME == 0:
+                    await asyncio.sleep(0)
+            await asyncio.gather(*asking, return_exceptions=True)
+        finally:  # also if closing is cancelled: nobody may be left waiting
+            while watches:
+                fail(watches.pop(), ClientClosedError(msg))
 
     # the schedule
 
     def _put(self, watch: Watch, tick: int) -> None:
-        watch.place = watch.family.schedule.setdefault(tick, {})
+        watch.place, watch.tick = watch.family.schedule.setdefault(tick, {}), tick
         watch.place[watch.task_id] = watch
         if self._alarm is None or tick < self._alarm_at:
             self._arm(tick)
@@ -261,8 +268,7 @@ class Poller:
                     question.about[task_id].hasten = True
         except Exception as error:  # noqa: BLE001  a bug of ours must not leave anybody waiting for ever
             for watch in [*question.about.values()]:
-                fail(watch, error)
-                self._drop(watch)
+                self._fail(watch, error)
         finally:
             for task_id in ids:
                 if task_id not in kind.watches:
@@ -274,14 +280,11 @@ class Poller:
         if watch is None:
             return  # nobody waits any longer
         watch.question = None
-        trouble: A2EError | None = None
-        if isinstance(answer, A2EError):
-            trouble = answer
-            self._meet(watch, answer)
-        elif answer is not None:
-            self._outage.end()
-            watch.last = None
+        trouble = answer if isinstance(answer, A2EError) else None
+        try:
             self._tell(watch, answer)
+        except Exception as error:  # noqa: BLE001  as above
+            self._fail(watch, error)
         if watch.family.watches.get(task_id) is not watch or self._ticks is None:
             return
         if watch.hasten:
@@ -295,7 +298,25 @@ class Poller:
             next_look(self.policy, self._ticks, began=began, asked=asked, now=now, hooked=hooked, trouble=trouble),
         )
 
-    def _tell(self, watch: Watch, record: TaskRecord) -> None:
+    def _tell(self, watch: Watch, answer: Answer) -> None:
+        """Tell the waiters of a task what was heard of it."""
+        if isinstance(answer, A2EError):
+            self._meet(watch, answer)
+        elif answer is not None:
+            self._outage.end()
+            watch.last = None
+            self._show(watch, answer)
+
+    def _fail(self, watch: Watch, bug: Exception) -> None:
+        """End the waits for a task with an error of ours."""
+        _LOGGER.error("Asking about task %s broke", watch.task_id, exc_info=bug)
+        msg = f"Asking about the task broke ({type(bug).__name__}); it goes on: wait_until_done() waits again"
+        error = A2EError(msg)
+        error.__cause__ = bug
+        fail(watch, error)
+        self._drop(watch)
+
+    def _show(self, watch: Watch, record: TaskRecord) -> None:
         watch.seen = True
         for waiter in watch.waiters:
             waiter.on_record(record)

@@ -121,7 +121,9 @@ class Reporter(Generic[R]):
                 answer = self.on_update(update)
                 if inspect.isawaitable(answer):
                     await answer
-            except Exception:
+            except (Exception, asyncio.CancelledError):
+                if (task := asyncio.current_task()) is not None and task.cancelling():
+                    raise
                 _LOGGER.exception("on_update raised about task %s; the wait goes on", update.task_id)
 
 

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from a2e_async.errors import A2EError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from a2e_async._inquiry import Inquiry
+    from a2e_async.errors import A2EError
 
 __all__ = ["Kind", "Question", "Waiter", "Watch", "fail", "leave_place"]
 
@@ -44,7 +43,7 @@ class Waiter:
     is_impatient: bool = False
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: A2EError) -> None:
         """End the wait with an error."""
         if not self.done.done():
             self.done.set_exception(error)
@@ -64,6 +63,7 @@ class Watch:
     last: type[A2EError] | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
     place: dict[str, Watch] | None = None
+    tick: int = 0
     question: Question | None = None
 
 
@@ -106,24 +106,17 @@ class Question:
 
 
 def leave_place(watch: Watch) -> None:
-    if watch.place is not None:
-        watch.place.pop(watch.task_id, None)
-        watch.place = None
+    """Take a task out of line."""
+    place, watch.place = watch.place, None
+    if place is not None:
+        place.pop(watch.task_id, None)
+        if not place and watch.family.schedule.get(watch.tick) is place:
+            del watch.family.schedule[watch.tick]
 
 
-def fail(watch: Watch, error: Exception) -> None:
+def fail(watch: Watch, error: A2EError) -> None:
+    """End the waits for a task, each with an error of its own, since every raise writes into it."""
     for waiter in watch.waiters:
-        mine = _own(error)
-        if isinstance(mine, A2EError):
-            mine.task_id = watch.task_id
-        waiter.fail(mine)
-
-
-def _own(error: Exception) -> Exception:
-    """Copy an exception for one waiter, since every raise writes into it. Those of others may not be copyable."""
-    try:
         mine = copy.copy(error)
-    except Exception:  # noqa: BLE001  whatever a foreign class does when it is copied
-        return error
-    mine.__cause__ = error.__cause__
-    return mine
+        mine.__cause__, mine.task_id = error.__cause__, watch.task_id
+        waiter.fail(mine)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from a2e_async._poller import Poller
 from a2e_async._protocol import settings
@@ -190,6 +190,11 @@ class _Runtime:
         self._lent = lent
         self._memory = Memory()
         self._opened: _Opened | None = None
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: the token would be in it."""
+        msg = "A client or a handle cannot be pickled, since the token would be in it: pass the id, and use task(id)"
+        raise TypeError(msg)
 
     def __del__(self) -> None:
         """Warn if a session of ours was forgotten, and let go of it."""

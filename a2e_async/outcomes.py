@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
@@ -80,6 +80,18 @@ async def outcomes(
             waits.discard(task)
             yield task.result()
     finally:
-        for task in waits:
+        await _cancel([*waits])
+
+
+async def _cancel(waits: list[asyncio.Task[Any]]) -> None:
+    """End waits, a few at a time; all at once if this is cancelled."""
+    rest = [*waits]
+    try:
+        while rest:
+            rest.pop().cancel()
+            if len(rest) % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+    finally:
+        for task in rest:
             task.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
+    await asyncio.gather(*(task for task in waits if not task.done()), return_exceptions=True)

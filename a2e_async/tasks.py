@@ -120,7 +120,7 @@ class TaskHandle(Generic[R]):
                 10 seconds; then the cancellation goes on its way.
             on_update: Is called with a `TaskUpdate` for each change, as `updates` yields them; it may be asynchronous.
                 What it raises is logged and does not end the wait. The wait returns when all changes were told, but
-                not later than `timeout` says.
+                not later than `timeout` says. If the wait ends with an error, what was not told yet is not told.
 
         Raises:
             TaskFailedError: A2E says that the job failed.
@@ -193,6 +193,7 @@ class TaskHandle(Generic[R]):
             await self._within(patience, waiter.done)
         finally:
             leave()
+            del waiter, leave  # an error would hold on to this frame, and this frame to the error
 
     async def _wait_and_tell(self, patience: Patience, on_update: OnUpdate[R]) -> None:
         reporter = Reporter(on_update)
@@ -250,6 +251,8 @@ class TaskHandle(Generic[R]):
         except OutageError:
             budget = f"could not be asked about for {patience.outage_budget:g} s"
             raise self._alive(OutageError, budget) from self._trouble
+        finally:
+            del scope, what  # as above
 
     async def download(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download the result to a file and return its path. Free; links live for about 3 days.

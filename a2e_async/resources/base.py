@@ -350,6 +350,8 @@ def webhook_fields(webhook: Webhook | None, url: str | None, token: str | None) 
     """
     if webhook is None:
         return url, token
+    if not hasattr(webhook, "url") or not hasattr(webhook, "token"):
+        refuse(f"webhook must be a WebhookReceiver, not {type(webhook).__name__}; for an address of yours: webhook_url")
     if url is not None or token is not None:
         refuse("give webhook, which fills in webhook_url and webhook_token, or those two, not both")
     if webhook.url is None:

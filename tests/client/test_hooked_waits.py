@@ -182,6 +182,14 @@ async def test_receiver_without_an_address(lazy: A2EClient, sandbox: Sandbox) ->
     assert not sandbox.requests
 
 
+@pytest.mark.parametrize("webhook", ["https://example.com/a", 5, object()])
+async def test_webhook_must_be_a_receiver(lazy: A2EClient, sandbox: Sandbox, webhook: Any) -> None:
+    """Something else is refused before anything is sent, and the error names the field for addresses."""
+    with pytest.raises(InvalidRequestError, match="webhook_url"):
+        await buy(lazy, webhook=webhook)
+    assert not sandbox.requests
+
+
 async def test_many_hooked_waits(lazy: A2EClient, sandbox: Sandbox, receiver: WebhookReceiver) -> None:
     """Two hundred webhooks end two hundred waits, and cost no more than a question each and the first looks."""
     tasks = await asyncio.gather(*(buy(lazy, webhook=receiver) for _ in range(200)))

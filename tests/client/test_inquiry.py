@@ -462,6 +462,23 @@ def test_one_broken_task_in_the_only_slice_hangs_nobody(poison: str) -> None:
     assert run(main()) >= set(ids(100)) - {poison}
 
 
+@pytest.mark.parametrize("count", [100, 300])
+@pytest.mark.parametrize("broken", [10, 25, 50])
+def test_many_broken_neighbours_hang_nobody(broken: int, count: int) -> None:
+    """Some broken tasks in a row, whose details are broken too, keep the others waiting only for a while."""
+    poison = ids(broken)
+    a2e = ScriptedA2E(ids(count), several=about(poison, DOWN), one=about(poison, DOWN))
+
+    async def main() -> set[str]:
+        inquiry, heard = a2e.inquiry(), set[str]()
+        for _ in range(30):
+            heard |= {task_id for task_id, word in said(await look(inquiry, a2e.tasks)).items() if word == "running"}
+            await asyncio.sleep(2)
+        return heard
+
+    assert run(main()) >= set(ids(count)[broken:])
+
+
 def test_operation_that_refuses_everything_is_given_up() -> None:
     """If A2E refuses each batch, whatever is in it, the list is used; only a few were taken for the reason."""
     a2e = ScriptedA2E(ids(300), several=always(REFUSED))
@@ -1094,6 +1111,30 @@ def test_slices_that_have_become_small_share_a_question() -> None:
 
     run(main())
     assert len(a2e.batches) <= 40
+
+
+def test_listener_that_raises_concerns_its_own_wait() -> None:
+    """A bug in what listens to one task ends the wait for that task with the error, and touches no other."""
+    a2e = ScriptedA2E(ids(3), done=set(ids(3)))
+
+    def bug(_: object) -> None:
+        msg = "a bug"
+        raise RuntimeError(msg)
+
+    async def main() -> list[object]:
+        poller, waits = Poller(PollPolicy()), [waiter() for _ in a2e.tasks]
+        waits[1].on_record = bug
+        for task_id, mine in zip(a2e.tasks, waits, strict=True):
+            poller.join("family", task_id, a2e.questions, mine)
+        await asyncio.wait([mine.done for mine in waits], timeout=100.0)
+        ended = [mine.done.done() and (mine.done.exception() or mine.done.result().status) for mine in waits]
+        await poller.aclose()
+        return ended
+
+    first, second, third = run(main())
+    assert (first, third) == (TaskStatus.SUCCEEDED, TaskStatus.SUCCEEDED)
+    assert isinstance(second, A2EError)
+    assert isinstance(second.__cause__, RuntimeError)
 
 
 # records

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import jumping_clock
 import pytest
 
 from a2e_async import (
+    A2EError,
     AuthenticationError,
     ClientClosedError,
     NetworkError,
@@ -193,8 +195,10 @@ def test_one_broken_task_does_not_disturb_another() -> None:
     async def main() -> None:
         poller = Poller(POLICY)
         good = asyncio.create_task(waited(poller, "family", "good", ask, waiter()))
-        with pytest.raises(RuntimeError, match="a bug"):
+        with pytest.raises(A2EError, match="RuntimeError") as caught:
             await waited(poller, "family", "bad", ask, waiter())
+        assert caught.value.task_id == "bad"
+        assert str(caught.value.__cause__) == "a bug"
         assert (await good).status is TaskStatus.SUCCEEDED
         await poller.aclose()
 
@@ -212,7 +216,7 @@ def test_every_waiter_gets_an_error_of_its_own() -> None:
         poller = Poller(POLICY)
         waits = [waited(poller, "family", "a", ask, waiter()) for _ in range(3)]
         errors = await asyncio.gather(*waits, return_exceptions=True)
-        assert [str(error) for error in errors] == ["gone"] * 3
+        assert [str(error.__cause__) for error in errors if isinstance(error, A2EError)] == ["gone"] * 3
         assert len({id(error) for error in errors}) == 3
         await poller.aclose()
 
@@ -282,24 +286,85 @@ def test_foreign_cancellation_of_a_question_is_outlived() -> None:
     assert asked == 2
 
 
-class UncopyableError(Exception):
-    """An exception that cannot be copied."""
-
-    def __init__(self, *, why: str) -> None:
-        super().__init__(why)
-
-
-def test_error_that_cannot_be_copied_reaches_everybody() -> None:
-    """Even an exception that cannot be copied ends the waits instead of leaving them for ever."""
-
-    async def ask(_: str) -> TaskRecord:
-        raise UncopyableError(why="a bug")
+@pytest.mark.parametrize("steps", range(6))
+def test_closing_that_is_cancelled_wakes_everybody(steps: int) -> None:
+    """Wherever closing is cancelled, nobody is left waiting."""
+    service = Service({str(n): 1e9 for n in range(250)}, takes=5)
 
     async def main() -> None:
         poller = Poller(POLICY)
-        waits = (waited(poller, "family", "a", ask, waiter()) for _ in range(2))
-        errors = await asyncio.gather(*waits, return_exceptions=True)
-        assert [type(error) for error in errors] == [UncopyableError] * 2
+        waits = [asyncio.create_task(waited(poller, "family", task, service.ask, waiter())) for task in service.ends]
+        await asyncio.sleep(3)
+        closing = asyncio.create_task(poller.aclose())
+        for _ in range(steps + 1):
+            await asyncio.sleep(0)
+        closing.cancel()
+        ended = await asyncio.gather(*waits, return_exceptions=True)
+        assert {type(error) for error in ended} == {ClientClosedError}
+        await asyncio.wait([closing])
+
+    jumping_clock.run(main())
+
+
+def test_old_outage_ends_no_later_wait() -> None:
+    """An outage that ended while nobody was waiting costs later waits nothing, however short their patience."""
+    weather = Weather((0, 100))
+
+    async def main() -> list[float]:
+        poller, loop = Poller(POLICY), asyncio.get_running_loop()
+        times = []
+        for begin in (0, 1000, 2000):
+            await asyncio.sleep(begin - loop.time())
+            mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=1.0)
+            with contextlib.suppress(OutageError, TimeoutError):
+                async with asyncio.timeout(50):
+                    await waited(poller, "family", "a", weather.ask, mine)
+            times.append(loop.time() - begin)
+        await poller.aclose()
+        return times
+
+    assert jumping_clock.run(main()) == [3, 50, 50]
+
+
+def test_who_knows_nothing_of_a_task_asks_at_once() -> None:
+    """A wait that begins with an id only is answered at once, although somebody else waits for the task already."""
+    service = Service({"a": 7.5})
+
+    async def main() -> float:
+        poller = Poller(PollPolicy(steps=((0.0, 1000.0),)))
+        first = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
+        await asyncio.sleep(8)
+        mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, at_once=True)
+        await waited(poller, "family", "a", service.ask, mine)
+        ended = asyncio.get_running_loop().time()
+        await first
+        await poller.aclose()
+        return ended
+
+    assert jumping_clock.run(main()) == 8
+
+
+def test_ticks_that_nobody_waits_for_are_forgotten() -> None:
+    """A thousand waits, each ended by a nudge long before its turn, leave no turns behind while another one goes on."""
+
+    async def main() -> None:
+        poller = Poller(PollPolicy(steps=((0.0, 1e6),)))
+        done: set[str] = set()
+
+        async def ask(task_id: str) -> TaskRecord:
+            return TaskRecord(id=task_id, status=TaskStatus.SUCCEEDED if task_id in done else TaskStatus.RUNNING)
+
+        stays = asyncio.create_task(waited(poller, "family", "stays", ask, waiter()))
+        for number in range(1000):
+            wait = asyncio.create_task(waited(poller, "family", str(number), ask, waiter()))
+            await asyncio.sleep(3)
+            done.add(str(number))
+            poller.nudge(str(number))
+            await wait
+        (kind,) = poller._families.values()
+        assert len(kind.schedule) == 1
+        stays.cancel()
+        await asyncio.wait([stays])
         await poller.aclose()
 
     jumping_clock.run(main())

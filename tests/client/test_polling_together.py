@@ -456,8 +456,8 @@ def test_waiter_without_a_hook_wants_the_usual_pace(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.usefixtures("beat")
 def test_starts_are_not_starved_by_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among 50,000 waiting tasks and questions that take a second each, a start waits for one turn, not for all."""
-    service = Service(dict.fromkeys(names(50_000), 1e9), takes=1.0)
+    """Among 5,000 waiting tasks and questions that take a second each, a start waits for one turn, not for all."""
+    service = Service(dict.fromkeys(names(5_000), 1e9), takes=1.0)
     config = Config(pacing=Pacing(max_in_flight=5), poll=PollPolicy(max_at_once=10))
     took = []
 

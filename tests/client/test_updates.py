@@ -247,14 +247,20 @@ async def test_callback_that_raises_is_logged(
     assert "a bug of the user" in caplog.text
 
 
-async def test_callback_that_is_cancelled_does_not_end_the_wait(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Even a callback that ends in a cancellation of its own leaves the wait alone."""
+async def test_callback_that_is_cancelled_does_not_end_the_wait(
+    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Even a callback that ends in a cancellation of its own leaves the wait alone, is logged, and hears the rest."""
+    told: list[str] = []
 
-    async def tell(_: Update) -> None:
+    async def tell(update: Update) -> None:
+        told.append(update.current_status)
         raise asyncio.CancelledError
 
     with sandbox.override("GET", f"{quick.FAMILY}/abc", Script("sent", "completed")):
         assert (await a2e.image_to_video.task("abc").wait_until_done(on_update=tell)).status is S
+    assert told == ["sent", "completed"]
+    assert caplog.text.count("on_update raised") == 2
 
 
 async def test_callback_that_hangs_does_not_hold_up_the_result(

@@ -21,6 +21,7 @@ from a2e_async import (
     TaskNotFoundError,
     WaitTimeoutError,
 )
+from a2e_async._protocol.converter import to_record
 
 if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
@@ -143,14 +144,34 @@ async def test_many_outcomes_share_their_questions(a2e: A2EClient, sandbox: Sand
     assert len(sandbox.requests) - before < 150
 
 
-async def test_error_of_ours_is_not_swallowed(a2e: A2EClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is no error of A2E is a bug, and is raised instead of being waited for."""
-    task = await buy(a2e, prompt=f"{PROMPT} #stuck")
+async def test_bug_of_ours_is_an_outcome(a2e: A2EClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if reading one record breaks in a way that it should not, that is its outcome, and hides no other."""
+    tasks = [await buy(a2e) for _ in range(3)]
 
-    def broken(*_: object) -> None:
-        msg = "a bug"
-        raise RuntimeError(msg)
+    def broken(model: Any, raw: Any, **options: Any) -> Any:
+        if raw["_id"] == tasks[1].id:
+            msg = "a bug"
+            raise KeyError(msg)
+        return to_record(model, raw, **options)
 
-    monkeypatch.setattr(task._operations, "join", broken)
-    with pytest.raises(RuntimeError, match="a bug"):
-        _ = [outcome async for outcome in a2e.image_to_video.wait_all([task])]
+    monkeypatch.setattr("a2e_async.resources.questions.to_record", broken)
+    outcomes = {outcome.id: outcome async for outcome in a2e.image_to_video.wait_all(tasks)}
+    assert [outcomes[task.id].ok for task in tasks] == [True, False, True]
+    error = outcomes[tasks[1].id].error
+    assert error is not None
+    assert isinstance(error.__cause__, KeyError)
+
+
+async def test_leaving_very_many_early(a2e: A2EClient) -> None:
+    """Leaving the loop ends hundreds of waits, also if that itself is cancelled."""
+    for cancelled in (False, True):
+        waiting = a2e.image_to_video.wait_all([f"{number:024x}" for number in range(450)], timeout=None)
+        first = asyncio.ensure_future(anext(waiting))
+        await asyncio.sleep(0.1)
+        first.cancel()
+        if cancelled:
+            await asyncio.sleep(0)
+            first.cancel()
+        await asyncio.wait([first])
+        await asyncio.sleep(0.05)
+        assert not a2e._runtime.parts().poller.is_awaited(None)

@@ -248,3 +248,12 @@ async def test_tls_is_verified() -> None:
     await server.wait_closed()
     assert not caught.value.request_sent
     assert reached == []
+
+
+async def test_nothing_that_holds_the_token_can_be_pickled() -> None:
+    """A client, a resource and a handle refuse to be pickled, and say what to pass on instead."""
+    a2e = A2EClient("sk_secret_token", base_url="http://127.0.0.1:1")
+    for thing in (a2e, a2e.image_to_video, a2e.image_to_video.task("abc")):
+        with pytest.raises(TypeError, match="pickle"):
+            pickle.dumps(thing)
+    await a2e.aclose()

@@ -142,7 +142,7 @@ async def look(inquiry: Inquiry[TaskRecord], due: Iterable[str]) -> dict[str, An
     waiting = dict.fromkeys(due)
     count = len(waiting)
     told: dict[str, Answer] = {}
-    for _ in range(2):
+    for _ in range(3):
         slices = _slices(inquiry, waiting)
         for talk in await asyncio.gather(*(ask(inquiry, ids, waiting=count) for ids in slices)):
             told |= talk.told
