@@ -220,7 +220,7 @@ class _Runtime:
 
     def nudge(self, task_id: str | None) -> bool:
         opened = self._opened
-        return opened is not None and not self.closed and opened.nudge(task_id)
+        return opened is not None and opened.nudge(task_id)
 
     def reopen(self) -> None:
         """Allow the parts to be made afresh after they were closed."""

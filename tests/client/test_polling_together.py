@@ -211,6 +211,23 @@ def test_neither_batch_nor_list(waited: Callable[..., dict[str, float]]) -> None
 
 
 @pytest.mark.usefixtures("beat")
+def test_page_of_the_list_is_tried_once_a_round(waited: Callable[..., dict[str, float]]) -> None:
+    """A page that fails is not repeated on its own: whoever waits asks again at the next turn anyway."""
+    service = Service(dict.fromkeys(names(50), 20.0))
+
+    def broken(request: Request, _: list[str]) -> Response | None:
+        if request.path == BATCH:
+            return answer(None, 404)
+        is_early = asyncio.get_running_loop().time() < 12
+        return answer(None, 500) if "allRecords" in request.path and is_early else None
+
+    service.fault = broken
+    waited(service)
+    pages = [round(when) for when, how, _ in service.asked if how == "page" and when < 6]
+    assert pages == [2, 4]
+
+
+@pytest.mark.usefixtures("beat")
 def test_task_that_batches_do_not_show(waited: Callable[..., dict[str, float]]) -> None:
     """A task that is missing from three answers in a row is asked about by its own detail, and the others are not."""
     service = Service(dict.fromkeys(names(20), 20.0))

@@ -104,6 +104,23 @@ async def test_progress_is_a_change(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert seen == [0, 10, 55.5, None]
 
 
+async def test_fields_that_we_do_not_know_are_renewed(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A record of which only an unknown field has changed is no update, but the handle shows it."""
+    task = a2e.image_to_video.task("abc")
+    ages: list[int] = []
+
+    def show(_: web.Request) -> web.Response:
+        ages.append(len(ages))
+        return web.json_response({"code": 0, "data": {"_id": "abc", "current_status": "pending", "age": ages[-1]}})
+
+    with sandbox.override("GET", f"{quick.FAMILY}/abc", show):
+        wait = asyncio.create_task(task.wait_until_done(60))
+        await until(lambda: len(ages) > 3)
+        wait.cancel()
+        await asyncio.wait([wait])
+    assert task.record.extra["age"] >= 2
+
+
 async def test_task_that_is_final_already(a2e: A2EClient) -> None:
     """A finished task yields its end, once, without asking, and so does a callback."""
     task = await buy(a2e)
