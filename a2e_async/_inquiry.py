@@ -249,17 +249,20 @@ class Inquiry(Generic[R]):
     async def _doubt(self, error: A2EError, ids: list[str], now: _Round) -> None:
         """Nobody is answered: find out whether this is the fault of A2E or of the operation."""
         is_worn = any(self._misses.get(task_id, 0) >= _MISSES for task_id in ids)
-        if is_worn and await self._probe(ids, now):
-            await self._try_once_more(ids, now)
-        else:
+        if not is_worn or not await self._probe(ids, now):
             now.tell(ids, error)
+        elif ids:
+            await self._try_once_more(error, ids, now)
 
-    async def _try_once_more(self, ids: list[str], now: _Round) -> None:
+    async def _try_once_more(self, before: A2EError, ids: list[str], now: _Round) -> None:
         """Ask again, since an outage can have ended just now; then ask another way for a while."""
         try:
             shown = await self._several(ids)
-        except A2EError:
-            self._ask_otherwise(ids, now)
+        except A2EError as error:
+            if meaning(error) in {Meaning.LATER, Meaning.NO_USE} and meaning(error) is not meaning(before):
+                now.tell(ids, error)
+            else:
+                self._ask_otherwise(ids, now)
         else:
             self._take_in(shown, ids, now)
 

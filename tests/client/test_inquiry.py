@@ -1183,3 +1183,23 @@ def test_records_of_any_answer(data: object, found: list[str]) -> None:
     """Whatever an answer holds, its records are found, each once, and nothing else."""
     records = questions.to_records(ImageToVideoRecord, Envelope(data=data))
     assert [(task_id, record.id) for task_id, record in records.items()] == [(task_id, task_id) for task_id in found]
+
+
+@pytest.mark.parametrize("error", TURNED_AWAY, ids=named)
+def test_being_turned_away_after_a_probe_closes_nothing(error: A2EError) -> None:
+    """If a probe finds A2E there, and the next question is turned away, that is told, and batches go on afterwards."""
+    a2e = ScriptedA2E(ids(100), several=always(DOWN))
+
+    async def main() -> None:
+        inquiry = a2e.inquiry()
+        await looks(inquiry, a2e.tasks, 2)
+        tries = iter([DOWN, error])
+        a2e.several = lambda _: next(tries, None)
+        told = words(await look(inquiry, a2e.tasks))
+        assert told == {"running": 1, type(error).__name__: 99}
+        await asyncio.sleep(2)
+        a2e.forget_calls()
+        assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
+        assert (a2e.sizes, a2e.pages) == ([100], [])
+
+    run(main())
