@@ -47,7 +47,7 @@ class Poller:
     """The only one who asks how tasks are doing. Belongs to one event loop."""
 
     policy: PollPolicy
-    _families: dict[str, Kind] = attrs.field(factory=dict)
+    _kinds: dict[str, Kind] = attrs.field(factory=dict)
     _turns: collections.deque[Kind] = attrs.field(factory=collections.deque)
     _ticks: Ticks | None = None
     _alarm: asyncio.TimerHandle | None = None
@@ -73,9 +73,9 @@ class Poller:
         Returns:
             What the waiter has to call when it waits no longer, however that came about.
         """
-        kind = self._families.get(family)
+        kind = self._kinds.get(family)
         if kind is None:
-            kind = self._families[family] = Kind(Inquiry(questions()))
+            kind = self._kinds[family] = Kind(Inquiry(questions()))
             self._turns.append(kind)
         watch = kind.watches.get(task_id)
         if watch is None:
@@ -108,7 +108,7 @@ class Poller:
 
     def is_awaited(self, task_id: str | None) -> bool:
         """Tell whether anybody waits for a task with this id, None for any task at all. Any thread may ask."""
-        kinds = [*self._families.values()]
+        kinds = [*self._kinds.values()]
         return any(bool(kind.watches) if task_id is None else task_id in kind.watches for kind in kinds)
 
     def nudge(self, task_id: str | None = None) -> None:
@@ -116,7 +116,7 @@ class Poller:
         if task_id is None:
             self._hasten_all()
             return
-        for kind in self._families.values():
+        for kind in self._kinds.values():
             watch = kind.watches.get(task_id)
             if watch is not None:
                 watch.began, watch.hooked = self._loop.time(), False  # if it is not finished, it will be very soon
@@ -128,8 +128,8 @@ class Poller:
         asking = [*self._asking]
         for task in asking:
             task.cancel()
-        watches = [watch for kind in self._families.values() for watch in kind.watches.values()]
-        self._families.clear()
+        watches = [watch for kind in self._kinds.values() for watch in kind.watches.values()]
+        self._kinds.clear()
         self._turns.clear()
         msg = "The client was closed while this task was waited for; it goes on: pick it up with task(id)"
         try:
@@ -145,7 +145,7 @@ class Poller:
     # the schedule
 
     def _put(self, watch: Watch, tick: int) -> None:
-        watch.place, watch.tick = watch.family.schedule.setdefault(tick, {}), tick
+        watch.place, watch.tick = watch.kind.schedule.setdefault(tick, {}), tick
         watch.place[watch.task_id] = watch
         if self._alarm is None or tick < self._alarm_at:
             self._arm(tick)
@@ -153,9 +153,9 @@ class Poller:
     def _hasten(self, watch: Watch) -> None:
         if watch.question is not None:
             watch.hasten = True
-        elif watch.place is not watch.family.urgent:
+        elif watch.place is not watch.kind.urgent:
             leave_place(watch)
-            watch.place = watch.family.urgent
+            watch.place = watch.kind.urgent
             watch.place[watch.task_id] = watch
             self._soon()
 
@@ -168,7 +168,7 @@ class Poller:
             self._all_again = self._loop.call_at(self._all_hastened_at + _ALL_AGAIN, self._hasten_all_again)
             return
         self._all_hastened_at = now
-        for kind in self._families.values():
+        for kind in self._kinds.values():
             kind.fall_due(None)
         for question in self._asking.values():
             for watch in question.about.values():
@@ -190,9 +190,9 @@ class Poller:
         assert self._ticks is not None  # noqa: S101  as above
         self._alarm = None
         now = max(self._ticks.last(self._loop.time()), self._alarm_at)
-        for kind in self._families.values():
+        for kind in self._kinds.values():
             kind.fall_due(now)
-        coming = [tick for kind in self._families.values() for tick in kind.schedule]
+        coming = [tick for kind in self._kinds.values() for tick in kind.schedule]
         if coming:
             self._arm(min(coming))
         self._ask_due()
@@ -218,7 +218,7 @@ class Poller:
 
     def _drop(self, watch: Watch) -> None:
         """Stop asking about a task. Doing it twice does no harm."""
-        kind = watch.family
+        kind = watch.kind
         if kind.watches.get(watch.task_id) is not watch:
             return
         del kind.watches[watch.task_id]
@@ -229,7 +229,7 @@ class Poller:
             question.about.pop(watch.task_id, None)
             if not question.about and question.task is not None:
                 question.task.cancel()
-        if not any(kind.watches for kind in self._families.values()):
+        if not any(kind.watches for kind in self._kinds.values()):
             self._stop()
 
     def _stop(self) -> None:
@@ -239,7 +239,7 @@ class Poller:
             if handle is not None:
                 handle.cancel()
         self._alarm = self._pump = self._all_again = self._ticks = None
-        for kind in self._families.values():
+        for kind in self._kinds.values():
             kind.schedule.clear()
             kind.due.clear()
 
@@ -285,7 +285,7 @@ class Poller:
             self._tell(watch, answer)
         except Exception as error:  # noqa: BLE001  as above
             self._fail(watch, error)
-        if watch.family.watches.get(task_id) is not watch or self._ticks is None:
+        if watch.kind.watches.get(task_id) is not watch or self._ticks is None:
             return
         if watch.hasten:
             watch.hasten = False
@@ -309,7 +309,9 @@ class Poller:
 
     def _fail(self, watch: Watch, bug: Exception) -> None:
         """End the waits for a task with an error of ours."""
-        _LOGGER.error("Asking about task %s broke", watch.task_id, exc_info=bug)
+        _LOGGER.error(
+            "Asking about task %s broke: %s", watch.task_id, type(bug).__name__
+        )  # its text may quote
         msg = f"Asking about the task broke ({type(bug).__name__}); it goes on: wait_until_done() waits again"
         error = A2EError(msg)
         error.__cause__ = bug

@@ -55,7 +55,7 @@ class Watch:
     """A task that is waited for: due at some tick (`place`), or being asked about (`question`)."""
 
     task_id: str
-    family: Kind
+    kind: Kind
     began: float
     hooked: bool = False
     seen: bool = False
@@ -110,8 +110,8 @@ def leave_place(watch: Watch) -> None:
     place, watch.place = watch.place, None
     if place is not None:
         place.pop(watch.task_id, None)
-        if not place and watch.family.schedule.get(watch.tick) is place:
-            del watch.family.schedule[watch.tick]
+        if not place and watch.kind.schedule.get(watch.tick) is place:
+            del watch.kind.schedule[watch.tick]
 
 
 def fail(watch: Watch, error: A2EError) -> None:

@@ -1160,7 +1160,7 @@ def test_one_record_that_cannot_be_read_spoils_no_other(
         "a": (TaskStatus.SUCCEEDED, "trace-1"),
         "c": (TaskStatus.SUCCEEDED, "trace-1"),
     }
-    assert [record.getMessage() for record in caplog.records] == ["A record of task b could not be read"]
+    assert [record.getMessage() for record in caplog.records] == ["A record of task b could not be read: KeyError"]
 
 
 @pytest.mark.parametrize(

@@ -361,7 +361,7 @@ def test_ticks_that_nobody_waits_for_are_forgotten() -> None:
             done.add(str(number))
             poller.nudge(str(number))
             await wait
-        (kind,) = poller._families.values()
+        (kind,) = poller._kinds.values()
         assert len(kind.schedule) == 1
         stays.cancel()
         await asyncio.wait([stays])

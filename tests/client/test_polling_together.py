@@ -280,7 +280,7 @@ def test_waits_that_end_early_leave_nothing_behind(monkeypatch: pytest.MonkeyPat
                 wait.cancel()
             await asyncio.wait(waits)
             poller = a2e._runtime.parts().poller
-            (kind,) = poller._families.values()
+            (kind,) = poller._kinds.values()
             inquiry = kind.inquiry
             assert not any((kind.watches, kind.schedule, kind.urgent, kind.due))
             assert not any((inquiry._misses, inquiry._alone, inquiry._apart))
@@ -409,6 +409,7 @@ async def test_nudge_of_a_client_that_waits_for_nothing() -> None:
         a2e.nudge(5)  # type: ignore[arg-type]  # a user may try
 
 
+@pytest.mark.usefixtures("beat")
 def test_nudge_from_another_thread_and_after_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A thread may nudge; when the loop has ended without closing the client, nobody is nudged and nothing is raised."""
     service = Service({"a": 4.5})
