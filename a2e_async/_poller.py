@@ -309,9 +309,7 @@ class Poller:
 
     def _fail(self, watch: Watch, bug: Exception) -> None:
         """End the waits for a task with an error of ours."""
-        _LOGGER.error(
-            "Asking about task %s broke: %s", watch.task_id, type(bug).__name__
-        )  # its text may quote
+        _LOGGER.error("Asking about task %s broke: %s", watch.task_id, type(bug).__name__)  # its text may quote
         msg = f"Asking about the task broke ({type(bug).__name__}); it goes on: wait_until_done() waits again"
         error = A2EError(msg)
         error.__cause__ = bug

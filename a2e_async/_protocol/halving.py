@@ -14,12 +14,19 @@ _HOPELESS = 10
 
 
 @attrs.define(eq=False)
+class _Whole:
+    """Something that was refused: the size of its larger half, and how many of its halves were answered."""
+
+    half: int
+    answered: int = 0
+
+
+@attrs.define(eq=False)
 class _Part:
-    """Some ids, the refused part that they are a half of, and how many halves of their own were answered."""
+    """Some ids, and what they are a half of."""
 
     ids: list[str]
-    whole: _Part | None = None
-    answered: int = 0
+    whole: _Whole
 
 
 @attrs.define(eq=False)
@@ -41,7 +48,7 @@ class Halving:
     def of(cls, ids: list[str], most: int) -> Halving:
         """Begin with a question of at least two ids, refused just now."""
         halving = cls(most)
-        halving._halve(_Part(ids))
+        halving._halve(ids)
         return halving
 
     @property
@@ -54,7 +61,7 @@ class Halving:
         if self.is_hopeless:
             return []
         while self._parts and len(self._parts[-1].ids) > self.most:
-            self._halve(self._parts.pop())
+            self._halve(self._parts.pop().ids)
         return self._parts[-1].ids if self._parts else []
 
     def take_answer(self) -> int | None:
@@ -65,25 +72,23 @@ class Halving:
         """
         self.refused = 0
         whole = self._parts.pop().whole
-        if whole is None:
-            return None
         whole.answered += 1
-        return (len(whole.ids) + 1) // 2 if whole.answered == 2 else None
+        return whole.half if whole.answered == 2 else None
 
     def take_refusal(self) -> None:
         """Take note that the part was refused."""
         self.refused += 1
-        part = self._parts.pop()
-        if len(part.ids) > 1:
-            self._halve(part)
+        ids = self._parts.pop().ids
+        if len(ids) > 1:
+            self._halve(ids)
         else:
-            self.bad += part.ids
+            self.bad += ids
 
     def left(self) -> list[str]:
         """Return what nothing was heard of yet, without what is bad unless it is hopeless."""
         rest = [task_id for part in reversed(self._parts) for task_id in part.ids]
         return [*self.bad, *rest] if self.is_hopeless else rest
 
-    def _halve(self, part: _Part) -> None:
-        middle = (len(part.ids) + 1) // 2
-        self._parts += [_Part(part.ids[middle:], part), _Part(part.ids[:middle], part)]
+    def _halve(self, ids: list[str]) -> None:
+        whole = _Whole((len(ids) + 1) // 2)
+        self._parts += [_Part(ids[whole.half :], whole), _Part(ids[: whole.half], whole)]
