@@ -312,11 +312,13 @@ class Inquiry(Generic[R]):
 
     async def _look_up(self, ids: list[str], now: _Round) -> None:
         """Look tasks up in A2E's list, if that costs less than asking one by one; who is not there is asked alone."""
-        left = dict.fromkeys(ids)
-        pages = range(1, now.pages + 1) if self.questions.page is not None and len(ids) > now.pages else ()
-        for number in pages:
+        page, left = self.questions.page, dict.fromkeys(ids)
+        if page is None or len(ids) <= now.pages:
+            now.again += ids
+            return
+        for number in range(1, now.pages + 1):
             try:
-                shown = await self.questions.page(number)  # type: ignore[misc]  # else there are no pages to read
+                shown = await page(number)
             except A2EError as error:
                 await self._bear_unlisted(error, [*left], now)
                 return
