@@ -5,40 +5,47 @@ Begin with `A2EClient`; every asynchronous job is a `TaskHandle`; every error is
 
 from __future__ import annotations
 
-from a2e_async.client import A2EClient
-from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
-from a2e_async.errors import (
-    A2EError,
-    APIError,
-    AuthenticationError,
-    BadRequestError,
-    BusyError,
-    ClientClosedError,
-    ConfigurationError,
-    ContentRejectedError,
-    InsufficientCreditsError,
-    InvalidRequestError,
-    MissingExtraError,
-    NetworkError,
-    NotFoundError,
-    OutageError,
-    PlanError,
-    RateLimitError,
-    ServerError,
-    SubmissionUncertainError,
-    TaskError,
-    TaskFailedError,
-    TaskNotFoundError,
-    TransferError,
-    UnexpectedResponseError,
-    WaitError,
-    WaitTimeoutError,
-)
-from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
-from a2e_async.outcomes import Outcome
-from a2e_async.resources.image_to_video import StartOptions
-from a2e_async.tasks import TaskHandle
-from a2e_async.webhooks import WebhookReceiver
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from a2e_async.batch import Job
+    from a2e_async.client import A2EClient
+    from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
+    from a2e_async.errors import (
+        A2EError,
+        APIError,
+        AuthenticationError,
+        BadRequestError,
+        BudgetError,
+        BusyError,
+        ClientClosedError,
+        ConfigurationError,
+        ContentRejectedError,
+        InsufficientCreditsError,
+        InvalidRequestError,
+        JournalError,
+        MissingExtraError,
+        NetworkError,
+        NotFoundError,
+        OutageError,
+        PlanError,
+        RateLimitError,
+        ServerError,
+        SubmissionUncertainError,
+        TaskError,
+        TaskFailedError,
+        TaskNotFoundError,
+        TransferError,
+        UnexpectedResponseError,
+        WaitError,
+        WaitTimeoutError,
+    )
+    from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
+    from a2e_async.outcomes import Outcome
+    from a2e_async.resources.image_to_video import StartOptions
+    from a2e_async.tasks import TaskHandle
+    from a2e_async.webhooks import WebhookReceiver
 
 __version__ = "0.1.0"
 
@@ -48,6 +55,7 @@ __all__ = [
     "APIError",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetError",
     "BusyError",
     "ClientClosedError",
     "Config",
@@ -56,6 +64,8 @@ __all__ = [
     "ImageToVideoRecord",
     "InsufficientCreditsError",
     "InvalidRequestError",
+    "Job",
+    "JournalError",
     "MissingExtraError",
     "ModelType",
     "ModelVersion",
@@ -86,3 +96,41 @@ __all__ = [
     "WebhookReceiver",
     "__version__",
 ]
+
+_HOMES = {
+    "Job": "batch",
+    "A2EClient": "client",
+    "Config": "config",
+    "Pacing": "config",
+    "PollPolicy": "config",
+    "RetryPolicy": "config",
+    "StartPolicy": "config",
+    "ImageToVideoRecord": "models",
+    "ModelType": "models",
+    "ModelVersion": "models",
+    "TaskRecord": "models",
+    "TaskStatus": "models",
+    "TaskUpdate": "models",
+    "Outcome": "outcomes",
+    "StartOptions": "resources.image_to_video",
+    "TaskHandle": "tasks",
+    "WebhookReceiver": "webhooks",
+}
+"""Where the names come from that are no errors."""
+
+
+if not TYPE_CHECKING:  # a type checker would take any name
+
+    def __getattr__(name: str) -> object:
+        """Import a name when it is first asked for: who types `a2e --help` need not wait for aiohttp."""
+        home = "errors" if name in __all__ and name.endswith("Error") else _HOMES.get(name)
+        if home is None:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+        return value
+
+
+def __dir__() -> list[str]:
+    """Name also what is not imported yet."""
+    return sorted({*globals(), *__all__})

@@ -51,11 +51,13 @@ class Order:
         family: Where to send it.
         count: How many tasks it makes.
         resend: Whether to send once more if nobody knows what became of it.
+        on_late: Is told what A2E made of a start whose caller was cancelled meanwhile.
     """
 
     family: Family
     count: int = 1
     resend: bool = False
+    on_late: Callable[[list[Task]], None] | None = None
 
 
 @attrs.define(eq=False, repr=False)
@@ -79,18 +81,36 @@ class Submitter:
     )
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
-    def start(self, order: Order, body: dict[str, Any]) -> Awaitable[list[Task]]:
+    def start(self, order: Order, body: dict[str, Any], marker: str | None = None) -> Awaitable[list[Task]]:
         """Start a task, or several with one request, and return what was bought or found, when awaited.
 
         Args:
             order: What is known of the start.
             body: What to send; the marker is put into its ``name``.
+            marker: By default a random one, if names are marked. Another one must never have been sent before, or
+                `settle` must have found nothing.
 
         Raises:
             SubmissionUncertainError: Nobody knows whether it was accepted, and it is not in A2E's list.
             A2EError: It was not accepted.
         """
-        return self._buy(order, body, submission.marker_of(os.urandom(10)) if self.policy.mark_names else "")
+        if marker is None:
+            marker = submission.marker_of(os.urandom(10)) if self.policy.mark_names else ""
+        return self._buy(order, body, marker)
+
+    def settle(self, order: Order, marker: str, age: float) -> Awaitable[list[Task]]:
+        """Look for the tasks of a start that an earlier process has sent, a few times if that was just now.
+
+        Args:
+            order: What is known of the start.
+            marker: What it was marked with.
+            age: Seconds since it was sent.
+
+        Raises:
+            A2EError: A2E's list could not be read.
+        """
+        is_fresh = age < self.policy.looks[-1]
+        return self._look_for_key(order, marker, self._loop.time() - age if is_fresh else None)
 
     async def start_once(self, order: Order, key: str, prepare: Callable[[], Awaitable[dict[str, Any]]]) -> list[Task]:
         """Return the tasks of an idempotency key, or start them if A2E shows none.
@@ -229,6 +249,8 @@ class Submitter:
         try:
             made = _made(sent.result())
             self.lookout(order.family).note(marker, made, order.count)
+            if order.on_late is not None:
+                order.on_late(made)
             msg = _accepted(made)
         except A2EError as error:
             if submission.outcome(error) is not Outcome.UNKNOWN:

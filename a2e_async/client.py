@@ -75,6 +75,7 @@ class A2EClient:
         if session is not None and chosen.base_url.startswith("https:"):
             check_verifies(session)
         self._runtime = _Runtime(chosen, session)
+        self._inside = _Inside()
         self.image_to_video = ImageToVideo(self._runtime.parts)
 
     def __repr__(self) -> str:
@@ -87,13 +88,15 @@ class A2EClient:
     async def __aenter__(self) -> Self:
         """Open the client, also again after it was closed."""
         self._runtime.reopen()
+        self._inside.enter()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close the client."""
-        await self.aclose()
+        """Close the client, if nobody else is inside of an ``async with`` of it."""
+        if self._inside.leave():
+            await self.aclose()
 
     async def aclose(self) -> None:
         """Close the connections of ours and wake whoever waits, with a `ClientClosedError`. Remote tasks go on.
@@ -176,6 +179,24 @@ class A2EClient:
         if id is not None and not isinstance(id, str):
             refuse(f"id must be a str or None, not {type(id).__name__}")
         return self._runtime.nudge(id)
+
+
+class _Inside:
+    """Counts who is inside of an ``async with``, in one event loop: those of an earlier one will never leave."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._count = 0
+
+    def enter(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._count = self._count + 1 if loop is self._loop else 1
+        self._loop = loop
+
+    def leave(self) -> bool:
+        """Return whether nobody is inside any more."""
+        self._count -= 1
+        return self._count <= 0
 
 
 class _Runtime:
@@ -261,6 +282,7 @@ class _Opened:
         self._paced = PacedApi(HttpTransport(chosen, api_session), Throttle(config.pacing), config.retry.max_time)
         api = Api(self._paced, retry)
         self.parts = Parts(
+            base_url=chosen.base_url,
             api=api,
             files=Files(config, api, retry, file_session),
             poller=Poller(config.poll),

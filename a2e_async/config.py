@@ -123,6 +123,10 @@ class Config:
         transfer_timeout: Seconds without a single byte after which a download is given up. An upload has
             `request_timeout`, and a second more for every 50,000 bytes.
         visible_timeout: Seconds to wait until an uploaded file can be read at A2E's CDN.
+        max_upload_bytes: Bytes; a larger picture is refused before anything is sent or paid. A2E does not publish a
+            limit of its own.
+        max_uploads: Uploads at the same time; the others wait in line.
+        max_downloads: Downloads at the same time; the others wait in line.
         retry: See `RetryPolicy`.
         poll: See `PollPolicy`.
         pacing: See `Pacing`.
@@ -136,6 +140,9 @@ class Config:
     max_response_bytes: int = 16 * 1024 * 1024
     transfer_timeout: float = 60.0
     visible_timeout: float = 30.0
+    max_upload_bytes: int = 50 * 1024 * 1024
+    max_uploads: int = 8
+    max_downloads: int = 8
     retry: RetryPolicy = attrs.field(factory=RetryPolicy)
     poll: PollPolicy = attrs.field(factory=PollPolicy)
     pacing: Pacing = attrs.field(factory=Pacing)

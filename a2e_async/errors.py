@@ -22,6 +22,8 @@ A leaf: errors hold numbers, strings and records, never a live response, so that
     ├── UnexpectedResponseError       an answer that makes no sense; the raw `body` is kept
     ├── SubmissionUncertainError      a paid start that may or may not have been accepted; see `marker`
     ├── TransferError                 an upload or a download that did not work
+    ├── BudgetError                   a job of a batch that was not started, since it would pass `max_coins`
+    ├── JournalError                  a batch's journal that cannot be used; nothing is started without it
     ├── ClientClosedError             the client was closed
     ├── MissingExtraError             an optional part is not installed (also an ImportError)
     └── TaskError                     about one task; see `task_id`
@@ -44,12 +46,14 @@ __all__ = [
     "APIError",
     "AuthenticationError",
     "BadRequestError",
+    "BudgetError",
     "BusyError",
     "ClientClosedError",
     "ConfigurationError",
     "ContentRejectedError",
     "InsufficientCreditsError",
     "InvalidRequestError",
+    "JournalError",
     "MissingExtraError",
     "NetworkError",
     "NotFoundError",
@@ -256,7 +260,27 @@ class SubmissionUncertainError(A2EError):
 
 
 class TransferError(A2EError):
-    """An upload or a download did not work. A failed download is not a failed task: try it again."""
+    """An upload or a download did not work. A failed download is not a failed task: try it again.
+
+    Attributes:
+        status: The HTTP status that the storage answered with, 0 where it is not about one. A result link that has
+            expired answers 403, 404 or 410.
+    """
+
+    def __init__(self, message: str = "", *, status: int = 0, task_id: str | None = None) -> None:
+        super().__init__(message, task_id=task_id)
+        self.status = status
+
+
+class BudgetError(A2EError):
+    """A job of a batch was not started, since it would pass `max_coins`. Nothing was paid for it."""
+
+
+class JournalError(A2EError):
+    """A batch's journal cannot be used, or cannot be written any more; the message says why and what to do.
+
+    Nothing is started that the journal does not know of, so nothing that was paid is lost.
+    """
 
 
 class ClientClosedError(A2EError):

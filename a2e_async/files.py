@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import os
 import pathlib
 import uuid
@@ -11,18 +12,20 @@ from typing import IO, TYPE_CHECKING, BinaryIO, TypeAlias
 
 import aiohttp
 import attrs
-from yarl import URL
 
 from a2e_async._protocol import transfer
 from a2e_async._protocol.checks import check_link, refuse
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.submission import may_send_again
 from a2e_async._transport import disk
+from a2e_async._transport.fetch import Fetcher, exact, head_of
 from a2e_async._transport.foreign import foreign_errors
+from a2e_async._transport.part import Part
+from a2e_async._transport.threads import begin, outlast, result
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Container
+    from collections.abc import AsyncIterator
 
     from a2e_async._transport.retry import Api, Retry
     from a2e_async._transport.session import OwnedSession
@@ -35,7 +38,6 @@ Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | Bin
 
 _SLOWEST = 50_000
 """Bytes a second: an upload that is slower than this is given up in the end."""
-_CHUNK = 1024 * 1024
 _ONE_BYTE = {"Range": "bytes=0-0"}
 _TROUBLE = (NetworkError, ServerError, UnexpectedResponseError)
 """What a transfer wraps into an error of its own, so that nobody takes it for trouble with a paid start."""
@@ -123,7 +125,25 @@ class Files:
     api: Api
     retry: Retry
     session: OwnedSession
-    _arriving: set[pathlib.Path] = attrs.field(factory=set)
+    _arriving: set[pathlib.Path] = attrs.field(factory=set, init=False)
+    _uploads: asyncio.Semaphore = attrs.field(init=False)
+    _downloads: asyncio.Semaphore = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        """Prepare the two lines to stand in."""
+        self._uploads = asyncio.Semaphore(self.config.max_uploads)
+        self._downloads = asyncio.Semaphore(self.config.max_downloads)
+
+    def check(self, picture: Picture) -> None:
+        """Refuse a picture that is larger than `Config.max_upload_bytes`.
+
+        Raises:
+            InvalidRequestError: It is.
+        """
+        limit = self.config.max_upload_bytes
+        if picture.size > limit:
+            name = "The picture" if isinstance(picture.content, bytes) else f"The picture {str(picture.content)!r}"
+            refuse(f"{name} has {picture.size:,} bytes: Config.max_upload_bytes allows {limit:,}")
 
     async def upload(self, picture: Picture) -> str:
         """Upload a picture and return the link at A2E's CDN, once it can be read there.
@@ -131,16 +151,19 @@ class Files:
         Costs what A2E charges for a presigned upload (unpublished).
 
         Raises:
+            InvalidRequestError: It is larger than `Config.max_upload_bytes`; nothing was sent.
             TransferError: It did not work, also when tried again. So no start was sent.
             APIError: A2E refused to give a link to upload to: bad token, plan, not enough coins.
         """
+        self.check(picture)
         try:
-            upload_url, link = await self._presign(picture)
-            await self.retry.run(lambda: self._put(upload_url, picture))
-            await self._wait_until_visible(link)
+            async with self._uploads:
+                upload_url, link = await self._presign(picture)
+                await self.retry.run(lambda: self._put(upload_url, picture))
+                await self._wait_until_visible(link)
         except _TROUBLE as error:
             msg = f"The picture was not uploaded, and nothing was started: {error}"
-            raise TransferError(msg) from error
+            raise TransferError(msg, status=_status(error)) from error
         return link
 
     async def _presign(self, picture: Picture) -> tuple[str, str]:
@@ -175,9 +198,9 @@ class Files:
         async with _opened(picture) as body:
             with foreign_errors("Upload"):
                 async with self.session.get().put(
-                    _exact(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
+                    exact(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as answer:
-                    _check_status(answer.status, range(200, 300), "The upload", "the link expired")
+                    transfer.check_status(head_of(answer), range(200, 300), "The upload", "the link expired")
 
     async def _wait_until_visible(self, link: str) -> None:
         """Wait for a lagging CDN, since a start with a link that cannot be read yet would fail and cost coins."""
@@ -196,11 +219,11 @@ class Files:
         timeout = aiohttp.ClientTimeout(total=self.config.connect_timeout)
         try:
             with foreign_errors("Probe"):
-                async with session.head(_exact(link), timeout=timeout) as answer:
+                async with session.head(exact(link), timeout=timeout) as answer:
                     if answer.status == 200:
                         return True
                 async with session.get(
-                    _exact(link), headers=_ONE_BYTE, timeout=timeout, allow_redirects=False
+                    exact(link), headers=_ONE_BYTE, timeout=timeout, allow_redirects=False
                 ) as answer:
                     return answer.status in {200, 206}
         except A2EError:
@@ -210,94 +233,38 @@ class Files:
         """Download a result to a file and return its path; see `A2EClient.download`."""
         check_link("url", url)
         target = await check_target(path, overwrite=overwrite)
-        if target in self._arriving:
+        place = await asyncio.to_thread(disk.place, target)
+        if place in self._arriving:
             refuse(f"another download to {str(target)!r} is under way")
-        self._arriving.add(target)
-        part = target.with_name(f"{target.name}.part")
+        self._arriving.add(place)
         try:
-            await self.retry.run(lambda: self._fetch(url, part))
-            await asyncio.to_thread(disk.finish, part, target, overwrite=overwrite)
+            async with self._downloads, Part(target.with_name(f"{target.name}.part")) as part:
+                size = await Fetcher(self.config, self.retry, self.session).fetch(url, part)
+                await part.become(target, size=size, overwrite=overwrite)
         except _TROUBLE as error:
             msg = f"The download did not work: {error}"
-            raise TransferError(msg) from error
+            raise TransferError(msg, status=_status(error)) from error
         finally:
-            self._arriving.discard(target)
-            disk.discard(part)
+            self._arriving.discard(place)
         return target
 
-    async def _fetch(self, url: str, part: pathlib.Path) -> None:
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=self.config.connect_timeout, sock_read=self.config.transfer_timeout
-        )
-        # identity: the length of the file is to be the length of the answer
-        headers = {"Accept-Encoding": "identity"}
-        with foreign_errors("Download"):
-            async with self.session.get().get(_exact(url), timeout=timeout, headers=headers) as answer:
-                _check_status(answer.status, (200,), "The download", "result links live for about 3 days")
-                await _write(answer, part)
 
-
-def _exact(url: str) -> URL:
-    """Keep a link as it is: yarl would tidy its quoting up, and a signature can be made of the untidy one."""
-    return URL(url, encoded=url.isascii())
-
-
-def _check_status(status: int, good: Container[int], what: str, why: str) -> None:
-    if status == 429 or status >= 500:
-        msg = f"{what} met a storage in trouble"
-        raise ServerError(msg, status=status)
-    if status not in good:
-        msg = f"{what} was refused (HTTP {status}): {why}"
-        raise TransferError(msg)
-
-
-async def _write(answer: aiohttp.ClientResponse, part: pathlib.Path) -> None:
-    """Write a body to a file, off the event loop, and see that it is one and that it is whole."""
-    file: IO[bytes] | None = None
-    written = 0
-    try:
-        async for chunk in _chunks(answer.content):
-            if file is None:
-                if transfer.looks_like_no_result(answer.content_type, chunk[: transfer.HEAD]):
-                    msg = f"The link answered a page or an error text ({answer.content_type}) instead of a result"
-                    raise TransferError(msg)
-                file = await asyncio.to_thread(disk.open_part, part)
-            await asyncio.to_thread(disk.append, file, chunk)
-            written += len(chunk)
-    finally:
-        if file is not None:
-            await asyncio.to_thread(disk.close, file)
-    length = answer.content_length
-    if not written or (length is not None and written != length):
-        msg = f"The download is cut short: {written} of {length if length is not None else 'some'} bytes"
-        raise ServerError(msg, status=answer.status)
-
-
-async def _chunks(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """Gather what arrives into pieces that are worth a visit to a thread."""
-    pieces: list[bytes] = []
-    size = 0
-    async for piece in content.iter_any():
-        pieces.append(piece)
-        size += len(piece)
-        if size >= _CHUNK:
-            yield b"".join(pieces)
-            pieces, size = [], 0
-    if pieces:
-        yield b"".join(pieces)
+def _status(error: NetworkError | ServerError | UnexpectedResponseError) -> int:
+    return 0 if isinstance(error, NetworkError) else error.status
 
 
 @contextlib.asynccontextmanager
-async def _opened(picture: Picture) -> AsyncIterator[bytes | IO[bytes]]:
+async def _opened(picture: Picture) -> AsyncIterator[IO[bytes]]:
+    """Open what is to be sent, so that it is read while it is sent."""
     if isinstance(picture.content, bytes):
-        yield picture.content
+        yield io.BytesIO(picture.content)
         return
-    with disk.disk_errors(picture.content):
-        file = await asyncio.to_thread(picture.content.open, "rb")
+    opening = begin(disk.open_picture, picture.content, picture.size)
     try:
-        if os.fstat(file.fileno()).st_size != picture.size:
-            msg = f"{str(picture.content)!r} has changed since it was checked"
-            raise TransferError(msg)
-        yield file
+        yield await result(opening)
     finally:
-        await asyncio.to_thread(file.close)
+        try:
+            await outlast(opening)
+        finally:
+            if opening.exception() is None:
+                await outlast(begin(opening.result().close))

@@ -257,6 +257,8 @@ class TaskHandle(Generic[R]):
     async def download(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download the result to a file and return its path. Free; links live for about 3 days.
 
+        If the link has expired (403, 404, 410), A2E is asked once whether there is another one.
+
         Args:
             path: The file to write. Missing folders are made; until it is whole it is called ``<path>.part``.
             overwrite: Replace an existing file.
@@ -274,8 +276,21 @@ class TaskHandle(Generic[R]):
         if not self.record.result_url:
             msg = "A2E gave no link to the result: refresh() may bring one"
             raise TransferError(msg, task_id=self.id)
+        link = self.record.result_url
         try:
-            return await self._operations.download(self.record.result_url, path, overwrite)
+            return await self._download(link, path, overwrite=overwrite)
+        except TransferError as error:
+            if error.status not in {403, 404, 410}:
+                raise
+            with contextlib.suppress(A2EError):  # the error of the download says more
+                await self.refresh()
+            if self.record.result_url in {"", link}:
+                raise
+        return await self._download(self.record.result_url, path, overwrite=overwrite)
+
+    async def _download(self, link: str, path: str | os.PathLike[str], *, overwrite: bool) -> pathlib.Path:
+        try:
+            return await self._operations.download(link, path, overwrite)
         except A2EError as error:
             error.task_id = self.id
             raise

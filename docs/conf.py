@@ -43,12 +43,14 @@ autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 88
 
+suppress_warnings = ["ref.python"]  # there are two classes called Outcome, and each page means its own
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r"[a-z_]+(\(\))?"),  # single backticks around a parameter, or `str()`
     ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
     ("py:class", r"(a2e_async\.(tasks|outcomes|resources\.base)\.)?R"),  # the record of a family of tasks
+    ("py:class", r"dt\.datetime|RowState|Stage|State"),  # said in words beside each attribute of these types
     ("py:class", r"CancelPolicy|OnUpdate|Webhook"),  # said in words beside each parameter of these types
     ("py:class", r"a2e_async\.sandbox\.state\..+"),  # described on the page of the sandbox
 ]
@@ -56,6 +58,7 @@ nitpick_ignore_regex = [
 _MODULES = (
     "a2e_async",
     "a2e_async.resources.image_to_video",
+    "a2e_async.batch",
     "a2e_async.sandbox",
     "a2e_async.files",
     "a2e_async.config",

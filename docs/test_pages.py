@@ -1,5 +1,5 @@
-"""The pages say what is so: every public name once, every option of the commands, every example works."""
-# ruff: noqa: S101, ASYNC240, ASYNC110  (tests assert, touch small files from a coroutine, and wait for a server)
+"""The pages say what is so: every public name once, the commands as they are, every example works."""
+# ruff: noqa: S101, S603, ASYNC240, ASYNC110  (tests assert, run examples, touch small files, and wait for a server)
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ import os
 import pathlib
 import re
 import runpy
+import signal
 import socket
+import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -20,7 +23,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 import a2e_async
-from a2e_async.cli import main
 from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ EXAMPLES = DOCS / "examples"
 REFERENCE = DOCS / "reference"
 
 _OBJECT = re.compile(r"^\.\. (?:auto(?:class|exception|function|data)|py:data):: a2e_async\.(\w+)$", re.MULTILINE)
-_OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 
 
 def test_every_public_name_is_documented_once() -> None:
@@ -44,26 +45,10 @@ def test_every_public_name_is_documented_once() -> None:
     assert described == collections.Counter(a2e_async.__all__)
 
 
-@pytest.mark.parametrize("command", ["demo", "image-to-video run", "image-to-video find", "sandbox"])
-def test_every_option_of_a_command_is_described(
-    command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The page of the command line names the options that ``--help`` names, and no others."""
-    page = (REFERENCE / "command-line.md").read_text(encoding="utf-8")
-    section = page.partition(f"## `a2e {command}`")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| `")]
-    described = {option for row in rows for option in _OPTION.findall(row.split(" | ")[0])}
-    monkeypatch.setenv("COLUMNS", "120")
-    monkeypatch.delenv("FORCE_COLOR", raising=False)
-    assert main([*command.split(), "--help"]) == 0
-    printed = set(_OPTION.findall(_names(capsys.readouterr().out)))
-    assert described == printed - {"--no-overwrite"}
-
-
-def _names(text: str) -> str:
-    """Return the column of names of the box of options that ``--help`` draws."""
-    lines = [line.strip("│ *") for line in text.splitlines() if line.startswith("│")]
-    return "\n".join(re.split(r"\s{2,}", line)[0] for line in lines if line.startswith("-"))
+def test_the_page_of_the_command_line_is_up_to_date() -> None:
+    """It is what the command says about itself: ``python docs/command_line.py > docs/reference/command-line.md``."""
+    written = runpy.run_path(str(DOCS / "command_line.py"))["page"]()
+    assert (REFERENCE / "command-line.md").read_text(encoding="utf-8") == written
 
 
 def test_every_example_is_run() -> None:
@@ -90,6 +75,27 @@ def test_many_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     assert pathlib.Path("ada.png.mp4").stat().st_size
     assert pathlib.Path("garden.jpg.mp4").stat().st_size
     assert "missing.png: image 'missing.png' cannot be read" in capsys.readouterr().out
+
+
+def test_overnight(page: Sandbox) -> None:
+    """The example of a night goes on after it was killed, and pays once for each picture."""
+    folder = pathlib.Path("pictures")
+    folder.mkdir()
+    for number in range(12):
+        (folder / f"{number:03}.jpg").write_bytes(pathlib.Path("garden.jpg").read_bytes())
+    command = [sys.executable, str(EXAMPLES / "overnight.py"), "pictures"]
+    before = len(page.tasks)
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as killed:
+        while len(page.tasks) < before + 4 and killed.poll() is None:
+            time.sleep(0.01)
+        killed.kill()
+    assert killed.returncode == -signal.SIGKILL
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert again.stdout.count(".mp4") == 12
+    assert len(page.tasks) == before + 12
+    third = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert third.stdout.count("skipped") == 12
+    assert len(list(pathlib.Path("videos").glob("*.mp4"))) == 12
 
 
 @pytest.mark.usefixtures("page")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from a2e_async._protocol.refusal import refused_content
@@ -10,9 +11,12 @@ from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResp
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
 
-__all__ = ["check_list", "count_rows", "detail", "id_of", "records", "started", "total_of"]
+__all__ = ["check_list", "count_rows", "detail", "id_of", "quoted", "records", "started", "total_of"]
 
 _LISTS = ("rows", "list", "data", "records")
+
+_PRICES = ("coins", "credits", "cost", "price", "total", "amount")
+"""Where a quote may stand: the field is not published."""
 
 
 def records(data: object) -> list[dict[str, Any]]:
@@ -113,3 +117,14 @@ def started(envelope: Envelope) -> list[dict[str, Any]]:
         raise ContentRejectedError(refused, status=envelope.status, trace_id=envelope.trace_id)
     msg = "A2E answered the start without naming a task"
     raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
+
+
+def quoted(envelope: Envelope) -> float | None:
+    """Return the coins that a quote names, None if it names none that we understand."""
+    data = envelope.data
+    values = [data.get(name) for name in _PRICES] if isinstance(data, dict) else [data]
+    return next((value for value in values if _is_price(value)), None)
+
+
+def _is_price(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf

@@ -21,7 +21,7 @@ from a2e_async.models.image_to_video import ImageToVideoRecord
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["moment", "to_record"]
+__all__ = ["from_record", "moment", "to_record"]
 
 R = TypeVar("R", bound=TaskRecord)
 
@@ -56,6 +56,15 @@ def to_record(model: type[R], raw: dict[str, Any], *, trace_id: str = "") -> R:
         known["failed_message"] = next((text for key in _REASONS if (text := _text(raw.get(key)))), "")
     known |= {"status": status, "current_status": word, "failed_code": code, "trace_id": trace_id, "extra": extra}
     return cast("R", _STRUCTURE[model](known, model))
+
+
+def from_record(record: TaskRecord) -> dict[str, Any]:
+    """Write a record as A2E shows it, so that `to_record` reads it again. All of it can be written as JSON."""
+    raw = dict(record.extra)
+    for theirs, ours in _NAMES[type(record)].items():
+        value = getattr(record, ours)
+        raw[theirs] = value.isoformat() if isinstance(value, dt.datetime) else value
+    return raw
 
 
 def _field_names(model: type[TaskRecord]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from a2e_async._protocol.converter import moment
 from a2e_async._protocol.refusal import epoch
 from a2e_async.errors import (
     APIError,
+    BudgetError,
     BusyError,
     ClientClosedError,
     ConfigurationError,
@@ -68,7 +69,7 @@ _SKEW_HERE = 900.0
 """Seconds by which this machine's clock may differ from A2E's, if an answer has no ``Date``."""
 
 
-_LOCAL = (ClientClosedError, ConfigurationError, InvalidRequestError, MissingExtraError, TransferError)
+_LOCAL = (BudgetError, ClientClosedError, ConfigurationError, InvalidRequestError, MissingExtraError, TransferError)
 """What is raised before the start itself is sent."""
 
 

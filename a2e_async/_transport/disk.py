@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 from typing import IO, TYPE_CHECKING
 
@@ -12,7 +13,18 @@ from a2e_async.errors import InvalidRequestError, TransferError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["append", "close", "discard", "disk_errors", "finish", "open_part", "prepare", "reason"]
+__all__ = [
+    "append",
+    "discard",
+    "disk_errors",
+    "finish",
+    "open_part",
+    "open_picture",
+    "place",
+    "prepare",
+    "reason",
+    "truncate",
+]
 
 
 def reason(error: Exception) -> str:
@@ -42,33 +54,61 @@ def prepare(target: pathlib.Path, *, overwrite: bool) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
 
 
+def place(target: pathlib.Path) -> pathlib.Path:
+    """Return the one name of a file, by whatever folders it is called."""
+    with disk_errors(target):
+        return target.parent.resolve() / target.name
+
+
 def open_part(part: pathlib.Path) -> IO[bytes]:
     """Open a file that nobody takes for the finished one."""
     with disk_errors(part):
         return part.open("wb")
 
 
-def append(file: IO[bytes], chunk: bytes) -> None:
-    """Write a piece."""
+def append(file: IO[bytes], pieces: list[bytes]) -> None:
+    """Write some pieces."""
     with disk_errors(pathlib.Path(file.name)):
-        file.write(chunk)
+        file.writelines(pieces)
 
 
-def close(file: IO[bytes]) -> None:
-    """Close a file, which writes what is left: the disk can be full only now."""
+def truncate(file: IO[bytes]) -> None:
+    """Begin anew."""
     with disk_errors(pathlib.Path(file.name)):
-        file.close()
+        file.seek(0)
+        file.truncate()
 
 
-def finish(part: pathlib.Path, target: pathlib.Path, *, overwrite: bool) -> None:
-    """Give a whole file its name, unless another file has taken it meanwhile."""
+def finish(file: IO[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
+    """Close a file of so many bytes and give it its name, unless another file has taken that meanwhile."""
+    part = pathlib.Path(file.name)
+    with disk_errors(part):
+        file.flush()
+        there = os.fstat(file.fileno()).st_size
+        file.close()  # which can fail too: some disks notice only now that they are full
+    if there != size:
+        msg = f"{str(part)!r} has {there} bytes instead of {size}: does another program write to it?"
+        raise TransferError(msg)
     with disk_errors(target):
         if not overwrite and target.exists():
             refuse(f"{str(target)!r} was made by somebody else meanwhile: pass overwrite=True, or choose another name")
         part.replace(target)
 
 
-def discard(part: pathlib.Path) -> None:
-    """Remove what is left of a download; what cannot be removed never was one."""
+def discard(file: IO[bytes]) -> None:
+    """Close and remove what is left of a download."""
     with contextlib.suppress(OSError, ValueError):
-        part.unlink(missing_ok=True)
+        file.close()  # which writes what is left, and can fail; it is closed in any case
+    with contextlib.suppress(OSError, ValueError):
+        pathlib.Path(file.name).unlink(missing_ok=True)
+
+
+def open_picture(path: pathlib.Path, size: int) -> IO[bytes]:
+    """Open a picture that was looked at before."""
+    with disk_errors(path):
+        file = path.open("rb")
+    if os.fstat(file.fileno()).st_size != size:
+        file.close()
+        msg = f"{str(path)!r} has changed since it was checked"
+        raise TransferError(msg)
+    return file

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 from rich.console import Console
 
-from a2e_async import A2EClient, Config, InvalidRequestError, MissingExtraError, PollPolicy
-from a2e_async.cli.flow import Clip, Stage, VideoTime, make_clip
+from a2e_async import A2EClient, Config, InvalidRequestError, MissingExtraError, PollPolicy, StartOptions
+from a2e_async.cli.flow import NEGATIVE_PROMPT, Clip, Stage, VideoTime, make_clip
 from a2e_async.cli.screen import show_result, watch
 from a2e_async.files import check_target, open_picture
 from a2e_async.sandbox import Sandbox
@@ -27,17 +27,20 @@ _POLL = PollPolicy(initial=0.2, steps=((0.0, 0.25),))  # the sandbox is ten time
 
 
 def demo(
-    *images: pathlib.Path,
+    *images: Annotated[pathlib.Path, Parameter(name="IMAGE")],
     out: Annotated[pathlib.Path, Parameter(name=["--out", "-o"])] = pathlib.Path("videos"),
     prompt: str = "slow zoom in, gentle light",
     video_time: VideoTime = 5,
 ) -> int:
-    """Turn pictures into videos with a local A2E: offline, free, with real files.
+    """Turn pictures into videos with a local A2E, offline and free.
+
+    Try:
+
+        a2e demo
+        a2e demo portrait.jpg garden.png --out clips --prompt "pan to the left"
 
     Starts the sandbox in this process, uploads the pictures, starts one task each at the same time, waits, and
     downloads the videos. They are rendered from the pictures (slow pan and zoom), not by A2E's models.
-
-    Try ``a2e demo``, or ``a2e demo portrait.jpg garden.png --out clips --prompt "pan to the left"``.
 
     Args:
         images: Pictures (PNG, JPEG, WebP, GIF, BMP). Without any, two that come with the package.
@@ -76,8 +79,9 @@ async def _demo(console: Console, clips: Sequence[Clip], prompt: str, video_time
         A2EClient(sandbox.token, base_url=sandbox.url, config=Config(poll=_POLL)) as a2e,
     ):
         console.print(f"A local A2E runs at {sandbox.url}; its coins are play money.", highlight=False)
+        options = StartOptions(prompt=prompt, negative_prompt=NEGATIVE_PROMPT, video_time=video_time)
         flows = [
-            make_clip(a2e, clip, prompt=prompt, video_time=video_time, patience=600.0, overwrite=True) for clip in clips
+            make_clip(a2e, clip, {**options, "image": clip.picture}, patience=600.0, overwrite=True) for clip in clips
         ]
         await watch(console, clips, _together(flows))
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import enum
+import pathlib
 import time
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
+from a2e_async._protocol.transfer import name_from
 from a2e_async.errors import A2EError
 
 if TYPE_CHECKING:
-    import pathlib
-
-    from a2e_async import A2EClient, ImageToVideoRecord, TaskHandle
+    from a2e_async import A2EClient, ImageToVideoRecord, StartOptions, TaskHandle
 
 __all__ = ["NEGATIVE_PROMPT", "Clip", "Stage", "VideoTime", "make_clip"]
 
@@ -36,15 +36,26 @@ class Stage(enum.StrEnum):
 
 @attrs.define
 class Clip:
-    """One picture on its way to a video. Times are seconds of the monotonic clock."""
+    """One picture, a path or a link, on its way to a video. Times are seconds of the monotonic clock."""
 
-    picture: pathlib.Path
+    picture: str | pathlib.Path
     target: pathlib.Path
     stage: Stage = Stage.STARTING
     handle: TaskHandle[ImageToVideoRecord] | None = None
     error: A2EError | None = None
     began: float = attrs.field(factory=time.monotonic)
     ended: float | None = None
+
+    @property
+    def name(self) -> str:
+        """The picture's."""
+        picture = str(self.picture)
+        return (name_from(picture) if "://" in picture else pathlib.Path(picture).name) or "picture"
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether it has worked; None as long as it is not known."""
+        return {Stage.DONE: True, Stage.FAILED: False}.get(self.stage)
 
     @property
     def state(self) -> str:
@@ -65,34 +76,20 @@ class Clip:
 
 
 async def make_clip(
-    a2e: A2EClient,
-    clip: Clip,
-    *,
-    prompt: str,
-    negative_prompt: str = NEGATIVE_PROMPT,
-    video_time: VideoTime,
-    patience: float,
-    overwrite: bool,
+    a2e: A2EClient, clip: Clip, options: StartOptions, *, patience: float, overwrite: bool = False
 ) -> None:
     """Upload, start, wait and download. An error is kept in ``clip.error``; it ends this clip only.
 
     Args:
         a2e: An open client.
         clip: What to make, and where its state is kept.
-        prompt: What should happen.
-        negative_prompt: What to avoid.
-        video_time: Seconds of video.
+        options: What to start.
         patience: Seconds to wait at most.
         overwrite: Replace an existing video.
     """
     clip.began = time.monotonic()
     try:
-        clip.handle = await a2e.image_to_video.start(
-            image=clip.picture,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            video_time=video_time,
-        )
+        clip.handle = await a2e.image_to_video.start(**options)
         clip.stage = Stage.RUNNING
         await clip.handle.wait_until_done(patience)
         clip.stage = Stage.DOWNLOADING

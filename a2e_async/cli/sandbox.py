@@ -22,9 +22,14 @@ def sandbox(
     speed: float = 1.0,
     render: Literal["video", "tiny"] = "video",
 ) -> int:
-    """Run a local A2E until Ctrl-C. Nothing leaves this machine, and its coins are play money.
+    """Run a local A2E until Ctrl-C. Its coins are play money.
 
-    Try ``a2e sandbox --port 8080``, or ``a2e sandbox --speed 10 --render tiny``.
+    Try:
+
+        a2e sandbox --port 8080
+        a2e sandbox --speed 10 --render tiny
+
+    Nothing leaves this machine. The two variables that point a client at it are printed.
 
     Args:
         port: The port; 0 takes a free one.

@@ -1,31 +1,54 @@
-"""What a person sees: a live line per clip on a terminal, plain lines elsewhere, and a table at the end."""
+"""What a person sees: a live line per clip or task on a terminal, plain lines elsewhere, and a table at the end."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console, Group
 from rich.filesize import decimal
 from rich.live import Live
+from rich.markup import escape
 from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
 from a2e_async.cli.flow import Clip, Stage
+from a2e_async.cli.words import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
-__all__ = ["show_result", "watch"]
+__all__ = ["Watched", "show_result", "watch"]
 
-_STYLES = {Stage.DONE: "green", Stage.FAILED: "red"}
+_STYLES = {True: "green", False: "red", None: "cyan"}
 _TICK = 0.1
-"""Seconds between two looks at the clips."""
+"""Seconds between two looks."""
 
 
-async def watch(console: Console, clips: Sequence[Clip], work: Awaitable[None]) -> None:
-    """Show how the clips are doing until the work is done."""
+class Watched(Protocol):
+    """What a line is about."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    @property
+    def state(self) -> str:
+        """What it is doing, in a word."""
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since its beginning, until its end."""
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether it has worked; None as long as it is not known."""
+
+
+async def watch(console: Console, clips: Sequence[Watched], work: Awaitable[None]) -> None:
+    """Show how the clips or tasks are doing until the work is done."""
     task = asyncio.ensure_future(work)
     try:
         if console.is_terminal:
@@ -38,39 +61,36 @@ async def watch(console: Console, clips: Sequence[Clip], work: Awaitable[None]) 
         await asyncio.wait({task})
 
 
-async def _watch_live(console: Console, clips: Sequence[Clip], task: asyncio.Future[None]) -> None:
+async def _watch_live(console: Console, clips: Sequence[Watched], task: asyncio.Future[None]) -> None:
     spinners = {id(clip): Spinner("dots") for clip in clips}
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    to_terminal = sys.stdout.isatty()  # what is printed meanwhile goes above the display, unless it goes to a file
+    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=to_terminal) as live:
         while not task.done():
             live.update(Group(*(_line(clip, spinners[id(clip)]) for clip in clips)), refresh=True)
             await asyncio.wait({task}, timeout=_TICK)
 
 
-def _line(clip: Clip, spinner: Spinner) -> Table:
+def _line(clip: Watched, spinner: Spinner) -> Table:
     line = Table.grid(padding=(0, 1))
     line.add_column(width=1)
     line.add_column(width=24, no_wrap=True, overflow="ellipsis")
     line.add_column(width=12)
     line.add_column(width=8, justify="right")
-    marks = {Stage.DONE: Text("✓", "green"), Stage.FAILED: Text("✗", "red")}
-    style = _STYLES.get(clip.stage, "cyan")
-    line.add_row(marks.get(clip.stage, spinner), clip.picture.name, Text(clip.state, style), f"{clip.elapsed:.1f} s")
+    style = _STYLES[clip.ok]
+    mark = spinner if clip.ok is None else Text("✓" if clip.ok else "✗", style)
+    line.add_row(mark, Text(one_line(clip.name)), Text(clip.state, style), f"{clip.elapsed:.1f} s")
     return line
 
 
-async def _watch_plain(console: Console, clips: Sequence[Clip], task: asyncio.Future[None]) -> None:
+async def _watch_plain(console: Console, clips: Sequence[Watched], task: asyncio.Future[None]) -> None:
     shown: dict[int, str] = {}
-    while True:
-        done = task.done()
-        for clip in clips:
-            if shown.get(id(clip)) != clip.state:
-                shown[id(clip)] = clip.state
-                console.print(
-                    f"{clip.elapsed:6.1f} s  {clip.picture.name}: {clip.state}", highlight=False, markup=False
-                )
-        if done:
-            return
+    while not task.done():
         await asyncio.wait({task}, timeout=_TICK)
+        for clip in clips:
+            if clip.ok is not False and shown.get(id(clip)) != clip.state:  # what has failed is told at the end
+                shown[id(clip)] = clip.state
+                text = f"{clip.elapsed:6.1f} s  {one_line(clip.name)}: {clip.state}"
+                console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_result(console: Console, clips: Sequence[Clip], lengths: Sequence[float | None]) -> None:
@@ -93,14 +113,14 @@ def show_result(console: Console, clips: Sequence[Clip], lengths: Sequence[float
     console.print(table)
     for clip in clips:
         if clip.error is not None:
-            console.print(f"{clip.picture.name}: {clip.error}", style="red", highlight=False, markup=False)
+            console.print(f"{clip.name}: {clip.error}", style="red", highlight=False, markup=False)
 
 
 def _cells(clip: Clip, seconds: Sequence[str]) -> tuple[str, ...]:
     done = clip.stage is Stage.DONE
     return (
-        clip.picture.name,
-        str(clip.target) if done else "failed",
+        escape(clip.name),
+        escape(str(clip.target)) if done else "failed",
         *seconds,
         decimal(clip.target.stat().st_size) if done else "",
         "" if clip.coins is None else f"{clip.coins:g}",

@@ -47,6 +47,7 @@ R = TypeVar("R", bound=TaskRecord)
 class Parts:
     """What a client is made of, for one event loop."""
 
+    base_url: str
     api: Api
     files: Files
     poller: Poller
@@ -284,6 +285,12 @@ class TaskResource(Generic[R]):
             return make_body(*await self._uploaded(sources))
 
         return self._handles(await submitter.start_once(order, key, prepare), hooked=hooked)
+
+    def _check_sizes(self, *sources: Picture | str | None) -> None:
+        """Refuse pictures that are too large to be uploaded."""
+        for source in sources:
+            if source is not None and not isinstance(source, str):
+                self._parts().files.check(source)
 
     async def _uploaded(self, sources: Iterable[Picture | str | None]) -> Iterable[str | None]:
         return [source if source is None else await self._link(source) for source in sources]

@@ -14,10 +14,13 @@ from a2e_async._protocol.checks import quote_id, refuse
 from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
 from a2e_async._protocol.messages import Request
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
-from a2e_async.resources.base import TaskResource, about, link_source, picture_source, webhook_fields
+from a2e_async.resources.base import about, link_source, picture_source, webhook_fields
+from a2e_async.resources.batches import Batches
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
+    from a2e_async.batch import Job
+    from a2e_async.batch.desk import Purchase
     from a2e_async.config import OnUnknown
     from a2e_async.files import Image, Picture
     from a2e_async.resources.base import Webhook
@@ -57,11 +60,22 @@ class StartOptions(TypedDict, total=False):
     on_unknown: OnUnknown | None
 
 
-class ImageToVideo(TaskResource[ImageToVideoRecord]):
+_JOB_WORDS = StartOptions.__annotations__.keys() - {
+    "webhook",
+    "webhook_url",
+    "webhook_token",
+    "idempotency_key",
+    "on_unknown",
+}
+"""What a job of a batch says, which is about one start and not about all of them."""
+
+
+class ImageToVideo(Batches[ImageToVideoRecord]):
     """Image-to-video tasks: ``client.image_to_video``."""
 
     _prefix = "userImage2Video"
     _record = ImageToVideoRecord
+    _extension = ".mp4"
 
     async def start(
         self,
@@ -190,10 +204,7 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
     ) -> list[TaskHandle[ImageToVideoRecord]]:
         if key is not None or on_unknown is not None:
             self._check_purchase(key, on_unknown)
-        image, image_url, end_image, end_image_url = pictures
-        # both are looked at before one is uploaded; a link needs no waiting
-        first = link_source("image", image, image_url) or await _first_picture(image, None)
-        last = await picture_source("end_image", end_image, end_image_url) if options.has_end else None
+        first, last = await self._look_at(options, pictures)
 
         def make_body(image_url: str, end_image_url: str | None) -> dict[str, Any]:
             body = options.body(image_url=image_url, end_image_url=end_image_url)
@@ -202,6 +213,43 @@ class ImageToVideo(TaskResource[ImageToVideoRecord]):
         return await self._start(
             make_body, first, last, count=count or 1, key=key, on_unknown=on_unknown, hooked=hooked
         )
+
+    async def _purchase(self, job: Job) -> Purchase:
+        from a2e_async.batch.desk import Purchase  # noqa: PLC0415  only who makes batches pays for the import
+
+        words = {name: getattr(job, name) for name in _JOB_WORDS}
+        options, pictures = _split(StartOptions(**words))  # type: ignore[typeddict-item]  # mypy sees no names
+        return Purchase(
+            make_body=lambda link, last: options.body(image_url=link, end_image_url=last),
+            pictures=await self._look_at(options, pictures),
+            kind=(options.model_version, options.video_time, options.has_end),
+        )
+
+    async def quote(self, **options: Unpack[StartOptions]) -> float | None:
+        """Ask A2E what one start would cost, in coins (``generation/quote``). Free, and nothing is uploaded.
+
+        It is an estimate; the price is ``handle.record.coins``. How A2E names it is not published, so None can also
+        mean that the answer was not understood.
+
+        Args:
+            options: As in `start`. Without a picture, one is made up.
+
+        Raises:
+            InvalidRequestError: A local check failed.
+            A2EError: As for any request.
+        """
+        checked, (_, image_url, _, end_image_url) = _split(options)
+        made_up = "https://example.com/picture.png"
+        last = (end_image_url or made_up) if checked.has_end else None
+        return await self._quote(checked.body(image_url=image_url or made_up, end_image_url=last))
+
+    async def _look_at(self, options: Options, pictures: _Pictures) -> tuple[Picture | str, Picture | str | None]:
+        """Look at both pictures before one is uploaded. A link needs no waiting."""
+        image, image_url, end_image, end_image_url = pictures
+        first = link_source("image", image, image_url) or await _first_picture(image, None)
+        last = await picture_source("end_image", end_image, end_image_url) if options.has_end else None
+        self._check_sizes(first, last)
+        return first, last
 
     async def average_processing_time(self) -> Any:  # noqa: ANN401  unpublished
         """Return A2E's ``avgProcessingTime`` as it comes: neither its shape nor its unit is published. Free."""

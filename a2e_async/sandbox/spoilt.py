@@ -2,11 +2,13 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 from uuid import uuid4
 
 from aiohttp import hdrs, web
+from aiohttp.abc import AbstractStreamWriter
 
 from a2e_async.sandbox.envelopes import Refusal, success
 from a2e_async.sandbox.faults import Fault
@@ -27,6 +29,14 @@ class StoredFile(web.FileResponse):
         """Remember the object, so that its answer can be spoilt."""
         super().__init__(stored.path, headers={hdrs.CONTENT_TYPE: stored.content_type})
         self.stored = stored
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Send it. aiohttp looks only at dates in If-Range: where it holds the ETag of another version, all is sent."""
+        if _is_outdated(request, self.stored.path):
+            kept = request.headers.copy()
+            kept.popall(hdrs.RANGE, None)
+            request = request.clone(headers=kept)
+        return await super().prepare(request)
 
 
 def too_many(retry_after: float | None) -> web.Response:
@@ -100,8 +110,8 @@ def _whole(request: web.Request, true: web.StreamResponse) -> web.Response | Non
 def _delivered(request: web.Request, stored: StoredObject) -> web.Response | None:
     """Read what the CDN would deliver: all of an object, or the range that was asked for."""
     content = stored.path.read_bytes()
-    headers = {hdrs.CONTENT_TYPE: stored.content_type, hdrs.ACCEPT_RANGES: "bytes"}
-    if hdrs.RANGE not in request.headers:
+    headers = {hdrs.CONTENT_TYPE: stored.content_type, hdrs.ACCEPT_RANGES: "bytes", hdrs.ETAG: _etag(stored.path)}
+    if hdrs.RANGE not in request.headers or _is_outdated(request, stored.path):
         return web.Response(body=content, headers=headers)
     try:
         wanted = range(len(content))[request.http_range]
@@ -111,6 +121,18 @@ def _delivered(request: web.Request, stored: StoredObject) -> web.Response | Non
         return None  # the same
     headers[hdrs.CONTENT_RANGE] = f"bytes {wanted[0]}-{wanted[-1]}/{len(content)}"
     return web.Response(status=206, body=content[wanted.start : wanted.stop], headers=headers)
+
+
+def _etag(path: Path) -> str:
+    """Return the ETag that aiohttp makes for a file."""
+    facts = path.stat()
+    return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+
+
+def _is_outdated(request: web.BaseRequest, path: Path) -> bool:
+    """Tell whether a range is asked for of a version that is no more."""
+    version = request.headers.get(hdrs.IF_RANGE, "")
+    return version.endswith('"') and version != _etag(path)
 
 
 async def _cut(_request: web.Request, whole: web.Response) -> web.StreamResponse:

@@ -13,15 +13,16 @@ GRAPH = grimp.build_graph("a2e_async", include_external_packages=True)
 
 ALLOWED = {
     "aiohttp": (
-        "a2e_async._transport.http",
+        "a2e_async._transport.fetch",
         "a2e_async._transport.foreign",
+        "a2e_async._transport.http",
         "a2e_async._transport.session",
         "a2e_async.files",
         "a2e_async.client",
         "a2e_async.webhooks",
         "a2e_async.sandbox",
     ),
-    "yarl": ("a2e_async._transport.http", "a2e_async.files", "a2e_async.sandbox"),
+    "yarl": ("a2e_async._transport.fetch", "a2e_async._transport.http", "a2e_async.sandbox"),
     "backoff": ("a2e_async._transport.retry",),
     "cattrs": ("a2e_async._protocol.converter",),
     "cyclopts": ("a2e_async.cli",),

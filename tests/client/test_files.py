@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
+import buying
 import pytest
 import quick
 from aiohttp import web
@@ -27,7 +28,6 @@ from a2e_async.sandbox import Fault, Sandbox, Weather
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-PRESIGN = "/api/v1/r2/upload-presigned-url"
 FILM = bytes(range(256)) * 4096
 """A megabyte that looks like nothing in particular."""
 
@@ -150,7 +150,7 @@ async def test_broken_cdn_is_asked_again(a2e: A2EClient, sandbox: Sandbox) -> No
 async def test_presign_without_links_is_an_error(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
     """An answer without both links is an error with the body, and nothing is uploaded."""
     with (
-        sandbox.override("POST", PRESIGN, web.json_response({"code": 0, "data": data})),
+        sandbox.override("POST", buying.PRESIGN, web.json_response({"code": 0, "data": data})),
         pytest.raises(TransferError, match="nothing was started") as caught,
     ):
         await a2e.upload(quick.PNG)
@@ -160,16 +160,16 @@ async def test_presign_without_links_is_an_error(a2e: A2EClient, sandbox: Sandbo
 
 async def test_presign_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The call that A2E charges is not repeated when A2E fails."""
-    with sandbox.override("POST", PRESIGN, web.Response(status=500)), pytest.raises(TransferError):
+    with sandbox.override("POST", buying.PRESIGN, web.Response(status=500)), pytest.raises(TransferError):
         await a2e.upload(quick.PNG)
-    assert sum(seen.path == PRESIGN for seen in sandbox.requests) == 1
+    assert sum(seen.path == buying.PRESIGN for seen in sandbox.requests) == 1
 
 
 async def test_presign_that_was_turned_away_is_sent_again(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A call that A2E surely did not deal with was not charged, so it is repeated."""
     sandbox.weather = Weather(script={"presign": [Fault("429", retry_after=0)]})
     await a2e.upload(quick.PNG)
-    assert [seen.status for seen in sandbox.requests if seen.path == PRESIGN] == [429, 200]
+    assert [seen.status for seen in sandbox.requests if seen.path == buying.PRESIGN] == [429, 200]
 
 
 async def test_upload_is_repeated_on_the_same_link(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
@@ -180,13 +180,14 @@ async def test_upload_is_repeated_on_the_same_link(a2e: A2EClient, sandbox: Sand
     with sandbox.override("PUT", "/", lambda _: troubles.pop() if troubles else None):
         url = await a2e.upload(path)
     assert (await a2e.download(url, tmp_path / "copy.png")).read_bytes() == path.read_bytes()
-    assert sum(seen.path == PRESIGN for seen in sandbox.requests) == 1
+    assert sum(seen.path == buying.PRESIGN for seen in sandbox.requests) == 1
 
 
 async def test_refused_upload(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A storage that refuses ends in TransferError at once, with the status."""
-    with sandbox.override("PUT", "/", web.Response(status=403)), pytest.raises(TransferError, match="403"):
+    with sandbox.override("PUT", "/", web.Response(status=403)), pytest.raises(TransferError, match="403") as caught:
         await a2e.upload(quick.PNG)
+    assert caught.value.status == 403
     assert sum(seen.method == "PUT" for seen in sandbox.requests) == 1
 
 
@@ -198,8 +199,65 @@ async def test_file_that_vanishes_before_the_upload(a2e: A2EClient, sandbox: San
     async def vanish(_: web.Request) -> None:
         path.unlink(missing_ok=True)
 
-    with sandbox.override("POST", PRESIGN, vanish), pytest.raises(TransferError, match=r"ada\.png"):
+    with sandbox.override("POST", buying.PRESIGN, vanish), pytest.raises(TransferError, match=r"ada\.png"):
         await a2e.upload(path)
+
+
+async def test_large_picture_in_memory(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
+    """A large picture given as bytes is sent piece by piece; aiohttp warns of large bodies that are not."""
+    picture = quick.PNG + os.urandom(3_000_000)
+    url = await a2e.upload(picture)
+    assert (await a2e.download(url, tmp_path / "copy.png")).read_bytes() == picture
+
+
+async def test_repeated_upload_of_bytes_is_whole(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A picture in memory that has to be sent twice is sent from its beginning both times."""
+    picture = quick.PNG + os.urandom(300_000)
+    sandbox.weather = Weather(script={"put": [Fault("drop", after=True)]})
+    url = await a2e.upload(picture)
+    assert (await a2e.download(url, tmp_path / "copy.png")).read_bytes() == picture
+
+
+LARGE = quick.PNG.ljust(1001, b"x")
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "file"])
+@pytest.mark.parametrize("key", [None, "key"], ids=["start", "start with a key"])
+async def test_too_large_a_picture_starts_nothing(
+    sandbox: Sandbox, tmp_path: pathlib.Path, kind: str, key: str | None
+) -> None:
+    """A picture over the limit is refused before anything is uploaded, started or paid."""
+    (tmp_path / "large.png").write_bytes(LARGE)
+    pictures: dict[str, Any] = {"path": tmp_path / "large.png", "bytes": LARGE, "file": io.BytesIO(LARGE)}
+    async with buying.client(sandbox, max_upload_bytes=1000) as client:
+        with pytest.raises(InvalidRequestError, match=r"1,001 bytes.*max_upload_bytes.*1,000"):
+            await client.image_to_video.start(image=pictures[kind], idempotency_key=key, **quick.PROMPTS)
+    assert not sandbox.ledger
+    assert not any(seen.path in {buying.PRESIGN, quick.START} for seen in sandbox.requests)
+
+
+async def test_picture_of_just_the_limit(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """The limit itself is allowed, and one byte more is not."""
+    picture = tmp_path / "large.png"
+    picture.write_bytes(LARGE)
+    async with buying.client(sandbox, max_upload_bytes=1001) as client:
+        await client.upload(picture)
+    async with buying.client(sandbox, max_upload_bytes=1000) as client:
+        with pytest.raises(InvalidRequestError, match=r"large\.png"):
+            await client.upload(picture)
+
+
+@pytest.mark.parametrize("name", ["missing.png", "folder.png", "empty.png", "text.png"])
+async def test_what_is_no_picture_costs_nothing(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, name: str
+) -> None:
+    """What cannot be read, or is no picture, is refused before anything is sent."""
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "empty.png").touch()
+    (tmp_path / "text.png").write_text("a picture of her")
+    with pytest.raises(InvalidRequestError, match=name):
+        await a2e.image_to_video.start(image=tmp_path / name, **quick.PROMPTS)
+    assert not sandbox.requests
 
 
 class Unreadable(io.BytesIO):
@@ -311,9 +369,10 @@ async def test_expired_link(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.
     """A refused download says the status and that links do not live long; it is not repeated."""
     with (
         sandbox.override("GET", "/films", web.Response(status=status)),
-        pytest.raises(TransferError, match=f"{status}.*3 days"),
+        pytest.raises(TransferError, match=f"{status}.*3 days") as caught,
     ):
         await a2e.download(f"{sandbox.url}/films/x.mp4", tmp_path / "x.mp4")
+    assert caught.value.status == status
     assert len(sandbox.requests) == 1
 
 
@@ -328,7 +387,7 @@ async def short(request: web.Request) -> web.StreamResponse:
 
 
 async def test_cut_download_is_repeated(a2e: A2EClient, sandbox: Sandbox, link: str, tmp_path: pathlib.Path) -> None:
-    """A download that is cut, or met by a broken storage, is begun again until the file is whole."""
+    """A download that is cut, empty, or met by a broken storage, is tried again until the file is whole."""
     troubles = ["short", "502", "empty"]
 
     async def stumble(request: web.Request) -> web.StreamResponse | None:
@@ -487,7 +546,7 @@ async def test_picture_that_changes_before_the_upload(a2e: A2EClient, sandbox: S
     async def change(_: web.Request) -> None:
         path.write_bytes(quick.PNG + b"more")
 
-    with sandbox.override("POST", PRESIGN, change), pytest.raises(TransferError, match="changed"):
+    with sandbox.override("POST", buying.PRESIGN, change), pytest.raises(TransferError, match="changed"):
         await a2e.upload(path)
     assert not any(seen.method == "PUT" for seen in sandbox.requests)
 

@@ -120,6 +120,33 @@ async def test_closing_twice_is_harmless(sandbox: Sandbox) -> None:
     await client.aclose()
 
 
+async def test_inner_block_does_not_close(sandbox: Sandbox) -> None:
+    """Of several ``async with`` of one client the last one that is left closes it, whichever that is."""
+    client = A2EClient(sandbox.token, base_url=sandbox.url)
+    async with client:
+        async with client:
+            await client.request("GET", "user/remainingCoins")
+        await client.request("GET", "user/remainingCoins")
+    with pytest.raises(ClientClosedError):
+        await client.request("GET", "user/remainingCoins")
+
+
+def test_block_that_an_earlier_loop_never_left_does_not_count() -> None:
+    """Who was stopped inside of the block does not keep the client open for ever."""
+    client = A2EClient("sk_test", base_url="http://127.0.0.1:9")
+
+    async def enter() -> None:
+        await client.__aenter__()
+
+    async def use() -> None:
+        async with client:
+            pass
+
+    asyncio.run(enter())
+    asyncio.run(use())
+    assert "closed" in repr(client)
+
+
 async def test_closed_client_refuses_and_opens_again(sandbox: Sandbox) -> None:
     """A closed client raises a clear error, until `async with` opens it again."""
     client = A2EClient(sandbox.token, base_url=sandbox.url)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.answers import check_list, count_rows, detail, id_of, records, started, total_of
+from a2e_async._protocol.answers import check_list, count_rows, detail, id_of, quoted, records, started, total_of
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
@@ -331,3 +331,44 @@ def test_echoed_input_is_no_report_wherever_it_is(data: object) -> None:
 def test_task_wins_over_words() -> None:
     """A start that names a task is a start, whatever words its prompt holds."""
     assert started(envelope({"_id": "a", "prompt": "a portrait, nothing sensitive"}))
+
+
+# what a start would cost
+
+
+@pytest.mark.parametrize("word", ["coins", "credits", "cost", "price", "total", "amount"])
+def test_quote_under_any_name(word: str) -> None:
+    """The field of a quote is not published, so every likely name is understood."""
+    assert quoted(envelope({"endpoint": "/start", word: 30})) == 30
+
+
+@pytest.mark.parametrize(
+    ("data", "coins"),
+    [
+        pytest.param(30, 30, id="bare number"),
+        pytest.param(7.5, 7.5, id="bare fraction"),
+        pytest.param({"coins": 7.5}, 7.5, id="fraction"),
+        pytest.param({"coins": 0}, 0, id="free"),
+        pytest.param({"coins": 30, "total": 90}, 30, id="the first name counts"),
+        pytest.param({"total": 90, "credits": 30}, 30, id="in our order, not in A2E's"),
+        pytest.param({"coins": None, "cost": 30}, 30, id="a name without a number does not hide another"),
+        pytest.param({"coins": -1, "cost": 30}, 30, id="less than nothing is no price"),
+        pytest.param({"coins": -1}, None, id="less than nothing alone"),
+        pytest.param({"coins": True}, None, id="boolean"),
+        pytest.param(True, None, id="bare boolean"),
+        pytest.param({"coins": "30"}, None, id="text"),
+        pytest.param({"coins": [30]}, None, id="array"),
+        pytest.param({"coins": {"amount": 30}}, None, id="object"),
+        pytest.param({"coins": float("nan")}, None, id="NaN"),
+        pytest.param({"coins": float("inf")}, None, id="Infinity"),
+        pytest.param({"coins": float("-inf")}, None, id="minus Infinity"),
+        pytest.param({"duration": 5}, None, id="other number"),
+        pytest.param({}, None, id="empty object"),
+        pytest.param([30], None, id="in an array"),
+        pytest.param("30", None, id="bare text"),
+        pytest.param(None, None, id="null"),
+    ],
+)
+def test_quote(data: object, coins: float | None) -> None:
+    """A quote is a number of coins that can be planned with, or nothing."""
+    assert quoted(envelope(data)) == coins

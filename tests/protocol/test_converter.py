@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from a2e_async._protocol.converter import moment, to_record
+from a2e_async._protocol.converter import from_record, moment, to_record
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 
 _LIVE: dict[str, Any] = {
@@ -276,3 +279,49 @@ def test_moment_of_a_raw_record(raw: str) -> None:
 def test_no_moment(raw: object) -> None:
     """What is no time is None, and never a moment of 1970."""
     assert moment(raw) is None
+
+
+# and back
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+raw_records = st.dictionaries(
+    st.sampled_from([*_LIVE, "faild_message", "error", "process", "progress", "id", "status", "trace_id", "extra"])
+    | st.text(max_size=5),
+    json_values | st.sampled_from([*_LIVE.values(), "failed", " NSFW ", "30", "1e400", "2025-03-13T09:58:27+02:00"]),
+    max_size=8,
+).map(lambda fields: {**fields, "_id": "t1"})
+
+
+def test_documented_record_is_written_as_it_was_read() -> None:
+    """Nothing that A2E says is lost or renamed on the way into a journal."""
+    assert from_record(to_record(ImageToVideoRecord, _LIVE)) == {
+        **_LIVE,
+        "createdAt": "2025-03-13T07:58:27.863000+00:00",
+        "process": None,
+    }
+
+
+@given(raw_records)
+def test_written_record_is_read_again(raw: dict[str, Any]) -> None:
+    """Through JSON and back, a record is the same: all that is known, and all that is not."""
+    first = to_record(ImageToVideoRecord, raw)
+    again = to_record(ImageToVideoRecord, json.loads(json.dumps(from_record(first))))
+    assert again == first
+    assert again.extra == first.extra
+
+
+def test_writing_leaves_the_record_alone() -> None:
+    """What is done to the written record does not reach the one that it came from."""
+    read = record(seed=7)
+    from_record(read)["seed"] = 8
+    assert read.extra == {"seed": 7}
+
+
+def test_trace_id_is_not_written() -> None:
+    """The exchange that a record came from is not a part of what A2E said about the task."""
+    assert "trace_id" not in from_record(to_record(ImageToVideoRecord, {"_id": "t1"}, trace_id="abc"))

@@ -35,12 +35,14 @@ from a2e_async.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    BudgetError,
     BusyError,
     ClientClosedError,
     ConfigurationError,
     ContentRejectedError,
     InsufficientCreditsError,
     InvalidRequestError,
+    JournalError,
     MissingExtraError,
     NetworkError,
     NotFoundError,
@@ -79,6 +81,7 @@ _REFUSALS: tuple[type[APIError], ...] = (
 _TURNED_AWAY: tuple[type[APIError], ...] = (RateLimitError, BusyError)
 _OF_TASKS: tuple[type[A2EError], ...] = (TaskError, TaskFailedError, WaitError, WaitTimeoutError, OutageError)
 _OF_OURS: tuple[type[A2EError], ...] = (
+    BudgetError,
     ConfigurationError,
     InvalidRequestError,
     ClientClosedError,
@@ -101,6 +104,7 @@ _CASES: list[tuple[A2EError, Outcome, bool]] = [
     ),
     (SubmissionUncertainError("?", marker=_M), Outcome.UNKNOWN, False),
     *((kind("paid", task_id="t1"), Outcome.UNKNOWN, False) for kind in _OF_TASKS),
+    (JournalError("the disk is full"), Outcome.UNKNOWN, False),
     (A2EError("?"), Outcome.UNKNOWN, False),
 ]
 

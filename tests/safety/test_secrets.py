@@ -209,7 +209,7 @@ async def test_the_command_line_shows_no_token(
         with contextlib.suppress(A2EError):
             await asyncio.to_thread(app, command, result_action="return_value")
     printed = capsys.readouterr()
-    assert "done" in printed.out
+    assert "done" in printed.err
     assert TOKEN not in printed.out + printed.err
 
 

@@ -1,0 +1,132 @@
+"""``a2e image-to-video wait``: waits for any number of tasks together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pathlib
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import attrs
+from rich.console import Console
+
+from a2e_async.cli.options import DEFAULT, FLAG, Connection
+from a2e_async.cli.records import Printer
+from a2e_async.cli.screen import watch
+from a2e_async.cli.tasks import Ids, file_of
+from a2e_async.cli.words import complain, said
+from a2e_async.errors import A2EError
+from a2e_async.files import check_target
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from a2e_async import A2EClient, ImageToVideoRecord, Outcome, TaskHandle
+
+__all__ = ["wait"]
+
+
+@attrs.define(eq=False)
+class _Awaited:
+    """A task that is waited for, as the screen shows it. Times are seconds of the monotonic clock."""
+
+    handle: TaskHandle[ImageToVideoRecord]
+    ok: bool | None = None
+    began: float = attrs.field(factory=time.monotonic)
+    ended: float | None = None
+
+    @property
+    def name(self) -> str:
+        return self.handle.id
+
+    @property
+    def state(self) -> str:
+        return self.handle.record.current_status or "asking"
+
+    @property
+    def elapsed(self) -> float:
+        return (self.ended or time.monotonic()) - self.began
+
+
+def wait(
+    *ids: Ids,
+    timeout: float = 1800.0,
+    download_to: pathlib.Path | None = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    connection: Connection = DEFAULT,
+) -> int:
+    """Wait until tasks have ended. Free.
+
+    Try:
+
+        a2e image-to-video wait 67d29023dd27a536fdf6e809 --download-to videos
+
+    All tasks are waited for together. A line is printed for each as it ends, and each change is shown on stderr. The
+    exit code is 1 if a task failed, or is not finished in time; it goes on at A2E then, and can be waited for again.
+
+    Args:
+        ids: The id of a task, as `start` prints it.
+        timeout: Seconds to wait at most.
+        download_to: A folder for the videos, which are called after the ids.
+        overwrite: Replace existing files.
+        connection: Shared.
+    """
+    waiting = _Wait(timeout, download_to, overwrite, Printer(connection.json))
+
+    async def flow() -> None:
+        async with connection.client() as a2e:
+            await waiting.run(a2e, list(dict.fromkeys(ids)))
+
+    try:
+        asyncio.run(flow())
+    except KeyboardInterrupt:
+        how = f"wait on with a2e image-to-video wait {' '.join(waiting.left or ids)}"
+        return complain(f"interrupted; at A2E everything goes on: {how}", 130)
+    return waiting.code
+
+
+@attrs.define(eq=False)
+class _Wait:
+    """One wait, and what is known of its end.
+
+    Attributes:
+        code: The exit code so far.
+        left: The ids of the tasks that have not ended.
+    """
+
+    timeout: float
+    folder: pathlib.Path | None
+    overwrite: bool
+    printer: Printer
+    code: int = 0
+    left: dict[str, _Awaited] = attrs.field(factory=dict)
+
+    async def run(self, a2e: A2EClient, ids: list[str]) -> None:
+        """Wait for all of them."""
+        self.left = {task_id: _Awaited(a2e.image_to_video.task(task_id)) for task_id in ids}
+        for task_id in ids:
+            if self.folder is not None:
+                await check_target(self.folder / file_of(task_id), overwrite=self.overwrite)
+        tasks = [*self.left.values()]
+        handles = [task.handle for task in tasks]
+        await watch(Console(stderr=True), tasks, self._meet(a2e.image_to_video.wait_all(handles, timeout=self.timeout)))
+
+    async def _meet(self, outcomes: AsyncGenerator[Outcome[ImageToVideoRecord], None]) -> None:
+        async with contextlib.aclosing(outcomes):
+            async for outcome in outcomes:
+                await self._end(outcome)
+
+    async def _end(self, outcome: Outcome[ImageToVideoRecord]) -> None:
+        path, error = None, outcome.error
+        if error is None and self.folder is not None:
+            try:
+                path = await outcome.handle.download(self.folder / file_of(outcome.id), overwrite=self.overwrite)
+            except A2EError as trouble:
+                error = trouble
+        task = self.left.pop(outcome.id)
+        task.ok, task.ended = error is None, time.monotonic()
+        problem = {"error": None if error is None else said(str(error))} if self.printer.as_json else {}
+        self.printer.show(outcome.record, **problem, path=None if path is None else str(path))
+        if error is not None:
+            self.code = max(self.code, complain(error))

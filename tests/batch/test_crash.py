@@ -1,0 +1,267 @@
+"""A crash costs nothing: batches in a process that is killed again and again, and what A2E has charged meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import csv
+import json
+import os
+import pathlib
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import aiohttp
+import attrs
+import pytest
+import quick
+from buying import charged, marker_of
+
+from a2e_async.batch import JournalReader
+from a2e_async.sandbox import Fault, Sandbox, Weather
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from a2e_async.batch import Row
+
+pytestmark = [
+    pytest.mark.skipif(os.name != "posix", reason="no other system has SIGKILL"),
+    pytest.mark.timeout(240),
+]
+
+JOBS, KILLS = 200, 25
+CHILD = pathlib.Path(__file__).parents[1] / "support" / "crash_child.py"
+VIDEO = resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+
+SLOW: Mapping[str, Mapping[Fault, float]] = {
+    "start": {Fault("delay", seconds=0.3): 0.5, Fault("delay", seconds=0.3, after=True): 0.5},
+    "put": {Fault("delay", seconds=0.15): 1.0},
+    "cdn": {Fault("delay", seconds=0.1): 1.0},
+}
+"""An A2E that takes its time, so that kills find requests under way. Half of the starts are charged before the delay."""
+
+
+def slow(seed: int) -> Weather:
+    """Let nothing go wrong, but take its time."""
+    return Weather(chances=SLOW, seed=seed)
+
+
+def stormy(seed: int) -> Weather:
+    """Let a tenth of the requests meet a fault, and the others take their time."""
+    weather = Weather.changeable(seed, rate=0.1)
+    chances = {
+        operation: {**weather.chances[operation], **{fault: 0.9 * chance for fault, chance in delays.items()}}
+        for operation, delays in SLOW.items()
+    }
+    return attrs.evolve(weather, chances={**weather.chances, **chances})
+
+
+@attrs.define
+class Hits:
+    """What the kills have hit: how many of them have left such rows in the journal."""
+
+    sending: int = 0
+    running: int = 0
+    unnoticed: int = 0  # A2E has charged for a start whose answer is not written down
+    unfetched: int = 0  # the task has succeeded, its file is missing
+
+
+@attrs.define(eq=False)
+class Batch:
+    """A batch in a process that does not live long. Its first line says that it begins."""
+
+    folder: pathlib.Path
+    sandbox: Sandbox
+    jobs: list[dict[str, str]]
+    command: Sequence[str]
+    hits: Hits = attrs.field(factory=Hits)
+
+    async def crash(self, starts: int, seconds: float, by: signal.Signals = signal.SIGKILL) -> int:
+        """Go on, and end it so many seconds after A2E has charged so many more starts; return its exit status."""
+        with self._begun() as process:
+            try:
+                assert process.stdout is not None
+                assert await asyncio.to_thread(process.stdout.readline), self.said
+                await self._charges(len(self.sandbox.tasks) + starts, process)
+                await asyncio.sleep(seconds)
+                assert process.poll() is None, self.said
+                process.send_signal(by)
+                return await asyncio.to_thread(process.wait, 60)
+            finally:
+                process.kill()
+
+    async def finish(self) -> None:
+        """Go on to the end."""
+        with self._begun() as process:
+            try:
+                await asyncio.to_thread(process.communicate, timeout=120)
+            finally:
+                process.kill()
+
+    def _begun(self) -> subprocess.Popen[bytes]:
+        environ = {**os.environ, "A2E_BASE_URL": self.sandbox.url, "A2E_API_TOKEN": self.sandbox.token}
+        with (self.folder / "said.txt").open("ab") as log:
+            return subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=log, env=environ, cwd=self.folder)
+
+    async def _charges(self, wanted: int, process: subprocess.Popen[bytes]) -> None:
+        """Wait until A2E has charged that many starts in all."""
+        async with asyncio.timeout(60):
+            while len(self.sandbox.tasks) < wanted:
+                assert process.poll() is None, self.said
+                await asyncio.sleep(0.002)
+
+    @property
+    def said(self) -> str:
+        """What all processes have written to stderr."""
+        return (self.folder / "said.txt").read_text()
+
+    async def rows(self) -> dict[str, Row]:
+        """Read a copy of the journal, so that the next process finds it as the last one has left it."""
+        copy = pathlib.Path(shutil.copytree(self.folder / "journal", self.folder / "copy"))
+        async with JournalReader.open(copy / "journal.sqlite") as reader:
+            rows = {row.key: row async for row in reader.rows()}
+        shutil.rmtree(copy)
+        return rows
+
+    async def bought(self) -> list[Row]:
+        """List the rows that A2E has charged starts for. It fails if the journal does not know of one of them."""
+        by_marker = {row.marker: row for row in (await self.rows()).values()}
+        return [by_marker[marker_of(task.name)] for task in self.sandbox.tasks.values()]
+
+    async def is_done(self) -> bool:
+        """Tell whether every key has succeeded and has its file."""
+        rows = (await self.rows()).values()
+        return len(rows) == len(self.jobs) and all(row.state == "succeeded" and row.path for row in rows)
+
+    async def look(self) -> None:
+        """See after a kill that the journal tells the truth about all that was charged, and count what was hit."""
+        if not self.sandbox.tasks:  # there may be no journal yet
+            return
+        states, bought = {row.state for row in (await self.rows()).values()}, await self.bought()
+        assert {row.state for row in bought} <= {"sending", "running", "succeeded", "uncertain"}
+        self.hits.sending += "sending" in states
+        self.hits.running += "running" in states
+        self.hits.unnoticed += any(row.state == "sending" for row in bought)
+        self.hits.unfetched += any(row.state == "succeeded" and row.path is None for row in bought)
+
+    async def check(self) -> None:
+        """See that every key has one task, which is its own and paid once, and a whole file."""
+        assert await self.is_done(), self.said
+        rows, tasks = await self.rows(), self.sandbox.tasks
+        keys = [row.key for row in await self.bought()]
+        assert sorted(keys) == sorted(rows) == sorted(job["key"] for job in self.jobs)
+        bills = collections.Counter(it.task_id for it in self.sandbox.ledger if it.what != "presigned-upload")
+        assert bills == {row.task_id: 1 for row in rows.values()}
+        assert charged(self.sandbox) == [*tasks]
+        prompts = {row.key: tasks[str(row.task_id)].prompt for row in rows.values()}
+        assert prompts == {job["key"]: job["prompt"] for job in self.jobs}
+        files = {path.name: path.read_bytes() for path in (self.folder / "videos").iterdir()}
+        assert files == {f"{key}.mp4": VIDEO for key in keys}
+        await self._check_pictures({task.prompt: task.image_url for task in tasks.values()})
+
+    async def _check_pictures(self, links: dict[str, str]) -> None:
+        """See that every start got the link of its own picture, whichever process has uploaded it."""
+        self.sandbox.weather = None
+        async with aiohttp.ClientSession() as session:
+            for job in self.jobs:
+                async with session.get(links[job["prompt"]]) as answer:
+                    assert await answer.read() == (self.folder / job["image"]).read_bytes()
+
+
+@pytest.fixture
+async def sandbox(no_tasks_left: None) -> AsyncIterator[Sandbox]:
+    """Run a local A2E whose tasks take about a second, with coins enough to buy everything many times."""
+    async with Sandbox(speed=30, render="tiny", seed=1, coins=1_000_000) as local:
+        yield local
+
+
+def make_jobs(folder: pathlib.Path, count: int, pictures: int) -> list[dict[str, str]]:
+    """Make jobs, some of which share their picture."""
+    names = [f"{number % pictures}.png" for number in range(count)]
+    for name in {*names}:
+        (folder / name).write_bytes(quick.PNG + name.encode())
+    words = [{"key": f"job-{number}", "image": name, "prompt": f"prompt {number}"} for number, name in enumerate(names)]
+    return [{**word, "negative_prompt": "blurry"} for word in words]
+
+
+def make_batch(
+    folder: pathlib.Path, sandbox: Sandbox, *, count: int = JOBS, pictures: int = 100, on_unknown: str = "raise"
+) -> Batch:
+    """Make a batch of a program that uses the library."""
+    jobs = make_jobs(folder, count, pictures)
+    (folder / "jobs.json").write_text(json.dumps(jobs))
+    return Batch(folder, sandbox, jobs, [sys.executable, str(CHILD), on_unknown])
+
+
+async def kill_again_and_again(batch: Batch, seed: int) -> None:
+    """Kill it at random moments, so many starts apart that some are left to be sent in the end."""
+    dice = random.Random(seed)
+    for to_come in range(KILLS, 0, -1):
+        left = len(batch.jobs) - len(batch.sandbox.tasks)
+        assert await batch.crash(dice.randint(0, left // (to_come + 1)), dice.uniform(0.0, 0.25)) == -signal.SIGKILL
+        await batch.look()
+    assert not await batch.is_done()
+
+
+async def test_a_batch_that_is_killed_25_times_pays_nothing_twice(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Killed at any moment and started again each time, a batch ends with one charge and one whole file per key."""
+    sandbox.weather = slow(1)
+    batch = make_batch(tmp_path, sandbox)
+    await kill_again_and_again(batch, seed=1)
+    assert min(batch.hits.sending, batch.hits.running, batch.hits.unnoticed) >= 15
+    assert batch.hits.unfetched
+    cut_off = {request.path.split("/")[1] for request in sandbox.requests if not request.status}
+    assert cut_off >= {"api", "storage", "cdn"}  # starts, uploads and downloads under way were hit as well
+    await batch.finish()
+    await batch.check()
+
+
+async def test_a_batch_that_is_killed_25_times_in_bad_weather_pays_nothing_twice(
+    sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """The same holds if answers get lost, starts are sent again, and requests of all kinds fail meanwhile."""
+    sandbox.weather = stormy(2)
+    batch = make_batch(tmp_path, sandbox, pictures=25, on_unknown="resend")  # a lost upload costs a pause of 5 s
+    await kill_again_and_again(batch, seed=2)
+    assert min(batch.hits.sending, batch.hits.running, batch.hits.unnoticed) >= 10
+    for _ in range(10):  # some jobs meet what no program can do anything about, and are tried again by the next run
+        if await batch.is_done():
+            break
+        await batch.finish()
+    await batch.check()
+
+
+async def test_an_interrupted_batch_writes_down_what_it_is_sending(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """After Ctrl-C the journal knows the task of every start that was answered, and the next run finishes the batch."""
+    sandbox.weather = slow(3)
+    batch = make_batch(tmp_path, sandbox, count=40)
+    assert await batch.crash(20, 0.1, by=signal.SIGINT) == -signal.SIGINT
+    assert "The start was cancelled after A2E had accepted it" in batch.said
+    assert {row.state for row in await batch.bought()} <= {"running", "succeeded"}
+    assert len(sandbox.tasks) < len(batch.jobs)
+    await batch.finish()
+    await batch.check()
+
+
+async def test_the_command_line_survives_kills(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """The same holds for `a2e batch run`, which is started again with the same words each time."""
+    sandbox.weather = Weather(chances={"start": {Fault("delay", seconds=0.3, after=True): 1.0}})
+    jobs = make_jobs(tmp_path, count=30, pictures=20)
+    with (tmp_path / "jobs.csv").open("w", newline="") as file:
+        table = csv.DictWriter(file, jobs[0])
+        table.writeheader()
+        table.writerows(jobs)
+    options = ["--journal", "journal/journal.sqlite", "--out", "videos", "--max-running", "30"]
+    batch = Batch(tmp_path, sandbox, jobs, [sys.executable, "-m", "a2e_async", "batch", "run", "jobs.csv", *options])
+    for starts, seconds in ((6, 0.2), (8, 0.1), (0, 1.0)):
+        assert await batch.crash(starts, seconds) == -signal.SIGKILL
+        await batch.look()
+    assert batch.hits.unnoticed
+    await batch.finish()
+    await batch.check()

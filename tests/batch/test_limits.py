@@ -1,0 +1,255 @@
+"""How many at once, as the sandbox sees it; and the same picture uploaded once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+import pytest
+import quick
+from batches import CDN, PUT, Meter, bills, cancel, job, jobs, picture, puts, run, states
+from buying import PRESIGN, client, seen, until
+
+from a2e_async import A2EClient, Pacing
+from a2e_async.errors import TransferError
+from a2e_async.sandbox import Fault, Sandbox, Weather
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import AsyncIterator
+
+    from aiohttp import web
+
+    from a2e_async.batch import Job
+
+
+@pytest.fixture
+async def wide(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
+    """Open a client that limits nothing itself, so that only the batch does."""
+    async with client(sandbox, pacing=Pacing(max_in_flight=1000)) as a2e:
+        yield a2e
+
+
+def pictured(folder: pathlib.Path, count: int, **words: Any) -> list[Job]:
+    """Make jobs, each with a picture of its own."""
+    return [job(f"k{n}", image=picture(folder, f"{n}.png", bytes([n])), **words) for n in range(count)]
+
+
+# limits
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_uploads_at_once(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int) -> None:
+    """Not more than max_uploads pictures are on their way at the same time, and not fewer if there are more."""
+    meter = Meter()
+    with sandbox.override("PUT", PUT, meter.hold):
+        outcomes = await run(wide, pictured(tmp_path, 12), max_uploads=limit)
+    assert set(states(outcomes).values()) == {"succeeded"}
+    assert (meter.most, meter.count) == (limit, 12)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_starts_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) -> None:
+    """Not more than max_starts starts are on their way at the same time, and not fewer if there are more."""
+    meter = Meter()
+    with sandbox.override("POST", quick.START, meter.hold):
+        await run(wide, jobs(12), max_starts=limit, max_running=12)
+    assert (meter.most, meter.count) == (limit, 12)
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+async def test_downloads_at_once(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int) -> None:
+    """Not more than max_downloads results are fetched at the same time, and not fewer if there are more."""
+    meter = Meter(0.1)
+    with sandbox.override("GET", CDN, meter.hold):
+        await run(wide, jobs(12), out=tmp_path, max_downloads=limit, max_running=12)
+    assert (meter.most, meter.count) == (limit, 12)
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+async def test_running_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) -> None:
+    """Not more than max_running tasks are alive at A2E at the same time, and not fewer if there are more."""
+    most = 0
+
+    def look(_: web.Request) -> None:
+        nonlocal most
+        most = max(most, 1 + sum(not task.done for task in sandbox.tasks.values()))
+
+    with sandbox.override("POST", quick.START, look):
+        outcomes = await run(wide, jobs(2 * limit, ""), max_running=limit, max_starts=1)
+    assert most == limit
+    assert bills(sandbox) == dict.fromkeys(outcomes, 1)
+
+
+async def test_retries_and_old_tasks_have_places_too(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """New purchases after failures, and tasks of an earlier run that are waited for, count among the running ones."""
+    first = wide.image_to_video.batch(jobs(3, "#stuck"), journal=tmp_path / "journal.sqlite", max_running=3)
+    async with first:
+        waiting = asyncio.ensure_future(anext(first))
+        await until(
+            lambda: len(first.progress.doing) == 3 and all(it.stage == "running" for it in first.progress.doing)
+        )
+        await cancel(waiting)
+    items = [*jobs(3, "#stuck"), *[job(f"f{n}", "#fail") for n in range(4)]]
+    second = wide.image_to_video.batch(items, journal=tmp_path / "journal.sqlite", max_running=5, retry_failed=1)
+    most = 0
+
+    def look(_: web.Request) -> None:
+        nonlocal most
+        most = max(most, 1 + sum(not task.done for task in sandbox.tasks.values()))
+
+    async with second:
+        with sandbox.override("POST", quick.START, look):
+            for _ in range(4):
+                assert (await anext(second)).state == "failed"
+    assert most == 5
+    assert bills(sandbox) == {**dict.fromkeys(("k0", "k1", "k2"), 1), **dict.fromkeys(("f0", "f1", "f2", "f3"), 2)}
+
+
+async def test_a_waiting_job_holds_nothing_but_its_place(
+    wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """While tasks hang in all places but one, the others are uploaded, started and downloaded through that one."""
+    hanging = [job(f"hang{n}", "#stuck") for n in range(4)]
+    batch = wide.image_to_video.batch(
+        [*hanging, *pictured(tmp_path, 8)],
+        out=tmp_path / "out",
+        max_running=5,
+        max_starts=1,
+        max_uploads=1,
+        max_downloads=1,
+    )
+    async with batch, asyncio.timeout(20):
+        told = [await anext(batch) for _ in range(8)]
+        assert {outcome.state for outcome in told} == {"succeeded"}
+        assert all(outcome.path for outcome in told)
+        assert {doing.key for doing in batch.progress.doing} == {item.key for item in hanging}
+
+
+async def test_uploads_and_downloads_go_on_while_all_places_are_taken(
+    wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """With a task in every place, pictures for later are uploaded, and the result of an earlier run is fetched."""
+    done = job("done")
+    await run(wide, [done], journal=tmp_path / "journal.sqlite")
+
+    async def source() -> AsyncIterator[Job]:
+        yield job("hang0", "#stuck")
+        yield job("hang1", "#stuck")
+        await until(lambda: len(sandbox.tasks) == 3)
+        for item in [*pictured(tmp_path, 3), done]:
+            yield item
+
+    batch = wide.image_to_video.batch(
+        source(), journal=tmp_path / "journal.sqlite", out=tmp_path / "out", max_running=2
+    )
+    async with batch, asyncio.timeout(20):
+        outcome = await anext(batch)
+        assert (outcome.key, outcome.path) == ("done", tmp_path / "out" / "done.mp4")
+        await until(lambda: puts(sandbox) == 3)
+        assert len(bills(sandbox)) == 3
+
+
+async def test_a_download_holds_no_place_of_a_running_task(
+    wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """While a result is fetched that takes long, the next task runs in its place, and ends."""
+    here = asyncio.Event()
+
+    async def hold(request: web.Request) -> None:
+        if request.path.endswith(f"{next(iter(sandbox.tasks))}.mp4"):
+            await here.wait()
+
+    batch = wide.image_to_video.batch([job("a"), job("b")], out=tmp_path, max_running=1, max_downloads=2)
+    with sandbox.override("GET", CDN, hold):
+        async with batch, asyncio.timeout(20):
+            assert (await anext(batch)).key == "b"
+            here.set()
+            assert (await anext(batch)).key == "a"
+
+
+# one upload for each picture
+
+
+async def test_the_same_picture_is_uploaded_once(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Fifty jobs with one picture, by path, by another path and as bytes, at the same time, cost one upload."""
+    path, copy = picture(tmp_path), picture(tmp_path, "copy.png")
+    sources = [path, str(path), copy, path.read_bytes(), bytearray(path.read_bytes())]
+    outcomes = await run(a2e, [job(f"k{n}", image=sources[n % 5]) for n in range(50)])
+    assert set(states(outcomes).values()) == {"succeeded"}
+    assert (puts(sandbox), seen(sandbox, PRESIGN)) == (1, 1)
+    assert len({task.image_url for task in sandbox.tasks.values()}) == 1
+
+
+async def test_a_picture_is_uploaded_once_also_as_the_last_one(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """Start and end pictures share their uploads, and do not take each other's links."""
+    first, last = picture(tmp_path, "first.png", b"1"), picture(tmp_path, "last.png", b"2")
+    await run(a2e, [job("a", image=first, end_image=last), job("b", image=last, end_image=first)])
+    assert puts(sandbox) == 2
+    forth, back = (task.order for task in sandbox.tasks.values())
+    assert (forth.image_url, forth.end_image_url) == (back.end_image_url, back.image_url)
+    assert forth.image_url != forth.end_image_url
+
+
+async def test_pictures_of_the_same_name_are_not_mixed_up(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """What counts is the content: two files of one name and size are two pictures, and each job gets its own."""
+    paths = []
+    for content in (b"one", b"two"):
+        (tmp_path / content.decode()).mkdir()
+        paths.append(picture(tmp_path / content.decode(), content=content))
+    await run(a2e, [job(f"{path.parent.name}{n}", image=path) for path in paths for n in range(3)])
+    assert puts(sandbox) == 2
+    links = {
+        key: {task.image_url for task in sandbox.tasks.values() if f" of {key}" in task.prompt}
+        for key in ("one", "two")
+    }
+    assert len(links["one"]) == len(links["two"]) == 1
+    assert links["one"] != links["two"]
+    (link,) = links["two"]
+    assert (await _fetch(link)).endswith(b"two")
+
+
+async def test_a_later_run_uses_the_upload_again(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """With the same journal a picture of an earlier run is not uploaded again while its link lives."""
+    path = picture(tmp_path)
+    for key in ("a", "b"):
+        await run(a2e, [job(key, image=path)], journal=tmp_path / "journal.sqlite")
+    assert puts(sandbox) == 1
+    assert len({task.image_url for task in sandbox.tasks.values()}) == 1
+
+
+async def test_an_old_upload_is_not_used(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A link that may end soon is not given to A2E: after a day the picture is uploaded again."""
+    path, clock = picture(tmp_path), time.time
+    await run(a2e, [job("a", image=path)], journal=tmp_path / "journal.sqlite")
+    with monkeypatch.context() as later:
+        later.setattr(time, "time", lambda: clock() + 86400 + 60)
+        await run(a2e, [job("b", image=path)], journal=tmp_path / "journal.sqlite")
+    assert puts(sandbox) == 2
+
+
+async def test_an_upload_that_has_failed_is_tried_again(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """A job whose picture could not be uploaded fails; the next job with the same picture uploads it."""
+    path = picture(tmp_path)
+    sandbox.weather = Weather(script={"put": [Fault("status", status=403)]})
+    outcomes = await run(a2e, [job(f"k{n}", image=path) for n in range(3)], max_uploads=1)
+    assert sorted(states(outcomes).values()) == ["failed", "succeeded", "succeeded"]
+    (failed,) = (outcome for outcome in outcomes.values() if outcome.state == "failed")
+    assert isinstance(failed.error, TransferError)
+    assert failed.coins == 0
+    assert puts(sandbox) == 2
+
+
+async def _fetch(link: str) -> bytes:
+    async with aiohttp.ClientSession() as session, session.get(link) as answer:
+        return await answer.read()

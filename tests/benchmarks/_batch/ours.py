@@ -1,0 +1,21 @@
+"""The same with `ImageToVideo.batch`, and its defaults for everything but the number of running tasks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from a2e_async import A2EClient
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+__all__ = ["run"]
+
+
+async def run(plan: Plan, url: str, token: str) -> int:
+    """Make all videos, and return how many there are."""
+    async with A2EClient(token, base_url=url) as a2e:
+        batch = a2e.image_to_video.batch(
+            plan.jobs(), journal=plan.journal, out=plan.out, max_running=plan.running, total=plan.count
+        )
+        return sum([outcome.ok async for outcome in batch])

@@ -1,0 +1,54 @@
+"""What the tests of the commands share; a test asks for what it needs, nothing happens by itself."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import TYPE_CHECKING
+
+import pages
+import pytest
+import quick
+
+from a2e_async.cli import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from a2e_async.sandbox import Sandbox
+
+
+@pytest.fixture
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Work in an empty folder, without a token of the person who runs the tests."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+    for name in ("A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL", "FORCE_COLOR", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def service(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """Run a sandbox in the background and point the command at it."""
+    with pages.background_sandbox() as local:
+        monkeypatch.setenv("A2E_BASE_URL", local.url)
+        monkeypatch.setenv("A2E_API_TOKEN", local.token)
+        yield local
+
+
+@pytest.fixture
+def picture(folder: pathlib.Path) -> str:
+    """Put something that begins like a picture into the folder."""
+    pathlib.Path("ada.png").write_bytes(quick.PNG)
+    return "ada.png"
+
+
+@pytest.fixture
+def started(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """Give a function that starts a task with the command, and returns its id."""
+
+    def start(prompt: str) -> str:
+        assert main(["image-to-video", "start", picture, "--prompt", prompt]) == 0
+        return capsys.readouterr().out.strip()
+
+    return start

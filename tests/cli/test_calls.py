@@ -1,0 +1,154 @@
+"""`a2e account`, `upload` and `request`: one call each, and what is made of its answer."""
+
+from __future__ import annotations
+
+import io
+import json
+import pathlib
+import sys
+import urllib.request
+from typing import TYPE_CHECKING
+
+import pytest
+import quick
+from aiohttp import web
+
+from a2e_async.cli import main
+
+if TYPE_CHECKING:
+    from a2e_async.sandbox import Sandbox
+
+BALANCE = ["request", "GET", "user/remainingCoins"]
+
+
+def test_account(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """The balance is a line for each currency, or one JSON object."""
+    assert main(["account"]) == 0
+    assert capsys.readouterr() == ("coins\t10000\ndiamonds\t0\n", "")
+    assert main(["account", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"coins": 10_000, "diamonds": 0}
+
+
+def test_account_with_a_wrong_token(
+    service: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token that A2E does not accept is one line that says where a new one comes from, and exit code 1."""
+    monkeypatch.setenv("A2E_API_TOKEN", "sk_somebody_else")
+    assert main(["account"]) == 1
+    out, err = capsys.readouterr()
+    assert not out
+    assert "Account > API Token" in err
+    assert "somebody" not in err
+    assert err.count("\n") == 1
+
+
+def test_account_with_a_strange_answer(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """An answer that is no balance is one line, and no traceback."""
+    with service.override("GET", "/api/v1/user/remainingCoins", web.json_response({"code": 0, "data": [1]})):
+        assert main(["account"]) == 1
+    assert "a2e request GET user/remainingCoins" in capsys.readouterr().err
+
+
+def test_upload_prints_links(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each picture becomes a link, in the order given, under which it can be fetched."""
+    pathlib.Path("eve.png").write_bytes(quick.PNG + b"2")
+    assert main(["upload", picture, "eve.png"]) == 0
+    links = capsys.readouterr().out.split()
+    contents = []
+    for link in links:
+        with urllib.request.urlopen(link) as answer:
+            contents.append(answer.read())
+    assert contents == [quick.PNG, quick.PNG + b"2"]
+
+
+def test_upload_as_json(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json, a program learns which link belongs to which file."""
+    assert main(["upload", "--json", picture]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["file"] == "ada.png"
+    assert answer["url"].endswith(".png")
+
+
+def test_upload_looks_at_all_first(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that is no picture ends the command before anything is sent or paid."""
+    pathlib.Path("notes.png").write_text("buy milk")
+    for wrong in ("notes.png", "missing.png"):
+        assert main(["upload", picture, wrong]) == 2
+        out, err = capsys.readouterr()
+        assert not out
+        assert wrong in err
+    assert not service.requests
+
+
+def test_request_prints_one_line(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a pipe, the data of the answer is one line of JSON."""
+    assert main(BALANCE) == 0
+    assert capsys.readouterr() == ('{"coins": 10000, "diamonds": 0}\n', "")
+
+
+def test_request_is_pretty_on_a_terminal(
+    service: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal it is indented and readable, and nothing in it can steer the terminal; --json is one line again."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    answer = web.json_response({"code": 0, "data": {"name": "Zoë\x1b[2J\x9b31m"}})
+    with service.override("GET", "/api/v1/user/remainingCoins", answer):
+        assert main(BALANCE) == 0
+    assert capsys.readouterr().out == '{\n  "name": "Zoë\\u001b[2J\\u009b31m"\n}\n'
+    assert main([*BALANCE, "--json"]) == 0
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.mark.parametrize("source", ["argument", "file", "stdin"])
+def test_request_with_a_body(
+    service: Sandbox, source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The body is JSON from the argument, from a file or from the standard input."""
+    body = json.dumps({"ids": ["0123456789abcdef01234567"]})
+    pathlib.Path("body.json").write_text(body)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(body))
+    data = {"argument": body, "file": "@body.json", "stdin": "-"}[source]
+    assert main(["request", "post", "userImage2Video/batchDetail", "--data", data]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_request_with_a_query(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--param can be given several times, and each one is sent."""
+    for _ in range(3):
+        assert main(["image-to-video", "start", picture, "--prompt", "x"]) == 0
+    capsys.readouterr()
+    page = ["--param", "pageNum=2", "--param", "pageSize=2"]
+    assert main(["request", "GET", "userImage2Video/allRecords", *page]) == 0
+    answer = json.dumps(json.loads(capsys.readouterr().out))
+    assert [task_id for task_id in service.tasks if task_id in answer] == [next(iter(service.tasks))]
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["POST", "x", "--data", "{"], "--data must be JSON"),
+        (["POST", "x", "--data", "@missing.json"], "missing.json"),
+        (["GET", "x", "--param", "pageNum"], "NAME=VALUE"),
+        (["GET", "x", "--param", "=1"], "NAME=VALUE"),
+        (["DANCE", "x"], "GET, POST"),
+        (["GET", "https://example.com/x"], "not a URL"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_request_with_wrong_words(
+    service: Sandbox, words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What cannot be sent is one line that says what is meant, exit code 2, and no request."""
+    assert main(["request", *words]) == 2
+    err = capsys.readouterr().err
+    assert hint in err
+    assert err.count("\n") == 1
+    assert not service.requests
+
+
+def test_a_post_is_sent_once(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """A POST that fails is not repeated, since it may buy something; a GET is."""
+    broken = web.Response(status=503, text="broken")
+    with service.override("POST", "/api/v1/user/exchangeDiamonds", broken):
+        assert main(["request", "POST", "user/exchangeDiamonds", "--data", '{"diamonds": 1}']) == 1
+    assert [seen.method for seen in service.requests] == ["POST"]

@@ -1,0 +1,246 @@
+"""Help, its speed, suggestions, and the completion of a shell."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+import a2e_async
+from a2e_async.cli import main
+from a2e_async.cli.app import app
+from a2e_async.cli.commands import COMMANDS, EXIT_CODES
+from a2e_async.cli.overview import overview
+
+if TYPE_CHECKING:
+    import pathlib
+    from collections.abc import Iterator
+
+    import cyclopts
+
+pytestmark = pytest.mark.usefixtures("folder")
+
+
+def leaves(parent: cyclopts.App, *words: str) -> Iterator[tuple[tuple[str, ...], cyclopts.App]]:
+    """Go through all commands that do something."""
+    for name in parent:
+        if not name.startswith("-"):
+            command = parent[name]
+            if command.default_command is None:
+                yield from leaves(command, *words, name)
+            else:
+                yield (*words, name), command
+
+
+LEAVES = dict(leaves(app))
+
+
+def test_every_command_is_there() -> None:
+    """These commands exist, and what is not in this list needs a line in the reference and in the changelog."""
+    family = {"run", "start", "get", "list", "wait", "delete", "find", "download"}
+    batch = {"run", "status", "export", "prune"}
+    alone = {"account", "upload", "sandbox", "demo", "request", "completion"}
+    expected = {("image-to-video", name) for name in family} | {("batch", name) for name in batch}
+    assert set(LEAVES) == expected | {(name,) for name in alone}
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["-h"]], ids=" ".join)
+def test_the_overview_names_everything(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`a2e` explains itself: every command with the first line of its own help, the environment and the exit codes."""
+    assert main(words) == 0
+    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    for name, command in COMMANDS.items():
+        assert f"{name} {command.help}" in out
+        target = app[name]
+        first_line = inspect.getdoc(target.default_command) if target.default_command else target.help
+        assert command.help == str(first_line).splitlines()[0]
+    for code, meaning in EXIT_CODES.items():
+        assert f"{code} {meaning}" in out
+    assert "A2E_API_TOKEN" in out
+
+
+@pytest.mark.parametrize("width", [40, 80, 120])
+def test_the_overview_fits(width: int) -> None:
+    """The page is as wide as the terminal, and its boxes are whole."""
+    lines = [line for line in overview(width).splitlines() if line[:1] in "╭│╰"]
+    assert lines
+    assert {len(line) for line in lines if line} == {width}
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], []], ids=" ".join)
+def test_the_overview_needs_next_to_nothing(words: list[str]) -> None:
+    """`a2e --help` imports neither the client nor what the other pages of help are drawn with, so that it is quick."""
+    code = (
+        "import sys; from a2e_async.cli import main; main(sys.argv[1:]); "
+        "print(*{'aiohttp', 'asyncio', 'attrs', 'cyclopts', 'rich'} & {*sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    assert "image-to-video" in done.stdout
+    assert done.stderr == "\n"
+
+
+def test_the_version_needs_no_client() -> None:
+    """`a2e --version` does not import aiohttp."""
+    code = "import sys; from a2e_async.cli import main; main(['--version']); print('aiohttp' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [a2e_async.__version__, "False"]
+
+
+def test_names_are_imported_when_they_are_asked_for() -> None:
+    """Every public name of the package is there, also for `import *`, and an unknown one is an AttributeError."""
+    code = (
+        "import sys, a2e_async; assert 'aiohttp' not in sys.modules; assert {*a2e_async.__all__} <= {*dir(a2e_async)}; "
+        "from a2e_async import *; print(A2EClient.__name__, A2EError.__name__, Job.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["A2EClient", "A2EError", "Job"]
+    for name in a2e_async.__all__:
+        assert getattr(a2e_async, name) is not None
+    for name in ("A2EClint", "MadeUpError"):
+        with pytest.raises(AttributeError, match=name):
+            getattr(a2e_async, name)
+
+
+def test_names_are_those_of_the_type_checker() -> None:
+    """What is imported at run time is what a type checker is told to be imported."""
+    source = inspect.getsource(a2e_async).partition("if TYPE_CHECKING:\n")[2].partition("\n__version__")[0]
+    told: dict[str, object] = {}
+    exec(inspect.cleandoc(source), told)
+    told = {name: value for name, value in told.items() if not name.startswith("_")}
+    assert told == {name: getattr(a2e_async, name) for name in a2e_async.__all__ if name != "__version__"}
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_every_page_of_help_has_an_example(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of each command shows how to type it, tells every option in words, and ends with the exit codes."""
+    assert main([*words, "--help"]) == 0
+    out, err = capsys.readouterr()
+    text = " ".join(out.partition("\n\n")[2].partition("╭")[0].split())  # between the usage and the first box
+    assert f"a2e {' '.join(words)}" in text
+    assert "Exit codes: 0 done" in " ".join(out.split())
+    assert not err
+    for argument in LEAVES[words].assemble_argument_collection(parse_docstring=True):
+        assert argument.parameter.help, argument.names
+
+
+@pytest.mark.parametrize("words", LEAVES, ids=" ".join)
+def test_every_example_can_be_typed(words: tuple[str, ...]) -> None:
+    """The examples of the help are understood by the command: no option in them is unknown or lacks its value."""
+    text = inspect.getdoc(LEAVES[words].default_command) or ""
+    examples = re.findall(r"(?:^    |``|\$\()(a2e .+?)(?:``|\)?$|\)\"$| [|>])", text.replace(",\n", "\n"), re.MULTILINE)
+    assert examples
+    for example in examples:
+        typed = shlex.split(example)
+        assert tuple(typed[1 : 1 + len(words)]) == words
+        app.parse_args(typed[1:], exit_on_error=False, print_error=False)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["image-to-vido"], 'Did you mean "image-to-video"'),
+        (["image-to-video", "statr"], 'Did you mean "start"'),
+        (["dance"], "demo, image-to-video"),
+        (["account", "--jsno"], "--json"),
+        (["image-to-video", "start", "a.png", "--video-time", "7"], "5, 10, 15"),
+        (["image-to-video", "run", "a.png"], "--out"),
+        (["image-to-video", "get"], "a2e image-to-video get --help"),
+        (["account", "now"], "a2e account --help"),
+        (["--helpp"], "a2e --help"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_wrong_words_get_a_suggestion(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A word that is not understood is exit code 2 and one line with what was meant, or where it is explained."""
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert hint in err
+    assert err.startswith("a2e: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("shell", "call"), [("bash", "complete -F"), ("zsh", "#compdef a2e"), ("fish", "complete -c a2e")]
+)
+def test_completion_names_the_commands(shell: str, call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script for each shell knows the commands, those of a family, and their options."""
+    assert main(["completion", shell]) == 0
+    out, err = capsys.readouterr()
+    assert not err
+    for word in (call, "image-to-video", "batch", "download", "negative-prompt", "a2e-v2-flash"):
+        assert word in out
+
+
+COMPLETE = """
+source a2e.bash
+COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
+function=$(complete -p a2e | sed 's/.*-F \\([^ ]*\\).*/\\1/')
+$function a2e "${COMP_WORDS[COMP_CWORD]}" "${COMP_WORDS[COMP_CWORD-1]}"
+echo "${COMPREPLY[@]}"
+"""
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        (["a2e", "im"], "image-to-video"),
+        (["a2e", "image-to-video", "d"], "download delete"),
+        (["a2e", "image-to-video", "start", "--neg"], "--negative-prompt"),
+        (["a2e", "image-to-video", "start", "--model-version", ""], "a2e a2e-v2 a2e-v2-flash"),
+        (["a2e", "image-to-video", "start", "ada"], "ada.png"),
+        (["a2e", "upload", "ada"], "ada.png"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bash_completes(
+    typed: list[str], completed: str, folder: pathlib.Path, picture: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Bash, having read the script, completes commands, options, choices and files."""
+    assert main(["completion", "bash"]) == 0
+    (folder / "a2e.bash").write_text(capsys.readouterr().out)
+    done = subprocess.run(
+        ["bash", "--norc", "-c", COMPLETE, "bash", *typed], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert (done.stdout.split(), done.stderr) == (completed.split(), "")
+
+
+def test_completion_is_installed(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """--install writes the script below the home folder, and prints where."""
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("USERPROFILE", str(folder))
+    assert main(["completion", "fish", "--install"]) == 0
+    path = capsys.readouterr().out.strip()
+    assert path.startswith(str(folder))
+    assert "image-to-video" in (folder / path).read_text(encoding="utf-8")
+
+
+def test_completion_of_an_unknown_shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the shell cannot be told, one line says to name it."""
+    detection = importlib.import_module("cyclopts.completion.detect")
+
+    def fail() -> str:
+        raise detection.ShellDetectionError
+
+    monkeypatch.setattr("a2e_async.cli.completion.detect_shell", fail)
+    assert main(["completion"]) == 2
+    assert "a2e completion bash" in capsys.readouterr().err
+
+
+def test_python_m(folder: pathlib.Path) -> None:
+    """`python -m a2e_async` is the same command."""
+    done = subprocess.run(
+        [sys.executable, "-m", "a2e_async", "-h"], capture_output=True, text=True, check=True, env=dict(os.environ)
+    )
+    assert done.stdout.startswith("Usage: a2e COMMAND\n")

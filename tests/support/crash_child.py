@@ -1,0 +1,49 @@
+"""Runs a batch until it is done, or until it is killed: the child process of `tests/batch/test_crash.py`.
+
+    python crash_child.py ON_UNKNOWN
+
+A2E is named in the environment. The jobs are in ``jobs.json`` in the current folder, which gets the journal and the videos.
+The first line says that everything is imported and that the batch begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import pathlib
+import sys
+from typing import TYPE_CHECKING, cast
+
+from a2e_async import A2EClient, Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
+
+if TYPE_CHECKING:
+    from a2e_async.config import OnUnknown
+
+_LOGGER = logging.getLogger("crash_child")
+
+CONFIG = Config(
+    retry=RetryPolicy(max_attempts=8, max_time=10.0, base=0.01, max_delay=0.1),
+    poll=PollPolicy(initial=0.05, steps=((0.0, 0.1),)),
+    pacing=Pacing(hold_back=0.02, max_hold_back=0.1),
+    start=StartPolicy(looks=(0.0, 0.1, 0.5)),
+    visible_timeout=2.0,
+)
+
+
+async def main(on_unknown: OnUnknown) -> None:
+    """Run the batch, or go on with it."""
+    jobs = json.loads(pathlib.Path("jobs.json").read_text())
+    print("ready", flush=True)  # noqa: T201  the test waits for it
+    async with A2EClient(config=CONFIG) as a2e:
+        batch = a2e.image_to_video.batch(
+            jobs, journal="journal/journal.sqlite", out="videos", max_running=40, on_unknown=on_unknown
+        )
+        async with batch:
+            async for outcome in batch:
+                if outcome.error is not None:
+                    _LOGGER.warning("%s %s: %r", outcome.key, outcome.state, outcome.error)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(cast("OnUnknown", sys.argv[1])))
