@@ -19,6 +19,7 @@ from a2e_async.errors import (
     InsufficientCreditsError,
     NetworkError,
     RateLimitError,
+    ServerError,
     TransferError,
 )
 
@@ -54,7 +55,7 @@ _FINAL = frozenset({"BadRequestError", "ContentRejectedError"})
 """Refusals of a start that would only come again."""
 
 _PLAIN = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-]|[A-Za-z0-9_-]")
-_NO_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?", re.IGNORECASE)
+_NO_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d) *(?:\..*)?", re.IGNORECASE)
 """What Windows takes for a device."""
 
 
@@ -72,7 +73,8 @@ class Row:
         coins: What its tasks have cost, None if that is not known.
         quoted: Coins that the start under way is expected to cost, None if there is none or nobody knows.
         record: The last record, as A2E shows it, or None.
-        path: The video's file, or None.
+        target: The file that the video is going to be written to, or None.
+        path: The video's file, once it is there, or None.
         error: ``{"type": ..., "message": ...}`` of the last error, or None.
         created_at: When the job was first read.
         sent_at: When its start was sent the last time.
@@ -89,6 +91,7 @@ class Row:
     coins: float | None = 0
     quoted: float | None = None
     record: dict[str, Any] | None = attrs.field(default=None, repr=False)
+    target: str | None = None
     path: str | None = None
     error: dict[str, str] | None = None
     created_at: float
@@ -137,9 +140,9 @@ def may_start(row: Row, retry_failed: int) -> bool:
 def may_be_bought(row: Row, *, age: float, resend: bool) -> bool:
     """Tell whether a row may be bought whose last start made no task that A2E shows.
 
-    A ``sending`` row is what a crash left behind; it was just looked for, as often as `StartPolicy.looks` says. An
-    ``uncertain`` one has lost its answer on the way, so A2E gets more time to show the task. Neither can be told after
-    the time for which lists go back.
+    A ``sending`` row is what a crash left behind; it was just looked for, and that at a time when A2E surely shows a
+    fresh task. An ``uncertain`` one has lost its answer on the way, so A2E gets more time to show the task. Neither can
+    be told after the time for which lists go back.
 
     Args:
         row: The row.
@@ -163,7 +166,7 @@ def trouble(error: A2EError) -> Trouble:
         return Trouble.STOP
     if isinstance(error, InsufficientCreditsError | BusyError | RateLimitError | NetworkError):
         return Trouble.PAUSE
-    if isinstance(error, TransferError) and isinstance(error.__cause__, NetworkError):
+    if isinstance(error, TransferError) and isinstance(error.__cause__, NetworkError | ServerError):
         return Trouble.PAUSE
     return Trouble.JOB
 
@@ -173,7 +176,9 @@ def may_try_again(error: A2EError, times: int) -> bool:
 
     A picture that cannot be uploaded can be that picture's fault. Nobody knows, so it gets three tries.
     """
-    return not isinstance(error, TransferError) or times < 3
+    cause = error.__cause__
+    is_line = not isinstance(error, TransferError) or (isinstance(cause, NetworkError) and not cause.request_sent)
+    return is_line or times < 3
 
 
 def job_key(journal_id: str, row: Row) -> str:

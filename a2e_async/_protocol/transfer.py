@@ -124,9 +124,10 @@ class Arrival:
 
     def renew(self) -> bool:
         """Return whether more is there than ever before, and remember how much: whoever begins anew gets nowhere."""
-        advanced = self.has_advanced
-        self._furthest = max(self._furthest, self.have)
-        return advanced
+        if not self.has_advanced:
+            return False
+        self._furthest = self.have
+        return True
 
     def ask(self) -> dict[str, str]:
         """Return the headers of the next request, which is for what is missing, or for all of it."""
@@ -149,7 +150,7 @@ class Arrival:
         check_status(answer, good, "The download", "result links live for about 3 days")
         if answer.status == 206 and self._is_rest(answer.headers):
             return
-        self._begin(answer.headers if answer.status == 200 else {})
+        self._begin(answer.headers)
         if answer.status != 200:
             msg = "The storage answered with something else than the rest of the file"
             raise ServerError(msg, status=answer.status)

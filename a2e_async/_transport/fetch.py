@@ -57,7 +57,7 @@ class Fetcher:
             try:
                 await attempts
             except A2EError as error:
-                if not is_passing(error) or not arrival.renew():
+                if not arrival.renew():
                     raise
                 attempts = self.retry.go_on(error, attempt, is_stuck)
             else:

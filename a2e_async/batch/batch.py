@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Self
 
 import attrs
@@ -65,15 +66,18 @@ class Batch:
         return self._outcomes.__anext__()
 
     async def aclose(self) -> None:
-        """End the batch. Ending it twice does no harm."""
-        await self._outcomes.aclose()
+        """End the batch; whoever goes through it then comes to its end. Ending it twice does no harm."""
+        if self._runner.task is not None:
+            await ended(self._runner.task)
+        with contextlib.suppress(RuntimeError):  # another task waits for an outcome, and ends the generator by that
+            await self._outcomes.aclose()
 
 
 async def _run(runner: Runner, *, ordered: bool) -> AsyncGenerator[Outcome, None]:
     """Work in the background, and yield what comes of it."""
     waiting: dict[int, Outcome] = {}
     turn = 1
-    work = asyncio.create_task(runner.work(), name="a2e-batch")
+    work = runner.task = asyncio.create_task(runner.work(), name="a2e-batch")
     try:
         while (item := await runner.ready.get()) is not None:
             number, outcome = item
@@ -86,6 +90,8 @@ async def _run(runner: Runner, *, ordered: bool) -> AsyncGenerator[Outcome, None
                 runner.ahead.release()
                 yield waiting.pop(turn)
                 turn += 1
-        await work
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.result()
     finally:
         await ended(work)

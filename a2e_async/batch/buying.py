@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from a2e_async._protocol.budget import Reservation
     from a2e_async.batch.case import Case
     from a2e_async.batch.desk import Purchase
+    from a2e_async.tasks import TaskHandle
 
 __all__ = ["Buyer"]
 
@@ -83,11 +85,17 @@ class Buyer:
                         else:  # who went before the gate was closed knows nothing of now
                             gate.passed += 1
                         return done
+                except SubmissionUncertainError as error:
+                    if costs and gate.doubt():
+                        self._pause(error, scout=scout)
+                    raise
                 except A2EError as error:
                     times += gate.passed != passed or gate.wanting == 1  # it may be the job's own fault
                     passed = gate.passed
                     self._judge(error, times)
-                    gate.close(str(error), scout=scout)
+                    self._pause(error, scout=scout)
+                    if self.case.shop.stopped is not None:
+                        raise StoppedError(self.case.shop.stopped) from error
                 finally:
                     if scout:
                         gate.step_back()
@@ -97,11 +105,19 @@ class Buyer:
         shop, what = self.case.shop, rules.trouble(error)
         if what is Trouble.JOB:
             raise error
-        if what is Trouble.STOP or shop.policy.on_shortage == "stop":
+        if what is Trouble.STOP:
             shop.stop(error)
             raise StoppedError(error) from error
         if not rules.may_try_again(error, times):
             raise error
+
+    def _pause(self, error: A2EError, *, scout: bool) -> None:
+        """Let the whole batch wait, or end its buying, as its caller wants."""
+        shop = self.case.shop
+        if shop.policy.on_shortage == "stop":
+            shop.stop(error)
+        else:
+            shop.gate.close(str(error), scout=scout)
 
     async def _attempt(self, purchase: Purchase, reserved: Reservation, *, scout: bool) -> bool | None:
         """Upload and start; None means that it is not our turn any more."""
@@ -141,6 +157,7 @@ class Buyer:
             handle = await shop.desk.buy(body, marker=row.marker, resend=shop.policy.resend, on_late=case.note_bought)
         except SubmissionUncertainError:
             row.state = "uncertain"
+            shop.journal.note(row)
             raise
         except A2EError:  # surely not accepted: as it was before
             row.state, row.quoted, row.error = "failed" if row.purchases else "new", None, before
@@ -153,9 +170,12 @@ class Buyer:
         case, row, shop = self.case, self.case.row, self.case.shop
         case.enter("starting")
         sent_at, quoted = row.created_at if row.sent_at is None else row.sent_at, row.quoted or 0
+        handle = await self._look(sent_at)
+        rest = sent_at + shop.desk.shown_after - time.time()
+        if handle is None and row.state == "sending" and 0 < rest <= shop.desk.shown_after:
+            await asyncio.sleep(rest)
+            handle = await self._look(sent_at)
         age = max(0.0, time.time() - sent_at)
-        async with shop.starts:
-            handle = await shop.desk.settle(row.marker, age)
         if handle is not None:
             case.note_task(handle)
             await shop.journal.flush()
@@ -167,3 +187,8 @@ class Buyer:
         row.state, row.quoted = "failed" if row.purchases else "new", None
         shop.purse.correct(-quoted)
         return False
+
+    async def _look(self, sent_at: float) -> TaskHandle[Any] | None:
+        shop = self.case.shop
+        async with shop.starts:
+            return await shop.desk.settle(self.case.row.marker, max(0.0, time.time() - sent_at))

@@ -39,7 +39,8 @@ _STEPS = (
         coins REAL,                     -- what its tasks have cost, NULL if not known
         quoted REAL,                    -- what the start under way is expected to cost
         record TEXT,                    -- JSON: what A2E said the last time
-        path TEXT,                      -- the video's file
+        target TEXT,                    -- the file that is going to be written
+        path TEXT,                      -- the video's file, once it is there
         error TEXT,                     -- JSON: type and message of the last error
         created_at REAL NOT NULL,       -- these are seconds since the epoch
         sent_at REAL,
@@ -172,6 +173,9 @@ def _beside(path: pathlib.Path) -> pathlib.Path:
 @contextlib.contextmanager
 def opened(path: pathlib.Path, mode: str) -> Iterator[sqlite3.Connection]:
     """Open a database for a moment."""
+    if path.is_dir():  # which SQLite calls a disk I/O error
+        msg = "unable to open database file"
+        raise sqlite3.OperationalError(msg)
     uri = f"{path.absolute().as_uri()}?mode={mode}"
     connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE)
     try:

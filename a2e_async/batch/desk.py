@@ -39,6 +39,7 @@ class Desk:
         base_url: Where A2E is.
         marks_names: Whether starts can be found again by their marker.
         extension: Of the files of its results, with the dot.
+        shown_after: Seconds after which A2E's list shows a task that it has accepted.
         check: Checks a job as far as that is possible without sending anything, and looks at its pictures.
         upload: Uploads a picture and returns its link.
         quote: Asks what a start would cost. Free.
@@ -50,6 +51,7 @@ class Desk:
     base_url: str
     marks_names: bool
     extension: str
+    shown_after: float
     check: Callable[[Job], Awaitable[Purchase]]
     upload: Callable[[Picture], Awaitable[str]]
     quote: Callable[[Purchase], Awaitable[float | None]]

@@ -42,6 +42,8 @@ class Errand:
     case: Case
     _job: Job = attrs.field(init=False)
     _purchase: Purchase | None = attrs.field(default=None, init=False)
+    _is_ours: bool = attrs.field(default=False, init=False)
+    _claimed: str | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Begin with the job as it was given."""
@@ -69,6 +71,8 @@ class Errand:
     async def give_up(self, error: A2EError) -> Outcome:
         """Write down why there is no result. What is paid, or may be, stays as it is for the next run."""
         row = self.case.row
+        if not self._is_ours:
+            return self._tell("failed", error)  # the journal keeps what it knows of the key
         row.error = _written(error)
         if not self._is_open:
             row.state, row.finished_at = "failed", time.time()
@@ -81,14 +85,12 @@ class Errand:
 
     async def _run(self) -> Outcome:
         shop = self.case.shop
-        self._job = await with_files_read(self.case.job)
         known = await shop.journal.load(self._job.key)
+        self._is_ours = known is None
+        self._job = await with_files_read(self._job)
         if known is not None:
-            try:
-                await self._compare(known)
-            except InvalidRequestError as error:
-                return self._tell("failed", error)  # the journal keeps what it knows of the other job
-            self.case.row = known
+            await self._compare(known)
+            self.case.row, self._claimed, self._is_ours = known, known.target, True
         match rules.next_step(self.case.row, fetch=shop.policy.out is not None, retry_failed=shop.policy.retry_failed):
             case Next.SKIP:
                 return self._tell("skipped")
@@ -133,7 +135,8 @@ class Errand:
         }
         self.case.row.request = self._request(dict(zip(_PICTURES, described, strict=True)))
         if shop.policy.out is not None:
-            await check_target(self._target(shop.policy.out), overwrite=self._may_overwrite())
+            target = self._claim(shop.policy.out)
+            await check_target(target, overwrite=self._may_overwrite(target))
         return purchase
 
     def _request(self, pictures: dict[str, Any]) -> dict[str, Any]:
@@ -176,11 +179,11 @@ class Errand:
 
     async def _resume(self, step: Next) -> bool:
         """Wait for the task that an earlier run has bought; return False if there is none."""
+        if step is Next.WAIT:
+            self.case.handle = self.case.shop.desk.task(str(self.case.row.task_id), None)
+        elif not await Buyer(self.case).settle():
+            return False
         async with self.case.shop.running:
-            if step is Next.WAIT:
-                self.case.handle = self.case.shop.desk.task(str(self.case.row.task_id), None)
-            elif not await Buyer(self.case).settle():
-                return False
             await self._wait()
         return True
 
@@ -221,7 +224,8 @@ class Errand:
             try:
                 async with shop.downloads:
                     self.case.enter("downloading")
-                    path = await self._paid().download(self._target(shop.policy.out), overwrite=self._may_overwrite())
+                    target = self._claim(shop.policy.out)
+                    path = await self._paid().download(target, overwrite=self._may_overwrite(target))
                 row.path, row.error = str(path), None
             except A2EError as error:
                 problem, row.error = error, _written(error)
@@ -229,13 +233,16 @@ class Errand:
         await shop.journal.save(row)
         return self._tell("succeeded", problem)
 
-    def _target(self, folder: pathlib.Path) -> pathlib.Path:
-        return folder / rules.file_name(self.case.job.key, self.case.shop.desk.extension)
+    def _claim(self, folder: pathlib.Path) -> pathlib.Path:
+        """Return the file that is going to be written, and remember it."""
+        target = folder / rules.file_name(self.case.job.key, self.case.shop.desk.extension)
+        self.case.row.target = str(target)
+        return target
 
-    def _may_overwrite(self) -> bool:
-        """A file of a job that an earlier run has paid for is that run's, which was cut off before it could say so."""
-        row = self.case.row
-        return self.case.shop.policy.overwrite or (row.created_at != self.case.read_at and row.purchases > 0)
+    def _may_overwrite(self, target: pathlib.Path) -> bool:
+        """A file that an earlier run was going to write is that run's, which was cut off before it could say so."""
+        is_ours = self._claimed == str(target) and self.case.row.purchases > 0
+        return self.case.shop.policy.overwrite or is_ours
 
     def _paid(self) -> TaskHandle[Any]:
         return self._known_task() if self.case.handle is None else self.case.handle

@@ -37,6 +37,7 @@ class Gate:
     _line: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     _news: asyncio.Event = attrs.field(factory=asyncio.Event)
     _ended: bool = False
+    _doubted: int = -1
 
     @contextlib.contextmanager
     def wanted(self) -> Iterator[None]:
@@ -90,6 +91,11 @@ class Gate:
             _LOGGER.warning("The batch goes on")
             self.reason = ""
             self._news.set()
+
+    def doubt(self) -> bool:
+        """Nobody knows whether somebody got through; return whether that is so for the second time in a row."""
+        again, self._doubted = self._doubted == self.passed, self.passed
+        return again
 
     def end(self) -> None:
         """Let all go on at once, for ever: nothing is bought any more, as they will find out."""

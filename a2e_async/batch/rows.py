@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "Journal", "NoJournal", "to_row", "to_values"]
 
 COLUMNS = (
-    "key", "state", "request", "purchases", "marker", "task_id", "coins", "quoted", "record", "path", "error",
+    "key", "state", "request", "purchases", "marker", "task_id", "coins", "quoted", "record", "target", "path", "error",
     "created_at", "sent_at", "accepted_at", "finished_at",
 )  # fmt: skip
 """Of the table `jobs`, in its order."""

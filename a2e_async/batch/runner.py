@@ -62,6 +62,7 @@ class Runner:
     Attributes:
         open_desk: Gives what is needed for the running event loop.
         ready: What became of the jobs, with their numbers from 1, as they end; None comes last, whatever happens.
+        task: What does it, once that has begun.
         ahead: A place for each outcome that nobody has fetched yet.
     """
 
@@ -74,6 +75,7 @@ class Runner:
     total: int | None
     ready: asyncio.Queue[tuple[int, Outcome] | None] = attrs.field(factory=asyncio.Queue)
     ahead: asyncio.Semaphore = attrs.field(init=False)
+    task: asyncio.Task[None] | None = None
     _shop: Shop | None = None
     _cases: dict[str, Case] = attrs.field(factory=dict)
     _counts: dict[str, int] = attrs.field(init=False)

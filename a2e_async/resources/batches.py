@@ -164,6 +164,7 @@ class Batches(TaskResource[R]):
             base_url=parts.base_url,
             marks_names=parts.submitter.policy.mark_names,
             extension=self._extension,
+            shown_after=max(parts.submitter.policy.looks[-1], parts.poller.policy.invisible_for),
             check=self._purchase,
             upload=self._link,
             quote=lambda purchase: self._quote(purchase.make_body(*map(_any_link, purchase.pictures))),

@@ -140,7 +140,6 @@ async def test_a_file_that_came_meanwhile_is_kept(a2e: A2EClient, sandbox: Sandb
     assert (out / "a.mp4").read_text() == "mine"
 
 
-@pytest.mark.xfail(strict=True, reason="Errand._may_overwrite takes any file of a paid job for that of an earlier run")
 async def test_a_file_of_somebody_else_is_not_taken_for_that_of_an_earlier_run(
     a2e: A2EClient, tmp_path: pathlib.Path, out: pathlib.Path
 ) -> None:

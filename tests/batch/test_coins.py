@@ -129,6 +129,7 @@ async def test_the_first_one_really_goes_alone(a2e: A2EClient, sandbox: Sandbox)
         go_on.set()
         outcomes = await task
     assert bills(sandbox) == dict.fromkeys(outcomes, 1)
+    assert seen(sandbox, QUOTE) == 1  # who was not told the first time does not ask again and again
 
 
 async def test_kinds_of_unknown_price_go_ahead_one_after_the_other(a2e: A2EClient, sandbox: Sandbox) -> None:

@@ -325,7 +325,6 @@ def make_folder(path: pathlib.Path) -> None:
             make_folder,
             "it can be neither opened nor made|There is no journal",
             id="folder",
-            marks=pytest.mark.xfail(strict=True, reason="a folder is called a `disk I/O error`"),
         ),
     ],
 )

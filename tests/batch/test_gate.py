@@ -282,6 +282,14 @@ def test_who_wants_to_get_through_is_counted() -> None:
     assert gate.wanting == 0
 
 
+def test_doubt_is_told_when_it_comes_again() -> None:
+    """One start of which nobody knows what became of it says nothing; a second one without a success between them does."""
+    gate = Gate()
+    assert [gate.doubt() for _ in range(3)] == [False, True, True]
+    gate.open()
+    assert [gate.doubt() for _ in range(2)] == [False, True]
+
+
 def test_successes_are_counted() -> None:
     """It can be told whether others got through meanwhile, whether or not the gate was closed."""
     gate = Gate()

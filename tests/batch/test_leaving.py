@@ -197,7 +197,6 @@ async def test_ending_it_twice_does_no_harm(a2e: A2EClient, sandbox: Sandbox) ->
     assert starts(sandbox) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="Batch.aclose raises RuntimeError while another task waits for an outcome")
 async def test_another_task_can_end_it(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
     """A signal handler, or any other task, can end a batch that somebody is going through."""
     batch = a2e.image_to_video.batch(jobs(3, "#stuck"), journal=journal)

@@ -274,7 +274,6 @@ async def test_a_batch_waits_for_the_network(
     assert bills(sandbox) == dict.fromkeys(outcomes, 1)
 
 
-@pytest.mark.xfail(strict=True, reason="a refused connection counts as if the picture were at fault (Buyer._persist)")
 async def test_the_last_job_waits_for_the_network_too(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

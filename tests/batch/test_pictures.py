@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import time
+from pathlib import PurePath
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ import attrs
 import pytest
 import quick
 
-from a2e_async.batch import pictures
-from a2e_async.batch.pictures import Links, describe, identity, recall
+from a2e_async.batch import Job, pictures
+from a2e_async.batch.pictures import Links, describe, identity, recall, with_files_read
 from a2e_async.batch.rows import NoJournal
 from a2e_async.errors import InvalidRequestError, TransferError
 from a2e_async.files import Picture, open_picture
@@ -166,6 +167,28 @@ async def test_file_that_is_no_picture_any_more(ada: pathlib.Path) -> None:
     ada.write_bytes(b"a text that is no picture")
     with pytest.raises(InvalidRequestError, match=r"ada\.png"):
         await recall("image", ada, None, old)
+
+
+# open files
+
+
+async def test_open_files_are_read_once() -> None:
+    """Both pictures of a job can be looked at again and again, also if they came as open files."""
+    job = Job(key="k", image=io.BytesIO(quick.PNG), end_image=io.BytesIO(OTHER), prompt="she smiles")
+    assert await with_files_read(job) == attrs.evolve(job, image=quick.PNG, end_image=OTHER)
+
+
+@pytest.mark.parametrize("image", [None, LINK, "ada.png", PurePath("ada.png"), quick.PNG, bytearray(b"x")], ids=repr)
+async def test_what_can_be_read_again_is_left_alone(image: Any) -> None:
+    """Paths, links and bytes are what they are, and are not even looked at."""
+    job = Job(key="k", image=image, end_image=image)
+    assert await with_files_read(job) is job
+
+
+async def test_open_file_that_is_no_picture() -> None:
+    """What is no picture is the job's error, before anything is sent."""
+    with pytest.raises(InvalidRequestError, match="end_image"):
+        await with_files_read(Job(key="k", image=quick.PNG, end_image=io.BytesIO(b"a text")))
 
 
 # the same

@@ -91,6 +91,18 @@ def test_price_is_asked_once_for_each_kind() -> None:
     run(main)
 
 
+def test_price_that_is_known_is_not_asked_for() -> None:
+    """What an answer has taught already needs no quote."""
+
+    async def main() -> None:
+        coins, desk = purse(100, short=40)
+        coins.budget.learn("short", 30)
+        assert (await coins.reserve(SHORT)).coins == 30
+        assert desk.asked == []
+
+    run(main)
+
+
 @pytest.mark.parametrize("answer", [None, ServerError("no", status=500)], ids=["no price", "error"])
 def test_quote_that_fails_stops_nobody(answer: A2EError | None) -> None:
     """Without a quote one job goes ahead, as long as there are coins; it is not asked again."""

@@ -241,10 +241,13 @@ async def test_a_start_that_was_accepted_is_adopted(
 
 
 async def test_a_start_that_a2e_shows_late_is_adopted(a2e: A2EClient, sandbox: Sandbox, past: Past) -> None:
-    """Right after a crash the task may not be in A2E's list yet: it is looked for a few times."""
+    """Right after a crash the task may not be in A2E's list yet: it is looked for again when it surely is."""
     task_id = await past.leave_task(a2e, job("a"))
-    with sandbox.override("GET", LIST, EmptyAtFirst(2)):
-        outcome = await only(a2e, job("a"), past.path)
+    poll = attrs.evolve(quick.CONFIG.poll, invisible_for=2.0)
+    config = attrs.evolve(quick.CONFIG, poll=poll)
+    with sandbox.override("GET", LIST, EmptyAtFirst(1)):
+        async with A2EClient(sandbox.token, base_url=sandbox.url, config=config) as patient:
+            outcome = await only(patient, job("a"), past.path)
     assert (outcome.state, outcome.task_id) == ("succeeded", task_id)
     assert bills(sandbox) == {"a": 1}
 
@@ -376,10 +379,6 @@ async def test_a_lost_answer_is_settled_by_the_next_run(
 # what the journal knows is not lost, whatever goes wrong later
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Errand.give_up saves the new row over the known one if something goes wrong before that is taken over",
-)
 @pytest.mark.parametrize("tags", ["#fast", "#stuck", "#fast #fail"])
 async def test_a_file_that_was_read_already_does_not_wipe_out_what_was_paid(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tags: str
@@ -396,10 +395,6 @@ async def test_a_file_that_was_read_already_does_not_wipe_out_what_was_paid(
     assert bills(sandbox) == {"a": 1}
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Errand.give_up saves the new row over the known one if something goes wrong before that is taken over",
-)
 @pytest.mark.parametrize("tags", ["#fast", "#stuck"])
 async def test_a_bug_of_ours_does_not_wipe_out_what_was_paid(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch, tags: str

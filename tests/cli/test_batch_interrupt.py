@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import signal
@@ -13,6 +14,7 @@ import batch_shell
 import pytest
 from batch_shell import Shell, until, write
 
+from a2e_async.cli.batch_interrupt import run_interruptible
 from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
@@ -131,6 +133,23 @@ def test_output_that_nobody_reads(shell: Shell, words: tuple[str, ...]) -> None:
     assert "Traceback" not in err
 
 
+def test_first_one_ends_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the first Ctrl-C all is cleaned up, then how to go on is said, and the process is left alone."""
+    order: list[str] = []
+    monkeypatch.setattr(os, "_exit", lambda code: order.append(f"left with {code}"))
+
+    async def work() -> int:
+        try:
+            signal.raise_signal(signal.SIGINT)
+            await asyncio.sleep(30)
+        finally:
+            order.append("ended")
+        return 0
+
+    assert run_interruptible(work(), lambda: order.append("explained")) == 130
+    assert order == ["ended", "explained"]
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_terminal(shell: Shell) -> None:
     """On a terminal the display shows the jobs under way; after Ctrl-C the cursor is back and the command is whole."""
@@ -144,12 +163,23 @@ def test_terminal(shell: Shell) -> None:
     assert "Traceback" not in shown
 
 
-def on_terminal(shell: Shell, ready: Callable[[str], bool]) -> tuple[str, int]:
-    """Run the batch on a pseudo-terminal until something is shown, press Ctrl-C, and return all that was shown."""
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_terminal_is_given_back_at_once(shell: Shell) -> None:
+    """A second Ctrl-C takes the display away as well, and gives the cursor back, before it says how to go on."""
+    write("jobs.csv", "key,image,prompt\nportrait-1,ada.png,#fast\n")
+    shell.sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=25)]})
+    shown, code = on_terminal(shell, lambda _: shell.purchases == 1, lambda text: "Stopping: " in text)
+    assert code == 130
+    _, _, after = shown.rpartition("\x1b[?25h")
+    assert "interrupted; no task goes on at A2E" in after
+    assert "Stopping: " not in after
+
+
+def on_terminal(shell: Shell, *ready: Callable[[str], bool]) -> tuple[str, int]:
+    """Run the batch on a pseudo-terminal, press Ctrl-C whenever one thing after the other is so, return what it shows."""
     master, slave = os.openpty()
     environ = {**os.environ, "TERM": "xterm-256color"}
-    shown = b""
-    is_pressed = False
+    shown, waits = b"", list(ready)
     with shell.start(*RUN, stdout=slave, stderr=slave, stdin=slave, env=environ) as process:
         os.close(slave)
         while True:
@@ -160,8 +190,8 @@ def on_terminal(shell: Shell, ready: Callable[[str], bool]) -> tuple[str, int]:
             if not piece:
                 break
             shown += piece
-            if not is_pressed and ready(shown.decode(errors="replace")):
-                is_pressed = True
+            if waits and waits[0](shown.decode(errors="replace")):
+                waits.pop(0)
                 process.send_signal(signal.SIGINT)
     os.close(master)
     return shown.decode(), process.returncode

@@ -382,6 +382,17 @@ def test_shortage_pauses(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.err == ""
 
 
+def test_start_that_nobody_knows_of(shell: Shell) -> None:
+    """A start whose answer got lost is uncertain by default, and sent again if that is wanted."""
+    write("jobs.csv", "image,prompt\nada.png,x\n")
+    shell.sandbox.weather = Weather(script={"start": [Fault("drop")] * 2})
+    said = shell(*RUN)
+    assert said.code == 1
+    assert "? uncertain           1  may be paid" in said.out
+    assert shell("run", "jobs.csv", "--journal", "other.sqlite", "--on-unknown", "resend").code == 0
+    assert shell.purchases == 1
+
+
 def test_wait_that_ends_early(shell: Shell) -> None:
     """A wait that is too short leaves the task alive; the end says how to go on, and that buys nothing."""
     write("jobs.csv", "image,prompt\nada.png,#stuck\n")

@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -229,10 +230,13 @@ def interrupted(service: Sandbox, *words: str) -> tuple[int, str]:
     """Press Ctrl-C when the first question about a task has been asked; return the exit code and stderr."""
     command = [sys.executable, "-m", "a2e_async", "image-to-video", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        deadline = time.monotonic() + 30
+        late = threading.Timer(45, process.kill)
+        late.start()
         while not any(seen.method == "GET" and "userImage2Video" in seen.path for seen in list(service.requests)):
-            assert time.monotonic() < deadline
+            assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate()
+        late.cancel()
+        late.join()
     return process.returncode, err

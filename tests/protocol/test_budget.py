@@ -136,6 +136,14 @@ def test_start_of_unknown_price_is_known_of() -> None:
     assert not budget.is_exploring
 
 
+def test_start_of_unknown_price_sets_nothing_aside() -> None:
+    """What nobody knows cannot be planned with: beside it fits what fits alone."""
+    budget = known(30, short=30)
+    budget.send(budget.reserve("long"))
+    assert budget.fits("short")
+    assert budget.may_send(budget.reserve("short"))
+
+
 def test_without_a_limit_nothing_is_counted() -> None:
     """Where nothing can be passed, nobody has to wait for anybody."""
     budget = known(None, short=30)

@@ -1,0 +1,25 @@
+"""What the tests of batches share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import pytest
+import quick
+
+from a2e_async import A2EClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from a2e_async.sandbox import Sandbox
+
+CONFIG = attrs.evolve(quick.CONFIG, poll=attrs.evolve(quick.CONFIG.poll, invisible_for=0.3))
+
+
+@pytest.fixture
+async def a2e(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
+    """Open a client of a local A2E that shows a fresh task soon, or never."""
+    async with A2EClient(sandbox.token, base_url=sandbox.url, config=CONFIG) as client:
+        yield client
