@@ -217,6 +217,8 @@ class Submitter:
             error.__cause__ = trouble
             _give_up(marker, self._loop.time() - sent_at, error, None)
         except asyncio.CancelledError as cancelled:
+            if made and order.on_late is not None:
+                order.on_late(made)
             _tell(_accepted(made) if made else f"{_UNSURE}: {_clue(marker)}", cancelled)
             raise
         return made

@@ -195,9 +195,11 @@ class Files:
         )
         # both are bound by the signature, and an Authorization header would break it (reference 1.10)
         headers = {"Content-Type": picture.kind.content_type, "Content-Length": str(picture.size)}
+        session = self.session.get()
+        session._retry_connection = False  # noqa: SLF001  aiohttp 3.11 repeats a PUT by itself, but not its body
         async with _opened(picture) as body:
             with foreign_errors("Upload"):
-                async with self.session.get().put(
+                async with session.put(
                     exact(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as answer:
                     transfer.check_status(head_of(answer), range(200, 300), "The upload", "the link expired")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import attrs
 
@@ -12,7 +11,7 @@ from a2e_async.batch.runner import Runner, ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable
-    from types import TracebackType
+    from types import AsyncGeneratorType, TracebackType
 
     from a2e_async.batch.outcome import Outcome, Progress
 
@@ -29,12 +28,13 @@ class Batch:
     """
 
     _runner: Runner
-    _outcomes: AsyncGenerator[Outcome, None]
+    _outcomes: AsyncGeneratorType[Outcome, None]
 
     @classmethod
     def of(cls, runner: Runner, *, ordered: bool) -> Self:
         """Make a batch; nothing happens before it is iterated over."""
-        return cls(runner, _run(runner, ordered=ordered))  # which knows nothing of the batch: who drops that ends it
+        outcomes = cast("AsyncGeneratorType[Outcome, None]", _run(runner, ordered=ordered))
+        return cls(runner, outcomes)  # which knows nothing of the batch: who drops that ends it
 
     def __repr__(self) -> str:
         """Show how far it is."""
@@ -69,7 +69,7 @@ class Batch:
         """End the batch; whoever goes through it then comes to its end. Ending it twice does no harm."""
         if self._runner.task is not None:
             await ended(self._runner.task)
-        with contextlib.suppress(RuntimeError):  # another task waits for an outcome, and ends the generator by that
+        if not self._outcomes.ag_running:  # else another task waits for an outcome, and ends the generator by that
             await self._outcomes.aclose()
 
 

@@ -154,7 +154,7 @@ class Buyer:
         row.state, row.sent_at, row.quoted, row.error = "sending", time.time(), reserved.coins, None
         await shop.journal.save(row)
         try:
-            handle = await shop.desk.buy(body, marker=row.marker, resend=shop.policy.resend, on_late=case.note_bought)
+            handle = await shop.desk.buy(body, marker=row.marker, resend=shop.resends, on_late=case.note_bought)
         except SubmissionUncertainError:
             row.state = "uncertain"
             shop.journal.note(row)
@@ -181,7 +181,7 @@ class Buyer:
             await shop.journal.flush()
             shop.purse.correct((case.charged(quoted) or 0) - quoted)
             return True
-        if not rules.may_be_bought(row, age=age, resend=bool(shop.policy.resend)):
+        if not rules.may_be_bought(row, age=age, resend=shop.resends):
             msg = f"Nobody knows whether an earlier start was accepted: A2E shows no task with marker {row.marker}"
             raise SubmissionUncertainError(msg, marker=row.marker, sent_at=dt.datetime.fromtimestamp(sent_at, dt.UTC))
         row.state, row.quoted = "failed" if row.purchases else "new", None

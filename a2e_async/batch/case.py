@@ -74,6 +74,11 @@ class Shop:
     retried: int = 0
     stopped: A2EError | None = None
 
+    @property
+    def resends(self) -> bool:
+        """Whether a start is sent once more if nobody knows what became of it."""
+        return self.desk.resends if self.policy.resend is None else self.policy.resend
+
     def stop(self, reason: A2EError) -> None:
         """Let nothing be bought any more."""
         self.stopped = self.stopped or reason
@@ -100,6 +105,8 @@ class Case:
         handle: Its task, if there is one.
         digests: The content of its local pictures, by their place among its pictures.
         read_at: When it was read, in seconds since the epoch.
+        is_estimated: Whether A2E has not said yet what the task costs.
+        estimate: What was counted instead, if anything.
     """
 
     shop: Shop
@@ -110,6 +117,8 @@ class Case:
     since: float = attrs.field(factory=time.monotonic)
     digests: dict[int, str] = attrs.field(factory=dict)
     read_at: float = attrs.field(factory=time.time)
+    is_estimated: bool = False
+    estimate: float | None = None
 
     def __attrs_post_init__(self) -> None:
         """Begin with a row that nobody has seen."""
@@ -135,7 +144,8 @@ class Case:
         self.handle, row = handle, self.row
         row.task_id, row.state, row.accepted_at = handle.id, "running", time.time()
         row.purchases += 1
-        coins = self.charged(row.quoted)
+        coins = self.estimate = self.charged(row.quoted)
+        self.is_estimated = handle.record.coins is None
         row.coins = None if coins is None or row.coins is None else row.coins + coins
         row.quoted, row.record = None, from_record(handle.record)
         self.shop.journal.note(row)

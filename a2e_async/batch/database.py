@@ -22,7 +22,17 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-__all__ = ["Facts", "Lock", "check_is_ours", "database_errors", "holder_of", "look_at", "open_database", "opened"]
+__all__ = [
+    "PRUNED",
+    "Facts",
+    "Lock",
+    "check_is_ours",
+    "database_errors",
+    "holder_of",
+    "look_at",
+    "open_database",
+    "opened",
+]
 
 _APPLICATION = 0x41324A31
 """``A2J1``: what SQLite's ``application_id`` says in a file of ours."""
@@ -60,7 +70,10 @@ _STEPS = (
 _PATIENCE = 0.5
 """Seconds to wait for a lock: who only looks holds it for a moment."""
 
-_SPENT = "SELECT TOTAL(coins) + TOTAL(quoted) FROM jobs"
+PRUNED = "(SELECT TOTAL(value) FROM about WHERE name = 'pruned_coins')"
+"""What rows had cost that were removed."""
+
+_SPENT = f"SELECT TOTAL(coins) + TOTAL(quoted) + {PRUNED} FROM jobs"  # noqa: S608  ours
 
 
 @attrs.frozen(kw_only=True)

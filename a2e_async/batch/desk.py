@@ -38,6 +38,7 @@ class Desk:
     Attributes:
         base_url: Where A2E is.
         marks_names: Whether starts can be found again by their marker.
+        resends: Whether a start is sent once more if nobody knows what became of it, unless the batch says otherwise.
         extension: Of the files of its results, with the dot.
         shown_after: Seconds after which A2E's list shows a task that it has accepted.
         check: Checks a job as far as that is possible without sending anything, and looks at its pictures.
@@ -50,6 +51,7 @@ class Desk:
 
     base_url: str
     marks_names: bool
+    resends: bool
     extension: str
     shown_after: float
     check: Callable[[Job], Awaitable[Purchase]]
@@ -64,14 +66,14 @@ class Buy(Protocol):
     """Starts a task."""
 
     def __call__(
-        self, body: dict[str, Any], *, marker: str, resend: bool | None, on_late: Callable[[TaskHandle[Any]], None]
+        self, body: dict[str, Any], *, marker: str, resend: bool, on_late: Callable[[TaskHandle[Any]], None]
     ) -> Awaitable[TaskHandle[Any]]:
         """Send a body with a marker in its name, and return the task.
 
         Args:
             body: What to send.
             marker: Empty for none.
-            resend: Whether to send it once more if nobody knows what became of it; None as the client's policy says.
+            resend: Whether to send it once more if nobody knows what became of it.
             on_late: Is told of a task that came of it although the caller was cancelled meanwhile.
         """
         ...

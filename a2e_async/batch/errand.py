@@ -211,8 +211,12 @@ class Errand:
     def _note_end(self, handle: TaskHandle[Any]) -> None:
         row = self.case.row
         row.record, row.finished_at = from_record(handle.record), time.time()
-        if row.coins is None and row.purchases == 1:
-            row.coins = handle.record.coins
+        coins = handle.record.coins
+        if self.case.is_estimated and coins is not None:  # A2E tells only now
+            more = coins - (self.case.estimate or 0)
+            row.coins = more + (row.coins or 0)
+            self.case.shop.purse.correct(more)
+            self.case.is_estimated = False
         self.case.shop.journal.note(row)
 
     # the file
@@ -224,11 +228,17 @@ class Errand:
             try:
                 async with shop.downloads:
                     self.case.enter("downloading")
-                    target = self._claim(shop.policy.out)
+                    before, target = row.target, self._claim(shop.policy.out)
+                    if row.target != before:  # so that a file is known to be ours, if this run ends before it says so
+                        await shop.journal.save(row)
                     path = await self._paid().download(target, overwrite=self._may_overwrite(target))
                 row.path, row.error = str(path), None
+            except JournalError:
+                raise
             except A2EError as error:
                 problem, row.error = error, _written(error)
+                if isinstance(error, InvalidRequestError):  # it is somebody else's
+                    row.target = None
             row.record = from_record(self._paid().record)  # its link can be a fresh one
         await shop.journal.save(row)
         return self._tell("succeeded", problem)

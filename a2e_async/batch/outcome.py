@@ -28,7 +28,8 @@ class Outcome:
     """What became of one job.
 
     Attributes:
-        key: Your name for the job; ``"#7"`` for the seventh item of the input if it has no usable one.
+        key: Your name for the job; ``"#7"`` for the seventh item of the input if it has no usable one, or
+            if another job has it.
         job: The job as it was given, None if it could not be read as one.
         state: ``"succeeded"``: A2E made the video. ``"failed"``: it said no, or the job cannot be done; `error` says
             why. ``"uncertain"``: nobody knows yet, because the answer to the start got lost or because the wait ended

@@ -62,7 +62,7 @@ class Purse:
 
     def give_back(self, reservation: Reservation) -> None:
         """A start was turned away."""
-        reservation.sending = False
+        self.budget.turn_away(reservation)
         self._tell()
 
     def settle(self, reservation: Reservation, coins: float | None) -> None:

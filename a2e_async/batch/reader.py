@@ -13,7 +13,7 @@ import aiosqlite
 import attrs
 
 from a2e_async._protocol.checks import refuse
-from a2e_async.batch.database import Lock, database_errors, holder_of, look_at
+from a2e_async.batch.database import PRUNED, Lock, database_errors, holder_of, look_at
 from a2e_async.batch.rows import COLUMNS, to_row
 
 if TYPE_CHECKING:
@@ -89,7 +89,9 @@ class JournalReader:
     async def coins(self) -> float:
         """Return the coins that were spent, as far as that is known."""
         with database_errors(self.info.path):
-            ((coins,),) = await self._connection.execute_fetchall("SELECT TOTAL(coins) FROM jobs")
+            ((coins,),) = await self._connection.execute_fetchall(
+                f"SELECT TOTAL(coins) + {PRUNED} FROM jobs"  # noqa: S608  ours
+            )
         return float(coins)
 
     async def rows(self, states: Iterable[RowState] | None = None) -> AsyncIterator[Row]:
@@ -113,7 +115,7 @@ class JournalReader:
     async def prune(self, *, states: Iterable[RowState] = ("succeeded",), older_than: float | None = None) -> int:
         """Remove rows that are finished, and the uploads that are too old to be used; return how many rows.
 
-        A job whose row is gone is a new job: the same input buys it again.
+        A job whose row is gone is a new job: the same input buys it again. What it has cost still counts.
 
         Args:
             states: Which rows.
@@ -129,11 +131,10 @@ class JournalReader:
         with database_errors(self.info.path):
             lock = await asyncio.to_thread(Lock, self.info.path)
             try:
-                done = await self._connection.execute(
-                    f"DELETE FROM jobs WHERE state IN ({', '.join('?' * len(wanted))}) "  # noqa: S608  ours
-                    "AND COALESCE(finished_at, created_at) <= ?",
-                    [*wanted, until],
-                )
+                which = f"state IN ({', '.join('?' * len(wanted))}) AND COALESCE(finished_at, created_at) <= ?"
+                spent = f"SELECT 'pruned_coins', TOTAL(coins) + {PRUNED} FROM jobs WHERE {which}"  # noqa: S608  ours
+                await self._connection.execute(f"INSERT OR REPLACE INTO about {spent}", [*wanted, until])
+                done = await self._connection.execute(f"DELETE FROM jobs WHERE {which}", [*wanted, until])  # noqa: S608  ours
                 await self._connection.execute("DELETE FROM uploads WHERE uploaded_at < ?", [time.time() - 3 * 86400])
                 await self._connection.commit()
                 await self._connection.execute("VACUUM")

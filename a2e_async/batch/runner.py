@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from a2e_async._protocol.batch import file_name
 from a2e_async._protocol.budget import Budget
 from a2e_async._protocol.checks import refuse
 from a2e_async.batch.case import Case, Shop
@@ -113,6 +114,9 @@ class Runner:
         """
         try:
             desk = self.open_desk()
+            if self.policy.resend and not desk.marks_names:
+                msg = "on_unknown='resend' needs StartPolicy(mark_names=True)"
+                raise ConfigurationError(msg)
             async with self._open_journal(desk) as journal:
                 shop = self._shop = self._make_shop(desk, journal)
                 broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -156,6 +160,7 @@ class Runner:
             if not broken.done():
                 broken.set_exception(error)
             return
+        _let_go(outcome.error)
         self._counts[outcome.state] += 1
         self.ready.put_nowait((number, outcome))
 
@@ -163,17 +168,21 @@ class Runner:
         began = time.time()
         try:
             job = to_job(item)
-            self._check_new(job.key)
         except InvalidRequestError as error:
-            return _refused(number, item, error, began)
+            return _refused(_key_of(item) or f"#{number}", error, began)
+        try:
+            self._check_new(job.key, shop)
+        except InvalidRequestError as error:
+            return _refused(f"#{number}", error, began)  # the key is the other one's
         case = self._cases[job.key] = Case(shop, job)
         errand = Errand(case)
         try:
             return await errand.run()
         except A2EError:
             raise
-        except Exception as error:  # a bug, of which the others shall know nothing
-            _LOGGER.exception("A job of a batch has met something unexpected")
+        except Exception as error:  # noqa: BLE001  a bug, of which the others shall know nothing
+            # its type only: who knows what its text holds
+            _LOGGER.error("A job of a batch has met something unexpected: %s", type(error).__name__)  # noqa: TRY400
             msg = f"Something unexpected has happened, which is a bug: {type(error).__name__}"
             wrapped = A2EError(msg)
             wrapped.__cause__ = error
@@ -181,11 +190,14 @@ class Runner:
         finally:
             del self._cases[job.key]
 
-    def _check_new(self, key: str) -> None:
-        """Refuse a key that came before. Numbers are kept instead of the keys, which would be longer."""
-        number = hash(key)
+    def _check_new(self, key: str, shop: Shop) -> None:
+        """Refuse a key that came before, or whose file would be another one's where case does not matter.
+
+        Numbers are kept instead of the names, which would be longer.
+        """
+        number = hash(key if self.policy.out is None else file_name(key, shop.desk.extension).casefold())
         if number in self._seen:
-            refuse(f"The key {key!r} comes twice in the input: each job needs its own")
+            refuse(f"The key {key!r} comes twice in the input, possibly in other case: each job needs its own")
         self._seen.add(number)
 
     def _make_shop(self, desk: Desk, journal: SqliteJournal | NoJournal) -> Shop:
@@ -219,11 +231,22 @@ class Runner:
         return SqliteJournal(self.journal, desk.base_url)
 
 
-def _refused(number: int, item: object, error: A2EError, began: float) -> Outcome:
-    """Return the outcome of something that is no job, or no new one."""
+def _key_of(item: object) -> str:
     key = item.get("key") if isinstance(item, Mapping) else getattr(item, "key", None)
+    return key if isinstance(key, str) else ""
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Take the tracebacks off an error that is a value here: they hold on to everything that was under way."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
+
+
+def _refused(key: str, error: A2EError, began: float) -> Outcome:
+    """Return the outcome of something that is no job, or no new one."""
     return Outcome(
-        key=key if isinstance(key, str) and key else f"#{number}",
+        key=key,
         state="failed",
         coins=0,
         error=error,

@@ -27,6 +27,9 @@ _FORMATS: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jso
 _FIRST = tuple(field.name for field in attrs.fields(Row) if field.name not in {"request", "record", "error"})
 """The columns that every table has. What was asked for, what A2E said and what went wrong come behind them."""
 
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+"""What a formula begins with."""
+
 
 async def export(path: pathlib.Path, target: pathlib.Path | None, wanted: Format | None) -> None:
     """Write all rows of a journal.
@@ -93,6 +96,9 @@ async def _write_json(journal: JournalReader, file: IO[str]) -> None:
 
 
 def _cell(value: object) -> object:
+    """Return what stands in a cell. A text that a spreadsheet would take for a formula gets an apostrophe before it."""
+    if isinstance(value, str):
+        return f"'{value}" if value.startswith(_FORMULA) else value
     return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list) else value
 
 

@@ -73,9 +73,14 @@ class RunOptions:
         for field in attrs.fields(RunOptions):
             value = getattr(self, field.name)
             if field.name not in _ONCE and value != field.default:
-                words.append(f"--{field.name.replace('_', '-')}")
-                if not isinstance(value, bool):
-                    words.append(f"{value:g}" if isinstance(value, float) else str(value))
+                option = f"--{field.name.replace('_', '-')}"
+                text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
+                if isinstance(value, bool):
+                    words.append(option)
+                elif text.startswith("-"):  # which would be taken for an option
+                    words.append(f"{option}={text}")
+                else:
+                    words += [option, text]
         if connection.base_url is not None:
             words += ["--base-url", connection.base_url]
         command = shlex.join([*words, "--json"] if connection.json else words)

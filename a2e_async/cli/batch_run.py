@@ -17,7 +17,7 @@ from a2e_async.cli.batch_jobs import Entry, entries
 from a2e_async.cli.batch_screen import Screen, follow
 from a2e_async.cli.batch_summary import show_summary
 from a2e_async.cli.batch_words import several
-from a2e_async.cli.words import complain, said
+from a2e_async.cli.words import complain, printable, said
 from a2e_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class _Run:
     def _complain(self, place: str, error: str) -> None:
         self._wrong += 1
         if self._wrong <= _LISTED:
-            self._say(f"{place}: {said(error)}")
+            self._say(f"{printable(place)}: {said(error)}")
 
     def _may_begin(self, checked: Checked) -> bool:
         """Say why nothing is started, if that is so."""

@@ -95,21 +95,25 @@ class Screen:
         with Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=redirect) as live:
             self._live, tick = live, 0
             while True:
-                progress, tick = batch.progress, tick + 1
-                self._pace.note(time.monotonic(), progress.done - progress.skipped)
-                view = View(
-                    name=self.name,
-                    progress=progress,
-                    max_coins=self.max_coins,
-                    a_second=self._pace.a_second,
-                    left=self._pace.left(self.total - progress.done),
-                    failures=[*self.tally.latest],
-                    stopping=bool(owner.cancelling()),
-                    tick=tick,
-                )
+                tick += 1
+                view = self._view(batch.progress, tick, stopping=bool(owner.cancelling()))
                 size = self.console.size
                 live.update(Group(*draw(view, size.width, size.height - 1)), refresh=True)
                 await asyncio.sleep(_TICK)
+
+    def _view(self, progress: Progress, tick: int, *, stopping: bool) -> View:
+        """Put together what the display shows. What an earlier run has done says nothing about the rate."""
+        self._pace.note(time.monotonic(), progress.done - progress.skipped)
+        return View(
+            name=self.name,
+            progress=progress,
+            max_coins=self.max_coins,
+            a_second=self._pace.a_second,
+            left=self._pace.left(self.total - progress.done),
+            failures=[*self.tally.latest],
+            stopping=stopping,
+            tick=tick,
+        )
 
     def _say_note(self, note: str) -> None:
         if note != self._note:

@@ -14,6 +14,7 @@ from a2e_async.cli.batch_fit import count, make_console
 from a2e_async.cli.batch_pace import coins_text
 from a2e_async.cli.batch_picture import MARKS, STYLES
 from a2e_async.cli.batch_words import brief, several
+from a2e_async.cli.words import printable
 
 if TYPE_CHECKING:
     import pathlib
@@ -43,6 +44,8 @@ class _Status:
     coins: float
     attention: list[Row]
     more: int
+    free: int
+    fileless: int
 
 
 async def show_status(path: pathlib.Path, *, as_json: bool) -> None:
@@ -53,8 +56,10 @@ async def show_status(path: pathlib.Path, *, as_json: bool) -> None:
     """
     async with JournalReader.open(path) as journal:
         attention: list[Row] = []
-        more = 0
+        more = free = fileless = 0
         async for row in journal.rows(states=("failed", "uncertain", "succeeded")):
+            free += row.state == "failed" and not row.purchases
+            fileless += row.state == "succeeded" and row.path is None
             if row.error is not None or row.state != "succeeded":
                 more += len(attention) == _SHOWN
                 attention += [row] if len(attention) < _SHOWN else []
@@ -64,6 +69,8 @@ async def show_status(path: pathlib.Path, *, as_json: bool) -> None:
             coins=await journal.coins(),
             attention=attention,
             more=more,
+            free=free,
+            fileless=fileless,
         )
     if as_json:
         print(json.dumps(_as_json(status), ensure_ascii=False))
@@ -98,7 +105,8 @@ def _as_json(status: _Status) -> dict[str, Any]:
 def _show(console: Console, status: _Status) -> None:
     info, counts = status.info, status.counts
     begun = f"{info.created_at.astimezone():%Y-%m-%d %H:%M}"
-    console.print(f"{info.path}: {several(sum(counts.values()), 'job')} at {info.base_url}, begun {begun}")
+    jobs = several(sum(counts.values()), "job")
+    console.print(printable(f"{info.path}: {jobs} at {info.base_url}, begun {begun}"))
     for state, number in counts.items():
         if number:
             name = f"{MARKS.get(state, ' ')} {state}"
@@ -118,18 +126,19 @@ def _problem(row: Row) -> str:
     reason = brief((row.error or {}).get("message", "for a reason that nobody wrote down"))
     state = "has no file" if row.state == "succeeded" else row.state
     task = f" [task {row.task_id}]" if row.task_id and row.task_id not in reason else ""
-    return f"{MARKS.get(row.state, '✗') if row.state != 'succeeded' else '✗'} {row.key}: {state}: {reason}{task}"
+    mark = "✗" if row.state == "succeeded" else MARKS.get(row.state, "✗")
+    return printable(f"{mark} {row.key}: {state}: {reason}{task}")
 
 
 def _advice(status: _Status) -> list[str]:
     counts, info = status.counts, status.info
     if info.holder:
-        return [f"It is in use by {info.holder}."]
+        return [printable(f"It is in use by {info.holder}.")]
     left = sum(counts[state] for state in get_args(RowState) if state not in {"succeeded", "failed"})
-    left += any(row.state == "succeeded" for row in status.attention)
+    left += status.free + status.fileless
     advice = []
     if left:
         advice.append(f"To go on, start the same a2e batch run again, with --journal {info.path}.")
-    if counts["failed"]:
-        advice.append("Failed ones are bought again with --retry-failed 1; each costs coins.")
-    return advice or ["All of them have their video."]
+    if counts["failed"] > status.free:
+        advice.append("Those that A2E let fail are bought again with --retry-failed 1; each costs coins.")
+    return advice or ["All of them have their video." if counts["succeeded"] else "It knows of no job yet."]

@@ -73,8 +73,7 @@ def show_summary(console: Console, tally: Tally, progress: Progress, out: pathli
 
 def _advice(tally: Tally, progress: Progress) -> str:
     if tally.reason is not None:
-        reason = progress.stopped or tally.reason.message
-        return f"Not all were started: {brief(reason).removeprefix('Not started: ')}"
+        return f"Not all were started: {brief(tally.reason.message).removeprefix('Not started: ')}"
     if tally.states["failed"] and not progress.retried:
         return "Those that A2E let fail are bought again with --retry-failed 1. Each costs coins."
     return ""

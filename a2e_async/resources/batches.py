@@ -77,7 +77,8 @@ class Batches(TaskResource[R]):
             out: A folder for the videos, which are named after the keys. Without it nothing is downloaded.
             overwrite: Replace existing files. Otherwise a job whose file exists fails before anything is paid.
             max_running: Tasks at A2E at the same time.
-            max_uploads: Pictures that are uploaded at the same time. A picture of the same content is uploaded once.
+            max_uploads: Pictures that are uploaded at the same time. A picture of the same content is uploaded once. As
+                for downloads, the client's `Config.max_uploads` and `Config.max_downloads` hold as well.
             max_starts: Starts that are sent at the same time.
             max_downloads: Videos that are downloaded at the same time.
             max_coins: Coins that the batch may spend on starts, earlier runs with its journal included; jobs that do
@@ -163,6 +164,7 @@ class Batches(TaskResource[R]):
         return Desk(
             base_url=parts.base_url,
             marks_names=parts.submitter.policy.mark_names,
+            resends=parts.submitter.policy.on_unknown == "resend",
             extension=self._extension,
             shown_after=max(parts.submitter.policy.looks[-1], parts.poller.policy.invisible_for),
             check=self._purchase,
@@ -174,15 +176,14 @@ class Batches(TaskResource[R]):
         )
 
     async def _buy(
-        self, body: dict[str, Any], *, marker: str, resend: bool | None, on_late: Callable[[TaskHandle[R]], None]
+        self, body: dict[str, Any], *, marker: str, resend: bool, on_late: Callable[[TaskHandle[R]], None]
     ) -> TaskHandle[R]:
         submitter = self._parts().submitter
 
         def tell(made: list[Task]) -> None:
             on_late(self._handles(made)[0])
 
-        again = submitter.policy.on_unknown == "resend" if resend is None else resend
-        return self._handles(await submitter.start(Order(self._family, 1, again, tell), body, marker))[0]
+        return self._handles(await submitter.start(Order(self._family, 1, resend, tell), body, marker))[0]
 
     async def _settle(self, marker: str, age: float) -> TaskHandle[R] | None:
         found = await self._parts().submitter.settle(Order(self._family), marker, age)

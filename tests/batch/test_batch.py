@@ -432,7 +432,7 @@ async def test_a_key_that_comes_twice_is_bought_once(a2e: A2EClient, sandbox: Sa
     batch = a2e.image_to_video.batch(items, journal=tmp_path / "journal.sqlite")
     outcomes = [outcome async for outcome in batch]
     assert sorted((outcome.key, outcome.state) for outcome in outcomes) == [
-        ("a", "failed"), ("a", "succeeded"), ("b", "succeeded"),
+        ("#3", "failed"), ("a", "succeeded"), ("b", "succeeded"),
     ]  # fmt: skip
     (double,) = (outcome for outcome in outcomes if outcome.state == "failed")
     assert "'a' comes twice" in str(double.error)

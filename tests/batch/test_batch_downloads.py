@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiohttp import web
-from batches import CDN, PRICE, bills, downloads, gather, job, jobs, picture, puts, rows, run, states
+from batches import CDN, PRICE, bills, downloads, gather, job, jobs, only, picture, puts, rows, run, states
 from buying import client, starts
 
 from a2e_async import A2EClient, RetryPolicy
@@ -18,7 +18,6 @@ from a2e_async.sandbox import Fault, Sandbox, Weather
 if TYPE_CHECKING:
     import pathlib
 
-    from a2e_async.batch import Outcome
 
 ODD = [
     "../../etc/passwd", "..", ".", ".hidden", "a/b", "a\\b", "/etc/passwd", "C:\\x", "~root", "-rf", "CON", "con.txt",
@@ -34,12 +33,6 @@ SAFE = {*string.ascii_letters, *string.digits, *"_.-~ "}
 def out(tmp_path: pathlib.Path) -> pathlib.Path:
     """Name a folder for the videos."""
     return tmp_path / "videos"
-
-
-async def only(a2e: A2EClient, item: Any, **options: Any) -> Outcome:
-    """Run a batch of one job."""
-    (outcome,) = (await run(a2e, [item], **options)).values()
-    return outcome
 
 
 # names

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
 import quick
-from batches import CDN, PUT, Meter, bills, cancel, job, jobs, picture, puts, run, states
+from batches import CDN, PUT, Meter, bills, cancel, job, jobs, picture, pictured, puts, run, states
 from buying import PRESIGN, client, seen, until
 
 from a2e_async import A2EClient, Pacing
@@ -30,11 +30,6 @@ async def wide(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
     """Open a client that limits nothing itself, so that only the batch does."""
     async with client(sandbox, pacing=Pacing(max_in_flight=1000)) as a2e:
         yield a2e
-
-
-def pictured(folder: pathlib.Path, count: int, **words: Any) -> list[Job]:
-    """Make jobs, each with a picture of its own."""
-    return [job(f"k{n}", image=picture(folder, f"{n}.png", bytes([n])), **words) for n in range(count)]
 
 
 # limits

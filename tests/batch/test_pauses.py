@@ -24,12 +24,13 @@ from batches import (
     job,
     jobs,
     picture,
+    pictured,
     puts,
     rows,
     run,
     states,
 )
-from buying import LINK, PRESIGN, client, meets, seen, starts, until, warnings
+from buying import LINK, LIST, PRESIGN, EmptyAtFirst, client, meets, seen, starts, until, warnings
 
 from a2e_async import A2EClient, AuthenticationError, BusyError, InsufficientCreditsError, RateLimitError, RetryPolicy
 from a2e_async.errors import A2EError, NetworkError, TransferError
@@ -51,11 +52,6 @@ async def hasty(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
     """Open a client that tries nothing again, so that all the patience is the batch's."""
     async with client(sandbox, retry=RetryPolicy(max_attempts=1)) as a2e:
         yield a2e
-
-
-def pictured(folder: pathlib.Path, count: int) -> list[Job]:
-    """Make jobs, each with a picture of its own."""
-    return [job(f"k{n}", image=picture(folder, f"{n}.png", bytes([n]))) for n in range(count)]
 
 
 def assert_skipped(outcome: Outcome, kind: type[A2EError]) -> None:
@@ -293,6 +289,30 @@ async def test_a_batch_that_shall_not_wait_for_the_network_stops(
     for outcome in outcomes.values():
         assert_skipped(outcome, (NetworkError, TransferError))  # type: ignore[arg-type]  # either of them
     assert not sandbox.tasks
+
+
+async def test_a_batch_does_not_throw_starts_after_lost_ones(
+    a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When one start after the other gets no answer, and A2E's list shows none, the batch pauses: each may cost coins."""
+    hurry(monkeypatch, FOR_EVER)
+    sandbox.weather = meets(*[Fault("drop", after=True)] * 20)
+    batch = a2e.image_to_video.batch(jobs(20), max_starts=1)
+    with sandbox.override("GET", LIST, EmptyAtFirst(99)):
+        gathering = await paused(batch)
+        await asyncio.sleep(0.1)
+        await cancel(gathering)
+    assert starts(sandbox) == 2
+    assert batch.progress.uncertain == 2
+
+
+async def test_a_batch_stops_when_starts_get_lost(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """With "stop" two starts in a row of which nobody knows end the batch: nothing more is sent."""
+    sandbox.weather = meets(*[Fault("drop", after=True)] * 20)
+    with sandbox.override("GET", LIST, EmptyAtFirst(99)):
+        outcomes = await run(a2e, jobs(20), max_starts=1, on_shortage="stop")
+    assert sorted(states(outcomes).values()) == ["skipped"] * 18 + ["uncertain"] * 2
+    assert starts(sandbox) == 2
 
 
 async def test_a_picture_that_nobody_can_upload_does_not_hold_up_the_others(

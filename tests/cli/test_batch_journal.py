@@ -54,7 +54,7 @@ def test_status(shell: Shell, journal: str) -> None:
     assert "content policy" in failed[1]
     assert lines[-2:] == [
         "To go on, start the same a2e batch run again, with --journal jobs.sqlite.",
-        "Failed ones are bought again with --retry-failed 1; each costs coins.",
+        "Those that A2E let fail are bought again with --retry-failed 1; each costs coins.",
     ]
     assert "private" not in said.out
 

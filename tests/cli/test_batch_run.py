@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 import pathlib
 import re
 import sys
@@ -380,6 +381,7 @@ def test_shortage_pauses(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(re.findall(r"^\S+ paused, goes on by itself: \S+.*$", said.out, re.MULTILINE)) == 1
     assert len(re.findall(r"^\S+ goes on$", said.out, re.MULTILINE)) == 1
     assert said.err == ""
+    assert not logging.getLogger("a2e_async").filters
 
 
 def test_start_that_nobody_knows_of(shell: Shell) -> None:

@@ -6,13 +6,15 @@ import datetime as dt
 import os
 import pathlib
 import subprocess
+import time
 from typing import Any
 
 import batch_shell
 import pytest
 from batch_shell import Shell, write
 
-from a2e_async.batch import Outcome
+from a2e_async.batch import Outcome, Progress
+from a2e_async.cli.batch_screen import Screen
 from a2e_async.cli.batch_words import Tally, brief, outcome_json, outcome_text, several
 from a2e_async.errors import A2EError, BudgetError, ContentRejectedError, TransferError
 from a2e_async.models import ImageToVideoRecord
@@ -121,6 +123,32 @@ def test_several() -> None:
     assert [several(number, "job") for number in (0, 1, 2)] == ["0 jobs", "1 job", "2 jobs"]
 
 
+def test_rate_is_that_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was skipped counts for the bar and for what is left, but not for the rate."""
+    screen = Screen("jobs.csv", 100, None, as_json=False)
+    for seconds, succeeded in ((0.0, 0), (10.0, 20)):
+        monkeypatch.setattr(time, "monotonic", lambda now=seconds: now)
+        view = screen._view(moment(succeeded=succeeded, skipped=succeeded * 2), 1, stopping=False)
+    assert view.a_second == 2.0
+    assert view.left == 20.0
+
+
+def moment(**changes: int) -> Progress:
+    """Make a moment of a batch."""
+    names = ("read", "succeeded", "failed", "uncertain", "skipped", "bought", "retried", "coins")
+    return Progress(total=100, doing=(), paused="", stopped="", **dict.fromkeys(names, 0) | changes)
+
+
+def test_outcomes_are_printed_at_once(shell: Shell) -> None:
+    """A program that reads --json hears of an outcome while other jobs are running."""
+    write("jobs.csv", "key,image,prompt\nk0,ada.png,#fast\nk1,bob.png,#stuck\n")
+    with shell.start("run", "jobs.csv", "--json") as process:
+        assert process.stdout is not None
+        assert '"key": "k0"' in process.stdout.readline()
+        assert process.poll() is None
+        process.kill()
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("is_piped", [True, False], ids=["piped", "not piped"])
 def test_display_and_json_keep_apart(shell: Shell, *, is_piped: bool) -> None:
@@ -136,7 +164,7 @@ def test_display_and_json_keep_apart(shell: Shell, *, is_piped: bool) -> None:
     assert process.returncode == 0
     assert ("━━━" in shown) == is_piped
     assert "✓ succeeded" in shown
-    assert (out or shown).count('{"key": "ada", "state": "succeeded"') == 1
+    assert (out if is_piped else shown).count('{"key": "ada", "state": "succeeded"') == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")

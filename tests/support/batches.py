@@ -57,6 +57,11 @@ def picture(folder: pathlib.Path, name: str = "ada.png", content: bytes = b"") -
     return path
 
 
+def pictured(folder: pathlib.Path, count: int) -> list[Job]:
+    """Make jobs, each with a picture of its own."""
+    return [job(f"k{number}", image=picture(folder, f"{number}.png", bytes([number]))) for number in range(count)]
+
+
 async def gather(batch: Batch) -> dict[str, Outcome]:
     """Go through a batch to its end."""
     outcomes: dict[str, Outcome] = {}
@@ -76,6 +81,12 @@ async def cancel(task: asyncio.Future[Any]) -> None:
     """Cancel a task, and wait until it has ended."""
     task.cancel()
     await asyncio.wait([task])
+
+
+async def only(a2e: A2EClient, item: Any, journal: pathlib.Path | None = None, **options: Any) -> Outcome:
+    """Run a batch of one job to its end."""
+    (outcome,) = (await run(a2e, [item], journal=journal, **options)).values()
+    return outcome
 
 
 def states(outcomes: dict[str, Outcome]) -> dict[str, str]:

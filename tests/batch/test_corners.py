@@ -1,0 +1,162 @@
+"""Where two things meet that seldom do: pauses and resumes, shared folders, removed rows, prices that come late."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import quick
+from aiohttp import web
+from batches import bills, cancel, gather, job, only, rows, run, states
+from buying import LIST, charged, starts, until
+
+from a2e_async import BudgetError, InvalidRequestError, TaskFailedError
+from a2e_async.batch import JournalReader
+from a2e_async.sandbox import Fault, Weather
+
+if TYPE_CHECKING:
+    import pathlib
+
+    import pytest
+
+    from a2e_async import A2EClient
+    from a2e_async.sandbox import Sandbox
+
+PRICE = 30
+
+
+async def test_a_row_that_is_looked_for_takes_no_place(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that is settled does not keep the only place while it waits behind a job that wants the place."""
+    monkeypatch.setattr("a2e_async.batch.gate._FIRST", 0.05)
+    journal = tmp_path / "jobs.sqlite"
+    with sandbox.override("POST", quick.START, lambda _: web.Response(status=502)):
+        assert (await only(a2e, job("a"), journal)).state == "uncertain"
+    asked = 0
+
+    def drop(request: web.Request) -> web.Response | None:
+        nonlocal asked
+        asked += 1
+        if asked > 12:
+            return None
+        assert request.transport is not None
+        request.transport.close()
+        return web.Response()
+
+    items = [job("a"), job("b"), job("c")]
+    with sandbox.override("GET", LIST, drop):
+        async with asyncio.timeout(30):
+            outcomes = await run(a2e, items, journal=journal, max_running=1, on_unknown="resend")
+    assert states(outcomes) == dict.fromkeys("abc", "succeeded")
+    assert bills(sandbox) == dict.fromkeys("abc", 1)
+
+
+async def test_files_of_two_batches_do_not_replace_each_other(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """Of two batches that share a folder and a key, the later one has no file, also when it runs again."""
+    out = tmp_path / "videos"
+
+    async def go(number: int) -> tuple[str, bool]:
+        outcome = await only(a2e, job("ada"), tmp_path / f"{number}.sqlite", out=out)
+        return outcome.state, outcome.path is not None
+
+    first = await go(0)
+    with sandbox.override("GET", "/api/v1/userImage2Video", lambda _: None):
+        second = await only(a2e, job("ada"), tmp_path / "1.sqlite", out=out)
+    assert first == ("succeeded", True)
+    assert isinstance(second.error, InvalidRequestError)
+    both = await asyncio.gather(
+        only(a2e, job("eve"), tmp_path / "2.sqlite", out=out), only(a2e, job("eve"), tmp_path / "3.sqlite", out=out)
+    )
+    late = next(number for number, outcome in enumerate(both, 2) if outcome.path is None)
+    again = await only(a2e, job("eve"), tmp_path / f"{late}.sqlite", out=out)
+    assert (again.state, again.path) == ("succeeded", None)
+    assert isinstance(again.error, InvalidRequestError)
+
+
+async def test_keys_that_differ_in_case_do_not_share_a_file(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """Where a file system takes upper and lower case for the same, the second key is refused, unpaid, everywhere."""
+    batch = a2e.image_to_video.batch([job("Ada"), job("ada")], out=tmp_path)
+    outcomes = {outcome.key: outcome.state async for outcome in batch}
+    assert outcomes == {"Ada": "succeeded", "#2": "failed"}
+    assert bills(sandbox) == {"Ada": 1}
+    assert states(await run(a2e, [job("Eve"), job("eve")])) == {"Eve": "succeeded", "eve": "succeeded"}
+
+
+async def test_what_was_removed_still_counts(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Removing rows from a journal does not give its budget back."""
+    journal = tmp_path / "jobs.sqlite"
+    await run(a2e, [job("a"), job("b")], journal=journal, max_coins=2 * PRICE)
+    async with JournalReader.open(journal) as reader:
+        assert await reader.prune() == 2
+        assert await reader.coins() == 2 * PRICE
+        assert await reader.prune() == 0
+        assert await reader.coins() == 2 * PRICE
+    outcome = await only(a2e, job("c"), journal, max_coins=2 * PRICE)
+    assert isinstance(outcome.error, BudgetError)
+    assert len(charged(sandbox)) == 2
+
+
+async def test_a_start_that_was_sent_again_is_written_down(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """Cancelled while it looks for a duplicate, a start that was sent once more has its id in the journal."""
+    journal = tmp_path / "jobs.sqlite"
+    sandbox.weather = Weather(script={"start": [Fault("drop")]})
+
+    over = asyncio.Event()
+
+    async def slow(_: web.Request) -> None:
+        if starts(sandbox) >= 2:
+            await over.wait()
+
+    with sandbox.override("GET", LIST, slow):
+        gathering = asyncio.create_task(
+            gather(a2e.image_to_video.batch([job("a", "#stuck")], journal=journal, on_unknown="resend"))
+        )
+        await until(lambda: charged(sandbox))
+        await asyncio.sleep(0.1)
+        await cancel(gathering)
+        over.set()
+        await asyncio.sleep(0.05)
+    assert (await rows(journal))["a"].task_id == charged(sandbox)[0]
+
+
+async def test_a_price_that_comes_at_the_end_is_counted(
+    a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the answer to a start names no price, what the finished task names is the price."""
+    monkeypatch.setattr(
+        "a2e_async.sandbox.state.Task.started",
+        lambda task: {"_id": task.id, "name": task.name, "current_status": task.status},
+    )
+    monkeypatch.setattr(
+        "a2e_async.sandbox.state.Task.record",
+        lambda task: {
+            "_id": task.id,
+            "name": task.name,
+            "current_status": task.status,
+            "coins": task.coins,
+            "result_url": task.result_url,
+        },
+    )
+    batch = a2e.image_to_video.batch([job("a")], max_coins=100)
+    with sandbox.override("POST", "/api/v1/generation/quote", web.json_response({"code": 0, "data": {"coins": 10}})):
+        (outcome,) = [outcome async for outcome in batch]
+    assert outcome.coins == PRICE
+    assert batch.progress.coins == PRICE
+
+
+async def test_outcomes_hold_on_to_nothing(a2e: A2EClient) -> None:
+    """Who keeps the outcomes of thousands of failures keeps no frames of what was under way."""
+    outcomes = await run(a2e, [job("a", "#fast #fail"), job("b", image="nowhere.png", image_url=None)])
+    assert isinstance(outcomes["a"].error, TaskFailedError)
+    for outcome in outcomes.values():
+        error: BaseException | None = outcome.error
+        while error is not None:
+            assert error.__traceback__ is None
+            error = error.__cause__ or error.__context__
