@@ -105,17 +105,18 @@ class Part:
 
     # what threads do
 
-    def _write(self, pieces: list[bytes]) -> None:
+    def _open(self) -> IO[bytes]:
         if self._file is None:
             self._file = disk.open_part(self.path)
-        disk.append(self._file, pieces)
+        return self._file
+
+    def _write(self, pieces: list[bytes]) -> None:
+        disk.append(self._open(), pieces)
 
     def _truncate(self) -> None:
-        if self._file is not None:
-            disk.truncate(self._file)
+        disk.truncate(self._open())
 
     def _finish(self, pieces: list[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
         self._write(pieces)
-        if self._file is not None:
-            disk.finish(self._file, target, size=size, overwrite=overwrite)
-            self._file = None
+        disk.finish(self._open(), target, size=size, overwrite=overwrite)
+        self._file = None

@@ -32,6 +32,9 @@ __all__ = ["SqliteJournal"]
 _AT_ONCE = 60
 """Rows in one statement: older releases of SQLite take no more than 999 values."""
 
+_GATHERED = 0.02
+"""Seconds for which writes are gathered: a visit to the disk costs more CPU than all that is written."""
+
 _LOAD = f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE key = ?"  # noqa: S608  ours
 
 
@@ -193,6 +196,8 @@ class SqliteJournal:
         try:
             while not self._closing:
                 await self._wake.wait()
+                if not self._closing:
+                    await asyncio.sleep(_GATHERED)
                 self._wake.clear()
                 await self._write()
         finally:  # possibly because the event loop ends: what was noted is written by closing, and nobody waits for it

@@ -114,6 +114,12 @@ async def test_file_that_looks_the_same_is_not_read(ada: pathlib.Path, *, as_tex
     assert await recall("image", str(ada) if as_text else ada, None, old) == old
 
 
+async def test_file_that_is_known_without_a_description(ada: pathlib.Path) -> None:
+    """A file is described as if it were new where there was no picture, or a link, before."""
+    for old in (None, {"url": LINK}):
+        assert await recall("image", ada, None, old) == await seen(ada)
+
+
 async def test_file_that_is_gone_is_the_old_one(ada: pathlib.Path) -> None:
     """Inputs may be tidied away once they are bought: the same path stands for the same picture."""
     old = await seen(ada)

@@ -244,6 +244,16 @@ async def test_a_start_that_a2e_shows_late_is_adopted(sandbox: Sandbox, past: Pa
     assert bills(sandbox) == {"a": 1}
 
 
+async def test_a_start_that_a2e_shows_very_late_is_adopted(sandbox: Sandbox, past: Past) -> None:
+    """A task that is in no list at first is looked for once more when A2E surely shows it, before anything is bought."""
+    sandbox.weather = Weather(invisible=0.5)
+    async with client(sandbox, poll=attrs.evolve(quick.CONFIG.poll, invisible_for=1.2)) as a2e:
+        task_id = await past.leave_task(a2e, job("a"))
+        outcome = await only(a2e, job("a"), past.path)
+    assert (outcome.state, outcome.task_id) == ("succeeded", task_id)
+    assert bills(sandbox) == {"a": 1}
+
+
 async def test_a_start_that_was_never_accepted_is_bought_once(a2e: A2EClient, sandbox: Sandbox, past: Past) -> None:
     """A row that was being sent when the process died, and of which A2E knows nothing, is bought, with the same marker."""
     row = await past.leave(job("a"))

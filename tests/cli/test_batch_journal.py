@@ -178,6 +178,14 @@ def test_export_as_a_table(shell: Shell, journal: str) -> None:
     assert rows["stuck"]["finished_at"] == ""
 
 
+def test_booleans_in_a_table(shell: Shell) -> None:
+    """A table says true and false as `a2e batch run` reads them."""
+    write("jobs.csv", "image,prompt,extend_prompt,skip_face_enhance\nada.png,#fast,no,yes\n")
+    assert shell("run", "jobs.csv", "--journal", "j.sqlite").code == 0
+    (row,) = csv.DictReader(io.StringIO(shell("export", "j.sqlite").out))
+    assert (row["request.extend_prompt"], row["request.skip_face_enhance"]) == ("false", "true")
+
+
 def test_export_as_json_lines(shell: Shell, journal: str) -> None:
     """JSON Lines have the same words, with types, and what is not known of a job is null or left out."""
     rows = {row["key"]: row for row in shell("export", journal, "--format", "jsonl").objects}
@@ -278,6 +286,12 @@ def test_nobody_to_ask(shell: Shell, journal: str) -> None:
     assert said.code == 2
     assert "say --yes" in said.err
     assert len(shell("export", journal, "--format", "jsonl").objects) == 4
+
+
+def test_nothing_to_ask_about(shell: Shell, journal: str) -> None:
+    """Where no row is old enough, nobody is asked."""
+    said = shell("prune", journal, "--older-than", "1h")
+    assert (said.code, said.out, said.err) == (0, "0 rows removed.\n", "")
 
 
 def test_prune_of_a_journal_in_use(shell: Shell, journal: str) -> None:

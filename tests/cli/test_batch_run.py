@@ -18,6 +18,8 @@ from aiohttp import web
 from batch_shell import PRICE, Shell, write
 
 from a2e_async.batch import gate
+from a2e_async.cli.batch_options import RunOptions
+from a2e_async.cli.options import Connection
 from a2e_async.sandbox import Fault, Weather
 
 shell = batch_shell.shell
@@ -455,6 +457,12 @@ def test_command_that_goes_on(shell: Shell) -> None:
         assert option in command
     assert command.endswith(f"--base-url {shell.sandbox.url} --json")
     assert shell.sandbox.token not in command
+
+
+def test_command_that_goes_on_with_the_standard_input() -> None:
+    """What came from the standard input has to come from there again."""
+    command = RunOptions().command("-", pathlib.Path("stdin.a2e.sqlite"), Connection())
+    assert command == "a2e batch run - --journal stdin.a2e.sqlite --out videos < INPUT"
 
 
 def test_large_table_that_stops(shell: Shell) -> None:

@@ -139,10 +139,22 @@ def moment(**changes: int) -> Progress:
     return Progress(total=100, doing=(), paused="", stopped="", **dict.fromkeys(names, 0) | changes)
 
 
+def test_lines_for_a_log_are_not_broken(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not go to a terminal is not folded: a line for each outcome stays one line, however long it is."""
+    monkeypatch.setenv("COLUMNS", "20")
+    write("jobs.csv", f"key,image,prompt\n{'k' * 60},ada.png,#fast\n")
+    said = shell("run", "jobs.csv", "--journal", "j.sqlite")
+    assert any(
+        line.endswith(f"1/1 {'k' * 60}: succeeded videos/{'k' * 60}.mp4 30 coins") for line in said.out.splitlines()
+    )
+    assert f"{'k' * 60}: done before" in shell("run", "jobs.csv", "--journal", "j.sqlite").out
+
+
 def test_outcomes_are_printed_at_once(shell: Shell) -> None:
     """A program that reads --json hears of an outcome while other jobs are running."""
     write("jobs.csv", "key,image,prompt\nk0,ada.png,#fast\nk1,bob.png,#stuck\n")
-    with shell.start("run", "jobs.csv", "--json") as process:
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with shell.start("run", "jobs.csv", "--json", env=environ) as process:
         assert process.stdout is not None
         assert '"key": "k0"' in process.stdout.readline()
         assert process.poll() is None

@@ -191,11 +191,11 @@ async def test_bad_weather_at_the_cdn(a2e: A2EClient, sandbox: Sandbox, target: 
     picture = quick.PNG + FILM
     url = await a2e.upload(picture)
     sandbox.weather = Weather(
-        script={"cdn": [Fault("short"), Fault("drop"), Fault("status", status=503), Fault("429"), Fault("short")]}
+        script={"cdn": [Fault("short"), Fault("drop"), Fault("status", status=503), Fault("short"), Fault("429")]}
     )
     await a2e.download(url, target)
     assert target.read_bytes() == picture
-    assert [seen.status for seen in sandbox.requests][-6:] == [200, 0, 503, 429, 206, 206]
+    assert [seen.status for seen in sandbox.requests][-6:] == [200, 0, 503, 206, 429, 206]
 
 
 async def test_result_that_breaks_off(a2e: A2EClient, target: pathlib.Path) -> None:
