@@ -254,3 +254,27 @@ def test_what_is_released_leaves_no_trace(starts: list[tuple[bool, str]]) -> Non
         budget.release(reserved)
     assert (budget.is_idle, budget.is_sending, budget.is_exploring) == (True, False, False)
     assert (budget.fits("a"), budget.spent) == (True, 0)
+
+
+def test_start_that_was_turned_away_is_not_being_sent() -> None:
+    """What a refused start would have cost stays set aside, and keeps no other start from being sent."""
+    budget = Budget(100)
+    budget.learn("short", 60)
+    first = budget.reserve("short")
+    budget.send(first)
+    assert budget.is_sending
+    assert not budget.may_send(first)
+    budget.turn_away(first)
+    assert not budget.is_sending
+    assert budget.may_send(first)
+    assert not budget.fits("short")
+
+
+def test_without_a_limit_nothing_is_turned_away() -> None:
+    """Where nothing is set aside, a refused start changes nothing."""
+    budget = Budget(None)
+    reservation = budget.reserve("short")
+    budget.send(reservation)
+    budget.turn_away(reservation)
+    assert budget.is_idle
+    assert not budget.is_sending
