@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         ClientClosedError,
         ConfigurationError,
         ContentRejectedError,
+        EndpointNotAvailableError,
         InsufficientCreditsError,
         InvalidRequestError,
         JournalError,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
         TaskNotFoundError,
         TransferError,
         UnexpectedResponseError,
+        UnpublishedEndpointWarning,
         WaitError,
         WaitTimeoutError,
     )
@@ -61,6 +63,7 @@ __all__ = [
     "Config",
     "ConfigurationError",
     "ContentRejectedError",
+    "EndpointNotAvailableError",
     "ImageToVideoRecord",
     "InsufficientCreditsError",
     "InvalidRequestError",
@@ -91,6 +94,7 @@ __all__ = [
     "TaskUpdate",
     "TransferError",
     "UnexpectedResponseError",
+    "UnpublishedEndpointWarning",
     "WaitError",
     "WaitTimeoutError",
     "WebhookReceiver",
@@ -123,7 +127,7 @@ if not TYPE_CHECKING:  # a type checker would take any name
 
     def __getattr__(name: str) -> object:
         """Import a name when it is first asked for: who types `a2e --help` need not wait for aiohttp."""
-        home = "errors" if name in __all__ and name.endswith("Error") else _HOMES.get(name)
+        home = "errors" if name in __all__ and name.endswith(("Error", "Warning")) else _HOMES.get(name)
         if home is None:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)

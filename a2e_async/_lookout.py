@@ -16,8 +16,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async._protocol import answers, submission
-from a2e_async._protocol.checks import quote_id
-from a2e_async._protocol.messages import Request
 from a2e_async._protocol.paging import Pages
 from a2e_async._protocol.submission import Register, Search
 from a2e_async.errors import A2EError, NetworkError, NotFoundError, UnexpectedResponseError
@@ -25,10 +23,11 @@ from a2e_async.errors import A2EError, NetworkError, NotFoundError, UnexpectedRe
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from a2e_async._protocol.messages import Envelope
-    from a2e_async._transport.retry import Api
+    from a2e_async._protocol.families import Family
+    from a2e_async._protocol.messages import Envelope, Request
+    from a2e_async._transport.routes import Router
 
-__all__ = ["WITHIN", "Family", "Lookout", "Task"]
+__all__ = ["WITHIN", "Lookout", "Task"]
 
 _LOGGER = logging.getLogger("a2e_async")
 
@@ -43,21 +42,6 @@ WITHIN = 120.0
 
 _AGAIN = 3
 """How often a list is read that is deleted from meanwhile."""
-
-
-@attrs.frozen
-class Family:
-    """Where the tasks of a family are: the beginning of their paths, where they are started, where they are listed."""
-
-    prefix: str
-    start: str = attrs.field(init=False, default=attrs.Factory(lambda self: f"{self.prefix}/start", takes_self=True))
-    list: str = attrs.field(
-        init=False, default=attrs.Factory(lambda self: f"{self.prefix}/allRecords", takes_self=True)
-    )
-
-    def detail(self, task_id: str) -> str:
-        """Where one of them is shown."""
-        return f"{self.prefix}/{quote_id(task_id)}"
 
 
 @attrs.define(eq=False)  # one is made for each start, and frozen costs more to make
@@ -81,7 +65,7 @@ class Task:
 class Lookout:
     """Reads the list of one family, one reader at a time. Belongs to one event loop; its register may be older."""
 
-    api: Api
+    router: Router
     family: Family
     _register: Register
     _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock)
@@ -139,8 +123,11 @@ class Lookout:
 
     async def _read(self, since: float, within: float) -> None:
         """Read the list back to `since`, again if something can have slipped through."""
+        if self.family.list is None:
+            msg = f"A2E has no list of {self.family.title}, so that nothing can be found there"
+            raise UnexpectedResponseError(msg)
         for _ in range(_AGAIN):
-            pages = Pages(self.family.list)
+            pages = Pages(self.family.list.path, paging=self.family.paging)
             while not pages.ended:
                 envelope = await self._page(pages.next(), within)
                 for record in pages.take(envelope):
@@ -154,13 +141,14 @@ class Lookout:
         raise UnexpectedResponseError(msg)
 
     async def _page(self, request: Request, within: float) -> Envelope:
+        assert self.family.list is not None  # noqa: S101  for mypy: seen by `_read`
         try:
             async with asyncio.timeout(within):
-                envelope = await self.api.send(request)
+                envelope = await self.router.send(self.family.list, params=request.params, repeatable=True)
         except TimeoutError:
             msg = f"A2E's list did not come within {within:g} s"
             raise NetworkError(msg) from None
-        answers.check_list(envelope)
+        answers.check_list(envelope, None if self.family.shows_names else self.family.name)
         return envelope
 
     async def adopt(self, search: Search) -> list[Task]:
@@ -176,9 +164,8 @@ class Lookout:
 
     async def _is_gone(self, task: Task, search: Search) -> bool:
         """Ask for the record of a task, and tell whether A2E has it no more. One odd answer does not tell."""
-        request = Request(method="GET", path=self.family.detail(task.id), repeatable=True)
         try:
-            envelope = await self.api.send(request)
+            envelope = await self.router.send(self.family.detail, task.id, repeatable=True)
             task.raw, task.trace_id = answers.detail(envelope, task.id), envelope.trace_id
         except NotFoundError:
             if self._loop.time() - self._register.shown_at(task.id) < _FRESH:

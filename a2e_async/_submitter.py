@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from a2e_async._lookout import WITHIN, Family, Lookout, Task
+from a2e_async._lookout import WITHIN, Lookout, Task
 from a2e_async._protocol import answers, submission
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.retry import is_passing
@@ -28,9 +28,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from typing import Never
 
+    from a2e_async._protocol.families import Family
     from a2e_async._protocol.messages import Envelope
+    from a2e_async._protocol.routes import Route
     from a2e_async._protocol.submission import Search
-    from a2e_async._transport.retry import Api
+    from a2e_async._transport.routes import Router
     from a2e_async.config import StartPolicy
 
 __all__ = ["Memory", "Order", "Submitter"]
@@ -62,17 +64,26 @@ class Order:
 
 @attrs.define(eq=False, repr=False)
 class Memory:
-    """What must not be forgotten when an event loop ends and another one begins."""
+    """What must not be forgotten when an event loop ends and another one begins.
+
+    Attributes:
+        registers: What A2E has shown of each family.
+        unsettled: Idempotency keys that may have been bought, and since when.
+        known: How A2E spells its operations, see `Router`.
+        warned: Paths that nobody has to be warned of again.
+    """
 
     registers: dict[Family, Register] = attrs.field(factory=dict)
     unsettled: dict[tuple[Family, str], float] = attrs.field(factory=dict)
+    known: dict[Route, Route] = attrs.field(factory=dict)
+    warned: set[str] = attrs.field(factory=set)
 
 
 @attrs.define(eq=False, repr=False)
 class Submitter:
     """Buys. Belongs to one event loop."""
 
-    api: Api
+    router: Router
     policy: StartPolicy
     memory: Memory
     _lookouts: dict[Family, Lookout] = attrs.field(factory=dict)
@@ -95,7 +106,8 @@ class Submitter:
             A2EError: It was not accepted.
         """
         if marker is None:
-            marker = submission.marker_of(os.urandom(10)) if self.policy.mark_names else ""
+            is_marked = self.policy.mark_names and order.family.is_searchable
+            marker = submission.marker_of(os.urandom(10)) if is_marked else ""
         return self._buy(order, body, marker)
 
     def settle(self, order: Order, marker: str, age: float) -> Awaitable[list[Task]]:
@@ -144,6 +156,53 @@ class Submitter:
             self.lookout(order.family).note(marker, made, order.count)
             return made
 
+    async def pay(
+        self,
+        route: Route,
+        id: str | None = None,
+        *,
+        json: dict[str, Any] | None = None,
+        advice: str,
+        on_late: Callable[[Envelope], None] | None = None,
+        again: bool = True,
+    ) -> Envelope:
+        """Send something that can cost coins and makes no task of its own; again only if it surely was not accepted.
+
+        Args:
+            route: The operation.
+            id: What it is about.
+            json: The body.
+            advice: What to do if nobody knows whether it was accepted.
+            on_late: Is told what A2E answered if the caller was cancelled meanwhile.
+            again: Whether it may be sent again at all.
+
+        Raises:
+            SubmissionUncertainError: Nobody knows whether it was accepted.
+            A2EError: It was not accepted.
+        """
+        sent_at = self._loop.time()
+
+        async def send() -> Envelope:
+            return await self.router.send(route, id, json=json, paid=True)
+
+        async def send_once() -> Envelope:
+            sending = SeenThrough(send())
+            try:
+                return await sending
+            except asyncio.CancelledError:
+                if on_late is not None and not sending.unbegun and sending.task.exception() is None:
+                    on_late(sending.task.result())
+                raise
+
+        try:
+            if again:
+                return await self.router.api.retry.run(send_once, submission.may_send_again)
+            return await send_once()
+        except A2EError as error:
+            if submission.outcome(error) is not Outcome.UNKNOWN:
+                raise
+            _raise_uncertain(f"request {route.path}", "", self._loop.time() - sent_at, error, advice)
+
     async def find(self, family: Family, marker_or_key: str) -> list[Task]:
         """Look through A2E's list for the tasks with a marker, the oldest first."""
         lookout = self.lookout(family)
@@ -155,8 +214,8 @@ class Submitter:
         """Return who looks for the tasks of a family."""
         found = self._lookouts.get(family)
         if found is None:
-            register = self.memory.registers.setdefault(family, Register())
-            found = self._lookouts[family] = Lookout(self.api, family, register)
+            register = self.memory.registers.setdefault(family, Register(name=family.name or ""))
+            found = self._lookouts[family] = Lookout(self.router, family, register)
         return found
 
     # buying
@@ -164,7 +223,8 @@ class Submitter:
     async def _buy(self, order: Order, body: dict[str, Any], marker: str) -> list[Task]:
         """Send, and find out what became of it."""
         if marker:
-            body["name"] = submission.mark(body["name"], marker, order.count)
+            field, longest = order.family.name or "", order.family.longest_name
+            body[field] = submission.mark(body[field], marker, order.count, longest)
         request = Request(method="POST", path=order.family.start, json=body, paid=True)
         sent_at = self._loop.time()
         try:
@@ -184,7 +244,7 @@ class Submitter:
     ) -> list[Task]:
         """Find the task of a start whose answer got lost."""
         if not marker:
-            _give_up(marker, self._loop.time() - sent_at, trouble, None)
+            _give_up(marker, self._loop.time() - sent_at, trouble, None, listed=order.family.list is not None)
         lookout = self.lookout(order.family)
         with lookout.search(marker, since=sent_at) as search:
             looking = await self._look_again(order, marker, search)
@@ -209,7 +269,9 @@ class Submitter:
         made: list[Task] = []
         lookout = self.lookout(order.family)
         try:
-            made = await self.api.retry.run(lambda: self._post(order, request, marker), submission.may_send_again)
+            made = await self.router.api.retry.run(
+                lambda: self._post(order, request, marker), submission.may_send_again
+            )
             lookout.note(marker, made, order.count)
             with contextlib.suppress(A2EError), lookout.search(marker, since=sent_at) as search:
                 await lookout.look(search, within=_WITHIN)  # a duplicate is noticed here, if it is shown by now
@@ -227,11 +289,13 @@ class Submitter:
         """Send a start again, but only if it surely was not accepted; else raise `first`."""
         if not submission.may_send_again(first):
             raise first
-        return await self.api.retry.go_on(first, lambda: self._post(order, request, marker), submission.may_send_again)
+        return await self.router.api.retry.go_on(
+            first, lambda: self._post(order, request, marker), submission.may_send_again
+        )
 
     async def _post(self, order: Order, request: Request, marker: str) -> list[Task]:
         """Send once. Cancelled meanwhile, see what came of it before giving in."""
-        paced = self.api.paced
+        paced = self.router.api.paced
         if not paced.take_place():
             await paced.wait_for_place(paid=True)
         sending = SeenThrough(paced.exchange(request))
@@ -307,15 +371,21 @@ def _made(envelope: Envelope) -> list[Task]:
     return [Task(answers.id_of(raw), raw, envelope.trace_id) for raw in answers.started(envelope)]
 
 
-def _give_up(marker: str, age: float, trouble: A2EError, looking: A2EError | None) -> Never:
-    sent_at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
-    if not marker:
-        advice = "Its name has no marker (mark_names=False): look at list() before you start it again"
+def _give_up(marker: str, age: float, trouble: A2EError, looking: A2EError | None, *, listed: bool = True) -> Never:
+    if not listed:
+        advice = "A2E has no list in which it could be looked for: starting it again may pay twice"
+    elif not marker:
+        advice = "It has no marker to look for: look at list() before you start it again"
     elif looking is None:
         advice = f"A2E shows no task with marker {marker}: await find({marker!r}) later, before you start it again"
     else:
         advice = f"A2E's list could not be read ({looking}): await find({marker!r}) before you start it again"
-    msg = f"Nobody knows whether A2E accepted the start of {sent_at:%Y-%m-%d %H:%M:%S} UTC: {trouble}. {advice}"
+    _raise_uncertain("start", marker, age, trouble, advice)
+
+
+def _raise_uncertain(what: str, marker: str, age: float, trouble: A2EError, advice: str) -> Never:
+    sent_at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
+    msg = f"Nobody knows whether A2E accepted the {what} of {sent_at:%Y-%m-%d %H:%M:%S} UTC: {trouble}. {advice}"
     raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at) from trouble
 
 

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import warnings
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
 from a2e_async._poller import Poller
 from a2e_async._protocol import settings
-from a2e_async._protocol.checks import path_of, query_of, refuse
+from a2e_async._protocol.checks import check_no_override, path_of, query_of, refuse
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.pacing import Throttle
 from a2e_async._submitter import Memory, Submitter
 from a2e_async._transport.http import HttpTransport
 from a2e_async._transport.pacing import PacedApi
 from a2e_async._transport.retry import Api, Retry
+from a2e_async._transport.routes import Router
 from a2e_async._transport.session import OwnedSession, check_verifies
 from a2e_async.errors import ClientClosedError, ConfigurationError
-from a2e_async.files import Files, open_picture
-from a2e_async.resources.base import Parts
+from a2e_async.files import Files, open_file
+from a2e_async.resources.group import Parts
 from a2e_async.resources.image_to_video import ImageToVideo
 
 if TYPE_CHECKING:
@@ -31,11 +33,47 @@ if TYPE_CHECKING:
     import aiohttp
 
     from a2e_async.config import Config
-    from a2e_async.files import Image
+    from a2e_async.files import Media
+    from a2e_async.resources.account import Account
+    from a2e_async.resources.avatar_videos import AvatarVideos
+    from a2e_async.resources.avatars import Avatars
+    from a2e_async.resources.backgrounds import Backgrounds
+    from a2e_async.resources.caption_removal import CaptionRemoval
+    from a2e_async.resources.dubbing import Dubbing
+    from a2e_async.resources.face_swap import FaceSwap
+    from a2e_async.resources.families import AnyFamily
+    from a2e_async.resources.storage import Storage
+    from a2e_async.resources.streaming_avatar import StreamingAvatar
+    from a2e_async.resources.tokens import Tokens
+    from a2e_async.resources.voices import Voices
 
 __all__ = ["A2EClient"]
 
+T = TypeVar("T")
+
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+class _Resource(Generic[T]):
+    """The resource of a group, imported and made when it is first asked for: who does not use it, does not wait."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        """Learn which group it is: the module of that name, and its class."""
+        self._name = name
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: A2EClient, owner: type) -> T: ...
+    def __get__(self, client: A2EClient | None, owner: type) -> Self | T:
+        """Make it, once for each client."""
+        if client is None:
+            return self
+        module = importlib.import_module(f"a2e_async.resources.{self._name}")
+        kind = getattr(module, self._name.title().replace("_", ""))
+        made: T = kind(client._runtime.parts)  # noqa: SLF001  of this very module
+        client.__dict__[self._name] = made
+        return made
 
 
 class A2EClient:
@@ -45,8 +83,31 @@ class A2EClient:
     the event loop that runs then, so that one client can be used by several ``asyncio.run`` after each other.
 
     Attributes:
-        image_to_video: A2E's page "Image to Video".
+        image_to_video: A2E's group "Image to Video".
+        voices: A2E's group "TTS and Voice Clone".
+        avatar_videos: A2E's group "Generate Avatar Videos".
+        avatars: A2E's groups "Create Avatars" and "Video Twin".
+        backgrounds: A2E's group "Background Matting".
+        face_swap: A2E's group "Face Swap".
+        dubbing: A2E's group "AI Dubbing".
+        caption_removal: A2E's group "Caption Removal".
+        streaming_avatar: A2E's group "Streaming Avatar".
+        tokens: A2E's group "Get Tokens".
+        account: A2E's groups "Miscellaneous" and "Credits": balance, history, quotes, diamonds, languages, users.
+        storage: A2E's storage: uploads, and copies of URLs.
     """
+
+    voices: _Resource[Voices] = _Resource()
+    avatar_videos: _Resource[AvatarVideos] = _Resource()
+    avatars: _Resource[Avatars] = _Resource()
+    backgrounds: _Resource[Backgrounds] = _Resource()
+    face_swap: _Resource[FaceSwap] = _Resource()
+    dubbing: _Resource[Dubbing] = _Resource()
+    caption_removal: _Resource[CaptionRemoval] = _Resource()
+    streaming_avatar: _Resource[StreamingAvatar] = _Resource()
+    tokens: _Resource[Tokens] = _Resource()
+    account: _Resource[Account] = _Resource()
+    storage: _Resource[Storage] = _Resource()
 
     def __init__(
         self,
@@ -105,6 +166,18 @@ class A2EClient:
         """
         await self._runtime.aclose()
 
+    def family(self, name: str) -> AnyFamily:
+        """Return the tasks of another family of A2E's API, such as ``"talkingPhoto"`` or ``"userText2Image"``.
+
+        Asks nothing and costs nothing. The families are those of the page "Other families".
+
+        Raises:
+            InvalidRequestError: There is no such family, or it has methods of its own.
+        """
+        from a2e_async.resources.families import AnyFamily  # noqa: PLC0415  only who uses it pays for the import
+
+        return AnyFamily(self._runtime.parts, name)
+
     async def request(
         self,
         method: str,
@@ -131,23 +204,26 @@ class A2EClient:
         verb = method.upper() if isinstance(method, str) else ""
         if verb not in _METHODS:
             refuse(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+        check_no_override([json, params])
         request = Request(method=verb, path=path_of(path), json=json, params=query_of(params), repeatable=verb == "GET")
         return (await self._runtime.parts().api.send(request)).data
 
-    async def upload(self, image: Image) -> str:
-        """Upload a local picture to A2E's storage and return its link, usable as ``image_url`` for about 3 days.
+    async def upload(self, image: Media) -> str:
+        """Upload a local file to A2E's storage and return its link, usable as an input for about 3 days.
 
-        `ImageToVideo.start` does this by itself. Costs what A2E charges for it (unpublished).
+        Every ``start`` does this by itself. Costs what A2E charges for it (unpublished).
 
         Args:
-            image: A path, bytes, or a file opened in binary mode: PNG, JPEG, WebP, GIF or BMP.
+            image: A path, bytes, or a file opened in binary mode: a picture (PNG, JPEG, WebP, GIF, BMP), a video (MP4,
+                MOV, WebM, MKV, AVI) or a sound (MP3, WAV, M4A, OGG, FLAC).
 
         Raises:
-            InvalidRequestError: It is no such picture; nothing was sent.
+            InvalidRequestError: It is no such file; nothing was sent.
             TransferError: The upload did not work, also when tried again.
             APIError: A2E refused to give a link to upload to: bad token, plan, not enough coins.
         """
-        return await self._runtime.parts().files.upload(await open_picture("image", image))
+        file = await open_file("image", image, "image", "video", "audio")
+        return await self._runtime.parts().files.upload(file)
 
     async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download a result link to a file, without the token, and return the path. Free.
@@ -281,13 +357,16 @@ class _Opened:
         retry = Retry(config.retry)
         self._paced = PacedApi(HttpTransport(chosen, api_session), Throttle(config.pacing), config.retry.max_time)
         api = Api(self._paced, retry)
+        router = Router(api, memory.known)
         self.parts = Parts(
             base_url=chosen.base_url,
             api=api,
+            router=router,
             files=Files(config, api, retry, file_session),
             poller=Poller(config.poll),
-            submitter=Submitter(api, config.start, memory),
+            submitter=Submitter(router, config.start, memory),
             loop=loop,
+            warned=memory.warned,
         )
 
     def nudge(self, task_id: str | None) -> bool:

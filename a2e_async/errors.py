@@ -20,6 +20,7 @@ A leaf: errors hold numbers, strings and records, never a live response, so that
     │   └── ServerError               A2E is broken for now (5xx, 408)
     ├── NetworkError                  no whole answer: see `request_sent`
     ├── UnexpectedResponseError       an answer that makes no sense; the raw `body` is kept
+    ├── EndpointNotAvailableError     A2E has no such operation, which it never published anyway; see `path`
     ├── SubmissionUncertainError      a paid start that may or may not have been accepted; see `marker`
     ├── TransferError                 an upload or a download that did not work
     ├── BudgetError                   a job of a batch that was not started, since it would pass `max_coins`
@@ -31,6 +32,8 @@ A leaf: errors hold numbers, strings and records, never a live response, so that
         └── WaitError                 a wait ended before its task did, which is still alive; see `handle`
             ├── WaitTimeoutError      not finished in time (also a TimeoutError)
             └── OutageError           A2E was out of reach for too long
+
+Besides them, UnpublishedEndpointWarning goes before the use of operations that A2E has never described.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ __all__ = [
     "ClientClosedError",
     "ConfigurationError",
     "ContentRejectedError",
+    "EndpointNotAvailableError",
     "InsufficientCreditsError",
     "InvalidRequestError",
     "JournalError",
@@ -67,6 +71,7 @@ __all__ = [
     "TaskNotFoundError",
     "TransferError",
     "UnexpectedResponseError",
+    "UnpublishedEndpointWarning",
     "WaitError",
     "WaitTimeoutError",
 ]
@@ -235,11 +240,29 @@ class UnexpectedResponseError(A2EError):
         return f"{text}: {body[:_SHOWN]!r}{dots}"
 
 
+class EndpointNotAvailableError(A2EError):
+    """A2E does not know an operation that its documentation names and does not describe.
+
+    What A2E calls it now may be in its documentation: give the method that as ``path=``, or use `A2EClient.request`.
+
+    Attributes:
+        path: The path that was tried.
+    """
+
+    def __init__(self, message: str = "", *, path: str = "", task_id: str | None = None) -> None:
+        super().__init__(message, task_id=task_id)
+        self.path = path
+
+
+class UnpublishedEndpointWarning(UserWarning):
+    """A method is used whose operation A2E names and does not describe: its path and its fields are guesses."""
+
+
 class SubmissionUncertainError(A2EError):
     """A paid start may or may not have been accepted, and A2E's list does not show the task.
 
-    Do not just start again: ``await client.image_to_video.find(error.marker)`` finds the task once A2E shows it. The
-    error that made it uncertain is the ``__cause__``.
+    Do not just start again: ``await client.image_to_video.find(error.marker)``, or that of the resource that started
+    it, finds the task once A2E shows it. The error that made it uncertain is the ``__cause__``.
 
     Attributes:
         marker: What the name of the task ends with, if there is one: ``"7f3k2m9q4d"``. Empty if names are not marked.

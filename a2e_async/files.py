@@ -1,4 +1,4 @@
-"""Uploads local pictures and downloads results, through a session that never sees the token."""
+"""Uploads local files and downloads results, through a session that never sees the token."""
 
 from __future__ import annotations
 
@@ -25,16 +25,25 @@ from a2e_async._transport.threads import begin, outlast, result
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from a2e_async._transport.retry import Api, Retry
     from a2e_async._transport.session import OwnedSession
     from a2e_async.config import Config
 
-__all__ = ["Files", "Image", "Picture", "check_target", "open_picture"]
+__all__ = ["Files", "Image", "LocalFile", "Media", "check_target", "open_file", "open_picture"]
 
 Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A local picture (a path, its bytes, or a file opened for reading in binary mode)."""
+
+Media: TypeAlias = Image
+"""A local picture, video or sound, given in the same ways."""
+
+_TAKEN = {
+    "image": "picture (PNG, JPEG, WebP, GIF or BMP)",
+    "video": "video (MP4, MOV, WebM, MKV or AVI)",
+    "audio": "sound (MP3, WAV, M4A, OGG or FLAC)",
+}
 
 _SLOWEST = 50_000
 """Bytes a second: an upload that is slower than this is given up in the end."""
@@ -44,34 +53,40 @@ _TROUBLE = (NetworkError, ServerError, UnexpectedResponseError)
 
 
 @attrs.frozen
-class Picture:
-    """A local picture that was found to be one. `content` is its bytes, or the path to read them from."""
+class LocalFile:
+    """A local file that was found to be what it should. `content` is its bytes, or the path to read them from."""
 
     kind: transfer.Kind
     size: int
     content: bytes | pathlib.Path = attrs.field(repr=False)
 
 
-async def open_picture(name: str, image: Image) -> Picture:
-    """Look at a local picture before anything is sent or paid.
+async def open_picture(name: str, image: Image) -> LocalFile:
+    """Look at a local picture before anything is sent or paid; see `open_file`."""
+    return await open_file(name, image, "image")
+
+
+async def open_file(name: str, file: Media, *media: transfer.Medium) -> LocalFile:
+    """Look at a local file before anything is sent or paid.
 
     Args:
         name: The parameter's name, for the error.
-        image: A path, bytes, or a file opened in binary mode, which is read to its end.
+        file: A path, bytes, or a file opened in binary mode, which is read to its end.
+        media: What it may be.
 
     Raises:
-        InvalidRequestError: It is missing, empty, unreadable, or no PNG, JPEG, WebP, GIF or BMP.
+        InvalidRequestError: It is missing, empty, unreadable, or something else.
     """
-    if isinstance(image, str | os.PathLike):
-        path = pathlib.Path(image)
+    if isinstance(file, str | os.PathLike):
+        path = pathlib.Path(file)
         try:
             size, head = await asyncio.to_thread(_look, path)
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
             refuse(f"{name} {str(path)!r} cannot be read: {disk.reason(error)}")
-        return _judge(f"{name} {str(path)!r}", head, size, path)
-    content = image if isinstance(image, bytes | bytearray | memoryview) else await _read_all(name, image)
+        return _judge(f"{name} {str(path)!r}", head, size, path, media)
+    content = file if isinstance(file, bytes | bytearray | memoryview) else await _read_all(name, file)
     content = bytes(content)
-    return _judge(name, content[: transfer.HEAD], len(content), content)
+    return _judge(name, content[: transfer.HEAD], len(content), content, media)
 
 
 def _look(path: pathlib.Path) -> tuple[int, bytes]:
@@ -94,13 +109,15 @@ async def _read_all(name: str, file: BinaryIO) -> bytes:
     return bytes(content)
 
 
-def _judge(what: str, head: bytes, size: int, content: bytes | pathlib.Path) -> Picture:
+def _judge(
+    what: str, head: bytes, size: int, content: bytes | pathlib.Path, media: Sequence[transfer.Medium]
+) -> LocalFile:
     if not size:
         refuse(f"{what} is empty")
-    kind = transfer.picture_kind(head)
-    if kind is None:
-        refuse(f"{what} is no picture: A2E takes PNG, JPEG, WebP, GIF and BMP")
-    return Picture(kind, size, content)
+    kind = transfer.kind_of(head)
+    if kind is None or kind.medium not in media:
+        refuse(f"{what} is no {' or '.join(_TAKEN[medium] for medium in media)}")
+    return LocalFile(kind, size, content)
 
 
 async def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> pathlib.Path:
@@ -134,7 +151,7 @@ class Files:
         self._uploads = asyncio.Semaphore(self.config.max_uploads)
         self._downloads = asyncio.Semaphore(self.config.max_downloads)
 
-    def check(self, picture: Picture) -> None:
+    def check(self, picture: LocalFile) -> None:
         """Refuse a picture that is larger than `Config.max_upload_bytes`.
 
         Raises:
@@ -145,7 +162,7 @@ class Files:
             name = "The picture" if isinstance(picture.content, bytes) else f"The picture {str(picture.content)!r}"
             refuse(f"{name} has {picture.size:,} bytes: Config.max_upload_bytes allows {limit:,}")
 
-    async def upload(self, picture: Picture) -> str:
+    async def upload(self, picture: LocalFile) -> str:
         """Upload a picture and return the link at A2E's CDN, once it can be read there.
 
         Costs what A2E charges for a presigned upload (unpublished).
@@ -166,7 +183,7 @@ class Files:
             raise TransferError(msg, status=_status(error)) from error
         return link
 
-    async def _presign(self, picture: Picture) -> tuple[str, str]:
+    async def _presign(self, picture: LocalFile) -> tuple[str, str]:
         request = Request(
             method="POST",
             path="/api/v1/r2/upload-presigned-url",
@@ -188,7 +205,7 @@ class Files:
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body) from error
         return str(upload_url), str(link)
 
-    async def _put(self, url: str, picture: Picture) -> None:
+    async def _put(self, url: str, picture: LocalFile) -> None:
         timeout = aiohttp.ClientTimeout(
             total=self.config.request_timeout + picture.size / _SLOWEST,
             connect=self.config.connect_timeout,
@@ -256,7 +273,7 @@ def _status(error: NetworkError | ServerError | UnexpectedResponseError) -> int:
 
 
 @contextlib.asynccontextmanager
-async def _opened(picture: Picture) -> AsyncIterator[IO[bytes]]:
+async def _opened(picture: LocalFile) -> AsyncIterator[IO[bytes]]:
     """Open what is to be sent, so that it is read while it is sent."""
     if isinstance(picture.content, bytes):
         yield io.BytesIO(picture.content)

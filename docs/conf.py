@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 import re
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 import a2e_async
+from a2e_async import models, resources
 
 if TYPE_CHECKING:
     from docutils.nodes import Element
@@ -51,19 +54,24 @@ nitpick_ignore_regex = [
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
     ("py:class", r"(a2e_async\.(tasks|outcomes|resources\.base)\.)?R"),  # the record of a family of tasks
     ("py:class", r"dt\.datetime|RowState|Stage|State"),  # said in words beside each attribute of these types
-    ("py:class", r"CancelPolicy|OnUpdate|Webhook"),  # said in words beside each parameter of these types
+    ("py:class", r"CancelPolicy|Media|OnUpdate|Webhook"),  # said in words beside each parameter of these types
+    ("py:class", r"a2e_async\.resources\.(base|group)\..+"),  # what they have is shown with each resource
     ("py:class", r"a2e_async\.sandbox\.state\..+"),  # described on the page of the sandbox
 ]
 
+_RESOURCES = tuple(f"a2e_async.resources.{module.name}" for module in pkgutil.iter_modules(resources.__path__))
+_MODELS = tuple(f"a2e_async.models.{module.name}" for module in pkgutil.iter_modules(models.__path__))
 _MODULES = (
     "a2e_async",
-    "a2e_async.resources.image_to_video",
+    *_RESOURCES,
+    *_MODELS,
+    "a2e_async.models",
     "a2e_async.batch",
     "a2e_async.sandbox",
     "a2e_async.files",
     "a2e_async.config",
 )
-_NOT_MADE_BY_USERS = ("ImageToVideo", "Record", "TaskHandle", "TaskStatus")
+_NOT_MADE_BY_USERS = ("TaskHandle", "TaskStatus")
 
 
 def _signature(
@@ -78,17 +86,28 @@ def _signature(
     """Say what a call returns beside its name, and leave out the signature of what only the package itself makes."""
     if not signature:
         return None
-    if what == "exception" or (what == "class" and name.endswith(_NOT_MADE_BY_USERS)):
+    if what == "exception" or (what == "class" and _is_given(name, thing)):
         return "", None
     if what == "class" and attrs.has(thing):
         made = {field.name: field.default.factory.__name__ for field in attrs.fields(thing) if _is_made(field)}
         return re.sub(r"(\w+)=NOTHING", lambda match: f"{match[1]}={made[match[1]]}()", signature), None
     if what == "method":
         returns = _short_type(str(inspect.signature(thing).return_annotation))
-        if ".ImageToVideo." in name:
-            returns = re.sub(r"\bR\b", "ImageToVideoRecord", returns)
-        return signature, None if returns == "None" else returns
+        return signature, None if returns == "None" else re.sub(r"\bR\b", _record_of(name), returns)
     return None
+
+
+def _is_given(name: str, thing: type) -> bool:
+    """Tell whether users get such a thing from the package, and never make it."""
+    home = thing.__module__
+    return name.endswith(_NOT_MADE_BY_USERS) or home.startswith(("a2e_async.resources.", "a2e_async.models."))
+
+
+def _record_of(name: str) -> str:
+    """Return what ``R`` stands for in a method of a resource: the record of its family."""
+    module, _, kind = name.rpartition(".")[0].rpartition(".")
+    owner = getattr(importlib.import_module(module), kind, None) if module in _RESOURCES else None
+    return owner._record.__name__ if hasattr(owner, "_record") else "R"  # noqa: SLF001  it has no other name for it
 
 
 def _is_made(field: attrs.Attribute[Any]) -> bool:
@@ -96,6 +115,7 @@ def _is_made(field: attrs.Attribute[Any]) -> bool:
 
 
 def _short_type(text: str) -> str:
+    text = re.sub(r"_Resource\[(\w+)\]", r"\1", text)  # an attribute of the client gives the resource itself
     return re.sub(r"\b(a2e_async|builtins|collections|typing)\.[\w.]*\b(\w+)", r"\2", text)
 
 

@@ -57,13 +57,54 @@ def test_every_example_is_run() -> None:
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
 
 
+def run_example(patch: pytest.MonkeyPatch, name: str, *arguments: str) -> None:
+    """Run an example as its first line says."""
+    patch.setattr(sys, "argv", [name, *arguments])
+    runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+
+
 def test_first_video(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The example of one video leaves a video, and pays for one task and one upload."""
     before = page.coins
-    monkeypatch.setattr(sys, "argv", ["first_video.py", "ada.png"])
-    runpy.run_path(str(EXAMPLES / "first_video.py"), run_name="__main__")
+    run_example(monkeypatch, "first_video.py", "ada.png")
     assert b"ftyp" in pathlib.Path("ada.mp4").read_bytes()[:12]
     assert before - page.coins == 30 + 1
+
+
+def test_speaking_avatar(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of an avatar that speaks pays for a speech and a video, and leaves the video."""
+    before = len(page.ledger)
+    run_example(monkeypatch, "speaking_avatar.py", "Hello!")
+    assert b"ftyp" in pathlib.Path("welcome.mp4").read_bytes()[:12]
+    assert len(page.ledger) == before + 2
+
+
+@pytest.mark.usefixtures("page")
+def test_cloned_voice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The example of a cloned voice leaves a sound; run again, it trains no other voice."""
+    for _ in range(2):
+        run_example(monkeypatch, "cloned_voice.py", "grace.wav", "Hello!")
+    assert pathlib.Path("grace.mp3").stat().st_size
+    voices = {line for line in capsys.readouterr().out.splitlines() if line.startswith("voice ")}
+    assert len(voices) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "result"),
+    [
+        ("dub_a_video.py", ("film.mp4", "es"), "film.es.mp4"),
+        ("remove_captions.py", ("film.mp4",), "film.clean.mp4"),
+        ("swap_a_face.py", ("ada.png", "film.mp4"), "film.swapped.mp4"),
+    ],
+)
+def test_another_video(
+    page: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...], result: str
+) -> None:
+    """The examples that make another video of one leave it, and start one task."""
+    before = len(page.tasks)
+    run_example(monkeypatch, name, *arguments)
+    assert b"ftyp" in pathlib.Path(result).read_bytes()[:12]
+    assert len(page.tasks) == before + 1
 
 
 @pytest.mark.usefixtures("page")

@@ -11,7 +11,7 @@ from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResp
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
 
-__all__ = ["check_list", "count_rows", "detail", "id_of", "quoted", "records", "started", "total_of"]
+__all__ = ["check_list", "count_rows", "detail", "id_of", "quoted", "records", "rows", "started", "total_of"]
 
 _LISTS = ("rows", "list", "data", "records")
 
@@ -33,6 +33,12 @@ def records(data: object) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def rows(data: object) -> list[dict[str, Any]]:
+    """Return every object of a list, also those without an ``_id``."""
+    items = _contained(data) if isinstance(data, dict) else data
+    return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
+
+
 def count_rows(data: object) -> int:
     """Return how many rows a page has, those without an ``_id`` included."""
     rows = _contained(data) if isinstance(data, dict) and not id_of(data) else data
@@ -51,15 +57,23 @@ def total_of(data: object) -> int | None:
     return None
 
 
-def check_list(envelope: Envelope) -> None:
+def check_list(envelope: Envelope, name: str | None = None) -> None:
     """Check that a page is a list, even if an empty one, where "nothing there" would make us buy.
 
+    Args:
+        envelope: The page.
+        name: The field that holds the names, if it is not known that A2E repeats them.
+
     Raises:
-        UnexpectedResponseError: It is something else.
+        UnexpectedResponseError: It is something else, or has no names to look at.
     """
     data = envelope.data
-    if not (isinstance(data, list) or records(data) or (isinstance(data, dict) and _is_empty(data))):
+    found = records(data)
+    if not (isinstance(data, list) or found or (isinstance(data, dict) and _is_empty(data))):
         msg = "A2E's list holds no list"
+        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
+    if name is not None and found and not any(name in record for record in found):
+        msg = f"A2E's list shows no {name!r}, so that it cannot tell what was started"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Never
+from typing import TYPE_CHECKING, Any, Never
 from urllib.parse import quote, urlsplit
 
 from a2e_async._protocol.settings import is_host, is_loopback
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = [
     "check_choice",
     "check_link",
+    "check_no_override",
     "check_seconds",
     "check_text",
     "check_webhook",
@@ -30,6 +31,9 @@ _LONGEST_WAIT = 1e9
 
 _LONGEST_WEBHOOK_URL = 2048
 _LONGEST_WEBHOOK_TOKEN = 256
+
+_OVERRIDES = frozenset({"minor_suspected_skip", "mask_face", "force_generate"})
+"""What would switch off A2E's own checks of content. This package neither offers nor passes it."""
 
 _USUAL_LINK = re.compile(r"https?://[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+/[!-~]*")
 """Nearly every link; looking at it more closely would find nothing wrong, at four times the cost."""
@@ -145,3 +149,24 @@ def check_webhook(url: str | None, token: str | None) -> None:
             refuse(f"webhook_token must have at most {_LONGEST_WEBHOOK_TOKEN} characters")
         if url is None:
             refuse("webhook_token needs a webhook_url")
+
+
+def check_no_override(values: Any) -> None:  # noqa: ANN401  any JSON
+    """Refuse what would switch off A2E's own checks of content, wherever it stands.
+
+    Raises:
+        InvalidRequestError: It is there.
+    """
+    left, seen = [values], set[int]()
+    while left:
+        value = left.pop()
+        if id(value) in seen or not isinstance(value, Mapping | list | tuple):
+            continue
+        seen.add(id(value))  # it may hold itself
+        if not isinstance(value, Mapping):
+            left.extend(value)
+            continue
+        found = _OVERRIDES & value.keys()
+        if found:
+            refuse(f"{min(found)} would override A2E's checks of content, which this package does not do: leave it out")
+        left.extend(value.values())

@@ -55,7 +55,10 @@ _BY_STATUS: dict[int, type[APIError]] = {
 _CREDITS = re.compile(r"quota|insufficient|\bcoins?\b|\bcredits?\b|balance", re.IGNORECASE)
 _RATE = re.compile(r"rate limit|too many requests", re.IGNORECASE)
 _TOKEN = re.compile(r"unauthori[sz]ed|invalid token|\btoken\b|not logged in|forbidden", re.IGNORECASE)
-_PLAN = re.compile(r"free user|free plan|(?i:upgrade|subscri|\bplans?\b)|\b(?:Pro|Max|VIP|Ultra)\b|[Ll]imit reached")
+_PLAN = re.compile(
+    r"free user|free plan|(?i:upgrade|subscri|\bplans?\b)|\b(?:Pro|Max|VIP|Ultra)\b"
+    r"|[Ll]imit reached|reached (?:\w+ ){0,5}limit"
+)
 _CONTENT = re.compile(
     r"copyright|public figure|nsfw|nfsw|(?<!case.)sensitive|content policy|moderation|flagged", re.IGNORECASE
 )

@@ -11,15 +11,38 @@ if TYPE_CHECKING:
 
     from a2e_async.models.common import TaskRecord
 
-__all__ = ["IMAGE_TO_VIDEO", "is_unbegun", "status_of"]
+__all__ = ["AVATAR_VIDEO", "IMAGE_TO_VIDEO", "TWIN", "USUAL", "VOICE", "is_unbegun", "status_of"]
 
-IMAGE_TO_VIDEO: Mapping[str, TaskStatus] = {
+USUAL: Mapping[str, TaskStatus] = {
     "initialized": TaskStatus.QUEUED,
     "sent": TaskStatus.QUEUED,
-    "pending": TaskStatus.RUNNING,  # here: the AI works; elsewhere the same word means waiting
+    "pending": TaskStatus.QUEUED,
     "processing": TaskStatus.RUNNING,
     "completed": TaskStatus.SUCCEEDED,
     "failed": TaskStatus.FAILED,
+}
+"""Of nearly all families."""
+
+IMAGE_TO_VIDEO: Mapping[str, TaskStatus] = {
+    **USUAL,
+    "pending": TaskStatus.RUNNING,  # here: the AI works; elsewhere the same word means waiting
+}
+
+VOICE: Mapping[str, TaskStatus] = {**USUAL, "pendding": TaskStatus.QUEUED}  # so spelt by A2E (trap 5)
+
+TWIN: Mapping[str, TaskStatus] = {
+    **USUAL,
+    **dict.fromkeys(("ready", "trained", "succeeded"), TaskStatus.SUCCEEDED),  # grade D
+}
+
+AVATAR_VIDEO: Mapping[str, TaskStatus] = {
+    "init": TaskStatus.QUEUED,
+    "start": TaskStatus.QUEUED,
+    "pending": TaskStatus.QUEUED,
+    "process": TaskStatus.RUNNING,
+    "copy": TaskStatus.RUNNING,
+    "success": TaskStatus.SUCCEEDED,
+    "fail": TaskStatus.FAILED,
 }
 
 

@@ -59,7 +59,7 @@ _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 _DIGIT_OF_BYTE = _DIGITS.encode() * 8
 
 _MARKER = re.compile(r"[0-9a-hjkmnp-tv-z]{10}")
-_TAG = re.compile(rf"\[a2e:({_MARKER.pattern})(?:\*([2-8]))?\]")
+_TAG = re.compile(rf"\[a2e:({_MARKER.pattern})(?:\*([2-9]))?\]")
 """``[a2e:7f3k2m9q4d]``, or ``[a2e:7f3k2m9q4d*3]`` for three videos of one start, which share their name."""
 
 _SKEW = 60.0
@@ -113,11 +113,18 @@ def marker_of_key(key: str) -> str:
     return marker_of(hashlib.sha256(key.encode()).digest()[:10])
 
 
-def mark(name: str, marker: str, count: int = 1) -> str:
-    """Return the name to be sent. A marker that the name brings from an earlier task is taken off."""
+def mark(name: str, marker: str, count: int = 1, longest: int | None = None) -> str:
+    """Return the name to be sent.
+
+    A marker that the name brings from an earlier task is taken off. What is too long is cut before the marker, since a
+    marker that A2E cuts is lost.
+    """
     while _TAG.search(name):  # one can hide inside of another
         name = _TAG.sub("", name).strip() or "again"
-    return f"{name} [a2e:{marker}]" if count == 1 else f"{name} [a2e:{marker}*{count}]"
+    tag = f" [a2e:{marker}]" if count == 1 else f" [a2e:{marker}*{count}]"
+    if longest is not None and len(name) + len(tag) > longest:
+        name = f"{name[: longest - len(tag) - 1].rstrip()}…"
+    return f"{name}{tag}"
 
 
 def markers_asked(marker_or_key: str) -> frozenset[str]:
@@ -176,9 +183,11 @@ class Register:
     Attributes:
         complete_since: When the list was begun to be read, of which nothing from before is missing here; in seconds
             on the caller's clock, minus infinity if it never was.
+        name: The field of a record that holds its name.
     """
 
     complete_since: float = -math.inf
+    name: str = "name"
     _ids: dict[str, set[str]] = attrs.field(factory=dict)
     _shown: dict[str, tuple[str, float, float]] = attrs.field(factory=dict)
     _searches: dict[str, list[Search]] = attrs.field(factory=dict)
@@ -206,7 +215,7 @@ class Register:
         Returns:
             The ids of the tasks that share its marker, if this one is new and one too many; else nothing.
         """
-        name = record.get("name")
+        name = record.get(self.name)
         tag = _TAG.search(name) if isinstance(name, str) else None
         if tag is None:
             return ()

@@ -1,10 +1,10 @@
-"""Is it a picture, is it a result, is it whole, and where does it go on: what transfers need to know about bytes."""
+"""What is it, is it a result, is it whole, and where does it go on: what transfers need to know about bytes."""
 
 from __future__ import annotations
 
 import posixpath
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import attrs
@@ -17,18 +17,27 @@ if TYPE_CHECKING:
 
     from a2e_async._protocol.messages import Response
 
-__all__ = ["Arrival", "Kind", "check_status", "looks_like_no_result", "name_from", "picture_kind", "storage_key"]
+__all__ = ["Arrival", "Kind", "Medium", "check_status", "kind_of", "looks_like_no_result", "name_from", "storage_key"]
 
 HEAD = 512
 """Bytes that are enough to judge by."""
 
 
+Medium: TypeAlias = Literal["image", "video", "audio"]
+"""What a file is to be."""
+
+
 @attrs.frozen
 class Kind:
-    """A kind of picture: its MIME type and the usual extension, with the dot."""
+    """A kind of file: its MIME type and the usual extension, with the dot."""
 
     content_type: str
     extension: str
+
+    @property
+    def medium(self) -> str:
+        """Whether it is an ``image``, a ``video`` or ``audio``."""
+        return self.content_type.partition("/")[0]
 
 
 _SIGNATURES = (
@@ -36,8 +45,27 @@ _SIGNATURES = (
     (b"\xff\xd8\xff", Kind("image/jpeg", ".jpg")),
     (b"GIF87a", Kind("image/gif", ".gif")),
     (b"GIF89a", Kind("image/gif", ".gif")),
+    (b"ID3", Kind("audio/mpeg", ".mp3")),
+    (b"OggS", Kind("audio/ogg", ".ogg")),
+    (b"fLaC", Kind("audio/flac", ".flac")),
 )
-_WEBP = Kind("image/webp", ".webp")
+_RIFFS = {
+    b"WEBP": Kind("image/webp", ".webp"),
+    b"WAVE": Kind("audio/wav", ".wav"),
+    b"AVI ": Kind("video/x-msvideo", ".avi"),
+}
+_BRANDS = {
+    b"M4A ": Kind("audio/mp4", ".m4a"),
+    b"M4B ": Kind("audio/mp4", ".m4a"),
+    b"qt  ": Kind("video/quicktime", ".mov"),
+}
+_PICTURES = frozenset({b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"})
+"""Brands of pictures in the same container, which A2E does not take."""
+
+_MP4 = Kind("video/mp4", ".mp4")
+_MP3 = Kind("audio/mpeg", ".mp3")
+_WEBM = Kind("video/webm", ".webm")
+_MKV = Kind("video/x-matroska", ".mkv")
 _BMP = Kind("image/bmp", ".bmp")
 _TEXT = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:<!doctype|<html|<\?xml|<error|\{\s*"|\[\s*[{"])', re.IGNORECASE)
 """The beginning of a page, or of an error in XML or JSON."""
@@ -48,13 +76,20 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", 
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
-def picture_kind(head: bytes) -> Kind | None:
-    """Tell the kind of a picture by its first bytes, never by its name; None if it is none that A2E takes."""
+def kind_of(head: bytes) -> Kind | None:
+    """Tell the kind of a file by its first bytes, never by its name; None if it is none that A2E takes."""
     for signature, kind in _SIGNATURES:
         if head.startswith(signature):
             return kind
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _WEBP
+    if head[:4] == b"RIFF":
+        return _RIFFS.get(head[8:12])
+    if head[4:8] == b"ftyp":
+        return None if head[8:12] in _PICTURES else _BRANDS.get(head[8:12], _MP4)
+    if head[:4] == b"\x1aE\xdf\xa3":  # EBML
+        return _WEBM if b"webm" in head[:64] else _MKV
+    # without a tag before it, an MP3 begins with a frame: MPEG 1, 2 or 2.5, layer 3
+    if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] & 0xF0 != 0xF0:
+        return _MP3
     # "BM" alone would make a picture of "BMW.txt": the reserved bytes 6 to 9 of a bitmap's header are zero
     return _BMP if head[:2] == b"BM" and len(head) >= 14 and head[6:10] == bytes(4) else None
 

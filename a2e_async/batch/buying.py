@@ -14,7 +14,7 @@ from a2e_async._protocol.batch import Trouble
 from a2e_async._protocol.submission import marker_of_key
 from a2e_async.batch.case import StoppedError
 from a2e_async.errors import A2EError, SubmissionUncertainError
-from a2e_async.files import Picture
+from a2e_async.files import LocalFile
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -139,8 +139,8 @@ class Buyer:
         await shop.journal.flush()
         return True
 
-    async def _link(self, number: int, picture: Picture | str | None) -> str | None:
-        if not isinstance(picture, Picture):
+    async def _link(self, number: int, picture: LocalFile | str | None) -> str | None:
+        if not isinstance(picture, LocalFile):
             return picture
         self.case.enter("uploading")
         return await self.case.shop.links.link(picture, self.case.digests[number])

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable
 
     from a2e_async.batch.job import Job
-    from a2e_async.files import Picture
+    from a2e_async.files import LocalFile
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["Buy", "Desk", "Purchase"]
@@ -27,7 +27,7 @@ class Purchase:
     """
 
     make_body: Callable[..., dict[str, Any]]
-    pictures: tuple[Picture | str | None, ...]
+    pictures: tuple[LocalFile | str | None, ...]
     kind: Hashable
 
 
@@ -55,7 +55,7 @@ class Desk:
     extension: str
     shown_after: float
     check: Callable[[Job], Awaitable[Purchase]]
-    upload: Callable[[Picture], Awaitable[str]]
+    upload: Callable[[LocalFile], Awaitable[str]]
     quote: Callable[[Purchase], Awaitable[float | None]]
     buy: Buy
     settle: Callable[[str, float], Awaitable[TaskHandle[Any] | None]]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import attrs
 
 from a2e_async.errors import InvalidRequestError
-from a2e_async.files import Picture, open_picture
+from a2e_async.files import LocalFile, open_picture
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,7 +35,7 @@ _REMEMBERED = 10_000
 """Links kept in memory; the journal keeps them all."""
 
 
-async def describe(picture: Picture | str | None) -> Described:
+async def describe(picture: LocalFile | str | None) -> Described:
     """Return what is remembered of a picture.
 
     Raises:
@@ -50,7 +50,7 @@ async def describe(picture: Picture | str | None) -> Described:
         raise InvalidRequestError(msg) from error
 
 
-def _read(picture: Picture) -> dict[str, Any]:
+def _read(picture: LocalFile) -> dict[str, Any]:
     content = picture.content
     if isinstance(content, bytes):
         return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -102,13 +102,13 @@ def identity(described: Described) -> object:
 class Links:
     """Where pictures were uploaded to, by their content."""
 
-    upload: Callable[[Picture], Awaitable[str]]
+    upload: Callable[[LocalFile], Awaitable[str]]
     journal: Journal
     slots: asyncio.Semaphore
     _known: OrderedDict[str, tuple[str, float]] = attrs.field(factory=OrderedDict)
     _locks: weakref.WeakValueDictionary[str, asyncio.Lock] = attrs.field(factory=weakref.WeakValueDictionary)
 
-    async def link(self, picture: Picture, digest: str) -> str:
+    async def link(self, picture: LocalFile, digest: str) -> str:
         """Return the link of a picture, uploading it if it has none that surely lives."""
         async with self._locks.setdefault(digest, asyncio.Lock()):
             link = self._fresh(digest) or await self.journal.link(digest, time.time() - _LIVES)

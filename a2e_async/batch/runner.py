@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from a2e_async.batch.case import Policy
     from a2e_async.batch.desk import Desk
     from a2e_async.batch.journal import SqliteJournal
-    from a2e_async.files import Picture
+    from a2e_async.files import LocalFile
 
 __all__ = ["Limits", "Runner", "ended"]
 
@@ -203,7 +203,7 @@ class Runner:
     def _make_shop(self, desk: Desk, journal: SqliteJournal | NoJournal) -> Shop:
         limits = self.limits
 
-        async def upload(picture: Picture) -> str:
+        async def upload(picture: LocalFile) -> str:
             shop.check_open()
             return await desk.upload(picture)
 

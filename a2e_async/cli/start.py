@@ -14,7 +14,7 @@ from a2e_async.cli.flow import Clip, make_clip
 from a2e_async.cli.options import DEFAULT, FLAG, Connection
 from a2e_async.cli.records import coins_text, print_json, record_json
 from a2e_async.cli.screen import show_result, watch
-from a2e_async.cli.start_options import AS_USUAL, Picture, Start
+from a2e_async.cli.start_options import AS_USUAL, LocalFile, Start
 from a2e_async.cli.words import complain
 from a2e_async.files import check_target
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["run", "start"]
 
 
-def start(image: Picture, /, *, options: Start = AS_USUAL, connection: Connection = DEFAULT) -> int:
+def start(image: LocalFile, /, *, options: Start = AS_USUAL, connection: Connection = DEFAULT) -> int:
     """Start a video and print the task's id at once. This costs coins.
 
     Try:
@@ -62,7 +62,7 @@ def _price(task: TaskHandle[ImageToVideoRecord]) -> str:
 
 
 def run(
-    image: Picture,
+    image: LocalFile,
     /,
     *,
     out: Annotated[pathlib.Path, Parameter(name=["--out", "-o"])],

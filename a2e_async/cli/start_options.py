@@ -13,9 +13,9 @@ from a2e_async.cli.flow import NEGATIVE_PROMPT, VideoTime
 from a2e_async.config import OnUnknown  # noqa: TC001  cyclopts reads the annotations at run time
 from a2e_async.errors import InvalidRequestError
 
-__all__ = ["AS_USUAL", "Picture", "Start"]
+__all__ = ["AS_USUAL", "LocalFile", "Start"]
 
-Picture: TypeAlias = str | pathlib.Path
+LocalFile: TypeAlias = str | pathlib.Path
 """A path or a link. What is typed stays a `str`, since that comes first; the path has shells complete it."""
 
 
@@ -48,7 +48,7 @@ class Start:
     video_time: VideoTime = 5
     model_version: ModelVersion = "a2e"
     model_type: ModelType | None = None
-    end_image: Picture | None = None
+    end_image: LocalFile | None = None
     extend_prompt: Annotated[bool | None, Parameter(negative="--no-extend-prompt")] = None
     skip_face_enhance: Annotated[bool | None, Parameter(negative="--no-skip-face-enhance")] = None
     lora: str | None = None
@@ -57,7 +57,7 @@ class Start:
     webhook_url: str | None = attrs.field(default=None, repr=False)
     webhook_token: str | None = attrs.field(default=None, repr=False)
 
-    def of(self, image: Picture) -> StartOptions:
+    def of(self, image: LocalFile) -> StartOptions:
         """Return the options of a start from a picture.
 
         Raises:

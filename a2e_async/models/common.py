@@ -9,7 +9,18 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-__all__ = ["TaskRecord", "TaskStatus", "TaskUpdate"]
+__all__ = ["Item", "TaskRecord", "TaskStatus", "TaskUpdate"]
+
+
+@attrs.frozen(kw_only=True)
+class Item:
+    """Something that A2E shows and that is no task.
+
+    Attributes:
+        extra: Fields of the answer that this version does not know, as they came.
+    """
+
+    extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
 
 class TaskStatus(enum.StrEnum):

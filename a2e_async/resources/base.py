@@ -1,101 +1,75 @@
-"""What the resources share: the parts they work with, and the operations that every family of tasks has."""
+"""What the resources share: the operations that every family of tasks has."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar, get_args
+import logging
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, get_args
 
-import attrs
-
-from a2e_async._lookout import Family
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_choice, check_link, check_seconds, check_text, quote_id, refuse
+from a2e_async._protocol import answers, transfer
+from a2e_async._protocol.checks import check_choice, check_seconds, check_text, check_webhook, quote_id, refuse
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.paging import Pages
 from a2e_async._protocol.polling import BATCH
 from a2e_async._submitter import Order
 from a2e_async.config import OnUnknown
-from a2e_async.errors import A2EError
-from a2e_async.files import Picture, open_picture
+from a2e_async.errors import NotFoundError
+from a2e_async.files import LocalFile
 from a2e_async.models.common import TaskRecord
 from a2e_async.outcomes import Outcome, outcomes
-from a2e_async.resources.questions import batch_request, questions_of, to_records
+from a2e_async.resources.group import Group, about
+from a2e_async.resources.questions import questions_of, to_records
+from a2e_async.resources.sources import Source, Webhook, webhook_fields
 from a2e_async.tasks import Operations, TaskHandle
 
 if TYPE_CHECKING:
-    import asyncio
     import builtins
     import os
     import pathlib
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
     from a2e_async._lookout import Task
-    from a2e_async._poller import Poller
-    from a2e_async._submitter import Submitter
-    from a2e_async._transport.retry import Api
+    from a2e_async._protocol.families import Family
+    from a2e_async._protocol.forms import Form
     from a2e_async._watches import Waiter
-    from a2e_async.files import Files, Image
 
-__all__ = ["Parts", "TaskResource", "Webhook", "about", "link_source", "picture_source", "webhook_fields"]
+__all__ = ["Ongoing", "PurchaseOptions", "TaskResource"]
 
 R = TypeVar("R", bound=TaskRecord)
 
+_LOGGER = logging.getLogger("a2e_async")
 
-@attrs.frozen(kw_only=True)
-class Parts:
-    """What a client is made of, for one event loop."""
-
-    base_url: str
-    api: Api
-    files: Files
-    poller: Poller
-    submitter: Submitter
-    loop: asyncio.AbstractEventLoop
+_ANY_LINK = "https://example.com/file"
+"""Stands for a file that is not uploaded yet."""
 
 
-class Webhook(Protocol):
-    """Where A2E shall tell that a task has ended: a `WebhookReceiver`."""
+class PurchaseOptions(TypedDict, total=False):
+    """How a job is bought, the same for every family; all of it can be left out.
 
-    @property
-    def url(self) -> str | None:
-        """The address that A2E can reach it at."""
-        ...
+    Attributes:
+        webhook: A `WebhookReceiver`, which A2E calls once when the task ends.
+        webhook_url: Instead, an https URL of yours that A2E calls once when the task ends, at most 2048 characters.
+        webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
+        idempotency_key: A name of yours for this job. If A2E still has a task of this key, that one is returned and
+            nothing is bought, even if the other options differ now.
+        on_unknown: What to do if it stays unknown whether A2E accepted the start: ``"raise"`` or ``"resend"``. By
+            default as `StartPolicy.on_unknown` says.
+    """
 
-    @property
-    def token(self) -> str:
-        """What A2E has to send back."""
-        ...
-
-
-class about:  # noqa: N801  used like a function; a class is half the cost of contextlib's, once a question
-    """Puts the id of the task on whatever is raised."""
-
-    __slots__ = ("task_id",)
-
-    def __init__(self, task_id: str) -> None:
-        self.task_id = task_id
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Mark an error of ours."""
-        if isinstance(error, A2EError):
-            error.task_id = self.task_id
+    webhook: Webhook | None
+    webhook_url: str | None
+    webhook_token: str | None
+    idempotency_key: str | None
+    on_unknown: OnUnknown | None
 
 
-class TaskResource(Generic[R]):
-    """A family of asynchronous jobs. A subclass names its paths and its record, and adds a typed ``start``."""
+class TaskResource(Group, Generic[R]):
+    """A family of asynchronous jobs. A subclass names its family and its record, and adds a typed ``start``."""
 
-    _prefix: ClassVar[str]
+    _family: Family
     _record: type[R]
-
-    def __init__(self, parts: Callable[[], Parts]) -> None:
-        """Take the function that gives the parts for the running event loop."""
-        self._parts = parts
-        self._family = Family(f"/api/v1/{self._prefix}")
 
     def task(self, id: str) -> TaskHandle[R]:
         """Pick up a task by its id, for example in another process. Asks nothing and costs nothing.
@@ -112,13 +86,14 @@ class TaskResource(Generic[R]):
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
-        request = Request(method="GET", path=self._family.detail(id), repeatable=True)
         with about(id):
-            envelope = await self._send(request)
+            envelope = await self._ask(self._family.detail, id)
             return self._to_record(answers.detail(envelope, id), envelope)
 
     async def get_many(self, ids: Iterable[str]) -> dict[str, R | None]:
         """Read several records at once, 100 ids a request (A2E's ``batchDetail``). Free.
+
+        The families that have no such operation are asked one by one.
 
         Returns:
             A dict with the ids in the order given. None means that A2E did not show the task, which is not a
@@ -134,12 +109,19 @@ class TaskResource(Generic[R]):
             quote_id(task_id)
         found: dict[str, R | None] = dict.fromkeys(wanted)
         wanted = list(found)
+        if self._family.batch is None:
+            return {task_id: await self._get_or_none(task_id) for task_id in wanted}
         for start in range(0, len(wanted), BATCH):
-            request = batch_request(self._family, wanted[start : start + BATCH])
-            request.repeatable = True
-            shown = to_records(self._record, await self._send(request))
+            envelope = await self._ask(self._family.batch, json={"ids": wanted[start : start + BATCH]})
+            shown = to_records(self._record, envelope, self._family)
             found.update((task_id, record) for task_id, record in shown.items() if task_id in found)
         return found
+
+    async def _get_or_none(self, task_id: str) -> R | None:
+        try:
+            return await self.get(task_id)
+        except NotFoundError:
+            return None
 
     async def list(self, *, page_size: int = 100) -> AsyncIterator[R]:
         """Go through all records that have not expired, as A2E orders them: usually the newest first. Free.
@@ -150,13 +132,22 @@ class TaskResource(Generic[R]):
             page_size: Records a request, 1 to 100.
 
         Raises:
+            InvalidRequestError: `page_size` cannot be, or A2E has no list of this family.
             A2EError: As for any request.
         """
+        async for record in self._listed(page_size):
+            yield record
+
+    async def _listed(self, page_size: int, filters: Mapping[str, str] | None = None) -> AsyncIterator[R]:
+        """Go through all records that A2E lists, or those that pass its own filters."""
+        listing = self._family.list
+        if listing is None:
+            refuse(f"A2E has no list of {self._family.title}: keep the ids")
         if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= 100:
             refuse(f"page_size must be an int from 1 to 100, not {page_size!r}")
-        pages = Pages(self._family.list, page_size)
+        pages = Pages(listing.path, page_size, self._family.paging)
         while not pages.ended:
-            envelope = await self._send(pages.next())
+            envelope = await self._ask(listing, params={**(pages.next().params or {}), **(filters or {})})
             for raw in pages.take(envelope):
                 yield self._to_record(raw, envelope)
 
@@ -201,7 +192,7 @@ class TaskResource(Generic[R]):
             them is logged, and the oldest is returned; `find_all` returns them all.
 
         Raises:
-            InvalidRequestError: `marker_or_key` is empty.
+            InvalidRequestError: `marker_or_key` is empty, or A2E has no list with names of this family.
             A2EError: As for any request.
         """
         return next(iter(await self.find_all(marker_or_key)), None)
@@ -211,28 +202,30 @@ class TaskResource(Generic[R]):
 
         Everything is as in `find`.
         """
+        if not self._family.is_searchable:
+            refuse(f"A2E has no list of {self._family.title} with names, so that nothing can be found there")
         found = await self._parts().submitter.find(self._family, marker_or_key)
         return self._handles(found)
 
     async def delete(self, id: str) -> None:
         """Delete a record (A2E page "Delete Record"), which is the only way back to a paid result.
 
-        Possible while the task is initialized (then A2E refunds it), completed or failed.
+        Possible while the task is initialized (then A2E refunds some), completed or failed. Nobody knows what deleting
+        does to a task under way in the families that do not say so.
 
         Raises:
+            InvalidRequestError: A2E has no such operation for this family.
             BadRequestError: The task is under way.
             A2EError: As for any request.
         """
-        path = self._path(quote_id(id))
+        if self._family.delete is None:
+            refuse(f"A2E has no operation that deletes {self._family.title}")
         with about(id):
-            await self._send(Request(method="DELETE", path=path))
+            await self._tell(self._family.delete, id)
         self._parts().submitter.lookout(self._family).forget(id)
 
     def _path(self, tail: str) -> str:
-        return f"{self._family.prefix}/{tail}"
-
-    def _send(self, request: Request) -> Awaitable[Envelope]:
-        return self._parts().api.send(request)
+        return f"/api/v1/{self._family.key}/{tail}"
 
     def _read(
         self,
@@ -245,7 +238,7 @@ class TaskResource(Generic[R]):
         return self._send(Request(method=method, path=self._path(tail), json=json, repeatable=True))
 
     def _to_record(self, raw: dict[str, Any], envelope: Envelope) -> R:
-        return to_record(self._record, raw, trace_id=envelope.trace_id)
+        return to_record(self._record, raw, self._family, trace_id=envelope.trace_id)
 
     def _check_purchase(self, key: str | None, on_unknown: OnUnknown | None) -> None:
         """Check what a start says about being bought once, before anything is sent."""
@@ -253,13 +246,74 @@ class TaskResource(Generic[R]):
             check_text("idempotency_key", key)
         if on_unknown is not None:
             check_choice("on_unknown", on_unknown, get_args(OnUnknown))
-        if not self._parts().submitter.policy.mark_names and (key is not None or on_unknown == "resend"):
+        if key is None and on_unknown != "resend":
+            return
+        if not self._family.is_searchable:
+            refuse(f"{self._family.title} has no list with names, which idempotency_key and on_unknown='resend' need")
+        if not self._parts().submitter.policy.mark_names:
             refuse("idempotency_key and on_unknown='resend' need StartPolicy(mark_names=True)")
+
+    async def _submit(
+        self,
+        form: Form,
+        fields: Mapping[str, Any],
+        inputs: Mapping[str, Source | builtins.list[Source] | None],
+        options: Mapping[str, Any],
+        *,
+        count: int = 1,
+    ) -> TaskHandle[R]:
+        """Check a start, upload what is local, and buy one task; see `_submit_several`."""
+        handles = await self._submit_several(form, fields, inputs, options, count=count)
+        if len(handles) > 1:
+            others = ", ".join(handle.id for handle in handles[1:])
+            _LOGGER.warning("A2E made more than one task of one start; besides %s also %s", handles[0].id, others)
+        return handles[0]
+
+    async def _submit_several(
+        self,
+        form: Form,
+        fields: Mapping[str, Any],
+        inputs: Mapping[str, Source | builtins.list[Source] | None],
+        options: Mapping[str, Any],
+        *,
+        count: int = 1,
+    ) -> builtins.list[TaskHandle[R]]:
+        """Check a start, upload what is local, and buy what it makes.
+
+        Args:
+            form: What A2E takes.
+            fields: By A2E's names; None is not set. A missing name is made of the inputs.
+            inputs: The files and links, by A2E's names.
+            options: `PurchaseOptions`.
+            count: How many tasks it makes.
+        """
+        family = self._family
+        hook = _hook(family, options)
+        given = {name: source for name, source in inputs.items() if source is not None}
+        flat = [source for value in given.values() for source in (value if isinstance(value, list) else [value])]
+        body = {**fields, **{name: _shown(value) for name, value in given.items()}}
+        if family.name is not None and body.get(family.name) is None:
+            body[family.name] = _name_of(flat) or family.title
+        body = form.check(body)
+        key, on_unknown = options.get("idempotency_key"), options.get("on_unknown")
+        self._check_purchase(key, on_unknown)
+        self._check_sizes(*flat)
+
+        def make_body(*links: str) -> dict[str, Any]:
+            rest = iter(links)
+            filled = {
+                name: [next(rest) for _ in value] if isinstance(value, list) else next(rest)
+                for name, value in given.items()
+            }
+            return {**body, **filled, **hook, **family.always}
+
+        hooked = options.get("webhook") is not None
+        return await self._start(make_body, *flat, count=count, key=key, on_unknown=on_unknown, hooked=hooked)
 
     async def _start(
         self,
         make_body: Callable[..., dict[str, Any]],
-        *sources: Picture | str | None,
+        *sources: Source | None,
         count: int = 1,
         key: str | None = None,
         on_unknown: OnUnknown | None = None,
@@ -278,7 +332,7 @@ class TaskResource(Generic[R]):
         submitter = self._parts().submitter
         order = Order(self._family, count, (on_unknown or submitter.policy.on_unknown) == "resend")
         if key is None:
-            links = await self._uploaded(sources) if Picture in map(type, sources) else sources
+            links = await self._uploaded(sources) if LocalFile in map(type, sources) else sources
             return self._handles(await submitter.start(order, make_body(*links)), hooked=hooked)
 
         async def prepare() -> dict[str, Any]:
@@ -286,13 +340,13 @@ class TaskResource(Generic[R]):
 
         return self._handles(await submitter.start_once(order, key, prepare), hooked=hooked)
 
-    def _check_sizes(self, *sources: Picture | str | None) -> None:
-        """Refuse pictures that are too large to be uploaded."""
+    def _check_sizes(self, *sources: Source | None) -> None:
+        """Refuse files that are too large to be uploaded."""
         for source in sources:
             if source is not None and not isinstance(source, str):
                 self._parts().files.check(source)
 
-    async def _uploaded(self, sources: Iterable[Picture | str | None]) -> Iterable[str | None]:
+    async def _uploaded(self, sources: Iterable[Source | None]) -> Iterable[str | None]:
         return [source if source is None else await self._link(source) for source in sources]
 
     def _handles(self, tasks: builtins.list[Task], *, hooked: bool = False) -> builtins.list[TaskHandle[R]]:
@@ -300,7 +354,7 @@ class TaskResource(Generic[R]):
         handles = []
         for task in tasks:
             raw = {"_id": task.id} if task.raw is None else task.raw
-            record = functools.partial(to_record, self._record, raw, trace_id=task.trace_id)
+            record = functools.partial(to_record, self._record, raw, self._family, trace_id=task.trace_id)
             handles.append(self._handle(task.id, record, adopted=task.adopted, hooked=hooked))
         return handles
 
@@ -311,56 +365,65 @@ class TaskResource(Generic[R]):
         operations = Operations(get=self.get, delete=self.delete, join=self._join, download=self._download)
         return TaskHandle(id, record, operations, adopted=adopted, hooked=hooked)
 
-    async def _link(self, source: Picture | str) -> str:
+    async def _link(self, source: Source) -> str:
         return source if isinstance(source, str) else await self._parts().files.upload(source)
 
     def _join(self, task_id: str, waiter: Waiter) -> Callable[[], None]:
         with about(task_id):
             parts = self._parts()
         within = parts.poller.policy.answer_within
-        questions = functools.partial(questions_of, parts.api, self._family, self._record, within)
-        return parts.poller.join(self._prefix, task_id, questions, waiter)
+        questions = functools.partial(questions_of, parts.router, self._family, self._record, within)
+        return parts.poller.join(self._family.key, task_id, questions, waiter)
 
     async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download
         return await self._parts().files.download(url, path, overwrite=overwrite)
 
 
-def link_source(name: str, image: Image | None, image_url: str | None) -> str | None:
-    """Return the checked link that was given, None if it was none.
+class Ongoing(TaskResource[R]):
+    """A family that can be asked for everything that is under way."""
+
+    async def ongoing(self) -> builtins.list[R]:
+        """Read the records of all tasks that are under way. Free.
+
+        Raises:
+            A2EError: As for any request.
+        """
+        assert self._family.ongoing is not None  # noqa: S101  for mypy: a row of this kind has it
+        envelope = await self._ask(self._family.ongoing)
+        records = to_records(self._record, envelope, self._family).values()
+        return [record for record in records if not record.status.is_final]
+
+
+def _hook(family: Family, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields that ask for a webhook.
 
     Raises:
-        InvalidRequestError: A picture and a link were given, or the link cannot be used.
+        TypeError: There is no such option.
+        InvalidRequestError: They cannot work.
     """
-    if image is not None and image_url is not None:
-        refuse(f"give {name} or {name}_url, not both")
-    link = image if isinstance(image, str) and "://" in image else image_url
-    if link is not None:
-        check_link(f"{name}_url", link)
-    return link
+    unknown = options.keys() - PurchaseOptions.__annotations__.keys()
+    if unknown:
+        msg = f"start() got unexpected keyword arguments: {', '.join(sorted(unknown))}"
+        raise TypeError(msg)
+    url, token = webhook_fields(options.get("webhook"), options.get("webhook_url"), options.get("webhook_token"))
+    check_webhook(url, token)
+    if url is not None and not family.hooked:
+        refuse(f"{family.title} has no webhooks: wait for it instead")
+    fields = {"webhook_url": url, "webhook_token": token}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
-async def picture_source(name: str, image: Image | None, image_url: str | None) -> Picture | str | None:
-    """Return the checked local picture or link that was given, None if neither was.
-
-    Raises:
-        InvalidRequestError: Both were given, or what was given cannot be used.
-    """
-    link = link_source(name, image, image_url)
-    return link if link is not None or image is None else await open_picture(name, image)
+def _shown(value: Source | builtins.list[Source]) -> Any:  # noqa: ANN401  what a form checks
+    """Return an input as the form is shown it: what is not uploaded yet has no link."""
+    if isinstance(value, list):
+        return [_shown(item) for item in value]
+    return _ANY_LINK if isinstance(value, LocalFile) else value
 
 
-def webhook_fields(webhook: Webhook | None, url: str | None, token: str | None) -> tuple[str | None, str | None]:
-    """Return the two fields that ask A2E for a webhook.
-
-    Raises:
-        InvalidRequestError: A receiver was given and a field besides, or it does not know its own address.
-    """
-    if webhook is None:
-        return url, token
-    if not hasattr(webhook, "url") or not hasattr(webhook, "token"):
-        refuse(f"webhook must be a WebhookReceiver, not {type(webhook).__name__}; for an address of yours: webhook_url")
-    if url is not None or token is not None:
-        refuse("give webhook, which fills in webhook_url and webhook_token, or those two, not both")
-    if webhook.url is None:
-        refuse("the webhook has no address: WebhookReceiver(a2e, url='https://…')")
-    return webhook.url, webhook.token
+def _name_of(sources: Iterable[Source]) -> str:
+    """Name a task after its first input."""
+    for source in sources:
+        path = source.content if isinstance(source, LocalFile) else source
+        if not isinstance(path, bytes):
+            return transfer.name_from(str(path))
+    return ""

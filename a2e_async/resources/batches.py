@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from a2e_async._lookout import Task
     from a2e_async.batch import Batch, Job
     from a2e_async.batch.desk import Desk, Purchase
-    from a2e_async.files import Picture
+    from a2e_async.files import LocalFile
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["Batches"]
@@ -192,10 +192,10 @@ class Batches(TaskResource[R]):
     def _known(self, task_id: str, raw: dict[str, Any] | None) -> TaskHandle[R]:
         if raw is None:
             return self.task(task_id)
-        return self._handle(task_id, functools.partial(to_record, self._record, {**raw, "_id": task_id}))
+        return self._handle(task_id, functools.partial(to_record, self._record, {**raw, "_id": task_id}, self._family))
 
 
-def _any_link(picture: Picture | str | None) -> str | None:
+def _any_link(picture: LocalFile | str | None) -> str | None:
     """Return a link for a quote, which does not look at it."""
     return picture if picture is None or isinstance(picture, str) else "https://example.com/picture.png"
 

@@ -11,19 +11,21 @@ import attrs
 
 from a2e_async._protocol import transfer
 from a2e_async._protocol.checks import quote_id, refuse
+from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
 from a2e_async._protocol.messages import Request
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
-from a2e_async.resources.base import about, link_source, picture_source, webhook_fields
 from a2e_async.resources.batches import Batches
+from a2e_async.resources.group import about
+from a2e_async.resources.sources import link_source, needed_source, source_of, webhook_fields
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
     from a2e_async.batch import Job
     from a2e_async.batch.desk import Purchase
     from a2e_async.config import OnUnknown
-    from a2e_async.files import Image, Picture
-    from a2e_async.resources.base import Webhook
+    from a2e_async.files import Image
+    from a2e_async.resources.sources import Source, Webhook
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["ImageToVideo", "StartOptions"]
@@ -73,7 +75,7 @@ _JOB_WORDS = StartOptions.__annotations__.keys() - {
 class ImageToVideo(Batches[ImageToVideoRecord]):
     """Image-to-video tasks: ``client.image_to_video``."""
 
-    _prefix = "userImage2Video"
+    _family = IMAGE_TO_VIDEO
     _record = ImageToVideoRecord
     _extension = ".mp4"
 
@@ -163,7 +165,7 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         )
         pictures = (image, image_url, end_image, end_image_url)
         hooked = webhook is not None
-        handles = await self._submit(options, pictures, None, idempotency_key, on_unknown, hooked=hooked)
+        handles = await self._submit_all(options, pictures, None, idempotency_key, on_unknown, hooked=hooked)
         if len(handles) > 1:
             others = ", ".join(handle.id for handle in handles[1:])
             _LOGGER.warning("A2E made more than one task of one start; besides %s also %s", handles[0].id, others)
@@ -187,12 +189,12 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         check_variations(count)
         key, on_unknown = options.get("idempotency_key"), options.get("on_unknown")
         hooked = options.get("webhook") is not None
-        handles = await self._submit(*_split(options), count, key, on_unknown, hooked=hooked)
+        handles = await self._submit_all(*_split(options), count, key, on_unknown, hooked=hooked)
         if len(handles) != count:
             _LOGGER.warning("A2E was asked for %d variations and made %d tasks", count, len(handles))
         return handles
 
-    async def _submit(
+    async def _submit_all(
         self,
         options: Options,
         pictures: _Pictures,
@@ -243,11 +245,11 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         last = (end_image_url or made_up) if checked.has_end else None
         return await self._quote(checked.body(image_url=image_url or made_up, end_image_url=last))
 
-    async def _look_at(self, options: Options, pictures: _Pictures) -> tuple[Picture | str, Picture | str | None]:
+    async def _look_at(self, options: Options, pictures: _Pictures) -> tuple[Source, Source | None]:
         """Look at both pictures before one is uploaded. A link needs no waiting."""
         image, image_url, end_image, end_image_url = pictures
-        first = link_source("image", image, image_url) or await _first_picture(image, None)
-        last = await picture_source("end_image", end_image, end_image_url) if options.has_end else None
+        first = link_source("image", image, image_url) or await needed_source("image", image, None, "image")
+        last = await source_of("end_image", end_image, end_image_url, "image") if options.has_end else None
         self._check_sizes(first, last)
         return first, last
 
@@ -314,7 +316,7 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         """
         extras = {"template": template, "shot_count": shot_count, "with_audio": with_audio}
         body = check_extension(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras)
-        source = await _first_picture(image, image_url)
+        source = await needed_source("image", image, image_url, "image")
         return (await self._extend("prompt_extension", body, image_url=await self._link(source))).data
 
     async def extend_first_last_prompt(
@@ -335,8 +337,8 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         Everything is as in `extend_prompt`, with a last picture besides.
         """
         body = check_extension(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length))
-        source = await _first_picture(image, image_url)
-        last = await picture_source("end_image", end_image, end_image_url)
+        source = await needed_source("image", image, image_url, "image")
+        last = await source_of("end_image", end_image, end_image_url, "image")
         if last is None:
             refuse("the last picture is needed: give end_image or end_image_url")
         links = {"image_url": await self._link(source), "end_image_url": await self._link(last)}
@@ -363,13 +365,6 @@ def _split(options: StartOptions) -> tuple[Options, _Pictures]:
     if fields.get("name") is None:
         fields["name"] = _default_name(image, image_url)
     return Options(**fields), (image, image_url, end_image, end_image_url)
-
-
-async def _first_picture(image: Image | None, image_url: str | None) -> Picture | str:
-    source = await picture_source("image", image, image_url)
-    if source is None:
-        refuse("a picture is needed: give image (a path, bytes or a binary file) or image_url")
-    return source
 
 
 def _prompt_body(

@@ -24,12 +24,13 @@ def iso(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def success(data: object) -> web.Response:
-    """Wrap `data` in S1, the envelope of most operations."""
-    return web.json_response({"code": 0, "data": data, "trace_id": str(uuid4())})
+def success(data: object, *, traced: bool = True) -> web.Response:
+    """Wrap `data` in S1, the envelope of most operations; a few answers lack the trace_id."""
+    trace = {"trace_id": str(uuid4())} if traced else {}
+    return web.json_response({"code": 0, "data": data, **trace})
 
 
-def acknowledged(data: Json) -> web.Response:
+def acknowledged(data: object) -> web.Response:
     """Wrap `data` in S2, which some newer operations declare instead of S1."""
     return web.json_response({"success": True, "data": data, "timestamp": iso(datetime.now(UTC))})
 
@@ -41,10 +42,11 @@ class Refusal(Exception):  # noqa: N818  (A2E refuses; nothing of ours went wron
     status: int
     message: str
     errors: Sequence[Json] = ()
+    code: int | None = None  # the inner code, if it is not the HTTP status
 
     def response(self) -> web.Response:
         """Build the answer. The inner code repeats the HTTP status (unpublished for most cases)."""
-        body: dict[str, object] = {"code": self.status, "msg": self.message, "trace_id": str(uuid4())}
+        body: dict[str, object] = {"code": self.code or self.status, "msg": self.message, "trace_id": str(uuid4())}
         if self.errors:
             body["errors"] = list(self.errors)
         return web.json_response(body, status=self.status)

@@ -96,12 +96,12 @@ class Fields:
         """Read an input URL: http(s), no spaces, no data URL (reference 1.10)."""
         before = len(self.errors)
         value = self.text(name, required=required)
-        if len(self.errors) == before and value and not _is_link(value):
+        if len(self.errors) == before and value and not is_link(value):
             self.wrong(name, "must be a direct http or https URL without spaces")
         return value
 
 
-def _is_link(value: str) -> bool:
+def is_link(value: str) -> bool:
     """Tell whether A2E could fetch this at all."""
     if any(c.isspace() for c in value):
         return False

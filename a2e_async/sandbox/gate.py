@@ -14,6 +14,9 @@ from a2e_async.sandbox.state import SeenRequest, State
 
 API = "/api/v1"
 
+# What needs no API token: the first is open to all (reference 1.2), the second wants a login token and checks it.
+_OPEN: Final = frozenset({f"{API}/custom_back/randomBackground", f"{API}/token/generate"})
+
 # The kind of the fault that the current request met; aiohttp runs each request in a context of its own.
 MET: Final = ContextVar("a2e-sandbox-met", default="")
 
@@ -84,7 +87,7 @@ class Gate:
 
     def _check_token(self, request: web.Request) -> None:
         """All API operations need the bearer token; storage and CDN must never see it (reference 1.2)."""
-        if not request.path.startswith(API):
+        if not request.path.startswith(API) or request.path in _OPEN:
             return
         given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
         if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):

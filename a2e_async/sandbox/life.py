@@ -1,4 +1,4 @@
-"""The life of a task: initialized, sent, pending, then completed or failed (reference 1.12 and 9.2)."""
+"""The life of a task: waiting, being worked on, then its end, in the words of its family (reference 1.12)."""
 
 import asyncio
 import logging
@@ -18,9 +18,9 @@ from a2e_async.sandbox.webhooks import Messenger
 _LOG: Final = logging.getLogger(__name__)
 
 # Seconds at speed 1. The vendor speaks of "within 10 minutes" (reference 1.14); a demo should not take as long.
-_QUEUED: Final = 1.0
-_SENT: Final = 1.0
+_QUEUED: Final = 2.0  # all words of waiting together
 _WORK: Final = (20.0, 40.0)
+_CLOSING: Final = 0.5  # each word of work after the first
 
 
 @define(kw_only=True)
@@ -54,6 +54,11 @@ class Life:
         if running := self._running.get(task.id):
             running.cancel()
 
+    async def ended(self, task: Task) -> None:
+        """Wait until a task lives no more."""
+        if running := self._running.get(task.id):
+            await asyncio.wait([running])
+
     async def aclose(self) -> None:
         """Stop all tasks, wherever they are."""
         running = list(self._running.values())
@@ -64,44 +69,59 @@ class Life:
     async def _live(self, task: Task, work: float) -> None:
         pace = 1.0 if task.order.fate.pace is None else task.order.fate.pace
         queueing_pace = pace if pace < float("inf") else 1.0  # a stuck task hangs where the work is
-        await self._wait(_QUEUED * queueing_pace)
-        task.become("sent")
-        await self._wait(_SENT * queueing_pace)
-        task.become("pending")
+        words = task.order.family.words
+        for next_word in (*words.queued[1:], words.working[0]):
+            await self._wait(_QUEUED / len(words.queued) * queueing_pace)
+            task.become(next_word)
         if pace < float("inf"):
-            await self._work(task, work * pace)
+            await self._work(task, work * pace, _CLOSING * pace)
             self.messenger.tell(task)
 
     async def _wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds / self.options.speed)
 
-    async def _work(self, task: Task, seconds: float) -> None:
-        """Render while the time passes, so that a result exists before `completed` is shown."""
+    async def _work(self, task: Task, seconds: float, closing: float) -> None:
+        """Make the result while the time passes, so that it exists before the end is shown."""
         clock = asyncio.get_running_loop()
         until = clock.time() + seconds / self.options.speed
         try:
-            result = "" if task.order.fate.failure else await self._result(task)
+            results = [] if task.order.fate.failure else await self._results(task)
         except PictureError as error:
-            task.fail(error.code, str(error))
+            self._fail(task, error.code, str(error))
             return
         except Exception:  # noqa: BLE001  (logged, and told to the caller)
             # Whatever breaks in a codec must not leave the caller waiting for ever.
             _LOG.exception("the sandbox could not render task %s", task.id)
-            task.fail("generation_error", "The video could not be generated.")
+            self._fail(task, "generation_error", "The video could not be generated.")
             return
         await asyncio.sleep(until - clock.time())
+        for word in task.order.family.words.working[1:]:
+            task.become(word)
+            await self._wait(closing)
         if task.order.fate.failure:
-            task.fail(*task.order.fate.failure)
+            self._fail(task, *task.order.fate.failure)
         else:
-            task.complete(result)
+            task.complete(*results)
 
-    async def _result(self, task: Task) -> str:
-        """Make the video and give it its link; the path holds the account's id (reference 1.9)."""
-        path = await self.studio.make(task.order)
-        stored = StoredObject(path=path, content_type="video/mp4", delivery=task.order.fate.delivery)
-        return self.storage.store(f"{BUCKET}/adam2eve/prod/user/{self.state.user_id}/image2video/{task.id}.mp4", stored)
+    def _fail(self, task: Task, code: str, message: str) -> None:
+        """End a task badly; a few families give its coins back then."""
+        task.fail(code, message)
+        if task.coins and "failed" in task.order.family.refunds:
+            self.state.refund(task)
+
+    async def _results(self, task: Task) -> list[str]:
+        """Make the results and give them their links; the path holds the account's id (reference 1.9)."""
+        delivery = task.order.fate.delivery
+        folder = f"{BUCKET}/adam2eve/prod/user/{self.state.user_id}/{task.order.family.prefix.removeprefix('user')}"
+        links = []
+        for number, made in enumerate(await self.studio.make(task.order)):
+            stored = StoredObject(path=made.path, content_type=made.content_type, delivery=delivery)
+            name = task.id if number == 0 else f"{task.id}-{number}"
+            links.append(self.storage.store(f"{folder.lower()}/{name}{made.suffix}", stored))
+        return links
 
 
 def is_listed(task: Task) -> bool:
-    """Lists show only records whose result has not expired (reference 9.3)."""
-    return not (task.status == "completed" and task.order.fate.delivery is Delivery.EXPIRED)
+    """Some lists show only records whose result has not expired (reference 9.3)."""
+    expired = task.succeeded and task.order.fate.delivery is Delivery.EXPIRED
+    return not (expired and task.order.family.forgets_expired)

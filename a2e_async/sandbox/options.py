@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias
 from attrs import field, frozen, validators
 
 RenderMode: TypeAlias = Literal["video", "tiny"]
+Era: TypeAlias = Literal["now", "2025"]
 
 
 class SandboxError(Exception):
@@ -22,3 +23,5 @@ class Options:
     render: RenderMode = field(default="video", validator=validators.in_(("video", "tiny")))
     cdn_lag: float = field(default=0.0, validator=validators.ge(0))
     seed: int | None = None
+    diamonds: int = field(default=3, validator=validators.ge(0))
+    era: Era = field(default="now", validator=validators.in_(("now", "2025")))

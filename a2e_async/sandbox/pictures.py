@@ -50,6 +50,15 @@ class Fetcher:
             raise PictureError(INVALID, f"The input is not a picture: its server says {fetched.content_type}.")
         return fetched.body
 
+    async def media(self, url: str, kind: str) -> bytes:
+        """Fetch a video or audio file."""
+        fetched = await self.fetch(url)
+        if not fetched.content_type.startswith(f"{kind}/"):
+            message = f"The input is not of the kind {kind}: its server says {fetched.content_type}."
+            code = f"{kind}_invalid"
+            raise PictureError(code, message)
+        return fetched.body
+
     async def fetch(self, url: str) -> Fetched:
         """Fetch anything."""
         address = self.storage.at_url(url)

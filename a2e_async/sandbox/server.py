@@ -11,12 +11,31 @@ import aiohttp
 from aiohttp import web
 
 from a2e_async.sandbox.door import Door
+from a2e_async.sandbox.eras import of_2025
 from a2e_async.sandbox.forecast import Sky
 from a2e_async.sandbox.gate import Gate, Override, OverrideHandler
 from a2e_async.sandbox.life import Life
-from a2e_async.sandbox.options import Options, RenderMode, SandboxError
+from a2e_async.sandbox.options import Era, Options, RenderMode, SandboxError
 from a2e_async.sandbox.pictures import Fetcher
-from a2e_async.sandbox.routes import account, cdn, image_to_video, interactions, prompts, uploads
+from a2e_async.sandbox.routes import (
+    account,
+    avatar_videos,
+    avatars,
+    backgrounds,
+    cdn,
+    exceptions,
+    faces,
+    families,
+    interactions,
+    misc,
+    prompts,
+    streaming,
+    tokens,
+    training,
+    uploads,
+    voices,
+)
+from a2e_async.sandbox.routes.base import Context
 from a2e_async.sandbox.state import LedgerEntry, SeenRequest, SentWebhook, State, Task
 from a2e_async.sandbox.storage import Storage
 from a2e_async.sandbox.storm import Storm
@@ -46,6 +65,8 @@ class Sandbox:
         cdn_lag: float = 0.0,
         seed: int | None = None,
         weather: Weather | None = None,
+        diamonds: int = 3,
+        era: Era = "now",
     ) -> None:
         """Prepare; nothing listens before `start`.
 
@@ -59,6 +80,8 @@ class Sandbox:
             cdn_lag: Seconds for which an uploaded object is not yet visible at the CDN.
             seed: Makes the durations of tasks reproducible.
             weather: Faults of the network and of A2E; `None` is fair weather.
+            diamonds: The diamonds to start with.
+            era: "now", or "2025" for the paths that A2E had then, where it has changed them.
 
         Raises:
             SandboxError: Real videos are asked for and the extra is not installed.
@@ -66,12 +89,20 @@ class Sandbox:
             ValueError: An option is out of its range.
         """
         self._options = Options(
-            host=host, port=port, coins=coins, speed=speed, render=render, cdn_lag=cdn_lag, seed=seed
+            host=host,
+            port=port,
+            coins=coins,
+            speed=speed,
+            render=render,
+            cdn_lag=cdn_lag,
+            seed=seed,
+            diamonds=diamonds,
+            era=era,
         )
         if render == "video":
             check_extra()
         self.token = token or f"sk_{secrets.token_hex(24)}"
-        self._state = State(coins=coins)
+        self._state = State(coins=coins, diamonds=diamonds)
         self._gate = Gate(token=self.token, state=self._state)
         self._sky = Sky()
         self.weather = weather
@@ -101,8 +132,13 @@ class Sandbox:
         return self._state.coins
 
     @property
+    def diamonds(self) -> int:
+        """The current balance of the second currency."""
+        return self._state.diamonds
+
+    @property
     def tasks(self) -> Mapping[str, Task]:
-        """All image-to-video tasks by id, oldest first; deleted ones too, with `deleted` set."""
+        """The tasks of all families by id, oldest first; deleted ones too, with `deleted` set."""
         return MappingProxyType(self._state.tasks)
 
     @property
@@ -197,37 +233,46 @@ class Sandbox:
         exits.push_async_callback(messenger.aclose)
         life = Life(options=self._options, state=self._state, storage=storage, studio=studio, messenger=messenger)
         exits.push_async_callback(life.aclose)
-        await self._listen(exits, storage, fetcher, life)
+        context = Context(self._state, life, self._sky, storage, fetcher, studio, self._options)
+        await self._listen(exits, context)
 
-    async def _listen(self, exits: AsyncExitStack, storage: Storage, fetcher: Fetcher, life: Life) -> None:
+    async def _listen(self, exits: AsyncExitStack, context: Context) -> None:
         """Open the port."""
         door = Door(host=self._options.host, port=self._options.port)
         storm = Storm(sky=self._sky, gate=self._gate, door=door)
-        application = self._application(storm, storage, fetcher, life)
+        application = self._application(storm, context)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_PATIENCE)
         exits.push_async_callback(runner.cleanup)
         await runner.setup()
         exits.push_async_callback(storm.aclose)
         exits.push_async_callback(door.aclose)
         try:
-            storage.base_url = self._url = await door.open(cast("web.Server", runner.server))
+            context.storage.base_url = self._url = await door.open(cast("web.Server", runner.server))
         except OSError as error:
             message = f"the sandbox cannot listen on {self._options.host}:{self._options.port}: {error.strerror}"
             raise SandboxError(message) from error
 
-    def _application(self, storm: Storm, storage: Storage, fetcher: Fetcher, life: Life) -> web.Application:
+    def _application(self, storm: Storm, context: Context) -> web.Application:
         middlewares = [storm.middleware(), self._gate.middleware()]
         application = web.Application(client_max_size=_LARGEST_BODY, middlewares=middlewares)
         application.on_response_prepare.append(self._gate.remember)
-        application.add_routes(
-            [
-                # Fixed paths first: "avgProcessingTime" would pass for a task's id.
-                *interactions.routes(self._state),
-                *prompts.routes(),
-                *image_to_video.routes(self._state, life, self._sky),
-                *account.routes(self._state),
-                *uploads.routes(self._state, storage, fetcher),
-                *cdn.routes(storage),
-            ]
-        )
+        application.add_routes(_routes(context))
         return application
+
+
+def _routes(context: Context) -> list[web.RouteDef]:
+    """Name all paths, fixed ones first: "avgProcessingTime" would pass for a task's id."""
+    checks = {"avatar_video": avatar_videos.check, "voice_training": training.check_voice}
+    groups = (
+        voices, avatars, backgrounds, faces, streaming, tokens, misc, avatar_videos, training, exceptions,
+    )  # fmt: skip
+    all_routes = [
+        *interactions.routes(context.state),
+        *prompts.routes(),
+        *(route for group in groups for route in group.routes(context)),
+        *families.routes(context, checks),
+        *account.routes(context.state),
+        *uploads.routes(context.state, context.storage, context.fetcher),
+        *cdn.routes(context.storage),
+    ]
+    return of_2025(all_routes) if context.options.era == "2025" else all_routes

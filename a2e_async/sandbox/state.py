@@ -4,9 +4,9 @@ import secrets
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import Factory, define, field, frozen
 
 from a2e_async.sandbox.envelopes import iso
 from a2e_async.sandbox.orders import Order
@@ -25,11 +25,12 @@ def _now() -> datetime:
 
 @frozen(kw_only=True)
 class LedgerEntry:
-    """One movement of coins: positive was given back, negative was spent."""
+    """One movement of coins, diamonds or both: positive was given back or bought, negative was spent."""
 
     what: str
     task_id: str | None
     coins: int
+    diamonds: int = 0
     time: datetime = field(factory=_now)
 
 
@@ -53,17 +54,27 @@ class SentWebhook:
     status: int
 
 
+def _first_word(task: "Task") -> str:
+    return task.order.family.words.queued[0]
+
+
 @define(kw_only=True, eq=False)
 class Task:
-    """One image-to-video task. `coins` is its price; `refunded` tells whether they were given back."""
+    """One task of any family. `coins` is its price; `refunded` tells whether they were given back.
+
+    `status` is A2E's own word, so what ends well is `completed` in most families and `success` for avatar videos.
+    """
 
     order: Order = field(repr=False)
     coins: int
     id: str = field(factory=new_id)
-    status: str = "initialized"
+    status: str = field(default=Factory(_first_word, takes_self=True))
     failed_code: str = ""
     failed_message: str = ""
     result_url: str = field(default="", repr=False)
+    more_results: tuple[str, ...] = field(default=(), repr=False)
+    anchor_id: str = field(factory=new_id)  # of the avatar that a finished twin is
+    renamed: str | None = None
     created: datetime = field(factory=_now)
     updated: datetime = field(factory=_now)
     refunded: bool = False
@@ -77,9 +88,14 @@ class Task:
         return time.monotonic() - self._born
 
     @property
+    def family(self) -> str:
+        """The name of the task's family, such as "image_to_video"; `families` lists them."""
+        return self.order.family.name
+
+    @property
     def name(self) -> str:
-        """The display name that was sent."""
-        return self.order.name
+        """The display name: what was sent, or what it was renamed to."""
+        return self.order.name if self.renamed is None else self.renamed
 
     @property
     def prompt(self) -> str:
@@ -102,47 +118,65 @@ class Task:
         return 0 if self.refunded else self.coins
 
     @property
+    def waiting(self) -> bool:
+        """Whether nobody has begun with the task."""
+        return self.status == _first_word(self)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the task has ended well."""
+        return self.status == self.order.family.words.good
+
+    @property
+    def failed(self) -> bool:
+        """Whether the task has ended badly."""
+        return self.status == self.order.family.words.bad
+
+    @property
     def done(self) -> bool:
         """Whether the task has reached its end."""
-        return self.status in {"completed", "failed"}
+        return self.succeeded or self.failed
 
     def become(self, status: str) -> None:
         """Move on to the next status."""
         self.status = status
         self.updated = _now()
 
-    def complete(self, result_url: str) -> None:
+    def complete(self, *result_urls: str) -> None:
         """End well: status and link appear together."""
-        self.result_url = result_url
-        self.become("completed")
+        self.result_url, *more = result_urls or ("",)
+        self.more_results = tuple(more)
+        self.become(self.order.family.words.good)
 
     def fail(self, code: str, message: str) -> None:
-        """End badly. Whether A2E refunds a failed task is unpublished (reference 15); we do not."""
+        """End badly. Whether A2E refunds a failed task is mostly unpublished (reference 15); then we do not."""
         self.failed_code, self.failed_message = code, message
-        self.become("failed")
+        self.become(self.order.family.words.bad)
 
     def started(self) -> dict[str, object]:
-        """Show the record as a start answers it: no `result_url` yet (reference 9.1)."""
-        return {
-            "_id": self.id,
-            "name": self.order.name,
-            "image_url": self.order.image_url,
-            "prompt": self.order.prompt,
-            "negative_prompt": self.order.negative_prompt,
-            "model_type": self.order.model_type,
-            "model_version": self.order.model_version,
-            "video_time": self.order.video_time,
-            "current_status": self.status,
-            "coins": self.coins,
-            "createdAt": iso(self.created),
-            "updatedAt": iso(self.updated),
-            "failed_message": self.failed_message,
-            "failed_code": self.failed_code,
-        }
+        """Show the record as a start answers it: no result yet (reference 9.1)."""
+        return self._shown({})
 
     def record(self) -> dict[str, object]:
-        """Show the record as details and lists do (reference 9.2)."""
-        return self.started() | {"result_url": self.result_url}
+        """Show the record as details and lists do (reference 9.2). Empty is "" or an empty array."""
+        urls = [url for url in (self.result_url, *self.more_results) if url]
+        names = self.order.family.result
+        return self._shown({name: urls if name.endswith("s") else self.result_url for name in names})
+
+    def _shown(self, result: dict[str, object]) -> dict[str, object]:
+        family = self.order.family
+        shown: dict[str, object] = {"_id": self.id, **self.order.sent}
+        if self.renamed is not None:
+            shown["name"] = self.renamed
+        shown |= {family.words.field: self.status, "coins": self.coins}
+        shown |= {"createdAt": iso(self.created), "updatedAt": iso(self.updated)}
+        for name, value in zip(family.failure, (self.failed_message, self.failed_code), strict=True):
+            if name:
+                shown[name] = value
+        shown |= result
+        if family.makes == "twin" and self.succeeded:
+            shown["anchor_id"] = self.anchor_id
+        return shown if family.dress is None else family.dress(shown, self.order.sent)
 
 
 @define(kw_only=True)
@@ -150,23 +184,27 @@ class State:
     """Everything that one account has, owes and did."""
 
     coins: int
+    diamonds: int = 0
     user_id: str = field(factory=new_id)
     tasks: dict[str, Task] = field(factory=dict)  # oldest first; deleted ones stay, marked
     ledger: list[LedgerEntry] = field(factory=list)
     requests: deque[SeenRequest] = field(factory=lambda: deque(maxlen=_KEPT))
     webhooks: deque[SentWebhook] = field(factory=lambda: deque(maxlen=_KEPT))
+    shelves: dict[str, dict[str, Any]] = field(factory=dict)  # what groups without tasks keep, by name
 
-    def spend(self, what: str, coins: int, task_id: str | None = None) -> None:
-        """Take coins that were checked to be there."""
+    def spend(self, what: str, coins: int, task_id: str | None = None, *, diamonds: int = 0) -> None:
+        """Take coins and diamonds that were checked to be there."""
         self.coins -= coins
-        self.ledger.append(LedgerEntry(what=what, task_id=task_id, coins=-coins))
+        self.diamonds -= diamonds
+        self.ledger.append(LedgerEntry(what=what, task_id=task_id, coins=-coins, diamonds=-diamonds))
 
     def buy(self, order: Order) -> list[Task]:
-        """Create and charge the videos of an order (charged at acceptance, reference 1.8)."""
+        """Create and charge the tasks of an order (charged at acceptance, reference 1.8); what is free is no entry."""
         tasks = [Task(order=order, coins=order.price) for _ in range(order.count)]
         for task in tasks:
             self.tasks[task.id] = task
-            self.spend("image-to-video", task.coins, task.id)
+            if task.coins:
+                self.spend(order.family.what, task.coins, task.id)
         return tasks
 
     def find(self, task_id: str) -> Task | None:
@@ -174,14 +212,19 @@ class State:
         task = self.tasks.get(task_id)
         return None if task is None or task.deleted else task
 
-    def newest_first(self) -> list[Task]:
-        """List the tasks that were not deleted."""
-        return [task for task in reversed(self.tasks.values()) if not task.deleted]
+    def newest_first(self, family: str | None = None) -> list[Task]:
+        """List the tasks, of one family or of all, that were not deleted."""
+        tasks = [task for task in reversed(self.tasks.values()) if not task.deleted]
+        return tasks if family is None else [task for task in tasks if task.family == family]
 
     def delete(self, task: Task) -> None:
-        """Forget a task; one that nobody has begun is refunded (reference 9.4)."""
+        """Forget a task. In some families one that nobody has begun is refunded (reference 9.4)."""
         task.deleted = True
-        if task.status == "initialized":
-            task.refunded = True
-            self.coins += task.coins
-            self.ledger.append(LedgerEntry(what="refund", task_id=task.id, coins=task.coins))
+        if task.waiting and "deleted" in task.order.family.refunds:
+            self.refund(task)
+
+    def refund(self, task: Task) -> None:
+        """Give the coins of a task back."""
+        task.refunded = True
+        self.coins += task.coins
+        self.ledger.append(LedgerEntry(what="refund", task_id=task.id, coins=task.coins))

@@ -1,26 +1,65 @@
-"""Where videos are made: `TinyStudio` hands out a constant one, `FilmStudio` renders in worker threads."""
+"""Where results are made: `TinyStudio` hands out constant ones, `FilmStudio` makes real ones in worker threads."""
 
 import asyncio
 import os
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from importlib import resources
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Final, Literal, ParamSpec, Protocol, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from a2e_async.sandbox.options import SandboxError
 from a2e_async.sandbox.orders import Order
-from a2e_async.sandbox.pictures import Fetcher
+from a2e_async.sandbox.pictures import Fetched, Fetcher
 from a2e_async.sandbox.storage import Storage
+from a2e_async.sandbox.tiny import tiny
+
+P = ParamSpec("P")
+Kind: TypeAlias = Literal["video", "audio", "picture"]
+
+_SUFFIXES: Final = {"video/mp4": ".mp4", "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
+
+# The longest film, in seconds: some families allow more, but a demo should not take as long.
+_LONGEST: Final = 20
+_LARGEST: Final = 2048
+
+# Where families put their inputs, the first one first.
+_FIRST: Final = (
+    "image_url", "first_frame_url", "image_urls", "imageUrls", "image_list", "reference_image_urls", "reference_urls",
+)  # fmt: skip
+_LAST: Final = ("end_image_url", "last_frame_url")
+_SOURCE: Final = ("video_url", "source_url", "target_image_url")
+_AUDIO: Final = ("audioSrc", "custom_voice")
+
+
+@frozen
+class Made:
+    """One finished result."""
+
+    path: Path
+    content_type: str
+
+    @property
+    def suffix(self) -> str:
+        """How its name ends."""
+        return _SUFFIXES.get(self.content_type, "")
 
 
 class Studio(Protocol):
-    """Makes the video of an order."""
+    """Makes results."""
 
-    async def make(self, order: Order) -> Path:
-        """Return the file of the finished video, an MP4."""
+    async def make(self, order: Order) -> list[Made]:
+        """Make everything that a task of this order results in; may raise `PictureError`."""
+        ...
+
+    async def speak(self, text: str, rate: float) -> Path:
+        """Speak a text: an MP3, or a WAV if the studio is tiny."""
+        ...
+
+    async def paint(self, text: str, size: tuple[int, int]) -> Path:
+        """Paint a picture of a text: a PNG."""
         ...
 
     async def aclose(self) -> None:
@@ -30,25 +69,41 @@ class Studio(Protocol):
 
 @define
 class TinyStudio:
-    """One constant video for everybody; the picture is not even looked at."""
+    """Constant results for everybody; the inputs are not even looked at."""
 
     storage: Storage
-    _path: Path | None = None
+    _made: dict[Kind, Made] = field(factory=dict, init=False)
 
-    async def make(self, order: Order) -> Path:  # noqa: ARG002  (the same for every order)
-        """Return the shipped video, written to the disk once."""
-        if self._path is None:
-            self._path = self.storage.new_file()
-            self._path.write_bytes(resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes())
-        return self._path
+    async def make(self, order: Order) -> list[Made]:
+        """Return the shipped results, each written to the disk once."""
+        makes = order.family.makes
+        if makes == "nothing":
+            return []
+        return [self._constant("picture" if makes == "picture" else "video")] * order.pieces
+
+    async def speak(self, text: str, rate: float) -> Path:  # noqa: ARG002  (the same for every text)
+        """Return the shipped sound."""
+        return self._constant("audio").path
+
+    async def paint(self, text: str, size: tuple[int, int]) -> Path:  # noqa: ARG002  (the same for every text)
+        """Return the shipped picture."""
+        return self._constant("picture").path
 
     async def aclose(self) -> None:
         """Nothing runs here."""
 
+    def _constant(self, kind: Kind) -> Made:
+        if kind not in self._made:
+            body, content_type = tiny(kind)
+            path = self.storage.new_file()
+            path.write_bytes(body)
+            self._made[kind] = Made(path, content_type)
+        return self._made[kind]
+
 
 @define
 class FilmStudio:
-    """Renders with at most one thread less than there are cores, so that the event loop keeps one."""
+    """Works with at most one thread less than there are cores, so that the event loop keeps one."""
 
     storage: Storage
     fetcher: Fetcher
@@ -61,18 +116,36 @@ class FilmStudio:
         workers = max(1, (os.cpu_count() or 1) - 1)
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="a2e-sandbox")
 
-    async def make(self, order: Order) -> Path:
-        """Fetch the pictures and render."""
-        from a2e_async.sandbox.render import Film, render  # noqa: PLC0415  (needs the extra)
+    async def make(self, order: Order) -> list[Made]:
+        """Fetch the inputs and do the work."""
+        match order.family.makes:
+            case "nothing":
+                return []
+            case "picture":
+                names = range(1, order.pieces + 1)
+                what = order.prompt or order.name or order.family.what
+                texts = [what if number == 1 else f"{what} ({number})" for number in names]
+                return [Made(await self.paint(text, _size(order)), "image/png") for text in texts]
+            case "speech":
+                return [await self._speaking(order)]
+            case "film":
+                return [await self._film(order)]
+        return [await self._film(order) if not order.links(*_SOURCE) else await self._copied(order)]
 
-        first = await self.fetcher.picture(order.image_url)
-        last = await self.fetcher.picture(order.end_image_url) if order.model_type == "FLF2V" else None
+    async def speak(self, text: str, rate: float) -> Path:
+        """Speak in a worker thread."""
+        from a2e_async.sandbox.sound import render_speech  # noqa: PLC0415  (needs the extra)
+
         path = self.storage.new_file()
-        film = Film(first=first, last=last, prompt=order.prompt, seconds=order.video_time)
-        job = self._pool.submit(render, film, path, self._stop)
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
-        await asyncio.wrap_future(job)
+        await self._work(render_speech, text, rate, path, self._stop)
+        return path
+
+    async def paint(self, text: str, size: tuple[int, int]) -> Path:
+        """Paint in a worker thread."""
+        from a2e_async.sandbox.paint import paint  # noqa: PLC0415  (needs the extra)
+
+        path = self.storage.new_file()
+        await self._work(paint, text, size, path)
         return path
 
     async def aclose(self) -> None:
@@ -82,6 +155,75 @@ class FilmStudio:
         self._pool.shutdown(wait=False, cancel_futures=True)
         await asyncio.gather(*waiting, return_exceptions=True)
         self._pool.shutdown(wait=True)
+
+    async def _film(self, order: Order) -> Made:
+        """Move a camera over the first picture, or over one that is painted where the family needs none."""
+        from a2e_async.sandbox.render import Film, render  # noqa: PLC0415  (needs the extra)
+
+        pictures = [*order.links(*_FIRST)[:1], *(order.links(*_LAST) if order.model_type != "GENERAL" else [])]
+        scenes = [await self.fetcher.picture(url) for url in pictures]
+        if not scenes:
+            painted = await self.paint(order.prompt or order.family.what, (1280, 720))
+            scenes = [await asyncio.to_thread(painted.read_bytes)]
+        path = self.storage.new_file()
+        seconds = min(order.video_time, _LONGEST)
+        film = Film(first=scenes[0], last=([*scenes, None])[1], prompt=order.prompt, seconds=seconds)
+        await self._work(render, film, path, self._stop)
+        return Made(path, "video/mp4")
+
+    async def _speaking(self, order: Order) -> Made:
+        """Let an avatar say what was recorded."""
+        from a2e_async.sandbox.remix import with_sound  # noqa: PLC0415  (needs the extra)
+
+        audio = await self.fetcher.media(order.links(*_AUDIO)[0], "audio")
+        picture = await self.fetcher.picture(order.portrait) if order.portrait else None
+        path = self.storage.new_file()
+        await self._work(with_sound, picture, audio, path, self._stop)
+        return Made(path, "video/mp4")
+
+    async def _copied(self, order: Order) -> Made:
+        """Return what was sent, as an MP4; some families take pictures too, and return those."""
+        from a2e_async.sandbox.remix import remux  # noqa: PLC0415  (needs the extra)
+
+        url = order.links(*_SOURCE)[0]
+        source = await self.fetcher.fetch(url)
+        if order.family.makes == "either" and source.content_type.startswith("image/"):
+            return await self._same_picture(source)
+        body = await self.fetcher.media(url, "video")
+        path = self.storage.new_file()
+        await self._work(remux, body, path, self._stop)
+        return Made(path, "video/mp4")
+
+    async def _same_picture(self, source: Fetched) -> Made:
+        from a2e_async.sandbox.render import decode  # noqa: PLC0415  (needs the extra)
+
+        await asyncio.to_thread(decode, source.body)  # refuses what is broken
+        path = self.storage.new_file()
+        await asyncio.to_thread(path.write_bytes, source.body)
+        return Made(path, source.content_type)
+
+    async def _work(self, work: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
+        """Do something in a worker thread."""
+        job: Future[None] = self._pool.submit(work, *args, **kwargs)
+        self._jobs.add(job)
+        job.add_done_callback(self._jobs.discard)
+        await asyncio.wrap_future(job)
+
+
+_RATIOS: Final = {"16:9": (1280, 720), "9:16": (720, 1280), "3:4": (768, 1024), "4:3": (1024, 768),
+                  "2:3": (683, 1024), "3:2": (1024, 683), "21:9": (1512, 648)}  # fmt: skip
+
+
+def _size(order: Order) -> tuple[int, int]:
+    """Read how large a picture shall be; the sizes behind the ratios are ours."""
+    sent = order.sent
+    width, _, height = str(sent.get("size", "")).partition("*")
+    if width.isdecimal() and height.isdecimal():
+        return int(width), int(height)
+    if sent.get("aspect_ratio") in _RATIOS:
+        return _RATIOS[sent["aspect_ratio"]]
+    wide, high = (int(sent.get(name, 1024)) for name in ("width", "height"))
+    return min(max(wide, 64), _LARGEST), min(max(high, 64), _LARGEST)
 
 
 def check_extra() -> None:

@@ -64,7 +64,7 @@ class Messenger:
 
     async def _send(self, task: Task) -> None:
         """Make the one attempt, and note it."""
-        event, status = f"task.{task.status}", 0
+        event, status = f"task.{'failed' if task.failed else 'completed'}", 0
         try:
             status = await self._post(task, event)
         except Exception as error:  # noqa: BLE001  (whatever goes wrong at a receiver is no trouble of the sandbox)

@@ -19,7 +19,7 @@ from a2e_async.batch import Job, pictures
 from a2e_async.batch.pictures import Links, describe, identity, recall, with_files_read
 from a2e_async.batch.rows import NoJournal
 from a2e_async.errors import InvalidRequestError, TransferError
-from a2e_async.files import Picture, open_picture
+from a2e_async.files import LocalFile, open_picture
 
 if TYPE_CHECKING:
     import pathlib
@@ -230,7 +230,7 @@ class Uploads:
     now: int = 0
     most: int = 0
 
-    async def __call__(self, picture: Picture) -> str:
+    async def __call__(self, picture: LocalFile) -> str:
         """Upload a picture."""
         assert isinstance(picture.content, bytes)
         self.now += 1

@@ -24,9 +24,9 @@ BALANCE = ["request", "GET", "user/remainingCoins"]
 def test_account(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """The balance is a line for each currency, or one JSON object."""
     assert main(["account"]) == 0
-    assert capsys.readouterr() == ("coins\t10000\ndiamonds\t0\n", "")
+    assert capsys.readouterr() == ("coins\t10000\ndiamonds\t3\n", "")
     assert main(["account", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"coins": 10_000, "diamonds": 0}
+    assert json.loads(capsys.readouterr().out) == {"coins": 10_000, "diamonds": 3}
 
 
 def test_account_with_a_wrong_token(
@@ -83,7 +83,7 @@ def test_upload_looks_at_all_first(service: Sandbox, picture: str, capsys: pytes
 def test_request_prints_one_line(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """Into a pipe, the data of the answer is one line of JSON."""
     assert main(BALANCE) == 0
-    assert capsys.readouterr() == ('{"coins": 10000, "diamonds": 0}\n', "")
+    assert capsys.readouterr() == ('{"coins": 10000, "diamonds": 3}\n', "")
 
 
 def test_request_is_pretty_on_a_terminal(

@@ -161,7 +161,7 @@ def test_sandbox_command_serves_until_interrupted() -> None:
             async with A2EClient(settings["A2E_API_TOKEN"], base_url=settings["A2E_BASE_URL"]) as a2e:
                 return await a2e.request("GET", "user/remainingCoins")
 
-        assert asyncio.run(ask()) == {"coins": 10_000, "diamonds": 0}
+        assert asyncio.run(ask()) == {"coins": 10_000, "diamonds": 3}
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert (process.returncode, err) == (0, "")

@@ -95,6 +95,7 @@ async def test_start_sends_every_option(a2e: A2EClient, sandbox: Sandbox) -> Non
     assert recorder.unmarked() == [{**options, "model_type": "FLF2V"}]
 
 
+@pytest.mark.entry("9.1")
 async def test_start_returns_a_handle_with_the_price(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The handle knows id, status and price from the start's answer, and the sandbox charged just that."""
     task = await a2e.image_to_video.start(image_url=LINK, video_time=10, **quick.PROMPTS)
@@ -327,6 +328,7 @@ async def test_unknown_option_is_a_type_error(a2e: A2EClient) -> None:
         await a2e.image_to_video.start_variations(2, image_url=LINK, duration=5)  # type: ignore[call-arg]
 
 
+@pytest.mark.entry("9.2")
 async def test_get(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A record is read by its id, with what A2E knows of it and what this version does not know in `extra`."""
     task = await a2e.image_to_video.start(image_url=LINK, name="Ada", **quick.PROMPTS)
@@ -425,6 +427,7 @@ async def test_get_many_of_nothing_asks_nothing(a2e: A2EClient, sandbox: Sandbox
     assert not sandbox.requests
 
 
+@pytest.mark.entry("9.3")
 async def test_list_goes_through_all_pages(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Every task comes once, the newest first, over as many pages as it takes."""
     ids = [(await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)).id for _ in range(7)]
@@ -476,6 +479,7 @@ async def test_page_size_is_checked(a2e: A2EClient, size: Any) -> None:
         [record async for record in a2e.image_to_video.list(page_size=size)]
 
 
+@pytest.mark.entry("9.4")
 async def test_delete_refunds_while_initialized(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A fresh task can be deleted, and A2E gives the coins back."""
     async with (

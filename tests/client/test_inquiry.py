@@ -32,6 +32,7 @@ from a2e_async import (
 )
 from a2e_async._inquiry import Questions
 from a2e_async._poller import Poller
+from a2e_async._protocol.families import IMAGE_TO_VIDEO, Family
 from a2e_async._protocol.messages import Envelope
 from a2e_async._watches import Waiter
 from a2e_async.resources import questions
@@ -1146,16 +1147,18 @@ def test_one_record_that_cannot_be_read_spoils_no_other(
     """A record on which decoding breaks is left out and logged; all others of the same answer are read."""
     real: Callable[..., ImageToVideoRecord] = vars(questions)["to_record"]
 
-    def to_record(model: type[ImageToVideoRecord], raw: dict[str, Any], *, trace_id: str) -> ImageToVideoRecord:
+    def to_record(
+        model: type[ImageToVideoRecord], raw: dict[str, Any], family: Family, *, trace_id: str
+    ) -> ImageToVideoRecord:
         if raw["_id"] == "b":
             msg = "a bug"
             raise KeyError(msg)
-        return real(model, raw, trace_id=trace_id)
+        return real(model, raw, family, trace_id=trace_id)
 
     monkeypatch.setattr(questions, "to_record", to_record)
     rows = [{"_id": task_id, "current_status": "completed"} for task_id in "abc"]
     with caplog.at_level(logging.ERROR, "a2e_async"):
-        found = questions.to_records(ImageToVideoRecord, Envelope(data=rows, trace_id="trace-1"))
+        found = questions.to_records(ImageToVideoRecord, Envelope(data=rows, trace_id="trace-1"), IMAGE_TO_VIDEO)
     assert {task_id: (record.status, record.trace_id) for task_id, record in found.items()} == {
         "a": (TaskStatus.SUCCEEDED, "trace-1"),
         "c": (TaskStatus.SUCCEEDED, "trace-1"),
@@ -1181,7 +1184,7 @@ def test_one_record_that_cannot_be_read_spoils_no_other(
 )
 def test_records_of_any_answer(data: object, found: list[str]) -> None:
     """Whatever an answer holds, its records are found, each once, and nothing else."""
-    records = questions.to_records(ImageToVideoRecord, Envelope(data=data))
+    records = questions.to_records(ImageToVideoRecord, Envelope(data=data), IMAGE_TO_VIDEO)
     assert [(task_id, record.id) for task_id, record in records.items()] == [(task_id, task_id) for task_id in found]
 
 

@@ -15,12 +15,13 @@ from aiohttp import web
 from buying import LINK, LIST, begun, buy, charged, client, meets, warnings
 
 from a2e_async import A2EClient, Config, NetworkError, SubmissionUncertainError, UnexpectedResponseError
-from a2e_async._lookout import Family
+from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async._protocol.messages import Response
 from a2e_async._protocol.pacing import Throttle
 from a2e_async._submitter import Memory, Order, Submitter
 from a2e_async._transport.pacing import PacedApi
 from a2e_async._transport.retry import Api, Retry
+from a2e_async._transport.routes import Router
 from a2e_async.sandbox import Fault, Sandbox, Weather
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from a2e_async._protocol.messages import Request
 
 KEY = "order-17"
-FAMILY = Family(quick.FAMILY)
+FAMILY = IMAGE_TO_VIDEO
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ class SmallA2E:
             self.tasks[record["_id"]] = now, record
             return answer(record)
         await asyncio.sleep(self.hang)
-        if request.path == FAMILY.list:
+        if FAMILY.list is not None and request.path == FAMILY.list.path:
             shown = [record for made, record in self.tasks.values() if now - made >= self.invisible]
             return answer({"rows": shown[::-1], "count": len(shown)})
         return Response(status=200, body=self.detail)
@@ -170,7 +171,9 @@ async def start_once(net: SmallA2E, memory: Memory | None = None, key: str = KEY
     """Start with a key against an A2E in memory, and return the id."""
     config = attrs.evolve(Config(), **changes)
     paced = PacedApi(net, Throttle(config.pacing), config.retry.max_time)
-    submitter = Submitter(Api(paced, Retry(config.retry)), config.start, Memory() if memory is None else memory)
+    submitter = Submitter(
+        Router(Api(paced, Retry(config.retry)), {}), config.start, Memory() if memory is None else memory
+    )
 
     async def prepare() -> dict[str, Any]:
         return {"name": "Ada"}

@@ -178,6 +178,7 @@ async def test_closing_wakes_those_who_wait(a2e: A2EClient) -> None:
     ],
     ids=["token", "key", "empty-token"],
 )
+@pytest.mark.entry("2.5")
 def test_token_comes_from_the_environment(environ: dict[str, str], token: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A2E_API_TOKEN is used, else A2E_API_KEY; an empty one counts as absent."""
     for name in ("A2E_API_TOKEN", "A2E_API_KEY"):

@@ -148,11 +148,11 @@ async def test_bug_of_ours_is_an_outcome(a2e: A2EClient, monkeypatch: pytest.Mon
     """Even if reading one record breaks in a way that it should not, that is its outcome, and hides no other."""
     tasks = [await buy(a2e) for _ in range(3)]
 
-    def broken(model: Any, raw: Any, **options: Any) -> Any:
+    def broken(model: Any, raw: Any, *options: Any, **more: Any) -> Any:
         if raw["_id"] == tasks[1].id:
             msg = "a bug"
             raise KeyError(msg)
-        return to_record(model, raw, **options)
+        return to_record(model, raw, *options, **more)
 
     monkeypatch.setattr("a2e_async.resources.questions.to_record", broken)
     outcomes = {outcome.id: outcome async for outcome in a2e.image_to_video.wait_all(tasks)}

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2e_async._protocol.converter import from_record, moment, to_record
+from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 
 _LIVE: dict[str, Any] = {
@@ -30,12 +31,12 @@ _LIVE: dict[str, Any] = {
 
 def record(**fields: Any) -> ImageToVideoRecord:
     """Read a record with these fields besides its ``_id``."""
-    return to_record(ImageToVideoRecord, {"_id": "t1", **fields})
+    return to_record(ImageToVideoRecord, {"_id": "t1", **fields}, IMAGE_TO_VIDEO)
 
 
 def test_documented_record() -> None:
     """The record of A2E's page is read field by field."""
-    assert to_record(ImageToVideoRecord, _LIVE) == ImageToVideoRecord(
+    assert to_record(ImageToVideoRecord, _LIVE, IMAGE_TO_VIDEO) == ImageToVideoRecord(
         id="67d29023dd27a536fdf6e809",
         name="Test name",
         status=TaskStatus.SUCCEEDED,
@@ -56,7 +57,7 @@ def test_id_alone_is_enough() -> None:
 
 def test_number_as_id() -> None:
     """An id that is a number becomes text, as all ids are."""
-    assert to_record(ImageToVideoRecord, {"_id": 42}).id == "42"
+    assert to_record(ImageToVideoRecord, {"_id": 42}, IMAGE_TO_VIDEO).id == "42"
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
@@ -64,7 +65,7 @@ def test_number_as_id() -> None:
 def test_only_the_underscored_id_is_the_id(order: int, other: object) -> None:
     """A field called ``id`` besides ``_id`` does not replace the id of a paid task."""
     raw = dict([("id", other), ("_id", "t1")][::order])
-    assert to_record(ImageToVideoRecord, raw).id == "t1"
+    assert to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO).id == "t1"
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
@@ -77,7 +78,7 @@ def test_only_a2es_spelling_of_the_time_is_the_time(order: int) -> None:
 def test_raw_is_left_alone() -> None:
     """Reading a record does not change what it was read from."""
     raw = dict(_LIVE)
-    to_record(ImageToVideoRecord, raw)
+    to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO)
     assert raw == _LIVE
 
 
@@ -101,7 +102,7 @@ def test_fields_with_our_names_are_extra(name: str) -> None:
 
 def test_trace_id_comes_from_the_envelope() -> None:
     """A record remembers the exchange that it was read from."""
-    assert to_record(ImageToVideoRecord, {"_id": "t1"}, trace_id="abc").trace_id == "abc"
+    assert to_record(ImageToVideoRecord, {"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc").trace_id == "abc"
 
 
 @pytest.mark.parametrize("field", ["name", "image_url", "prompt", "negative_prompt", "result_url", "failed_message"])
@@ -299,7 +300,7 @@ raw_records = st.dictionaries(
 
 def test_documented_record_is_written_as_it_was_read() -> None:
     """Nothing that A2E says is lost or renamed on the way into a journal."""
-    assert from_record(to_record(ImageToVideoRecord, _LIVE)) == {
+    assert from_record(to_record(ImageToVideoRecord, _LIVE, IMAGE_TO_VIDEO)) == {
         **_LIVE,
         "createdAt": "2025-03-13T07:58:27.863000+00:00",
         "process": None,
@@ -309,8 +310,8 @@ def test_documented_record_is_written_as_it_was_read() -> None:
 @given(raw_records)
 def test_written_record_is_read_again(raw: dict[str, Any]) -> None:
     """Through JSON and back, a record is the same: all that is known, and all that is not."""
-    first = to_record(ImageToVideoRecord, raw)
-    again = to_record(ImageToVideoRecord, json.loads(json.dumps(from_record(first))))
+    first = to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO)
+    again = to_record(ImageToVideoRecord, json.loads(json.dumps(from_record(first))), IMAGE_TO_VIDEO)
     assert again == first
     assert again.extra == first.extra
 
@@ -324,4 +325,4 @@ def test_writing_leaves_the_record_alone() -> None:
 
 def test_trace_id_is_not_written() -> None:
     """The exchange that a record came from is not a part of what A2E said about the task."""
-    assert "trace_id" not in from_record(to_record(ImageToVideoRecord, {"_id": "t1"}, trace_id="abc"))
+    assert "trace_id" not in from_record(to_record(ImageToVideoRecord, {"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc"))

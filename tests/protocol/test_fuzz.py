@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._protocol import answers, checks, converter, paging, refusal, settings, submission, transfer
+from a2e_async._protocol import answers, checks, converter, families, paging, refusal, settings, submission, transfer
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._protocol.pacing import Throttle, turns_away
@@ -264,7 +264,7 @@ ids = st.integers() | st.sampled_from([_LONGEST_INTEGER, -_LONGEST_INTEGER]) | t
 @given(ids, objects)
 def test_any_object_with_an_id_is_a_record(task_id: int | str, fields: dict[str, Any]) -> None:
     """A paid task can be read whatever its other fields hold, with every attribute of its promised type."""
-    record = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id})
+    record = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}, families.IMAGE_TO_VIDEO)
     assert record.id == str(task_id)
     assert isinstance(record.status, TaskStatus)
     for name in ("name", "current_status", "failed_code", "failed_message", "result_url", "image_url", "prompt"):
@@ -276,7 +276,7 @@ def test_any_object_with_an_id_is_a_record(task_id: int | str, fields: dict[str,
 @given(ids, objects)
 def test_any_unknown_field_is_kept(task_id: int | str, fields: dict[str, Any]) -> None:
     """No field that this version does not know is lost."""
-    extra = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}).extra
+    extra = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}, families.IMAGE_TO_VIDEO).extra
     assert {key for key in fields if key not in _READ} == set(extra)
 
 
@@ -397,10 +397,10 @@ def test_any_id_can_be_sent(task_id: str) -> None:
     st.binary(max_size=64)
     | st.sampled_from([b"RIFF", b"BM", b"GIF89a"]).flatmap(lambda head: st.binary(max_size=20).map(head.__add__))
 )
-def test_any_bytes_are_a_picture_or_not(head: bytes) -> None:
-    """No bytes bring anything but a kind of picture or None, and never a kind for an empty file."""
-    kind = transfer.picture_kind(head)
-    assert kind is None or (kind.content_type.startswith("image/") and len(head) >= 3)
+def test_any_bytes_are_of_a_kind_or_not(head: bytes) -> None:
+    """No bytes bring anything but a kind of file or None, and never a kind for an empty file."""
+    kind = transfer.kind_of(head)
+    assert kind is None or (kind.medium in {"image", "video", "audio"} and len(head) >= 3)
 
 
 @given(texts, st.binary(max_size=64))

@@ -10,9 +10,9 @@ from a2e_async._protocol.transfer import (
     Arrival,
     Kind,
     check_status,
+    kind_of,
     looks_like_no_result,
     name_from,
-    picture_kind,
     storage_key,
 )
 from a2e_async.errors import NetworkError, ServerError, TransferError
@@ -30,11 +30,25 @@ _BITMAP = b"BM\x46\x00\x00\x00\x00\x00\x00\x00\x36\x00\x00\x00\x28\x00"
         pytest.param(b"GIF87a\x01\x00", "image/gif", ".gif", id="GIF 87"),
         pytest.param(b"GIF89a\x01\x00", "image/gif", ".gif", id="GIF 89"),
         pytest.param(_BITMAP, "image/bmp", ".bmp", id="BMP"),
+        pytest.param(b"RIFF\x24\x00\x00\x00WAVEfmt ", "audio/wav", ".wav", id="WAV"),
+        pytest.param(b"ID3\x04\x00\x00", "audio/mpeg", ".mp3", id="MP3 with a tag"),
+        pytest.param(b"\xff\xfb\x90\x64", "audio/mpeg", ".mp3", id="MP3 (MPEG 1)"),
+        pytest.param(b"\xff\xf3\x40\xc4", "audio/mpeg", ".mp3", id="MP3 (MPEG 2)"),
+        pytest.param(b"\x00\x00\x00\x1cftypM4A \x00", "audio/mp4", ".m4a", id="M4A"),
+        pytest.param(b"OggS\x00\x02", "audio/ogg", ".ogg", id="OGG"),
+        pytest.param(b"fLaC\x00\x00", "audio/flac", ".flac", id="FLAC"),
+        pytest.param(b"\x00\x00\x00\x20ftypisom\x00", "video/mp4", ".mp4", id="MP4"),
+        pytest.param(b"\x00\x00\x00\x14ftypqt  \x00", "video/quicktime", ".mov", id="MOV"),
+        pytest.param(b"RIFF\x24\x00\x00\x00AVI LIST", "video/x-msvideo", ".avi", id="AVI"),
+        pytest.param(b"\x1aE\xdf\xa3\x9fB\x86\x81\x01B\x82\x84webm", "video/webm", ".webm", id="WebM"),
+        pytest.param(b"\x1aE\xdf\xa3\xa3B\x86\x81\x01B\x82\x88matroska", "video/x-matroska", ".mkv", id="MKV"),
     ],
 )
-def test_pictures_are_known_by_their_first_bytes(head: bytes, content_type: str, extension: str) -> None:
-    """Each of the five kinds that A2E takes is recognised, with the type and extension for its upload."""
-    assert picture_kind(head) == Kind(content_type, extension)
+def test_files_are_known_by_their_first_bytes(head: bytes, content_type: str, extension: str) -> None:
+    """Each kind that A2E takes is recognised, with the type and extension for its upload."""
+    kind = kind_of(head)
+    assert kind == Kind(content_type, extension)
+    assert kind.medium == content_type.split("/", maxsplit=1)[0]
 
 
 @pytest.mark.parametrize(
@@ -44,11 +58,13 @@ def test_pictures_are_known_by_their_first_bytes(head: bytes, content_type: str,
         pytest.param(b"\x89PN", id="cut PNG"),
         pytest.param(b"\x89PNG\n\x1a\n", id="PNG damaged by a text-mode transfer"),
         pytest.param(b"%PDF-1.7", id="PDF"),
+        pytest.param(b"\xff\xf1\x50\x80", id="AAC without a container"),
+        pytest.param(b"\xff\xfb", id="cut MP3"),
+        pytest.param(b"\xff\xfb\xf0\x00", id="a frame of a bit rate that does not exist"),
         pytest.param(b"<svg xmlns='x'>", id="SVG"),
         pytest.param(b"\x00\x00\x00\x20ftypheic", id="HEIC"),
         pytest.param(b"\x00\x00\x00\x20ftypavif", id="AVIF"),
         pytest.param(b"II*\x00", id="TIFF"),
-        pytest.param(b"RIFF\x24\x00\x00\x00WAVEfmt ", id="WAV, a RIFF too"),
         pytest.param(b"RIFF\x24\x00", id="cut RIFF"),
         pytest.param(b"GIF90a", id="no version of GIF"),
         pytest.param(b"BMW is a maker of cars", id="text that begins with BM"),
@@ -58,7 +74,7 @@ def test_pictures_are_known_by_their_first_bytes(head: bytes, content_type: str,
 )
 def test_other_bytes_are_no_picture(head: bytes) -> None:
     """What A2E would reject is not taken for a picture."""
-    assert picture_kind(head) is None
+    assert kind_of(head) is None
 
 
 def test_storage_key_is_unique_and_has_the_extension() -> None:

@@ -20,7 +20,7 @@ async def test_the_balance_follows_the_spending(sandbox: Sandbox, start: Start, 
     """The balance shows coins and diamonds as they are now."""
     await start(sandbox)
     answer = await call(sandbox, "GET", "/api/v1/user/remainingCoins")
-    assert answer.data == {"coins": 9_970, "diamonds": 0} == {"coins": sandbox.coins, "diamonds": 0}
+    assert answer.data == {"coins": 9_970, "diamonds": 3} == {"coins": sandbox.coins, "diamonds": sandbox.diamonds}
 
 
 @pytest.mark.parametrize("endpoint", [START, f"POST {START}"])
@@ -43,7 +43,7 @@ async def test_a_quote_for_a_partial_body_says_so(sandbox: Sandbox, call: Call) 
     [
         {},
         {"endpoint": START},
-        {"endpoint": "/api/v1/userWan25/start", "requestBody": {}},
+        {"endpoint": "/api/v1/user/remainingCoins", "requestBody": {}},
         {"endpoint": START, "requestBody": {"video_time": 7}},
     ],
 )
@@ -78,3 +78,15 @@ async def test_the_history_shows_the_ledger(
 async def test_the_history_refuses_a_date_that_is_none(sandbox: Sandbox, call: Call) -> None:
     """A bound that cannot be read is a 400, even while there is nothing to list."""
     assert (await call(sandbox, "GET", f"{HISTORY}?startDate=soon")).status == 400
+
+
+async def test_quote_of_other_families(sandbox: Sandbox, call: Call) -> None:
+    """Any start has its price, by its path, and nothing is charged."""
+    body = {"endpoint": "POST /api/v1/userGptImage/start", "requestBody": {"prompt": "p", "quality": "high"}}
+    quote = await call(sandbox, "POST", "/api/v1/generation/quote", body)
+    assert quote.data == {"coins": 35, "generationRequestValidated": False}  # without a name
+    body["requestBody"] = {"prompt": "p", "name": "n", "quality": "high"}
+    assert (await call(sandbox, "POST", "/api/v1/generation/quote", body)).data["generationRequestValidated"] is True
+    body["requestBody"] = {"prompt": "p", "name": "n", "quality": "best"}
+    assert (await call(sandbox, "POST", "/api/v1/generation/quote", body)).fields == ["quality"]
+    assert not sandbox.ledger

@@ -1,4 +1,4 @@
-"""Runs the examples of a page as a reader would: a local A2E, settings in the environment, pictures in the folder.
+"""Runs the examples of a page as a reader would: a local A2E, settings in the environment, media in the folder.
 
 The conftest of a folder with pages needs three lines::
 
@@ -12,7 +12,9 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import importlib.resources
 import threading
+import wave
 from typing import TYPE_CHECKING
 
 import pytest
@@ -50,11 +52,14 @@ def examples(folder: pathlib.Path, *patterns: str, excludes: tuple[str, ...] = (
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """Give a page a local A2E, its address in the environment, and a fresh folder with pictures to work in."""
+    """Give a page a local A2E, its address in the environment, and a fresh folder with media to work in."""
     before = set(threading.enumerate())
     folder = tmp_path_factory.mktemp("page")
     Image.new("RGB", (64, 64), "teal").save(folder / "ada.png")
     Image.new("RGB", (96, 64), "olive").save(folder / "garden.jpg")
+    film = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4")
+    (folder / "film.mp4").write_bytes(film.read_bytes())
+    write_sound(folder / "grace.wav", seconds=30)
     with background_sandbox() as sandbox, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("A2E_API_KEY", raising=False)
@@ -63,6 +68,15 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         yield sandbox
     left = {thread for thread in set(threading.enumerate()) - before if thread.is_alive()}
     assert not left, left
+
+
+def write_sound(path: pathlib.Path, *, seconds: int) -> None:
+    """Write a WAV file in which nobody says anything."""
+    with wave.open(str(path), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(1)
+        sound.setframerate(8000)
+        sound.writeframes(b"\x80" * 8000 * seconds)
 
 
 @contextlib.contextmanager

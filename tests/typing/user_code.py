@@ -14,6 +14,7 @@ from a2e_async import (
     A2EClient,
     A2EError,
     Config,
+    EndpointNotAvailableError,
     ImageToVideoRecord,
     InsufficientCreditsError,
     OutageError,
@@ -32,6 +33,27 @@ from a2e_async import (
     WaitTimeoutError,
     WebhookReceiver,
 )
+from a2e_async.models import (
+    ApiToken,
+    Avatar,
+    AvatarVideoRecord,
+    Background,
+    Balance,
+    CaptionRemovalRecord,
+    DubbingRecord,
+    FaceImage,
+    FaceSwapPreviewRecord,
+    FaceSwapRecord,
+    FamilyRecord,
+    Language,
+    Movement,
+    PublicVoice,
+    Quote,
+    SpeechPreview,
+    TwinRecord,
+    VoiceRecord,
+)
+from a2e_async.resources.streaming_avatar import StreamingSession
 from a2e_async.sandbox import Fault, Sandbox, Weather
 
 
@@ -135,6 +157,109 @@ async def hooked(a2e: A2EClient) -> web.Application:
     assert_type(a2e.nudge("6927f1e7a1c5e4e0b5f0a3d2"), bool)
     assert_type(a2e.nudge(), bool)
     return app
+
+
+async def speech(a2e: A2EClient) -> str:
+    """Use voices in every way."""
+    for voice in await a2e.voices.public(country="en", region="US"):
+        assert_type(voice, PublicVoice)
+    for language in await a2e.voices.languages():
+        assert_type(language, Language)
+        assert_type(language.value, str)
+    task = await a2e.voices.start(samples=["grace.wav", "https://example.com/g.mp3"], gender="female", denoise=True)
+    assert_type(task, TaskHandle[VoiceRecord])
+    assert_type(await a2e.voices.completed(), list[VoiceRecord])
+    await a2e.voices.rename(task.id, "Grace")
+    assert_type(await a2e.voices.clone_from_video("twin"), TaskHandle[VoiceRecord])
+    async for preview in a2e.voices.previews(page_size=50):
+        assert_type(preview, SpeechPreview)
+        await a2e.voices.delete_preview(preview.id)
+    await a2e.voices.delete("id")
+    return await a2e.voices.speak("Hello!", user_voice_id=task.id, country="en", region="US", speech_rate=1.2)
+
+
+async def avatars(a2e: A2EClient, speech: str) -> None:
+    """Use avatars, backgrounds and avatar videos in every way."""
+    async for avatar in a2e.avatars.list(type="default"):
+        assert_type(avatar, Avatar)
+        video = await a2e.avatar_videos.start(anchor_id=avatar.id, anchor_type=0, audio_url=speech, resolution=720)
+        assert_type(video, TaskHandle[AvatarVideoRecord])
+        assert_type(await video.wait_until_done(), AvatarVideoRecord)
+    twin = await a2e.avatars.twins.start(name="Ada", gender="female", video=pathlib.Path("ada.mp4"))
+    assert_type(twin, TaskHandle[TwinRecord])
+    assert_type((await twin.wait_until_done()).anchor_id, str)
+    assert_type(await a2e.avatars.twins.continue_training(twin.id), TaskHandle[TwinRecord])
+    assert_type(await a2e.avatars.twins.ongoing(), list[TwinRecord])
+    async for record in a2e.avatars.twins.list(status="completed"):
+        assert_type(record, TwinRecord)
+    await a2e.avatars.twins.delete(twin.id)
+    await a2e.avatars.add_from_picture("id", gender="male")
+    assert_type(await a2e.backgrounds.add(image="office.png"), Background)
+    assert_type(await a2e.backgrounds.all(), list[Background])
+    async for background in a2e.backgrounds.list():
+        await a2e.backgrounds.delete(background.id)
+    assert_type(await a2e.avatar_videos.detect_language("Hello!"), str)
+    assert_type(await a2e.avatar_videos.set_auto_public_pool(True), bool)
+
+
+async def other_videos(a2e: A2EClient) -> None:
+    """Make another video of one in every way."""
+    dubbing = await a2e.dubbing.start(source="film.mp4", target_lang="es", num_speakers=2)
+    assert_type(dubbing, TaskHandle[DubbingRecord])
+    assert_type(await a2e.dubbing.ongoing(), list[DubbingRecord])
+    clean = await a2e.caption_removal.start(source_url="https://example.com/film.mp4", idempotency_key="film")
+    assert_type(clean, TaskHandle[CaptionRemovalRecord])
+    assert_type(await a2e.caption_removal.retry(clean.id), TaskHandle[CaptionRemovalRecord])
+    swap = await a2e.face_swap.start(face="face.png", video="film.mp4", model_version="v1")
+    assert_type(swap, TaskHandle[FaceSwapRecord])
+    assert_type((await swap.refresh()).duration, float | None)
+    preview = await a2e.face_swap.previews.start(face=b"...", video_url="https://example.com/film.mp4")
+    assert_type(await preview.wait_until_done(), FaceSwapPreviewRecord)
+    assert_type(await a2e.face_swap.images.add(face="face.png"), FaceImage)
+    async for image in a2e.face_swap.images.list():
+        await a2e.face_swap.images.delete(image.id)
+
+
+async def pictures(a2e: A2EClient) -> tuple[str, ...]:
+    """Use another family by its name."""
+    family = a2e.family("userText2Image")
+    assert_type(family.fields, tuple[str, ...])
+    task = await family.start({"name": "Tea", "prompt": "a cup of tea"}, on_unknown="raise")
+    assert_type(task, TaskHandle[FamilyRecord])
+    assert_type(await family.start_several({"prompt": "a cup of tea", "n": 2}), list[TaskHandle[FamilyRecord]])
+    return (await task.wait_until_done()).result_urls
+
+
+async def conversation(a2e: A2EClient) -> None:
+    """Talk to a streaming avatar."""
+    async with a2e.streaming_avatar.session("avatar", expire_seconds=60) as session:
+        assert_type(session, StreamingSession)
+        assert_type(session.channel, str)
+        await session.set_qa_context("We are open from 9 to 5.")
+        await session.ask("When are you open?")
+        await session.speak("Hello!")
+    await a2e.streaming_avatar.leave("channel")
+
+
+async def housekeeping(a2e: A2EClient) -> None:
+    """Look after the account, its tokens and its storage."""
+    balance = await a2e.account.balance()
+    assert_type(balance, Balance)
+    assert_type(balance.coins, float | None)
+    async for movement in a2e.account.history(is_consumption=True, page_size=50):
+        assert_type(movement, Movement)
+    assert_type(await a2e.account.quote("userText2Image", {"prompt": "tea"}), Quote)
+    await a2e.account.exchange_diamonds(1)
+    assert_type(await a2e.account.languages(), list[Language])
+    await a2e.account.add_user("ada", email="ada@example.com")
+    assert_type(await a2e.tokens.generate("laptop"), ApiToken)
+    try:
+        async for token in a2e.tokens.list(path="token/all"):
+            await a2e.tokens.delete(token.id)
+    except EndpointNotAvailableError as error:
+        assert_type(error.path, str)
+    assert_type(await a2e.storage.save("https://example.com/film.mp4"), str)
+    assert_type(await a2e.storage.upload("film.mp4"), str)
 
 
 async def settings() -> None:

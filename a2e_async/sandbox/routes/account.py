@@ -10,11 +10,13 @@ from attrs import frozen
 from a2e_async.sandbox.envelopes import Refusal, iso, success
 from a2e_async.sandbox.fields import Fields
 from a2e_async.sandbox.gate import API
-from a2e_async.sandbox.orders import read_order
-from a2e_async.sandbox.routes.base import PREFIX, page
+from a2e_async.sandbox.orders import by_endpoint, read_start
+from a2e_async.sandbox.routes.base import page
 from a2e_async.sandbox.state import LedgerEntry, State
 
-_PRICING_INPUTS: Final = {"model_version", "video_time", "video_length", "number_of_images"}
+_PRICING_INPUTS: Final = {
+    "model_version", "video_time", "video_length", "number_of_images", "model", "quality", "resolution", "duration",
+}  # fmt: skip
 
 
 @frozen
@@ -22,8 +24,8 @@ class _Account:
     state: State
 
     async def remaining_coins(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)
-        """Show both currencies; the sandbox deals in coins only."""
-        return success({"coins": self.state.coins, "diamonds": 0})
+        """Show both currencies."""
+        return success({"coins": self.state.coins, "diamonds": self.state.diamonds})
 
     async def quote(self, request: web.Request) -> web.Response:
         """Estimate a start without charging it. The field that holds the price is unpublished; we say `coins`."""
@@ -34,10 +36,11 @@ class _Account:
             fields.wrong("requestBody", "must be an object")
             body = {}
         fields.check()
-        if endpoint != f"{PREFIX}/start":
+        family = by_endpoint(endpoint)
+        if family is None:
             raise Refusal(400, f"Unsupported endpoint: {endpoint}")
         wanted = Fields(body)
-        order = read_order(wanted)
+        order = read_start(family, wanted)
         if any(error["field"] in _PRICING_INPUTS for error in wanted.errors):
             wanted.check()
         coins = order.price * order.count

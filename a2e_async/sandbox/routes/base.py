@@ -1,14 +1,22 @@
-"""What several groups share: finding a task, being able to pay, and paging in the style P1 (reference 1.7)."""
+"""What several groups share: their context, finding a task, being able to pay, and paging (reference 1.7)."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, TypeVar
 
 from aiohttp import web
+from attrs import frozen
 
 from a2e_async.sandbox.envelopes import Refusal
+from a2e_async.sandbox.families import IMAGE_TO_VIDEO
+from a2e_async.sandbox.forecast import Sky
 from a2e_async.sandbox.gate import API
+from a2e_async.sandbox.life import Life
+from a2e_async.sandbox.options import Options
+from a2e_async.sandbox.pictures import Fetcher
 from a2e_async.sandbox.state import State, Task
+from a2e_async.sandbox.storage import Storage
+from a2e_async.sandbox.studio import Studio
 
 Row = TypeVar("Row")
 
@@ -16,13 +24,30 @@ PREFIX: Final = f"{API}/userImage2Video"
 _ID: Final = re.compile(r"[0-9a-f]{24}")
 
 
-def find_task(state: State, request: web.Request) -> Task:
+@frozen
+class Context:
+    """The parts of one sandbox that its routes work with."""
+
+    state: State
+    life: Life
+    sky: Sky
+    storage: Storage
+    fetcher: Fetcher
+    studio: Studio
+    options: Options
+
+
+def find_task(state: State, request: web.Request, family: str = IMAGE_TO_VIDEO.name) -> Task:
     """Find the task of a path. A malformed id is a 400 (reference 1.5), a missing task a 404 in JSON."""
-    task_id = request.match_info["_id"]
-    if not _ID.fullmatch(task_id):
+    return find_by_id(state, request.match_info["_id"], family)
+
+
+def find_by_id(state: State, task_id: object, family: str) -> Task:
+    """Find a task of one family, as above."""
+    if not isinstance(task_id, str) or not _ID.fullmatch(task_id):
         raise Refusal(400, "Bad Request", [{"field": "_id", "message": "_id is malformed"}])
     task = state.find(task_id)
-    if task is None:
+    if task is None or task.family != family:
         raise Refusal(404, "Record not found")
     return task
 
@@ -33,9 +58,8 @@ def refuse_if_poor(state: State, coins: int) -> None:
         raise Refusal(400, f"Insufficient credits: {coins} coins needed, {state.coins} left")
 
 
-def _positive(request: web.Request, name: str, default: int, most: int | None = None) -> int:
-    """Read a number from the query; A2E refuses bad paging with 400 (reference 9.3)."""
-    text = request.query.get(name, str(default))
+def positive(name: str, text: str, most: int | None = None) -> int:
+    """Read a number of the paging; A2E refuses bad paging with 400 (reference 9.3)."""
     number = int(text) if text.isascii() and text.isdigit() else 0
     if number < 1 or (most is not None and number > most):
         limit = "a positive integer" if most is None else f"an integer from 1 to {most}"
@@ -43,8 +67,22 @@ def _positive(request: web.Request, name: str, default: int, most: int | None = 
     return number
 
 
-def page(request: web.Request, rows: Sequence[Row], most: int | None = None) -> Sequence[Row]:
-    """Cut the page out of `rows` that the query asks for."""
-    number = _positive(request, "pageNum", 1)
-    size = _positive(request, "pageSize", 10, most)
+# The names of the page and of its size in each style (reference 1.7).
+_PAGING: Final = {"P1": ("pageNum", "pageSize"), "P2": ("current", "pageSize"), "P3": ("page", "page_size")}
+
+
+def page(
+    request: web.Request,
+    rows: Sequence[Row],
+    most: int | None = None,
+    *,
+    style: str = "P1",
+    size: int = 10,
+    given: Mapping[str, object] | None = None,
+) -> Sequence[Row]:
+    """Cut the page out of `rows` that the query asks for, or `given`, where the parameters came in a body."""
+    wanted = request.query if given is None else given
+    number_name, size_name = _PAGING[style]
+    number = positive(number_name, str(wanted.get(number_name, 1)))
+    size = positive(size_name, str(wanted.get(size_name, size)), most)
     return rows[(number - 1) * size : number * size]

@@ -6,6 +6,7 @@ from aiohttp import web
 from attrs import frozen
 
 from a2e_async.sandbox.envelopes import acknowledged
+from a2e_async.sandbox.families import IMAGE_TO_VIDEO
 from a2e_async.sandbox.routes.base import PREFIX, find_task
 from a2e_async.sandbox.state import State
 
@@ -16,12 +17,16 @@ class _Interactions:
 
     async def average(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)
         """Tell how long tasks took, in seconds. Content and unit are unpublished."""
-        took = [(task.updated - task.created).total_seconds() for task in self.state.newest_first() if task.done]
+        took = [
+            (task.updated - task.created).total_seconds()
+            for task in self.state.newest_first(IMAGE_TO_VIDEO.name)
+            if task.done
+        ]
         return acknowledged({"avgProcessingTime": round(fmean(took), 3) if took else 0})
 
     async def queue_level(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)
         """Tell how many tasks are under way. The content is unpublished."""
-        return acknowledged({"level": sum(not task.done for task in self.state.newest_first())})
+        return acknowledged({"level": sum(not task.done for task in self.state.newest_first(IMAGE_TO_VIDEO.name))})
 
     async def mark(self, request: web.Request) -> web.Response:
         """Record that the user shared, downloaded or copied a result."""

@@ -1,0 +1,45 @@
+"""Records of A2E's group "Generate Avatar Videos"."""
+
+from __future__ import annotations
+
+import attrs
+
+from a2e_async.models.common import Item, TaskRecord
+
+__all__ = ["AvatarVideoRecord", "LipSyncModel"]
+
+
+@attrs.frozen(kw_only=True)
+class AvatarVideoRecord(TaskRecord):
+    """One avatar video (A2E page "Obtain the Status of One Avatar Video Task").
+
+    `name` is A2E's ``title``, `current_status` its ``status``, `result_url` its ``result``, `progress` its ``process``.
+
+    Attributes:
+        anchor_id: The avatar that speaks.
+        anchor_type: ``"0"`` for A2E's own avatars, ``"1"`` for those of the account.
+        replace_bg_id: A2E's background, if one was asked for (``back_id`` in the start).
+        custom_backs_id: The account's background, if one was asked for (``custom_back_id`` in the start).
+        color: The plain background, if one was asked for.
+    """
+
+    anchor_id: str = ""
+    anchor_type: str = ""
+    replace_bg_id: str = ""
+    custom_backs_id: str = ""
+    color: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class LipSyncModel(Item):
+    """A personal lip-sync model. What A2E shows of it is not published: see `extra`.
+
+    Attributes:
+        id: A2E's id.
+        name: Its name.
+        current_status: A2E's word for where its training stands.
+    """
+
+    id: str = ""
+    name: str = ""
+    current_status: str = ""

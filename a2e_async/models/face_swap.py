@@ -1,0 +1,64 @@
+"""What A2E shows in its group "Face Swap": tasks, previews, and saved pictures of faces."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import attrs
+
+from a2e_async.models.common import Item, TaskRecord
+
+__all__ = ["FaceImage", "FaceSwapPreviewRecord", "FaceSwapRecord"]
+
+
+@attrs.frozen(kw_only=True)
+class FaceSwapRecord(TaskRecord):
+    """One face swap (A2E page "Get Details of Face Swap"). `FaceSwap.ongoing` fills in only the status and the result.
+
+    Attributes:
+        face_url: The picture of the face, as A2E echoes it.
+        video_url: The video or picture that gets the face, as A2E echoes it.
+        duration: The length of the video in seconds, or None.
+        updated_at: When A2E changed the record last (UTC), or None.
+        initialized_time: When the task was accepted (UTC), or None.
+        processing_time: When A2E began with it (UTC), or None.
+        completed_time: When it was done (UTC), or None.
+    """
+
+    face_url: str = attrs.field(default="", repr=False)
+    video_url: str = attrs.field(default="", repr=False)
+    duration: float | None = None
+    updated_at: dt.datetime | None = None
+    initialized_time: dt.datetime | None = None
+    processing_time: dt.datetime | None = None
+    completed_time: dt.datetime | None = None
+
+
+@attrs.frozen(kw_only=True)
+class FaceSwapPreviewRecord(TaskRecord):
+    """One preview (A2E page "Get Status of Face Swap Preview Process"). Previews have no names.
+
+    Attributes:
+        face_url: The picture of the face, as A2E echoes it.
+        video_url: The video or picture that gets the face, as A2E echoes it.
+    """
+
+    face_url: str = attrs.field(default="", repr=False)
+    video_url: str = attrs.field(default="", repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class FaceImage(Item):
+    """A saved picture of a face (A2E page "Get Records of Face Swap Images").
+
+    Attributes:
+        id: A2E's id, an opaque string: the ``face_swap_id`` of avatar videos.
+        face_url: Where the picture is. Confidential: it needs no token.
+        created_at: When it was added (UTC), or None.
+        updated_at: When A2E changed it last (UTC), or None.
+    """
+
+    id: str = ""
+    face_url: str = attrs.field(default="", repr=False)
+    created_at: dt.datetime | None = None
+    updated_at: dt.datetime | None = None

@@ -1,0 +1,97 @@
+"""A2E's group "Background Matting": pictures to stand behind avatars (reference 6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from a2e_async._protocol import answers
+from a2e_async._protocol.checks import check_text
+from a2e_async._protocol.converter import to_item
+from a2e_async._protocol.routes import Route
+from a2e_async.errors import UnexpectedResponseError
+from a2e_async.files import LocalFile
+from a2e_async.models.backgrounds import Background
+from a2e_async.resources.group import Group
+from a2e_async.resources.sources import needed_source
+
+if TYPE_CHECKING:
+    import builtins
+    from collections.abc import AsyncIterator
+
+    from a2e_async.files import Media
+
+__all__ = ["Backgrounds"]
+
+_ALL = Route.of("POST custom_back/allBackground")
+_OWN = Route.of("POST custom_back/list")
+_RANDOM = Route.of("POST custom_back/randomBackground")
+_ADD = Route.of("POST custom_back/add")
+_DELETE = Route.of("POST custom_back/del")
+
+
+class Backgrounds(Group):
+    """Backgrounds: ``client.backgrounds``."""
+
+    async def list(self) -> AsyncIterator[Background]:
+        """Go through the account's own backgrounds, as A2E orders them. Free.
+
+        Raises:
+            A2EError: As for any request.
+        """
+        for raw in answers.records((await self._ask(_OWN, json={})).data):
+            yield to_item(Background, raw)
+
+    async def all(self) -> builtins.list[Background]:
+        """List A2E's backgrounds and the account's own (A2E page "Obtain the List of Background Images"). Free.
+
+        Raises:
+            A2EError: As for any request.
+        """
+        return [to_item(Background, raw) for raw in answers.records((await self._ask(_ALL, json={})).data)]
+
+    async def random(self) -> Background:
+        """Let A2E pick one of its backgrounds. Free.
+
+        Raises:
+            UnexpectedResponseError: A2E has picked none.
+            A2EError: As for any request.
+        """
+        envelope = await self._ask(_RANDOM, json={})
+        for raw in answers.records(envelope.data):
+            return to_item(Background, raw)
+        msg = "A2E's answer holds no background"
+        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
+
+    async def add(self, *, image: Media | None = None, image_url: str | None = None) -> Background:
+        """Add a background of one's own (A2E page "Add Custom Background Image"). What it costs is not published.
+
+        A local picture is uploaded first, which A2E charges. A2E does not say which background it has made; so it is
+        looked up by its link afterwards. Sent once.
+
+        Args:
+            image: The picture: a path, bytes, a binary file, or an http(s) URL.
+            image_url: The picture as a direct http(s) link. Give one of the two.
+
+        Raises:
+            InvalidRequestError: A local check failed; nothing was sent.
+            UnexpectedResponseError: It was added and is not in the list: see `list`.
+            A2EError: As for any request.
+        """
+        source = await needed_source("image", image, image_url, "image")
+        link = await self._parts().files.upload(source) if isinstance(source, LocalFile) else source
+        envelope = await self._tell(_ADD, json={"img_url": link})
+        found = [*answers.records(envelope.data), *answers.records((await self._ask(_OWN, json={})).data)]
+        for raw in found:
+            if raw.get("img_url") == link:
+                return to_item(Background, raw)
+        msg = "The background was added, and A2E does not show it (yet): list() tells"
+        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
+
+    async def delete(self, id: str) -> None:
+        """Delete a background of one's own (A2E page "Delete Custom Image"). Free.
+
+        Raises:
+            A2EError: As for any request.
+        """
+        check_text("id", id)
+        await self._tell(_DELETE, json={"_id": id})

@@ -1,0 +1,76 @@
+"""A2E's group "AI Dubbing": a video speaks another language (reference 8)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Unpack
+
+from a2e_async._protocol.families import DUBBINGS
+from a2e_async._protocol.forms import Form, flag, link, text, whole
+from a2e_async.models.dubbing import DubbingRecord
+from a2e_async.resources.base import Ongoing, PurchaseOptions
+from a2e_async.resources.sources import needed_source
+
+if TYPE_CHECKING:
+    from a2e_async.files import Media
+    from a2e_async.tasks import TaskHandle
+
+__all__ = ["Dubbing"]
+
+_START = Form(
+    {
+        "name": text(required=True),
+        "source_url": link(required=True),
+        "source_lang": text(required=True),
+        "target_lang": text(required=True),
+        "num_speakers": whole(required=True, least=1),
+        "drop_background_audio": flag(required=True),
+    }
+)
+
+
+class Dubbing(Ongoing[DubbingRecord]):
+    """Dubbing tasks: ``client.dubbing``."""
+
+    _family = DUBBINGS
+    _record = DubbingRecord
+
+    async def start(
+        self,
+        *,
+        target_lang: str,
+        source: Media | None = None,
+        source_url: str | None = None,
+        source_lang: str = "auto",
+        num_speakers: int = 1,
+        drop_background_audio: bool = False,
+        name: str | None = None,
+        **options: Unpack[PurchaseOptions],
+    ) -> TaskHandle[DubbingRecord]:
+        """Start dubbing a video (A2E page "Start dubbing"). Costs coins as soon as A2E accepts it.
+
+        Everything is checked before anything is sent; a local video is then uploaded, which A2E charges too. Bought
+        once, as `ImageToVideo.start` describes.
+
+        Args:
+            target_lang: The wanted language, a code such as ``"en"``. Which ones A2E knows is not published.
+            source: The video: a path, bytes, a binary file, or an http(s) URL.
+            source_url: The video as a direct http(s) link. Give one of the two.
+            source_lang: The spoken language, a code such as ``"zh"``.
+            num_speakers: How many people speak.
+            drop_background_audio: Whether to remove music and noise.
+            name: A display name. By default it comes from the file's name.
+            options: See `PurchaseOptions`.
+
+        Raises:
+            InvalidRequestError: A local check failed; nothing was sent.
+            A2EError: As in `ImageToVideo.start`.
+        """
+        fields = {
+            "name": name,
+            "source_lang": source_lang,
+            "target_lang": target_lang,
+            "num_speakers": num_speakers,
+            "drop_background_audio": drop_background_audio,
+        }
+        inputs = {"source_url": await needed_source("source", source, source_url, "video")}
+        return await self._submit(_START, fields, inputs, options)

@@ -1,0 +1,154 @@
+"""Voices that everybody can use, and speech (reference 3.1, 3.5 and 12.4). Cloned voices are tasks: see `training`."""
+
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import uuid4
+
+from aiohttp import web
+from attrs import frozen
+
+from a2e_async.sandbox.envelopes import Json, Refusal, iso, success
+from a2e_async.sandbox.families import VOICE_TRAINING
+from a2e_async.sandbox.fields import Fields
+from a2e_async.sandbox.gate import API
+from a2e_async.sandbox.routes.base import Context, page, refuse_if_poor
+from a2e_async.sandbox.state import new_id
+from a2e_async.sandbox.storage import BUCKET, StoredObject
+
+_LONGEST: Final = 1000  # characters, for API tokens
+_PER_10_SECONDS: Final = 1  # coins; unpublished but for the unit
+_CHARACTERS: Final = 14 * 10  # spoken in 10 seconds
+
+# Language, its label, regions with their labels, names of female and male voices.
+_LOCALES: Final = (
+    ("en", "English", (("US", "United States"), ("GB", "United Kingdom")), ("Emma", "Olivia"), ("James",)),
+    ("zh", "Chinese", (("CN", "China"),), ("Xiaoxiao",), ("Yunxi",)),
+    ("es", "Spanish", (("ES", "Spain"),), ("Elvira",), ("Alvaro",)),
+    ("de", "German", (("DE", "Germany"),), ("Katja",), ("Conrad",)),
+)
+
+
+def _voice_id(locale: str, name: str) -> str:
+    """Make an id that never changes."""
+    return f"66dc{locale}{name}".encode().hex()[:24].ljust(24, "0")
+
+
+def _catalogue() -> dict[str, list[Json]]:
+    """List the voices of each locale, in two groups."""
+    return {
+        f"{language}-{region}": [
+            _group("Female", female, f"{language}{region}"),
+            _group("Male", male, f"{language}{region}"),
+        ]
+        for language, _, regions, female, male in _LOCALES
+        for region, _ in regions
+    }
+
+
+def _group(label: str, names: tuple[str, ...], locale: str) -> Json:
+    children = [{"label": name, "value": _voice_id(locale, name)} for name in names]
+    return {"label": label, "value": label.lower(), "children": children}
+
+
+def _language(value: str, label: str, regions: tuple[tuple[str, str], ...]) -> Json:
+    return {"label": label, "value": value, "children": [{"label": name, "value": code} for code, name in regions]}
+
+
+_VOICES: Final = _catalogue()
+_IDS: Final = frozenset(
+    _voice_id(f"{language}{region}", name)
+    for language, _, regions, female, male in _LOCALES
+    for region, _ in regions
+    for name in (*female, *male)
+)
+
+
+@frozen
+class _Voices:
+    context: Context
+
+    @property
+    def _spoken(self) -> dict[str, dict[str, Any]]:
+        return self.context.state.shelves.setdefault("speech", {})
+
+    async def public(self, request: web.Request) -> web.Response:
+        """List the voices of a locale, in groups by gender. The parameters come as a query, or once as a body."""
+        given = request.query if request.method == "GET" else (await Fields.of(request)).body
+        locale = f"{given.get('country') or 'en'}-{given.get('region') or 'US'}"
+        return success(_VOICES.get(locale, []))
+
+    async def languages(self, request: web.Request) -> web.Response:
+        """List the languages with their regions, all of them or that of a locale."""
+        locale = (await Fields.of(request)).text("voice_map_type")
+        shown = [row for row in _LOCALES if not locale or locale.partition("-")[0] == row[0]]
+        return success([_language(language, label, regions) for language, label, regions, _, _ in shown])
+
+    async def speak(self, request: web.Request) -> web.Response:
+        """Speak a text, charge for it, and answer with nothing but the link."""
+        fields = await Fields.of(request)
+        text = fields.text("msg", required=True, longest=_LONGEST)
+        rate = _rate(fields)
+        self._check_voice(fields)
+        fields.check()
+        coins = _PER_10_SECONDS * -(-len(text) // _CHARACTERS)
+        refuse_if_poor(self.context.state, coins)
+        self.context.state.spend("speech", coins)
+        link = await self._sound(text, rate)
+        record = {"_id": new_id(), "msg": text, "url": link, "createdAt": iso(datetime.now(UTC))}
+        self._spoken[record["_id"]] = record
+        return success(link)
+
+    def _check_voice(self, fields: Fields) -> None:
+        """Note what is wrong with the voice: there has to be one, and it has to exist."""
+        public, own = fields.text("tts_id"), fields.text("user_voice_id")
+        if not public and not own:
+            fields.wrong("tts_id", "or user_voice_id is required")
+        if public and public not in _IDS:
+            fields.wrong("tts_id", "does not exist")
+        if own:
+            task = self.context.state.find(own)
+            if task is None or task.family != VOICE_TRAINING.name or not task.succeeded:
+                fields.wrong("user_voice_id", "does not exist or is not trained")
+
+    async def _sound(self, text: str, rate: float) -> str:
+        path = await self.context.studio.speak(text, rate)
+        is_mp3 = self.context.options.render == "video"
+        ending, content_type = (".mp3", "audio/mpeg") if is_mp3 else (".wav", "audio/wav")
+        address = f"{BUCKET}/adam2eve/prod/user/{self.context.state.user_id}/tts/{uuid4()}{ending}"
+        return self.context.storage.store(address, StoredObject(path=path, content_type=content_type))
+
+    async def previews(self, request: web.Request) -> web.Response:
+        """List what was spoken, the newest first. The container is unpublished; we use that of the style P2."""
+        rows = [*reversed(self._spoken.values())]
+        shown = page(request, rows, most=100, style="P2", size=20)
+        number = int(request.query.get("current", 1))
+        return success({"current": number, "total": len(rows), "success": True, "data": list(shown)})
+
+    async def forget(self, request: web.Request) -> web.Response:
+        """Forget a preview; its sound stays."""
+        if self._spoken.pop(request.match_info["id"], None) is None:
+            raise Refusal(404, "Record not found")
+        return success({})
+
+
+def _rate(fields: Fields) -> float:
+    """Read the speed: a number from 0.5 to 2."""
+    value = fields.body.get("speechRate")
+    if value is None:
+        return 1.0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.5 <= value <= 2:
+        fields.wrong("speechRate", "must be a number from 0.5 to 2")
+        return 1.0
+    return float(value)
+
+
+def routes(context: Context) -> list[web.RouteDef]:
+    """Name the paths of this group."""
+    group = _Voices(context)
+    return [
+        web.get(f"{API}/anchor/voice_list", group.public),
+        web.post(f"{API}/anchor/language_list", group.languages),
+        web.post(f"{API}/video/send_tts", group.speak),
+        web.get(f"{API}/tts/preview/list", group.previews),
+        web.delete(f"{API}/tts/preview/{{id}}", group.forget),
+    ]

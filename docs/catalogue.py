@@ -1,0 +1,190 @@
+"""Write `a2e_async/resources/catalogue.json`: what the starts of A2E's families take.
+
+It is taken out of A2E's current specification, of which `operations.jsonl` holds an operation a line. Run it when that
+file has changed: ``python docs/catalogue.py operations.jsonl``. The catalogue notes the digest of what it was made of.
+
+Without a file it prints the table of families for `docs/reference/families.md`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pathlib
+import sys
+from typing import Any
+
+from a2e_async._protocol.families import FAMILIES
+from a2e_async.resources.catalogue import form_of
+
+TARGET = pathlib.Path(__file__).parents[1] / "a2e_async" / "resources" / "catalogue.json"
+
+_KINDS = {
+    "string": "text",
+    "integer": "whole",
+    "number": "number",
+    "boolean": "flag",
+    "array": "array",
+    "object": "object",
+}
+
+_LINKS = ("url", "urls", "imageurls", "input_images", "image_list")
+"""How the names of fields end that hold links to inputs."""
+
+_OWN = ("userImage2Video", "userVoice", "userVideoTwin", "userCaptionRemoval")
+"""Families that have a resource of their own."""
+
+_BY_PROSE: dict[str, dict[str, dict[str, Any]]] = {
+    "hailuoVideo": {"prompt": {"required": True}},
+    "userWan26R2V": {"reference_urls": {"most": 5}},
+    "userGptImage": {"prompt": {"longest": 3000}, "input_images": {"most": 16}},
+    "userWan26Image": {"prompt": {"longest": 2000}, "negative_prompt": {"longest": 500}, "input_images": {"most": 4}},
+    "userWan27Image": {"input_images": {"most": 9}},
+    "userFlux2": {"input_images": {"most": 8}},
+    "seedance2Video": {"duration": {"choices": [-1, *range(4, 31)]}},
+    "klingOmni": {"duration": {"choices": [str(seconds) for seconds in range(3, 16)]}},
+    "minimaxH3Video": {"duration": {"choices": [str(seconds) for seconds in range(4, 16)]}},
+    "userHappyhorseVideo": {"seed": {"least": 0, "most": 2147483647}},
+    "veoVideo": {"seeds": {"least": 10000, "most": 99999}},
+}
+"""What the prose of the specification says and its schema does not."""
+
+_NEEDS: dict[str, list[tuple[dict[str, list[str | bool | None]], list[str]]]] = {
+    "grokVideo": [
+        ({"model_type": ["text-to-video", None]}, ["prompt"]),
+        ({"model_type": ["image-to-video"]}, ["image_url", "image_urls"]),
+    ],
+    "hailuoVideo": [({}, ["image_url", "image_urls"])],
+    "klingOmni": [
+        ({"multi_shot": [False, None]}, ["prompt"]),
+        ({"multi_shot": [True]}, ["shot_type"]),
+        ({"multi_shot": [True], "shot_type": ["intelligence"]}, ["prompt"]),
+        ({"multi_shot": [True], "shot_type": ["customize"]}, ["multi_prompt"]),
+    ],
+    "klingVideo": [
+        ({"mode": ["image-to-video", "motion-control"]}, ["image_url"]),
+        ({"mode": ["motion-control"]}, ["video_url"]),
+    ],
+    "minimaxH3Video": [
+        ({"mode": ["image-to-video"]}, ["first_frame_url"]),
+        ({"mode": ["reference-to-video"]}, ["reference_image_urls", "reference_video_urls", "reference_audio_urls"]),
+    ],
+    "seedance2Video": [
+        ({"mode": ["image-to-video"]}, ["image_url"]),
+        ({"mode": ["first-last-frames"]}, ["first_frame_url"]),
+        ({"mode": ["first-last-frames"]}, ["last_frame_url"]),
+        ({"mode": ["reference"]}, ["reference_urls", "video_urls", "audio_urls"]),
+    ],
+    "seedanceVideo": [({"mode": ["image-to-video"]}, ["image_url"])],
+    "soraVideo": [({"model_type": ["image-to-video", None]}, ["image_urls"])],
+    "userHappyhorseVideo": [
+        ({"mode": ["t2v", "r2v", "video-edit"]}, ["prompt"]),
+        ({"mode": ["i2v"]}, ["image_url"]),
+        ({"mode": ["r2v"]}, ["reference_image_urls"]),
+        ({"mode": ["video-edit"]}, ["edit_video_url"]),
+    ],
+    "userWan25": [
+        ({"task_type": ["first_frame", "first_last_frame", None]}, ["image_url"]),
+        ({"task_type": ["first_last_frame"]}, ["last_frame_url"]),
+        ({"task_type": ["reference_image"]}, ["reference_media", "reference_image_urls"]),
+        ({"task_type": ["video_extend"]}, ["first_clip_url"]),
+        ({"task_type": ["video_edit"]}, ["edit_video_url"]),
+    ],
+    "veoVideo": [({"generationType": ["FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]}, ["imageUrls"])],
+}
+"""Of which fields one is needed when others say so, by the same prose. None stands for a field that is not set."""
+
+
+def kind_of(field: dict[str, Any]) -> str:
+    """Return the kind of a field, as `a2e_async._protocol.forms` calls it."""
+    kind, name = field["type"], field["name"].lower()
+    if name.startswith("webhook"):
+        return "text"
+    if name.endswith(_LINKS) and kind == "string":
+        return "link"
+    if name.endswith(_LINKS) and kind == "array" and field.get("items") == "string":
+        return "links"
+    return _KINDS[kind]
+
+
+def read_field(field: dict[str, Any]) -> dict[str, Any]:
+    """Return the rules of a field, without those that are as usual."""
+    rules = {
+        "kind": kind_of(field),
+        "required": field["required"] or None,
+        "choices": field.get("enum"),
+        "least": field.get("min", field.get("minItems")),
+        "most": field.get("max", field.get("maxItems", field.get("maxItems_stated"))),
+        "longest": field.get("maxLength"),
+        "fields": read_inner(field),
+    }
+    return {name: value for name, value in rules.items() if value is not None}
+
+
+def read_inner(field: dict[str, Any]) -> dict[str, Any] | None:
+    """Return what an object holds, or every object of an array; None if the specification does not say."""
+    items = field.get("items")
+    inner = items.get("fields") if isinstance(items, dict) else field.get("fields")
+    return {part["name"]: read_field(part) for part in inner} if inner else None
+
+
+def read(lines: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Return family -> field -> rules."""
+    families = {}
+    for operation in map(json.loads, lines):
+        method, path = operation["op"].split()
+        family = path.removeprefix("/api/v1/").removesuffix("/start")
+        if method == "POST" and path.endswith("/start") and family not in _OWN:
+            fields = {field["name"]: read_field(field) for field in operation["body"]}
+            for name, rules in _BY_PROSE.get(family, {}).items():
+                fields[name] |= rules
+            families[family] = fields
+    return dict(sorted(families.items()))
+
+
+def as_need(rule: tuple[dict[str, list[str | bool | None]], list[str]]) -> dict[str, Any]:
+    """Return a rule of `_NEEDS` with its parts named."""
+    return {"when": rule[0], "one_of": rule[1]}
+
+
+def main(source: str) -> None:
+    """Write the catalogue, a field a line."""
+    content = pathlib.Path(source).read_bytes()
+    lines = content.decode().splitlines()
+    families = read(lines)
+    version = f"{len(lines)} operations, SHA-256 {hashlib.sha256(content).hexdigest()[:16]}"
+    blocks = []
+    for family, fields in families.items():
+        rows = ",\n".join(f"   {json.dumps(name)}: {json.dumps(rules)}" for name, rules in fields.items())
+        blocks.append(f"  {json.dumps(family)}: {{\n{rows}\n  }}")
+    head = f' "source": "https://api.a2e.ai, OpenAPI specification",\n "version": {json.dumps(version)},\n'
+    needs = [f"  {json.dumps(family)}: {json.dumps(list(map(as_need, rules)))}" for family, rules in _NEEDS.items()]
+    text = (
+        "{\n"
+        + head
+        + ' "families": {\n'
+        + ",\n".join(blocks)
+        + '\n },\n "needs": {\n'
+        + ",\n".join(needs)
+        + "\n }\n}\n"
+    )
+    TARGET.write_text(text, encoding="utf-8")
+
+
+def table() -> str:
+    """Return the families that have no resource of their own, as a table in Markdown."""
+    lines = ["| key | family | required fields | result |", "|---|---|---|---|"]
+    for key in json.loads(TARGET.read_text(encoding="utf-8"))["families"]:
+        family = FAMILIES[key]
+        required = ", ".join(f"`{name}`" for name, field in form_of(family).fields.items() if field.required)
+        lines.append(
+            f"| `{key}` | {family.title} | {required or '-'} | {', '.join(f'`{name}`' for name in family.result)} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    if sys.argv[1:]:
+        main(*sys.argv[1:])
+    else:
+        sys.stdout.write(table())

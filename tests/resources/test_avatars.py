@@ -1,0 +1,306 @@
+"""A2E's groups "Create Avatars" and "Video Twin", through the real HTTP sandbox."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import quick
+from aiohttp import web
+from buying import seen
+
+from a2e_async import (
+    A2EClient,
+    APIError,
+    BadRequestError,
+    InvalidRequestError,
+    NotFoundError,
+    SubmissionUncertainError,
+    TaskFailedError,
+    TaskStatus,
+    UnexpectedResponseError,
+)
+from a2e_async.sandbox import Fault, Sandbox, Weather
+
+if TYPE_CHECKING:
+    from a2e_async import TaskHandle
+    from a2e_async.models import TwinRecord
+
+FILM = "https://example.com/private/ada.mp4"
+VIDEO = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+START = "/api/v1/userVideoTwin/startTraining"
+CONTINUE = "/api/v1/userVideoTwin/continueTraining"
+
+
+async def begun(a2e: A2EClient, **options: Any) -> TaskHandle[TwinRecord]:
+    """Start a twin."""
+    return await a2e.avatars.twins.start(**{"name": "Ada", "gender": "female", "video_url": FILM, **options})
+
+
+async def trained(a2e: A2EClient, **options: Any) -> TaskHandle[TwinRecord]:
+    """Start a twin, and wait for it."""
+    task = await begun(a2e, **options)
+    await task.wait_until_done(20)
+    return task
+
+
+# avatars
+
+
+@pytest.mark.entry("4.3")
+async def test_list(a2e: A2EClient) -> None:
+    """List One or All Avatars: A2E's own, those of the account, or that of one twin."""
+    twin = await trained(a2e)
+    everybody = [avatar async for avatar in a2e.avatars.list()]
+    own = [avatar async for avatar in a2e.avatars.list(type="custom")]
+    system = [avatar async for avatar in a2e.avatars.list(type="default")]
+    assert [avatar.id for avatar in own] == [twin.record.anchor_id]
+    assert {avatar.id for avatar in everybody} == {avatar.id for avatar in [*own, *system]}
+    assert all(avatar.type == "default" and avatar.people_img and avatar.lang for avatar in system)
+    assert [avatar.id async for avatar in a2e.avatars.list(twin_id=twin.id)] == [twin.record.anchor_id]
+
+
+async def test_list_in_2025() -> None:
+    """Where A2E lists by POST only, the filters go into the body."""
+    async with (
+        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+    ):
+        assert [avatar async for avatar in a2e.avatars.list(type="custom")] == []
+        assert [request.method for request in sandbox.requests] == ["GET", "POST"]
+
+
+@pytest.mark.parametrize("options", [{"type": "own"}, {"twin_id": ""}, {"twin_id": 7}], ids=str)
+async def test_wrong_filter(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """What cannot be a filter is refused before anything is sent."""
+    with pytest.raises(InvalidRequestError):
+        await anext(a2e.avatars.list(**options), None)
+    assert not sandbox.requests
+
+
+async def test_avatar_of_a_picture(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A picture that was generated becomes an avatar; what A2E does not show is told."""
+    picture = await a2e.family("userText2Image").start({"prompt": "a portrait", "name": "Ada"})
+    await picture.wait_until_done(20)
+    avatar = await a2e.avatars.add_from_picture(picture.id, gender="male")
+    assert avatar.id in {own.id async for own in a2e.avatars.list(type="custom")}
+    answer = web.json_response({"code": 0, "data": {}})
+    with (
+        sandbox.override("POST", "/api/v1/userText2Image/quickAddAvatar", answer),
+        pytest.raises(UnexpectedResponseError, match="list"),
+    ):
+        await a2e.avatars.add_from_picture(picture.id)
+    wrong: Any = "other"
+    with pytest.raises(InvalidRequestError, match="gender"):
+        await a2e.avatars.add_from_picture(picture.id, gender=wrong)
+
+
+# twins
+
+
+@pytest.mark.entry("5.1")
+@pytest.mark.parametrize("source", ["video", "image"])
+async def test_start(a2e: A2EClient, sandbox: Sandbox, source: str) -> None:
+    """Create A Custom Avatar by a Video or an Image: a video is free, a picture costs."""
+    options: dict[str, Any] = {"video_url": None, source: VIDEO if source == "video" else quick.PNG}
+    task = await begun(a2e, **options)
+    assert task.record.anchor_id == ""
+    record = await task.wait_until_done(20)
+    assert record.status is TaskStatus.SUCCEEDED
+    assert record.anchor_id
+    assert record.result_url
+    spent = [entry.coins for entry in sandbox.ledger if entry.task_id == task.id]
+    assert spent == ([] if source == "video" else [-30])
+
+
+async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Every option goes out by A2E's name of today."""
+    bodies: list[dict[str, Any]] = []
+
+    async def look(request: web.Request) -> None:
+        bodies.append(await request.json())
+
+    with sandbox.override("POST", START, look):
+        await begun(
+            a2e, background_image_url="https://example.com/b.png", background_color="rgba(1,2,3,1)",
+            model_version="V2.1", prompt="p", negative_prompt="n", skip_preview=True,
+        )  # fmt: skip
+    (body,) = bodies
+    assert body.pop("name").startswith("Ada [a2e:")
+    assert body == {
+        "gender": "female", "video_url": FILM, "video_background_image": "https://example.com/b.png",
+        "video_background_color": "rgba(1,2,3,1)", "model_version": "V2.1", "prompt": "p", "negative_prompt": "n",
+        "skipPreview": True,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"name": ""},
+        {"gender": "other"},
+        {"gender": None},
+        {"video_url": None},
+        {"image_url": "https://example.com/a.png"},
+        {"video": VIDEO},
+        {"video_url": None, "video": quick.PNG},
+        {"video_url": None, "image": VIDEO},
+        {"background_image": b"no picture at all"},
+        {"model_version": "V3"},
+        {"skip_preview": 1},
+        {"webhook_url": "https://example.com/hook"},
+    ],
+    ids=lambda options: str(options)[:50],
+)
+async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """Whatever a local check finds, nothing is sent or uploaded."""
+    with pytest.raises((InvalidRequestError, TypeError)):
+        await begun(a2e, **options)
+    assert not sandbox.requests
+
+
+async def test_failure(a2e: A2EClient) -> None:
+    """A training that fails says why."""
+    task = await begun(a2e, name="Ada #fail")
+    with pytest.raises(TaskFailedError) as caught:
+        await task.wait_until_done(20)
+    assert caught.value.failed_message
+
+
+async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A training whose answer got lost is found, and not bought twice."""
+    sandbox.weather = Weather(script={"start": [Fault("status", after=True)]})
+    task = await begun(a2e)
+    assert task.adopted
+    assert seen(sandbox, START) == 1
+
+
+@pytest.mark.entry("5.2")
+async def test_continue_training(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Train a Personalized Lip-sync Model: one diamond, and the handle is that of the twin."""
+    twin = await trained(a2e)
+    before = sandbox.diamonds
+    again = await a2e.avatars.twins.continue_training(twin.id)
+    assert again.id == twin.id
+    assert sandbox.diamonds == before - 1
+
+
+async def test_continue_training_in_2025() -> None:
+    """The older path is misspelt; it is tried once, after A2E has said that there is no other."""
+    async with (
+        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+    ):
+        twin = await trained(a2e)
+        for _ in range(2):
+            await a2e.avatars.twins.continue_training(twin.id)
+        assert sandbox.diamonds == 1
+        asked = [request.path.rpartition("/")[2] for request in sandbox.requests if "continue" in request.path]
+        assert asked == ["continueTraining", "continueTranining", "continueTranining"]
+
+
+@pytest.mark.parametrize("fault", [Fault("drop"), Fault("drop", after=True), Fault("status"), Fault("html")], ids=str)
+async def test_training_is_continued_once(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
+    """If nobody knows whether it was accepted, it is not sent again, and the error names the twin."""
+    twin = await trained(a2e)
+    sandbox.weather = Weather(script={"*": [fault]})
+    with pytest.raises(SubmissionUncertainError, match="balance") as caught:
+        await a2e.avatars.twins.continue_training(twin.id)
+    assert caught.value.task_id == twin.id
+    assert [request.path for request in sandbox.requests if "continue" in request.path] == [CONTINUE]
+
+
+async def test_too_few_diamonds(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Without diamonds, it is refused."""
+    twin = await trained(a2e)
+    for _ in range(sandbox.diamonds):
+        await a2e.avatars.twins.continue_training(twin.id)
+    with pytest.raises(APIError):
+        await a2e.avatars.twins.continue_training(twin.id)
+
+
+@pytest.mark.entry("5.3")
+async def test_delete(a2e: A2EClient) -> None:
+    """Remove A Customized Avatar: the twin and its avatar are gone."""
+    twin = await trained(a2e)
+    await a2e.avatars.twins.delete(twin.id)
+    with pytest.raises(NotFoundError):
+        await twin.refresh()
+    assert [avatar async for avatar in a2e.avatars.list(type="custom")] == []
+
+
+@pytest.mark.entry("5.4")
+@pytest.mark.entry("5.5")
+@pytest.mark.entry("5.6")
+async def test_twins_are_listed(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Get Status of All Tasks, of the Ongoing ones, and of One Task; several at once, too."""
+    done = await trained(a2e)
+    stuck = await begun(a2e, name="Eva #stuck")
+    twins = a2e.avatars.twins
+    assert [twin.id async for twin in twins.list(page_size=1)] == [stuck.id, done.id]
+    assert [twin.id for twin in await twins.ongoing()] == [stuck.id]
+    assert (await twins.get(done.id)).anchor_id
+    assert list(await twins.get_many([done.id, stuck.id])) == [done.id, stuck.id]
+    wrong: Any = "done"
+    before = len(sandbox.requests)
+    with pytest.raises(InvalidRequestError, match="status"):
+        await anext(twins.list(status=wrong))
+    assert len(sandbox.requests) == before
+
+
+async def test_filter_goes_out(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The status that is asked for is left to A2E."""
+    queries = []
+
+    def look(request: web.Request) -> None:
+        queries.append(dict(request.query))
+
+    with sandbox.override("GET", "/api/v1/userVideoTwin/records", look):
+        assert [twin async for twin in a2e.avatars.twins.list(status="completed", page_size=7)] == []
+    assert queries == [{"pageNum": "1", "pageSize": "7", "status": "completed"}]
+
+
+# custom avatars
+
+
+async def test_custom_avatars(a2e: A2EClient) -> None:
+    """Custom avatars are added, listed, changed and deleted with whatever fields the caller knows."""
+    custom = a2e.avatars.custom
+    await custom.add(name="Ada", tags=["calm", "kind"])
+    (avatar,) = [avatar async for avatar in custom.list()]
+    assert avatar.extra["name"] == "Ada"
+    assert await custom.tags() == ["calm", "kind"]
+    await custom.update(avatar.id, name="Grace")
+    (avatar,) = [avatar async for avatar in custom.list()]
+    assert avatar.extra["name"] == "Grace"
+    await custom.delete(avatar.id)
+    assert [avatar async for avatar in custom.list()] == []
+    with pytest.raises(NotFoundError):
+        await custom.delete(avatar.id)
+
+
+async def test_no_override_in_custom_avatars(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Also where fields go out as they are, none may switch off A2E's checks; and ids are no paths."""
+    for call in (a2e.avatars.custom.add(mask_face=False), a2e.avatars.custom.update("a", x={"mask_face": 1})):
+        with pytest.raises(InvalidRequestError, match="mask_face"):
+            await call
+    with pytest.raises(InvalidRequestError):
+        await a2e.avatars.custom.update("..")
+    assert not sandbox.requests
+
+
+async def test_odd_tags(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Tags that are none are left out."""
+    with sandbox.override("GET", "/api/v1/custom_avatar/all_tags", web.json_response({"code": 0, "data": [1, "a"]})):
+        assert await a2e.avatars.custom.tags() == ["a"]
+    with sandbox.override("GET", "/api/v1/custom_avatar/all_tags", web.json_response({"code": 0, "data": None})):
+        assert await a2e.avatars.custom.tags() == []
+
+
+async def test_unfinished_twin_cannot_be_continued(a2e: A2EClient) -> None:
+    """A2E's refusal is an error about the twin."""
+    twin = await begun(a2e, name="Ada #stuck")
+    with pytest.raises(BadRequestError) as caught:
+        await a2e.avatars.twins.continue_training(twin.id)
+    assert caught.value.task_id == twin.id

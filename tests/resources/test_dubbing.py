@@ -1,0 +1,168 @@
+"""A2E's group "AI Dubbing", through the real HTTP sandbox."""
+
+from __future__ import annotations
+
+import importlib.resources
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import quick
+from aiohttp import web
+from buying import seen
+
+from a2e_async import A2EClient, InvalidRequestError, NotFoundError, TaskFailedError, TaskStatus
+from a2e_async.sandbox import Fault, Sandbox, Weather
+
+if TYPE_CHECKING:
+    import pathlib
+
+VIDEO = "https://example.com/private/ada.mp4"
+FAMILY = "/api/v1/userDubbing"
+TINY = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+
+
+@pytest.mark.entry("8.1")
+async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Start dubbing: it is bought once, waited for, and its video can be downloaded."""
+    task = await a2e.dubbing.start(source_url=VIDEO, target_lang="de", name="Ada")
+    record = await task.wait_until_done(20)
+    assert record.status is TaskStatus.SUCCEEDED
+    assert (record.source_url, record.source_lang, record.target_lang) == (VIDEO, "auto", "de")
+    assert b"ftyp" in (await task.download(tmp_path / "ada.mp4")).read_bytes()[:12]
+    assert [entry.task_id for entry in sandbox.ledger] == [task.id]
+
+
+async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Every field that A2E's callers send is sent, also where the caller has left it out; a file is uploaded."""
+    path = tmp_path / "Ada.mp4"
+    path.write_bytes(TINY)
+    bodies: list[dict[str, Any]] = []
+
+    async def look(request: web.Request) -> None:
+        bodies.append(await request.json())
+
+    with sandbox.override("POST", f"{FAMILY}/startDubbing", look):
+        await a2e.dubbing.start(source=path, target_lang="en")
+        options: dict[str, Any] = {"source_lang": "zh", "num_speakers": 2, "drop_background_audio": True}
+        hook: dict[str, Any] = {"webhook_url": "https://example.com/hook", "webhook_token": "t"}
+        await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="Eva", **options, **hook)
+    first, second = bodies
+    assert first.pop("name").startswith("Ada [a2e:")
+    assert first.pop("source_url").startswith(f"{sandbox.url}/cdn/")
+    assert first == {"source_lang": "auto", "target_lang": "en", "num_speakers": 1, "drop_background_audio": False}
+    assert second.pop("name").startswith("Eva [a2e:")
+    assert second == {"source_url": VIDEO, "target_lang": "en", **options, **hook}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"source": None},
+        {"source": TINY, "source_url": VIDEO},
+        {"source": quick.PNG},
+        {"source_url": "ftp://example.com/a.mp4"},
+        {"target_lang": ""},
+        {"target_lang": None},
+        {"source_lang": ""},
+        {"num_speakers": 0},
+        {"num_speakers": 1.5},
+        {"drop_background_audio": "no"},
+        {"on_unknown": "hope"},
+    ],
+    ids=str,
+)
+async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """Whatever a local check finds, nothing is sent or uploaded."""
+    settings = {"target_lang": "en", **({} if "source_url" in options else {"source": TINY}), **options}
+    with pytest.raises(InvalidRequestError):
+        await a2e.dubbing.start(**settings)
+    assert not sandbox.requests
+
+
+@pytest.mark.entry("8.2")
+async def test_list(a2e: A2EClient) -> None:
+    """List Dubbing Tasks: page by page, the newest first."""
+    ids = [(await a2e.dubbing.start(source_url=VIDEO, target_lang="en")).id for _ in range(3)]
+    assert [record.id async for record in a2e.dubbing.list(page_size=2)] == ids[::-1]
+
+
+@pytest.mark.entry("8.3")
+async def test_ongoing(a2e: A2EClient) -> None:
+    """List All Processing Dubbing Tasks: what has ended is not among them."""
+    done = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#fast")
+    await done.wait_until_done(20)
+    stuck = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#stuck")
+    assert [record.id for record in await a2e.dubbing.ongoing()] == [stuck.id]
+
+
+async def test_ongoing_leaves_out_what_has_ended(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Where A2E lists everything, what has ended is left out; an odd row spoils nothing."""
+    words = ("completed", "processing", "failed", "initialized")
+    rows = [{"_id": word, "current_status": word} for word in words]
+    answer = {"success": True, "data": {"rows": [*rows, None, {"no": "id"}]}}
+    with sandbox.override("GET", f"{FAMILY}/allProcessing", web.json_response(answer)):
+        assert [record.id for record in await a2e.dubbing.ongoing()] == ["processing", "initialized"]
+
+
+async def test_ongoing_of_2025() -> None:
+    """Where A2E knows only the older name of the list, that one is asked."""
+    async with (
+        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+    ):
+        stuck = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#stuck")
+        assert [record.id for record in await a2e.dubbing.ongoing()] == [stuck.id]
+
+
+@pytest.mark.entry("8.4")
+async def test_details(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Get Details; several are asked for one by one, since A2E has no batchDetail of dubbings."""
+    ids = [(await a2e.dubbing.start(source_url=VIDEO, target_lang="en")).id for _ in range(2)]
+    assert (await a2e.dubbing.get(ids[0])).target_lang == "en"
+    before = len(sandbox.requests)
+    found = await a2e.dubbing.get_many([*ids, "0" * 24, ids[0]])
+    assert [record and record.id for record in found.values()] == [*ids, None]
+    assert len(sandbox.requests) - before == 3
+    with pytest.raises(NotFoundError):
+        await a2e.dubbing.get("0" * 24)
+
+
+@pytest.mark.entry("8.5")
+async def test_delete(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Delete Record."""
+    task = await a2e.dubbing.start(source_url=VIDEO, target_lang="en")
+    await task.delete()
+    assert sandbox.tasks[task.id].deleted
+
+
+async def test_failure(a2e: A2EClient) -> None:
+    """A task that fails raises with A2E's text, and its record can be looked at."""
+    task = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#fail")
+    with pytest.raises(TaskFailedError) as caught:
+        await task.wait_until_done(20)
+    assert caught.value.failed_message
+    assert caught.value.record.status is TaskStatus.FAILED
+
+
+async def test_many_are_waited_for(a2e: A2EClient) -> None:
+    """Tasks of a family without batchDetail are waited for together all the same."""
+    tasks = [await a2e.dubbing.start(source_url=VIDEO, target_lang="en") for _ in range(5)]
+    done = [outcome async for outcome in a2e.dubbing.wait_all(tasks, timeout=20)]
+    assert {outcome.id for outcome in done} == {task.id for task in tasks}
+
+
+@pytest.mark.parametrize("fault", [Fault("drop", after=True), Fault("status", after=True)], ids=str)
+async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
+    """A start whose answer gets lost is found by its marker, and bought once."""
+    sandbox.weather = Weather(script={"start": (fault,)})
+    task = await a2e.dubbing.start(source_url=VIDEO, target_lang="en")
+    assert task.adopted
+    assert [*sandbox.tasks] == [task.id]
+
+
+async def test_key_buys_once(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The second start with a key gives the first one's task."""
+    tasks = [await a2e.dubbing.start(source_url=VIDEO, target_lang="en", idempotency_key="mine") for _ in range(2)]
+    assert tasks[0].id == tasks[1].id
+    assert len(sandbox.ledger) == 1
+    assert seen(sandbox, f"{FAMILY}/startDubbing") == 1

@@ -1,0 +1,583 @@
+"""All families of tasks that have no resource of their own: `A2EClient.family`, through the real HTTP sandbox."""
+
+from __future__ import annotations
+
+import io
+import logging
+import pathlib
+import runpy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import quick
+from aiohttp import web
+from buying import until, warnings
+
+from a2e_async import BadRequestError, InvalidRequestError, TaskStatus
+from a2e_async._protocol.families import FAMILIES
+from a2e_async.resources.catalogue import form_of
+from a2e_async.sandbox import Fault, Weather
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from a2e_async import A2EClient
+    from a2e_async.sandbox import Sandbox
+
+PICTURE = "https://example.com/ada.png"
+OTHER = "https://example.com/dress.png"
+VIDEO = "https://example.com/ada.mp4"
+PROMPT = {"prompt": "a lighthouse at night"}
+TALKING = {**PROMPT, "name": "Ada", "negative_prompt": "blurry"}
+NAMED = {**PROMPT, "name": "Ada"}
+
+MINIMAL: dict[str, dict[str, Any]] = {
+    "userUpscale": {"source_url": VIDEO},
+    "userText2Image": PROMPT,
+    "userNanoBanana": NAMED,
+    "userPhotobook": {"face_image_url": PICTURE},
+    "userGptImage": NAMED,
+    "userWan26Image": NAMED,
+    "userWan27Image": NAMED,
+    "userQwen2Image": NAMED,
+    "userFlux2": NAMED,
+    "userKlingImage": NAMED,
+    "userImageEdit": {"edit_type": "clothing", "image_urls": [PICTURE, OTHER]},
+    "userWan25": {**PROMPT, "image_url": PICTURE},
+    "userWan30": {"model": "wan3.0-video", "input": PROMPT, "parameters": {}},
+    "userWan26R2V": {**PROMPT, "reference_urls": [PICTURE]},
+    "userHappyhorseVideo": {**PROMPT, "mode": "t2v"},
+    "talkingPhoto": {**TALKING, "image_url": PICTURE},
+    "talkingVideo": {**TALKING, "video_url": VIDEO},
+    "virtualTryOn": {"image_urls": [PICTURE, OTHER]},
+    "thinkSound": {"video_url": VIDEO},
+    "motionTransfer": {"image_url": PICTURE, "video_url": VIDEO},
+    "actorSwap": {"image_url": PICTURE, "video_url": VIDEO},
+    "productAvatar": {
+        "image_urls": [OTHER, PICTURE],
+        "product_rect": {"x": 100, "y": 150, "width": 200, "height": 300, "rotation": 0, "scale": 1},
+    },
+    "headSwap": {"image_url": PICTURE, "target_image_url": VIDEO},
+    "veoVideo": PROMPT,
+    "klingVideo": {**PROMPT, "mode": "text-to-video"},
+    "klingOmni": PROMPT,
+    "grokVideo": PROMPT,
+    "hailuoVideo": {**PROMPT, "image_url": PICTURE},
+    "minimaxH3Video": PROMPT,
+    "soraVideo": {**PROMPT, "image_urls": [PICTURE]},
+    "seedanceVideo": {**PROMPT, "mode": "text-to-video"},
+    "seedance2Video": PROMPT,
+}
+"""The least that a start of each family takes."""
+
+OVERRIDES = ("minor_suspected_skip", "mask_face", "force_generate")
+RULES = [(key, name, field) for key in MINIMAL for name, field in form_of(FAMILIES[key]).fields.items()]
+
+
+def rules(true: Any) -> list[Any]:
+    """List the fields of all families for which something is true."""
+    return [pytest.param(key, name, field, id=f"{key}-{name}") for key, name, field in RULES if true(field)]
+
+
+def bodies(sandbox: Sandbox, key: str, seen: list[dict[str, Any]]) -> Any:
+    """Note the bodies of the starts of a family, while the sandbox answers them."""
+
+    async def look(request: web.Request) -> None:
+        seen.append(await request.json())
+
+    return sandbox.override("POST", FAMILIES[key].start, look)
+
+
+# every family
+
+
+def test_every_family_is_tried() -> None:
+    """Nobody adds a family without a test of it."""
+    assert len(MINIMAL) == 32
+    assert {*MINIMAL} == {key for key in FAMILIES if key not in OWN}
+
+
+OWN = {
+    "userImage2Video": "image_to_video",
+    "userVoice": "voices",
+    "video": "avatar_videos",
+    "userVideoTwin": "avatars.twins",
+    "userFaceSwapTask": "face_swap",
+    "userFaceSwapPreview": "face_swap.previews",
+    "userDubbing": "dubbing",
+    "userCaptionRemoval": "caption_removal",
+}
+
+
+@pytest.mark.parametrize("key", MINIMAL)
+async def test_life_of_a_task(a2e: A2EClient, sandbox: Sandbox, key: str, tmp_path: pathlib.Path) -> None:
+    """A task of the family is started once, waited for, and its result is at A2E's own CDN."""
+    task = await a2e.family(key).start(MINIMAL[key])
+    record = await task.wait_until_done(20)
+    assert record.status is TaskStatus.SUCCEEDED
+    assert record.result_url.startswith(f"{sandbox.url}/cdn/")
+    assert record.result_urls[0] == record.result_url
+    assert (await task.download(tmp_path / "result")).stat().st_size
+    assert [entry.task_id for entry in sandbox.ledger] == [task.id]
+    assert record.coins == -sandbox.ledger[0].coins
+
+
+@pytest.mark.parametrize("key", MINIMAL)
+async def test_one_record_and_several(a2e: A2EClient, key: str) -> None:
+    """One record is read by its id, and several are, also where A2E cannot show several at once."""
+    family = a2e.family(key)
+    ids = [(await family.start(MINIMAL[key])).id for _ in range(2)]
+    assert (await family.get(ids[0])).id == ids[0]
+    found = await family.get_many([*ids, "0" * 24])
+    assert [(task_id, record and record.id) for task_id, record in found.items()] == [
+        (ids[0], ids[0]),
+        (ids[1], ids[1]),
+        ("0" * 24, None),
+    ]
+
+
+@pytest.mark.parametrize("key", MINIMAL)
+async def test_list_of_all(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """The list is read to its end, page by page in the family's own way; who has none says so and sends nothing."""
+    family = a2e.family(key)
+    ids = [(await family.start(MINIMAL[key])).id for _ in range(3)]
+    if FAMILIES[key].list is None:
+        before = len(sandbox.requests)
+        with pytest.raises(InvalidRequestError, match="no list"):
+            _ = [record async for record in family.list()]
+        assert len(sandbox.requests) == before
+    else:
+        assert [record.id async for record in family.list(page_size=2)] == ids[::-1]
+
+
+@pytest.mark.parametrize("key", MINIMAL)
+async def test_delete(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """A finished task is deleted in the family's own way; where A2E has none, nothing is sent."""
+    family = a2e.family(key)
+    task = await family.start(MINIMAL[key])
+    await task.wait_until_done(20)
+    if FAMILIES[key].delete is None:
+        before = len(sandbox.requests)
+        with pytest.raises(InvalidRequestError, match="deletes"):
+            await family.delete(task.id)
+        assert len(sandbox.requests) == before
+    else:
+        await family.delete(task.id)
+        assert sandbox.tasks[task.id].deleted
+
+
+@pytest.mark.parametrize("key", [key for key in MINIMAL if key != "headSwap"])  # it has no text for the sandbox's tag
+async def test_failure(a2e: A2EClient, key: str) -> None:
+    """A task that fails says why, in whatever fields the family has for it."""
+    body = MINIMAL[key]
+    tag = {"input": {"prompt": "#fail"}} if key == "userWan30" else {"prompt": "#fail"}
+    tag = tag if tag.keys() <= {*a2e.family(key).fields} else {"name": "#fail"}
+    task = await a2e.family(key).start({**body, **tag})
+    record = await task.wait_until_done(20, raise_on_failure=False)
+    assert record.status is TaskStatus.FAILED
+    assert record.failed_message
+    assert not record.result_url
+
+
+LISTED = [key for key in MINIMAL if FAMILIES[key].is_searchable]
+
+
+@pytest.mark.parametrize("key", LISTED)
+async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """A start whose answer gets lost is found by the marker in the list, however that is paged."""
+    sandbox.weather = Weather(script={"start": (Fault("drop", after=True),)})
+    task = await a2e.family(key).start(MINIMAL[key])
+    assert task.adopted
+    assert [*sandbox.tasks] == [task.id]
+
+
+@pytest.mark.parametrize("key", LISTED)
+async def test_same_key_buys_once(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """The second start with a key gives the first one's task."""
+    family = a2e.family(key)
+    tasks = [await family.start(MINIMAL[key], idempotency_key="mine") for _ in range(2)]
+    assert tasks[0].id == tasks[1].id
+    assert len(sandbox.ledger) == 1
+
+
+@pytest.mark.parametrize("key", ["headSwap", "userWan30"])
+async def test_what_cannot_be_looked_for(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """Where A2E has no names or no list, a key is refused before anything is sent, and so is `find`."""
+    with pytest.raises(InvalidRequestError, match="no list"):
+        await a2e.family(key).start(MINIMAL[key], idempotency_key="mine")
+    with pytest.raises(InvalidRequestError, match="no list"):
+        await a2e.family(key).find("mine")
+    assert not sandbox.requests
+
+
+# what is checked before anything is sent
+
+
+@pytest.mark.parametrize(("key", "name", "field"), rules(lambda field: field.required))
+async def test_required_field(a2e: A2EClient, sandbox: Sandbox, key: str, name: str, field: Any) -> None:
+    """What A2E requires is required here, but a name, which is made up."""
+    body = {other: value for other, value in MINIMAL[key].items() if other != name}
+    if name == "name":
+        await a2e.family(key).start(body)
+        assert next(iter(sandbox.tasks.values())).name.startswith(FAMILIES[key].title)
+    else:
+        with pytest.raises(InvalidRequestError, match=f"^{name} is needed$"):
+            await a2e.family(key).start(body)
+        assert not sandbox.requests
+
+
+NEEDS = [
+    ("grokVideo", {"prompt": None}, "prompt"),
+    ("grokVideo", {"model_type": "image-to-video"}, "image_url or image_urls"),
+    ("hailuoVideo", {"image_url": None}, "image_url or image_urls"),
+    ("klingOmni", {"prompt": None}, "prompt"),
+    ("klingOmni", {"multi_shot": True}, "shot_type"),
+    ("klingOmni", {"multi_shot": True, "shot_type": "customize"}, "multi_prompt"),
+    ("klingOmni", {"multi_shot": True, "shot_type": "intelligence", "prompt": None}, "prompt"),
+    ("klingVideo", {"mode": "image-to-video"}, "image_url"),
+    ("klingVideo", {"mode": "motion-control", "image_url": PICTURE}, "video_url"),
+    ("minimaxH3Video", {"mode": "image-to-video"}, "first_frame_url"),
+    ("minimaxH3Video", {"mode": "reference-to-video"}, "reference_image_urls or reference_video_urls"),
+    ("seedance2Video", {"mode": "image-to-video"}, "image_url"),
+    ("seedance2Video", {"mode": "first-last-frames", "last_frame_url": PICTURE}, "first_frame_url"),
+    ("seedance2Video", {"mode": "first-last-frames", "first_frame_url": PICTURE}, "last_frame_url"),
+    ("seedance2Video", {"mode": "reference"}, "reference_urls or video_urls or audio_urls"),
+    ("seedanceVideo", {"mode": "image-to-video"}, "image_url"),
+    ("soraVideo", {"image_urls": None}, "image_urls"),
+    ("userHappyhorseVideo", {"prompt": None}, "prompt"),
+    ("userHappyhorseVideo", {"mode": "i2v"}, "image_url"),
+    ("userHappyhorseVideo", {"mode": "r2v"}, "reference_image_urls"),
+    ("userHappyhorseVideo", {"mode": "video-edit"}, "edit_video_url"),
+    ("userWan25", {"image_url": None}, "image_url"),
+    ("userWan25", {"task_type": "first_last_frame"}, "last_frame_url"),
+    ("userWan25", {"task_type": "reference_image"}, "reference_media or reference_image_urls"),
+    ("userWan25", {"task_type": "video_extend"}, "first_clip_url"),
+    ("userWan25", {"task_type": "video_edit"}, "edit_video_url"),
+    ("veoVideo", {"generationType": "REFERENCE_2_VIDEO"}, "imageUrls"),
+]
+
+
+@pytest.mark.parametrize(("key", "changes", "missing"), NEEDS, ids=str)
+async def test_need_of_a_mode(
+    a2e: A2EClient, sandbox: Sandbox, key: str, changes: dict[str, Any], missing: str
+) -> None:
+    """What a mode needs besides is needed here, and the sandbox, which has its own reading of A2E, wants it too."""
+    body = {name: value for name, value in {**MINIMAL[key], **changes}.items() if value is not None}
+    with pytest.raises(InvalidRequestError, match=rf"^{missing}[a-z_ ]* is needed"):
+        await a2e.family(key).start(body)
+    assert not sandbox.requests
+    with pytest.raises(BadRequestError) as caught:
+        await a2e.request("POST", f"{key}/start", json=body)
+    assert any(name in str(caught.value) for name in missing.split(" or "))
+
+
+INNER = [
+    ("productAvatar", {"product_rect": {"x": 1}}, r"product_rect\.y is needed"),
+    ("userWan30", {"input": {"promt": "x"}}, r"input\.promt.*did you mean 'prompt'"),
+    ("userWan30", {"parameters": {"resolution": "8K"}}, r"parameters\.resolution must be one of"),
+    ("userWan30", {"input": {"media": [{"type": "first_frame", "url": "ada.png"}]}}, r"input\.media\.url must be"),
+    ("klingOmni", {"multi_prompt": [{"prompt": "x"}]}, r"multi_prompt\.duration is needed"),
+]
+
+
+@pytest.mark.parametrize(("key", "changes", "message"), INNER, ids=str)
+async def test_inside_of_an_object(
+    a2e: A2EClient, sandbox: Sandbox, key: str, changes: dict[str, Any], message: str
+) -> None:
+    """What stands inside of objects and lists is checked, too."""
+    with pytest.raises(InvalidRequestError, match=message):
+        await a2e.family(key).start({**MINIMAL[key], **changes})
+    assert not sandbox.requests
+
+
+def wrong(field: Any) -> Iterator[object]:
+    """Give values that a field must not have."""
+    if field.choices:
+        yield "nonsense" if field.kind == "text" else 10**6
+    if field.longest is not None:
+        yield "x" * (field.longest + 1)
+    if field.kind in ("whole", "number"):
+        yield from (value for value in (field.least and field.least - 1, field.most and field.most + 1) if value)
+        yield from ("5", True, float("nan"))
+    if field.kind == "links":
+        yield from (["data:image/png;base64,aaaa"], ["https://example.com/a b.png"], PICTURE)
+        yield from ([PICTURE] * count for count in ((field.least or 1) - 1, (field.most or 0) + 1) if count)
+    yield {"text": 5, "link": 5, "links": 5, "flag": "true", "array": {}, "object": [], "any": None}.get(field.kind)
+
+
+@pytest.mark.parametrize(("key", "name", "field"), rules(lambda field: field.kind != "any"))
+async def test_wrong_value(a2e: A2EClient, sandbox: Sandbox, key: str, name: str, field: Any) -> None:
+    """A value that A2E would refuse, or take for something else, is refused here, and the message names the field."""
+    for value in wrong(field):
+        if value is None or (
+            field.kind == "links" and not field.most and isinstance(value, list) and value[0] == PICTURE
+        ):
+            continue
+        with pytest.raises(InvalidRequestError, match=name):
+            await a2e.family(key).start({**MINIMAL[key], name: value})
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("key", MINIMAL)
+async def test_unknown_field(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """A2E would ignore a field that it does not know, and bill the rest: it is refused, with a guess."""
+    for name in ("promt", "nonsense"):
+        with pytest.raises(InvalidRequestError, match=name):
+            await a2e.family(key).start({**MINIMAL[key], name: "x"})
+    with pytest.raises(InvalidRequestError, match="did you mean 'image_url'"):
+        await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], "image_ulr": PICTURE})
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("body", [None, [], "prompt", 5], ids=str)
+async def test_body_must_be_a_dict(a2e: A2EClient, body: Any) -> None:
+    """Something else is refused."""
+    with pytest.raises(InvalidRequestError, match="dict"):
+        await a2e.family("talkingPhoto").start(body)
+
+
+async def test_given_body_is_left_alone(a2e: A2EClient) -> None:
+    """The dict that was given, and what is in it, can be used again."""
+    body = {**MINIMAL["productAvatar"], "image_urls": [OTHER, quick.PNG]}
+    copy = {**body, "image_urls": [OTHER, quick.PNG], "product_rect": {**body["product_rect"]}}
+    await a2e.family("productAvatar").start(body)
+    assert body == copy
+
+
+# A2E's checks of content
+
+
+def places(name: str) -> list[dict[str, Any]]:
+    """Put a field at different depths of a body."""
+    deep: Any = {name: True}
+    for _ in range(20):
+        deep = {"input": [deep]}
+    return [{name: True}, {name: False}, {"input": {name: True}}, {"input": {"media": [{"x": {name: 1}}]}}, deep]
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+async def test_overrides_are_refused(a2e: A2EClient, sandbox: Sandbox, name: str) -> None:
+    """What would override A2E's checks of content is sent by no start of any family, wherever it stands."""
+    for key, minimal in MINIMAL.items():
+        for extra in places(name):
+            with pytest.raises(InvalidRequestError, match=name):
+                await a2e.family(key).start({**minimal, **extra})
+            with pytest.raises(InvalidRequestError, match=name):
+                await a2e.family(key).start_several({**minimal, **extra})
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("name", OVERRIDES)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+async def test_overrides_are_refused_in_requests(a2e: A2EClient, sandbox: Sandbox, method: str, name: str) -> None:
+    """The escape hatch is none for this, also when the body is a list."""
+    for body in [*places(name), [places(name)]]:
+        with pytest.raises(InvalidRequestError, match=name):
+            await a2e.request(method, "userFlux2/start", json=body)
+    with pytest.raises(InvalidRequestError, match=name):
+        await a2e.request(method, "userFlux2/start", params={name: "true"})
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("key", MINIMAL)
+async def test_checks_of_content_stay_on(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """Where API tokens go without A2E's check by default, the value is sent that keeps it on; else nothing of it."""
+    seen: list[dict[str, Any]] = []
+    with bodies(sandbox, key, seen):
+        await a2e.family(key).start(MINIMAL[key])
+    (body,) = seen
+    assert [(name, body[name]) for name in OVERRIDES if name in body] == (
+        [("force_generate", False)] if key in {"userNanoBanana", "userFlux2"} else []
+    )
+
+
+# local files
+
+
+async def test_local_file_in_a_link_field(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A path, bytes or a binary file is uploaded, and its link is sent."""
+    path = tmp_path / "Ada.png"
+    path.write_bytes(quick.PNG)
+    seen: list[dict[str, Any]] = []
+    with bodies(sandbox, "talkingPhoto", seen):
+        for file in (path, str(path), quick.PNG, io.BytesIO(quick.PNG)):
+            await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], "image_url": file})
+    assert [body["image_url"].startswith(f"{sandbox.url}/cdn/") for body in seen] == [True] * 4
+    assert len({body["image_url"] for body in seen}) == 4
+
+
+async def test_local_files_among_links(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A list may mix files and links; their order is kept."""
+    seen: list[dict[str, Any]] = []
+    with bodies(sandbox, "virtualTryOn", seen):
+        await a2e.family("virtualTryOn").start({"image_urls": [quick.PNG, PICTURE, quick.PNG, OTHER]})
+    first, second, third, fourth = seen[0]["image_urls"]
+    assert (second, fourth) == (PICTURE, OTHER)
+    assert first != third
+    assert all(url.startswith(f"{sandbox.url}/cdn/") for url in (first, third))
+
+
+async def test_file_names_a_task(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A task without a name is called like its first file."""
+    path = tmp_path / "Ada.png"
+    path.write_bytes(quick.PNG)
+    task = await a2e.family("virtualTryOn").start({"image_urls": [path, PICTURE]})
+    assert sandbox.tasks[task.id].name.startswith("Ada [a2e:")
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [{"image_url": "missing.png"}, {"image_url": b"no picture"}, {"image_url": quick.PNG, "duration": 99}],
+    ids=["missing", "no-picture", "another-field"],
+)
+async def test_nothing_is_uploaded_before_all_is_checked(a2e: A2EClient, sandbox: Sandbox, extra: Any) -> None:
+    """A file that cannot be used, or another wrong field, costs no upload."""
+    with pytest.raises(InvalidRequestError):
+        await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], **extra})
+    assert not sandbox.requests
+
+
+# several tasks of one start
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "count"),
+    [
+        ("userKlingImage", "n", 2),
+        ("userKlingImage", "n", 9),
+        ("userText2Image", "max_images", 8),
+        ("userKlingImage", "n", 1),
+    ],
+)
+async def test_start_several(a2e: A2EClient, sandbox: Sandbox, key: str, field: str, count: int) -> None:
+    """Each task that one start makes has a handle, and all can be found by the key."""
+    family = a2e.family(key)
+    tasks = await family.start_several({**MINIMAL[key], field: count}, idempotency_key="mine")
+    assert sorted(task.id for task in tasks) == sorted(sandbox.tasks)
+    assert len(tasks) == count
+    assert {task.id for task in await family.find_all("mine")} == {*sandbox.tasks}
+
+
+async def test_start_of_several_gives_one(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """`start` gives a handle of one task and names the others in a warning, so that nothing paid is lost."""
+    task = await a2e.family("userKlingImage").start({**NAMED, "n": 3}, idempotency_key="mine")
+    (warning,) = warnings(caplog)
+    assert all(other in warning for other in sandbox.tasks)
+    assert task.id in sandbox.tasks
+    assert len(await a2e.family("userKlingImage").find_all("mine")) == 3
+    assert len(warnings(caplog)) == 1
+
+
+async def test_lost_answer_to_several(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the answer to a start of several gets lost, all of them are found."""
+    sandbox.weather = Weather(script={"start": (Fault("drop", after=True),)})
+    tasks = await a2e.family("userKlingImage").start_several({**NAMED, "n": 3})
+    assert {task.id for task in tasks} == {*sandbox.tasks}
+    assert len(sandbox.tasks) == 3
+
+
+# names of families
+
+
+@pytest.mark.parametrize("name", ["userFlux2", "flux2", "Flux2", "FLUX 2", "userflux2"])
+def test_names_are_taken_leniently(a2e: A2EClient, name: str) -> None:
+    """A family is found by A2E's word, whatever its case and with or without `user`."""
+    assert repr(a2e.family(name)) == "<AnyFamily userFlux2>"
+
+
+@pytest.mark.parametrize(("key", "attribute"), OWN.items())
+def test_families_with_methods_of_their_own(a2e: A2EClient, key: str, attribute: str) -> None:
+    """Who asks for a family that has a resource is sent there, and the resource exists."""
+    with pytest.raises(InvalidRequestError, match=rf"client\.{attribute}$"):
+        a2e.family(key)
+
+
+def test_unknown_family(a2e: A2EClient) -> None:
+    """A name that A2E does not know is refused, with those that are like it, or with all."""
+    with pytest.raises(InvalidRequestError, match="did you mean talkingPhoto"):
+        a2e.family("talkingFoto")
+    with pytest.raises(InvalidRequestError, match="there are userUpscale, userText2Image"):
+        a2e.family("zzzzzzzz")
+    with pytest.raises(InvalidRequestError, match="must be a str"):
+        a2e.family(None)  # type: ignore[arg-type]
+
+
+def test_fields_of_a_family(a2e: A2EClient) -> None:
+    """What a start takes can be looked up."""
+    assert a2e.family("headSwap").fields == ("image_url", "target_image_url")
+
+
+# options of a purchase
+
+
+async def test_webhook(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A start can ask for a webhook, and A2E calls it; where A2E has none, it is refused."""
+    hook = f"{sandbox.url}/nobody"
+    task = await a2e.family("userFlux2").start(NAMED, webhook_url=hook, webhook_token="t")
+    await task.wait_until_done(20)
+    await until(lambda: sandbox.webhooks)
+    assert [sent.task_id for sent in sandbox.webhooks] == [task.id]
+    with pytest.raises(InvalidRequestError, match="no webhooks"):
+        await a2e.family("userPhotobook").start(MINIMAL["userPhotobook"], webhook_url=hook)
+    assert len(sandbox.tasks) == 1
+
+
+async def test_webhook_is_no_field(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The fields of a webhook are options and not part of the body."""
+    with pytest.raises(InvalidRequestError, match="webhook_url"):
+        await a2e.family("userFlux2").start({**NAMED, "webhook_url": "https://example.com/hook"})
+    assert not sandbox.requests
+
+
+async def test_unknown_option(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """An option that does not exist is a TypeError, as for any function."""
+    with pytest.raises(TypeError, match="prompt"):
+        await a2e.family("userFlux2").start(NAMED, prompt="x")  # type: ignore[call-arg]
+    assert not sandbox.requests
+
+
+async def test_nothing_private_is_logged(a2e: A2EClient, caplog: pytest.LogCaptureFixture) -> None:
+    """The log holds no prompt and no link."""
+    caplog.set_level(logging.DEBUG)
+    task = await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], "prompt": "a private prompt"})
+    await task.wait_until_done(20)
+    assert "private" not in caplog.text
+    assert "example.com" not in caplog.text
+    assert "/cdn/" not in f"{caplog.text}{task.record!r}"
+
+
+# odd answers
+
+
+@pytest.mark.parametrize(
+    ("key", "fields", "links"),
+    [
+        ("userGptImage", {"image_urls": ["https://x/1", "https://x/2"], "image_url": "https://x/0"}, ["1", "2"]),
+        ("userGptImage", {"image_urls": [], "image_url": "https://x/0"}, ["0"]),
+        ("userGptImage", {"image_urls": None, "url_download": "https://x/7", "url_show": "https://x/8"}, ["7"]),
+        ("userText2Image", {"image_urls": "https://x/1", "result_url": "https://x/9"}, ["1"]),
+        ("userText2Image", {"image_urls": ["", None, 5, {}]}, ["5"]),
+        ("productAvatar", {"result_url": "https://x/9", "result_image_url": "https://x/1"}, ["1"]),
+        ("userUpscale", {"source_url": "https://x/9"}, []),
+    ],
+)
+async def test_results_are_read_from_the_familys_own_fields(
+    a2e: A2EClient, sandbox: Sandbox, key: str, fields: dict[str, Any], links: list[str]
+) -> None:
+    """Results come from the family's own fields, the best first; what merely echoes an input is never one."""
+    answer = web.json_response({"code": 0, "data": {"_id": "1", "current_status": "completed", **fields}})
+    with sandbox.override("GET", f"/api/v1/{key}", answer):
+        record = await a2e.family(key).get("1")
+    assert [link.rpartition("/")[2] for link in record.result_urls] == links
+    assert record.result_url == (record.result_urls[0] if links else "")
+
+
+# the page
+
+
+def test_the_table_of_the_page_is_up_to_date() -> None:
+    """It is what the table of families says: ``python docs/catalogue.py`` prints it."""
+    docs = pathlib.Path(__file__).parents[2] / "docs"
+    written = runpy.run_path(str(docs / "catalogue.py"))["table"]()
+    assert written in (docs / "reference" / "families.md").read_text(encoding="utf-8")
+    assert all(f"`{key}`" in written for key in MINIMAL)

@@ -1,0 +1,385 @@
+"""A2E's group "TTS and Voice Clone", through the real HTTP sandbox."""
+
+from __future__ import annotations
+
+import importlib.resources
+import io
+import wave
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import quick
+from aiohttp import web
+from buying import seen
+
+from a2e_async import (
+    A2EClient,
+    InvalidRequestError,
+    NotFoundError,
+    PlanError,
+    SubmissionUncertainError,
+    TaskFailedError,
+    TaskHandle,
+    TaskStatus,
+    TransferError,
+    UnexpectedResponseError,
+    UnpublishedEndpointWarning,
+)
+from a2e_async.models import Language, PublicVoice, Region
+from a2e_async.sandbox import Fault, Sandbox, Weather
+
+if TYPE_CHECKING:
+    import pathlib
+
+    from a2e_async.models import VoiceRecord
+
+SAMPLE = "https://example.com/private/ada.mp3"
+TRAIN = "/api/v1/userVoice/training"
+SPEAK = "/api/v1/video/send_tts"
+PUBLIC = "/api/v1/anchor/voice_list"
+CLONE = "/api/v1/userVideoTwin/addVoiceClone"
+VIDEO = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+
+
+def sound() -> bytes:
+    """Make a tenth of a second of silence, as WAV."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, 8000, 800, "NONE", ""))
+        writer.writeframes(bytes(1600))
+    return file.getvalue()
+
+
+async def trained(a2e: A2EClient, **options: Any) -> TaskHandle[VoiceRecord]:
+    """Clone a voice, and wait for it."""
+    task = await a2e.voices.start(samples=[SAMPLE], name="Ada", **options)
+    await task.wait_until_done(20)
+    return task
+
+
+def answer(data: object) -> Any:
+    """Answer anything with this."""
+    return lambda _: web.json_response({"code": 0, "data": data})
+
+
+# public voices
+
+
+@pytest.mark.entry("3.1")
+async def test_public(a2e: A2EClient) -> None:
+    """List Public TTS Options: voices with an id, a name and a gender, those of a locale."""
+    voices = await a2e.voices.public()
+    assert voices
+    assert all(voice.id and voice.name and voice.gender in {"female", "male"} for voice in voices)
+    chinese = await a2e.voices.public(country="zh", region="CN")
+    assert {voice.id for voice in chinese}.isdisjoint(voice.id for voice in voices)
+
+
+async def test_public_in_2025() -> None:
+    """Where A2E knows only the older spelling, that one is found, and asked at once the next time."""
+    async with (
+        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+    ):
+        assert await a2e.voices.public() == await a2e.voices.public()
+        asked = [request.method for request in sandbox.requests if request.path == PUBLIC]
+        assert asked == ["GET", "POST", "POST"]
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        (
+            [{"label": "Female", "value": "female", "children": [{"label": "Ann", "value": "a"}]}],
+            [PublicVoice(id="a", name="Ann", gender="female")],
+        ),
+        ([{"label": "Ann", "value": "a"}], [PublicVoice(id="a", name="Ann")]),
+        (
+            {"voice_list": [{"_id": "a", "name": "Ann", "gender": "female"}]},
+            [PublicVoice(id="a", name="Ann", gender="female")],
+        ),
+        ([{"label": "nobody"}, 7, None, {"children": [None, {}]}], []),
+        ({"voice_list": 7}, []),
+        ("none", []),
+        (None, []),
+    ],
+    ids=str,
+)
+async def test_shapes_of_public_voices(
+    a2e: A2EClient, sandbox: Sandbox, data: object, found: list[PublicVoice]
+) -> None:
+    """Voices are found in groups, in flat lists, and under another name; what is none is left out."""
+    with sandbox.override("GET", PUBLIC, answer(data)):
+        assert await a2e.voices.public() == found
+
+
+@pytest.mark.parametrize("option", ["country", "region", "voice_map_type"])
+async def test_what_is_no_locale(a2e: A2EClient, sandbox: Sandbox, option: str) -> None:
+    """A locale that is no text is refused before anything is sent."""
+    wrong: dict[str, Any] = {option: ""}
+    with pytest.raises(InvalidRequestError, match=option):
+        await a2e.voices.public(**wrong)
+    assert not sandbox.requests
+
+
+async def test_languages(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Languages have regions; a filter goes out; odd answers are no crash."""
+    assert {"en", "zh"} <= {language.value for language in await a2e.voices.languages()}
+    odd = [{"label": "English", "value": "en", "children": [{"value": "US"}, {}, 7]}, {"label": "?"}, None]
+    with sandbox.override("POST", "/api/v1/anchor/language_list", answer(odd)):
+        found = await a2e.voices.languages(voice_map_type="en-US")
+    assert found == [Language(value="en", label="English", regions=(Region(value="US"),))]
+    with pytest.raises(InvalidRequestError):
+        await a2e.voices.languages(voice_map_type="")
+
+
+# cloned voices
+
+
+@pytest.mark.entry("3.3")
+async def test_start(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Train TTS Model of The User's Voice: paid once, waited for, and no result to download."""
+    task = await a2e.voices.start(samples=[SAMPLE, SAMPLE], name="Ada", gender="male", language="en-US", denoise=True)
+    assert task.status is TaskStatus.QUEUED
+    record = await task.wait_until_done(20)
+    assert record.status is TaskStatus.SUCCEEDED
+    assert (record.voice_urls, record.gender, record.denoise) == ((SAMPLE, SAMPLE), "male", True)
+    assert record.name.startswith("Ada [a2e:")
+    assert [entry.task_id for entry in sandbox.ledger] == [task.id]
+    with pytest.raises(TransferError, match="no link"):
+        await task.download("nothing.mp3")
+
+
+async def test_local_samples(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Local sounds, and videos with sound, are uploaded in their order; the first file gives the name."""
+    path = tmp_path / "Eva.wav"
+    path.write_bytes(sound())
+    task = await a2e.voices.start(samples=[path, SAMPLE, VIDEO])
+    assert task.record.name.startswith("Eva [a2e:")
+    first, second, third = task.record.voice_urls
+    assert (first.endswith(".wav"), second, third.endswith(".mp4")) == (True, SAMPLE, True)
+    assert first.startswith(f"{sandbox.url}/cdn/")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"samples": []},
+        {"samples": SAMPLE},
+        {"samples": b"RIFF"},
+        {"samples": None},
+        {"samples": ["ftp://example.com/a.mp3"]},
+        {"samples": ["nowhere.mp3"]},
+        {"samples": [quick.PNG]},
+        {"samples": [SAMPLE, None]},
+        {"gender": "other"},
+        {"model": "best"},
+        {"language": ""},
+        {"denoise": "yes"},
+        {"name": ""},
+        {"idempotency_key": ""},
+    ],
+    ids=str,
+)
+async def test_what_cannot_be_trained(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """Whatever a local check finds, nothing is sent or uploaded, not even the samples that are fine."""
+    with pytest.raises(InvalidRequestError):
+        await a2e.voices.start(**{"samples": [sound()], **options})
+    assert not sandbox.requests
+
+
+async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A training whose answer got lost is found in A2E's list, and not bought twice."""
+    sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]})
+    task = await a2e.voices.start(samples=[SAMPLE])
+    assert task.adopted
+    assert seen(sandbox, TRAIN) == 1
+    assert len(sandbox.ledger) == 1
+
+
+async def test_key(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """With the same key, the same voice comes back, and nothing is bought."""
+    first = await a2e.voices.start(samples=[SAMPLE], idempotency_key="ada")
+    again = await a2e.voices.start(samples=[SAMPLE], idempotency_key="ada")
+    assert again.id == first.id
+    found = await a2e.voices.find("ada")
+    assert found is not None
+    assert found.id == first.id
+    assert len(sandbox.ledger) == 1
+
+
+async def test_failure(a2e: A2EClient) -> None:
+    """A training that fails says why."""
+    task = await a2e.voices.start(samples=[SAMPLE], name="Ada #fail")
+    with pytest.raises(TaskFailedError) as caught:
+        await task.wait_until_done(20)
+    assert caught.value.failed_message
+
+
+async def test_second_training_at_a_time(a2e: A2EClient) -> None:
+    """A2E trains one voice at a time, which is a matter of the plan."""
+    await a2e.voices.start(samples=[SAMPLE], name="Ada #stuck")
+    with pytest.raises(PlanError):
+        await a2e.voices.start(samples=[SAMPLE], name="Eva")
+
+
+@pytest.mark.entry("3.2")
+@pytest.mark.entry("3.4")
+async def test_lists(a2e: A2EClient) -> None:
+    """List Voice Clone Options has what is ready; List Ongoing Voice Clone Tasks has everything."""
+    ready = await trained(a2e)
+    stuck = await a2e.voices.start(samples=[SAMPLE], name="Eva #stuck")
+    assert [voice.id for voice in await a2e.voices.completed()] == [ready.id]
+    assert [voice.id async for voice in a2e.voices.list()] == [stuck.id, ready.id]
+
+
+@pytest.mark.entry("3.6")
+async def test_get(a2e: A2EClient) -> None:
+    """Get Details of a Voice: what a voice has besides a task."""
+    task = await trained(a2e)
+    voice = await a2e.voices.get(task.id)
+    assert (voice.id, voice.status) == (task.id, TaskStatus.SUCCEEDED)
+    assert voice.speaker_id
+    assert voice.lang == "en"
+    assert voice.tts_rate is not None
+    assert voice.has_refund_coin is False
+    assert voice.updated_at is not None
+    several = await a2e.voices.get_many([task.id, "0" * 24])
+    assert several == {task.id: voice, "0" * 24: None}
+
+
+@pytest.mark.entry("3.7")
+async def test_delete(a2e: A2EClient) -> None:
+    """Delete a User Voice: it is gone."""
+    task = await trained(a2e)
+    await a2e.voices.delete(task.id)
+    with pytest.raises(NotFoundError):
+        await a2e.voices.get(task.id)
+
+
+async def test_rename(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A voice gets another name, which cannot be empty."""
+    task = await trained(a2e)
+    await a2e.voices.rename(task.id, "Grace")
+    assert (await a2e.voices.get(task.id)).name == "Grace"
+    before = len(sandbox.requests)
+    with pytest.raises(InvalidRequestError):
+        await a2e.voices.rename(task.id, " ")
+    assert len(sandbox.requests) == before
+
+
+@pytest.mark.entry("5.7")
+async def test_clone_from_video(a2e: A2EClient) -> None:
+    """Clone Voice from a Video: the voice of a twin is trained as any other, with a warning that it is a guess."""
+    twin = await a2e.avatars.twins.start(name="Ada", gender="female", video_url="https://example.com/ada.mp4")
+    await twin.wait_until_done(20)
+    with pytest.warns(UnpublishedEndpointWarning, match="addVoiceClone"):
+        voice = await a2e.voices.clone_from_video(twin.id)
+    record = await voice.wait_until_done(20)
+    assert record.status is TaskStatus.SUCCEEDED
+    assert record.voice_urls == ("https://example.com/ada.mp4",)
+
+
+async def test_clone_that_nobody_names(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If A2E does not name the voice, that is told together with the twin, and nothing is sent twice."""
+    with (
+        sandbox.override("POST", CLONE, answer({})),
+        pytest.warns(UnpublishedEndpointWarning),
+        pytest.raises(UnexpectedResponseError) as caught,
+    ):
+        await a2e.voices.clone_from_video("a" * 24)
+    assert caught.value.task_id == "a" * 24
+    assert seen(sandbox, CLONE) == 1
+
+
+# speech
+
+
+@pytest.mark.entry("3.5")
+async def test_speak(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Generate TTS Audio: a public voice speaks, which costs coins, and the sound can be fetched."""
+    voice, *_ = await a2e.voices.public()
+    link = await a2e.voices.speak("Welcome.", tts_id=voice.id, speech_rate=1.5)
+    assert (await a2e.download(link, tmp_path / "welcome")).stat().st_size > 100
+    assert [entry.coins < 0 for entry in sandbox.ledger] == [True]
+
+
+async def test_cloned_voice_speaks(a2e: A2EClient) -> None:
+    """A cloned voice speaks a language and a region."""
+    task = await trained(a2e)
+    link = await a2e.voices.speak("Welcome.", user_voice_id=task.id, country="en", region="US")
+    assert link.startswith("http")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"msg": ""},
+        {"msg": "x" * 1001},
+        {"msg": 7},
+        {"tts_id": None},
+        {"user_voice_id": "b" * 24},
+        {"tts_id": ""},
+        {"speech_rate": 0.49},
+        {"speech_rate": 2.01},
+        {"speech_rate": "fast"},
+        {"speech_rate": float("nan")},
+        {"country": ""},
+    ],
+    ids=lambda options: str(options)[:40],
+)
+async def test_what_cannot_be_spoken(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """Whatever a local check finds, nothing is sent."""
+    settings = {"msg": "x", "tts_id": "a" * 24, **options}
+    with pytest.raises(InvalidRequestError):
+        await a2e.voices.speak(settings.pop("msg"), **settings)
+    assert not sandbox.requests
+
+
+async def test_a_thousand_characters(a2e: A2EClient) -> None:
+    """So many are allowed, counted as Unicode does and not in bytes."""
+    voice, *_ = await a2e.voices.public()
+    assert await a2e.voices.speak("é" * 1000, tts_id=voice.id)
+
+
+async def test_speech_that_gets_lost(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the answer got lost, it is not spoken again; who surely was turned away is heard at last."""
+    voice, *_ = await a2e.voices.public()
+    sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
+    with pytest.raises(SubmissionUncertainError, match="previews"):
+        await a2e.voices.speak("Welcome.", tts_id=voice.id)
+    assert seen(sandbox, SPEAK) == 1
+    sandbox.weather = Weather(script={"*": [Fault("429")]})
+    assert await a2e.voices.speak("Welcome.", tts_id=voice.id)
+
+
+@pytest.mark.parametrize("data", [None, "", {}, ["https://example.com/a.mp3"], 7], ids=str)
+async def test_speech_without_a_link(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """An answer without a link is an error that says where to look, and nothing is paid twice."""
+    with (
+        sandbox.override("POST", SPEAK, answer(data)),
+        pytest.raises(UnexpectedResponseError, match="previews"),
+    ):
+        await a2e.voices.speak("Welcome.", tts_id="a" * 24)
+    assert seen(sandbox, SPEAK) == 1
+
+
+async def test_previews(a2e: A2EClient) -> None:
+    """What was spoken lately is listed, over as many pages as it takes, and can be forgotten."""
+    voice, *_ = await a2e.voices.public()
+    for number in range(3):
+        await a2e.voices.speak(f"Number {number}.", tts_id=voice.id)
+    previews = [preview async for preview in a2e.voices.previews(page_size=2)]
+    assert len({preview.id for preview in previews}) == 3
+    await a2e.voices.delete_preview(previews[0].id)
+    assert [preview.id async for preview in a2e.voices.previews()] == [preview.id for preview in previews[1:]]
+    with pytest.raises(NotFoundError):
+        await a2e.voices.delete_preview("0" * 24)
+
+
+@pytest.mark.parametrize("size", [0, 101, True, "10"], ids=str)
+async def test_wrong_size_of_a_page(a2e: A2EClient, sandbox: Sandbox, size: Any) -> None:
+    """A size that A2E refuses is refused before anything is sent."""
+    with pytest.raises(InvalidRequestError, match="page_size"):
+        await anext(a2e.voices.previews(page_size=size))
+    assert not sandbox.requests
