@@ -17,6 +17,7 @@ __all__ = [
     "check_choice",
     "check_link",
     "check_no_override",
+    "check_page_size",
     "check_seconds",
     "check_text",
     "check_webhook",
@@ -44,7 +45,7 @@ def refuse(message: str) -> Never:
     raise InvalidRequestError(message)
 
 
-def quote_id(task_id: str) -> str:
+def quote_id(task_id: object) -> str:
     """Return an id as one segment of a path, so that no id can reach another path."""
     if not isinstance(task_id, str) or not task_id.strip():
         refuse(f"A task id must be a non-empty str, not {task_id!r}")
@@ -117,6 +118,12 @@ def check_text(name: str, value: object) -> None:
         refuse(f"{name} must be a non-empty str")
     if not value.isascii():
         _encodable(name, value)
+
+
+def check_page_size(page_size: object) -> None:
+    """Check how many records a page shall have: A2E takes 1 to 100."""
+    if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= 100:
+        refuse(f"page_size must be an int from 1 to 100, not {page_size!r}")
 
 
 def check_choice(name: str, value: object, choices: Collection[str] | Collection[int]) -> None:

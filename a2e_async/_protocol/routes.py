@@ -70,9 +70,15 @@ class Route:
 
         What one spelling takes as its query, another one takes as its body (trap 17): a ``GET`` has no body, and
         everything else here has no query.
+
+        Raises:
+            InvalidRequestError: It is about one thing, and the id is none.
         """
-        path = self.path if id is None else self.path.replace("{id}", quote_id(id))
-        told: dict[str, Any] = {} if id is None or not self.field else {self.field: id}
+        path = self.path
+        told: dict[str, Any] = {}
+        if self.has_id:
+            path = path.replace("{id}", quote_id(id))
+            told = {self.field: id} if self.field else {}
         told |= {**(params or {}), **(json or {})}
         is_read = self.method == "GET"
         return Request(

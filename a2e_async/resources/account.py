@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_no_override, check_text, path_of, refuse
+from a2e_async._protocol.checks import check_no_override, check_page_size, check_text, path_of, refuse
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.forms import Form, whole
 from a2e_async._protocol.routes import Route
@@ -61,8 +61,7 @@ class Account(Languages):
             InvalidRequestError: An argument cannot be used.
             A2EError: As for any request.
         """
-        if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= 100:
-            refuse(f"page_size must be an int from 1 to 100, not {page_size!r}")
+        check_page_size(page_size)
         filters = _filters(is_consumption, start_date, end_date)
         for number in itertools.count(1):  # rows need have no id, so that nothing else tells one page from another
             params = {"pageNum": str(number), "pageSize": str(page_size), **filters}

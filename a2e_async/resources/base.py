@@ -8,7 +8,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, get_args
 
 from a2e_async._protocol import answers, transfer
-from a2e_async._protocol.checks import check_choice, check_seconds, check_text, check_webhook, quote_id, refuse
+from a2e_async._protocol.checks import (
+    check_choice,
+    check_page_size,
+    check_seconds,
+    check_text,
+    check_webhook,
+    quote_id,
+    refuse,
+)
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.paging import Pages
@@ -143,8 +151,7 @@ class TaskResource(Group, Generic[R]):
         listing = self._family.list
         if listing is None:
             refuse(f"A2E has no list of {self._family.title}: keep the ids")
-        if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= 100:
-            refuse(f"page_size must be an int from 1 to 100, not {page_size!r}")
+        check_page_size(page_size)
         pages = Pages(listing.path, page_size, self._family.paging)
         while not pages.ended:
             envelope = await self._ask(listing, params={**(pages.next().params or {}), **(filters or {})})

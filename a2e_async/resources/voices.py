@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 
 from a2e_async._lookout import Task
 from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_link, check_text, refuse
+from a2e_async._protocol.checks import check_link, check_page_size, check_text, refuse
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.families import VOICES
 from a2e_async._protocol.forms import Form, choice, flag, links, number, text
@@ -154,10 +154,12 @@ class Voices(TaskResource[VoiceRecord], Languages):
         is to take the sound out of the video and to `start` with it.
 
         Raises:
+            InvalidRequestError: It is no id; nothing was sent.
             SubmissionUncertainError: Nobody knows whether A2E accepted it.
             UnexpectedResponseError: A2E accepted it and did not name the voice: see `list`.
             A2EError: As for any request.
         """
+        check_text("twin_id", twin_id)
         self._warn_of(_CLONE)
         advice = "Look at voices.list() before you try it again"
         with about(twin_id):
@@ -231,8 +233,7 @@ class Voices(TaskResource[VoiceRecord], Languages):
         Raises:
             A2EError: As for any request.
         """
-        if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= 100:
-            refuse(f"page_size must be an int from 1 to 100, not {page_size!r}")
+        check_page_size(page_size)
         pages = Pages(_PREVIEWS.path, page_size, P2)
         while not pages.ended:
             for raw in pages.take(await self._ask(_PREVIEWS, params=pages.next().params)):

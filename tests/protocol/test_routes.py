@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from a2e_async._protocol.routes import Route, is_wrong_route
@@ -184,3 +186,13 @@ def test_page_with_another_status(status: int, body: bytes) -> None:
 def test_what_says_nothing_about_the_route(error: A2EError, paid: bool) -> None:  # noqa: FBT001  a parameter
     """Redirects, cut JSON, refusals, trouble of the server or of the network leave the spelling as it is."""
     assert not is_wrong_route(error, LIST, paid=paid)
+
+
+@pytest.mark.parametrize(
+    "spelling", ["GET userVoice/{id}", "GET video/detail?video_id", "POST userVideoTwin/remove _id"]
+)
+@pytest.mark.parametrize("id", [None, "", " ", 7, b"x"], ids=str)
+def test_what_is_about_one_thing_needs_its_id(spelling: str, id: Any) -> None:
+    """Without an id, no request is made that would be about something else."""
+    with pytest.raises(InvalidRequestError):
+        Route.of(spelling).request(id)

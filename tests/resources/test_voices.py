@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.resources
-import io
-import wave
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,15 +37,6 @@ SPEAK = "/api/v1/video/send_tts"
 PUBLIC = "/api/v1/anchor/voice_list"
 CLONE = "/api/v1/userVideoTwin/addVoiceClone"
 VIDEO = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
-
-
-def sound() -> bytes:
-    """Make a tenth of a second of silence, as WAV."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setparams((1, 2, 8000, 800, "NONE", ""))
-        writer.writeframes(bytes(1600))
-    return file.getvalue()
 
 
 async def trained(a2e: A2EClient, **options: Any) -> TaskHandle[VoiceRecord]:
@@ -153,7 +142,7 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox) -> None:
 async def test_local_samples(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Local sounds, and videos with sound, are uploaded in their order; the first file gives the name."""
     path = tmp_path / "Eva.wav"
-    path.write_bytes(sound())
+    path.write_bytes(quick.WAV)
     task = await a2e.voices.start(samples=[path, SAMPLE, VIDEO])
     assert task.record.name.startswith("Eva [a2e:")
     first, second, third = task.record.voice_urls
@@ -184,7 +173,7 @@ async def test_local_samples(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib
 async def test_what_cannot_be_trained(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
     """Whatever a local check finds, nothing is sent or uploaded, not even the samples that are fine."""
     with pytest.raises(InvalidRequestError):
-        await a2e.voices.start(**{"samples": [sound()], **options})
+        await a2e.voices.start(**{"samples": [quick.WAV], **options})
     assert not sandbox.requests
 
 
@@ -290,6 +279,14 @@ async def test_clone_that_nobody_names(a2e: A2EClient, sandbox: Sandbox) -> None
         await a2e.voices.clone_from_video("a" * 24)
     assert caught.value.task_id == "a" * 24
     assert seen(sandbox, CLONE) == 1
+
+
+@pytest.mark.parametrize("twin_id", ["", None, 7], ids=str)
+async def test_clone_from_nothing(a2e: A2EClient, sandbox: Sandbox, twin_id: Any) -> None:
+    """What is no id is refused before anything is sent or warned of."""
+    with pytest.raises(InvalidRequestError, match="twin_id"):
+        await a2e.voices.clone_from_video(twin_id)
+    assert not sandbox.requests
 
 
 # speech

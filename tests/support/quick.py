@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import wave
 from typing import TypedDict
 
 from a2e_async import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
@@ -15,6 +17,18 @@ CONFIG = Config(
 )
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
+
+
+def _silence() -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setparams((1, 2, 8000, 800, "NONE", ""))
+        writer.writeframes(bytes(1600))
+    return file.getvalue()
+
+
+WAV = _silence()
+"""A tenth of a second."""
 """Enough of a picture for everything but rendering it."""
 
 
