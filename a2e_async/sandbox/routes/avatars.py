@@ -50,7 +50,7 @@ class _Avatars:
         if kind not in {"", "default", "custom"}:
             raise Refusal(400, "Bad Request", [{"field": "type", "message": "type must be default or custom"}])
         state, twin_id = self.context.state, given.get("user_video_twin_id")
-        own = [_of_twin(twin) for twin in _twins(state) if twin_id in {None, "", twin.id}]
+        own = [_of_twin(twin) for twin in _twins(state) if twin_id in (None, "", twin.id)]
         if twin_id:
             return success(own)
         own += _quick(state).values()

@@ -74,7 +74,10 @@ class _Voices:
     async def public(self, request: web.Request) -> web.Response:
         """List the voices of a locale, in groups by gender. The parameters come as a query, or once as a body."""
         given = request.query if request.method == "GET" else (await Fields.of(request)).body
-        locale = f"{given.get('country') or 'en'}-{given.get('region') or 'US'}"
+        # voice_map_type is called a locale filter and a label language; country and region go first
+        locale = str(given.get("voice_map_type") or "en-US")
+        if given.get("country") or given.get("region"):
+            locale = f"{given.get('country') or 'en'}-{given.get('region') or 'US'}"
         return success(_VOICES.get(locale, []))
 
     async def languages(self, request: web.Request) -> web.Response:

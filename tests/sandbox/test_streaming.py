@@ -1,0 +1,143 @@
+"""Streaming avatars: rooms that are paid at once and refunded when left early."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import pytest
+
+from a2e_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from sandbox_calls import Answer, Call
+
+ROOMS: Final = "/api/v1/streaming-avatar"
+MISSING: Final = "0" * 24
+
+
+async def avatar(call: Call, sandbox: Sandbox) -> str:
+    """Choose an avatar."""
+    avatar_id: str = (await call(sandbox, "GET", f"{ROOMS}/all_avatars")).data[0]["_id"]
+    return avatar_id
+
+
+async def opened(call: Call, sandbox: Sandbox, seconds: int = 600) -> Answer:
+    """Ask for a room."""
+    body = {"avatar_id": await avatar(call, sandbox), "expire_seconds": seconds}
+    return await call(sandbox, "POST", f"{ROOMS}/agora-token", body)
+
+
+async def room(call: Call, sandbox: Sandbox) -> str:
+    """Open a room; return its channel."""
+    channel: str = (await opened(call, sandbox)).data["channel"]
+    return channel
+
+
+async def test_avatars_that_stream(sandbox: Sandbox, call: Call) -> None:
+    """They have pictures."""
+    found = (await call(sandbox, "GET", f"{ROOMS}/all_avatars")).data
+    assert [(await call(sandbox, "GET", one["people_img"])).status for one in found] == [200] * 3
+
+
+async def test_a_room_is_paid_at_once(sandbox: Sandbox, call: Call) -> None:
+    """For the whole of its time; the answer is what RTC wants."""
+    data = (await opened(call, sandbox, 600)).data
+    assert {"appId", "channel", "token", "uid"} <= set(data)
+    assert isinstance(data["uid"], int)
+    (entry,) = sandbox.ledger
+    assert (entry.what, entry.task_id, entry.coins) == ("streaming avatar", data["channel"], -100)
+    assert sandbox.coins == 9_900
+
+
+@pytest.mark.parametrize(("seconds", "coins"), [(1, 1), (6, 1), (7, 2), (60, 10)])
+async def test_part_of_a_coin_is_a_coin(sandbox: Sandbox, call: Call, seconds: int, coins: int) -> None:
+    """Prices are rounded up."""
+    await opened(call, sandbox, seconds)
+    assert sandbox.coins == 10_000 - coins
+
+
+async def test_leaving_early_gives_back_what_was_not_used(sandbox: Sandbox, call: Call) -> None:
+    """Nearly all of it here, in whole coins, noted in the ledger; and only once."""
+    channel = await room(call, sandbox)
+    for _ in range(2):
+        assert (await call(sandbox, "POST", f"{ROOMS}/leave", {"channel": channel})).status == 200
+    paid, back = sandbox.ledger
+    assert (back.what, back.task_id) == ("refund", channel)
+    assert 0 < back.coins < -paid.coins
+    assert sandbox.coins == 10_000 + paid.coins + back.coins
+
+
+async def test_only_so_many_rooms(sandbox: Sandbox, call: Call) -> None:
+    """The third is refused with 1001 on HTTP 200, unpaid, until somebody leaves."""
+    channel, _ = await room(call, sandbox), await room(call, sandbox)
+    busy = await opened(call, sandbox)
+    assert (busy.status, busy.body["code"]) == (200, 1001)
+    assert "hosts are occupied" in busy.body["msg"]
+    assert len(sandbox.ledger) == 2
+    await call(sandbox, "POST", f"{ROOMS}/leave", {"channel": channel})
+    assert (await opened(call, sandbox)).body["code"] == 0
+
+
+async def test_who_cannot_pay_gets_no_room(call: Call) -> None:
+    """And keeps the coins."""
+    async with Sandbox(render="tiny", coins=99) as poor:
+        assert (await opened(call, poor, 600)).status == 400
+        assert (poor.coins, poor.ledger) == (99, [])
+        assert (await opened(call, poor, 594)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"avatar_id": ""}, "avatar_id"),
+        ({"expire_seconds": 0}, "expire_seconds"),
+        ({"expire_seconds": -1}, "expire_seconds"),
+        ({"expire_seconds": "60"}, "expire_seconds"),
+        ({"expire_seconds": 10**9}, "expire_seconds"),
+    ],
+)
+async def test_wrong_fields_of_a_room(sandbox: Sandbox, call: Call, change: dict[str, Any], field: str) -> None:
+    """They are named, and nothing is paid."""
+    body = {"avatar_id": await avatar(call, sandbox), "expire_seconds": 60} | change
+    assert (await call(sandbox, "POST", f"{ROOMS}/agora-token", body)).fields == [field]
+    assert sandbox.ledger == []
+
+
+async def test_a_room_needs_an_avatar_and_a_time(sandbox: Sandbox, call: Call) -> None:
+    """One that exists, and a time that was given."""
+    answer = await call(sandbox, "POST", f"{ROOMS}/agora-token", {"avatar_id": MISSING, "expire_seconds": 60})
+    assert answer.status == 404
+    answer = await call(sandbox, "POST", f"{ROOMS}/agora-token", {"avatar_id": await avatar(call, sandbox)})
+    assert answer.fields == ["expire_seconds"]
+
+
+async def test_questions_need_a_context(sandbox: Sandbox, call: Call) -> None:
+    """Before it is set they are refused; it can be read back; speaking needs none."""
+    channel = await room(call, sandbox)
+    question = {"channel": channel, "text": "Why?"}
+    assert (await call(sandbox, "POST", f"{ROOMS}/speak", question)).status == 200
+    assert (await call(sandbox, "POST", f"{ROOMS}/ask", question)).status == 400
+    context = {"channel": channel, "text": "x" * 5000}
+    assert (await call(sandbox, "POST", f"{ROOMS}/set-qa-context", context)).status == 200
+    assert (await call(sandbox, "POST", f"{ROOMS}/ask", question)).status == 200
+    read = await call(sandbox, "GET", f"{ROOMS}/get-qa-context?channel={channel}")
+    assert read.data == {"text": "x" * 5000}
+
+
+async def test_a_context_has_a_limit(sandbox: Sandbox, call: Call) -> None:
+    """5,000 characters; what was there before stays."""
+    channel = await room(call, sandbox)
+    body = {"channel": channel, "text": "x" * 5001}
+    assert (await call(sandbox, "POST", f"{ROOMS}/set-qa-context", body)).fields == ["text"]
+    assert (await call(sandbox, "GET", f"{ROOMS}/get-qa-context?channel={channel}")).data == {"text": ""}
+
+
+@pytest.mark.parametrize("operation", ["set-qa-context", "ask", "speak"])
+async def test_a_room_has_to_be_open(sandbox: Sandbox, call: Call, operation: str) -> None:
+    """Neither an unknown one nor one that was left will do; nor none."""
+    channel = await room(call, sandbox)
+    await call(sandbox, "POST", f"{ROOMS}/leave", {"channel": channel})
+    for closed in (MISSING, channel):
+        body = {"channel": closed, "text": "Hello"}
+        assert (await call(sandbox, "POST", f"{ROOMS}/{operation}", body)).status == 404
+    assert (await call(sandbox, "POST", f"{ROOMS}/{operation}", {})).fields == ["channel", "text"]

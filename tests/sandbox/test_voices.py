@@ -1,0 +1,153 @@
+"""Voices that everybody can use, languages, and speech."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import TYPE_CHECKING, Any, Final
+
+import av
+import pytest
+
+from a2e_async.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from sandbox_calls import Call
+
+API: Final = "/api/v1"
+SPEAK: Final = f"{API}/video/send_tts"
+PREVIEWS: Final = f"{API}/tts/preview/list"
+MISSING: Final = "0" * 24
+TRAINING: Final = {"name": "Ada", "voice_urls": ["https://example.com/a.mp3"]}
+
+
+async def voices(call: Call, sandbox: Sandbox, query: str = "") -> list[dict[str, Any]]:
+    """List the groups of voices."""
+    groups: list[dict[str, Any]] = (await call(sandbox, "GET", f"{API}/anchor/voice_list{query}")).data
+    return groups
+
+
+async def spoken(call: Call, sandbox: Sandbox, text: str = "Hello there", **fields: object) -> str:
+    """Speak with the first public voice; return the link."""
+    voice = (await voices(call, sandbox))[0]["children"][0]["value"]
+    link: str = (await call(sandbox, "POST", SPEAK, {"msg": text, "tts_id": voice} | fields)).data
+    return link
+
+
+async def test_voices_come_in_groups(sandbox: Sandbox, call: Call) -> None:
+    """By gender; the ids have 24 hexadecimal digits, are all different, and stay."""
+    groups = await voices(call, sandbox)
+    assert [(group["label"], group["value"]) for group in groups] == [("Female", "female"), ("Male", "male")]
+    ids = [voice["value"] for group in groups for voice in group["children"]]
+    ids += [voice["value"] for group in await voices(call, sandbox, "?region=GB") for voice in group["children"]]
+    assert len(set(ids)) == len(ids) >= 4
+    assert all(len(voice) == 24 and int(voice, 16) for voice in ids)
+    async with Sandbox(render="tiny") as other:
+        assert await voices(call, other) == groups
+
+
+@pytest.mark.parametrize("locale", ["en-US", "en-GB", "zh-CN", "es-ES", "de-DE"])
+async def test_voices_of_a_locale(sandbox: Sandbox, call: Call, locale: str) -> None:
+    """Each has some, every one of which can speak."""
+    country, region = locale.split("-")
+    groups = await voices(call, sandbox, f"?country={country}&region={region}&voice_map_type={locale}")
+    for voice in (voice for group in groups for voice in group["children"]):
+        assert (await call(sandbox, "POST", SPEAK, {"msg": "Hello", "tts_id": voice["value"]})).status == 200
+    assert await voices(call, sandbox, "?country=xx&region=YY") == []
+
+
+async def test_languages_lead_to_voices(sandbox: Sandbox, call: Call) -> None:
+    """Each language and region of the list has voices."""
+    languages = (await call(sandbox, "POST", f"{API}/anchor/language_list", {})).data
+    for language in languages:
+        for region in language["children"]:
+            assert await voices(call, sandbox, f"?country={language['value']}&region={region['value']}")
+    one = (await call(sandbox, "POST", f"{API}/anchor/language_list", {"voice_map_type": "de-DE"})).data
+    assert [language["value"] for language in one] == ["de"]
+
+
+async def test_speech_is_a_bare_link(sandbox: Sandbox, call: Call) -> None:
+    """To a sound, paid at once."""
+    answer = await call(sandbox, "GET", await spoken(call, sandbox))
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
+    assert [(entry.what, entry.coins) for entry in sandbox.ledger] == [("speech", -1)]
+
+
+async def test_real_speech_is_as_long_as_its_text(call: Call) -> None:
+    """An MP3 that can be played; twice the speed is half the time."""
+    lengths = []
+    async with Sandbox() as real:
+        for rate in (1, 2):
+            answer = await call(real, "GET", await spoken(call, real, "word " * 28, speechRate=rate))
+            assert answer.headers["Content-Type"] == "audio/mpeg"
+            with av.open(io.BytesIO(answer.content), "r") as sound:
+                assert sound.streams.audio
+                lengths.append((sound.duration or 0) / av.time_base)
+    assert lengths == [pytest.approx(10, abs=0.3), pytest.approx(5, abs=0.3)]
+
+
+async def test_speech_with_a_voice_of_ones_own(sandbox: Sandbox, call: Call) -> None:
+    """Once it is trained."""
+    voice = (await call(sandbox, "POST", f"{API}/userVoice/training", TRAINING)).data["_id"]
+    async with asyncio.timeout(30):
+        while not sandbox.tasks[voice].done:
+            await asyncio.sleep(0.002)
+    body = {"msg": "Hello", "user_voice_id": voice, "country": "en", "region": "US"}
+    assert (await call(sandbox, "POST", SPEAK, body)).status == 200
+    await call(sandbox, "DELETE", f"{API}/userVoice/{voice}")
+    assert (await call(sandbox, "POST", SPEAK, body)).fields == ["user_voice_id"]
+
+
+async def test_a_voice_in_training_cannot_speak(frozen_sandbox: Sandbox, call: Call) -> None:
+    """It is refused, and nothing is paid."""
+    voice = (await call(frozen_sandbox, "POST", f"{API}/userVoice/training", TRAINING)).data["_id"]
+    before = list(frozen_sandbox.ledger)
+    answer = await call(frozen_sandbox, "POST", SPEAK, {"msg": "Hello", "user_voice_id": voice})
+    assert answer.fields == ["user_voice_id"]
+    assert list(frozen_sandbox.ledger) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"msg": ""}, "msg"),
+        ({"msg": "x" * 1001}, "msg"),
+        ({"tts_id": None}, "tts_id"),
+        ({"tts_id": MISSING}, "tts_id"),
+        ({"user_voice_id": MISSING}, "user_voice_id"),
+        ({"speechRate": 0.49}, "speechRate"),
+        ({"speechRate": 2.01}, "speechRate"),
+        ({"speechRate": "1"}, "speechRate"),
+        ({"speechRate": True}, "speechRate"),
+    ],
+)
+async def test_wrong_fields_of_speech(sandbox: Sandbox, call: Call, change: dict[str, object], field: str) -> None:
+    """They are named, and nothing is paid."""
+    voice = (await voices(call, sandbox))[0]["children"][0]["value"]
+    answer = await call(sandbox, "POST", SPEAK, {"msg": "Hello", "tts_id": voice} | change)
+    assert answer.fields == [field]
+    assert sandbox.ledger == []
+
+
+async def test_characters_are_counted_not_bytes(sandbox: Sandbox, call: Call) -> None:
+    """1,000 of them in any script, for as many coins as they take to say."""
+    assert (await call(sandbox, "GET", await spoken(call, sandbox, "你" * 1000))).status == 200
+    assert sandbox.coins == 10_000 - 8
+
+
+async def test_what_was_spoken_is_listed(sandbox: Sandbox, call: Call) -> None:
+    """The newest first, in pages of the second style, until it is forgotten; its sound stays."""
+    links = [await spoken(call, sandbox, text) for text in ("one", "two", "three")]
+    data = (await call(sandbox, "GET", f"{PREVIEWS}?current=2&pageSize=2")).data
+    assert (data["current"], data["total"], [row["url"] for row in data["data"]]) == (2, 3, links[:1])
+    one = data["data"][0]["_id"]
+    assert (await call(sandbox, "DELETE", f"{API}/tts/preview/{one}")).status == 200
+    assert (await call(sandbox, "DELETE", f"{API}/tts/preview/{one}")).status == 404
+    assert [row["msg"] for row in (await call(sandbox, "GET", PREVIEWS)).data["data"]] == ["three", "two"]
+    assert (await call(sandbox, "GET", links[0])).status == 200
+
+
+@pytest.mark.parametrize("query", ["current=0", "current=x", "pageSize=101", "pageSize=0"])
+async def test_pages_of_what_was_spoken(sandbox: Sandbox, call: Call, query: str) -> None:
+    """Bad paging is refused."""
+    assert (await call(sandbox, "GET", f"{PREVIEWS}?{query}")).fields == [query.partition("=")[0]]
