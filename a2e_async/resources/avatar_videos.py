@@ -12,7 +12,7 @@ from a2e_async._protocol.forms import Field, Form, choice, flag, link, number, t
 from a2e_async._protocol.routes import Route
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
-from a2e_async.resources.base import PurchaseOptions, TaskResource
+from a2e_async.resources.base import TaskResource
 from a2e_async.resources.sources import needed_source, source_of
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from a2e_async.files import Media
+    from a2e_async.resources.purchase import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["AvatarVideos", "CaptionAlign"]

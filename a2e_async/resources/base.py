@@ -5,15 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
 
-from a2e_async._protocol import answers, transfer
+from a2e_async._protocol import answers
 from a2e_async._protocol.checks import (
     check_choice,
     check_page_size,
     check_seconds,
     check_text,
-    check_webhook,
     quote_id,
     refuse,
 )
@@ -28,8 +27,8 @@ from a2e_async.files import LocalFile
 from a2e_async.models.common import TaskRecord
 from a2e_async.outcomes import Outcome, outcomes
 from a2e_async.resources.group import Group, about
+from a2e_async.resources.purchase import hook_fields, name_of, shown
 from a2e_async.resources.questions import questions_of, to_records
-from a2e_async.resources.sources import Source, Webhook, webhook_fields
 from a2e_async.tasks import Operations, TaskHandle
 
 if TYPE_CHECKING:
@@ -42,35 +41,13 @@ if TYPE_CHECKING:
     from a2e_async._protocol.families import Family
     from a2e_async._protocol.forms import Form
     from a2e_async._watches import Waiter
+    from a2e_async.resources.sources import Source
 
-__all__ = ["Ongoing", "PurchaseOptions", "TaskResource"]
+__all__ = ["Ongoing", "TaskResource"]
 
 R = TypeVar("R", bound=TaskRecord)
 
 _LOGGER = logging.getLogger("a2e_async")
-
-_ANY_LINK = "https://example.com/file"
-"""Stands for a file that is not uploaded yet."""
-
-
-class PurchaseOptions(TypedDict, total=False):
-    """How a job is bought, the same for every family; all of it can be left out.
-
-    Attributes:
-        webhook: A `WebhookReceiver`, which A2E calls once when the task ends.
-        webhook_url: Instead, an https URL of yours that A2E calls once when the task ends, at most 2048 characters.
-        webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
-        idempotency_key: A name of yours for this job. If A2E still has a task of this key, that one is returned and
-            nothing is bought, even if the other options differ now.
-        on_unknown: What to do if it stays unknown whether A2E accepted the start: ``"raise"`` or ``"resend"``. By
-            default as `StartPolicy.on_unknown` says.
-    """
-
-    webhook: Webhook | None
-    webhook_url: str | None
-    webhook_token: str | None
-    idempotency_key: str | None
-    on_unknown: OnUnknown | None
 
 
 class TaskResource(Group, Generic[R]):
@@ -295,12 +272,12 @@ class TaskResource(Group, Generic[R]):
             count: How many tasks it makes.
         """
         family = self._family
-        hook = _hook(family, options)
+        hook = hook_fields(family, options)
         given = {name: source for name, source in inputs.items() if source is not None}
         flat = [source for value in given.values() for source in (value if isinstance(value, list) else [value])]
-        body = {**fields, **{name: _shown(value) for name, value in given.items()}}
+        body = {**fields, **{name: shown(value) for name, value in given.items()}}
         if family.name is not None and body.get(family.name) is None:
-            body[family.name] = _name_of(flat) or family.title
+            body[family.name] = name_of(flat) or family.title
         body = form.check(body)
         key, on_unknown = options.get("idempotency_key"), options.get("on_unknown")
         self._check_purchase(key, on_unknown)
@@ -399,38 +376,3 @@ class Ongoing(TaskResource[R]):
         envelope = await self._ask(self._family.ongoing)
         records = to_records(self._record, envelope, self._family).values()
         return [record for record in records if not record.status.is_final]
-
-
-def _hook(family: Family, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields that ask for a webhook.
-
-    Raises:
-        TypeError: There is no such option.
-        InvalidRequestError: They cannot work.
-    """
-    unknown = options.keys() - PurchaseOptions.__annotations__.keys()
-    if unknown:
-        msg = f"start() got unexpected keyword arguments: {', '.join(sorted(unknown))}"
-        raise TypeError(msg)
-    url, token = webhook_fields(options.get("webhook"), options.get("webhook_url"), options.get("webhook_token"))
-    check_webhook(url, token)
-    if url is not None and not family.hooked:
-        refuse(f"{family.title} has no webhooks: wait for it instead")
-    fields = {"webhook_url": url, "webhook_token": token}
-    return {name: value for name, value in fields.items() if value is not None}
-
-
-def _shown(value: Source | builtins.list[Source]) -> Any:  # noqa: ANN401  what a form checks
-    """Return an input as the form is shown it: what is not uploaded yet has no link."""
-    if isinstance(value, list):
-        return [_shown(item) for item in value]
-    return _ANY_LINK if isinstance(value, LocalFile) else value
-
-
-def _name_of(sources: Iterable[Source]) -> str:
-    """Name a task after its first input."""
-    for source in sources:
-        path = source.content if isinstance(source, LocalFile) else source
-        if not isinstance(path, bytes):
-            return transfer.name_from(str(path))
-    return ""

@@ -9,12 +9,13 @@ from a2e_async._protocol.families import CAPTION_REMOVALS
 from a2e_async._protocol.forms import Form, link, text
 from a2e_async._protocol.routes import Route
 from a2e_async.models.caption_removal import CaptionRemovalRecord
-from a2e_async.resources.base import Ongoing, PurchaseOptions
+from a2e_async.resources.base import Ongoing
 from a2e_async.resources.group import about
 from a2e_async.resources.sources import needed_source
 
 if TYPE_CHECKING:
     from a2e_async.files import Media
+    from a2e_async.resources.purchase import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["CaptionRemoval"]

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Unpack
 from a2e_async._protocol.families import DUBBINGS
 from a2e_async._protocol.forms import Form, flag, link, text, whole
 from a2e_async.models.dubbing import DubbingRecord
-from a2e_async.resources.base import Ongoing, PurchaseOptions
+from a2e_async.resources.base import Ongoing
 from a2e_async.resources.sources import needed_source
 
 if TYPE_CHECKING:
     from a2e_async.files import Media
+    from a2e_async.resources.purchase import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["Dubbing"]

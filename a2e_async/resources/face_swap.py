@@ -11,7 +11,7 @@ from a2e_async._protocol.forms import Form, choice, link, text
 from a2e_async._protocol.routes import Route
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
-from a2e_async.resources.base import Ongoing, PurchaseOptions, TaskResource
+from a2e_async.resources.base import Ongoing, TaskResource
 from a2e_async.resources.group import Group, about
 from a2e_async.resources.sources import needed_source, source_of
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from a2e_async.files import Media
     from a2e_async.resources.group import Parts
+    from a2e_async.resources.purchase import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["FaceImages", "FaceSwap", "FaceSwapPreviews"]

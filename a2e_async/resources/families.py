@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from a2e_async._protocol.checks import refuse
 from a2e_async.files import open_file
 from a2e_async.models.families import FamilyRecord
-from a2e_async.resources.base import PurchaseOptions, TaskResource
+from a2e_async.resources.base import TaskResource
 from a2e_async.resources.catalogue import count_of, family_named, form_of
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from a2e_async._protocol.forms import Form
     from a2e_async.resources.group import Parts
+    from a2e_async.resources.purchase import PurchaseOptions
     from a2e_async.resources.sources import Source
     from a2e_async.tasks import TaskHandle
 

@@ -9,7 +9,7 @@ from a2e_async._protocol.families import TWINS
 from a2e_async._protocol.forms import Form, choice, flag, link, text
 from a2e_async._protocol.routes import Route
 from a2e_async.models.avatars import TwinRecord
-from a2e_async.resources.base import Ongoing, PurchaseOptions
+from a2e_async.resources.base import Ongoing
 from a2e_async.resources.group import about
 from a2e_async.resources.sources import source_of
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from a2e_async.files import Media
+    from a2e_async.resources.purchase import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["Twins"]

@@ -17,7 +17,7 @@ from a2e_async._protocol.voices import voices_in
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files import open_file
 from a2e_async.models.voices import SpeechPreview, VoiceRecord
-from a2e_async.resources.base import PurchaseOptions, TaskResource
+from a2e_async.resources.base import TaskResource
 from a2e_async.resources.group import about
 from a2e_async.resources.languages import Languages
 from a2e_async.resources.questions import to_records
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from a2e_async.files import Media
     from a2e_async.models.voices import PublicVoice
+    from a2e_async.resources.purchase import PurchaseOptions
     from a2e_async.resources.sources import Source
     from a2e_async.tasks import TaskHandle
 
