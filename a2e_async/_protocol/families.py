@@ -85,12 +85,17 @@ class Family:
         return self.name is not None and self.list is not None
 
 
+def _spelt(key: str, spellings: str | tuple[str, ...]) -> list[str]:
+    """Return the spellings of an operation of a family, the best first."""
+    return [text.replace("{key}", key) for text in ([spellings] if isinstance(spellings, str) else spellings)]
+
+
 def _family(
     key: str,
     title: str,
     *,
     start: str = "{key}/start",
-    detail: str = "GET {key}/{id}",
+    detail: str | tuple[str, ...] = "GET {key}/{id}",
     list: str | tuple[str, ...] | None = "GET {key}/allRecords",  # noqa: A002  the word of the table
     batch: str | None = "POST {key}/batchDetail",
     delete: str | None = "DELETE {key}/{id}",
@@ -99,15 +104,14 @@ def _family(
 ) -> Family:
     """Write a row: what is not said is as most families have it. Of several spellings the best comes first."""
 
-    def route(spelling: str | tuple[str, ...] | None) -> Route | None:
-        spellings = (spelling,) if isinstance(spelling, str) else spelling or ()
-        return Route.of(*(text.replace("{key}", key) for text in spellings)) if spellings else None
+    def route(spellings: str | tuple[str, ...] | None) -> Route | None:
+        return Route.of(*_spelt(key, spellings)) if spellings else None
 
     return Family(
         key=key,
         title=title,
         start=f"/api/v1/{start.replace('{key}', key)}",
-        detail=Route.of(detail.replace("{key}", key)),
+        detail=Route.of(*_spelt(key, detail)),
         list=route(list),
         batch=route(batch),
         delete=route(delete),
@@ -136,7 +140,7 @@ AVATAR_VIDEOS = _family(
     "video",
     "Generate AI Avatar Videos",
     start="{key}/generate",
-    detail="POST {key}/awsResult _id",
+    detail=("POST {key}/awsResult _id", "GET {key}/detail?video_id"),
     list=("GET {key}/awsList", "POST {key}/awsList"),
     paging=P2,
     batch=None,

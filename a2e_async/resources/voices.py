@@ -56,7 +56,7 @@ _SPEAK = Form(
     }
 )
 
-_PUBLIC = Route.of("GET anchor/voice_list", "POST anchor/voice_list")
+_PUBLIC = Route.of("GET anchor/voice_list", "POST anchor/voice_list", "POST anchor/tts_list")
 _COMPLETED = Route.of("GET userVoice/completedRecord")
 _RENAME = Route.of("PUT userVoice/{id}")
 _CLONE = Route.of("POST userVideoTwin/addVoiceClone _id", "POST userVideoTwin/cloneVoice _id")

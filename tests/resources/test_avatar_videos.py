@@ -203,6 +203,26 @@ async def test_status(a2e: A2EClient) -> None:
     assert await a2e.avatar_videos.get_many([task.id, "0" * 24]) == {task.id: await task.refresh(), "0" * 24: None}
 
 
+async def test_newer_status(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If A2E has dropped `awsResult`, the operation of its current specification is asked, by its own parameter."""
+    task = await begun(a2e)
+    queries = []
+
+    def detail(request: web.Request) -> web.Response:
+        queries.append(dict(request.query))
+        return web.json_response({"code": 0, "data": {"_id": task.id, "status": "success", "result": AUDIO}})
+
+    gone = web.Response(status=404, text="<html>Cannot POST</html>", content_type="text/html")
+    with (
+        sandbox.override("POST", "/api/v1/video/awsResult", gone),
+        sandbox.override("GET", "/api/v1/video/detail", detail),
+    ):
+        assert (await task.wait_until_done(20)).result_url == AUDIO
+        await task.refresh()
+    assert queries == [{"video_id": task.id}] * 2
+    assert seen(sandbox, "/api/v1/video/awsResult") == 1
+
+
 async def test_many_waits_share_questions(a2e: A2EClient, sandbox: Sandbox) -> None:
     """There is no batchDetail for avatar videos: many waits are answered by the list."""
     tasks = [await begun(a2e) for _ in range(30)]
