@@ -59,7 +59,7 @@ async def drop(request: web.Request) -> web.Response:
 @pytest.mark.parametrize("path", ["user/remainingCoins", "/user/remainingCoins", COINS])
 async def test_request_returns_the_data(a2e: A2EClient, path: str) -> None:
     """The data of a good answer comes back decoded, however the path is written."""
-    assert await a2e.request("get", path) == {"coins": 10_000, "diamonds": 0}
+    assert await a2e.request("get", path) == {"coins": 10_000, "diamonds": 3}
 
 
 async def test_request_sends_body_and_query(a2e: A2EClient, sandbox: Sandbox) -> None:

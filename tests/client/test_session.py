@@ -38,7 +38,7 @@ def test_second_event_loop_works() -> None:
             async with client:
                 return await coins(client)
 
-    assert asyncio.run(use()) == asyncio.run(use()) == {"coins": 10_000, "diamonds": 0}
+    assert asyncio.run(use()) == asyncio.run(use()) == {"coins": 10_000, "diamonds": 3}
 
 
 def test_second_event_loop_works_after_a_forgotten_close() -> None:
@@ -54,9 +54,9 @@ def test_second_event_loop_works_after_a_forgotten_close() -> None:
 
     port = asyncio.run(free_port())
     client = A2EClient("sk_test", base_url=f"http://127.0.0.1:{port}")
-    assert asyncio.run(use(client, port)) == {"coins": 10_000, "diamonds": 0}
+    assert asyncio.run(use(client, port)) == {"coins": 10_000, "diamonds": 3}
     with pytest.warns(ResourceWarning, match="async with"):
-        assert asyncio.run(_use_and_close(client, port)) == {"coins": 10_000, "diamonds": 0}
+        assert asyncio.run(_use_and_close(client, port)) == {"coins": 10_000, "diamonds": 3}
         gc.collect()
 
 
