@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._protocol.converter import from_record, moment, to_record
-from a2e_async._protocol.families import IMAGE_TO_VIDEO
+from a2e_async._protocol.converter import from_record, moment, to_item, to_record
+from a2e_async._protocol.families import IMAGE_TO_VIDEO, VOICES
 from a2e_async.models import ImageToVideoRecord, TaskStatus
+from a2e_async.models.avatars import Avatar
+from a2e_async.models.voices import VoiceRecord
 
 _LIVE: dict[str, Any] = {
     "_id": "67d29023dd27a536fdf6e809",
@@ -326,3 +328,27 @@ def test_writing_leaves_the_record_alone() -> None:
 def test_trace_id_is_not_written() -> None:
     """The exchange that a record came from is not a part of what A2E said about the task."""
     assert "trace_id" not in from_record(to_record(ImageToVideoRecord, {"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc"))
+
+
+# other things than tasks
+
+
+@pytest.mark.parametrize(
+    ("value", "flag"),
+    [
+        (True, True), (False, False), ("true", True), (" False ", False), ("1", True), ("0", False), (1, True), (0, False),
+        ("", None), ("maybe", None), (None, None), ([], None), (0.5, None),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_yes_or_no(value: object, flag: bool | None) -> None:  # noqa: FBT001  a column of the table
+    """Booleans are read from what A2E makes of them; what is none is unknown."""
+    assert to_record(VoiceRecord, {"_id": "v", "denoise": value}, VOICES).denoise is flag
+
+
+def test_item_is_read_leniently() -> None:
+    """Everything may be missing or odd in what is no task, and what is not known is kept."""
+    assert to_item(Avatar, {}) == Avatar()
+    avatar = to_item(Avatar, {"_id": 7, "lang": ["en", None, "zh"], "people_img": None, "type": ["x"], "age": 3})
+    assert avatar == Avatar(id="7", lang=("en", "zh"))
+    assert avatar.extra == {"age": 3}

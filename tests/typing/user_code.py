@@ -248,7 +248,7 @@ async def housekeeping(a2e: A2EClient) -> None:
     assert_type(balance.coins, float | None)
     async for movement in a2e.account.history(is_consumption=True, page_size=50):
         assert_type(movement, Movement)
-    assert_type(await a2e.account.quote("userText2Image", {"prompt": "tea"}), Quote)
+    assert_type(await a2e.account.quote("userText2Image/start", {"prompt": "tea"}), Quote)
     await a2e.account.exchange_diamonds(1)
     assert_type(await a2e.account.languages(), list[Language])
     await a2e.account.add_user("ada", email="ada@example.com")
