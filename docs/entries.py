@@ -25,7 +25,7 @@ TTS and Voice Clone | voices
 3.1 | List Public TTS Options | voices.public | GET anchor/voice_list
 3.2 | List Voice Clone Options | voices.completed | GET userVoice/completedRecord
 3.3 | Train TTS Model of The User's Voice (Voice Clone) | voices.start | POST userVoice/training
-3.4 | List Ongoing Voice Clone Tasks | voices.list | GET userVoice/trainingRecord
+3.4 | List Ongoing Voice Clone Tasks | voices.ongoing | GET userVoice/trainingRecord
 3.5 | Generate TTS Audio (Text-to-Speech) | voices.speak | POST video/send_tts
 3.6 | Get Details of a Voice | voices.get | GET userVoice/{_id}
 3.7 | Delete a User Voice | voices.delete | DELETE userVoice/{_id}

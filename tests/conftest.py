@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 import quick
+from leftovers import threads_left
 
 from a2e_async import A2EClient
 from a2e_async.sandbox import Sandbox
@@ -21,12 +22,7 @@ def _nothing_left() -> Iterator[None]:
     """Fail a test that leaves a thread behind."""
     before = set(threading.enumerate())
     yield
-    left = [
-        thread
-        for thread in set(threading.enumerate()) - before
-        # asyncio's default executor ends with its loop, which pytest-asyncio closes after this fixture
-        if thread.is_alive() and not thread.name.startswith("asyncio_")
-    ]
+    left = threads_left(before)
     assert not left, left
 
 

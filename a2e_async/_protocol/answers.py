@@ -72,7 +72,7 @@ def check_list(envelope: Envelope, name: str | None = None) -> None:
     if not (isinstance(data, list) or found or (isinstance(data, dict) and _is_empty(data))):
         msg = "A2E's list holds no list"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
-    if name is not None and found and not any(name in record for record in found):
+    if name is not None and found and not any(record.get(name) for record in found):
         msg = f"A2E's list shows no {name!r}, so that it cannot tell what was started"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
 

@@ -128,7 +128,8 @@ VOICES = _family(
     "userVoice",
     "Voice Clone",
     start="{key}/training",
-    list=("GET {key}/trainingRecord", "GET {key}/processingRecord"),
+    list="GET {key}/trainingRecord",  # not the older processingRecord, which lacks what is finished
+    ongoing=("GET {key}/trainingRecord", "GET {key}/processingRecord"),
     paging=None,
     batch=None,
     words=statuses.VOICE,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async._protocol.routes import Route, is_wrong_route
-from a2e_async.errors import A2EError, APIError, ServerError
+from a2e_async.errors import A2EError, BadRequestError, NotFoundError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, MutableMapping
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from a2e_async._transport.retry import Api
 
 __all__ = ["Router"]
+
+_KNOWING = (BadRequestError, NotFoundError)
+"""What only the operation itself answers; a bad token or too many requests are noticed before any operation."""
 
 _LOGGER = logging.getLogger("a2e_async")
 
@@ -50,7 +53,7 @@ class Router:
                 envelope = await self.api.send(spelling.request(id, **parts))
             except A2EError as error:
                 if not is_wrong_route(error, spelling, paid=parts.get("paid", False)):
-                    if isinstance(error, APIError) and not isinstance(error, ServerError):
+                    if isinstance(error, _KNOWING):
                         self._remember(route, spelling)  # A2E itself has refused, so it knows the operation
                     raise
                 first = first or error
@@ -58,7 +61,8 @@ class Router:
                 self._remember(route, spelling)
                 return envelope
         assert first is not None  # noqa: S101  for mypy: a route has at least one spelling
-        self._remember(route, route)
+        if is_wrong_route(first, route, paid=True):  # surely; a web page may be gone in a minute
+            self._remember(route, route)
         raise first
 
     def _spellings(self, route: Route) -> Iterator[Route]:

@@ -244,7 +244,7 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
             refuse(f"enabled must be True or False, not {enabled!r}")
         data = (await self._tell(_POOL, json={"isAutoToPublicPool": enabled})).data
         said = data.get("isAutoToPublicPool") if isinstance(data, dict) else None
-        return said if isinstance(said, bool) else enabled
+        return enabled if said is None else str(said).lower() in {"true", "1"}
 
 
 def _captions(caption_align: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Avatars", "CustomAvatars"]
 
-_LIST = Route.of("GET anchor/character_list", "POST anchor/character_list", "POST anchor/list")
+_LIST = Route.of("GET anchor/character_list", "POST anchor/character_list")
 _OF_A_PICTURE = Route.of("POST userText2Image/quickAddAvatar")
 
 _ADD = Route.of("POST custom_avatar/add")
@@ -107,10 +107,12 @@ class CustomAvatars(Group):
             A2E's ``data`` as it comes.
 
         Raises:
+            SubmissionUncertainError: Nobody knows whether A2E has added it: see `list`.
             A2EError: As for any request.
         """
         check_no_override(fields)
-        return (await self._tell(_ADD, json=fields)).data
+        advice = "avatars.custom.list() tells"
+        return (await self._parts().submitter.pay(_ADD, json=fields, advice=advice, again=False)).data
 
     async def list(self, **filters: Any) -> AsyncIterator[CustomAvatar]:  # noqa: ANN401  as above
         """Go through them. Free. Which filters and pages there are is not published: `filters` go out as they are.
@@ -118,6 +120,7 @@ class CustomAvatars(Group):
         Raises:
             A2EError: As for any request.
         """
+        check_no_override(filters)
         for raw in answers.records((await self._ask(_OWN, json=filters)).data):
             yield to_item(CustomAvatar, raw)
 

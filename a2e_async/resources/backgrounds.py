@@ -8,7 +8,7 @@ from a2e_async._protocol import answers
 from a2e_async._protocol.checks import check_text
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.routes import Route
-from a2e_async.errors import UnexpectedResponseError
+from a2e_async.errors import A2EError, UnexpectedResponseError
 from a2e_async.files import LocalFile
 from a2e_async.models.backgrounds import Background
 from a2e_async.resources.group import Group
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterator
 
+    from a2e_async._protocol.messages import Envelope
     from a2e_async.files import Media
 
 __all__ = ["Backgrounds"]
@@ -65,8 +66,8 @@ class Backgrounds(Group):
     async def add(self, *, image: Media | None = None, image_url: str | None = None) -> Background:
         """Add a background of one's own (A2E page "Add Custom Background Image"). What it costs is not published.
 
-        A local picture is uploaded first, which A2E charges. A2E does not say which background it has made; so it is
-        looked up by its link afterwards. Sent once.
+        A local picture is uploaded first, which A2E charges. Unless A2E says which background it has made, it is looked
+        up by its link afterwards. Sent once.
 
         Args:
             image: The picture: a path, bytes, a binary file, or an http(s) URL.
@@ -74,18 +75,24 @@ class Backgrounds(Group):
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            UnexpectedResponseError: It was added and is not in the list: see `list`.
+            SubmissionUncertainError: Nobody knows whether A2E has added it: see `list`.
+            UnexpectedResponseError: It was added, and the list does not show it or could not be read.
             A2EError: As for any request.
         """
         source = await needed_source("image", image, image_url, "image")
         link = await self._parts().files.upload(source) if isinstance(source, LocalFile) else source
-        envelope = await self._tell(_ADD, json={"img_url": link})
-        found = [*answers.records(envelope.data), *answers.records((await self._ask(_OWN, json={})).data)]
-        for raw in found:
-            if raw.get("img_url") == link:
-                return to_item(Background, raw)
-        msg = "The background was added, and A2E does not show it (yet): list() tells"
-        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
+        advice = "backgrounds.list() tells"
+        envelope = await self._parts().submitter.pay(_ADD, json={"img_url": link}, advice=advice, again=False)
+        trouble: A2EError | None = None
+        found = _with_link(link, envelope)
+        try:
+            found = found or _with_link(link, await self._ask(_OWN, json={}))
+        except A2EError as error:
+            trouble = error
+        if found is not None:
+            return found
+        msg = f"The background was added, and A2E does not show it ({trouble or 'yet'}): {advice}"
+        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body) from trouble
 
     async def delete(self, id: str) -> None:
         """Delete a background of one's own (A2E page "Delete Custom Image"). Free.
@@ -95,3 +102,8 @@ class Backgrounds(Group):
         """
         check_text("id", id)
         await self._tell(_DELETE, json={"_id": id})
+
+
+def _with_link(link: str, envelope: Envelope) -> Background | None:
+    shown = (raw for raw in answers.records(envelope.data) if raw.get("img_url") == link)
+    return next((to_item(Background, raw) for raw in shown), None)

@@ -68,7 +68,8 @@ class CaptionRemoval(Ongoing[CaptionRemovalRecord]):
             id: The task that failed.
 
         Returns:
-            A handle of the task that A2E works on, which is this one unless A2E names another.
+            A handle of the task that A2E works on, which is this one unless A2E names another. Until A2E shows it as
+            being worked on, a wait for it can end with the old failure.
 
         Raises:
             SubmissionUncertainError: Nobody knows whether A2E accepted it: look at the task before you retry again.

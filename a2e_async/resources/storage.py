@@ -48,11 +48,13 @@ class Storage(Group):
 
         Raises:
             InvalidRequestError: It is no such link; nothing was sent.
+            SubmissionUncertainError: Nobody knows whether A2E has copied it.
             UnexpectedResponseError: A2E did not tell where the copy is.
             A2EError: As for any request.
         """
         check_link("url", url)
-        envelope = await self._tell(_SAVE, json={"url": url})
+        advice = "Copying it again may cost again"
+        envelope = await self._parts().submitter.pay(_SAVE, json={"url": url}, advice=advice, again=False)
         data = envelope.data
         link = data.get("url") if isinstance(data, dict) else data
         if not isinstance(link, str) or "://" not in link:

@@ -60,6 +60,7 @@ class StreamingSession:
     """
 
     token: RoomToken
+    _avatar_id: str = attrs.field(repr=False)
     _group: StreamingAvatar = attrs.field(repr=False)
 
     @property
@@ -85,7 +86,7 @@ class StreamingSession:
 
     async def leave(self) -> None:
         """Leave before the block ends; see `StreamingAvatar.leave`. Leaving again does no harm."""
-        await self._group.leave(self.channel)
+        await self._group.leave(self.channel, avatar_id=self._avatar_id)
 
 
 class StreamingAvatar(Group):
@@ -120,14 +121,15 @@ class StreamingAvatar(Group):
         """
         room = await self._open(avatar_id, expire_seconds)
         try:
-            yield StreamingSession(room, self)
+            yield StreamingSession(room, avatar_id, self)
         finally:
-            await _through(self._leave_surely(room.channel))
+            await _through(self._leave_surely(room, avatar_id))
 
     async def token(self, avatar_id: str, *, expire_seconds: int) -> RoomToken:
         """Open a room that is left by hand (A2E page "Get a Streaming Avatar Token"); better use `session`.
 
-        Costs, arguments and errors are as there. ``await leave(token.channel)`` brings back what is not used.
+        Costs, arguments and errors are as there. ``await leave(token.channel, avatar_id=avatar_id)`` brings back what
+        is not used.
         """
         return await self._open(avatar_id, expire_seconds)
 
@@ -180,14 +182,22 @@ class StreamingAvatar(Group):
         """
         await self._tell(_SPEAK, json=_SAID.check({"channel": channel, "text": text}))
 
-    async def leave(self, channel: str) -> None:
+    async def leave(self, channel: str, *, avatar_id: str | None = None) -> None:
         """Leave a room (A2E page "Leave the Room"), which brings back what of its time is not used.
+
+        Args:
+            channel: The room.
+            avatar_id: Its avatar, which the older spelling of this operation (``leave_room``) asks for.
 
         Raises:
             A2EError: As for any request; then the room may still be open, and leaving again does no harm.
         """
         check_text("channel", channel)
-        await self._ask(_LEAVE, json={"channel": channel})
+        body = {"channel": channel}
+        if avatar_id is not None:
+            check_text("avatar_id", avatar_id)
+            body["avatar_id"] = avatar_id
+        await self._ask(_LEAVE, json=body)
 
     async def _open(self, avatar_id: str, expire_seconds: int) -> RoomToken:
         body = _ROOM.check({"avatar_id": avatar_id, "expire_seconds": expire_seconds})
@@ -197,32 +207,34 @@ class StreamingAvatar(Group):
             envelope = await self._parts().submitter.pay(_TOKEN, json=body, advice=advice, on_late=late.append)
         except asyncio.CancelledError:
             for envelope in late:
-                await _through(self._leave_surely(_room_in(envelope).channel))
+                with contextlib.suppress(UnexpectedResponseError):  # no room to leave
+                    await _through(self._leave_surely(_room_in(envelope), avatar_id))
             raise
         return _room_in(envelope)
 
-    async def _leave_surely(self, channel: str) -> None:
+    async def _leave_surely(self, room: RoomToken, avatar_id: str) -> None:
         """Leave, with a few tries."""
-        failure: A2EError | None = None
+        failure: A2EError | str = f"A2E has not answered within {_WITHIN:g} seconds"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WITHIN):
                 for pause in _LEAVING:
                     await asyncio.sleep(pause)
                     try:
-                        await self.leave(channel)
+                        await self.leave(room.channel, avatar_id=avatar_id)
                     except A2EError as error:
                         failure = error
                     else:
                         return
-        _LOGGER.error("Room %s could not be left; the rest of its time is not refunded: %s", channel, failure)
+        _LOGGER.error("Room %s may still be open, and what it costs is not refunded: %s", room.channel, failure)
 
 
 def _room_in(envelope: Envelope) -> RoomToken:
-    raw = envelope.data
-    if not isinstance(raw, dict) or not isinstance(raw.get("channel"), str) or not raw["channel"]:
-        msg = "A2E's answer holds no room, which may be paid: it ends by itself"
-        raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may hold a token
-    return to_item(RoomToken, raw)
+    for raw in answers.rows([envelope.data] if isinstance(envelope.data, dict) else envelope.data):
+        room = to_item(RoomToken, raw)
+        if room.channel:
+            return room
+    msg = "A2E's answer holds no room, which may be paid: it ends by itself"
+    raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may hold a token
 
 
 async def _through(leaving: Any) -> None:  # noqa: ANN401  a coroutine

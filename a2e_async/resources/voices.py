@@ -17,7 +17,7 @@ from a2e_async._protocol.voices import voices_in
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files import open_file
 from a2e_async.models.voices import SpeechPreview, VoiceRecord
-from a2e_async.resources.base import TaskResource
+from a2e_async.resources.base import Ongoing
 from a2e_async.resources.group import about
 from a2e_async.resources.languages import Languages
 from a2e_async.resources.questions import to_records
@@ -56,7 +56,7 @@ _SPEAK = Form(
     }
 )
 
-_PUBLIC = Route.of("GET anchor/voice_list", "POST anchor/voice_list", "POST anchor/tts_list")
+_PUBLIC = Route.of("GET anchor/voice_list", "POST anchor/voice_list")
 _COMPLETED = Route.of("GET userVoice/completedRecord")
 _RENAME = Route.of("PUT userVoice/{id}")
 _CLONE = Route.of("POST userVideoTwin/addVoiceClone _id", "POST userVideoTwin/cloneVoice _id")
@@ -65,7 +65,7 @@ _PREVIEWS = Route.of("GET tts/preview/list")
 _DELETE_PREVIEW = Route.of("DELETE tts/preview/{id}")
 
 
-class Voices(TaskResource[VoiceRecord], Languages):
+class Voices(Ongoing[VoiceRecord], Languages):
     """Voices: ``client.voices``. Cloned voices are tasks: their training is started, waited for and paid.
 
     Clone voices of people who agree to it.

@@ -19,6 +19,7 @@ RENAMED: Final = {
     (_GET, f"{API}/userCaptionRemoval/allProcessing"): (_GET, f"{API}/userCaptionRemoval/processingRecord"),
     (_GET, f"{API}/anchor/voice_list"): (_POST, f"{API}/anchor/voice_list"),
     (_GET, f"{API}/anchor/character_list"): (_POST, f"{API}/anchor/character_list"),
+    (_POST, f"{API}/streaming-avatar/leave"): (_POST, f"{API}/streaming-avatar/leave_room"),
     (_GET, f"{API}/video/awsList"): (_POST, f"{API}/video/awsList"),
 }
 

@@ -34,15 +34,6 @@ pytestmark = pytest.mark.usefixtures("no_tasks_left")
 URL = "https://a2e.example"
 
 
-@pytest.fixture(autouse=True)
-def _threads_end() -> Iterator[None]:
-    """Let the threads of aiosqlite end, which outlive their connections by a moment."""
-    yield
-    for thread in threading.enumerate():
-        if thread.name.endswith("(_connection_worker_thread)"):
-            thread.join(10)
-
-
 @pytest.fixture
 def path(tmp_path: pathlib.Path) -> pathlib.Path:
     """Name a journal that is not there yet."""

@@ -7,7 +7,6 @@ import datetime as dt
 import os
 import random
 import sqlite3
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -26,15 +25,6 @@ pytestmark = pytest.mark.usefixtures("no_tasks_left")
 
 URL = "https://a2e.example"
 DAY = 86400.0
-
-
-@pytest.fixture(autouse=True)
-def _threads_end() -> Iterator[None]:
-    """Let the threads of aiosqlite end, which outlive their connections by a moment."""
-    yield
-    for thread in threading.enumerate():
-        if thread.name.endswith("(_connection_worker_thread)"):
-            thread.join(10)
 
 
 @pytest.fixture

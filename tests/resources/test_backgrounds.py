@@ -9,7 +9,14 @@ import quick
 from aiohttp import web
 from buying import seen
 
-from a2e_async import A2EClient, InvalidRequestError, NotFoundError, UnexpectedResponseError
+from a2e_async import (
+    A2EClient,
+    InvalidRequestError,
+    NotFoundError,
+    SubmissionUncertainError,
+    UnexpectedResponseError,
+)
+from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
@@ -48,6 +55,33 @@ async def test_background_that_does_not_show(a2e: A2EClient, sandbox: Sandbox) -
         sandbox.override("POST", ADD, web.json_response({"code": 0, "data": {}})),
         pytest.raises(UnexpectedResponseError, match="list"),
     ):
+        await a2e.backgrounds.add(image_url=LINK)
+    assert seen(sandbox, ADD) == 1
+
+
+async def test_background_that_the_answer_shows(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If A2E says what it has added, nothing has to be looked up."""
+    answer = web.json_response({"code": 0, "data": {"_id": "1" * 24, "img_url": LINK}})
+    with sandbox.override("POST", ADD, answer):
+        assert (await a2e.backgrounds.add(image_url=LINK)).id == "1" * 24
+    assert len(sandbox.requests) == 1
+
+
+async def test_list_that_cannot_be_read(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Trouble with the look-up does not hide that the background was added."""
+    refused = web.json_response({"code": 400, "msg": "no"}, status=400)
+    with (
+        sandbox.override("POST", "/api/v1/custom_back/list", refused),
+        pytest.raises(UnexpectedResponseError, match="was added"),
+    ):
+        await a2e.backgrounds.add(image_url=LINK)
+    assert seen(sandbox, ADD) == 1
+
+
+async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Nobody knows whether it was added, and it is not added twice."""
+    sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
+    with pytest.raises(SubmissionUncertainError, match="list"):
         await a2e.backgrounds.add(image_url=LINK)
     assert seen(sandbox, ADD) == 1
 

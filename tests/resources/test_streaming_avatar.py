@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import quick
 from aiohttp import web
 from buying import seen
 
@@ -156,6 +157,58 @@ async def test_cancelled_while_the_room_is_opened(a2e: A2EClient, sandbox: Sandb
     assert seen(sandbox, LEAVE) == 1
 
 
+async def test_cancelled_while_an_odd_answer_comes(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the answer that comes late holds no room, there is nothing to leave, and the cancellation stands."""
+    asked = asyncio.Event()
+
+    async def late(request: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.sleep(0.1)
+        return web.json_response({"code": 0, "data": {}})
+
+    with sandbox.override("POST", TOKEN, late):
+        opening = asyncio.create_task(a2e.streaming_avatar.token(ADA, expire_seconds=60))
+        await asked.wait()
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+    assert not seen(sandbox, LEAVE)
+
+
+async def test_leaving_in_2025() -> None:
+    """The older spelling wants the avatar as well, and the refund comes."""
+    async with (
+        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+    ):
+        for _ in range(2):
+            async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
+                pass
+        token = await a2e.streaming_avatar.token(ADA, expire_seconds=600)
+        await a2e.streaming_avatar.leave(token.channel, avatar_id=ADA)
+        assert spent(sandbox) <= 3
+        assert [seen(sandbox, LEAVE), seen(sandbox, f"{LEAVE}_room")] == [1, 3]
+
+
+@pytest.mark.parametrize("number", [7, "7"])
+async def test_room_in_a_list(a2e: A2EClient, sandbox: Sandbox, number: object) -> None:
+    """A room is found in a list too, and its name may be a number."""
+    answer = web.json_response({"code": 0, "data": [{"channel": number, "token": "secret"}]})
+    with sandbox.override("POST", TOKEN, answer):
+        assert (await a2e.streaming_avatar.token(ADA, expire_seconds=60)).channel == "7"
+
+
+async def test_leaving_without_an_answer(
+    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Leaving does not hold up the caller for ever; the log says so."""
+    monkeypatch.setattr(streaming_avatar, "_WITHIN", 0.2)
+    async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
+        sandbox.weather = Weather(script={"*": [Fault("delay", seconds=5.0)] * 9})
+    (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "not answered within 0.2 seconds" in record.getMessage()
+
+
 async def test_leaving_is_tried_again(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Trouble while leaving is tried away, and the block's result stands."""
     broken = [Fault("status", status=500)] * 5
@@ -201,7 +254,7 @@ async def test_lost_token_is_not_bought_twice(a2e: A2EClient, sandbox: Sandbox) 
     assert seen(sandbox, TOKEN) == 1
 
 
-@pytest.mark.parametrize("data", [None, [], {}, {"channel": ""}, {"channel": 7, "token": "secret"}], ids=str)
+@pytest.mark.parametrize("data", [None, [], {}, {"channel": ""}, [{"channel": [7], "token": "secret"}]], ids=str)
 async def test_answer_without_a_room(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
     """An answer without a room is an error that shows no token."""
     with (

@@ -64,6 +64,22 @@ async def test_public(a2e: A2EClient) -> None:
     assert {voice.id for voice in chinese}.isdisjoint(voice.id for voice in voices)
 
 
+async def test_lists_in_2025() -> None:
+    """The older list has only what is under way: it does not stand for the list of everything."""
+    async with (
+        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+    ):
+        stuck = await a2e.voices.start(samples=[SAMPLE], name="Eva #stuck")
+        assert [voice.id for voice in await a2e.voices.ongoing()] == [stuck.id]
+        with pytest.raises(UnexpectedResponseError):
+            await anext(a2e.voices.list())
+        coins = len(sandbox.ledger)
+        with pytest.raises(UnexpectedResponseError):
+            await a2e.voices.start(samples=[SAMPLE], name="Eva", idempotency_key="eva")
+        assert len(sandbox.ledger) == coins
+
+
 async def test_public_in_2025() -> None:
     """Where A2E knows only the older spelling, that one is found, and asked at once the next time."""
     async with (
@@ -215,10 +231,11 @@ async def test_second_training_at_a_time(a2e: A2EClient) -> None:
 @pytest.mark.entry("3.2")
 @pytest.mark.entry("3.4")
 async def test_lists(a2e: A2EClient) -> None:
-    """List Voice Clone Options has what is ready; List Ongoing Voice Clone Tasks has everything."""
+    """List Voice Clone Options has what is ready, List Ongoing Voice Clone Tasks what is not, `list` everything."""
     ready = await trained(a2e)
     stuck = await a2e.voices.start(samples=[SAMPLE], name="Eva #stuck")
     assert [voice.id for voice in await a2e.voices.completed()] == [ready.id]
+    assert [voice.id for voice in await a2e.voices.ongoing()] == [stuck.id]
     assert [voice.id async for voice in a2e.voices.list()] == [stuck.id, ready.id]
 
 

@@ -19,6 +19,7 @@ RENAMED: Final = [
     ("GET userDubbing/allProcessing", "GET userDubbing/processingRecord"),
     ("GET userCaptionRemoval/allProcessing", "GET userCaptionRemoval/processingRecord"),
     ("GET video/awsList", "POST video/awsList"),
+    ("POST streaming-avatar/leave", "POST streaming-avatar/leave_room"),
     ("GET anchor/voice_list", "POST anchor/voice_list"),
     ("GET anchor/character_list", "POST anchor/character_list"),
 ]

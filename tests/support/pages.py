@@ -18,6 +18,7 @@ import wave
 from typing import TYPE_CHECKING
 
 import pytest
+from leftovers import threads_left
 from PIL import Image
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
@@ -66,7 +67,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
         patch.setenv("A2E_BASE_URL", sandbox.url)
         patch.setenv("A2E_API_TOKEN", sandbox.token)
         yield sandbox
-    left = {thread for thread in set(threading.enumerate()) - before if thread.is_alive()}
+    left = threads_left(before)
     assert not left, left
 
 

@@ -50,8 +50,8 @@ CHANCES: dict[Fault, float] = {
     Fault("short"): 0.02,
     Fault("empty", after=True): 0.01,
     Fault("redirect", after=True): 0.01,
-    Fault("delay", after=True, seconds=1.0): 0.03,
-    Fault("delay", seconds=1.0): 0.01,
+    Fault("delay", after=True, seconds=2.5): 0.03,
+    Fault("delay", seconds=2.5): 0.01,
     Fault("429"): 0.002,
     Fault("429", retry_after=0.3): 0.002,
     Fault("busy"): 0.02,
@@ -67,12 +67,12 @@ ELSEWHERE: dict[Fault, float] = {
     Fault("redirect"): 0.01,
     Fault("busy"): 0.01,
     Fault("refuse", seconds=0.05): 0.001,
-    Fault("delay", seconds=1.0): 0.01,
+    Fault("delay", seconds=2.5): 0.01,
 }
 
 POLICIES: dict[str, Any] = {
-    "request_timeout": 0.7,
-    "connect_timeout": 0.5,
+    "request_timeout": 2.0,  # shorter than a delay, and long enough for a machine that has much else to do
+    "connect_timeout": 1.5,
     "retry": RetryPolicy(max_attempts=8, max_time=10, base=0.02, max_delay=0.1),
     "pacing": Pacing(hold_back=0.05, max_hold_back=0.2),
     "start": StartPolicy(looks=(0.0, 0.1, 0.4, 1.0)),
@@ -163,15 +163,15 @@ async def test_waits_tell_the_truth(no_tasks_left: None, seed: int) -> None:
     """Whatever the weather, every wait ends with what really became of its task."""
     dice = random.Random(seed)
     async with Sandbox(render="tiny", coins=10**6, speed=20, seed=seed) as sandbox:
-        async with clients(sandbox, 5, poll=attrs.evolve(POLICIES["poll"], max_at_once=20)) as waiters:
-            tasks = await asyncio.gather(
-                *(
-                    waiters[number % 5].image_to_video.start(
-                        image_url=LINK, prompt=f"a picture {dice.choice(FATES)}", negative_prompt="n"
-                    )
-                    for number in range(WAITS)
-                )
+        async with (
+            clients(sandbox, 1, request_timeout=60.0, connect_timeout=60.0) as (buyer,),
+            clients(sandbox, 5, poll=attrs.evolve(POLICIES["poll"], max_at_once=20)) as waiters,
+        ):
+            prompts = [f"a picture {dice.choice(FATES)}" for _ in range(WAITS)]
+            bought = await asyncio.gather(
+                *(buyer.image_to_video.start(image_url=LINK, prompt=prompt, negative_prompt="n") for prompt in prompts)
             )
+            tasks = [waiters[number % 5].image_to_video.task(task.id) for number, task in enumerate(bought)]
             sandbox.weather = Weather(chances={"*": ELSEWHERE}, seed=seed, invisible=0.3)
             outcomes = await asyncio.gather(*(task.wait_until_done(60) for task in tasks), return_exceptions=True)
         for task, outcome in zip(tasks, outcomes, strict=True):

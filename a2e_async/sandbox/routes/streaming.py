@@ -107,6 +107,7 @@ class _Streaming:
         """Close a room and give back what was not used, in whole coins. Leaving twice is no error."""
         fields = await Fields.of(request)
         channel = fields.text("channel", required=True)
+        fields.text("avatar_id", required=request.path.endswith("_room"))
         fields.check()
         room = self._rooms.pop(channel, None)
         refund = 0 if room is None else int(room.coins * room.left / room.seconds)
