@@ -93,7 +93,7 @@ def test_twice(shell: Shell) -> None:
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, err = end(process)
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 20  # the start takes longer
     assert process.returncode == 130
     first, command = err.splitlines()
     assert first == (
@@ -112,7 +112,7 @@ def test_before_the_first_start(shell: Shell) -> None:
         began = time.monotonic()
         process.send_signal(signal.SIGINT)
         out, err = end(process)
-    assert time.monotonic() - began < 10  # all rows take half a minute
+    assert time.monotonic() - began < 20  # all rows take half a minute
     assert (process.returncode, out) == (130, "")
     assert err == "a2e: interrupted; nothing was started\n"
     assert not shell.sandbox.requests

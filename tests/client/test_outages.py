@@ -87,7 +87,7 @@ async def test_outage_uses_up_the_patience(hasty: A2EClient, sandbox: Sandbox, f
     began = time.monotonic()
     with pytest.raises(OutageError, match=r"last seen 'pending' \d s ago") as caught:
         await task.wait_until_done(20, outage_budget=0.4)
-    assert 0.4 <= time.monotonic() - began < 3
+    assert 0.4 <= time.monotonic() - began < 15
     error = caught.value
     assert error.handle is task
     assert (error.task_id, error.coins, error.record) == (task.id, 30, task.record)

@@ -121,4 +121,4 @@ async def test_rush_against_a_limit(no_tasks_left: None) -> None:
     """200 calls at once to an A2E that accepts 20 a second all work, and soon nearly none is turned away."""
     began = time.monotonic()
     await asyncio.gather(rush(retry_after=1), rush(retry_after=None))
-    assert time.monotonic() - began < 25
+    assert time.monotonic() - began < 60

@@ -55,7 +55,7 @@ async def fails(answer: Callable[[asyncio.StreamWriter], object]) -> A2EError:
         began = time.monotonic()
         with pytest.raises(A2EError) as caught:
             await a2e.request("GET", "user/remainingCoins")
-        assert time.monotonic() - began < CONFIG.request_timeout + 2.0
+        assert time.monotonic() - began < CONFIG.request_timeout + 10.0
     return caught.value
 
 

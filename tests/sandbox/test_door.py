@@ -150,7 +150,7 @@ async def test_closing_while_nobody_listens(start: Start, fault: Fault) -> None:
         with pytest.raises(LOST):
             await start(sandbox)
         began = time.monotonic()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10  # and not a minute
     assert not await is_open(address(sandbox))
 
 
@@ -177,7 +177,7 @@ async def test_closing_while_somebody_waits(start: Start, fault: Fault) -> None:
         waiting = asyncio.create_task(start(sandbox))
         await asyncio.sleep(0.05)
         began = time.monotonic()
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 10  # and not a minute
     with pytest.raises(LOST):
         await waiting
     assert notes(sandbox) == [(0, fault.kind)]
