@@ -20,6 +20,7 @@ from a2e_async._lookout import WITHIN, Lookout, Task
 from a2e_async._protocol import answers, submission
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.retry import is_passing
+from a2e_async._protocol.routes import is_wrong_route
 from a2e_async._protocol.submission import Outcome, Register
 from a2e_async._transport.through import SeenThrough
 from a2e_async.errors import A2EError, NetworkError, SubmissionUncertainError
@@ -199,7 +200,7 @@ class Submitter:
                 return await self.router.api.retry.run(send_once, submission.may_send_again)
             return await send_once()
         except A2EError as error:
-            if submission.outcome(error) is not Outcome.UNKNOWN:
+            if submission.outcome(error) is not Outcome.UNKNOWN or is_wrong_route(error, route, paid=True):
                 raise
             _raise_uncertain(f"request {route.path}", "", self._loop.time() - sent_at, error, advice)
 

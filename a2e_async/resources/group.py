@@ -97,6 +97,7 @@ class Group:
         *,
         json: dict[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
+        advice: str | None = None,
         stacklevel: int = 3,
     ) -> Envelope:
         """Call an operation that A2E names and does not describe.
@@ -107,19 +108,23 @@ class Group:
             id: What it is about.
             json: The body.
             params: The query.
+            advice: If it can cost coins, what to do if nobody knows whether it was accepted.
             stacklevel: Who is warned: by default, who has called our caller.
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation.
         """
         self._warn_of(route, stacklevel=stacklevel + 1)
-        chosen = route if path is None else attrs.evolve(route, path=path_of(path))
+        chosen = route if path is None else attrs.evolve(route, path=path_of(path), older=None)
+        paid = advice is not None
         try:
+            if advice is not None:
+                return await self._parts().submitter.pay(chosen, id, json=json, advice=advice)
             return await self._parts().router.send(
                 chosen, id, json=json, params=params, repeatable=chosen.method == "GET"
             )
         except A2EError as error:
-            if not (isinstance(error, NotFoundError) or is_wrong_route(error, chosen)):
+            if not (is_wrong_route(error, chosen, paid=paid) or (isinstance(error, NotFoundError) and not paid)):
                 raise
             msg = (
                 f"A2E does not know {chosen.method} {chosen.path}, which it names and never described. If you know "

@@ -148,23 +148,27 @@ class Voices(Ongoing[VoiceRecord], Languages):
         }
         return await self._submit(_TRAIN, fields, {"voice_urls": sources}, options)
 
-    async def clone_from_video(self, twin_id: str) -> TaskHandle[VoiceRecord]:
+    async def clone_from_video(self, twin_id: str, *, path: str | None = None) -> TaskHandle[VoiceRecord]:
         """Clone the voice of a video twin (A2E page "Clone Voice from a Video"). What it costs is not published.
 
         A2E has not published this operation: path and answer are guesses of others who have used it. What surely works
         is to take the sound out of the video and to `start` with it.
 
+        Args:
+            twin_id: The video twin.
+            path: A2E's path, if you know better.
+
         Raises:
             InvalidRequestError: It is no id; nothing was sent.
+            EndpointNotAvailableError: A2E has no such operation.
             SubmissionUncertainError: Nobody knows whether A2E accepted it.
             UnexpectedResponseError: A2E accepted it and did not name the voice: see `list`.
             A2EError: As for any request.
         """
         check_text("twin_id", twin_id)
-        self._warn_of(_CLONE)
         advice = "Look at voices.list() before you try it again"
         with about(twin_id):
-            envelope = await self._parts().submitter.pay(_CLONE, twin_id, advice=advice)
+            envelope = await self._guess(_CLONE, path, twin_id, advice=advice)
             raw, *_ = answers.started(envelope)
         return self._handles([Task(answers.id_of(raw), raw, envelope.trace_id)])[0]
 

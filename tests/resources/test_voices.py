@@ -12,6 +12,7 @@ from buying import seen
 
 from a2e_async import (
     A2EClient,
+    EndpointNotAvailableError,
     InvalidRequestError,
     NotFoundError,
     PlanError,
@@ -284,6 +285,26 @@ async def test_clone_from_video(a2e: A2EClient) -> None:
     record = await voice.wait_until_done(20)
     assert record.status is TaskStatus.SUCCEEDED
     assert record.voice_urls == ("https://example.com/ada.mp4",)
+
+
+async def test_clone_by_another_path(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Both spellings are tried; if A2E knows none, that is told, and the right path can be given."""
+    gone = web.Response(status=404, text="<html>Cannot POST</html>", content_type="text/html")
+    made = answer({"_id": "b" * 24, "current_status": "pending"})
+    with (
+        sandbox.override("POST", CLONE, gone),
+        sandbox.override("POST", "/api/v1/x/clone", made),
+        pytest.warns(UnpublishedEndpointWarning) as warned,
+    ):
+        with pytest.raises(EndpointNotAvailableError, match=r"addVoiceClone.*client\.request") as caught:
+            await a2e.voices.clone_from_video("a" * 24)
+        assert caught.value.task_id == "a" * 24
+        assert [request.path for request in sandbox.requests] == [CLONE, CLONE.replace("addVoiceClone", "cloneVoice")]
+        assert (await a2e.voices.clone_from_video("a" * 24, path="x/clone")).id == "b" * 24
+        with pytest.raises(EndpointNotAvailableError):
+            await a2e.voices.clone_from_video("a" * 24, path="no/such")
+    assert len(warned) == 1
+    assert len(sandbox.requests) == 4
 
 
 async def test_clone_that_nobody_names(a2e: A2EClient, sandbox: Sandbox) -> None:

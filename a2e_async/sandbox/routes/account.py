@@ -15,7 +15,8 @@ from a2e_async.sandbox.routes.base import page
 from a2e_async.sandbox.state import LedgerEntry, State
 
 _PRICING_INPUTS: Final = {
-    "model_version", "video_time", "video_length", "number_of_images", "model", "quality", "resolution", "duration",
+    "model_version", "model", "model_type", "quality", "resolution", "number_of_images",
+    "video_time", "video_length", "duration", "duration_seconds",
 }  # fmt: skip
 
 
