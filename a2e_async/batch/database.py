@@ -189,12 +189,24 @@ def opened(path: pathlib.Path, mode: str) -> Iterator[sqlite3.Connection]:
     if path.is_dir():  # which SQLite calls a disk I/O error
         msg = "unable to open database file"
         raise sqlite3.OperationalError(msg)
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE)
+    if mode == "ro" and path.resolve().with_name(f"{path.resolve().name}-journal").exists():
+        _roll_back(path)
+    connection = _connect(path, mode)
     try:
         yield connection
     finally:
         connection.close()
+
+
+def _roll_back(path: pathlib.Path) -> None:
+    """Let SQLite undo what a process has half written that was killed while it made the file: no reader may."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path, "rw")) as connection:
+        connection.execute("PRAGMA schema_version")  # whoever reads and may write undoes it first
+
+
+def _connect(path: pathlib.Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE)
 
 
 def open_database(path: pathlib.Path, base_url: str) -> Facts:

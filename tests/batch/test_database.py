@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import sqlite3
@@ -236,6 +237,39 @@ def test_new_journal(path: pathlib.Path) -> None:
         assert other.execute("PRAGMA application_id").fetchone() == (0x41324A31,)
         assert other.execute("PRAGMA user_version").fetchone() == (1,)
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+@pytest.fixture
+def half_made(path: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """Leave what is left when a process is killed that has begun to make the file."""
+    begun = tmp_path / "begun.sqlite"
+    with other_program(begun) as other:
+        other.execute("PRAGMA cache_size = 1")
+        other.execute("BEGIN")
+        other.execute("CREATE TABLE half (text)")
+        other.executemany("INSERT INTO half VALUES (?)", [("x" * 1000,)] * 1000)  # more than it keeps in memory
+        shutil.copy(begun, path)
+        shutil.copy(tmp_path / "begun.sqlite-journal", f"{path}-journal")
+    return path
+
+
+def test_half_made_journal(half_made: pathlib.Path) -> None:
+    """A process that was killed while it made the file does no harm: the file becomes a journal."""
+    uri = f"{half_made.as_uri()}?mode=ro"
+    with (
+        contextlib.closing(sqlite3.connect(uri, uri=True)) as reader,
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+    ):
+        reader.execute("PRAGMA user_version")
+    assert use(half_made) == look_at(half_made)
+
+
+def test_look_at_a_half_made_journal(half_made: pathlib.Path) -> None:
+    """Who only looks is told that there is nothing in it."""
+    assert not holder_of(half_made)
+    with pytest.raises(JournalError, match="is empty"):
+        look_at(half_made)
+    assert use(half_made).schema == 1
 
 
 def test_known_journal(path: pathlib.Path) -> None:

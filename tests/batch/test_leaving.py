@@ -12,7 +12,7 @@ import pytest
 from batches import PRICE, Meter, bills, cancel, end, gather, hurry, job, jobs, picture, rows, run, states
 from buying import charged, client, meets, starts, until, warnings
 
-from a2e_async import A2EClient, ClientClosedError
+from a2e_async import A2EClient, ClientClosedError, SubmissionUncertainError
 from a2e_async.sandbox import Fault, Sandbox, Weather
 
 if TYPE_CHECKING:
@@ -325,7 +325,9 @@ async def test_a_client_that_is_closed_ends_the_batch(sandbox: Sandbox, journal:
     async with asyncio.timeout(10):
         outcomes = await gathering
     assert {outcome.state for outcome in outcomes.values()} == {"uncertain", "skipped"}
-    assert {type(outcome.error) for outcome in outcomes.values()} == {ClientClosedError}
+    errors = {type(outcome.error) for outcome in outcomes.values()}
+    assert ClientClosedError in errors
+    assert errors <= {ClientClosedError, SubmissionUncertainError}  # the answer to the last start may be on its way
     assert len(outcomes) == 12
     await nothing_more(sandbox)
     async with client(sandbox) as other:
