@@ -98,6 +98,29 @@ async def test_no_spelling_is_known(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert service.asked == ["new", "old", "older", "new"]
 
 
+async def test_pages_that_may_be_gone_in_a_minute(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If everything is answered by a page that is no 404, such as that of a firewall, nothing is remembered."""
+    spelling = route()
+    with Service(*[HTML["200-page"]] * 3).within(sandbox) as service:
+        with pytest.raises(A2EError, match="no JSON"):
+            await send(a2e, spelling)
+        service.answers |= {NEW: MISSING, OLD: FINE}
+        assert await send(a2e, spelling) == "fine"
+    assert service.asked == ["new", "old", "older", "new", "old"]
+
+
+@pytest.mark.parametrize("trouble", ["401", "429"])
+async def test_what_is_noticed_before_any_operation(a2e: A2EClient, sandbox: Sandbox, trouble: str) -> None:
+    """A bad token or too many requests do not show that A2E knows the operation."""
+    spelling = route()
+    with Service(new=TROUBLE[trouble]).within(sandbox) as service:
+        with pytest.raises(A2EError):
+            await send(a2e, spelling)
+        service.answers[NEW] = MISSING
+        assert await send(a2e, spelling) == "fine"
+    assert service.asked == ["new", "new", "old"]
+
+
 WRONG: dict[str, dict[str, Any]] = {
     "404-page": MISSING,
     "405-page": {**MISSING, "status": 405},

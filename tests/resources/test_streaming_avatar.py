@@ -14,6 +14,7 @@ from buying import seen
 from a2e_async import (
     A2EClient,
     APIError,
+    BadRequestError,
     BusyError,
     EndpointNotAvailableError,
     InvalidRequestError,
@@ -92,6 +93,9 @@ async def test_get_qa_context(a2e: A2EClient, sandbox: Sandbox) -> None:
             assert await session.get_qa_context(path="x/y") == "so"
         with pytest.raises(EndpointNotAvailableError):
             await session.get_qa_context(path="no/such")
+        refused = web.json_response({"code": 400, "msg": "no"}, status=400)
+        with sandbox.override("GET", "/api/v1/x/y", refused), pytest.raises(BadRequestError):
+            await session.get_qa_context(path="x/y")
 
 
 async def test_by_hand(a2e: A2EClient, sandbox: Sandbox) -> None:
