@@ -23,7 +23,6 @@ from a2e_async._transport.session import OwnedSession, check_verifies
 from a2e_async.errors import ClientClosedError, ConfigurationError
 from a2e_async.files import Files, open_file
 from a2e_async.resources.group import Parts
-from a2e_async.resources.image_to_video import ImageToVideo
 
 if TYPE_CHECKING:
     import pathlib
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
     from a2e_async.resources.dubbing import Dubbing
     from a2e_async.resources.face_swap import FaceSwap
     from a2e_async.resources.families import AnyFamily
+    from a2e_async.resources.image_to_video import ImageToVideo
     from a2e_async.resources.storage import Storage
     from a2e_async.resources.streaming_avatar import StreamingAvatar
     from a2e_async.resources.tokens import Tokens
@@ -97,6 +97,7 @@ class A2EClient:
         storage: A2E's storage: uploads, and copies of URLs.
     """
 
+    image_to_video: _Resource[ImageToVideo] = _Resource()
     voices: _Resource[Voices] = _Resource()
     avatar_videos: _Resource[AvatarVideos] = _Resource()
     avatars: _Resource[Avatars] = _Resource()
@@ -137,7 +138,6 @@ class A2EClient:
             check_verifies(session)
         self._runtime = _Runtime(chosen, session)
         self._inside = _Inside()
-        self.image_to_video = ImageToVideo(self._runtime.parts)
 
     def __repr__(self) -> str:
         """Show where the client points and whether it is closed; never the token."""

@@ -7,18 +7,19 @@ with an ``_id`` can always be read.
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import math
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, override
 
 from a2e_async._protocol.statuses import status_of
 from a2e_async.models.common import Item, TaskRecord, TaskStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    import cattrs
 
     from a2e_async._protocol.families import Family
 
@@ -153,8 +154,10 @@ def _names_of(model: type[Any]) -> dict[str, str]:
 
 
 def _builder_of(model: type[Any]) -> Callable[[dict[str, Any], type[Any]], Any]:
+    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415  see `_converter`
+
     ready = {name: override(struct_hook=_as_it_is) for name in attrs.fields_dict(model).keys() & _OURS}
-    return make_dict_structure_fn(model, _CONVERTER, **ready)  # type: ignore[arg-type]  # mypy takes them for other options
+    return make_dict_structure_fn(model, _converter(), **ready)  # type: ignore[arg-type]  # mypy takes them for other options
 
 
 def _links(value: object) -> tuple[str, ...]:
@@ -212,7 +215,11 @@ def _texts(value: object, _: object = None) -> tuple[str, ...]:
     return _links(value)
 
 
-def _make_converter() -> cattrs.Converter:
+@functools.cache
+def _converter() -> cattrs.Converter:
+    """Return the converter of all models, made when the first record is read: cattrs is a fifth of our import."""
+    import cattrs  # noqa: PLC0415
+
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook(float | None, _number)
     converter.register_structure_hook(dt.datetime | None, moment)
@@ -225,5 +232,4 @@ def _as_it_is(value: Any, _: object) -> Any:  # noqa: ANN401  what `to_record` h
     return value
 
 
-_CONVERTER = _make_converter()
 _SHAPES: dict[tuple[type[Any], Family | None], _Shape] = {}
