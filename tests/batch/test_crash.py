@@ -251,7 +251,7 @@ async def test_an_interrupted_batch_writes_down_what_it_is_sending(sandbox: Sand
 
 async def test_the_command_line_survives_kills(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """The same holds for `a2e batch run`, which is started again with the same words each time."""
-    sandbox.weather = Weather(chances={"start": {Fault("delay", seconds=0.7, after=True): 1.0}})
+    sandbox.weather = Weather(chances={"start": {Fault("delay", seconds=1.2, after=True): 1.0}})
     jobs = make_jobs(tmp_path, count=30, pictures=20)
     with (tmp_path / "jobs.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, jobs[0])

@@ -103,7 +103,7 @@ async def test_lent_session_is_not_used_for_files(sandbox: Sandbox, tmp_path: pa
 async def test_lagging_cdn_is_awaited(tmp_path: pathlib.Path) -> None:
     """The link comes back only when it can be read."""
     async with (
-        Sandbox(cdn_lag=0.5, render="tiny") as sandbox,
+        Sandbox(cdn_lag=1.0, render="tiny") as sandbox,
         A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as client,
     ):
         await client.download(await client.upload(quick.PNG), tmp_path / "ada.png")
@@ -420,7 +420,7 @@ async def test_empty_download(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathli
 
 async def test_silent_download(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A download that falls silent is given up after transfer_timeout."""
-    config = attrs.evolve(quick.CONFIG, transfer_timeout=0.1, retry=attrs.evolve(quick.CONFIG.retry, max_attempts=1))
+    config = attrs.evolve(quick.CONFIG, transfer_timeout=0.5, retry=attrs.evolve(quick.CONFIG.retry, max_attempts=1))
     released = asyncio.Event()
 
     async def silence(request: web.Request) -> web.StreamResponse:

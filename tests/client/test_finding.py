@@ -162,7 +162,7 @@ async def test_old_task_on_a_later_page_is_found(a2e: A2EClient, sandbox: Sandbo
 async def test_lost_task_on_a_later_page_is_found(sandbox: Sandbox) -> None:
     """A start whose answer got lost is adopted although 250 others were started in the meantime."""
     sandbox.weather = meets(Fault("delay", seconds=5, after=True))
-    async with client(sandbox, request_timeout=0.5) as a2e:
+    async with client(sandbox, request_timeout=2.0) as a2e:
         start = asyncio.create_task(buy(a2e))
         await until(lambda: sandbox.ledger)
         fill(sandbox, 250)

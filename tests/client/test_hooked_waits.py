@@ -118,7 +118,7 @@ async def test_forged_webhook_costs_one_read(lazy: A2EClient, sandbox: Sandbox, 
         for _ in range(3):
             async with session.post(str(receiver.url), json=forged) as answer:
                 assert answer.status == 204
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.5)
     assert len(sandbox.requests) - before == 1
     assert not wait.done()
     assert not task.record.result_url

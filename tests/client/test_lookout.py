@@ -258,7 +258,7 @@ async def test_cancelled_after_a_resend(sandbox: Sandbox, caplog: pytest.LogCapt
     async def slow(request: web.Request) -> web.Response | None:
         if charged(sandbox):
             reading.set()
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(1.0)
         return None
 
     with sandbox.override("GET", LIST, slow):
@@ -275,7 +275,7 @@ async def test_cancelled_after_a_resend(sandbox: Sandbox, caplog: pytest.LogCapt
 
 async def test_unmarked_starts_are_no_duplicates(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """Cancelled starts without markers are not taken for one another."""
-    sandbox.weather = meets(*[Fault("delay", seconds=0.2, after=True)] * 2)
+    sandbox.weather = meets(*[Fault("delay", seconds=1.0, after=True)] * 2)
     async with client(sandbox, start=attrs.evolve(quick.CONFIG.start, mark_names=False)) as a2e:
         for _ in range(2):
             start = await begun(sandbox, a2e)

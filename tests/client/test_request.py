@@ -212,7 +212,7 @@ async def test_nobody_listens() -> None:
 
 async def test_slow_answer_ends_in_time(sandbox: Sandbox) -> None:
     """An answer that drips is given up after request_timeout."""
-    config = attrs.evolve(quick.CONFIG, request_timeout=0.3)
+    config = attrs.evolve(quick.CONFIG, request_timeout=1.0)
 
     async def drip(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse()

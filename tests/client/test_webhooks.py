@@ -560,7 +560,7 @@ async def test_a_false_webhook_costs_one_question(sandbox: Sandbox, session: aio
             await asyncio.sleep(0.05)
             asked_before = len(sandbox.requests)
             assert [await deliver(session, url, lie) for _ in range(5)] == [204] * 5
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.5)
             assert len(sandbox.requests) == asked_before + 1
             assert not waiting.done()
             assert not task.record.result_url

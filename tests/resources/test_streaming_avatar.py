@@ -145,7 +145,7 @@ async def test_cancelled_in_the_block(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 async def test_cancelled_while_the_room_is_opened(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A room that A2E opens while its caller is being cancelled is left."""
-    sandbox.weather = Weather(script={"*": [Fault("delay", after=True, seconds=0.3)]})
+    sandbox.weather = Weather(script={"*": [Fault("delay", after=True, seconds=1.0)]})
 
     async def stay() -> None:
         async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
@@ -167,7 +167,7 @@ async def test_cancelled_while_an_odd_answer_comes(a2e: A2EClient, sandbox: Sand
 
     async def late(request: web.Request) -> web.Response:
         asked.set()
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(0.5)
         return web.json_response({"code": 0, "data": {}})
 
     with sandbox.override("POST", TOKEN, late):

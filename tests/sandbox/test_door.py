@@ -64,18 +64,18 @@ async def test_nobody_listens_for_a_while(start: Start) -> None:
         with pytest.raises(aiohttp.ClientConnectorError):
             await start(sandbox)
         await reopened(address(sandbox))
-        assert 0.29 < time.monotonic() - began < 5
+        assert 0.29 < time.monotonic() - began < 15
         assert (await start(sandbox)).status == 200
         assert (notes(sandbox), len(sandbox.ledger)) == ([(0, "refuse"), (200, "")], 1)
 
 
 async def test_idle_connections_are_closed(start: Start) -> None:
     """A connection that waits for a next request ends when the port closes."""
-    async with meeting(Fault("refuse", seconds=0.2)) as sandbox:
+    async with meeting(Fault("refuse", seconds=2.0)) as sandbox:
         reader, writer = await asyncio.open_connection(*address(sandbox))
         with pytest.raises(LOST):
             await start(sandbox)
-        async with asyncio.timeout(0.15):
+        async with asyncio.timeout(1.5):
             assert await reader.read() == b""
         writer.close()
         await reopened(address(sandbox))
@@ -83,9 +83,9 @@ async def test_idle_connections_are_closed(start: Start) -> None:
 
 async def test_busy_connections_get_their_answer(start: Start) -> None:
     """What was being answered is; the next request on that connection is dropped, and noted."""
-    async with meeting(Fault("delay", seconds=0.1), Fault("refuse", seconds=0.4)) as sandbox:
+    async with meeting(Fault("delay", seconds=1.0), Fault("refuse", seconds=2.5)) as sandbox:
         slow = asyncio.create_task(start(sandbox))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         async with aiohttp.ClientSession() as other:
             with pytest.raises(LOST):
                 await other.post(f"{sandbox.url}/api/v1/userImage2Video/start", json={})
@@ -98,7 +98,7 @@ async def test_busy_connections_get_their_answer(start: Start) -> None:
 
 async def test_refusals_do_not_overlap(start: Start) -> None:
     """While nobody listens, requests that slip in are dropped and use up no line of the script."""
-    async with meeting(*[Fault("refuse", seconds=0.1)] * 2) as sandbox:
+    async with meeting(*[Fault("refuse", seconds=0.5)] * 2) as sandbox:
         done = await asyncio.gather(*[start(sandbox) for _ in range(5)], return_exceptions=True)
         assert all(isinstance(one, aiohttp.ClientConnectionError) for one in done)
         await reopened(address(sandbox))
@@ -111,7 +111,7 @@ async def test_refusals_do_not_overlap(start: Start) -> None:
 
 async def test_it_can_be_refused_again_and_again(start: Start) -> None:
     """Each refusal begins and ends like the first."""
-    async with meeting(*[Fault("refuse", seconds=0.02)] * 10) as sandbox:
+    async with meeting(*[Fault("refuse", seconds=0.2)] * 10) as sandbox:
         for _ in range(10):
             with pytest.raises(LOST):
                 await start(sandbox)
@@ -132,12 +132,12 @@ async def test_a_crowd_at_a_closing_door(start: Start) -> None:
 async def test_other_addresses(start: Start, host: str) -> None:
     """A name with several addresses, and IPv6, are refused and come back as well."""
     try:
-        async with meeting(*[Fault("refuse", seconds=0.05)] * 2, host=host) as sandbox:
+        async with meeting(*[Fault("refuse", seconds=0.3)] * 2, host=host) as sandbox:
             for _ in range(2):
                 with pytest.raises(LOST):
                     await start(sandbox)
                 assert not await is_open(address(sandbox)) or host == "localhost"
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(1.0)
             assert (await start(sandbox)).status == 200
     except SandboxError as error:
         pytest.skip(f"no such address here: {error}")
@@ -175,7 +175,7 @@ async def test_closing_while_somebody_waits(start: Start, fault: Fault) -> None:
     """Who waits for a delayed answer is dropped and noted; closing does not wait."""
     async with meeting(fault) as sandbox:
         waiting = asyncio.create_task(start(sandbox))
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.3)
         began = time.monotonic()
     assert time.monotonic() - began < 10  # and not a minute
     with pytest.raises(LOST):

@@ -139,7 +139,7 @@ async def test_the_storage_itself_cannot_be_read(sandbox: Sandbox, presign: Pres
 
 async def test_the_cdn_can_lag(call: Call) -> None:
     """An uploaded object is a 404 at first, and there after the lag."""
-    async with Sandbox(render="tiny", cdn_lag=0.3) as lagging:
+    async with Sandbox(render="tiny", cdn_lag=1.5) as lagging:
         data = (await call(lagging, "POST", PRESIGN, {"key": "k"})).data
         await call(lagging, "PUT", data["uploadUrl"], data=b"x")
         assert (await call(lagging, "GET", data["cdnUrl"])).status == 404

@@ -165,7 +165,7 @@ async def test_overrides_have_weather_too(call: Call) -> None:
 
 async def test_a_fresh_record_is_invisible(start: Start, call: Call) -> None:
     """For a while the list and batchDetail lack it and its detail is null; then it is there."""
-    async with under(Weather(invisible=0.3)) as sandbox:
+    async with under(Weather(invisible=1.5)) as sandbox:
         task_id = (await start(sandbox)).data["_id"]
 
         async def look() -> tuple[Any, Any, Any]:
@@ -180,7 +180,7 @@ async def test_a_fresh_record_is_invisible(start: Start, call: Call) -> None:
 
         count, batch, detail = await look()
         assert (count, batch, detail["code"], detail["data"]) == (0, [], 0, None)
-        await asyncio.sleep(0.35)
+        await asyncio.sleep(1.6)
         count, batch, detail = await look()
         assert (count, batch, detail["data"]["_id"]) == (1, [task_id], task_id)
 
