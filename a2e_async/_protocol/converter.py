@@ -218,7 +218,7 @@ def _texts(value: object, _: object = None) -> tuple[str, ...]:
 @functools.cache
 def _converter() -> cattrs.Converter:
     """Return the converter of all models, made when the first record is read: cattrs is a fifth of our import."""
-    import cattrs  # noqa: PLC0415
+    import cattrs  # noqa: PLC0415  not before it is needed
 
     converter = cattrs.Converter(detailed_validation=False)
     converter.register_structure_hook(float | None, _number)
