@@ -239,7 +239,7 @@ async def test_a_batch_that_is_killed_25_times_in_bad_weather_pays_nothing_twice
 
 async def test_an_interrupted_batch_writes_down_what_it_is_sending(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """After Ctrl-C the journal knows the task of every start that was answered, and the next run finishes the batch."""
-    sandbox.weather = slow(3)
+    sandbox.weather = Weather(chances={"start": {Fault("delay", seconds=1.2, after=True): 1.0}})
     batch = make_batch(tmp_path, sandbox, count=40)
     assert await batch.crash(20, 0.1, by=signal.SIGINT) == -signal.SIGINT
     assert "The start was cancelled after A2E had accepted it" in batch.said
