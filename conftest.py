@@ -1,10 +1,37 @@
-"""Runs the README's examples as the pages in docs/ are run."""
+"""What all tests and pages share: the README's examples, and an option for a random order."""
 
 from __future__ import annotations
 
+import itertools
 import pathlib
+import random
 
 import pages
+import pytest
 
 page = pages.page
 pytest_collect_file = pages.examples(pathlib.Path(__file__).parent, "README.md", excludes=("*/README.md",)).pytest()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add an option to prove that tests are independent of each other."""
+    parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in a random order")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put every test on virtual time, unless it says that it is about something else; shuffle them if asked to.
+
+    The examples of a page stay in order, since they share a namespace.
+    """
+    for item in items:
+        is_test = isinstance(item, pytest.Function)  # the examples of a page share the virtual time of `page`
+        if is_test and not any(map(item.get_closest_marker, ("realtime", "own_clock"))):
+            item.add_marker("virtual_time")
+    if (seed := config.getoption("shuffle")) is not None:
+        units = [[*unit] for _, unit in itertools.groupby(items, key=_unit)]
+        random.Random(seed).shuffle(units)  # noqa: S311  an order, not a secret
+        items[:] = itertools.chain.from_iterable(units)
+
+
+def _unit(item: pytest.Item) -> object:
+    return item if isinstance(item, pytest.Function) else item.path

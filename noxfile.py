@@ -16,6 +16,7 @@ if RUNNING not in PYTHONS:
 IN_CI = bool(os.environ.get("CI"))
 PROJECT = nox.project.load_toml("pyproject.toml")
 BENCHMARKS = pathlib.Path("tests/benchmarks")
+PARALLEL = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]  # a process per core, a file at a time
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "typing", "architecture", "tests", "coverage", "docs", "package"]
@@ -71,7 +72,7 @@ def tests(session: nox.Session) -> None:
     install_wheel(session, "tests")
     if session.python == PYTHONS[-1]:
         session.env.update({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"})
-    session.run("pytest", *(["-v"] if IN_CI else []), *session.posargs)
+    session.run("pytest", *PARALLEL, *(["-v"] if IN_CI else []), *session.posargs)
 
 
 @nox.session(python=PYTHONS[-1])  # tracing on 3.11 loses `except CancelledError` blocks
@@ -80,7 +81,7 @@ def coverage(session: nox.Session) -> None:
     install_wheel(session, "coverage")
     session.env["COVERAGE_FILE"] = str(pathlib.Path(session.create_tmp()).resolve() / "coverage")
     session.run("coverage", "erase")
-    session.run("coverage", "run", "-m", "pytest", "-q", *session.posargs)
+    session.run("coverage", "run", "-m", "pytest", "-q", *PARALLEL, *session.posargs)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report", "--fail-under=95")
     session.run("coverage", "report", "--include=*/_protocol/*", "--fail-under=100")
@@ -112,6 +113,23 @@ def package(session: nox.Session) -> None:
     said = session.run(str(bare / "a2e"), "demo", external=True, silent=True, success_codes=[2])
     if 'pip install "a2e-async[cli]"' not in str(said):
         session.error(f"without extras, `a2e` must say what to install, not: {said}")
+
+
+@nox.session
+def soak(session: nox.Session) -> None:
+    """Run what is too long for every day: all seeds, all kills, more examples, and the suite in 20 random orders."""
+    install_wheel(session, "tests")
+    session.run("pytest", *PARALLEL, "-m", "soak", "--timeout", "1800", *session.posargs)
+    session.run("pytest", *PARALLEL, "tests/protocol", "--hypothesis-profile", "deep", "--timeout", "1800")
+    for seed in range(20):
+        session.run("pytest", *PARALLEL, "-q", "--shuffle", str(seed))
+
+
+@nox.session
+def mutants(session: nox.Session) -> None:
+    """Change what decides about money and waiting, one place at a time, and count the changes that no test notices."""
+    install_wheel(session, "tests", "mutants")
+    session.run("python", "tests/mutants/run.py", *session.posargs)
 
 
 @nox.session

@@ -70,9 +70,10 @@ class Lookout:
     _register: Register
     _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
-    _read_at: float = -math.inf
+    _begun: int = 0
+    _last_read: int = 0
     _read_since: float = math.inf
-    _failed_at: float = -math.inf
+    _last_failed: int = 0
     _failure: A2EError | None = None
 
     def __attrs_post_init__(self) -> None:
@@ -105,19 +106,20 @@ class Lookout:
         Raises:
             A2EError: The list could not be read.
         """
-        came = self._loop.time()
+        came = self._begun  # a number and no time: two readings can begin in one tick of a coarse clock
         async with self._reading:
-            if self._read_at >= came and self._read_since <= search.since:
+            if self._last_read > came and self._read_since <= search.since:
                 return
-            if self._failure is not None and self._failed_at >= came:
+            if self._failure is not None and self._last_failed > came:
                 raise copy.copy(self._failure)
-            began, since = self._loop.time(), self._register.earliest()
+            self._begun += 1
+            number, began, since = self._begun, self._loop.time(), self._register.earliest()
             try:
                 await self._read(since, within)
             except A2EError as error:
-                self._failed_at, self._failure = began, copy.copy(error)
+                self._last_failed, self._failure = number, copy.copy(error)
                 raise
-            self._read_at, self._read_since, self._failure = began, since, None
+            self._last_read, self._read_since, self._failure = number, since, None
             if since <= self._register.complete_since - _LATE:
                 self._register.complete_since = began
 

@@ -11,6 +11,7 @@ import contextlib
 import datetime as dt
 import logging
 import os
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -385,7 +386,7 @@ def _give_up(marker: str, age: float, trouble: A2EError, looking: A2EError | Non
 
 
 def _raise_uncertain(what: str, marker: str, age: float, trouble: A2EError, advice: str) -> Never:
-    sent_at = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
+    sent_at = dt.datetime.fromtimestamp(time.time(), dt.UTC) - dt.timedelta(seconds=age)
     msg = f"Nobody knows whether A2E accepted the {what} of {sent_at:%Y-%m-%d %H:%M:%S} UTC: {trouble}. {advice}"
     raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at) from trouble
 

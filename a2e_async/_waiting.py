@@ -6,6 +6,7 @@ import asyncio
 import datetime as dt
 import inspect
 import logging
+import time
 from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
 
 import attrs
@@ -79,7 +80,7 @@ class Changes(Generic[R]):
             new=record.status,
             current_status=record.current_status,
             progress=record.progress,
-            seen_at=dt.datetime.now(dt.UTC),
+            seen_at=dt.datetime.fromtimestamp(time.time(), dt.UTC),
             record=record,
         )
 

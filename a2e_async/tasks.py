@@ -66,7 +66,7 @@ class TaskHandle(Generic[R]):
     _hooked: bool = attrs.field(default=False, kw_only=True, repr=False)
     _trouble: A2EError | None = attrs.field(default=None, init=False, repr=False)
     _shown: bool = attrs.field(default=False, init=False, repr=False)
-    _seen_at: float = attrs.field(factory=time.monotonic, init=False, repr=False)
+    _seen_at: float = attrs.field(factory=lambda: time.monotonic(), init=False, repr=False)  # noqa: PLW0108  tests replace it in `time`
 
     def __repr__(self) -> str:
         """Show the id and where the task stands."""

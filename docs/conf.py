@@ -50,6 +50,7 @@ suppress_warnings = ["ref.python"]  # there are two classes called Outcome, and 
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r"[a-z_]+(\(\))?"),  # single backticks around a parameter, or `str()`
+    ("py:obj", r"time\.\w+"),
     ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
     ("py:class", r"(a2e_async\.(tasks|outcomes|resources\.base)\.)?R"),  # the record of a family of tasks
@@ -68,6 +69,7 @@ _MODULES = (
     "a2e_async.models",
     "a2e_async.batch",
     "a2e_async.sandbox",
+    "a2e_async.testing",
     "a2e_async.files",
     "a2e_async.config",
 )

@@ -17,18 +17,17 @@ import time
 from typing import TYPE_CHECKING
 
 import aiohttp
+import pages
 import pytest
 import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 import a2e_async
-from a2e_async.sandbox import Fault, Weather
+from a2e_async.sandbox import Fault, Sandbox, Weather
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from a2e_async.sandbox import Sandbox
+    from collections.abc import AsyncIterator, Iterator
 
 DOCS = pathlib.Path(__file__).parent
 EXAMPLES = DOCS / "examples"
@@ -55,6 +54,21 @@ def test_every_example_is_run() -> None:
     """Nobody adds an example without a test of it."""
     tests = pathlib.Path(__file__).read_text(encoding="utf-8")
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
+
+
+@pytest.fixture
+def page(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Give a program a local A2E, its address in the environment, and a folder with media to work in."""
+    with pages.sandbox_for(request) as sandbox, pages.at_work(tmp_path, sandbox):
+        yield sandbox
+
+
+@pytest.fixture
+async def service(tmp_path: pathlib.Path) -> AsyncIterator[Sandbox]:
+    """Give a web application the same, in the event loop of the test."""
+    async with Sandbox(speed=100, render="tiny") as sandbox:
+        with pages.at_work(tmp_path, sandbox):
+            yield sandbox
 
 
 def run_example(patch: pytest.MonkeyPatch, name: str, *arguments: str) -> None:
@@ -118,6 +132,7 @@ def test_many_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     assert "missing.png: image 'missing.png' cannot be read" in capsys.readouterr().out
 
 
+@pytest.mark.realtime("kills a process")
 def test_overnight(page: Sandbox) -> None:
     """The example of a night goes on after it was killed, and pays once for each picture."""
     folder = pathlib.Path("pictures")
@@ -139,7 +154,7 @@ def test_overnight(page: Sandbox) -> None:
     assert len(list(pathlib.Path("videos").glob("*.mp4"))) == 12
 
 
-@pytest.mark.usefixtures("page")
+@pytest.mark.usefixtures("service")
 async def test_web_app() -> None:
     """The example of a web service starts a video, says how it is doing, and sends it."""
     async with _visitor() as visitor:
@@ -154,9 +169,9 @@ async def test_web_app() -> None:
         assert b"ftyp" in (await videos[0].read())[:12]
 
 
-async def test_web_app_starts_once(page: Sandbox) -> None:
+async def test_web_app_starts_once(service: Sandbox) -> None:
     """The example of a web service buys one video for one Idempotency-Key, and takes no empty one."""
-    before = len(page.tasks)
+    before = len(service.tasks)
     picture = pathlib.Path("ada.png").read_bytes()
     async with _visitor() as visitor:
         answers = [
@@ -164,17 +179,17 @@ async def test_web_app_starts_once(page: Sandbox) -> None:
         ]
         assert [answer.status for answer in answers] == [202, 202, 202, 400]
         assert await answers[0].json() == await answers[1].json()
-    assert len(page.tasks) == before + 2
+    assert len(service.tasks) == before + 2
 
 
-async def test_web_app_explains(page: Sandbox) -> None:
+async def test_web_app_explains(service: Sandbox) -> None:
     """The example of a web service tells visitors what is theirs to mend, and nothing about the account."""
     short_of_coins = web.json_response({"code": 400, "msg": "insufficient credits"}, status=400)
     async with _visitor() as visitor:
         assert (await visitor.post("/videos", data=b"no picture")).status == 400
         assert (await visitor.get("/videos/0123456789abcdef01234567")).status == 404
         assert (await visitor.get("/videos/..%2Fsecret/video")).status == 404
-        with page.override("POST", "/api/v1/r2", short_of_coins):
+        with service.override("POST", "/api/v1/r2", short_of_coins):
             answer = await visitor.post("/videos", data=pathlib.Path("ada.png").read_bytes())
         assert answer.status == 503
         assert "credit" not in await answer.text()
@@ -184,20 +199,20 @@ def _visitor() -> TestClient[web.Request, web.Application]:
     return TestClient(TestServer(runpy.run_path(str(EXAMPLES / "web_app.py"))["make_app"]()))
 
 
-async def test_webhook_aiohttp(page: Sandbox, listener: socket.socket) -> None:
+async def test_webhook_aiohttp(service: Sandbox, listener: socket.socket) -> None:
     """The example of webhooks with aiohttp is told by A2E that its video is done, and fetches it."""
     app = runpy.run_path(str(EXAMPLES / "webhook_aiohttp.py"))["make_app"]()
     async with TestServer(app, socket_factory=lambda *_: listener):
-        await _hears_of_its_video(page)
+        await _hears_of_its_video(service)
 
 
-async def test_webhook_fastapi(page: Sandbox, listener: socket.socket) -> None:
+async def test_webhook_fastapi(service: Sandbox, listener: socket.socket) -> None:
     """The example of webhooks with FastAPI is told by A2E that its video is done, and fetches it."""
     app = runpy.run_path(str(EXAMPLES / "webhook_fastapi.py"))["make_app"]()
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     serving = asyncio.create_task(server.serve([listener]))
     try:
-        await _hears_of_its_video(page)
+        await _hears_of_its_video(service)
     finally:
         server.should_exit = True
         await serving
@@ -212,14 +227,14 @@ def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
         yield listener
 
 
-async def _hears_of_its_video(page: Sandbox) -> None:
+async def _hears_of_its_video(service: Sandbox) -> None:
     """Start a video with an example, and look for A2E's webhook and for the file."""
     url = os.environ["WEBHOOK_URL"].replace("/hooks/a2e", "/videos")
     async with aiohttp.ClientSession() as visitor, asyncio.timeout(30):
         async with visitor.post(url, data=pathlib.Path("ada.png").read_bytes()) as answer:
             assert answer.status == 202
             task_id = (await answer.json())["id"]
-        while not (told := [hook.status for hook in list(page.webhooks) if hook.task_id == task_id]):
+        while not (told := [hook.status for hook in service.webhooks if hook.task_id == task_id]):
             await asyncio.sleep(0.01)
         assert told == [204]
         while not pathlib.Path("videos", f"{task_id}.mp4").exists():

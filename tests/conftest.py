@@ -6,6 +6,7 @@ import asyncio
 import threading
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 import quick
 from leftovers import threads_left
@@ -15,6 +16,19 @@ from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
+
+hypothesis.settings.register_profile(
+    "default suite",
+    max_examples=60,
+    deadline=None,
+    derandomize=True,  # the same examples every time
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # it measures time, and machines are busy
+)
+hypothesis.settings.register_profile(
+    "deep", hypothesis.settings.get_profile("default suite"), max_examples=2000, derandomize=False, print_blob=True
+)
+hypothesis.settings.load_profile("default suite")  # the option --hypothesis-profile comes later, and wins
 
 
 @pytest.fixture(autouse=True)

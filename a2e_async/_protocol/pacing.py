@@ -101,7 +101,7 @@ class Throttle:
             self._accepted_before = self._accepted if now - self._second < 2.0 else 0
             self._second, self._accepted = now, 0
         self._accepted += 1
-        if self._in_a_row and began >= self._eased_at:
+        if self._in_a_row and began > self._eased_at:
             self._in_a_row = 0
         if self.at_once < self.policy.max_in_flight or self.learned is not None:
             self._recover(now, began)
@@ -116,7 +116,7 @@ class Throttle:
                 counts once.
             chance: Evenly random, from 0 to 1.
         """
-        if began >= self._eased_at:
+        if began > self._eased_at:  # at the same time: the clock is coarse, and they were under way together
             self._ease(now, learn=isinstance(error, RateLimitError))
         asked = error.retry_after if isinstance(error, APIError) else None
         pause = self._pause() if asked is None else min(asked, _LONGEST)
@@ -133,7 +133,7 @@ class Throttle:
             self.learned = max(_SLOWEST, _LESS * (rate if self.learned is None else min(rate, self.learned)))
 
     def _recover(self, now: float, began: float) -> None:
-        if began < self._eased_at:
+        if began <= self._eased_at:
             return
         self.at_once = min(float(self.policy.max_in_flight), self.at_once + 1.0 / self.at_once)
         if self.learned is not None:  # at 20 a second and above, about one more a second every second

@@ -9,6 +9,8 @@ from uuid import uuid4
 from aiohttp import web
 from attrs import define
 
+from a2e_async.sandbox.clock import now
+
 Json: TypeAlias = Mapping[str, object]
 
 _NOT_FOUND_PAGE = """<!DOCTYPE html>
@@ -32,7 +34,7 @@ def success(data: object, *, traced: bool = True) -> web.Response:
 
 def acknowledged(data: object) -> web.Response:
     """Wrap `data` in S2, which some newer operations declare instead of S1."""
-    return web.json_response({"success": True, "data": data, "timestamp": iso(datetime.now(UTC))})
+    return web.json_response({"success": True, "data": data, "timestamp": iso(now())})
 
 
 @define(eq=False)

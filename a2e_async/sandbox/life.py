@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import random
-from typing import Final
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Final, TypeAlias
 
 from attrs import define, field
 
 from a2e_async.sandbox.fates import Delivery
-from a2e_async.sandbox.options import Options
+from a2e_async.sandbox.options import Options, SandboxError
 from a2e_async.sandbox.pictures import PictureError
 from a2e_async.sandbox.state import State, Task
 from a2e_async.sandbox.storage import BUCKET, Storage, StoredObject
@@ -16,6 +18,10 @@ from a2e_async.sandbox.studio import Studio
 from a2e_async.sandbox.webhooks import Messenger
 
 _LOG: Final = logging.getLogger(__name__)
+
+Failure: TypeAlias = tuple[str, str]  # failed_code, failed_message
+
+NOT_GENERATED: Final = "The video could not be generated."
 
 # Seconds at speed 1. The vendor speaks of "within 10 minutes" (reference 1.14); a demo should not take as long.
 _QUEUED: Final = 2.0  # all words of waiting together
@@ -34,6 +40,10 @@ class Life:
     messenger: Messenger
     _random: random.Random = field(init=False)
     _running: dict[str, "asyncio.Task[None]"] = field(factory=dict, init=False)
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
+    _holds: int = field(default=0, init=False)
+    _released: asyncio.Event = field(factory=asyncio.Event, init=False)
+    _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Seed the durations. They are no secret, so the plain generator will do."""
@@ -41,9 +51,7 @@ class Life:
 
     def begin(self, task: Task) -> None:
         """Let a task live."""
-        life = asyncio.create_task(self._live(task, self.draw_work()), name=f"a2e-sandbox-{task.id}")
-        self._running[task.id] = life
-        life.add_done_callback(lambda _: self._running.pop(task.id, None))
+        self._run(task, self._live(task, self.draw_work()))
 
     def draw_work(self) -> float:
         """Draw how long the next task is pending, in seconds at speed 1."""
@@ -55,16 +63,58 @@ class Life:
             running.cancel()
 
     async def ended(self, task: Task) -> None:
-        """Wait until a task lives no more."""
-        if running := self._running.get(task.id):
+        """Wait until a task lives no more, or return at once while tasks are held."""
+        while not self._holds and (running := self._running.get(task.id)):
             await asyncio.wait([running])
+
+    def finish(self, task: Task) -> None:
+        """Make the result of a task now, and end it well then."""
+        self._check_open()
+        self.end(task)
+        self._run(task, self._finish(task))
+
+    def fail(self, task: Task, code: str, message: str) -> None:
+        """End a task badly, at once."""
+        self._check_open()
+        self.end(task)
+        self._fail(task, code, message)
+        self.messenger.tell(task)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let no task reach its next status inside of the block."""
+        self._holds += 1
+        self._released.clear()
+        try:
+            yield
+        finally:
+            self._holds -= 1
+            if not self._holds:
+                self._released.set()
 
     async def aclose(self) -> None:
         """Stop all tasks, wherever they are."""
+        self._closed = True
         running = list(self._running.values())
         for life in running:
             life.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            message = "the sandbox is closed: its tasks cannot change"
+            raise SandboxError(message)
+
+    def _run(self, task: Task, steps: Coroutine[None, None, None]) -> None:
+        """Lead a task in an asyncio task, which may follow one that was cancelled."""
+        life = self._loop.create_task(steps, name=f"a2e-sandbox-{task.id}")
+        self._running[task.id] = life
+
+        def forget(_: "asyncio.Task[None]") -> None:
+            if self._running.get(task.id) is life:
+                del self._running[task.id]
+
+        life.add_done_callback(forget)
 
     async def _live(self, task: Task, work: float) -> None:
         pace = 1.0 if task.order.fate.pace is None else task.order.fate.pace
@@ -78,30 +128,52 @@ class Life:
             self.messenger.tell(task)
 
     async def _wait(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / self.options.speed)
+        await self._sleep(seconds / self.options.speed)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait; what is held waits longer."""
+        await asyncio.sleep(seconds)
+        while self._holds:
+            await self._released.wait()
 
     async def _work(self, task: Task, seconds: float, closing: float) -> None:
         """Make the result while the time passes, so that it exists before the end is shown."""
         clock = asyncio.get_running_loop()
         until = clock.time() + seconds / self.options.speed
-        try:
-            results = [] if task.order.fate.failure else await self._results(task)
-        except PictureError as error:
-            self._fail(task, error.code, str(error))
+        failure = task.order.fate.failure
+        results, broken = ([], None) if failure else await self._made(task)
+        if broken:
+            await self._sleep(0)
+            self._fail(task, *broken)
             return
-        except Exception:  # noqa: BLE001  (logged, and told to the caller)
-            # Whatever breaks in a codec must not leave the caller waiting for ever.
-            _LOG.exception("the sandbox could not render task %s", task.id)
-            self._fail(task, "generation_error", "The video could not be generated.")
-            return
-        await asyncio.sleep(until - clock.time())
+        await self._sleep(until - clock.time())
         for word in task.order.family.words.working[1:]:
             task.become(word)
             await self._wait(closing)
-        if task.order.fate.failure:
-            self._fail(task, *task.order.fate.failure)
+        if failure:
+            self._fail(task, *failure)
         else:
             task.complete(*results)
+
+    async def _finish(self, task: Task) -> None:
+        """Make the result, and end without any wait."""
+        results, broken = await self._made(task)
+        if broken:
+            self._fail(task, *broken)
+        else:
+            task.complete(*results)
+        self.messenger.tell(task)
+
+    async def _made(self, task: Task) -> tuple[list[str], Failure | None]:
+        """Make the results; also tell why that was not possible."""
+        try:
+            return await self._results(task), None
+        except PictureError as error:
+            return [], (error.code, str(error))
+        except Exception:  # noqa: BLE001  (logged, and told to the caller)
+            # Whatever breaks in a codec must not leave the caller waiting for ever.
+            _LOG.exception("the sandbox could not render task %s", task.id)
+            return [], ("generation_error", NOT_GENERATED)
 
     def _fail(self, task: Task, code: str, message: str) -> None:
         """End a task badly; a few families give its coins back then."""

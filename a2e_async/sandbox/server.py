@@ -8,13 +8,14 @@ from types import MappingProxyType, TracebackType
 from typing import Self, cast
 
 import aiohttp
+import attrs
 from aiohttp import web
 
 from a2e_async.sandbox.door import Door
 from a2e_async.sandbox.eras import of_2025
 from a2e_async.sandbox.forecast import Sky
 from a2e_async.sandbox.gate import Gate, Override, OverrideHandler
-from a2e_async.sandbox.life import Life
+from a2e_async.sandbox.life import NOT_GENERATED, Life
 from a2e_async.sandbox.options import Era, Options, RenderMode, SandboxError
 from a2e_async.sandbox.pictures import Fetcher
 from a2e_async.sandbox.routes import (
@@ -36,6 +37,7 @@ from a2e_async.sandbox.routes import (
     voices,
 )
 from a2e_async.sandbox.routes.base import Context
+from a2e_async.sandbox.routing import add_routes
 from a2e_async.sandbox.state import LedgerEntry, SeenRequest, SentWebhook, State, Task
 from a2e_async.sandbox.storage import Storage
 from a2e_async.sandbox.storm import Storm
@@ -45,6 +47,8 @@ from a2e_async.sandbox.webhooks import Messenger
 
 # Open requests at closing get this long, in seconds; aiohttp's own default is a minute.
 _PATIENCE = 0.1
+
+_NOT_STARTED = "the sandbox was not started: use `async with Sandbox()` or `await sandbox.start()`"
 
 # Large enough for a picture sent as a data URL by mistake to be refused as such.
 _LARGEST_BODY = 32 * 1024 * 1024
@@ -101,13 +105,13 @@ class Sandbox:
         )
         if render == "video":
             check_extra()
-        self.token = token or f"sk_{secrets.token_hex(24)}"
         self._state = State(coins=coins, diamonds=diamonds)
-        self._gate = Gate(token=self.token, state=self._state)
+        self._gate = Gate(token=token or f"sk_{secrets.token_hex(24)}", state=self._state)
         self._sky = Sky()
         self.weather = weather
         self._url: str | None = None
         self._storage: Storage | None = None
+        self._life: Life | None = None
         self._exits: AsyncExitStack | None = None
 
     def __repr__(self) -> str:
@@ -122,14 +126,26 @@ class Sandbox:
             SandboxError: The sandbox was not started yet.
         """
         if self._url is None:
-            message = "the sandbox was not started: use `async with Sandbox()` or `await sandbox.start()`"
-            raise SandboxError(message)
+            raise SandboxError(_NOT_STARTED)
         return self._url
 
     @property
+    def token(self) -> str:
+        """The API token that is expected. Once another one is set, the old one is refused with 401."""
+        return self._gate.token
+
+    @token.setter
+    def token(self, token: str) -> None:
+        self._gate.token = token
+
+    @property
     def coins(self) -> int:
-        """The current balance."""
+        """The current balance. Setting it, as when coins are bought, makes no entry in the ledger and ends no task."""
         return self._state.coins
+
+    @coins.setter
+    def coins(self, coins: int) -> None:
+        self._state.coins = attrs.evolve(self._options, coins=coins).coins
 
     @property
     def diamonds(self) -> int:
@@ -143,7 +159,7 @@ class Sandbox:
 
     @property
     def ledger(self) -> list[LedgerEntry]:
-        """Every movement of coins since the start, oldest first; negative coins were spent."""
+        """What tasks and calls have cost and refunded, oldest first; negative coins were spent."""
         return self._state.ledger
 
     @property
@@ -184,6 +200,52 @@ class Sandbox:
         finally:
             self._gate.overrides.remove(override)
 
+    def finish(self, task_id: str) -> None:
+        """Let a task end well now, however long it would still take and whatever its prompt asked for.
+
+        Its result is made first. With ``render="tiny"`` the task has ended after one turn of the event loop; with
+        ``render="video"`` it is at work until its video is rendered. A task whose input cannot be used fails instead.
+        Like `fail`, it sends the webhook that the start asked for, also works inside of `hold`, and is called in the
+        thread of the sandbox's event loop.
+
+        Args:
+            task_id: The task, of any family.
+
+        Raises:
+            SandboxError: There is no such task, it has ended or was deleted, or the sandbox is closed.
+        """
+        life, task = self._unfinished(task_id)
+        life.finish(task)
+
+    def fail(self, task_id: str, *, code: str = "generation_error", message: str = NOT_GENERATED) -> None:
+        """Let a task fail at once. As for every failed task, few families refund its coins.
+
+        Args:
+            task_id: The task, of any family.
+            code: The failure code, in families whose records show one.
+            message: What the record says about the failure, in families whose records say something.
+
+        Raises:
+            SandboxError: There is no such task, it has ended or was deleted, or the sandbox is closed.
+        """
+        life, task = self._unfinished(task_id)
+        life.fail(task, code, message)
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Let no task reach its next status inside of the block, except by `finish` and `fail`.
+
+        Tasks can be started, read and deleted meanwhile. A step that is due inside of the block happens at its end, and
+        the steps after it take their usual time. Blocks may overlap; the last end counts.
+
+        Raises:
+            SandboxError: The sandbox was not started yet.
+        """
+        if self._life is None:
+            raise SandboxError(_NOT_STARTED)
+        with self._life.hold():
+            yield
+
     def expire_upload_links(self) -> None:
         """Let all presigned upload links end now, as if their time were over."""
         if self._storage is not None:
@@ -221,6 +283,19 @@ class Sandbox:
         """Close."""
         await self.aclose()
 
+    def _unfinished(self, task_id: str) -> tuple[Life, Task]:
+        """Look up a task that has not ended."""
+        task = self._state.tasks.get(task_id)
+        if self._life is None or task is None:
+            message = f"the sandbox has no task {task_id!r}"
+        elif task.deleted:
+            message = f"task {task_id} was deleted"
+        elif task.done:
+            message = f"task {task_id} has ended already: {task.status}"
+        else:
+            return self._life, task
+        raise SandboxError(message)
+
     async def _open(self, exits: AsyncExitStack) -> None:
         """Open the parts; `exits` closes them in the opposite order: first the door, last the files."""
         storage = self._storage = Storage(cdn_lag=self._options.cdn_lag)
@@ -232,6 +307,7 @@ class Sandbox:
         messenger = Messenger(state=self._state, sky=self._sky)
         exits.push_async_callback(messenger.aclose)
         life = Life(options=self._options, state=self._state, storage=storage, studio=studio, messenger=messenger)
+        self._life = life
         exits.push_async_callback(life.aclose)
         context = Context(self._state, life, self._sky, storage, fetcher, studio, self._options)
         await self._listen(exits, context)
@@ -256,7 +332,7 @@ class Sandbox:
         middlewares = [storm.middleware(), self._gate.middleware()]
         application = web.Application(client_max_size=_LARGEST_BODY, middlewares=middlewares)
         application.on_response_prepare.append(self._gate.remember)
-        application.add_routes(_routes(context))
+        add_routes(application, _routes(context))
         return application
 
 

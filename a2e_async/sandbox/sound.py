@@ -12,14 +12,15 @@ import av
 
 RATE: Final = 24_000  # samples a second
 _CHARACTERS: Final = 14.0  # a second, of usual speech
-_SHORTEST, _LONGEST = 0.5, 120.0  # seconds
+_SHORTEST: Final = 0.5  # seconds
+LONGEST: Final = 120.0  # seconds
 _FRAME: Final = 1152  # samples, as MP3 has them
 _FULL: Final = 9_000  # loudness, of 32,767
 
 
 def render_speech(text: str, rate: float, path: Path, stop: threading.Event) -> None:
     """Write an MP3 that lasts as long as the text would take to say it at `rate` times the usual speed."""
-    seconds = min(max(len(text) / _CHARACTERS / rate, _SHORTEST), _LONGEST)
+    seconds = min(max(len(text) / _CHARACTERS / rate, _SHORTEST), LONGEST)
     samples = array.array("h", _voice(text.split() or ["hm"], int(seconds * RATE)))
     with av.open(str(path), "w", format="mp3") as container:
         stream = container.add_stream("libmp3lame", rate=RATE, options={"b": "64k"})

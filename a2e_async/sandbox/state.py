@@ -1,13 +1,13 @@
 """What the sandbox remembers: tasks, coins, the ledger and the requests. Plain values, no I/O."""
 
 import secrets
-import time
 from collections import deque
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from attrs import Factory, define, field, frozen
 
+from a2e_async.sandbox.clock import monotonic, now
 from a2e_async.sandbox.envelopes import iso
 from a2e_async.sandbox.orders import Order
 
@@ -19,10 +19,6 @@ def new_id() -> str:
     return secrets.token_hex(12)
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
 @frozen(kw_only=True)
 class LedgerEntry:
     """One movement of coins, diamonds or both: positive was given back or bought, negative was spent."""
@@ -31,7 +27,7 @@ class LedgerEntry:
     task_id: str | None
     coins: int
     diamonds: int = 0
-    time: datetime = field(factory=_now)
+    time: datetime = field(factory=now)
 
 
 @frozen(kw_only=True)
@@ -75,17 +71,17 @@ class Task:
     more_results: tuple[str, ...] = field(default=(), repr=False)
     anchor_id: str = field(factory=new_id)  # of the avatar that a finished twin is
     renamed: str | None = None
-    created: datetime = field(factory=_now)
-    updated: datetime = field(factory=_now)
+    created: datetime = field(factory=now)
+    updated: datetime = field(factory=now)
     refunded: bool = False
     deleted: bool = False
     marks: set[str] = field(factory=set)
-    _born: float = field(factory=time.monotonic, init=False)
+    _born: float = field(factory=monotonic, init=False)
 
     @property
     def age(self) -> float:
         """Seconds since the start was accepted, whatever happened to the clock on the wall."""
-        return time.monotonic() - self._born
+        return monotonic() - self._born
 
     @property
     def family(self) -> str:
@@ -140,7 +136,7 @@ class Task:
     def become(self, status: str) -> None:
         """Move on to the next status."""
         self.status = status
-        self.updated = _now()
+        self.updated = now()
 
     def complete(self, *result_urls: str) -> None:
         """End well: status and link appear together."""

@@ -6,13 +6,13 @@ Reference 1.10 for uploads, 1.9 for results.
 import math
 import secrets
 import tempfile
-import time
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from attrs import define, field, frozen
 
+from a2e_async.sandbox.clock import monotonic
 from a2e_async.sandbox.fates import Delivery
 
 BUCKET: Final = "3days-apac"
@@ -36,16 +36,12 @@ class Grant:
     content_type: str
     length: int | None
     lifetime: int  # seconds
-    created: float = field(factory=time.monotonic)
+    created: float = field(factory=monotonic)
 
     @property
     def over(self) -> bool:
         """Whether the link has expired."""
-        return time.monotonic() >= self.created + self.lifetime
-
-
-def _new_directory() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="a2e-sandbox-")
+        return monotonic() >= self.created + self.lifetime
 
 
 @define(kw_only=True)
@@ -54,12 +50,14 @@ class Storage:
 
     cdn_lag: float
     base_url: str = ""
-    _directory: "tempfile.TemporaryDirectory[str]" = field(factory=_new_directory)
+    _directory: "tempfile.TemporaryDirectory[str] | None" = field(default=None, init=False)  # made for the first file
     _objects: dict[str, StoredObject] = field(factory=dict, init=False)
     _grants: dict[str, Grant] = field(factory=dict, init=False, repr=False)
 
     def new_file(self) -> Path:
         """Name a file that does not exist yet; no key of a caller ever becomes a file name."""
+        if self._directory is None:
+            self._directory = tempfile.TemporaryDirectory(prefix="a2e-sandbox-")
         return Path(self._directory.name, secrets.token_hex(16))
 
     def store(self, address: str, stored: StoredObject) -> str:
@@ -69,7 +67,7 @@ class Storage:
 
     def receive(self, grant: Grant, path: Path, content_type: str) -> None:
         """Take an uploaded file; the CDN shows it only after its lag."""
-        visible_from = time.monotonic() + self.cdn_lag
+        visible_from = monotonic() + self.cdn_lag
         self.store(grant.address, StoredObject(path=path, content_type=content_type, visible_from=visible_from))
 
     def cdn_url(self, address: str) -> str:
@@ -84,7 +82,7 @@ class Storage:
     def visible(self, address: str) -> StoredObject | None:
         """Look an object up as the CDN does now."""
         stored = self._objects.get(address)
-        return stored if stored is not None and stored.visible_from <= time.monotonic() else None
+        return stored if stored is not None and stored.visible_from <= monotonic() else None
 
     def grant(self, grant: Grant) -> str:
         """Make the presigned upload URL of a grant."""
@@ -107,4 +105,5 @@ class Storage:
 
     def close(self) -> None:
         """Remove every file."""
-        self._directory.cleanup()
+        if self._directory is not None:
+            self._directory.cleanup()

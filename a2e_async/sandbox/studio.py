@@ -4,7 +4,8 @@ import asyncio
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, ParamSpec, Protocol, TypeAlias
 
@@ -108,7 +109,6 @@ class FilmStudio:
     storage: Storage
     fetcher: Fetcher
     _stop: threading.Event = field(factory=threading.Event, init=False)
-    _jobs: "set[Future[None]]" = field(factory=set, init=False)
     _pool: ThreadPoolExecutor = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -151,10 +151,7 @@ class FilmStudio:
     async def aclose(self) -> None:
         """Ask the threads to stop at their next frame and wait for them without blocking the loop."""
         self._stop.set()
-        waiting = [asyncio.wrap_future(job) for job in list(self._jobs)]
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        await asyncio.gather(*waiting, return_exceptions=True)
-        self._pool.shutdown(wait=True)
+        await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     async def _film(self, order: Order) -> Made:
         """Move a camera over the first picture, or over one that is painted where the family needs none."""
@@ -203,11 +200,8 @@ class FilmStudio:
         return Made(path, source.content_type)
 
     async def _work(self, work: Callable[P, Any], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Do something in a worker thread."""
-        job: Future[None] = self._pool.submit(work, *args, **kwargs)
-        self._jobs.add(job)
-        job.add_done_callback(self._jobs.discard)
-        await asyncio.wrap_future(job)
+        """Do something in a worker thread. It goes on if the caller is cancelled; `aclose` waits for it."""
+        await asyncio.get_running_loop().run_in_executor(self._pool, partial(work, *args, **kwargs))
 
 
 _RATIOS: Final = {"16:9": (1280, 720), "9:16": (720, 1280), "3:4": (768, 1024), "4:3": (1024, 768),

@@ -35,6 +35,7 @@ class Messenger:
 
     state: State
     sky: Sky
+    _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _session: aiohttp.ClientSession = field(factory=_new_session, init=False)
     _line: deque[Task] = field(factory=deque, init=False)
     _couriers: "list[asyncio.Task[None]]" = field(factory=list, init=False)
@@ -46,7 +47,7 @@ class Messenger:
         self._line.append(task)
         self._couriers = [courier for courier in self._couriers if not courier.done()]
         if len(self._couriers) < _AT_ONCE:
-            self._couriers.append(asyncio.create_task(self._work(), name="a2e-sandbox-webhooks"))
+            self._couriers.append(self._loop.create_task(self._work(), name="a2e-sandbox-webhooks"))
 
     async def aclose(self) -> None:
         """Stop: what is under way is broken off, what waits is never sent."""

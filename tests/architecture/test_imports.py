@@ -27,6 +27,8 @@ ALLOWED = {
     "cattrs": ("a2e_async._protocol.converter",),
     "cyclopts": ("a2e_async.cli",),
     "rich": ("a2e_async.cli",),
+    "pytest": ("a2e_async.testing.plugin",),
+    "pytest_asyncio": ("a2e_async.testing.plugin",),
     "av": ("a2e_async.cli.demo", "a2e_async.sandbox"),
     "PIL": ("a2e_async.cli.demo", "a2e_async.sandbox"),
 }

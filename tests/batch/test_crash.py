@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.skipif(os.name != "posix", reason="no other system has SIGKILL"),
     pytest.mark.timeout(240),
+    pytest.mark.realtime("processes that are killed while they talk to the sandbox"),
 ]
 
-JOBS, KILLS = 200, 25
 CHILD = pathlib.Path(__file__).parents[1] / "support" / "crash_child.py"
 VIDEO = resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
 
@@ -46,10 +46,8 @@ SLOW: Mapping[str, Mapping[Fault, float]] = {
 }
 """An A2E that takes its time, so that kills find requests under way. Half of the starts are charged before the delay."""
 
-
-def slow(seed: int) -> Weather:
-    """Let nothing go wrong, but take its time."""
-    return Weather(chances=SLOW, seed=seed)
+CHARGED_FIRST: Mapping[str, Mapping[Fault, float]] = {**SLOW, "start": {Fault("delay", seconds=1.2, after=True): 1.0}}
+"""The same, but each start is charged at once, and answered later than a kill comes."""
 
 
 def stormy(seed: int) -> Weather:
@@ -191,7 +189,7 @@ def make_jobs(folder: pathlib.Path, count: int, pictures: int) -> list[dict[str,
 
 
 def make_batch(
-    folder: pathlib.Path, sandbox: Sandbox, *, count: int = JOBS, pictures: int = 100, on_unknown: str = "raise"
+    folder: pathlib.Path, sandbox: Sandbox, *, count: int, pictures: int, on_unknown: str = "raise"
 ) -> Batch:
     """Make a batch of a program that uses the library."""
     jobs = make_jobs(folder, count, pictures)
@@ -199,21 +197,57 @@ def make_batch(
     return Batch(folder, sandbox, jobs, [sys.executable, str(CHILD), on_unknown])
 
 
-async def kill_again_and_again(batch: Batch, seed: int) -> None:
+async def kill_again_and_again(batch: Batch, times: int, seed: int) -> None:
     """Kill it at random moments, so many starts apart that some are left to be sent in the end."""
     dice = random.Random(seed)
-    for to_come in range(KILLS, 0, -1):
+    for to_come in range(times, 0, -1):
         left = len(batch.jobs) - len(batch.sandbox.tasks)
         assert await batch.crash(dice.randint(0, left // (to_come + 1)), dice.uniform(0.0, 0.25)) == -signal.SIGKILL
         await batch.look()
     assert not await batch.is_done()
 
 
+async def finish(batch: Batch) -> None:
+    """Run it until all is done: some jobs meet what no program can do anything about, and are tried again by the next run."""
+    for _ in range(10):
+        if await batch.is_done():
+            break
+        await batch.finish()
+
+
+async def test_a_batch_that_is_killed_pays_nothing_twice(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Killed three times and started again each time, a batch ends with one charge and one whole file per key."""
+    sandbox.weather = Weather(chances=CHARGED_FIRST)
+    batch = make_batch(tmp_path, sandbox, count=16, pictures=8)
+    for starts, seconds in ((0, 0.1), (3, 0.05), (2, 0.2)):  # the first one hits uploads, if anything
+        assert await batch.crash(starts, seconds) == -signal.SIGKILL
+        await batch.look()
+    assert batch.hits.unnoticed >= 2
+    sandbox.weather = None
+    await batch.finish()
+    await batch.check()
+
+
+async def test_a_batch_that_is_killed_in_bad_weather_pays_nothing_twice(
+    sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """The same holds if answers get lost, starts are sent again, and requests of all kinds fail meanwhile."""
+    sandbox.weather = stormy(2)
+    batch = make_batch(tmp_path, sandbox, count=12, pictures=4, on_unknown="resend")
+    for _ in range(2):
+        assert await batch.crash(3, 0.1) == -signal.SIGKILL
+        await batch.look()
+    assert not await batch.is_done()
+    await finish(batch)
+    await batch.check()
+
+
+@pytest.mark.soak
 async def test_a_batch_that_is_killed_25_times_pays_nothing_twice(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Killed at any moment and started again each time, a batch ends with one charge and one whole file per key."""
-    sandbox.weather = slow(1)
-    batch = make_batch(tmp_path, sandbox)
-    await kill_again_and_again(batch, seed=1)
+    sandbox.weather = Weather(chances=SLOW, seed=1)
+    batch = make_batch(tmp_path, sandbox, count=200, pictures=100)
+    await kill_again_and_again(batch, 25, seed=1)
     assert min(batch.hits.sending, batch.hits.running, batch.hits.unnoticed) >= 15
     assert batch.hits.unfetched
     cut_off = {request.path.split("/")[1] for request in sandbox.requests if not request.status}
@@ -222,46 +256,52 @@ async def test_a_batch_that_is_killed_25_times_pays_nothing_twice(sandbox: Sandb
     await batch.check()
 
 
+@pytest.mark.soak
 async def test_a_batch_that_is_killed_25_times_in_bad_weather_pays_nothing_twice(
     sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
     """The same holds if answers get lost, starts are sent again, and requests of all kinds fail meanwhile."""
     sandbox.weather = stormy(2)
-    batch = make_batch(tmp_path, sandbox, pictures=25, on_unknown="resend")  # a lost upload costs a pause of 5 s
-    await kill_again_and_again(batch, seed=2)
+    # a lost upload costs a pause of 5 s
+    batch = make_batch(tmp_path, sandbox, count=200, pictures=25, on_unknown="resend")
+    await kill_again_and_again(batch, 25, seed=2)
     assert min(batch.hits.sending, batch.hits.running, batch.hits.unnoticed) >= 10
-    for _ in range(10):  # some jobs meet what no program can do anything about, and are tried again by the next run
-        if await batch.is_done():
-            break
-        await batch.finish()
+    await finish(batch)
     await batch.check()
 
 
 async def test_an_interrupted_batch_writes_down_what_it_is_sending(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """After Ctrl-C the journal knows the task of every start that was answered, and the next run finishes the batch."""
-    sandbox.weather = Weather(chances={"start": {Fault("delay", seconds=1.2, after=True): 1.0}})
-    batch = make_batch(tmp_path, sandbox, count=40)
-    assert await batch.crash(20, 0.1, by=signal.SIGINT) == -signal.SIGINT
+    sandbox.weather = Weather(chances=CHARGED_FIRST)
+    batch = make_batch(tmp_path, sandbox, count=12, pictures=6)
+    assert await batch.crash(2, 0.1, by=signal.SIGINT) == -signal.SIGINT
     assert "The start was cancelled after A2E had accepted it" in batch.said
     assert {row.state for row in await batch.bought()} <= {"running", "succeeded"}
     assert len(sandbox.tasks) < len(batch.jobs)
+    sandbox.weather = None
     await batch.finish()
     await batch.check()
 
 
-async def test_the_command_line_survives_kills(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize(
+    ("count", "kills"), [(8, [1]), pytest.param(30, [1, 5, 1], marks=pytest.mark.soak)], ids=["once", "again and again"]
+)
+async def test_the_command_line_survives_kills(
+    sandbox: Sandbox, tmp_path: pathlib.Path, count: int, kills: list[int]
+) -> None:
     """The same holds for `a2e batch run`, which is started again with the same words each time."""
-    sandbox.weather = Weather(chances={"start": {Fault("delay", seconds=1.2, after=True): 1.0}})
-    jobs = make_jobs(tmp_path, count=30, pictures=20)
+    sandbox.weather = Weather(chances=CHARGED_FIRST)
+    jobs = make_jobs(tmp_path, count, pictures=20)
     with (tmp_path / "jobs.csv").open("w", newline="") as file:
         table = csv.DictWriter(file, jobs[0])
         table.writeheader()
         table.writerows(jobs)
     options = ["--journal", "journal/journal.sqlite", "--out", "videos", "--max-running", "30"]
     batch = Batch(tmp_path, sandbox, jobs, [sys.executable, "-m", "a2e_async", "batch", "run", "jobs.csv", *options])
-    for starts in (1, 5, 1):  # in the middle of answers: a start that never arrived is looked for for 20 s
+    for starts in kills:  # in the middle of answers: a start that never arrived is looked for for 20 s
         assert await batch.crash(starts, 0.35) == -signal.SIGKILL
         await batch.look()
-    assert batch.hits.unnoticed == 3
+    assert batch.hits.unnoticed == len(kills)
+    sandbox.weather = None
     await batch.finish()
     await batch.check()

@@ -17,6 +17,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from batches import other_program
 
 from a2e_async._protocol.batch import Row
 from a2e_async.batch import database
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
 URL = "https://a2e.example"
 
 posix = pytest.mark.skipif(os.name != "posix", reason="elsewhere there are other permissions and signals")
-
-
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Name a journal that is not there yet."""
-    return tmp_path / "journal.sqlite"
 
 
 def use(path: pathlib.Path) -> database.Facts:
@@ -57,13 +52,6 @@ def held(path: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-@contextlib.contextmanager
-def other_program(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
-    """Open a database as any program may."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        yield connection
 
 
 def fill(path: pathlib.Path, count: int) -> None:
@@ -121,6 +109,7 @@ def process_that_holds(path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.usefixtures("impatient")
 def test_second_batch_of_this_process_is_refused(path: pathlib.Path) -> None:
     """A journal has one user, also within a process; the refusal names it."""
     who = rf"in use by process {os.getpid()} on '{socket.gethostname()}' since \d{{4}}-.*: wait until that has ended"
@@ -129,6 +118,7 @@ def test_second_batch_of_this_process_is_refused(path: pathlib.Path) -> None:
     use(path)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_second_process_is_refused(path: pathlib.Path) -> None:
     """While another process holds a journal, nobody gets it, and it is known which one that is."""
     with process_that_holds(path) as process:
@@ -159,6 +149,7 @@ def test_no_holder_is_no_name(path: pathlib.Path) -> None:
     assert facts.holder.startswith(f"process {os.getpid()} ")
 
 
+@pytest.mark.usefixtures("impatient")
 def test_holder_that_has_not_said_its_name(path: pathlib.Path) -> None:
     """A journal that is just being made is refused as well."""
     lock = Lock(path)
@@ -201,6 +192,7 @@ def test_readers_find_a_journal_that_is_held(path: pathlib.Path) -> None:
 
 
 @posix
+@pytest.mark.usefixtures("impatient")
 def test_other_name_of_the_same_file_is_refused(path: pathlib.Path) -> None:
     """A journal is held under all of its names."""
     use(path)
@@ -211,6 +203,7 @@ def test_other_name_of_the_same_file_is_refused(path: pathlib.Path) -> None:
 
 
 @posix
+@pytest.mark.usefixtures("impatient")
 def test_other_name_of_the_same_folder_is_refused(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """A journal is held under all names of its folder."""
     (tmp_path / "folder").symlink_to(tmp_path)
@@ -218,6 +211,7 @@ def test_other_name_of_the_same_folder_is_refused(path: pathlib.Path, tmp_path: 
         use(tmp_path / "folder" / path.name)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_relative_name_is_the_same(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A journal is held whatever folder one is in."""
     monkeypatch.chdir(path.parent)
@@ -437,23 +431,22 @@ def test_folder_in_which_nothing_can_be_made() -> None:
         Lock(pathlib.Path("/proc/journal.sqlite"))
 
 
-_WITHOUT_RIGHTS = """
-import os, pathlib, sys
-from a2e_async.batch.database import Lock, check_is_ours, database_errors, open_database
-from a2e_async.errors import JournalError
-if not os.getuid():
+@contextlib.contextmanager
+def without_rights() -> Iterator[None]:
+    """Be an ordinary user inside of the block: root may do everything."""
+    if os.geteuid():
+        yield
+        return
+    groups, group = os.getgroups(), os.getegid()
     os.setgroups([])
-    os.setgid(65534)
-    os.setuid(65534)
-path = pathlib.Path(sys.argv[1])
-try:
-    with database_errors(path):
-        check_is_ours(path)
-        lock = Lock(path)
-        open_database(path, "https://a2e.example")
-except JournalError as error:
-    print(error)
-"""
+    os.setegid(65534)
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
 
 
 @pytest.fixture
@@ -487,12 +480,11 @@ def test_what_may_not_be_written(
         path.chmod(file_mode)
     common.chmod(folder_mode)
     before = sizes(common)
-    done = subprocess.run(
-        [sys.executable, "-c", _WITHOUT_RIGHTS, path], capture_output=True, text=True, timeout=60, check=True
-    )
-    assert done.stdout.startswith(f"The journal {str(path)!r} cannot be used: ")
-    assert said in done.stdout
-    assert "private" not in done.stdout
+    with without_rights(), pytest.raises(JournalError) as caught:
+        use(path)
+    assert str(caught.value).startswith(f"The journal {str(path)!r} cannot be used: ")
+    assert said in str(caught.value)
+    assert "private" not in str(caught.value)
     assert before.items() <= sizes(common).items()
 
 

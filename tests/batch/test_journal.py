@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 import pytest
+from batches import other_program
 
 from a2e_async._protocol.batch import Row
 from a2e_async.batch import database
@@ -27,29 +28,16 @@ from a2e_async.errors import JournalError
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Coroutine, Generator, Iterator
+    from collections.abc import Coroutine, Generator
 
 pytestmark = pytest.mark.usefixtures("no_tasks_left")
 
 URL = "https://a2e.example"
 
 
-@pytest.fixture
-def path(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Name a journal that is not there yet."""
-    return tmp_path / "journal.sqlite"
-
-
 def row(key: str = "k", **changes: Any) -> Row:
     """Make a row."""
     return Row(key=key, created_at=1000.0, **changes)
-
-
-@contextlib.contextmanager
-def other_program(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
-    """Open a journal as any program may."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
-        yield connection
 
 
 def written(path: pathlib.Path) -> dict[str, str]:
@@ -252,7 +240,7 @@ async def test_flush_waits_for_what_was_noted(path: pathlib.Path) -> None:
 
 async def test_flush_of_nothing_does_not_wait(path: pathlib.Path) -> None:
     """Without anything noted there is nothing to wait for."""
-    async with SqliteJournal(path, URL) as journal, asyncio.timeout(5):
+    async with SqliteJournal(path, URL) as journal, asyncio.timeout(0):
         await journal.flush()
 
 
@@ -323,14 +311,15 @@ async def test_cancelled_closing_closes(path: pathlib.Path) -> None:
             await journal.save(row())
             other.execute("BEGIN IMMEDIATE")  # so that closing has to wait
             journal.note(row(state="running"))
+            closing.set()
 
+    closing = asyncio.Event()
     with other_program(path) as other:
         using = asyncio.create_task(use())
-        while not other.in_transaction:
-            await asyncio.sleep(0)
+        await closing.wait()
         for _ in range(3):
             using.cancel()
-            await asyncio.sleep(0.01)
+            await turns()
             assert not using.done()
         other.execute("ROLLBACK")
         with pytest.raises(asyncio.CancelledError):
@@ -338,6 +327,26 @@ async def test_cancelled_closing_closes(path: pathlib.Path) -> None:
     assert written(path) == {"k": "running"}
     async with SqliteJournal(path, URL):
         """The lock was given back."""
+
+
+async def turns() -> None:
+    """Let the event loop go round a few times, while a thread that waits for a lock keeps the clock from moving."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+async def next_statement(journal: SqliteJournal) -> asyncio.Event:
+    """Return what is set when the next statement of a journal begins, before it asks for the lock."""
+    assert journal._connection is not None
+    loop, begun = asyncio.get_running_loop(), asyncio.Event()
+    await journal._connection.set_trace_callback(lambda _: loop.call_soon_threadsafe(begun.set))
+    return begun
+
+
+async def meet_lock(begun: asyncio.Event) -> None:
+    """Wait until a statement has begun, and give SQLite some real time to find the file locked."""
+    await begun.wait()
+    await asyncio.to_thread(time.sleep, 0.02)
 
 
 @types.coroutine
@@ -401,7 +410,7 @@ async def test_cancelled_while_it_connects(path: pathlib.Path, monkeypatch: pyte
     opening = asyncio.create_task(SqliteJournal(path, URL).__aenter__())
     await asyncio.to_thread(begun.wait, 10)
     opening.cancel()
-    await asyncio.wait({opening}, timeout=0.05)
+    await turns()
     cancelled.set()
     with pytest.raises(asyncio.CancelledError):
         await opening
@@ -488,7 +497,7 @@ from a2e_async.errors import JournalError
 
 async def main():
     async with SqliteJournal(pathlib.Path(sys.argv[1]), "https://a2e.example") as journal:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (120_000, 120_000))
         for number in range(10_000):
             await journal.save(Row(key=f"{number}", created_at=0, request={"prompt": "x" * 1000}))
             print(number, flush=True)
@@ -554,16 +563,22 @@ async def test_save_without_a_writer_is_refused(path: pathlib.Path) -> None:
         assert isinstance(await answer(journal.flush()), JournalError | None)
 
 
-async def test_cancelled_writer_loses_nothing(path: pathlib.Path) -> None:
+@pytest.mark.parametrize("in_commit", [False, True])
+async def test_cancelled_writer_loses_nothing(path: pathlib.Path, *, in_commit: bool) -> None:
     """What was noted before the event loop has cancelled all its tasks, and what came meanwhile, is written by closing."""
     async with SqliteJournal(path, URL) as journal:
         await journal.save(row("a"))
         with other_program(path) as other:
             other.execute("BEGIN IMMEDIATE")
+            begun = await next_statement(journal)
             journal.note(row("a", state="sending"))
             journal.note(row("b", state="running"))
             journal.keep_link("digest", "https://cdn.example/a.png")
-            await asyncio.sleep(0.01)  # its commit has begun, and has to wait
+            if in_commit:
+                await meet_lock(begun)
+            else:
+                await asyncio.sleep(0.01)  # writes are still gathered
+                assert not begun.is_set()
             journal.note(row("a", state="running"))
             await cancel_writer(journal)
             journal.note(row("c", state="running"))
@@ -611,8 +626,9 @@ async def test_other_program_that_writes_is_waited_for(path: pathlib.Path) -> No
     async with SqliteJournal(path, URL) as journal:
         with other_program(path) as other:
             other.execute("BEGIN IMMEDIATE")
+            begun = await next_statement(journal)
             saving = asyncio.create_task(journal.save(row()))
-            await asyncio.wait({saving}, timeout=0.05)
+            await meet_lock(begun)
             assert not saving.done()
             other.execute("ROLLBACK")
             await saving
@@ -638,8 +654,7 @@ async def test_reading_does_not_keep_from_writing(path: pathlib.Path) -> None:
         with other_program(path) as other:
             other.execute("BEGIN")
             other.execute("SELECT * FROM jobs").fetchall()
-            async with asyncio.timeout(4):
-                await journal.save(row(state="running"))
+            await journal.save(row(state="running"))
             other.execute("COMMIT")
         assert written(path) == {"k": "running"}
 

@@ -116,7 +116,7 @@ async def test_a_waiting_job_holds_nothing_but_its_place(
         max_uploads=1,
         max_downloads=1,
     )
-    async with batch, asyncio.timeout(20):
+    async with batch, asyncio.timeout(0.5):
         told = [await anext(batch) for _ in range(8)]
         assert {outcome.state for outcome in told} == {"succeeded"}
         assert all(outcome.path for outcome in told)
@@ -140,7 +140,7 @@ async def test_uploads_and_downloads_go_on_while_all_places_are_taken(
     batch = wide.image_to_video.batch(
         source(), journal=tmp_path / "journal.sqlite", out=tmp_path / "out", max_running=2
     )
-    async with batch, asyncio.timeout(20):
+    async with batch, asyncio.timeout(0.5):
         outcome = await anext(batch)
         assert (outcome.key, outcome.path) == ("done", tmp_path / "out" / "done.mp4")
         await until(lambda: puts(sandbox) == 3)
@@ -159,7 +159,7 @@ async def test_a_download_holds_no_place_of_a_running_task(
 
     batch = wide.image_to_video.batch([job("a"), job("b")], out=tmp_path, max_running=1, max_downloads=2)
     with sandbox.override("GET", CDN, hold):
-        async with batch, asyncio.timeout(20):
+        async with batch, asyncio.timeout(0.5):
             quick_one = await anext(batch)
             here.set()
             slow_one = await anext(batch)

@@ -76,14 +76,14 @@ async def test_a_batch_waits_for_coins(
 ) -> None:
     """A batch whose coins run out pauses, says so once and why, and buys the rest by itself when there are coins again."""
     hurry(monkeypatch)
-    sandbox._state.coins = 2 * PRICE
+    sandbox.coins = 2 * PRICE
     batch = a2e.image_to_video.batch(jobs(8), max_starts=1)
     gathering = await paused(batch)
     await until(lambda: batch.progress.done == 2)
     assert "coins" in batch.progress.paused
     assert not batch.progress.stopped
     await until(lambda: starts(sandbox) > 15)
-    sandbox._state.coins += 6 * PRICE
+    sandbox.coins += 6 * PRICE
     outcomes = await gathering
     assert set(states(outcomes).values()) == {"succeeded"}
     assert bills(sandbox) == dict.fromkeys(outcomes, 1)
@@ -100,12 +100,12 @@ async def test_each_shortage_is_told(
 ) -> None:
     """A batch that goes on and runs out of coins again pauses again, and says that too."""
     hurry(monkeypatch)
-    sandbox._state.coins = PRICE
+    sandbox.coins = PRICE
     batch = a2e.image_to_video.batch(jobs(3), max_starts=1)
     gathering = await paused(batch)
-    sandbox._state.coins += PRICE
+    sandbox.coins += PRICE
     await until(lambda: len(warnings(caplog)) == 3)
-    sandbox._state.coins += PRICE
+    sandbox.coins += PRICE
     assert set(states(await gathering).values()) == {"succeeded"}
     assert [line.partition(":")[0] for line in warnings(caplog)] == ["The batch is paused", "The batch goes on"] * 2
 
@@ -115,7 +115,7 @@ async def test_a_late_answer_does_not_end_a_pause(
 ) -> None:
     """A start that was accepted before the coins ran out, and is answered afterwards, says nothing about new coins."""
     hurry(monkeypatch, FOR_EVER)
-    sandbox._state.coins = PRICE
+    sandbox.coins = PRICE
     sandbox.weather = meets(Fault("delay", after=True, seconds=1.5))
     batch = a2e.image_to_video.batch(jobs(2, "#stuck"), max_starts=2)
     gathering = await paused(batch)
@@ -131,7 +131,7 @@ async def test_what_runs_goes_on_during_a_pause(
 ) -> None:
     """While the batch is paused, running tasks are waited for, their videos are fetched, and their outcomes told."""
     hurry(monkeypatch, FOR_EVER)
-    sandbox._state.coins = 3 * PRICE
+    sandbox.coins = 3 * PRICE
     batch = a2e.image_to_video.batch(jobs(6, "#stuck"), out=tmp_path)
     async with batch:
         first = asyncio.ensure_future(anext(batch))
@@ -148,18 +148,18 @@ async def test_nobody_else_asks_during_a_pause(
 ) -> None:
     """Once it is known that there are no coins, only one job at a time tries, after the pause: not all of them."""
     hurry(monkeypatch, FOR_EVER)
-    sandbox._state.coins = 0
+    sandbox.coins = 0
     batch = a2e.image_to_video.batch(jobs(40), max_starts=2, max_running=40)
     gathering = await paused(batch)
     await asyncio.sleep(0.2)
-    assert starts(sandbox) <= 2
+    assert starts(sandbox) == 2
     await cancel(gathering)
 
 
 async def test_one_scout_at_a_time(a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """During a pause no two starts are under way at the same time."""
     hurry(monkeypatch, 0.02, 0.02)
-    sandbox._state.coins = 0
+    sandbox.coins = 0
     batch = a2e.image_to_video.batch(jobs(20), max_starts=4)
     gathering = await paused(batch)
     await until(lambda: not any(doing.stage == "starting" for doing in batch.progress.doing) or starts(sandbox) > 4)
@@ -173,20 +173,20 @@ async def test_one_scout_at_a_time(a2e: A2EClient, sandbox: Sandbox, monkeypatch
 async def test_pauses_grow(a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pause before each further try is twice as long as the one before, up to the longest."""
     hurry(monkeypatch, 0.05, 0.2)
-    sandbox._state.coins = 0
+    sandbox.coins = 0
     times: list[float] = []
     with sandbox.override("POST", quick.START, lambda _: times.append(time.monotonic())):
         gathering = await paused(a2e.image_to_video.batch(jobs(1)))
         await until(lambda: len(times) == 5)
         await cancel(gathering)
     pauses = [later - earlier for earlier, later in itertools.pairwise(times)]
-    assert all(took >= least - 0.01 for took, least in zip(pauses, (0.05, 0.1, 0.2, 0.2), strict=True))
+    assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.2])
 
 
 async def test_a_batch_that_shall_not_wait_stops(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """With on_shortage="stop" what runs is finished, the rest is skipped and says why, and a later run does the rest."""
     journal = tmp_path / "journal.sqlite"
-    sandbox._state.coins = 2 * PRICE
+    sandbox.coins = 2 * PRICE
     batch = a2e.image_to_video.batch(jobs(8, ""), on_shortage="stop", journal=journal, out=tmp_path / "out")
     outcomes = await gather(batch)
     assert sorted(states(outcomes).values()) == ["skipped"] * 6 + ["succeeded"] * 2
@@ -197,7 +197,7 @@ async def test_a_batch_that_shall_not_wait_stops(a2e: A2EClient, sandbox: Sandbo
             assert outcome.path
     assert "coins" in batch.progress.stopped
     assert starts(sandbox) <= 2 + 4
-    sandbox._state.coins = 100 * PRICE
+    sandbox.coins = 100 * PRICE
     again = await run(a2e, jobs(8, ""), journal=journal, out=tmp_path / "out")
     assert all(outcome.ok for outcome in again.values())
     assert bills(sandbox) == dict.fromkeys(again, 1)
@@ -205,7 +205,7 @@ async def test_a_batch_that_shall_not_wait_stops(a2e: A2EClient, sandbox: Sandbo
 
 async def test_a_stopped_batch_uploads_nothing_more(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """After the stop no upload begins: each costs a coin, and nobody would use it."""
-    sandbox._state.coins = PRICE - 1
+    sandbox.coins = PRICE - 1
     meter = Meter(0.05)
     with sandbox.override("PUT", PUT, meter.hold):
         outcomes = await run(a2e, pictured(tmp_path, 20), on_shortage="stop", max_uploads=2)
@@ -218,11 +218,11 @@ async def test_coins_for_an_upload_are_waited_for_too(
 ) -> None:
     """Without a coin for the upload of a picture the batch pauses as well."""
     hurry(monkeypatch)
-    sandbox._state.coins = 0
+    sandbox.coins = 0
     batch = a2e.image_to_video.batch(pictured(tmp_path, 3))
     gathering = await paused(batch)
     assert starts(sandbox) == 0
-    sandbox._state.coins = 100 * PRICE
+    sandbox.coins = 100 * PRICE
     assert set(states(await gathering).values()) == {"succeeded"}
     assert puts(sandbox) == 3
 
@@ -331,7 +331,7 @@ async def test_a_picture_that_nobody_can_upload_does_not_hold_up_the_others(
 
     batch = a2e.image_to_video.batch([job("bad", image=bad), *pictured(tmp_path, 20)])
     with sandbox.override("PUT", PUT, drop):
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(0.5):
             outcomes = await gather(batch)
     assert states(outcomes) == {"bad": "failed", **{f"k{n}": "succeeded" for n in range(20)}}
     assert isinstance(outcomes["bad"].error, TransferError)
@@ -348,7 +348,7 @@ async def test_tasks_that_are_found_again_end_a_pause(
     sandbox.weather = Weather(script={"list": [Fault("refuse", seconds=0.5)]})
     batch = a2e.image_to_video.batch(items, journal=past.path)
     gathering = await paused(batch)
-    async with asyncio.timeout(8):  # one pause, not eight
+    async with asyncio.timeout(2.5):  # one pause, not eight
         outcomes = await gathering
     assert set(states(outcomes).values()) == {"succeeded"}
     assert bills(sandbox) == dict.fromkeys(outcomes, 1)
@@ -361,7 +361,7 @@ async def test_tasks_are_found_while_there_are_no_coins(
     past = Past(tmp_path / "journal.sqlite", sandbox)
     await past.leave_task(a2e, job("paid"))
     hurry(monkeypatch, FOR_EVER)
-    sandbox._state.coins = 0
+    sandbox.coins = 0
     more = asyncio.Event()
 
     async def source() -> AsyncIterator[Job]:
@@ -376,7 +376,7 @@ async def test_tasks_are_found_while_there_are_no_coins(
         await until(lambda: batch.progress.paused)
         more.set()
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(0.5):
                 outcome = await told
         finally:
             await asyncio.wait([told])
@@ -394,7 +394,7 @@ async def test_a_wrong_token_ends_everything(
     items = [*pictured(tmp_path, 50), *[job(f"l{n}") for n in range(50)]]
     async with A2EClient("sk_wrong", base_url=sandbox.url, config=quick.CONFIG) as a2e:
         batch = a2e.image_to_video.batch(items, journal=journal)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(0.5):
             outcomes = await gather(batch)
     assert len(outcomes) == 100
     for outcome in outcomes.values():
@@ -420,17 +420,17 @@ async def test_after_a_wrong_token_the_right_one_goes_on(
 
 async def test_a_token_that_ends_in_the_middle(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Tasks under way become uncertain, the rest is skipped, and after the change of the token nothing is bought twice."""
-    journal, token = tmp_path / "journal.sqlite", sandbox._gate.token
+    journal, token = tmp_path / "journal.sqlite", sandbox.token
     batch = a2e.image_to_video.batch(jobs(8, ""), journal=journal, max_running=3)
     async with batch:
         first = asyncio.ensure_future(anext(batch))
         await until(lambda: len(sandbox.tasks) == 3)
-        sandbox._gate.token = "sk_another"
+        sandbox.token = "sk_another"
         outcomes = [await first, *[outcome async for outcome in batch]]
     assert sorted(outcome.state for outcome in outcomes) == ["skipped"] * 5 + ["uncertain"] * 3
     assert {type(outcome.error) for outcome in outcomes} == {AuthenticationError}
     assert {row.state for row in (await rows(journal)).values() if row.task_id} == {"running"}
-    sandbox._gate.token = token
+    sandbox.token = token
     again = await run(a2e, jobs(8, ""), journal=journal)
     assert set(states(again).values()) == {"succeeded"}
     assert bills(sandbox) == dict.fromkeys(again, 1)
@@ -439,11 +439,11 @@ async def test_a_token_that_ends_in_the_middle(a2e: A2EClient, sandbox: Sandbox,
 async def test_a_wrong_token_ends_a_pause(a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jobs that wait for coins do not wait any more when the token has ended, which a running task has noticed."""
     hurry(monkeypatch, FOR_EVER)
-    sandbox._state.coins = PRICE
+    sandbox.coins = PRICE
     batch = a2e.image_to_video.batch(jobs(5, "#stuck"), max_starts=1)
     gathering = await paused(batch)
-    sandbox._gate.token = "sk_another"
-    async with asyncio.timeout(10):
+    sandbox.token = "sk_another"
+    async with asyncio.timeout(0.5):
         outcomes = await gathering
     assert sorted(states(outcomes).values()) == ["skipped"] * 4 + ["uncertain"]
 
@@ -451,10 +451,10 @@ async def test_a_wrong_token_ends_a_pause(a2e: A2EClient, sandbox: Sandbox, monk
 async def test_a_pause_can_be_left(a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ending a batch does not wait for the end of its pause."""
     hurry(monkeypatch, FOR_EVER)
-    sandbox._state.coins = 0
+    sandbox.coins = 0
     gathering = await paused(a2e.image_to_video.batch(jobs(5)))
     gathering.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(0.5):
         await asyncio.wait([gathering])
     assert gathering.cancelled()
 

@@ -57,12 +57,6 @@ STURDY: dict[str, Any] = {
 
 
 @pytest.fixture
-def journal(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Name a journal."""
-    return tmp_path / "journal.sqlite"
-
-
-@pytest.fixture
 def past(journal: pathlib.Path, sandbox: Sandbox) -> Past:
     """Prepare an earlier run."""
     return Past(journal, sandbox)
@@ -549,23 +543,26 @@ async def test_a_job_that_cost_nothing_may_be_changed(a2e: A2EClient, sandbox: S
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("tags", "changes", "words"),
     [
-        ({"prompt": "another one of a"}, "prompt"),
-        ({"negative_prompt": "nothing"}, "negative_prompt"),
-        ({"video_time": 10}, "video_time"),
-        ({"model_version": "a2e-v2"}, "model_version"),
-        ({"name": "Ada"}, "name"),
-        ({"extend_prompt": False}, "extend_prompt"),
-        ({"image_url": "https://example.com/other.png"}, "image"),
-        ({"image": quick.PNG}, "image"),
-        ({"end_image_url": "https://example.com/other.png"}, "end_image"),
-        ({"name": "Ada", "video_time": 10}, "name, video_time"),
+        ("#fast", {"prompt": "another one of a"}, "prompt"),
+        ("#fast", {"negative_prompt": "nothing"}, "negative_prompt"),
+        ("#fast", {"video_time": 10}, "video_time"),
+        ("#fast", {"model_version": "a2e-v2"}, "model_version"),
+        ("#fast", {"name": "Ada"}, "name"),
+        ("#fast", {"extend_prompt": False}, "extend_prompt"),
+        ("#fast", {"image_url": "https://example.com/other.png"}, "image"),
+        ("#fast", {"image": quick.PNG}, "image"),
+        ("#fast", {"end_image_url": "https://example.com/other.png"}, "end_image"),
+        ("#fast", {"name": "Ada", "video_time": 10}, "name, video_time"),
+        ("#fast #fail", {"prompt": "another one of a"}, "prompt"),
+        ("#fast #fail", {"image": quick.PNG}, "image"),
+        ("#stuck", {"prompt": "another one of a"}, "prompt"),
+        ("#stuck", {"image": quick.PNG}, "image"),
     ],
 )
-@pytest.mark.parametrize("tags", ["#fast", "#fast #fail", "#stuck"])
 async def test_a_changed_job_under_an_old_key_is_refused(
-    a2e: A2EClient, past: Past, changes: dict[str, Any], words: str, tags: str
+    a2e: A2EClient, past: Past, tags: str, changes: dict[str, Any], words: str
 ) -> None:
     """Whatever became of a job that was bought, another one under its key fails, says what differs, and costs nothing."""
     await only(a2e, job("a", tags), past.path, timeout=0.1)
@@ -615,9 +612,11 @@ def changeable(seed: int) -> Weather:
     )
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_500_jobs_in_changeable_weather(
-    no_tasks_left: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, seed: int
+@pytest.mark.parametrize(
+    ("count", "seed"), [(50, 1), *[pytest.param(500, seed, marks=pytest.mark.soak) for seed in (1, 2, 3)]]
+)
+async def test_many_jobs_in_changeable_weather(
+    no_tasks_left: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, count: int, seed: int
 ) -> None:
     """Whatever goes wrong with every eighth request, runs that are repeated until all is done buy each key once."""
     hurry(monkeypatch)
@@ -628,8 +627,8 @@ async def test_500_jobs_in_changeable_weather(
         client(sandbox, **STURDY) as a2e,
     ):
         for _ in range(8):
-            outcomes = await run(a2e, jobs(500), **options)
-            assert len(outcomes) == 500
+            outcomes = await run(a2e, jobs(count), **options)
+            assert len(outcomes) == count
             assert set(bills(sandbox).values()) == {1}
             if all(outcome.ok for outcome in outcomes.values()):
                 break

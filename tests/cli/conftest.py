@@ -28,9 +28,9 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
 
 
 @pytest.fixture
-def service(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Run a sandbox in the background and point the command at it."""
-    with pages.background_sandbox() as local:
+def service(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Run a sandbox and point the command at it."""
+    with pages.sandbox_for(request) as local:
         monkeypatch.setenv("A2E_BASE_URL", local.url)
         monkeypatch.setenv("A2E_API_TOKEN", local.token)
         yield local

@@ -1,4 +1,4 @@
-"""Ctrl-C during `a2e batch run`, in a process of its own: once, twice, and before anything was started."""
+"""Ctrl-C during `a2e batch run`: once, twice, and before anything was started."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ import os
 import shlex
 import signal
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import batch_shell
 import pytest
 from batch_shell import Shell, until, write
+from streams import Terminal, broken_pipe, ctrl_c, read, when
 
+from a2e_async.cli import main
+from a2e_async.cli.batch_check import Checker
 from a2e_async.cli.batch_interrupt import run_interruptible
 from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterator
+
+    from a2e_async.batch import Job
 
 shell = batch_shell.shell
 
@@ -43,6 +47,7 @@ def end(process: subprocess.Popen[str]) -> tuple[str, str]:
     return out, err
 
 
+@pytest.mark.realtime("a signal to a process")
 def test_once(shell: Shell) -> None:
     """Ctrl-C starts nothing more and leaves alive what runs; the command that is printed goes on, and pays once."""
     write("jobs.csv", "key,image,prompt\n" + "".join(f"k{n},ada.png,#stuck\n" for n in range(9)))
@@ -68,67 +73,48 @@ def test_once(shell: Shell) -> None:
 def test_start_that_is_being_sent(shell: Shell) -> None:
     """After Ctrl-C, a start that is being sent gets its answer written down: its task is known, and paid once."""
     write("jobs.csv", "image,prompt\nada.png,#stuck\n")
-    shell.sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=2)]})
-    with shell.start(*RUN) as process:
-        until(lambda: shell.purchases)
-        process.send_signal(signal.SIGINT)
-        out, err = end(process)
-    assert "stopping; Ctrl-C again leaves at once" in out
-    assert "1 task goes on at A2E. To go on:" in err
+    shell.sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=25)]})
+    with ctrl_c(lambda: shell.purchases):
+        said = shell(*RUN)
+    assert said.code == 130
+    assert "stopping; Ctrl-C again leaves at once" in said.out
+    assert "1 task goes on at A2E. To go on:" in said.err
     (row,) = shell("export", "jobs.sqlite", "--format", "jsonl").objects
     assert row["task_id"] in shell.sandbox.tasks
     assert row["state"] == "running"
 
 
-def test_twice(shell: Shell) -> None:
-    """A second Ctrl-C leaves at once, says so, and costs nothing: the next run finds what was being bought."""
-    write("jobs.csv", "image,prompt\nada.png,#fast\n")
-    shell.sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=25)]})
-    with shell.start(*RUN) as process:
-        until(lambda: shell.purchases)
-        process.send_signal(signal.SIGINT)
-        assert process.stdout is not None
-        while "stopping" not in process.stdout.readline():
-            pass
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _, err = end(process)
-    assert time.monotonic() - began < 20  # the start takes longer
-    assert process.returncode == 130
-    first, command = err.splitlines()
-    assert first == (
-        "a2e: interrupted; no task goes on at A2E; whether A2E has accepted 1 start, the next run finds out. To go on:"
-    )
-    assert shell(*shlex.split(command)[2:]).code == 0
-    assert shell.purchases == 1
+def test_before_the_first_start(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while rows are checked ends the check at once, and says that nothing was started."""
+    write("jobs.csv", "image_url,prompt\n,x\n" + "https://example.com/ada.png,x\n" * 1000)
+    checked: list[int] = []
 
+    async def check(self: Checker, job: Job | None) -> str:
+        checked.append(1)
+        if len(checked) == 10:
+            signal.raise_signal(signal.SIGINT)
+        return await error_of(self, job)
 
-def test_before_the_first_start(shell: Shell) -> None:
-    """Ctrl-C while rows are checked says that nothing was started."""
-    write("jobs.csv", "image_url,prompt\n,x\n" + "https://example.com/ada.png,x\n" * 500_000)
-    with shell.start(*RUN) as process:
-        assert process.stderr is not None
-        assert process.stderr.readline().startswith("jobs.csv:2: a picture is needed")
-        began = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        out, err = end(process)
-    assert time.monotonic() - began < 20  # all rows take half a minute
-    assert (process.returncode, out) == (130, "")
-    assert err == "a2e: interrupted; nothing was started\n"
+    error_of = Checker._error
+    monkeypatch.setattr(Checker, "_error", check)
+    said = shell(*RUN)
+    assert (said.code, said.out) == (130, "")
+    complaint, last = said.err.splitlines()
+    assert complaint.startswith("jobs.csv:2: a picture is needed")
+    assert last == "a2e: interrupted; nothing was started"
+    assert len(checked) == 10
     assert not shell.sandbox.requests
 
 
 @pytest.mark.parametrize("words", [("--json",), ()], ids=["JSON", "lines"])
-def test_output_that_nobody_reads(shell: Shell, words: tuple[str, ...]) -> None:
+def test_output_without_a_reader(
+    shell: Shell, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """If the reader of the output goes away, the batch ends itself and says how to go on."""
     write("jobs.csv", "key,image,prompt\nk0,ada.png,#fast\nk1,bob.png,#stuck\n")
-    with shell.start(*RUN, *words) as process:
-        assert process.stdout is not None
-        assert process.stderr is not None
-        until(lambda: shell.purchases == 2)
-        process.stdout.close()
-        err = process.stderr.read()
-    assert process.returncode == 141
+    with broken_pipe(monkeypatch) as close, when(lambda: shell.purchases == 2, close):
+        assert main(["batch", *RUN, *words]) == 141
+    err = capsys.readouterr().err
     assert "a2e: interrupted; 1 task goes on at A2E. To go on:\n  a2e batch run jobs.csv" in err
     assert "Traceback" not in err
 
@@ -150,12 +136,13 @@ def test_first_one_ends_in_peace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert order == ["ended", "explained"]
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_terminal(shell: Shell) -> None:
+def test_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal the display shows the jobs under way; after Ctrl-C the cursor is back and the command is whole."""
     write("jobs.csv", "key,image,prompt\nportrait-1,ada.png,#stuck\nportrait-2,bob.png,#fast\n")
-    shown, code = on_terminal(shell, lambda text: "✓ 1" in text and text.count("portrait-1") > 5)
-    assert code == 130
+    terminal = Terminal.of(monkeypatch, "stdout", "stderr")
+    with ctrl_c(lambda: "✓ 1" in terminal.getvalue() and terminal.getvalue().count("portrait-1") > 5):
+        assert main(["batch", *RUN]) == 130
+    shown = terminal.getvalue()
     assert "1 task goes on at A2E. To go on:" in shown
     assert "a2e batch run jobs.csv --journal jobs.sqlite --out videos" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
@@ -163,16 +150,26 @@ def test_terminal(shell: Shell) -> None:
     assert "Traceback" not in shown
 
 
+@pytest.mark.realtime("two signals to a process on a pseudo-terminal: the second one ends it at once")
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_terminal_is_given_back_at_once(shell: Shell) -> None:
-    """A second Ctrl-C takes the display away as well, and gives the cursor back, before it says how to go on."""
+def test_twice(shell: Shell) -> None:
+    """A second Ctrl-C leaves at once, gives the terminal back, says how to go on, and costs nothing.
+
+    The next run finds what was being bought.
+    """
     write("jobs.csv", "key,image,prompt\nportrait-1,ada.png,#fast\n")
-    shell.sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=25)]})
+    shell.sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=3600)]})
     shown, code = on_terminal(shell, lambda _: shell.purchases == 1, lambda text: "Stopping: " in text)
     assert code == 130
     _, _, after = shown.rpartition("\x1b[?25h")
-    assert "interrupted; no task goes on at A2E" in after
     assert "Stopping: " not in after
+    assert "Traceback" not in after
+    said, command = " ".join(after.split()).split(" To go on: ")
+    assert said.endswith(
+        "a2e: interrupted; no task goes on at A2E; whether A2E has accepted 1 start, the next run finds out."
+    )
+    assert shell(*shlex.split(command)[2:]).code == 0
+    assert shell.purchases == 1
 
 
 def on_terminal(shell: Shell, *ready: Callable[[str], bool]) -> tuple[str, int]:
@@ -182,13 +179,7 @@ def on_terminal(shell: Shell, *ready: Callable[[str], bool]) -> tuple[str, int]:
     shown, waits = b"", list(ready)
     with shell.start(*RUN, stdout=slave, stderr=slave, stdin=slave, env=environ) as process:
         os.close(slave)
-        while True:
-            try:
-                piece = os.read(master, 65536)
-            except OSError:  # Linux tells the end of a pseudo-terminal so
-                break
-            if not piece:
-                break
+        while piece := read(master):
             shown += piece
             if waits and waits[0](shown.decode(errors="replace")):
                 waits.pop(0)

@@ -10,14 +10,19 @@ import re
 import sqlite3
 import stat
 import sys
+from typing import TYPE_CHECKING
 
 import batch_shell
 import pytest
 from batch_shell import Shell, write
 
+from a2e_async.batch import database
 from a2e_async.batch.database import Lock
 from a2e_async.cli.batch_prune import seconds_of
 from a2e_async.errors import InvalidRequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 shell = batch_shell.shell
 
@@ -34,6 +39,15 @@ def journal(shell: Shell) -> str:
     write("jobs.csv", f"{ENDED}stuck,eva.png,#stuck,5\n")
     assert shell(*run, "--timeout", "0.1").code == 1
     return "jobs.sqlite"
+
+
+@pytest.fixture
+def in_use(journal: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Hold the journal of that batch, as a batch that runs does."""
+    monkeypatch.setattr(database, "_PATIENCE", 0.01)  # SQLite waits in real time
+    lock = Lock(pathlib.Path(journal))
+    yield journal
+    lock.release()
 
 
 def test_status(shell: Shell, journal: str) -> None:
@@ -75,16 +89,12 @@ def test_status_for_programs(shell: Shell, journal: str) -> None:
     assert (refused["key"], refused["task_id"], refused["error"]["type"]) == ("refused", None, "ContentRejectedError")
 
 
-def test_status_of_a_batch_that_runs(shell: Shell, journal: str) -> None:
+def test_status_of_a_batch_that_runs(shell: Shell, in_use: str) -> None:
     """While a process holds the journal, that is said instead of how to go on."""
-    lock = Lock(pathlib.Path(journal))
-    try:
-        out = shell("status", journal).out
-        assert "It is in use by process" in out.splitlines()[-1]
-        assert "next run" not in out
-        assert "process" in shell("status", journal, "--json").objects[0]["holder"]
-    finally:
-        lock.release()
+    out = shell("status", in_use).out
+    assert "It is in use by process" in out.splitlines()[-1]
+    assert "next run" not in out
+    assert "process" in shell("status", in_use, "--json").objects[0]["holder"]
 
 
 def test_status_when_all_is_done(shell: Shell) -> None:
@@ -130,14 +140,10 @@ def test_no_journal(shell: Shell, command: tuple[str, ...], name: str, content: 
 
 
 @pytest.mark.parametrize("words", [(), ("--skip-invalid",), ("--dry-run",)], ids=" ".join)
-def test_journal_in_use(shell: Shell, journal: str, words: tuple[str, ...]) -> None:
+def test_journal_in_use(shell: Shell, in_use: str, words: tuple[str, ...]) -> None:
     """A second run with a journal that is in use is refused before its rows are looked at."""
     write("jobs.csv", "image,prompt\nnowhere.png,x\n")
-    lock = Lock(pathlib.Path(journal))
-    try:
-        said = shell("run", "jobs.csv", "--journal", journal, *words)
-    finally:
-        lock.release()
+    said = shell("run", "jobs.csv", "--journal", in_use, *words)
     assert said.code == 2
     assert "in use by process" in said.err
     assert "nowhere.png" not in said.err
@@ -294,13 +300,9 @@ def test_nothing_to_ask_about(shell: Shell, journal: str) -> None:
     assert (said.code, said.out, said.err) == (0, "0 rows removed.\n", "")
 
 
-def test_prune_of_a_journal_in_use(shell: Shell, journal: str) -> None:
+def test_prune_of_a_journal_in_use(shell: Shell, in_use: str) -> None:
     """Nothing is removed while a batch runs."""
-    lock = Lock(pathlib.Path(journal))
-    try:
-        said = shell("prune", journal, "--yes")
-    finally:
-        lock.release()
+    said = shell("prune", in_use, "--yes")
     assert said.code == 2
     assert "in use by" in said.err
 

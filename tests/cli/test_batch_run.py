@@ -17,7 +17,6 @@ import quick
 from aiohttp import web
 from batch_shell import PRICE, Shell, write
 
-from a2e_async.batch import gate
 from a2e_async.cli.batch_options import RunOptions
 from a2e_async.cli.options import Connection
 from a2e_async.sandbox import Fault, Weather
@@ -373,11 +372,10 @@ def test_shortage_stops(shell: Shell) -> None:
     assert "To go on with the rest:\n  a2e batch run jobs.csv" in said.out
 
 
-def test_shortage_pauses(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shortage_pauses(shell: Shell) -> None:
     """By default a shortage pauses the whole batch with one line, and another one says that it goes on."""
     write("jobs.csv", TABLE)
     shell.sandbox.weather = Weather(script={"start": [None, *[Fault("busy")] * 6]})
-    monkeypatch.setattr(gate, "_FIRST", 0.5)
     said = shell(*RUN, "--max-running", "1")
     assert said.code == 0
     assert len(re.findall(r"^\S+ paused, goes on by itself: \S+.*$", said.out, re.MULTILINE)) == 1

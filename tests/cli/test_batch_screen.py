@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import datetime as dt
-import os
+import io
 import pathlib
-import subprocess
+import sys
 import time
 from typing import Any
 
 import batch_shell
 import pytest
 from batch_shell import Shell, write
+from streams import Terminal, ctrl_c
 
 from a2e_async.batch import Outcome, Progress
+from a2e_async.cli import main
 from a2e_async.cli.batch_screen import Screen
 from a2e_async.cli.batch_words import Tally, brief, outcome_json, outcome_text, several
 from a2e_async.errors import A2EError, BudgetError, ContentRejectedError, TransferError
@@ -150,58 +152,33 @@ def test_lines_for_a_log_are_not_broken(shell: Shell, monkeypatch: pytest.Monkey
     assert f"{'k' * 60}: done before" in shell("run", "jobs.csv", "--journal", "j.sqlite").out
 
 
-def test_outcomes_are_printed_at_once(shell: Shell) -> None:
-    """A program that reads --json hears of an outcome while other jobs are running."""
+def test_outcomes_are_printed_at_once(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that reads --json gets an outcome while other jobs are running, though files and pipes are buffered."""
     write("jobs.csv", "key,image,prompt\nk0,ada.png,#fast\nk1,bob.png,#stuck\n")
-    environ = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    with shell.start("run", "jobs.csv", "--json", env=environ) as process:
-        assert process.stdout is not None
-        assert '"key": "k0"' in process.stdout.readline()
-        assert process.poll() is None
-        process.kill()
+    path = pathlib.Path("out.jsonl")
+    with path.open("w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        with ctrl_c(lambda: '"key": "k0"' in path.read_text(encoding="utf-8")):
+            assert main(["batch", "run", "jobs.csv", "--json", "--timeout", "3600"]) == 130
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 @pytest.mark.parametrize("is_piped", [True, False], ids=["piped", "not piped"])
-def test_display_and_json_keep_apart(shell: Shell, *, is_piped: bool) -> None:
+def test_display_and_json_keep_apart(shell: Shell, monkeypatch: pytest.MonkeyPatch, *, is_piped: bool) -> None:
     """With --json in a pipe the display is on the terminal; if both would be on the terminal, there is no display."""
     write("jobs.csv", "image,prompt\nada.png,#fast\n")
-    master, slave = os.openpty()
-    stdout = subprocess.PIPE if is_piped else slave
-    environ = {**os.environ, "TERM": "xterm-256color"}
-    with shell.start("run", "jobs.csv", "--json", stdout=stdout, stderr=slave, env=environ) as process:
-        os.close(slave)
-        shown = read_all(master)
-        out, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
-    assert ("━━━" in shown) == is_piped
-    assert "✓ succeeded" in shown
-    assert (out if is_piped else shown).count('{"key": "ada", "state": "succeeded"') == 1
+    terminal = Terminal.of(monkeypatch, "stdout", "stderr")
+    pipe = io.StringIO() if is_piped else terminal
+    monkeypatch.setattr(sys, "stdout", pipe)
+    assert main(["batch", "run", "jobs.csv", "--json"]) == 0
+    assert ("━━━" in terminal.getvalue()) == is_piped
+    assert "✓ succeeded" in terminal.getvalue()
+    assert pipe.getvalue().count('{"key": "ada", "state": "succeeded"') == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_simple_terminal(shell: Shell) -> None:
+def test_simple_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that cannot move its cursor gets plain lines."""
     write("jobs.csv", "image,prompt\nada.png,#fast\n")
-    master, slave = os.openpty()
-    with shell.start("run", "jobs.csv", stdout=slave, stderr=slave, env={**os.environ, "TERM": "dumb"}) as process:
-        os.close(slave)
-        shown = read_all(master)
-    assert process.returncode == 0
-    assert "1/1 ada: succeeded videos/ada.mp4 30 coins" in shown
-    assert "━" not in shown
-
-
-def read_all(master: int) -> str:
-    """Read what a pseudo-terminal shows until it is closed."""
-    shown = b""
-    while True:
-        try:
-            piece = os.read(master, 65536)
-        except OSError:  # Linux tells the end of a pseudo-terminal so
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(master)
-    return shown.decode()
+    terminal = Terminal.of(monkeypatch, "stdout", "stderr", kind="dumb")
+    assert main(["batch", "run", "jobs.csv"]) == 0
+    assert "1/1 ada: succeeded videos/ada.mp4 30 coins" in terminal.getvalue()
+    assert "━" not in terminal.getvalue()

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import pathlib
 import sys
-import urllib.request
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 import quick
 from aiohttp import web
@@ -54,11 +55,13 @@ def test_upload_prints_links(service: Sandbox, picture: str, capsys: pytest.Capt
     pathlib.Path("eve.png").write_bytes(quick.PNG + b"2")
     assert main(["upload", picture, "eve.png"]) == 0
     links = capsys.readouterr().out.split()
-    contents = []
-    for link in links:
-        with urllib.request.urlopen(link) as answer:
-            contents.append(answer.read())
-    assert contents == [quick.PNG, quick.PNG + b"2"]
+    assert [asyncio.run(content(link)) for link in links] == [quick.PNG, quick.PNG + b"2"]
+
+
+async def content(link: str) -> bytes:
+    """Fetch a file."""
+    async with aiohttp.request("GET", link, raise_for_status=True) as response:
+        return await response.read()
 
 
 def test_upload_as_json(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:

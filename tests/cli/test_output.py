@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 import pytest
+from streams import Terminal, broken_pipe
 
 from a2e_async import A2EClient
 from a2e_async.cli import main
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 A2E = f"{shlex.quote(sys.executable)} -m a2e_async"
 
 
-def bash(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def bash(script: str) -> subprocess.CompletedProcess[str]:
     """Run a script with `a2e` in it."""
     return subprocess.run(
         ["bash", "-c", f'a2e() {{ {A2E} "$@"; }}\n{script}'],
@@ -36,7 +37,6 @@ def bash(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
-        env={**os.environ, **environ},
     )
 
 
@@ -44,24 +44,20 @@ def bash(script: str, **environ: str) -> subprocess.CompletedProcess[str]:
     "command",
     ["image-to-video list", "image-to-video list --json", "--help", "image-to-video run --help", "completion bash"],
 )
-def test_nobody_reads_on(command: str, started: Callable[[str], str]) -> None:
+def test_a_reader_that_goes_away(
+    command: str, started: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """A reader that goes away (`| head`) ends a command with 141, without a word."""
     started("#fast")
-    done = bash(f"a2e {command} | true; exit ${{PIPESTATUS[0]}}", PYTHONUNBUFFERED="1")
-    assert (done.returncode in {0, 141}, done.stderr) == (True, "")  # 0 if it was quicker than `true`
+    capsys.readouterr()
+    with broken_pipe(monkeypatch) as close:
+        close()
+        assert main(command.split()) == 141
+    assert not capsys.readouterr().err
 
 
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs a full disk")
-@pytest.mark.parametrize("command", ["--help", "account --help", "account"])
-def test_nothing_can_be_written(command: str, service: Sandbox) -> None:
-    """A full disk is one line and 1."""
-    done = bash(f"a2e {command} > /dev/full")
-    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
-    assert "cannot be used: No space left" in done.stderr
-
-
-def test_nobody_reads_at_all(folder: pathlib.Path) -> None:
-    """The exit code is 141 if the pipe is closed before the first line."""
+def test_no_reader_at_all(folder: pathlib.Path) -> None:
+    """The exit code of a process is 141 as well, though Python writes to its output once more at its end."""
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "a2e_async", "--help"]
@@ -71,6 +67,28 @@ def test_nobody_reads_at_all(folder: pathlib.Path) -> None:
     assert (process.returncode, err) == (141, "")
 
 
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs a full disk")
+@pytest.mark.parametrize("command", ["--help", "account --help", "account"])
+def test_nothing_can_be_written(
+    command: str, service: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full disk is one line and 1."""
+    with pathlib.Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        assert main(command.split()) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "cannot be used: No space left" in err
+
+
+@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs a full disk")
+def test_nothing_can_be_written_by_a_process(folder: pathlib.Path) -> None:
+    """That line is also the last one of a process."""
+    done = bash("a2e --help > /dev/full")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+
+
+@pytest.mark.realtime("a script, which starts processes")
 def test_scripts_can_count_on_it(service: Sandbox, picture: str) -> None:
     """The scripts of the reference page work as they stand there."""
     done = bash(
@@ -84,30 +102,32 @@ def test_scripts_can_count_on_it(service: Sandbox, picture: str) -> None:
     assert done.stdout == f"{task_id}\n{task_id}\n"
 
 
-def test_a_pipe_is_no_terminal(started: Callable[[str], str]) -> None:
+def test_a_pipe_is_no_terminal(
+    started: Callable[[str], str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """FORCE_COLOR, which many CI systems set, does not put colours where a script reads."""
     task_id = started("#fast")
-    done = bash("a2e image-to-video list", FORCE_COLOR="1")
-    assert done.stdout.split("\t")[:2] == [task_id, "succeeded"]
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert main(["image-to-video", "list"]) == 0
+    assert capsys.readouterr().out.split("\t")[:2] == [task_id, "succeeded"]
 
 
-def test_a_name_that_stdout_cannot_show(service: Sandbox, picture: str) -> None:
+def test_a_name_that_stdout_cannot_show(service: Sandbox, picture: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name in another script does not end a command on a terminal that knows ASCII only."""
-    done = bash(
-        f"a2e image-to-video start {picture} --prompt '#fast' --name Zoë && a2e image-to-video list && a2e --help",
-        PYTHONIOENCODING="ascii",
-        PYTHONUTF8="0",
-    )
-    assert done.returncode == 0, done.stderr
-    assert r"Zo\xeb" in done.stdout
-    assert "+- Commands" in done.stdout
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    start = ["image-to-video", "start", picture, "--prompt", "#fast", "--name", "Zoë"]
+    for words in (start, ["image-to-video", "list"], ["--help"]):
+        assert main(words) == 0
+    written = stdout.buffer.getvalue().decode("ascii")
+    assert r"Zo\xeb" in written
+    assert "+- Commands" in written
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_a_terminal_gets_columns(service: Sandbox, started: Callable[[str], str]) -> None:
+def test_a_terminal_gets_columns(started: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal, records have titles and colours, fit into its width, and have no tabs."""
     task_id = started("#fast")
-    shown = in_terminal("image-to-video", "list", columns=80)
+    shown = on_terminal(monkeypatch, "image-to-video", "list", columns=80)
     title, row = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines())
     assert title.split() == ["id", "status", "coins", "created", "(UTC)", "name"]
     assert row.startswith(f"{task_id}  succeeded  30 ")
@@ -116,52 +136,34 @@ def test_a_terminal_gets_columns(service: Sandbox, started: Callable[[str], str]
     assert "\t" not in shown
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_a_live_display_and_results_keep_clear_of_each_other(started: Callable[[str], str]) -> None:
+def test_a_live_display_and_results_keep_clear_of_each_other(
+    started: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a terminal, the line of each task that has ended stands alone, above the live display."""
     ids = [started("x") for _ in range(2)]
-    shown = in_terminal("image-to-video", "wait", *ids, columns=120)
+    shown = on_terminal(monkeypatch, "image-to-video", "wait", *ids, columns=120)
     plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", shown)
-    rows = [line.rpartition("\r")[2] for line in plain.replace("\r\n", "\n").splitlines()]
+    rows = [line.rpartition("\r")[2] for line in plain.split("\n")]
     for beginning in ("id +status +coins", *(f"{task_id}  succeeded  30 " for task_id in ids)):
         assert any(re.match(beginning, row) for row in rows), plain
 
 
-@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_a_live_display_leaves_a_pipe_alone(started: Callable[[str], str]) -> None:
+def test_a_live_display_leaves_a_pipe_alone(started: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """If only stderr is a terminal, the results go into the pipe and nowhere else."""
     task_id = started("#fast")
-    master, slave = os.openpty()
-    command = [sys.executable, "-m", "a2e_async", "image-to-video", "wait", task_id]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=slave, text=True, timeout=30, check=True)
-    os.close(slave)
-    shown = os.read(master, 65536)
-    os.close(master)
-    assert done.stdout.startswith(f"{task_id}\tsucceeded\t30\t")
-    assert task_id.encode() in shown  # the display
-    assert b"\t30" not in shown
+    terminal, pipe = Terminal.of(monkeypatch, "stderr"), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", pipe)
+    assert main(["image-to-video", "wait", task_id]) == 0
+    assert pipe.getvalue().startswith(f"{task_id}\tsucceeded\t30\t")
+    assert task_id in terminal.getvalue()  # the display
+    assert "\t30" not in terminal.getvalue()
 
 
-def in_terminal(*words: str, columns: int) -> str:
-    """Run a command on a pseudo-terminal and return all that it has written."""
-    master, slave = os.openpty()
-    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": str(columns)}
-    with subprocess.Popen(
-        [sys.executable, "-m", "a2e_async", *words], stdin=slave, stdout=slave, stderr=slave, env=environ
-    ) as process:
-        os.close(slave)
-        shown = b""
-        while True:
-            try:
-                piece = os.read(master, 65536)
-            except OSError:  # Linux tells the end of a pseudo-terminal so
-                break
-            if not piece:
-                break
-            shown += piece
-    os.close(master)
-    assert process.returncode == 0
-    return shown.decode()
+def on_terminal(patch: pytest.MonkeyPatch, *words: str, columns: int) -> str:
+    """Run a command on a terminal and return all that it has written."""
+    terminal = Terminal.of(patch, "stdout", "stderr", columns=columns)
+    assert main(list(words)) == 0
+    return terminal.getvalue()
 
 
 @pytest.mark.parametrize(("flag", "levels"), [("", "w"), ("-v", "iw"), ("--verbose", "iw"), ("-vv", "diw")])

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 import re
-import signal
-import subprocess
-import sys
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
+from streams import ctrl_c
 
-from a2e_async._submitter import Submitter
 from a2e_async.cli import main
 from a2e_async.cli.app import app
 from a2e_async.cli.flow import NEGATIVE_PROMPT
@@ -149,15 +143,10 @@ def test_a_lost_answer_is_told(service: Sandbox, picture: str, capsys: pytest.Ca
 
 @pytest.mark.parametrize("command", [["start"], ["run", "--out", "a.mp4"]], ids=["start", "run"])
 def test_a_start_that_nobody_knows_of(
-    service: Sandbox,
-    picture: str,
-    command: list[str],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
+    service: Sandbox, picture: str, command: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A start that may be paid ends the command with the line that settles it, in words that can be typed."""
     service.weather = Weather(script={"start": [Fault("drop")]})
-    monkeypatch.setattr(Submitter, "_look_again", nothing_found)
     assert main(["image-to-video", *command, picture, "--prompt", "#fast"]) == 1
     out, err = capsys.readouterr()
     assert not out
@@ -165,16 +154,9 @@ def test_a_start_that_nobody_knows_of(
     assert re.search(r"marker (\w{10}): type a2e image-to-video find \1 later", last)
 
 
-async def nothing_found(*_: object) -> None:
-    """Look for a task without taking 20 seconds for it."""
-
-
-def test_on_unknown_resend(
-    service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_on_unknown_resend(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With --on-unknown resend, a start that was lost is sent once more."""
     service.weather = Weather(script={"start": [Fault("drop")]})
-    monkeypatch.setattr(Submitter, "_look_again", nothing_found)
     assert main(["image-to-video", "start", picture, "--prompt", "#fast", "--on-unknown", "resend"]) == 0
     assert capsys.readouterr().out.split() == [*service.tasks]
 
@@ -215,28 +197,14 @@ def test_run_that_takes_too_long(service: Sandbox, picture: str, capsys: pytest.
     assert capsys.readouterr().err.endswith(f"wait on with a2e image-to-video wait {task_id}\n")
 
 
-def test_interrupted_run_tells_how_to_go_on(service: Sandbox, picture: str) -> None:
+def test_interrupted_run_tells_how_to_go_on(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C during a wait prints one line with the id of the paid task, and ends with 130."""
-    code, err = interrupted(service, "run", picture, "--prompt", "#stuck", "--out", "a.mp4")
+    arguments = ["image-to-video", "run", picture, "--prompt", "#stuck", "--out", "a.mp4"]
+    with ctrl_c(lambda: any(seen.method == "GET" and "userImage2Video" in seen.path for seen in service.requests)):
+        assert main(arguments) == 130
     (task_id,) = service.tasks
-    assert code == 130
+    err = capsys.readouterr().err
     last = err.splitlines()[-1]
     assert last.startswith("a2e: interrupted; the task goes on at A2E and is paid")
     assert last.endswith(f"a2e image-to-video wait {task_id}")
     assert "Traceback" not in err
-
-
-def interrupted(service: Sandbox, *words: str) -> tuple[int, str]:
-    """Press Ctrl-C when the first question about a task has been asked; return the exit code and stderr."""
-    command = [sys.executable, "-m", "a2e_async", "image-to-video", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        late = threading.Timer(45, process.kill)
-        late.start()
-        while not any(seen.method == "GET" and "userImage2Video" in seen.path for seen in list(service.requests)):
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate()
-        late.cancel()
-        late.join()
-    return process.returncode, err

@@ -114,6 +114,7 @@ def test_wait_with_wrong_words(service: Sandbox, words: list[str], capsys: pytes
     assert not service.requests
 
 
+@pytest.mark.realtime("a signal to a process, whose output is a pipe")
 def test_interrupted_wait_tells_how_to_go_on(service: Sandbox, started: Callable[[str], str]) -> None:
     """Ctrl-C ends with 130 and one line with the tasks that have not ended; the results so far were printed."""
     ids = [started("#fast"), started("#stuck"), started("#stuck")]

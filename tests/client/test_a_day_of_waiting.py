@@ -1,4 +1,4 @@
-"""A day of two thousand tasks with outages, on a clock that jumps: the schedule keeps its promises all day long."""
+"""A day of two thousand tasks with outages, or a short one of four hundred: the schedule keeps its promises."""
 
 from __future__ import annotations
 
@@ -10,24 +10,47 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import jumping_clock
 import memory_a2e
 import pytest
+from virtual import now
 from waiting_service import Service, answer, drop, fresh
 
-from a2e_async import Config, PollPolicy, TaskHandle
+from a2e_async import A2EClient, Config, PollPolicy, TaskHandle
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Request, Response
 
 pytestmark = pytest.mark.timeout(400)  # with asyncio's debug mode and a busy machine
 
-DAY = 24 * 3600.0
 POLICY = PollPolicy()
 TICK = 1.0
 
-OUTAGES = ((3600.0, 3900.0), (20_000.0, 20_030.0), (40_000.0, 47_200.0), (70_000.0, 70_400.0))
-"""Beginnings and ends, in seconds of the day."""
+
+@attrs.frozen
+class Plan:
+    """What is to happen.
+
+    Attributes:
+        seed: Of all that is left to chance.
+        tasks: How many are waited for.
+        bursts: Moments at which half of the waits begin.
+        hours: How long it lasts.
+        outages: Beginnings and ends, in seconds.
+    """
+
+    seed: int
+    tasks: int
+    bursts: int
+    hours: int
+    outages: tuple[tuple[float, float], ...]
+
+    def is_out(self, now: float) -> bool:
+        """Tell whether A2E is out of reach."""
+        return any(begin <= now < end for begin, end in self.outages)
+
+
+SHORT = Plan(2, 400, 2, 4, ((1800.0, 2100.0), (4000.0, 4030.0), (7000.0, 10_000.0)))
+WHOLE = Plan(2, 2000, 10, 24, ((3600.0, 3900.0), (20_000.0, 20_030.0), (40_000.0, 47_200.0), (70_000.0, 70_400.0)))
 
 
 def interval(age: float) -> float:
@@ -35,27 +58,24 @@ def interval(age: float) -> float:
     return max(seconds for from_age, seconds in POLICY.steps if age >= from_age)
 
 
-def is_out(now: float) -> bool:
-    """Tell whether A2E is out of reach."""
-    return any(begin <= now < end for begin, end in OUTAGES)
-
-
 @attrs.frozen
 class Day:
     """What happened."""
 
+    plan: Plan
     service: Service
     began: dict[str, float]
     ended: dict[str, float]
 
 
-def spend_a_day(seed: int) -> Day:
-    """Begin 2,000 waits all over the day, in bursts and one by one; jobs take 1 to 20 minutes, a few of them hours."""
-    dice = random.Random(seed)
+async def spend(plan: Plan) -> Day:
+    """Begin waits all over the day, in bursts and one by one; jobs take 1 to 20 minutes, a few of them hours."""
+    dice = random.Random(plan.seed)
+    last = plan.hours * 3600.0 - 7200
+    bursts = [dice.uniform(0, last) for _ in range(plan.bursts)]
     starts: dict[str, float] = {}
-    bursts = [dice.uniform(0, DAY - 7200) for _ in range(10)]
-    for number in range(2000):
-        begin = dice.choice(bursts) + dice.uniform(0, 20) if dice.random() < 0.5 else dice.uniform(0, DAY - 7200)
+    for number in range(plan.tasks):
+        begin = dice.choice(bursts) + dice.uniform(0, 20) if dice.random() < 0.5 else dice.uniform(0, last)
         starts[f"{number:024x}"] = begin
     longest = [7200.0 if dice.random() < 0.02 else 1200.0 for _ in starts]
     service = Service(
@@ -66,7 +86,7 @@ def spend_a_day(seed: int) -> Day:
     )
 
     def weather(request: Request, ids: list[str]) -> Response | None:
-        if is_out(asyncio.get_running_loop().time()):
+        if plan.is_out(service.now):
             return answer(None, 502) if dice.random() < 0.5 else drop()
         return None
 
@@ -74,42 +94,37 @@ def spend_a_day(seed: int) -> Day:
     began: dict[str, float] = {}
     ended: dict[str, float] = {}
 
-    async def main() -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("random.random", random.Random(seed).random)  # when the beat falls
-            async with memory_a2e.client_of(patch, service, config=Config(poll=POLICY)) as a2e:
-                loop = asyncio.get_running_loop()
+    async def wait(a2e: A2EClient, task_id: str) -> None:
+        await asyncio.sleep(starts[task_id])
+        handle: TaskHandle[Any] = fresh(a2e, task_id)
+        began[task_id] = now()
+        await handle.wait_until_done(None, outage_budget=None)
+        ended[task_id] = now()
 
-                async def wait(task_id: str) -> None:
-                    await asyncio.sleep(starts[task_id])
-                    handle: TaskHandle[Any] = fresh(a2e, task_id)
-                    began[task_id] = loop.time()
-                    await handle.wait_until_done(None, outage_budget=None)
-                    ended[task_id] = loop.time()
-
-                await asyncio.gather(*map(wait, starts))
-
-    jumping_clock.run(main())
-    return Day(service, began, ended)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("random.random", random.Random(plan.seed).random)  # when the beat falls
+        async with memory_a2e.client_of(patch, service, config=Config(poll=POLICY)) as a2e:
+            await asyncio.gather(*(wait(a2e, task_id) for task_id in starts))
+    return Day(plan, service, began, ended)
 
 
-@pytest.fixture(scope="module", params=[2])
+@pytest.fixture(scope="module", params=[SHORT, pytest.param(WHOLE, marks=pytest.mark.soak)], ids=["short", "whole"])
 def day(request: pytest.FixtureRequest) -> Day:
     """Spend a day, once for all tests of it."""
-    return spend_a_day(request.param)
+    return asyncio.run(spend(request.param))
 
 
 def test_everybody_comes_back(day: Day) -> None:
-    """All 2,000 waits end, outages or not."""
-    assert len(day.ended) == 2000
+    """All waits end, outages or not."""
+    assert len(day.ended) == day.plan.tasks
 
 
 def test_nobody_waits_longer_than_an_interval(day: Day) -> None:
     """A wait ends within an interval and a tick of its task, unless A2E was out of reach then: no drift."""
     for task_id, done in day.service.ends.items():
         latest = done + interval(done - day.began[task_id]) + TICK + 0.5
-        while any(begin <= latest and done < end for begin, end in OUTAGES):
-            over = next(end for begin, end in OUTAGES if begin <= latest and done < end)
+        while any(begin <= latest and done < end for begin, end in day.plan.outages):
+            over = next(end for begin, end in day.plan.outages if begin <= latest and done < end)
             done = over  # noqa: PLW2901  it could not be asked about earlier
             latest = over + interval(over - day.began[task_id]) + 2 * TICK + 1
         assert day.ended[task_id] <= latest
@@ -134,16 +149,16 @@ def test_nothing_is_asked_more_often_than_its_interval(day: Day) -> None:
             if how == "one":
                 probes.append(after)
             else:  # the probe that found out that an outage had just ended, so the others are asked about once more
-                assert any(0 <= after - end < 12 for _, end in OUTAGES)
+                assert any(0 <= after - end < 12 for _, end in day.plan.outages)
     probes.sort()
-    assert all(is_out(when - 12) or is_out(when) for when in probes)
+    assert all(day.plan.is_out(when - 12) or day.plan.is_out(when) for when in probes)
     assert all(later - earlier >= 9.9 for earlier, later in itertools.pairwise(probes))
 
 
 def test_no_burst_after_an_outage(day: Day) -> None:
     """In the ten seconds after an outage there are no more questions than slices of the tasks that wait and ticks."""
     times = sorted(when for when, _, _ in day.service.asked)
-    for begin, end in OUTAGES:
+    for begin, end in day.plan.outages:
         waiting = sum(day.began[task_id] < end and day.ended[task_id] >= begin for task_id in day.ended)
         questions = bisect.bisect(times, end + 10) - bisect.bisect(times, end)
         assert questions <= 10 / TICK * (1 + waiting / 100 / 2)

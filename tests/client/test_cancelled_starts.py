@@ -283,6 +283,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.realtime("a process, and a signal")
 def test_interrupted_program_tells_the_id(tmp_path: pathlib.Path) -> None:
     """Ctrl-C during a start, as typed: the program ends after the answer, and its last words hold the id."""
     script = tmp_path / "start.py"

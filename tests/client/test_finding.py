@@ -26,6 +26,7 @@ from buying import (
     until,
     warnings,
 )
+from virtual import utc_now
 
 from a2e_async import A2EClient, A2EError, AuthenticationError, InvalidRequestError, SubmissionUncertainError
 from a2e_async.sandbox import Fault, Sandbox, Weather
@@ -77,7 +78,7 @@ async def test_odd_question_is_refused(a2e: A2EClient, sandbox: Sandbox, odd: An
 async def test_find_all_is_oldest_first(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The videos of one start come in the order in which they were made."""
     await a2e.image_to_video.start_variations(3, image_url=LINK, idempotency_key="order-17", **quick.PROMPTS)
-    now = dt.datetime.now(dt.UTC)
+    now = utc_now()
     for age, task in enumerate(sandbox.tasks.values()):
         task.created = now - dt.timedelta(seconds=age)
     async with client(sandbox) as other:
@@ -142,7 +143,7 @@ def fill(sandbox: Sandbox, count: int, age: float = 0.0, apart: float = 0.0) -> 
         count=1,
         fate=Fate(),
     )
-    newest = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)
+    newest = utc_now() - dt.timedelta(seconds=age)
     for behind in reversed(range(count)):
         task = Task(order=order, coins=0, created=newest - dt.timedelta(seconds=behind * apart))
         sandbox._state.tasks[task.id] = task

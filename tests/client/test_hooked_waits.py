@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import datetime as dt
 import socket
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pytest
 import quick
 from aiohttp import web
 from buying import PROMPT, buy, client, until
+from virtual import utc_now
 
 from a2e_async import A2EClient, InvalidRequestError, PollPolicy, TaskStatus, WebhookReceiver
 from a2e_async.sandbox import Sandbox, Weather
@@ -56,18 +56,17 @@ async def served(a2e: A2EClient) -> AsyncIterator[WebhookReceiver]:
 
 def late(sandbox: Sandbox, task_id: str) -> float:
     """Return the seconds since a task was completed."""
-    return (dt.datetime.now(dt.UTC) - sandbox.tasks[task_id].updated).total_seconds()
+    return (utc_now() - sandbox.tasks[task_id].updated).total_seconds()
 
 
 async def test_webhook_ends_the_wait(lazy: A2EClient, sandbox: Sandbox, receiver: WebhookReceiver) -> None:
-    """A wait that would ask once an hour ends right after the task: the best of five within 0.3 seconds."""
+    """A wait that would ask once an hour ends right after the task."""
     delays = []
     for _ in range(5):
         task = await buy(lazy, webhook=receiver)
         await task.wait_until_done(60)
         delays.append(late(sandbox, task.id))
-    assert min(delays) < 0.3
-    assert max(delays) < 5
+    assert max(delays) < 0.01
     await until(lambda: len(sandbox.webhooks) == 5)  # each is noted when its answer has come
     assert [sent.status for sent in sandbox.webhooks] == [204] * 5
 

@@ -7,12 +7,12 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import jumping_clock
-import pages
 import pytest
 import quick
 from aiohttp import web
 from buying import LINK, LIST, begun, buy, charged, client, meets, warnings
+from memory_a2e import client_of
+from virtual import now
 
 from a2e_async import A2EClient, Config, NetworkError, SubmissionUncertainError, UnexpectedResponseError
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
@@ -22,7 +22,7 @@ from a2e_async._submitter import Memory, Order, Submitter
 from a2e_async._transport.pacing import PacedApi
 from a2e_async._transport.retry import Api, Retry
 from a2e_async._transport.routes import Router
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -123,20 +123,6 @@ async def test_list_that_never_keeps_still(sandbox: Sandbox) -> None:
     assert charged(sandbox) == []
 
 
-def test_keys_are_remembered_in_the_next_event_loop() -> None:
-    """A client that is used by two `asyncio.run` after each other does not forget what it bought in the first."""
-    with pages.background_sandbox() as sandbox:
-        sandbox.weather = Weather(invisible=60)
-        a2e = client(sandbox)
-
-        async def start() -> str:
-            async with a2e:
-                return (await buy(a2e, idempotency_key=KEY)).id
-
-        assert asyncio.run(start()) == asyncio.run(start())
-        assert len(charged(sandbox)) == 1
-
-
 class SmallA2E:
     """An A2E in memory: tasks that are shown after a while, and odd answers."""
 
@@ -149,17 +135,30 @@ class SmallA2E:
 
     async def send(self, request: Request) -> Response:
         """Answer."""
-        now = asyncio.get_running_loop().time()
+        when = now()
         if request.paid:
             self.bought += 1
             record = {"_id": f"{self.bought:024x}", "name": request.json["name"], "current_status": "sent"}
-            self.tasks[record["_id"]] = now, record
+            self.tasks[record["_id"]] = when, record
             return answer(record)
         await asyncio.sleep(self.hang)
         if FAMILY.list is not None and request.path == FAMILY.list.path:
-            shown = [record for made, record in self.tasks.values() if now - made >= self.invisible]
+            shown = [record for made, record in self.tasks.values() if when - made >= self.invisible]
             return answer({"rows": shown[::-1], "count": len(shown)})
         return Response(status=200, body=self.detail)
+
+
+def test_keys_are_remembered_in_the_next_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that is used by two `asyncio.run` after each other does not forget what it bought in the first."""
+    net = SmallA2E(invisible=60.0)
+    a2e = client_of(monkeypatch, net)
+
+    async def start() -> str:
+        async with a2e:
+            return (await buy(a2e, idempotency_key=KEY)).id
+
+    assert asyncio.run(start()) == asyncio.run(start())
+    assert net.bought == 1
 
 
 def answer(data: object) -> Response:
@@ -189,46 +188,37 @@ async def start_once(net: SmallA2E, memory: Memory | None = None, key: str = KEY
 )
 @pytest.mark.parametrize("invisible", [90.0, 400.0])
 @pytest.mark.parametrize("pause", [70.0, 300.0])
-def test_known_task_is_not_bought_again(detail: bytes, invisible: float, pause: float) -> None:
+async def test_known_task_is_not_bought_again(detail: bytes, invisible: float, pause: float) -> None:
     """A task that the client has bought is not forgotten because A2E does not show it yet, or answers oddly once."""
     net = SmallA2E(invisible=invisible, detail=detail)
 
-    async def main() -> None:
-        memory = Memory()
-        first = await start_once(net, memory)
-        await asyncio.sleep(pause)
-        assert await start_once(net, memory) == first
-
-    jumping_clock.run(main())
+    memory = Memory()
+    first = await start_once(net, memory)
+    await asyncio.sleep(pause)
+    assert await start_once(net, memory) == first
     assert net.bought == 1
 
 
-def test_task_that_is_gone_makes_room() -> None:
+async def test_task_that_is_gone_makes_room() -> None:
     """A task that A2E has deleted, says so, and does not list any more, is bought again with its key."""
     net = SmallA2E()
 
-    async def main() -> None:
-        memory = Memory()
-        first = await start_once(net, memory)
-        await asyncio.sleep(3600)
-        net.tasks.clear()
-        assert await start_once(net, memory) != first
-
-    jumping_clock.run(main())
+    memory = Memory()
+    first = await start_once(net, memory)
+    await asyncio.sleep(3600)
+    net.tasks.clear()
+    assert await start_once(net, memory) != first
     assert net.bought == 2
 
 
-def test_look_that_hangs_is_given_up() -> None:
+async def test_look_that_hangs_is_given_up() -> None:
     """A list that accepts questions and never answers is told within two minutes, as an error that is surely unpaid."""
     net = SmallA2E(hang=1e6)
 
-    async def main() -> float:
-        with pytest.raises(NetworkError, match="Nothing was started") as caught:
-            await start_once(net)
-        assert not caught.value.request_sent
-        return asyncio.get_running_loop().time()
-
-    assert jumping_clock.run(main()) == 120
+    with pytest.raises(NetworkError, match="Nothing was started") as caught:
+        await start_once(net)
+    assert not caught.value.request_sent
+    assert now() == 120
     assert net.bought == 0
 
 

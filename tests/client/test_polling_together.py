@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import collections
 import random
-import threading
 from typing import TYPE_CHECKING
 
-import jumping_clock
 import memory_a2e
 import pytest
+from virtual import now
 from waiting_service import BATCH, Service, answer, drop, fresh
 
 from a2e_async import A2EClient, A2EError, ClientClosedError, Config, Pacing, PollPolicy
 from a2e_async._protocol.messages import Request, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Wait(Protocol):
+        """Waits for all tasks of a service."""
+
+        async def __call__(self, service: Service, config: Config | None = None) -> dict[str, float]:
+            """Return when each wait ended."""
+            ...
+
 
 PAGE = Response(status=200, headers={"content-type": "text/html"}, body=b"<html>")
 
@@ -29,23 +37,19 @@ def beat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[str, float]]:
+def waited(monkeypatch: pytest.MonkeyPatch) -> Wait:
     """Return a function that waits for all tasks of a service, and returns when each wait ended."""
 
-    def run(service: Service, ids: Iterable[str] | None = None, config: Config | None = None) -> dict[str, float]:
-        async def main() -> dict[str, float]:
-            async with memory_a2e.client_of(monkeypatch, service, config=config or Config()) as a2e:
+    async def wait_for_all(service: Service, config: Config | None = None) -> dict[str, float]:
+        async with memory_a2e.client_of(monkeypatch, service, config=config or Config()) as a2e:
 
-                async def wait(task_id: str) -> tuple[str, float]:
-                    handle = fresh(a2e, task_id)
-                    await handle.wait_until_done(None)
-                    return task_id, asyncio.get_running_loop().time()
+            async def wait(task_id: str) -> tuple[str, float]:
+                await fresh(a2e, task_id).wait_until_done(None)
+                return task_id, now()
 
-                return dict(await asyncio.gather(*map(wait, service.ends if ids is None else ids)))
+            return dict(await asyncio.gather(*map(wait, service.ends)))
 
-        return jumping_clock.run(main())
-
-    return run
+    return wait_for_all
 
 
 def names(count: int) -> list[str]:
@@ -54,11 +58,11 @@ def names(count: int) -> list[str]:
 
 
 @pytest.mark.usefixtures("beat")
-def test_a_thousand_waits_share_their_questions(waited: Callable[..., dict[str, float]]) -> None:
+async def test_a_thousand_waits_share_their_questions(waited: Wait) -> None:
     """A thousand tasks that take 8 to 40 s cost less than 150 questions, and each wait ends within an interval."""
     dice = random.Random(1)
     service = Service({name: dice.uniform(8, 40) for name in names(1000)})
-    ended = waited(service)
+    ended = await waited(service)
     delays = [ended[name] - service.ends[name] for name in ended]
     assert len(service.asked) < 150
     assert service.count("batch") > 100
@@ -67,70 +71,59 @@ def test_a_thousand_waits_share_their_questions(waited: Callable[..., dict[str, 
 
 
 @pytest.mark.usefixtures("beat")
-def test_tasks_of_different_ages_share_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tasks_of_different_ages_share_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits that begin at odd moments meet at the ticks of one beat, instead of drifting along by themselves."""
     service = Service(dict.fromkeys(names(90), 50.0))
 
-    async def main() -> None:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
 
-            async def wait(number: int, task_id: str) -> None:
-                await asyncio.sleep(number * 0.11)
-                await fresh(a2e, task_id).wait_until_done(None)
+        async def wait(number: int, task_id: str) -> None:
+            await asyncio.sleep(number * 0.11)
+            await fresh(a2e, task_id).wait_until_done(None)
 
-            await asyncio.gather(*(wait(number, task_id) for number, task_id in enumerate(names(90))))
-
-    jumping_clock.run(main())
+        await asyncio.gather(*(wait(number, task_id) for number, task_id in enumerate(names(90))))
     assert len({when for when, _, _ in service.asked}) < 60
     assert len(service.asked) < 60
 
 
 @pytest.mark.usefixtures("beat")
-def test_two_waits_that_fall_together_are_one_question(waited: Callable[..., dict[str, float]]) -> None:
+async def test_two_waits_that_fall_together_are_one_question(waited: Wait) -> None:
     """Two tasks are asked about with one batch; a task that is alone is asked about by its own detail."""
     service = Service({"a": 5.0, "b": 9.0})
-    waited(service)
+    await waited(service)
     assert [(when, how) for when, how, _ in service.asked] == [
         (2, "batch"), (4, "batch"), (6, "batch"), (8, "one"), (10, "one"),
     ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("beat")
-def test_many_waiters_on_one_task_are_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_waiters_on_one_task_are_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
     """A hundred waits on one task cost what one costs."""
     service = Service({"a": 7.0})
 
-    async def main() -> None:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
-            await asyncio.gather(*(fresh(a2e, "a").wait_until_done(None) for _ in range(100)))
-
-    jumping_clock.run(main())
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
+        await asyncio.gather(*(fresh(a2e, "a").wait_until_done(None) for _ in range(100)))
     assert [when for when, _, _ in service.asked] == [2, 4, 6, 8]
 
 
 @pytest.mark.usefixtures("beat")
-def test_tasks_picked_up_by_id_are_asked_about_at_once_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_tasks_picked_up_by_id_are_asked_about_at_once_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """250 tasks that another process has started, all finished, cost three questions, and no waiting."""
     service = Service(dict.fromkeys(names(250), 0.0))
 
-    async def main() -> float:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
-            await asyncio.gather(*(a2e.image_to_video.task(task_id).wait_until_done() for task_id in service.ends))
-            return asyncio.get_running_loop().time()
-
-    assert jumping_clock.run(main()) < 1
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
+        await asyncio.gather(*(a2e.image_to_video.task(task_id).wait_until_done() for task_id in service.ends))
+        assert now() < 1
     assert [len(ids) for _, _, ids in service.asked] == [100, 100, 50]
 
 
-def test_beat_falls_where_chance_wants(
-    waited: Callable[..., dict[str, float]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_beat_falls_where_chance_wants(waited: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first question comes up to a tick later than `initial`, so that many clients do not ask in step."""
     first = []
     for chance in (0.0, 0.25, 0.75):
         service = Service({"a": 0.0})
         monkeypatch.setattr("random.random", lambda chance=chance: chance)
-        waited(service)
+        await waited(service)
         first.append(service.asked[0][0])
     assert first == [2.0, 2.75, 2.25]
 
@@ -166,20 +159,18 @@ FAULTS: dict[str, Callable[[], Response]] = {
 @pytest.mark.usefixtures("beat")
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("seconds", [10.0, 1e9], ids=["a while", "for ever"])
-def test_faulty_slice_does_not_touch_the_others(
-    fault: str, seconds: float, waited: Callable[..., dict[str, float]]
-) -> None:
+async def test_faulty_slice_does_not_touch_the_others(fault: str, seconds: float, waited: Wait) -> None:
     """Whatever is answered about one slice of a hundred, for ten seconds or for ever, all waits end, the others in time."""
     service = Service(dict.fromkeys(names(300), 21.0))
     slice_of_one = only_batches(with_id=names(300)[150])
 
     def spoil(request: Request, ids: list[str]) -> Response | None:
-        if slice_of_one(request, ids) and asyncio.get_running_loop().time() < seconds:
+        if slice_of_one(request, ids) and now() < seconds:
             return FAULTS[fault]()
         return None
 
     service.fault = spoil
-    ended = waited(service)
+    ended = await waited(service)
     late = [task_id for task_id, when in ended.items() if when > 24]
     assert len(ended) == 300
     assert len(late) <= (100 if fault not in {"400", "500", "dropped", "502 page", "cut"} else 3)
@@ -187,11 +178,11 @@ def test_faulty_slice_does_not_touch_the_others(
 
 
 @pytest.mark.usefixtures("beat")
-def test_batch_that_never_works_is_replaced_by_the_list(waited: Callable[..., dict[str, float]]) -> None:
+async def test_batch_that_never_works_is_replaced_by_the_list(waited: Wait) -> None:
     """Without batchDetail, 500 tasks are looked up in six pages of the list, and nobody waits longer for it."""
     service = Service(dict.fromkeys(names(500), 30.0))
     service.fault = lambda request, _: answer(None, 404) if request.path == BATCH else None
-    ended = waited(service)
+    ended = await waited(service)
     assert max(ended.values()) < 33
     assert service.count("batch") <= 6
     assert service.count("one") == 0
@@ -199,36 +190,36 @@ def test_batch_that_never_works_is_replaced_by_the_list(waited: Callable[..., di
 
 
 @pytest.mark.usefixtures("beat")
-def test_neither_batch_nor_list(waited: Callable[..., dict[str, float]]) -> None:
+async def test_neither_batch_nor_list(waited: Wait) -> None:
     """If A2E has neither, the tasks are asked about one by one, no more than `max_at_once` at a time."""
-    service = Service(dict.fromkeys(names(50), 10.0), takes=0.1)
+    service = Service(dict.fromkeys(names(50), 10.0), takes=0.125)
     service.fault = lambda request, _: PAGE if request.path == BATCH or "allRecords" in request.path else None
-    ended = waited(service)
+    ended = await waited(service)
     assert max(ended.values()) < 13
     singles = [when for when, how, _ in service.asked if how == "one"]
     assert len(singles) >= 50
-    assert max(sum(other <= when < other + 0.1 for other in singles) for when in singles) == PollPolicy().max_at_once
+    assert max(sum(other <= when < other + 0.125 for other in singles) for when in singles) == PollPolicy().max_at_once
 
 
 @pytest.mark.usefixtures("beat")
-def test_page_of_the_list_is_tried_once_a_round(waited: Callable[..., dict[str, float]]) -> None:
+async def test_page_of_the_list_is_tried_once_a_round(waited: Wait) -> None:
     """A page that fails is not repeated on its own: whoever waits asks again at the next turn anyway."""
     service = Service(dict.fromkeys(names(50), 20.0))
 
     def broken(request: Request, _: list[str]) -> Response | None:
         if request.path == BATCH:
             return answer(None, 404)
-        is_early = asyncio.get_running_loop().time() < 12
+        is_early = now() < 12
         return answer(None, 500) if "allRecords" in request.path and is_early else None
 
     service.fault = broken
-    waited(service)
+    await waited(service)
     pages = [round(when) for when, how, _ in service.asked if how == "page" and when < 6]
     assert pages == [2, 4]
 
 
 @pytest.mark.usefixtures("beat")
-def test_task_that_batches_do_not_show(waited: Callable[..., dict[str, float]]) -> None:
+async def test_task_that_batches_do_not_show(waited: Wait) -> None:
     """A task that is missing from three answers in a row is asked about by its own detail, and the others are not."""
     service = Service(dict.fromkeys(names(20), 20.0))
     hidden = names(20)[7]
@@ -239,7 +230,7 @@ def test_task_that_batches_do_not_show(waited: Callable[..., dict[str, float]]) 
         return answer([service.record(task_id) for task_id in ids if task_id != hidden])
 
     service.fault = hide
-    ended = waited(service)
+    ended = await waited(service)
     singles = [(when, ids) for when, how, ids in service.asked if how == "one"]
     assert singles[0][0] == pytest.approx(6.05)
     assert all(ids == [hidden] for _, ids in singles)
@@ -247,15 +238,15 @@ def test_task_that_batches_do_not_show(waited: Callable[..., dict[str, float]]) 
 
 
 @pytest.mark.usefixtures("beat")
-def test_outage_is_no_reason_for_more_questions(waited: Callable[..., dict[str, float]]) -> None:
+async def test_outage_is_no_reason_for_more_questions(waited: Wait) -> None:
     """While A2E is out of reach for five minutes, 1,000 tasks cost about a question per slice and interval."""
     service = Service(dict.fromkeys(names(1000), 400.0))
 
     def outage(request: Request, ids: list[str]) -> Response | None:
-        return drop() if 20 <= asyncio.get_running_loop().time() < 320 else None
+        return drop() if 20 <= now() < 320 else None
 
     service.fault = outage
-    waited(service)
+    await waited(service)
     during = [when for when, _, _ in service.asked if 20 <= when < 320]
     most = 10 * (40 / 2 + 240 / 5 + 20 / 10)
     assert len(during) < 1.2 * most
@@ -267,65 +258,58 @@ def test_outage_is_no_reason_for_more_questions(waited: Callable[..., dict[str, 
 
 
 @pytest.mark.usefixtures("beat")
-def test_waits_that_end_early_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waits_that_end_early_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """After time-outs and cancellations the poller holds nothing, asks nothing, and no task is left."""
     service = Service(dict.fromkeys(names(300), 1e9), takes=1.0)
 
-    async def main() -> None:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
-            waits = [asyncio.create_task(fresh(a2e, name).wait_until_done(2.5)) for name in names(150)]
-            waits += [asyncio.create_task(fresh(a2e, name).wait_until_done(None)) for name in names(300)[150:]]
-            await asyncio.sleep(2.7)
-            for wait in waits:
-                wait.cancel()
-            await asyncio.wait(waits)
-            poller = a2e._runtime.parts().poller
-            (kind,) = poller._kinds.values()
-            inquiry = kind.inquiry
-            assert not any((kind.watches, kind.schedule, kind.urgent, kind.due))
-            assert not any((inquiry._misses, inquiry._alone, inquiry._apart))
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-            assert not poller._asking
-            assert (poller._alarm, poller._pump, poller._ticks) == (None, None, None)
-            assert len(asyncio.all_tasks()) == 1
-            before = len(service.asked)
-            await asyncio.sleep(100)
-            assert len(service.asked) == before
-
-    jumping_clock.run(main())
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
+        waits = [asyncio.create_task(fresh(a2e, name).wait_until_done(2.5)) for name in names(150)]
+        waits += [asyncio.create_task(fresh(a2e, name).wait_until_done(None)) for name in names(300)[150:]]
+        await asyncio.sleep(2.7)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
+        poller = a2e._runtime.parts().poller
+        (kind,) = poller._kinds.values()
+        inquiry = kind.inquiry
+        assert not any((kind.watches, kind.schedule, kind.urgent, kind.due))
+        assert not any((inquiry._misses, inquiry._alone, inquiry._apart))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not poller._asking
+        assert (poller._alarm, poller._pump, poller._ticks) == (None, None, None)
+        assert len(asyncio.all_tasks()) == 1
+        before = len(service.asked)
+        await asyncio.sleep(100)
+        assert len(service.asked) == before
 
 
 @pytest.mark.usefixtures("beat")
-def test_closing_wakes_two_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_closing_wakes_two_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing the client ends all waits with an error that names the task; no more than 100 are woken in one go."""
     service = Service(dict.fromkeys(names(2000), 1e9))
     woken: collections.Counter[int] = collections.Counter()
+    a2e = memory_a2e.client_of(monkeypatch, service)
+    passes = 0
 
-    async def main() -> None:
-        a2e = memory_a2e.client_of(monkeypatch, service)
-        passes = 0
-
-        def count() -> None:
-            nonlocal passes
+    async def count() -> None:
+        nonlocal passes
+        while True:
             passes += 1
-            asyncio.get_running_loop().call_soon(count)
+            await asyncio.sleep(0)
 
-        async def wait(task_id: str) -> None:
-            with pytest.raises(ClientClosedError) as caught:
-                await fresh(a2e, task_id).wait_until_done(None)
-            assert caught.value.task_id == task_id
-            woken[passes] += 1
+    async def wait(task_id: str) -> None:
+        with pytest.raises(ClientClosedError) as caught:
+            await fresh(a2e, task_id).wait_until_done(None)
+        assert caught.value.task_id == task_id
+        woken[passes] += 1
 
-        waits = [asyncio.create_task(wait(name)) for name in names(2000)]
-        await asyncio.sleep(3)
-        count()
-        await a2e.aclose()
-        await asyncio.gather(*waits)
-        raise SystemExit
-
-    with pytest.raises(SystemExit):
-        jumping_clock.run(main())
+    waits = [asyncio.create_task(wait(name)) for name in names(2000)]
+    await asyncio.sleep(3)
+    counting = asyncio.create_task(count())
+    await a2e.aclose()
+    await asyncio.gather(*waits)
+    counting.cancel()
     assert sum(woken.values()) == 2000
     assert max(woken.values()) <= 100
 
@@ -334,64 +318,54 @@ def test_closing_wakes_two_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("beat")
-def test_nudge_asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nudge_asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A nudged task is asked about in that moment and no other is; the rest of the schedule stays as it was."""
     service = Service({"a": 4.5, "b": 7.0})
 
-    async def main() -> dict[str, float]:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
-            loop = asyncio.get_running_loop()
-            ended: dict[str, float] = {}
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
+        loop = asyncio.get_running_loop()
+        ended: dict[str, float] = {}
 
-            async def wait(task_id: str) -> None:
-                await fresh(a2e, task_id).wait_until_done(None)
-                ended[task_id] = loop.time()
+        async def wait(task_id: str) -> None:
+            await fresh(a2e, task_id).wait_until_done(None)
+            ended[task_id] = now()
 
-            loop.call_at(4.6, lambda: [a2e.nudge("a") for _ in range(5)])
-            await asyncio.gather(wait("a"), wait("b"))
-            return ended
-
-    ended = jumping_clock.run(main())
+        loop.call_later(4.6, lambda: [a2e.nudge("a") for _ in range(5)])
+        await asyncio.gather(wait("a"), wait("b"))
     assert ended["a"] == pytest.approx(4.65)
     assert service.times("a") == [2, 4, 4.6]
     assert service.times("b") == [2, 4, 6, 8]
 
 
 @pytest.mark.usefixtures("beat")
-def test_nudge_while_the_task_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nudge_while_the_task_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer under way may be older than the nudge, so the task is asked about once more, right after it."""
     service = Service({"a": 2.5}, takes=1.0)
-
-    async def main() -> float:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
-            asyncio.get_running_loop().call_at(2.6, lambda: [a2e.nudge("a") for _ in range(5)])
-            await fresh(a2e, "a").wait_until_done(None)
-            return asyncio.get_running_loop().time()
 
     service.fault = lambda _, __: (
         answer({"_id": "a", "current_status": "processing"}) if len(service.asked) == 1 else None
     )
-    assert jumping_clock.run(main()) == pytest.approx(4.0)
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
+        asyncio.get_running_loop().call_later(2.6, lambda: [a2e.nudge("a") for _ in range(5)])
+        await fresh(a2e, "a").wait_until_done(None)
+        assert now() == 4
     assert service.times("a") == [2, pytest.approx(3.0)]
 
 
 @pytest.mark.usefixtures("beat")
-def test_nudge_of_everybody_is_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_nudge_of_everybody_is_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nudges without an id ask about all tasks at once, and again a second later if more of them came in between."""
     service = Service(dict.fromkeys(names(250), 1e9))
 
-    async def main() -> None:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
-            waits = [asyncio.create_task(fresh(a2e, name).wait_until_done(None)) for name in names(250)]
-            for _ in range(11):
-                await asyncio.sleep(0.05)
-                assert a2e.nudge()
-            await asyncio.sleep(1.3)
-            for wait in waits:
-                wait.cancel()
-            await asyncio.wait(waits)
-
-    jumping_clock.run(main())
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
+        waits = [asyncio.create_task(fresh(a2e, name).wait_until_done(None)) for name in names(250)]
+        for _ in range(11):
+            await asyncio.sleep(0.05)
+            assert a2e.nudge()
+        await asyncio.sleep(1.3)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
     assert [round(when, 2) for when, _, _ in service.asked] == [0.05] * 3 + [1.05] * 3
 
 
@@ -410,23 +384,26 @@ async def test_nudge_of_a_client_that_waits_for_nothing() -> None:
 
 
 @pytest.mark.usefixtures("beat")
-def test_nudge_from_another_thread_and_after_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread may nudge; when the loop has ended without closing the client, nobody is nudged and nothing is raised."""
+async def test_nudge_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thread may nudge."""
     service = Service({"a": 4.5})
-
-    async def main(a2e: A2EClient) -> float:
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
         wait = asyncio.create_task(fresh(a2e, "a").wait_until_done(None))
         await asyncio.sleep(4.6)
-        said: list[bool] = []
-        thread = threading.Thread(target=lambda: said.extend(map(a2e.nudge, ("a", "b"))))
-        thread.start()
-        thread.join()  # the clock would jump if the loop waited for it
-        assert said == [True, False]
+        assert [await asyncio.to_thread(a2e.nudge, task_id) for task_id in ("a", "b")] == [True, False]
         await wait
-        return asyncio.get_running_loop().time()
+    assert now() < 5
 
-    a2e = memory_a2e.client_of(monkeypatch, service)
-    assert jumping_clock.run(main(a2e)) < 5
+
+def test_nudge_after_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the loop has ended without closing the client, nobody is nudged and nothing is raised."""
+
+    async def main() -> A2EClient:
+        a2e = memory_a2e.client_of(monkeypatch, Service({"a": 0.0}))
+        await fresh(a2e, "a").wait_until_done(None)
+        return a2e
+
+    a2e = asyncio.run(main())
     monkeypatch.setattr("a2e_async._poller.Poller.is_awaited", lambda _, __: True)
     assert not a2e.nudge("a")
 
@@ -435,37 +412,31 @@ def test_nudge_from_another_thread_and_after_the_loop(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("beat")
-def test_hooked_tasks_are_asked_about_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_hooked_tasks_are_asked_about_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a webhook to come, a task is looked at once at first and then every `backstop` seconds, until it is nudged."""
     service = Service({"a": 100.5})
     policy = PollPolicy(backstop=30)
 
-    async def main() -> None:
-        async with memory_a2e.client_of(monkeypatch, service, config=Config(poll=policy)) as a2e:
-            handle = fresh(a2e, "a")
-            handle._hooked = True
-            asyncio.get_running_loop().call_at(99, a2e.nudge, "a")
-            await handle.wait_until_done(None)
-
-    jumping_clock.run(main())
+    async with memory_a2e.client_of(monkeypatch, service, config=Config(poll=policy)) as a2e:
+        handle = fresh(a2e, "a")
+        handle._hooked = True
+        asyncio.get_running_loop().call_later(99, a2e.nudge, "a")
+        await handle.wait_until_done(None)
     assert service.times("a") == [2, 32, 62, 92, 99, 101]
 
 
 @pytest.mark.usefixtures("beat")
-def test_waiter_without_a_hook_wants_the_usual_pace(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiter_without_a_hook_wants_the_usual_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     """If somebody else waits for the same task and knows of no webhook, it is asked about as always."""
     service = Service({"a": 20.0})
 
-    async def main() -> None:
-        async with memory_a2e.client_of(monkeypatch, service) as a2e:
-            hooked = fresh(a2e, "a")
-            hooked._hooked = True
-            first = asyncio.create_task(hooked.wait_until_done(None))
-            await asyncio.sleep(10)
-            await fresh(a2e, "a").wait_until_done(None)
-            await first
-
-    jumping_clock.run(main())
+    async with memory_a2e.client_of(monkeypatch, service) as a2e:
+        hooked = fresh(a2e, "a")
+        hooked._hooked = True
+        first = asyncio.create_task(hooked.wait_until_done(None))
+        await asyncio.sleep(10)
+        await fresh(a2e, "a").wait_until_done(None)
+        await first
     assert service.times("a") == [2, 10, 12, 14, 16, 18, 20]
 
 
@@ -473,24 +444,21 @@ def test_waiter_without_a_hook_wants_the_usual_pace(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("beat")
-def test_starts_are_not_starved_by_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_starts_are_not_starved_by_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     """Among 5,000 waiting tasks and questions that take a second each, a start waits for one turn, not for all."""
     service = Service(dict.fromkeys(names(5_000), 1e9), takes=1.0)
     config = Config(pacing=Pacing(max_in_flight=5), poll=PollPolicy(max_at_once=10))
     took = []
 
-    async def main() -> None:
-        async with memory_a2e.client_of(monkeypatch, service, config=config) as a2e:
-            waits = [asyncio.create_task(fresh(a2e, name).wait_until_done(None)) for name in service.ends]
-            await asyncio.sleep(10)
-            began = asyncio.get_running_loop().time()
-            with pytest.raises(A2EError):  # this A2E knows no starts
-                await a2e.request("POST", "userImage2Video/start", json={})
-            took.append(asyncio.get_running_loop().time() - began)
-            for wait in waits:
-                wait.cancel()
-            await asyncio.wait(waits)
-
     service.fault = lambda request, _: answer(None, 500) if request.path.endswith("/start") else None
-    jumping_clock.run(main())
+    async with memory_a2e.client_of(monkeypatch, service, config=config) as a2e:
+        waits = [asyncio.create_task(fresh(a2e, name).wait_until_done(None)) for name in service.ends]
+        await asyncio.sleep(10)
+        began = now()
+        with pytest.raises(A2EError):  # this A2E knows no starts
+            await a2e.request("POST", "userImage2Video/start", json={})
+        took.append(now() - began)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.wait(waits)
     assert took[0] < 4

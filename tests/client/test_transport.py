@@ -9,10 +9,10 @@ import inspect
 from typing import Any
 
 import aiohttp
-import jumping_clock
 import pytest
 import yarl
 from multidict import CIMultiDict, CIMultiDictProxy
+from virtual import now
 
 from a2e_async import Config, NetworkError, Pacing, RateLimitError, RetryPolicy, ServerError, WaitTimeoutError
 from a2e_async._protocol.messages import Request, Response
@@ -96,59 +96,60 @@ class Flaky:
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
         self.tried: list[float] = []
+        self.made = now()
 
     async def __call__(self) -> str:
         """Try."""
-        self.tried.append(asyncio.get_running_loop().time())
+        self.tried.append(round(now() - self.made, 6))
         if self.errors:
             raise self.errors.pop(0)
         return "done"
 
 
-def test_pauses_are_random_and_grow() -> None:
+async def test_pauses_are_random_and_grow() -> None:
     """Each pause is within its own growing bound, so that many clients do not come back together."""
     policy = RetryPolicy(max_attempts=6, base=1, max_delay=4, max_time=1000)
 
-    def pauses() -> list[float]:
+    async def pauses() -> list[float]:
         flaky = Flaky(*[ServerError("x", status=500) for _ in range(5)])
-        assert jumping_clock.run(Retry(policy).run(flaky)) == "done"
+        assert await Retry(policy).run(flaky) == "done"
         return [after - before for before, after in zip(flaky.tried, flaky.tried[1:], strict=False)]
 
-    samples = [pauses() for _ in range(200)]
+    samples = [await pauses() for _ in range(200)]
     for number, bound in enumerate((1, 2, 4, 4, 4)):
         column = [sample[number] for sample in samples]
         assert max(column) <= bound
         assert min(column) < bound / 4 < bound * 3 / 4 < max(column)
 
 
-def test_retry_after_is_waited_for_to_the_second() -> None:
+async def test_retry_after_is_waited_for_to_the_second() -> None:
     """A Retry-After is neither shortened nor stretched."""
     flaky = Flaky(RateLimitError("x", status=429, retry_after=37), RateLimitError("x", status=429, retry_after=0))
-    jumping_clock.run(Retry(RetryPolicy()).run(flaky))
+    await Retry(RetryPolicy()).run(flaky)
     assert flaky.tried == [0, 37, 37]
 
 
-def test_total_time_is_bounded() -> None:
+async def test_total_time_is_bounded() -> None:
     """No try begins later than max_time, and the last error is raised."""
     flaky = Flaky(*[ServerError("x", status=503, retry_after=7) for _ in range(99)])
     with pytest.raises(ServerError):
-        jumping_clock.run(Retry(RetryPolicy(max_attempts=99, max_time=20)).run(flaky))
+        await Retry(RetryPolicy(max_attempts=99, max_time=20)).run(flaky)
     assert flaky.tried == [0, 7, 14]
 
 
-def test_only_the_pause_has_to_fit_when_turned_away() -> None:
+async def test_only_the_pause_has_to_fit_when_turned_away() -> None:
     """After a 429 the time in line does not count: as long as each pause fits, the tries are counted."""
     flaky = Flaky(*[RateLimitError("x", status=429, retry_after=7) for _ in range(99)])
     with pytest.raises(RateLimitError):
-        jumping_clock.run(Retry(RetryPolicy(max_attempts=5, max_time=20)).run(flaky))
+        await Retry(RetryPolicy(max_attempts=5, max_time=20)).run(flaky)
     assert flaky.tried == [0, 7, 14, 21, 28]
 
 
-def test_bugs_are_not_repeated() -> None:
+async def test_bugs_are_not_repeated() -> None:
     """An exception that is not ours is raised at once."""
     flaky = Flaky(RuntimeError("a bug"))
     with pytest.raises(RuntimeError):
-        jumping_clock.run(Retry(RetryPolicy()).run(flaky))
+        await Retry(RetryPolicy()).run(flaky)
     assert len(flaky.tried) == 1
 
 
@@ -162,46 +163,39 @@ class Recorder:
 
     async def send(self, request: Request) -> Response:
         """Answer."""
-        self.times.append(asyncio.get_running_loop().time())
+        self.times.append(now())
         await asyncio.sleep(self.takes)
         return Response(status=self.status, body=b'{"code":0,"data":1}')
 
 
 @pytest.mark.parametrize("repeatable", [True, False])
-def test_paid_requests_are_never_repeated(repeatable: bool) -> None:  # noqa: FBT001  a parameter of the test
+async def test_paid_requests_are_never_repeated(repeatable: bool) -> None:  # noqa: FBT001  a parameter of the test
     """A request that is marked as paid is sent once, even if somebody marks it as repeatable too."""
     inner = Recorder(status=500)
     request = Request(method="POST", path="/api/v1/x/start", paid=True, repeatable=repeatable)
 
-    async def main() -> None:
-        api = Api(PacedApi(inner, Throttle(Pacing()), patience=60), Retry(RetryPolicy()))
-        with pytest.raises(ServerError):
-            await api.send(request)
-
-    jumping_clock.run(main())
+    api = Api(PacedApi(inner, Throttle(Pacing()), patience=60), Retry(RetryPolicy()))
+    with pytest.raises(ServerError):
+        await api.send(request)
     assert len(inner.times) == 1
 
 
-def send_many(count: int, pacing: Pacing, takes: float) -> list[float]:
+async def send_many(count: int, pacing: Pacing, takes: float) -> list[float]:
     """Send many requests at once and return when each of them began."""
     inner = Recorder(takes)
-
-    async def main() -> None:
-        paced = PacedApi(inner, Throttle(pacing), patience=60)
-        await asyncio.gather(*(paced.send(Request(method="GET", path="/api/v1/x")) for _ in range(count)))
-
-    jumping_clock.run(main())
+    paced = PacedApi(inner, Throttle(pacing), patience=60)
+    await asyncio.gather(*(paced.send(Request(method="GET", path="/api/v1/x")) for _ in range(count)))
     return inner.times
 
 
-def test_requests_at_once_are_bounded() -> None:
+async def test_requests_at_once_are_bounded() -> None:
     """With two at once and a second each, six requests begin in three pairs."""
-    assert send_many(6, Pacing(max_in_flight=2), takes=1) == [0, 0, 1, 1, 2, 2]
+    assert await send_many(6, Pacing(max_in_flight=2), takes=1) == [0, 0, 1, 1, 2, 2]
 
 
-def test_requests_per_second_are_even() -> None:
+async def test_requests_per_second_are_even() -> None:
     """Four in a second means one every quarter of a second, without a burst."""
-    assert send_many(5, Pacing(per_second=4), takes=0) == [0, 0.25, 0.5, 0.75, 1.0]
+    assert await send_many(5, Pacing(per_second=4), takes=0) == [0, 0.25, 0.5, 0.75, 1.0]
 
 
 def test_defaults_are_sane() -> None:

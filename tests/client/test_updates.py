@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import datetime as dt
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ import pytest
 import quick
 from aiohttp import web
 from buying import PROMPT, buy, until
+from virtual import utc_now
 
 from a2e_async import (
     A2EClient,
@@ -60,7 +60,7 @@ Q, R, S, F = TaskStatus.QUEUED, TaskStatus.RUNNING, TaskStatus.SUCCEEDED, TaskSt
 async def test_each_change_is_yielded_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Old and new status and A2E's word are told when one of them changes, and the iteration ends after the final one."""
     script = Script("initialized", "initialized", "sent", "pending", "pending", "processing", "completed")
-    before = dt.datetime.now(dt.UTC)
+    before = utc_now()
     with sandbox.override("GET", f"{quick.FAMILY}/abc", script):
         seen = [update async for update in a2e.image_to_video.task("abc").updates()]
     assert steps(seen) == [
@@ -71,7 +71,7 @@ async def test_each_change_is_yielded_once(a2e: A2EClient, sandbox: Sandbox) -> 
         (R, S, "completed"),
     ]
     assert all(update.task_id == "abc" for update in seen)
-    assert all(before <= update.seen_at <= dt.datetime.now(dt.UTC) for update in seen)
+    assert all(before <= update.seen_at <= utc_now() for update in seen)
     assert seen[-1].record.result_url
     assert seen[0].progress is None
 

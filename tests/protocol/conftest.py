@@ -1,4 +1,4 @@
-"""The tests of what decides: no event loop, no socket, no sleep. Hypothesis draws the same examples every time."""
+"""The tests of what decides: no event loop, no socket, no sleep."""
 
 from __future__ import annotations
 
@@ -6,21 +6,10 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Never
 
-import hypothesis
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-hypothesis.settings.register_profile(
-    "repeatable",
-    max_examples=300,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # it measures time, and machines are busy
-)
-hypothesis.settings.load_profile("repeatable")
 
 
 def _forbidden(*_: object, **__: object) -> Never:

@@ -416,7 +416,7 @@ TestPurchases = Purchases.TestCase
 TestPurchases.__doc__ = "In any story of starts, every task is bought once, and known or known to be uncertain."
 # hypothesis takes its time to shorten a story that goes wrong
 TestPurchases.pytestmark = pytest.mark.timeout(300)  # type: ignore[attr-defined]  # what pytest looks for
-TestPurchases.settings = settings(max_examples=300, stateful_step_count=40)
+TestPurchases.settings = settings(stateful_step_count=40)
 
 
 @pytest.mark.parametrize("fate", sorted(_BEFORE))

@@ -72,14 +72,21 @@ async def test_session(a2e: A2EClient, sandbox: Sandbox) -> None:
 @pytest.mark.entry("11.6")
 async def test_talk(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Set QA Context, Ask a Question, Let the Avatar Speak: what is said arrives in the room, in its order."""
+    said: list[tuple[str, str]] = []
+
+    async def note(request: web.Request) -> None:
+        body = await request.json()
+        assert body["channel"] == session.channel
+        said.append((request.path.rpartition("/")[2], body["text"]))
+
     async with a2e.streaming_avatar.session(ADA, expire_seconds=60) as session:
         with pytest.raises(APIError, match="context"):
             await session.ask("Who are you?")
-        await session.set_qa_context("You are Ada.")
-        await session.ask("Who are you?")
-        await session.speak("Goodbye.")
-        room = sandbox._state.shelves["rooms"][session.channel]
-        assert (room.context, room.said) == ("You are Ada.", ["Who are you?", "Goodbye."])
+        with sandbox.override("POST", "/api/v1/streaming-avatar/", note):
+            await session.set_qa_context("You are Ada.")
+            await session.ask("Who are you?")
+            await session.speak("Goodbye.")
+    assert said == [("set-qa-context", "You are Ada."), ("ask", "Who are you?"), ("speak", "Goodbye.")]
 
 
 @pytest.mark.entry("11.4")

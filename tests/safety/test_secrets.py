@@ -17,6 +17,7 @@ import pytest
 import quick
 import trustme
 from aiohttp import web
+from one_loop import sandbox_in_one_loop
 
 import a2e_async
 from a2e_async import A2EClient, A2EError, Config, ConfigurationError, NetworkError
@@ -196,17 +197,18 @@ async def test_the_token_meets_no_other_host(a2e: A2EClient, sandbox: Sandbox, t
     assert {request.path.split("/")[1] for request in sandbox.requests if request.had_authorization} == {"api"}
 
 
-async def test_the_command_line_shows_no_token(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_the_command_line_shows_no_token(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Neither success nor failure of a command prints the token."""
-    monkeypatch.setenv("A2E_API_TOKEN", TOKEN)
-    monkeypatch.setenv("A2E_BASE_URL", sandbox.url)
     picture = tmp_path / "ada.png"
     picture.write_bytes(quick.PNG)
-    for prompt in ("#fast", "#fast #fail", "#refuse"):
-        command = ["image-to-video", "run", str(picture), "--prompt", prompt, "--out", str(tmp_path / f"{prompt}.mp4")]
-        await asyncio.to_thread(main, command)
+    monkeypatch.setenv("A2E_API_TOKEN", TOKEN)
+    with sandbox_in_one_loop(token=TOKEN) as sandbox:
+        monkeypatch.setenv("A2E_BASE_URL", sandbox.url)
+        for prompt in ("#fast", "#fast #fail", "#refuse"):
+            target = tmp_path / f"{prompt}.mp4"
+            main(["image-to-video", "run", str(picture), "--prompt", prompt, "--out", str(target)])
     printed = capsys.readouterr()
     assert "done" in printed.err
     assert TOKEN not in printed.out + printed.err

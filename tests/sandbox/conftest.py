@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from PIL import Image, ImageDraw
 from sandbox_calls import Answer
 
-from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import Sandbox, remix, render
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -43,6 +43,20 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 async def frozen_sandbox() -> AsyncIterator[Sandbox]:
     """A sandbox in which every task stays initialized."""
     async with Sandbox(speed=0.001, render="tiny", coins=100) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let films have two frames a second, which are rendered in a twelfth of the time."""
+    for module in (render, remix):
+        monkeypatch.setattr(module, "FRAMES_PER_SECOND", 2)
+
+
+@pytest.fixture
+async def rendering(few_frames: None) -> AsyncIterator[Sandbox]:
+    """A fast sandbox that renders, with few frames."""
+    async with Sandbox(speed=1000) as sandbox:
         yield sandbox
 
 

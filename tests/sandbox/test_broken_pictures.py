@@ -4,32 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import io
+import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import ClientTimeout, web
 from PIL import Image
 
-from a2e_async.sandbox import Sandbox, pictures
+from a2e_async.sandbox import pictures
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from sandbox_calls import Finished, Host
 
-
-@pytest.fixture
-async def rendering() -> AsyncIterator[Sandbox]:
-    """A fast sandbox that renders."""
-    async with Sandbox(speed=1000) as sandbox:
-        yield sandbox
+    from a2e_async.sandbox import Sandbox
 
 
-def png(image: Image.Image) -> bytes:
-    """Encode a picture."""
+def claiming(size: tuple[int, int]) -> bytes:
+    """Make a small PNG whose header claims to have a size."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
+    Image.new("1", (8, 8)).save(buffer, "PNG")
+    content = bytearray(buffer.getvalue())
+    content[16:24] = struct.pack(">II", *size)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    return bytes(content)
 
 
 async def test_a_missing_picture_fails_the_task(rendering: Sandbox, finished: Finished, host: Host) -> None:
@@ -103,7 +101,7 @@ async def test_a_decompression_bomb_fails_the_task(
     rendering: Sandbox, finished: Finished, host: Host, size: tuple[int, int]
 ) -> None:
     """A small file with millions of pixels is not unpacked, by our limit or by either of Pillow's."""
-    task = await finished(rendering, image_url=host(png(Image.new("1", size))))
+    task = await finished(rendering, image_url=host(claiming(size)))
     assert task.failed_code == "image_too_large"
 
 

@@ -64,7 +64,7 @@ async def test_nobody_listens_for_a_while(start: Start) -> None:
         with pytest.raises(aiohttp.ClientConnectorError):
             await start(sandbox)
         await reopened(address(sandbox))
-        assert 0.29 < time.monotonic() - began < 15
+        assert 0.3 <= time.monotonic() - began < 0.4
         assert (await start(sandbox)).status == 200
         assert (notes(sandbox), len(sandbox.ledger)) == ([(0, "refuse"), (200, "")], 1)
 
@@ -75,7 +75,7 @@ async def test_idle_connections_are_closed(start: Start) -> None:
         reader, writer = await asyncio.open_connection(*address(sandbox))
         with pytest.raises(LOST):
             await start(sandbox)
-        async with asyncio.timeout(1.5):
+        async with asyncio.timeout(0.1):
             assert await reader.read() == b""
         writer.close()
         await reopened(address(sandbox))
@@ -150,7 +150,7 @@ async def test_closing_while_nobody_listens(start: Start, fault: Fault) -> None:
         with pytest.raises(LOST):
             await start(sandbox)
         began = time.monotonic()
-    assert time.monotonic() - began < 10  # and not a minute
+    assert time.monotonic() - began < 0.2  # and not a minute
     assert not await is_open(address(sandbox))
 
 
@@ -177,7 +177,7 @@ async def test_closing_while_somebody_waits(start: Start, fault: Fault) -> None:
         waiting = asyncio.create_task(start(sandbox))
         await asyncio.sleep(0.3)
         began = time.monotonic()
-    assert time.monotonic() - began < 10  # and not a minute
+    assert time.monotonic() - began < 0.2  # and not a minute
     with pytest.raises(LOST):
         await waiting
     assert notes(sandbox) == [(0, fault.kind)]

@@ -11,25 +11,16 @@ import av
 import pytest
 from PIL import Image
 
-from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox.tiny import tiny
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from sandbox_calls import Answer, Call, Host
 
+    from a2e_async.sandbox import Sandbox
     from a2e_async.sandbox.state import Task
 
 API: Final = "/api/v1"
 VIDEO: Final = resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
-
-
-@pytest.fixture
-async def real() -> AsyncIterator[Sandbox]:
-    """A sandbox that renders."""
-    async with Sandbox(speed=1000) as sandbox:
-        yield sandbox
 
 
 async def finished(call: Call, sandbox: Sandbox, path: str, **body: Any) -> Task:
@@ -55,17 +46,19 @@ def streams(content: bytes) -> dict[str, float]:
         return {one.type: float(one.duration * one.time_base) for one in film.streams if one.duration and one.time_base}
 
 
-async def test_a_talking_photo_is_a_film_of_its_picture(real: Sandbox, call: Call, host: Host, picture: bytes) -> None:
+async def test_a_talking_photo_is_a_film_of_its_picture(
+    rendering: Sandbox, call: Call, host: Host, picture: bytes
+) -> None:
     """As long as was asked for."""
     fields = {"name": "Ada", "image_url": host(picture), "prompt": "zoom in", "negative_prompt": "x", "duration": 1}
-    answer = await result(call, real, await finished(call, real, "talkingPhoto/start", **fields))
+    answer = await result(call, rendering, await finished(call, rendering, "talkingPhoto/start", **fields))
     assert (answer.headers["Content-Type"], streams(answer.content)) == ("video/mp4", {"video": 1.0})
 
 
-async def test_a_video_of_words_alone_is_a_film(real: Sandbox, call: Call) -> None:
+async def test_a_video_of_words_alone_is_a_film(rendering: Sandbox, call: Call) -> None:
     """A family that needs no picture gets one painted."""
     fields = {"model": "wan3.0-video", "input": {"prompt": "a lighthouse"}, "parameters": {"duration": 3}}
-    answer = await result(call, real, await finished(call, real, "userWan30/start", **fields))
+    answer = await result(call, rendering, await finished(call, rendering, "userWan30/start", **fields))
     assert streams(answer.content) == {"video": 3.0}
 
 
@@ -79,89 +72,95 @@ async def test_a_video_of_words_alone_is_a_film(real: Sandbox, call: Call) -> No
     ],
 )
 async def test_a_picture_has_the_size_that_was_asked_for(
-    real: Sandbox, call: Call, path: str, fields: dict[str, Any], size: tuple[int, int]
+    rendering: Sandbox, call: Call, path: str, fields: dict[str, Any], size: tuple[int, int]
 ) -> None:
     """A PNG that can be opened, within bounds of ours."""
-    answer = await result(call, real, await finished(call, real, path, **fields))
+    answer = await result(call, rendering, await finished(call, rendering, path, **fields))
     with Image.open(io.BytesIO(answer.content)) as image:
         assert (answer.headers["Content-Type"], image.format, image.size) == ("image/png", "PNG", size)
 
 
-async def test_other_words_make_another_picture(real: Sandbox, call: Call) -> None:
+async def test_other_words_make_another_picture(rendering: Sandbox, call: Call) -> None:
     """The prompt decides."""
     contents = set()
     for prompt in ("a lighthouse", "a balloon"):
-        task = await finished(call, real, "userText2Image/start", prompt=prompt, width=128, height=128)
-        contents.add((await result(call, real, task)).content)
+        task = await finished(call, rendering, "userText2Image/start", prompt=prompt, width=128, height=128)
+        contents.add((await result(call, rendering, task)).content)
     assert len(contents) == 2
 
 
-async def test_captions_are_removed_from_the_video_that_was_sent(real: Sandbox, call: Call, host: Host) -> None:
+async def test_captions_are_removed_from_the_video_that_was_sent(rendering: Sandbox, call: Call, host: Host) -> None:
     """The same streams in an MP4."""
     source = host(VIDEO, "video/mp4")
-    task = await finished(call, real, "userCaptionRemoval/start", name="Ada", source_url=source)
-    answer = await result(call, real, task)
+    task = await finished(call, rendering, "userCaptionRemoval/start", name="Ada", source_url=source)
+    answer = await result(call, rendering, task)
     assert (answer.headers["Content-Type"], streams(answer.content)) == ("video/mp4", streams(VIDEO))
 
 
 async def test_a_picture_is_no_video_to_remove_captions_from(
-    real: Sandbox, call: Call, host: Host, picture: bytes
+    rendering: Sandbox, call: Call, host: Host, picture: bytes
 ) -> None:
     """The task fails and says why."""
-    task = await finished(call, real, "userCaptionRemoval/start", name="Ada", source_url=host(picture))
+    task = await finished(call, rendering, "userCaptionRemoval/start", name="Ada", source_url=host(picture))
     assert (task.failed, task.failed_code) == (True, "video_invalid")
 
 
-async def test_a_face_can_be_swapped_in_a_picture(real: Sandbox, call: Call, host: Host, picture: bytes) -> None:
+async def test_a_face_can_be_swapped_in_a_picture(rendering: Sandbox, call: Call, host: Host, picture: bytes) -> None:
     """What comes back is a picture then, not a video."""
     fields = {"name": "Ada", "face_url": host(picture), "video_url": host(picture), "model_version": "v2"}
-    answer = await result(call, real, await finished(call, real, "userFaceSwapTask/add", **fields))
+    answer = await result(call, rendering, await finished(call, rendering, "userFaceSwapTask/add", **fields))
     assert (answer.headers["Content-Type"], answer.content) == ("image/png", picture)
 
 
-async def test_a_broken_picture_fails_a_swap(real: Sandbox, call: Call, host: Host) -> None:
+async def test_a_broken_picture_fails_a_swap(rendering: Sandbox, call: Call, host: Host) -> None:
     """It is looked at, although it is returned as it is."""
     fields = {"name": "Ada", "face_url": host(b"x"), "video_url": host(b"x")}
-    task = await finished(call, real, "userFaceSwapTask/add", **fields)
+    task = await finished(call, rendering, "userFaceSwapTask/add", **fields)
     assert task.failed_code == "image_invalid"
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-async def test_a_twin_has_a_preview_of_either(real: Sandbox, call: Call, host: Host, picture: bytes, kind: str) -> None:
+async def test_a_twin_has_a_preview_of_either(
+    rendering: Sandbox, call: Call, host: Host, picture: bytes, kind: str
+) -> None:
     """A video comes back as it is, a picture as a film."""
     url = host(VIDEO, "video/mp4") if kind == "video" else host(picture)
     fields = {"name": "Ada", "gender": "female", f"{kind}_url": url}
-    answer = await result(call, real, await finished(call, real, "userVideoTwin/startTraining", **fields))
+    answer = await result(call, rendering, await finished(call, rendering, "userVideoTwin/startTraining", **fields))
     assert streams(answer.content) == (streams(VIDEO) if kind == "video" else {"video": 5.0})
 
 
 @pytest.mark.parametrize("own", [True, False])
 async def test_an_avatar_video_has_the_given_sound(
-    real: Sandbox, call: Call, host: Host, picture: bytes, *, own: bool
+    rendering: Sandbox, call: Call, host: Host, picture: bytes, *, own: bool
 ) -> None:
     """Video and sound are as long as the sound that was sent; with an avatar of a picture, and with A2E's own."""
     sound, content_type = tiny("audio")
     anchor = "64a0000000000000000000a1"
     if own:
         fields = {"name": "Ada", "gender": "female", "image_url": host(picture)}
-        anchor = (await finished(call, real, "userVideoTwin/startTraining", **fields)).anchor_id
+        anchor = (await finished(call, rendering, "userVideoTwin/startTraining", **fields)).anchor_id
     fields = {"title": "Ada", "anchor_id": anchor, "audioSrc": host(sound, content_type)}
-    answer = await result(call, real, await finished(call, real, "video/generate", **fields, anchor_type=int(own)))
+    answer = await result(
+        call, rendering, await finished(call, rendering, "video/generate", **fields, anchor_type=int(own))
+    )
     found = streams(answer.content)
     assert set(found) == {"video", "audio"}
     assert found == pytest.approx(dict.fromkeys(found, streams(sound)["audio"]), abs=0.15)
 
 
-async def test_sound_that_is_none_fails_an_avatar_video(real: Sandbox, call: Call, host: Host, picture: bytes) -> None:
+async def test_sound_that_is_none_fails_an_avatar_video(
+    rendering: Sandbox, call: Call, host: Host, picture: bytes
+) -> None:
     """The server's Content-Type decides; the text stands in `msg`."""
     fields = {"title": "Ada", "anchor_id": "64a0000000000000000000a1", "anchor_type": 0, "audioSrc": host(picture)}
-    task = await finished(call, real, "video/generate", **fields)
+    task = await finished(call, rendering, "video/generate", **fields)
     assert (task.status, task.failed_code) == ("fail", "audio_invalid")
     assert task.record()["msg"] == task.failed_message != ""
 
 
-async def test_an_input_that_cannot_be_fetched_fails_the_task(real: Sandbox, call: Call, host: Host) -> None:
+async def test_an_input_that_cannot_be_fetched_fails_the_task(rendering: Sandbox, call: Call, host: Host) -> None:
     """A redirect is not followed."""
     source = host(status=302, Location="https://example.com")
-    task = await finished(call, real, "userUpscale/start", source_url=source)
+    task = await finished(call, rendering, "userUpscale/start", source_url=source)
     assert (task.failed, "HTTP 302" in task.failed_message) == (True, True)

@@ -115,11 +115,12 @@ async def test_a_connection_that_drops_late(start: Start) -> None:
     """With `seconds` the caller waits before it is disconnected; what comes meanwhile is answered and noted first."""
     async with meeting(Fault("drop", seconds=1.5)) as sandbox:
         dropped = asyncio.create_task(start(sandbox))
-        await asyncio.sleep(0.3)
+        await asyncio.sleep(1.4)
         await start(sandbox)
         assert not dropped.done()
         with pytest.raises(LOST):
-            await dropped
+            async with asyncio.timeout(0.2):
+                await dropped
         assert notes(sandbox) == [(200, ""), (0, "drop")]
 
 
@@ -158,9 +159,10 @@ async def test_a_delayed_answer(start: Start, *, after: bool) -> None:
     """The true answer comes late; processing comes before or after the wait."""
     async with meeting(Fault("delay", after=after, seconds=1.5)) as sandbox:
         started = asyncio.create_task(start(sandbox))
-        await asyncio.sleep(0.5)
-        assert len(sandbox.ledger) == int(after)
-        assert (await started).data["_id"] in sandbox.tasks
+        await asyncio.sleep(1.4)
+        assert (len(sandbox.ledger), started.done()) == (int(after), False)
+        async with asyncio.timeout(0.2):
+            assert (await started).data["_id"] in sandbox.tasks
         assert len(sandbox.ledger) == 1
         assert notes(sandbox) == [(200, "delay")]
 

@@ -17,15 +17,11 @@ import pages
 import pytest
 import quick
 
-from a2e_async import A2EClient
-from a2e_async.batch import gate
 from a2e_async.cli import main
-from a2e_async.cli.options import Connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from a2e_async import Config
     from a2e_async.sandbox import Sandbox
 
 __all__ = ["Said", "Shell", "shell", "write"]
@@ -85,22 +81,19 @@ class Shell:
 
 @pytest.fixture
 def shell(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    request: pytest.FixtureRequest,
 ) -> Iterator[Shell]:
-    """Give a folder with three pictures, a local A2E in the background, and a client that is quick to ask."""
+    """Give a folder with three pictures and a local A2E."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("A2E_API_KEY", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     for number, name in enumerate(("ada", "bob", "eva")):
         write(f"{name}.png", quick.PNG + bytes([number]))
-
-    def client(self: Connection, config: Config | None = None) -> A2EClient:
-        return A2EClient(self.token, base_url=self.base_url, config=config or quick.CONFIG)
-
-    monkeypatch.setattr(Connection, "client", client)
-    monkeypatch.setattr(gate, "_FIRST", 0.1)
-    with pages.background_sandbox() as sandbox:
+    with pages.sandbox_for(request) as sandbox:
         monkeypatch.setenv("A2E_BASE_URL", sandbox.url)
         monkeypatch.setenv("A2E_API_TOKEN", sandbox.token)
         yield Shell(sandbox, capsys)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from a2e_async.batch.journal import SqliteJournal
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     import pytest
     from aiohttp import web
@@ -98,15 +99,15 @@ async def end(sandbox: Sandbox, key: str, *, well: bool = True) -> None:
     """Let the last task of a job end that is ``#stuck``, once it is there."""
     tasks: list[Task] = []
 
-    def is_pending() -> bool:
-        tasks[:] = [task for task in sandbox.tasks.values() if key_of(task) == key]
-        return bool(tasks) and tasks[-1].status == "pending"
+    def is_running() -> bool:
+        tasks[:] = [task for task in sandbox.tasks.values() if key_of(task) == key and not task.done]
+        return bool(tasks)
 
-    await until(is_pending)
+    await until(is_running)
     if well:
-        tasks[-1].complete(f"{sandbox.url}/cdn/image2video/{key}.mp4")
+        sandbox.finish(tasks[-1].id)
     else:
-        tasks[-1].fail("generation_error", "no luck")
+        sandbox.fail(tasks[-1].id)
 
 
 def key_of(task: Task) -> str:
@@ -213,6 +214,13 @@ class Meter:
             async with asyncio.timeout(self.seconds):
                 await self.over.wait()
         self.now -= 1
+
+
+@contextlib.contextmanager
+def other_program(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
+    """Open a database as any program may."""
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        yield connection
 
 
 def hurry(monkeypatch: pytest.MonkeyPatch, first: float = 0.05, longest: float = 0.1) -> None:

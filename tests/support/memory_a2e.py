@@ -1,4 +1,4 @@
-"""An A2E without sockets, for clocks that jump: it charges, lists and loses answers as the real one may."""
+"""An A2E without sockets, for virtual time: it charges, lists and loses answers as the real one may."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from virtual import now
 
 from a2e_async import A2EClient, NetworkError
 from a2e_async._protocol.messages import Request, Response
@@ -104,16 +105,16 @@ class MemoryA2E:
         return self._answer({"code": 0, "data": None if task is None else self._record(task)})
 
     def _start(self, body: dict[str, Any]) -> Response:
-        now = asyncio.get_running_loop().time()
+        when = now()
         # most are listed at once or soon, some only after everybody has stopped looking
         lag = self._dice.choice((0.0, 0.0, 3.0, 10.0, 300.0))
-        task = Task(id=f"{len(self.tasks):024x}", name=body["name"], created=now, shown_from=now + lag)
+        task = Task(id=f"{len(self.tasks):024x}", name=body["name"], created=when, shown_from=when + lag)
         self.tasks[task.id] = task
         return self._answer({"code": 0, "data": self._record(task)})
 
     def _list(self, params: Any) -> Response:
-        now = asyncio.get_running_loop().time()
-        shown = [task for task in reversed([*self.tasks.values()]) if self.fair or task.shown_from <= now]
+        when = now()
+        shown = [task for task in reversed([*self.tasks.values()]) if self.fair or task.shown_from <= when]
         size = int(params["pageSize"])
         first = (int(params["pageNum"]) - 1) * size
         rows = [self._record(task) for task in shown[first : first + size]]
@@ -130,8 +131,8 @@ class MemoryA2E:
         }
 
     def _answer(self, body: object) -> Response:
-        now = _EPOCH + dt.timedelta(seconds=asyncio.get_running_loop().time())
-        headers = {"content-type": "application/json", "date": email.utils.format_datetime(now, usegmt=True)}
+        date = _EPOCH + dt.timedelta(seconds=now())
+        headers = {"content-type": "application/json", "date": email.utils.format_datetime(date, usegmt=True)}
         return Response(status=200, headers=headers, body=json.dumps(body).encode())
 
 

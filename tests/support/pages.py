@@ -19,17 +19,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 from leftovers import threads_left
+from one_loop import sandbox_in_one_loop
 from PIL import Image
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 
 from a2e_async.sandbox import Sandbox
+from a2e_async.testing import virtual_time
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-__all__ = ["background_sandbox", "examples", "page"]
+__all__ = ["at_work", "background_sandbox", "examples", "page", "sandbox_for"]
 
 
 def examples(folder: pathlib.Path, *patterns: str, excludes: tuple[str, ...] = ()) -> Sybil:
@@ -53,26 +55,32 @@ def examples(folder: pathlib.Path, *patterns: str, excludes: tuple[str, ...] = (
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    """Give a page a local A2E, its address in the environment, and a fresh folder with media to work in."""
+    """Give the blocks of a page a local A2E on virtual time, its address in the environment, and a folder with media."""
     before = set(threading.enumerate())
-    folder = tmp_path_factory.mktemp("page")
-    Image.new("RGB", (64, 64), "teal").save(folder / "ada.png")
-    Image.new("RGB", (96, 64), "olive").save(folder / "garden.jpg")
-    film = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4")
-    (folder / "film.mp4").write_bytes(film.read_bytes())
-    write_sound(folder / "grace.wav", seconds=30)
-    with background_sandbox() as sandbox, pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.delenv("A2E_API_KEY", raising=False)
-        patch.setenv("A2E_BASE_URL", sandbox.url)
-        patch.setenv("A2E_API_TOKEN", sandbox.token)
+    with virtual_time(), sandbox_in_one_loop() as sandbox, at_work(tmp_path_factory.mktemp("page"), sandbox):
         yield sandbox
     left = threads_left(before)
     assert not left, left
 
 
+@contextlib.contextmanager
+def at_work(folder: pathlib.Path, sandbox: Sandbox) -> Iterator[None]:
+    """Work in a folder, which gets some media, with the address and the token of a local A2E in the environment."""
+    Image.new("RGB", (64, 64), "teal").save(folder / "ada.png")
+    Image.new("RGB", (96, 64), "olive").save(folder / "garden.jpg")
+    video = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4")
+    (folder / "film.mp4").write_bytes(video.read_bytes())
+    write_sound(folder / "grace.wav", seconds=30)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.delenv("A2E_API_KEY", raising=False)
+        patch.setenv("A2E_BASE_URL", sandbox.url)
+        patch.setenv("A2E_API_TOKEN", sandbox.token)
+        yield
+
+
 def write_sound(path: pathlib.Path, *, seconds: int) -> None:
-    """Write a WAV file in which nobody says anything."""
+    """Write a silent WAV file."""
     with wave.open(str(path), "wb") as sound:
         sound.setnchannels(1)
         sound.setsampwidth(1)
@@ -110,3 +118,11 @@ def background_sandbox() -> Iterator[Sandbox]:
             loop.call_soon_threadsafe(stop.set)
     finally:
         thread.join()
+
+
+@contextlib.contextmanager
+def sandbox_for(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    """Run a local A2E for a test of the command line: in its loop, or in a thread if the test needs real time."""
+    is_real = request.node.get_closest_marker("realtime") is not None
+    with background_sandbox() if is_real else sandbox_in_one_loop() as sandbox:
+        yield sandbox

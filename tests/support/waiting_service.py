@@ -1,4 +1,4 @@
-"""An A2E without sockets whose tasks end at set times, for waits on clocks that jump."""
+"""An A2E without sockets whose tasks end at set times, for waits on virtual time."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from virtual import now
 
 from a2e_async import A2EClient, NetworkError, TaskHandle
 from a2e_async._protocol.messages import Request, Response
@@ -29,19 +30,26 @@ class Service:
         fault: Is asked about each question, and may answer it, or spoil it by raising.
         takes: Seconds for an answer.
         asked: Each question: when it came, how, about which tasks.
+        began: When the clock of the service stood at 0, by that of the test.
     """
 
     ends: dict[str, float]
     fault: Callable[[Request, list[str]], Response | None] = lambda _, __: None
     takes: float = 0.05
     asked: list[tuple[float, str, list[str]]] = attrs.field(factory=list)
+    began: float = attrs.field(factory=now)
 
     async def send(self, request: Request) -> Response:
         """Answer a question, as a transport does."""
         how, ids = self._meant(request)
-        self.asked.append((asyncio.get_running_loop().time(), how, ids))
+        self.asked.append((self.now, how, ids))
         await asyncio.sleep(self.takes)
         return self.fault(request, ids) or answer(self._data(how, ids))
+
+    @property
+    def now(self) -> float:
+        """The time by the clock of the service."""
+        return round(now() - self.began, 6)
 
     def _meant(self, request: Request) -> tuple[str, list[str]]:
         if request.path == BATCH:
@@ -57,7 +65,7 @@ class Service:
 
     def record(self, task_id: str) -> dict[str, Any]:
         """Show a task."""
-        done = asyncio.get_running_loop().time() >= self.ends[task_id]
+        done = self.now >= self.ends[task_id]
         link = f"https://cdn.example.com/{task_id}.mp4" if done else ""
         return {"_id": task_id, "current_status": "completed" if done else "processing", "result_url": link}
 

@@ -31,10 +31,18 @@ if TYPE_CHECKING:
 
     from a2e_async.models import ImageToVideoRecord
 
-STARTS = 1000
-WAITS = 300
-CLIENTS = 40
-"""Each slows down by itself when it is turned away, and the others need not be as slow as the slowest."""
+Kind = tuple[int, int, int]
+"""How many starts, by how many clients, and which bad weather."""
+
+
+def kinds(starts: int, *seeds: int) -> list[Any]:
+    """Give a small run for every day, and runs with `starts` starts for the session `soak`.
+
+    There are many clients, since each slows down by itself when it is turned away, and the others need not be as slow as
+    the slowest.
+    """
+    return [(120, 5, 1), *(pytest.param((starts, 40, seed), marks=pytest.mark.soak) for seed in seeds)]
+
 
 CHANCES: dict[Fault, float] = {
     Fault("drop", after=True): 0.06,
@@ -113,13 +121,14 @@ def charges(sandbox: Sandbox) -> collections.Counter[str]:
     return collections.Counter(task.name.partition(" [")[0] for task in booked)
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_thousand_starts(no_tasks_left: None, seed: int) -> None:
+@pytest.mark.parametrize("kind", kinds(1000, 1, 2, 3), ids=str)
+async def test_thousand_starts(no_tasks_left: None, kind: Kind) -> None:
     """Every job is charged once at most, every charge is found by its key, and starting again buys what is missing."""
-    jobs = [f"job-{number}" for number in range(STARTS)]
+    starts, count, seed = kind
+    jobs = [f"job-{number}" for number in range(starts)]
     storm = Weather(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
     async with Sandbox(render="tiny", coins=10**6, speed=0.001, weather=storm) as sandbox:
-        async with clients(sandbox, CLIENTS) as buyers:
+        async with clients(sandbox, count) as buyers:
             outcomes = await start_all(buyers, jobs)
         paid = charges(sandbox)
         assert max(paid.values()) == 1
@@ -127,24 +136,25 @@ async def test_thousand_starts(no_tasks_left: None, seed: int) -> None:
         assert all(paid[job] == 1 for job in started)
         assert all(sandbox.tasks[handle.id].name.startswith(f"{job} [") for job, handle in started.items())
         unclear = [job for job in jobs if job not in started]
-        assert len(unclear) < STARTS / 2
+        assert len(unclear) < starts / 2
 
         sandbox.weather = None
         async with clients(sandbox, 1, request_timeout=60.0) as (other,):
             found = await asyncio.gather(*(other.image_to_video.find(job) for job in unclear))
             assert [handle is not None for handle in found] == [bool(paid[job]) for job in unclear]
-            again = await start_all([other], unclear, at_once=STARTS)
+            again = await start_all([other], unclear, at_once=starts)
         assert all(not isinstance(outcome, A2EError) for outcome in again.values())
         assert charges(sandbox) == dict.fromkeys(jobs, 1)
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-async def test_starts_without_keys(no_tasks_left: None, seed: int) -> None:
+@pytest.mark.parametrize("kind", kinds(500, 1, 2), ids=str)
+async def test_starts_without_keys(no_tasks_left: None, kind: Kind) -> None:
     """Without keys too: a handle for each task that was charged, or an error whose marker finds it."""
+    starts, count, seed = kind
     storm = Weather(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
     async with Sandbox(render="tiny", coins=10**6, speed=0.001, weather=storm) as sandbox:
-        async with clients(sandbox, CLIENTS) as buyers:
-            outcomes = await start_all(buyers, [f"job-{number}" for number in range(STARTS // 2)], keys=False)
+        async with clients(sandbox, count) as buyers:
+            outcomes = await start_all(buyers, [f"job-{number}" for number in range(starts)], keys=False)
         sandbox.weather = None
         known = [outcome.id for outcome in outcomes.values() if not isinstance(outcome, A2EError)]
         async with clients(sandbox, 1, request_timeout=60.0) as (other,):
@@ -158,16 +168,17 @@ async def test_starts_without_keys(no_tasks_left: None, seed: int) -> None:
 FATES = ("", "#fast", "#fail", "#nsfw", "#fast #fail")
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
-async def test_waits_tell_the_truth(no_tasks_left: None, seed: int) -> None:
+@pytest.mark.parametrize("kind", kinds(300, 1, 2, 3), ids=str)
+async def test_waits_tell_the_truth(no_tasks_left: None, kind: Kind) -> None:
     """Whatever the weather, every wait ends with what really became of its task."""
+    starts, _, seed = kind
     dice = random.Random(seed)
     async with Sandbox(render="tiny", coins=10**6, speed=20, seed=seed) as sandbox:
         async with (
             clients(sandbox, 1, request_timeout=60.0, connect_timeout=60.0) as (buyer,),
             clients(sandbox, 5, poll=attrs.evolve(POLICIES["poll"], max_at_once=20)) as waiters,
         ):
-            prompts = [f"a picture {dice.choice(FATES)}" for _ in range(WAITS)]
+            prompts = [f"a picture {dice.choice(FATES)}" for _ in range(starts)]
             bought = await asyncio.gather(
                 *(buyer.image_to_video.start(image_url=LINK, prompt=prompt, negative_prompt="n") for prompt in prompts)
             )

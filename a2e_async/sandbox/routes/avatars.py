@@ -1,11 +1,11 @@
 """Avatars: A2E's own, those of finished twins, and custom ones (reference 4.3 and 13). The latter's bodies are ours."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import web
 from attrs import frozen
 
+from a2e_async.sandbox.clock import now
 from a2e_async.sandbox.envelopes import Json, Refusal, acknowledged, iso, success
 from a2e_async.sandbox.families import FAMILIES, VIDEO_TWIN
 from a2e_async.sandbox.fields import Fields
@@ -111,7 +111,7 @@ class _Custom:
         """Keep one."""
         body = dict((await Fields.of(request)).body)
         avatar_id = new_id()
-        record = self._kept[avatar_id] = {**body, "_id": avatar_id, "createdAt": iso(datetime.now(UTC))}
+        record = self._kept[avatar_id] = {**body, "_id": avatar_id, "createdAt": iso(now())}
         return success(record)
 
     async def listed(self, request: web.Request) -> web.Response:  # noqa: ARG002  (filters are undeclared)

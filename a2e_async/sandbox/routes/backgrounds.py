@@ -1,12 +1,12 @@
 """Backgrounds: A2E's own and those of the account (reference 6). What the spec leaves untyped is ours."""
 
 import random
-from datetime import UTC, datetime
 from typing import Final
 
 from aiohttp import web
 from attrs import frozen
 
+from a2e_async.sandbox.clock import now
 from a2e_async.sandbox.envelopes import Json, Refusal, acknowledged, iso, success
 from a2e_async.sandbox.fields import Fields
 from a2e_async.sandbox.gate import API
@@ -55,7 +55,7 @@ class _Backgrounds:
         url = fields.link("img_url")
         name = fields.text("name")
         fields.check()
-        record = {"_id": new_id(), "type": "custom", "img_url": url, "name": name, "createdAt": iso(datetime.now(UTC))}
+        record = {"_id": new_id(), "type": "custom", "img_url": url, "name": name, "createdAt": iso(now())}
         _own(self.context.state)[str(record["_id"])] = record
         return success({})
 

@@ -1,10 +1,9 @@
 """The faces that an account keeps for face swaps (reference 7.1 to 7.3)."""
 
-from datetime import UTC, datetime
-
 from aiohttp import web
 from attrs import frozen
 
+from a2e_async.sandbox.clock import now
 from a2e_async.sandbox.envelopes import Json, Refusal, iso, success
 from a2e_async.sandbox.fields import Fields
 from a2e_async.sandbox.gate import API
@@ -25,8 +24,8 @@ class _Faces:
         fields = await Fields.of(request)
         url = fields.link("face_url")
         fields.check()
-        now, face_id = iso(datetime.now(UTC)), new_id()
-        self._kept[face_id] = {"face_url": url, "_id": face_id, "createdAt": now, "updatedAt": now}
+        created, face_id = iso(now()), new_id()
+        self._kept[face_id] = {"face_url": url, "_id": face_id, "createdAt": created, "updatedAt": created}
         return success(self._newest_first())
 
     async def records(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)

@@ -4,13 +4,13 @@ Prices, most answers and the limit of rooms are ours; the refund and the code of
 """
 
 import secrets
-import time
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
 from aiohttp import web
 from attrs import define, field, frozen
 
+from a2e_async.sandbox.clock import monotonic, now
 from a2e_async.sandbox.envelopes import Json, Refusal, iso, success
 from a2e_async.sandbox.fields import Fields
 from a2e_async.sandbox.gate import API
@@ -34,12 +34,12 @@ class _Room:
     coins: int
     context: str = ""
     said: list[str] = field(factory=list)
-    opened: float = field(factory=time.monotonic)
+    opened: float = field(factory=monotonic)
 
     @property
     def left(self) -> float:
         """The seconds that are paid and not used yet."""
-        return max(0.0, self.seconds - (time.monotonic() - self.opened))
+        return max(0.0, self.seconds - (monotonic() - self.opened))
 
 
 @frozen
@@ -75,7 +75,7 @@ class _Streaming:
         channel = new_id()
         self.context.state.spend("streaming avatar", coins, channel)
         self._rooms[channel] = _Room(seconds=seconds, coins=coins)
-        expires = iso(datetime.now(UTC) + timedelta(seconds=seconds))
+        expires = iso(now() + timedelta(seconds=seconds))
         told = {"appId": secrets.token_hex(16), "channel": channel, "token": f"007{secrets.token_urlsafe(64)}"}
         return success({**told, "uid": secrets.randbelow(2**31), "expireAt": expires})
 

@@ -2,12 +2,12 @@
 
 import hmac
 import secrets
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from aiohttp import hdrs, web
 from attrs import frozen
 
+from a2e_async.sandbox.clock import now
 from a2e_async.sandbox.envelopes import Refusal, iso, success
 from a2e_async.sandbox.fields import Fields
 from a2e_async.sandbox.gate import API
@@ -44,7 +44,7 @@ class _Tokens:
         alias = fields.text("alias", required=True)
         fields.check()
         token_id = new_id()
-        self._made[token_id] = {"_id": token_id, "alias": alias, "createdAt": iso(datetime.now(UTC))}
+        self._made[token_id] = {"_id": token_id, "alias": alias, "createdAt": iso(now())}
         return success({"_id": token_id, "token": f"sk_{secrets.token_hex(24)}"})
 
     async def listed(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)

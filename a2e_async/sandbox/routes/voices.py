@@ -1,12 +1,12 @@
 """Voices that everybody can use, and speech (reference 3.1, 3.5 and 12.4). Cloned voices are tasks: see `training`."""
 
-from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
 from aiohttp import web
 from attrs import frozen
 
+from a2e_async.sandbox.clock import now
 from a2e_async.sandbox.envelopes import Json, Refusal, iso, success
 from a2e_async.sandbox.families import VOICE_TRAINING
 from a2e_async.sandbox.fields import Fields
@@ -97,7 +97,7 @@ class _Voices:
         refuse_if_poor(self.context.state, coins)
         self.context.state.spend("speech", coins)
         link = await self._sound(text, rate)
-        record = {"_id": new_id(), "msg": text, "url": link, "createdAt": iso(datetime.now(UTC))}
+        record = {"_id": new_id(), "msg": text, "url": link, "createdAt": iso(now())}
         self._spoken[record["_id"]] = record
         return success(link)
 

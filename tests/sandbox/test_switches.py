@@ -1,0 +1,264 @@
+"""The switches of a sandbox: a balance and a token that are set, tasks that are ended, and tasks that are held."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from a2e_async.sandbox import Sandbox, SandboxError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sandbox_calls import Call, Host, Start
+
+    from a2e_async.sandbox.state import Task
+
+PREFIX = "/api/v1/userImage2Video"
+
+END: dict[str, Callable[[Sandbox, str], None]] = {"finish": Sandbox.finish, "fail": Sandbox.fail}
+
+
+@pytest.fixture(params=END)
+def end(request: pytest.FixtureRequest) -> Callable[[Sandbox, str], None]:
+    """One of the two switches that end a task."""
+    return END[request.param]
+
+
+async def started(sandbox: Sandbox, start: Start, prompt: str = "she smiles", **fields: object) -> Task:
+    """Start a task."""
+    return sandbox.tasks[(await start(sandbox, prompt, **fields)).data["_id"]]
+
+
+async def test_coins_can_be_set(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
+    """The balance is what was set, decides about the next start, and the ledger has no entry for it."""
+    frozen_sandbox.coins = 30
+    assert (await call(frozen_sandbox, "GET", "/api/v1/user/remainingCoins")).data == {"coins": 30, "diamonds": 3}
+    assert (await start(frozen_sandbox)).status == 200
+    assert (await start(frozen_sandbox)).status == 400
+    frozen_sandbox.coins += 30
+    assert (await start(frozen_sandbox)).status == 200
+    assert frozen_sandbox.coins == 0
+    assert [entry.coins for entry in frozen_sandbox.ledger] == [-30, -30]
+
+
+def test_coins_are_checked_as_at_the_start() -> None:
+    """A balance below 0 is the same ValueError as that of the constructor, and changes nothing."""
+    sandbox = Sandbox(render="tiny", coins=5)
+    with pytest.raises(ValueError, match="'coins' must be >= 0: -1"):
+        sandbox.coins = -1
+    assert sandbox.coins == 5
+
+
+async def test_the_token_can_be_changed(sandbox: Sandbox, call: Call) -> None:
+    """Once another token is set, the old one is refused."""
+    old, sandbox.token = sandbox.token, "sk_another"
+    assert (await call(sandbox, "GET", "/api/v1/user/remainingCoins", token=old)).status == 401
+    assert (await call(sandbox, "GET", "/api/v1/user/remainingCoins", token="sk_another")).status == 200
+
+
+@pytest.mark.parametrize("prompt", ["she smiles", "#stuck", "#slow #fail"])
+async def test_finish_ends_a_task_well(frozen_sandbox: Sandbox, start: Start, call: Call, prompt: str) -> None:
+    """After one turn of the loop the task has completed with its result, whatever its prompt asked for."""
+    task = await started(frozen_sandbox, start, prompt)
+    frozen_sandbox.finish(task.id)
+    assert task.status == "initialized"
+    await asyncio.sleep(0)
+    assert (task.status, task.charged) == ("completed", 30)
+    record = (await call(frozen_sandbox, "GET", f"{PREFIX}/{task.id}")).data
+    assert (record["current_status"], record["failed_code"]) == ("completed", "")
+    video = await call(frozen_sandbox, "GET", record["result_url"])
+    assert video.content[4:8] == b"ftyp"
+
+
+async def test_finish_ends_one_task_only(frozen_sandbox: Sandbox, start: Start) -> None:
+    """The other tasks of a start go on as before."""
+    ids = [record["_id"] for record in (await start(frozen_sandbox, number_of_images=3)).data]
+    frozen_sandbox.finish(ids[1])
+    await asyncio.sleep(10)
+    assert [frozen_sandbox.tasks[one].status for one in ids] == ["initialized", "completed", "initialized"]
+
+
+async def test_finish_of_what_cannot_be_made_fails(start: Start, host: Host) -> None:
+    """A real video needs its picture: a page of HTML fails the task as always."""
+    async with Sandbox(speed=0.001) as sandbox:
+        task = await started(sandbox, start, image_url=host(b"<html>", "text/html"))
+        sandbox.finish(task.id)
+        async with asyncio.timeout(10):
+            while not task.done:
+                await asyncio.sleep(0.1)
+        assert (task.failed, task.failed_code) == (True, "image_invalid")
+
+
+async def test_a_family_keeps_its_ways(frozen_sandbox: Sandbox, call: Call) -> None:
+    """Voice trainings speak words of their own, and refund a failure."""
+    frozen_sandbox.coins = 1000
+    body = {"name": "Ada", "voice_urls": ["https://example.com/a.mp3"]}
+    for end in (frozen_sandbox.fail, frozen_sandbox.finish):  # one after the other: an account has few slots for voices
+        end((await call(frozen_sandbox, "POST", "/api/v1/userVoice/training", body)).data["_id"])
+        await asyncio.sleep(0)
+    bad, good = frozen_sandbox.tasks.values()
+    words = good.order.family.words
+    assert (good.status, bad.status) == (words.good, words.bad)
+    assert (good.refunded, bad.refunded, frozen_sandbox.coins) == (False, True, 1000 - good.coins)
+
+
+async def test_fail_ends_a_task_badly(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
+    """The task has failed when the call returns; its record says why, and nothing is refunded."""
+    plain, told = await started(frozen_sandbox, start), await started(frozen_sandbox, start)
+    frozen_sandbox.fail(plain.id)
+    frozen_sandbox.fail(told.id, code="nsfw", message="No.")
+    assert (plain.status, told.status) == ("failed", "failed")
+    await asyncio.sleep(100)
+    records = [(await call(frozen_sandbox, "GET", f"{PREFIX}/{task.id}")).data for task in (plain, told)]
+    texts = [(record["failed_code"], record["failed_message"], record["result_url"]) for record in records]
+    assert texts == [("generation_error", "The video could not be generated.", ""), ("nsfw", "No.", "")]
+    assert frozen_sandbox.coins == 40
+
+
+async def test_ended_tasks_send_their_webhook(
+    frozen_sandbox: Sandbox, start: Start, end: Callable[[Sandbox, str], None]
+) -> None:
+    """A task that a switch ends is told about once, like any other."""
+    task = await started(frozen_sandbox, start, webhook_url=f"{frozen_sandbox.url}/hook")
+    with frozen_sandbox.override("POST", "/hook", web.Response()):
+        end(frozen_sandbox, task.id)
+        await asyncio.sleep(1)
+    event = "task.completed" if task.succeeded else "task.failed"
+    assert [(one.task_id, one.event, one.status) for one in frozen_sandbox.webhooks] == [(task.id, event, 200)]
+
+
+async def test_what_cannot_be_ended_is_told(
+    frozen_sandbox: Sandbox, start: Start, call: Call, end: Callable[[Sandbox, str], None]
+) -> None:
+    """An unknown, an ended and a deleted task are a SandboxError each."""
+    with pytest.raises(SandboxError, match="no task 'x'"):
+        end(frozen_sandbox, "x")
+    ended, deleted = await started(frozen_sandbox, start), await started(frozen_sandbox, start)
+    frozen_sandbox.fail(ended.id)
+    with pytest.raises(SandboxError, match="ended already: failed"):
+        end(frozen_sandbox, ended.id)
+    await call(frozen_sandbox, "DELETE", f"{PREFIX}/{deleted.id}")
+    with pytest.raises(SandboxError, match="deleted"):
+        end(frozen_sandbox, deleted.id)
+
+
+async def test_a_closed_sandbox_ends_nothing(start: Start, end: Callable[[Sandbox, str], None]) -> None:
+    """Before its start a sandbox has no task; after its end no task changes."""
+    sandbox = Sandbox(render="tiny", speed=0.001)
+    with pytest.raises(SandboxError, match="no task"):
+        end(sandbox, "0" * 24)
+    with pytest.raises(SandboxError, match="not started"), sandbox.hold():
+        raise AssertionError
+    async with sandbox:
+        task = await started(sandbox, start)
+    with pytest.raises(SandboxError, match="closed"):
+        end(sandbox, task.id)
+    assert task.status == "initialized"
+
+
+async def test_held_tasks_stay_where_they_are(sandbox: Sandbox, start: Start) -> None:
+    """No task moves inside of the blocks, whichever ends first; afterwards all of them reach their end."""
+    first = await started(sandbox, start)
+    with sandbox.hold():
+        with sandbox.hold():
+            second, failing = await started(sandbox, start), await started(sandbox, start, "#fast #fail")
+            await asyncio.sleep(1000)
+        await asyncio.sleep(1000)
+        assert {task.status for task in (first, second, failing)} == {"initialized"}
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert {task.status for task in (first, second)} == {"sent"}
+    await asyncio.sleep(42 / 400)  # the longest life of a task at speed 400
+    assert [task.status for task in (first, second, failing)] == ["completed", "completed", "failed"]
+
+
+async def test_working_tasks_are_held_too(sandbox: Sandbox, start: Start) -> None:
+    """A task that is at work when the block begins does not end in it."""
+    task = await started(sandbox, start)
+    await asyncio.sleep(2.1 / 400)
+    assert task.status == "pending"
+    with sandbox.hold():
+        await asyncio.sleep(1000)
+        assert (task.status, task.result_url) == ("pending", "")
+    await asyncio.sleep(0.01)
+    assert task.succeeded
+
+
+async def test_held_tasks_can_be_ended(sandbox: Sandbox, start: Start, end: Callable[[Sandbox, str], None]) -> None:
+    """The two switches work inside of the block, and nothing follows after it."""
+    with sandbox.hold():
+        task = await started(sandbox, start)
+        end(sandbox, task.id)
+        await asyncio.sleep(0)
+        assert task.done
+        status = task.status
+    await asyncio.sleep(1)
+    assert task.status == status
+
+
+async def test_a_broken_picture_waits_for_the_end_of_the_block(start: Start) -> None:
+    """A task that fails by its input is held as well."""
+    async with Sandbox(speed=400) as sandbox, AsyncExitStack() as block:
+
+        async def show(_: web.Request) -> web.Response:
+            block.enter_context(sandbox.hold())
+            return web.Response(text="<html>", content_type="text/html")
+
+        with sandbox.override("GET", "/picture", show):
+            task = await started(sandbox, start, image_url=f"{sandbox.url}/picture")
+            await asyncio.sleep(1000)
+        assert task.status == "pending"
+        await block.aclose()
+        await asyncio.sleep(0.01)
+        assert task.failed_code == "image_invalid"
+
+
+async def test_a_start_that_waits_for_its_end_is_answered_at_once(sandbox: Sandbox, call: Call) -> None:
+    """A fast start of text to image, which answers the finished task, answers a waiting one inside of the block."""
+    body = {"name": "Ada", "prompt": "#fast"}
+    with sandbox.hold():
+        async with asyncio.timeout(5):
+            await call(sandbox, "POST", "/api/v1/userText2Image/start", body)
+        (task,) = sandbox.tasks.values()
+        assert not task.done
+    await asyncio.sleep(0.01)
+    assert task.succeeded
+
+
+async def test_closing_does_not_wait_for_the_end_of_the_block(start: Start) -> None:
+    """A sandbox that is closed inside of the block ends its tasks."""
+    async with Sandbox(render="tiny", speed=400) as sandbox:
+        await started(sandbox, start)
+        hold = sandbox.hold()
+        hold.__enter__()
+        await asyncio.sleep(1)
+    hold.__exit__(None, None, None)
+
+
+def test_switches_work_while_the_loop_rests() -> None:
+    """The thread of the sandbox may use them between two runs of its loop; the next run does what they ask for."""
+    start = {"name": "Ada", "image_url": "https://example.com/a.png", "prompt": "she smiles", "negative_prompt": "x"}
+    sandbox = Sandbox(render="tiny", speed=0.001)
+
+    async def begin() -> list[Task]:
+        await sandbox.start()
+        headers = {"Authorization": f"Bearer {sandbox.token}"}
+        async with aiohttp.ClientSession(headers=headers) as session:
+            for _ in range(2):
+                await session.post(f"{sandbox.url}{PREFIX}/start", json=start | {"webhook_url": sandbox.url})
+        return list(sandbox.tasks.values())
+
+    with asyncio.Runner() as runner:
+        good, bad = runner.run(begin())
+        with sandbox.hold():
+            sandbox.finish(good.id)
+            sandbox.fail(bad.id)
+        runner.run(asyncio.sleep(1))
+        assert (good.status, bad.status, len(sandbox.webhooks)) == ("completed", "failed", 2)
+        runner.run(sandbox.aclose())
