@@ -1,4 +1,4 @@
-"""What all tests and pages share: the README's examples, and an option for a random order."""
+"""Configuration of all tests and pages: the README's examples, virtual time, and an option for a random order."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import pages
 import pytest
 
 page = pages.page
-pytest_collect_file = pages.examples(pathlib.Path(__file__).parent, "README.md", excludes=("*/README.md",)).pytest()
+pytest_collect_file = pages.collect_examples(
+    pathlib.Path(__file__).parent, "README.md", excludes=("*/README.md",)
+).pytest()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option to prove that tests are independent of each other."""
+    """Add an option that shuffles the tests, to prove that they are independent."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in a random order")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put every test on virtual time, unless it says that it is about something else; shuffle them if asked to.
+    """Put every test on virtual time, unless its marker says otherwise; shuffle the tests if the option is given.
 
-    The examples of a page stay in order, since they share a namespace.
+    The examples of a page stay in order, because they share a namespace.
     """
     for item in items:
         is_test = isinstance(item, pytest.Function)  # the examples of a page share the virtual time of `page`

@@ -7,4 +7,4 @@ import pathlib
 import pages
 
 page = pages.page
-pytest_collect_file = pages.examples(pathlib.Path(__file__).parent, "*.md", excludes=("_build/*",)).pytest()
+pytest_collect_file = pages.collect_examples(pathlib.Path(__file__).parent, "*.md", excludes=("_build/*",)).pytest()

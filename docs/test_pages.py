@@ -1,4 +1,4 @@
-"""The pages say what is so: every public name once, the commands as they are, every example works."""
+"""The pages are true: every public name is there once, the commands are up to date, every example works."""
 # ruff: noqa: S101, S603, ASYNC240, ASYNC110  (tests assert, run examples, touch small files, and wait for a server)
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import pytest
 import uvicorn
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
+from conditions import wait_until
 
 import a2e_async
 from a2e_async.sandbox import Fault, Sandbox, Weather
@@ -45,13 +46,13 @@ def test_every_public_name_is_documented_once() -> None:
 
 
 def test_the_page_of_the_command_line_is_up_to_date() -> None:
-    """It is what the command says about itself: ``python docs/command_line.py > docs/reference/command-line.md``."""
+    """The page is the output of ``python docs/command_line.py > docs/reference/command-line.md``."""
     written = runpy.run_path(str(DOCS / "command_line.py"))["page"]()
     assert (REFERENCE / "command-line.md").read_text(encoding="utf-8") == written
 
 
 def test_every_example_is_run() -> None:
-    """Nobody adds an example without a test of it."""
+    """Every example has a test in this module."""
     tests = pathlib.Path(__file__).read_text(encoding="utf-8")
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
 
@@ -59,7 +60,7 @@ def test_every_example_is_run() -> None:
 @pytest.fixture
 def page(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Give a program a local A2E, its address in the environment, and a folder with media to work in."""
-    with pages.sandbox_for(request) as sandbox, pages.at_work(tmp_path, sandbox):
+    with pages.sandbox_for(request) as sandbox, pages.working_folder(tmp_path, sandbox):
         yield sandbox
 
 
@@ -67,7 +68,7 @@ def page(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[San
 async def service(tmp_path: pathlib.Path) -> AsyncIterator[Sandbox]:
     """Give a web application the same, in the event loop of the test."""
     async with Sandbox(speed=100, render="tiny") as sandbox:
-        with pages.at_work(tmp_path, sandbox):
+        with pages.working_folder(tmp_path, sandbox):
             yield sandbox
 
 
@@ -95,7 +96,7 @@ def test_speaking_avatar(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("page")
 def test_cloned_voice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example of a cloned voice leaves a sound; run again, it trains no other voice."""
+    """The example of a cloned voice leaves an audio file; the second run trains no other voice."""
     for _ in range(2):
         run_example(monkeypatch, "cloned_voice.py", "grace.wav", "Hello!")
     assert pathlib.Path("grace.mp3").stat().st_size
@@ -123,10 +124,10 @@ def test_another_video(
 
 @pytest.mark.usefixtures("page")
 def test_many_pictures(capsys: pytest.CaptureFixture[str]) -> None:
-    """The example of many pictures makes what it can, and reports what it cannot."""
+    """The example of many images makes a video of each valid image, and reports the invalid one."""
     example = runpy.run_path(str(EXAMPLES / "many_pictures.py"))
-    pictures = [pathlib.Path(name) for name in ("ada.png", "missing.png", "garden.jpg")]
-    assert asyncio.run(example["main"](pictures)) == 1
+    images = [pathlib.Path(name) for name in ("ada.png", "missing.png", "garden.jpg")]
+    assert asyncio.run(example["main"](images)) == 1
     assert pathlib.Path("ada.png.mp4").stat().st_size
     assert pathlib.Path("garden.jpg.mp4").stat().st_size
     assert "missing.png: image 'missing.png' cannot be read" in capsys.readouterr().out
@@ -134,7 +135,7 @@ def test_many_pictures(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.realtime("kills a process")
 def test_overnight(page: Sandbox) -> None:
-    """The example of a night goes on after it was killed, and pays once for each picture."""
+    """The example of a night resumes after it was killed, and pays once for each image."""
     folder = pathlib.Path("pictures")
     folder.mkdir()
     for number in range(12):
@@ -156,7 +157,7 @@ def test_overnight(page: Sandbox) -> None:
 
 @pytest.mark.usefixtures("service")
 async def test_web_app() -> None:
-    """The example of a web service starts a video, says how it is doing, and sends it."""
+    """The example of a web service starts a video, shows its status, and sends it."""
     async with _visitor() as visitor:
         answer = await visitor.post("/videos", params={"prompt": "zoom in"}, data=pathlib.Path("ada.png").read_bytes())
         assert answer.status == 202
@@ -170,12 +171,12 @@ async def test_web_app() -> None:
 
 
 async def test_web_app_starts_once(service: Sandbox) -> None:
-    """The example of a web service buys one video for one Idempotency-Key, and takes no empty one."""
+    """The example of a web service starts one video for one Idempotency-Key, and rejects an empty key."""
     before = len(service.tasks)
-    picture = pathlib.Path("ada.png").read_bytes()
+    image = pathlib.Path("ada.png").read_bytes()
     async with _visitor() as visitor:
         answers = [
-            await visitor.post("/videos", data=picture, headers={"Idempotency-Key": key}) for key in ("a", "a", "b", "")
+            await visitor.post("/videos", data=image, headers={"Idempotency-Key": key}) for key in ("a", "a", "b", "")
         ]
         assert [answer.status for answer in answers] == [202, 202, 202, 400]
         assert await answers[0].json() == await answers[1].json()
@@ -183,10 +184,10 @@ async def test_web_app_starts_once(service: Sandbox) -> None:
 
 
 async def test_web_app_explains(service: Sandbox) -> None:
-    """The example of a web service tells visitors what is theirs to mend, and nothing about the account."""
+    """The example of a web service reports errors that the visitor can fix, and nothing about the account."""
     short_of_coins = web.json_response({"code": 400, "msg": "insufficient credits"}, status=400)
     async with _visitor() as visitor:
-        assert (await visitor.post("/videos", data=b"no picture")).status == 400
+        assert (await visitor.post("/videos", data=b"no image")).status == 400
         assert (await visitor.get("/videos/0123456789abcdef01234567")).status == 404
         assert (await visitor.get("/videos/..%2Fsecret/video")).status == 404
         with service.override("POST", "/api/v1/r2", short_of_coins):
@@ -200,19 +201,19 @@ def _visitor() -> TestClient[web.Request, web.Application]:
 
 
 async def test_webhook_aiohttp(service: Sandbox, listener: socket.socket) -> None:
-    """The example of webhooks with aiohttp is told by A2E that its video is done, and fetches it."""
+    """The example of webhooks with aiohttp receives the webhook of its video, and downloads the video."""
     app = runpy.run_path(str(EXAMPLES / "webhook_aiohttp.py"))["make_app"]()
     async with TestServer(app, socket_factory=lambda *_: listener):
-        await _hears_of_its_video(service)
+        await _receives_its_video(service)
 
 
 async def test_webhook_fastapi(service: Sandbox, listener: socket.socket) -> None:
-    """The example of webhooks with FastAPI is told by A2E that its video is done, and fetches it."""
+    """The example of webhooks with FastAPI receives the webhook of its video, and downloads the video."""
     app = runpy.run_path(str(EXAMPLES / "webhook_fastapi.py"))["make_app"]()
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     serving = asyncio.create_task(server.serve([listener]))
     try:
-        await _hears_of_its_video(service)
+        await _receives_its_video(service)
     finally:
         server.should_exit = True
         await serving
@@ -220,29 +221,27 @@ async def test_webhook_fastapi(service: Sandbox, listener: socket.socket) -> Non
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Give a port of this machine, and name it to the examples as the one for webhooks."""
+    """Open a port of this machine, as the one for the webhooks of the examples."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("WEBHOOK_URL", f"http://127.0.0.1:{listener.getsockname()[1]}/hooks/a2e")
         monkeypatch.setenv("WEBHOOK_TOKEN", "a-fixed-token")
         yield listener
 
 
-async def _hears_of_its_video(service: Sandbox) -> None:
-    """Start a video with an example, and look for A2E's webhook and for the file."""
+async def _receives_its_video(service: Sandbox) -> None:
+    """Start a video with an example, and wait for A2E's webhook and for the file."""
     url = os.environ["WEBHOOK_URL"].replace("/hooks/a2e", "/videos")
     async with aiohttp.ClientSession() as visitor, asyncio.timeout(30):
         async with visitor.post(url, data=pathlib.Path("ada.png").read_bytes()) as answer:
             assert answer.status == 202
             task_id = (await answer.json())["id"]
-        while not (told := [hook.status for hook in service.webhooks if hook.task_id == task_id]):
-            await asyncio.sleep(0.01)
-        assert told == [204]
-        while not pathlib.Path("videos", f"{task_id}.mp4").exists():
-            await asyncio.sleep(0.01)
+        await wait_until(lambda: any(hook.task_id == task_id for hook in service.webhooks))
+        assert [hook.status for hook in service.webhooks if hook.task_id == task_id] == [204]
+        await wait_until(pathlib.Path("videos", f"{task_id}.mp4").exists)
 
 
 def test_orders(page: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example of orders buys a video once, though its answer got lost and it is run twice, and says what to do."""
+    """The example of orders starts one video in two runs, although the first response is lost."""
     main = runpy.run_path(str(EXAMPLES / "orders.py"))["main"]
     before = len(page.tasks)
     monkeypatch.setattr(page, "weather", Weather(script={"start": [Fault("drop", after=True)]}))
@@ -253,13 +252,13 @@ def test_orders(page: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 def test_orders_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example of orders ends with 75 if nobody knows whether a video was bought."""
+    """The example of orders ends with 75 if the outcome of a start is unknown."""
     example = runpy.run_path(str(EXAMPLES / "orders.py"))
-    error = a2e_async.SubmissionUncertainError("Nobody knows", marker="7f3k2m9q4d")
+    error = a2e_async.SubmissionUncertainError("unknown outcome", marker="7f3k2m9q4d")
 
     async def uncertain(*_: object) -> None:
         raise error
 
     monkeypatch.setitem(example["main"].__globals__, "deliver", uncertain)
     assert example["main"]("17", "ada.png") == 75
-    assert "Nobody knows" in capsys.readouterr().out
+    assert "unknown outcome" in capsys.readouterr().out

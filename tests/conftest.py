@@ -1,4 +1,4 @@
-"""What all tests share: a local A2E, a client that is quick to ask, pictures, and a look for what was left behind."""
+"""Fixtures of all tests: a local A2E, a client with short intervals, and checks for leaked threads and tasks."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-import quick
-from leftovers import threads_left
+from paid_starts import make_client
+from thread_leaks import leaked_threads
 
-from a2e_async import A2EClient
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from a2e_async import A2EClient
+
 hypothesis.settings.register_profile(
     "default suite",
     max_examples=60,
     deadline=None,
-    derandomize=True,  # the same examples every time
+    derandomize=True,  # the same examples in every run
     database=None,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],  # it measures time, and machines are busy
 )
@@ -32,26 +33,26 @@ hypothesis.settings.load_profile("default suite")  # the option --hypothesis-pro
 
 
 @pytest.fixture(autouse=True)
-def _nothing_left() -> Iterator[None]:
-    """Fail a test that leaves a thread behind."""
+def _no_leaked_threads() -> Iterator[None]:
+    """Fail a test that leaves a thread running."""
     before = set(threading.enumerate())
     yield
-    left = threads_left(before)
-    assert not left, left
+    leaked = leaked_threads(before)
+    assert not leaked, leaked
 
 
 @pytest.fixture
-async def no_tasks_left() -> AsyncIterator[None]:
-    """Fail a test that leaves a task of asyncio behind."""
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    """Fail a test that leaves a task of asyncio running."""
     before = asyncio.all_tasks()
     yield
-    left = asyncio.all_tasks() - before - {asyncio.current_task()}
-    assert not left, left
+    leaked = asyncio.all_tasks() - before - {asyncio.current_task()}
+    assert not leaked, leaked
 
 
 @pytest.fixture
-async def sandbox(no_tasks_left: None) -> AsyncIterator[Sandbox]:
-    """Run a local A2E that answers tiny videos, a hundred times as fast as A2E."""
+async def sandbox(no_leaked_tasks: None) -> AsyncIterator[Sandbox]:
+    """Run a local A2E with tiny videos, a hundred times as fast as A2E."""
     async with Sandbox(speed=100, render="tiny", seed=1) as local:
         yield local
 
@@ -59,5 +60,5 @@ async def sandbox(no_tasks_left: None) -> AsyncIterator[Sandbox]:
 @pytest.fixture
 async def a2e(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
     """Open a client of the local A2E."""
-    async with A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as client:
+    async with make_client(sandbox) as client:
         yield client

@@ -8,8 +8,10 @@ virtual event loop never waits for a timer. It asks for ready sockets without a 
 1. A socket is ready: it is served first. The clock stands still.
 2. A thread works for the loop (an executor's job, SQLite): wait in real time until it is done. The clock stands still.
 3. No timer is set: only another thread or process can wake the loop. Wait in real time, and raise after 30 seconds.
-4. The kernel may still hold what one socket has sent to another: wait until it is delivered, and serve it.
-5. Nothing can happen before the next timer: the clock jumps there.
+4. A connection is being opened: give the kernel 3.5 seconds of real time. If a listener has no room, it
+   asks again after one second and after three.
+5. The kernel may still hold what one socket has sent to another: wait until it is delivered, and serve it.
+6. Nothing can happen before the next timer: the clock jumps there.
 
 So a client and a server in one loop see the same hours pass in milliseconds, in the same order each time, however slow
 the machine is. `time.time` and `time.monotonic` follow the clock in its thread: inside of virtual event loops, and
@@ -40,6 +42,9 @@ __all__ = ["VirtualClock", "virtual_time"]
 
 _GRACE = 0.0 if sys.platform == "linux" else 0.0002
 """Real seconds for a kernel that delivers between two sockets later than it says."""
+
+_OPENING = 3.5
+"""Real seconds for the kernel to open a connection to a listener that has no room at the moment."""
 
 _REAL = {name: getattr(time, name) for name in ("monotonic", "monotonic_ns", "time", "time_ns")}
 
@@ -138,6 +143,7 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
     def __init__(self, clock: VirtualClock, patience: float) -> None:
         self.clock = clock
         self.jobs: set[object] = set()  # of threads, which hold the clock
+        self.opening: dict[socket.socket, float] = {}  # connections, and the real time until which they hold the clock
         self._executor: ThreadPoolExecutor | None = None
         super().__init__(_JumpingSelector(self, patience))
 
@@ -162,6 +168,14 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         future = asyncio.wrap_future(job, loop=self)
         job.add_done_callback(self._end)  # after that of `wrap_future`: the result arrives before time may pass
         return future
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:  # noqa: ANN401  as in asyncio
+        """Open a connection, and let no time pass while the kernel may still succeed."""
+        self.opening[sock] = _REAL["monotonic"]() + _OPENING
+        try:
+            await super().sock_connect(sock, address)
+        finally:
+            del self.opening[sock]
 
     def _end(self, job: Future[Any]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
@@ -191,11 +205,15 @@ class _JumpingSelector(selectors.DefaultSelector):
             return ready
         if timeout is None or self._loop.jobs or self._loop.clock.is_held:  # 2, 3
             return super().select(self._patience) or self._give_up()
-        if len(self.get_map()) > 1:  # 4: there is a socket besides the one by which threads wake the loop
+        if self._loop.opening:  # 4
+            left = max(self._loop.opening.values()) - _REAL["monotonic"]()
+            if left > 0 and (ready := super().select(left)):
+                return ready
+        if len(self.get_map()) > 1:  # 5: there is a socket besides the one by which threads wake the loop
             self._flush()
             if ready := super().select(_GRACE):
                 return ready
-        self._loop.clock.advance(timeout)  # 5
+        self._loop.clock.advance(timeout)  # 6
         return []
 
     def _flush(self) -> None:

@@ -13,8 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import quick
-from batches import PRICE, bills, cancel, end, gather, job, jobs, picture, puts, rows, run, states
-from buying import LINK, charged, client, meets, starts, until
+from batches import (
+    PRICE,
+    cancel_and_wait,
+    collect_results,
+    count_charges,
+    count_uploads,
+    finish_task,
+    make_job,
+    make_jobs,
+    read_journal,
+    run_batch,
+    states_by_key,
+    write_image,
+)
+from conditions import wait_until
+from paid_starts import IMAGE_URL, charged_task_ids, count_starts, faults_on_start, make_client
 
 from a2e_async import A2EClient, A2EError, ClientClosedError, ConfigurationError, InvalidRequestError, StartPolicy
 from a2e_async.batch import Job
@@ -74,8 +88,8 @@ def broken_after(items: Iterable[Any]) -> Iterator[Any]:
 async def test_the_outcome_of_a_success_tells_all(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A job that succeeds comes with its record, its file, its price, its marker, and times in the order of events."""
     before = now()
-    item = job("order-17")
-    (outcome,) = (await run(a2e, [item], out=tmp_path)).values()
+    item = make_job("order-17")
+    (outcome,) = (await run_batch(a2e, [item], out=tmp_path)).values()
     (task,) = sandbox.tasks.values()
     assert (outcome.key, outcome.job, outcome.state, outcome.error, outcome.ok) == (
         "order-17",
@@ -105,32 +119,32 @@ async def test_the_outcome_of_a_success_tells_all(a2e: A2EClient, sandbox: Sandb
 
 async def test_a_failed_task_is_a_value(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A job whose task fails is told as failed, with its price and A2E's words, and raises nothing."""
-    (outcome,) = (await run(a2e, [job("a", "#fast #fail")])).values()
+    (outcome,) = (await run_batch(a2e, [make_job("a", "#fast #fail")])).values()
     assert (outcome.state, outcome.coins, outcome.purchases, outcome.ok) == ("failed", PRICE, 1, False)
     assert isinstance(outcome.error, TaskFailedError)
     assert outcome.error.failed_code == "generation_error"
-    assert outcome.task_id == outcome.error.task_id == charged(sandbox)[0]
+    assert outcome.task_id == outcome.error.task_id == charged_task_ids(sandbox)[0]
 
 
 async def test_a_refused_start_costs_nothing(a2e: A2EClient) -> None:
     """A job that moderation refuses is told as failed, without a task and without a price."""
-    (outcome,) = (await run(a2e, [job("a", "#refuse")])).values()
+    (outcome,) = (await run_batch(a2e, [make_job("a", "#refuse")])).values()
     assert (outcome.state, outcome.coins, outcome.purchases, outcome.task_id) == ("failed", 0, 0, None)
     assert isinstance(outcome.error, ContentRejectedError)
 
 
 async def test_a_wait_that_ends_leaves_the_job_uncertain(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A task that takes longer than the time-out is uncertain, paid, and not given up."""
-    (outcome,) = (await run(a2e, [job("a", "#stuck")], timeout=0.1)).values()
+    (outcome,) = (await run_batch(a2e, [make_job("a", "#stuck")], timeout=0.1)).values()
     assert (outcome.state, outcome.coins, outcome.purchases) == ("uncertain", PRICE, 1)
     assert isinstance(outcome.error, WaitTimeoutError)
-    assert outcome.task_id == charged(sandbox)[0]
+    assert outcome.task_id == charged_task_ids(sandbox)[0]
 
 
 async def test_a_lost_answer_leaves_the_job_uncertain(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A start of which nobody knows is uncertain, and its marker tells how to find out."""
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]}, invisible=60)
-    (outcome,) = (await run(a2e, [job("a")])).values()
+    (outcome,) = (await run_batch(a2e, [make_job("a")])).values()
     assert (outcome.state, outcome.purchases, outcome.task_id) == ("uncertain", 0, None)
     assert isinstance(outcome.error, SubmissionUncertainError)
     assert outcome.marker == outcome.error.marker
@@ -140,17 +154,17 @@ async def test_a_lost_answer_leaves_the_job_uncertain(a2e: A2EClient, sandbox: S
 async def test_nobody_knows_what_an_uncertain_start_has_cost(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The price of a start of which nobody knows is unknown, which is not the same as nothing."""
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]}, invisible=60)
-    (outcome,) = (await run(a2e, [job("a")])).values()
+    (outcome,) = (await run_batch(a2e, [make_job("a")])).values()
     assert outcome.coins is None
 
 
 @pytest.mark.parametrize("fault", [Fault("drop", after=True), Fault("status", after=True), Fault("html", after=True)])
 async def test_a_start_whose_answer_got_lost_is_adopted(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
     """Jobs whose starts were charged without an answer succeed with the tasks that came of them: one charge each."""
-    sandbox.weather = meets(*[fault] * 10)
-    outcomes = await run(a2e, jobs(10))
-    assert set(states(outcomes).values()) == {"succeeded"}
-    assert bills(sandbox) == dict.fromkeys(outcomes, 1)
+    sandbox.weather = faults_on_start(*[fault] * 10)
+    outcomes = await run_batch(a2e, make_jobs(10))
+    assert set(states_by_key(outcomes).values()) == {"succeeded"}
+    assert count_charges(sandbox) == dict.fromkeys(outcomes, 1)
     assert {outcome.task_id for outcome in outcomes.values()} == {*sandbox.tasks}
 
 
@@ -158,15 +172,20 @@ async def test_one_failure_never_hides_the_others(a2e: A2EClient, sandbox: Sandb
     """Jobs of every fate, mixed with items that are none, all have their outcome."""
     text = tmp_path / "text.png"
     text.write_text("no picture")
-    good = [job("good"), job("failing", "#fast #fail"), job("refused", "#refuse"), job("flagged", "#flagged")]
-    bad = [job("text", image=text), job("nothing", image=tmp_path / "nothing.png"), {"key": "bare"}, 7, None]
-    outcomes = await run(a2e, [item for pair in itertools.zip_longest(bad, good) for item in pair])
-    assert states(outcomes) == {
+    good = [
+        make_job("good"),
+        make_job("failing", "#fast #fail"),
+        make_job("refused", "#refuse"),
+        make_job("flagged", "#flagged"),
+    ]
+    bad = [make_job("text", image=text), make_job("nothing", image=tmp_path / "nothing.png"), {"key": "bare"}, 7, None]
+    outcomes = await run_batch(a2e, [item for pair in itertools.zip_longest(bad, good) for item in pair])
+    assert states_by_key(outcomes) == {
         "good": "succeeded",
         **dict.fromkeys(("failing", "refused", "flagged", "text", "nothing", "bare"), "failed"),
         **dict.fromkeys(("#7", "#9", "#10"), "failed"),
     }
-    assert bills(sandbox) == {"good": 1, "failing": 1}
+    assert count_charges(sandbox) == {"good": 1, "failing": 1}
 
 
 async def test_a_bug_of_ours_is_told_of_one_job_only(
@@ -181,8 +200,8 @@ async def test_a_bug_of_ours_is_told_of_one_job_only(
         return await check(self, item)
 
     monkeypatch.setattr(type(a2e.image_to_video), "_purchase", purchase)
-    outcomes = await run(a2e, jobs(3))
-    assert states(outcomes) == {"k0": "succeeded", "k1": "failed", "k2": "succeeded"}
+    outcomes = await run_batch(a2e, make_jobs(3))
+    assert states_by_key(outcomes) == {"k0": "succeeded", "k1": "failed", "k2": "succeeded"}
     error = outcomes["k1"].error
     assert isinstance(error, A2EError)
     assert isinstance(error.__cause__, ZeroDivisionError)
@@ -195,20 +214,20 @@ async def test_a_bug_of_ours_is_told_of_one_job_only(
 async def test_outcomes_come_as_the_jobs_end(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A quick job is told before a slow one that came first."""
     del sandbox
-    batch = a2e.image_to_video.batch([job("slow", ""), job("quick")])
+    batch = a2e.image_to_video.batch([make_job("slow", ""), make_job("quick")])
     async with batch:
         assert [outcome.key async for outcome in batch] == ["quick", "slow"]
 
 
 async def test_ordered_keeps_the_order_of_the_input(a2e: A2EClient, sandbox: Sandbox) -> None:
     """With ordered=True jobs that end in reverse order, and items that are none, are told as they came."""
-    items: list[Any] = [*jobs(3, "#stuck"), None, job("k3", "#stuck")]
+    items: list[Any] = [*make_jobs(3, "#stuck"), None, make_job("k3", "#stuck")]
     batch = a2e.image_to_video.batch(items, ordered=True)
 
     async def end_in_reverse() -> None:
         for number, key in enumerate(("k3", "k2", "k1", "k0")):
-            await end(sandbox, key)
-            await until(lambda number=number: batch.progress.succeeded == number + 1)  # type: ignore[misc]  # it takes the default for an argument
+            await finish_task(sandbox, key)
+            await wait_until(lambda number=number: batch.progress.succeeded == number + 1)  # type: ignore[misc]  # it takes the default for an argument
 
     ending = asyncio.create_task(end_in_reverse())
     async with batch:
@@ -218,22 +237,22 @@ async def test_ordered_keeps_the_order_of_the_input(a2e: A2EClient, sandbox: San
 
 async def test_ordered_tells_what_is_ready_at_once(a2e: A2EClient) -> None:
     """With ordered=True the first outcome is told while the second job still runs."""
-    batch = a2e.image_to_video.batch([job("a"), job("b", "#stuck")], ordered=True)
+    batch = a2e.image_to_video.batch([make_job("a"), make_job("b", "#stuck")], ordered=True)
     async with batch, asyncio.timeout(0.5):
         assert (await anext(batch)).key == "a"
 
 
 async def test_ordered_does_not_read_on_for_ever(a2e: A2EClient) -> None:
     """With ordered=True a first job that takes long keeps the input from being read, instead of filling the memory."""
-    spring = Spring(lambda number: job("first", "#stuck") if number == 0 else {"key": f"k{number}"})
+    spring = Spring(lambda number: make_job("first", "#stuck") if number == 0 else {"key": f"k{number}"})
     batch = a2e.image_to_video.batch(spring, ordered=True)
     async with batch:
         told = asyncio.ensure_future(anext(batch))
-        await until(lambda: spring.taken == AT_ONCE + AHEAD + 1)
+        await wait_until(lambda: spring.taken == AT_ONCE + AHEAD + 1)
         await asyncio.sleep(0.1)
         assert spring.taken == AT_ONCE + AHEAD + 1  # the last one waits for its turn
         assert not told.done()
-        await cancel(told)
+        await cancel_and_wait(told)
 
 
 # how the input is read
@@ -241,16 +260,18 @@ async def test_ordered_does_not_read_on_for_ever(a2e: A2EClient) -> None:
 
 async def test_the_input_is_read_as_far_as_it_is_needed(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Of an endless input only as many jobs are taken as there are places, while all of them run."""
-    spring, places = Spring(lambda number: job(f"k{number}", "#stuck")), 3 + 1 + 2 * (1 + 1)
+    spring, places = Spring(lambda number: make_job(f"k{number}", "#stuck")), 3 + 1 + 2 * (1 + 1)
     batch = a2e.image_to_video.batch(spring, max_running=3, max_uploads=1, max_starts=1, max_downloads=1)
     async with batch:
         told = asyncio.ensure_future(anext(batch))
-        await until(lambda: len(sandbox.tasks) == 3 and spring.taken == places + 1)  # and one that waits for a place
+        await wait_until(
+            lambda: len(sandbox.tasks) == 3 and spring.taken == places + 1
+        )  # and one that waits for a place
         await asyncio.sleep(0.1)
         assert spring.taken == places + 1
         assert batch.progress.read == places
         assert len(sandbox.tasks) == 3
-        await cancel(told)
+        await cancel_and_wait(told)
 
 
 async def test_a_slow_consumer_holds_the_input_up(a2e: A2EClient) -> None:
@@ -260,7 +281,7 @@ async def test_a_slow_consumer_holds_the_input_up(a2e: A2EClient) -> None:
     async with batch:
         await anext(batch)
         for fetched in (1, 6):
-            await until(lambda fetched=fetched: spring.taken == AT_ONCE + AHEAD + fetched + 1)  # type: ignore[misc]  # as above
+            await wait_until(lambda fetched=fetched: spring.taken == AT_ONCE + AHEAD + fetched + 1)  # type: ignore[misc]  # as above
             await asyncio.sleep(0.1)
             assert spring.taken == AT_ONCE + AHEAD + fetched + 1
             for _ in range(5):
@@ -280,8 +301,8 @@ async def test_nothing_happens_before_the_iteration(a2e: A2EClient, sandbox: San
 
 async def test_an_async_generator_is_read(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Jobs can come from an asynchronous source."""
-    outcomes = await gather(a2e.image_to_video.batch(drip(jobs(40))))
-    assert bills(sandbox) == dict.fromkeys(outcomes, 1)
+    outcomes = await collect_results(a2e.image_to_video.batch(drip(make_jobs(40))))
+    assert count_charges(sandbox) == dict.fromkeys(outcomes, 1)
     assert len(outcomes) == 40
 
 
@@ -294,7 +315,7 @@ async def test_a_source_that_waits_does_not_hold_up_what_has_begun(a2e: A2EClien
             yield item
 
     async with a2e.image_to_video.batch(source()) as batch, asyncio.timeout(0.5):
-        for item in jobs(3):
+        for item in make_jobs(3):
             more.put_nowait(item)
             assert (await anext(batch)).key == item.key
         more.put_nowait(None)
@@ -308,13 +329,13 @@ async def test_an_input_that_breaks_ends_what_has_begun_first(
 ) -> None:
     """What was read before the input raises is finished and told, and then its own error is raised."""
     told = []
-    batch = a2e.image_to_video.batch(wrap(broken_after([job("slow", ""), *jobs(2)])))
+    batch = a2e.image_to_video.batch(wrap(broken_after([make_job("slow", ""), *make_jobs(2)])))
     with pytest.raises(LookupError, match="row 4 is no row"):
         async with batch:
             async for outcome in batch:
                 told.append((outcome.key, outcome.state))  # noqa: PERF401  it ends with an error
     assert sorted(told) == [("k0", "succeeded"), ("k1", "succeeded"), ("slow", "succeeded")]
-    assert len(charged(sandbox)) == 3
+    assert len(charged_task_ids(sandbox)) == 3
 
 
 async def test_an_input_that_cannot_even_begin_says_so(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -325,23 +346,26 @@ async def test_an_input_that_cannot_even_begin_says_so(a2e: A2EClient, sandbox: 
             raise LookupError
 
     with pytest.raises(LookupError):
-        await run(a2e, Bad())
+        await run_batch(a2e, Bad())
     assert not sandbox.requests
 
 
 async def test_an_empty_input_has_no_outcomes(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Nothing to do is nothing wrong, with and without a journal."""
-    assert await run(a2e, []) == {}
-    assert await gather(a2e.image_to_video.batch(drip([]), journal=tmp_path / "journal.sqlite", ordered=True)) == {}
+    assert await run_batch(a2e, []) == {}
+    assert (
+        await collect_results(a2e.image_to_video.batch(drip([]), journal=tmp_path / "journal.sqlite", ordered=True))
+        == {}
+    )
     assert not sandbox.requests
 
 
 async def test_a_batch_can_be_gone_through_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Going through it again yields nothing and buys nothing."""
-    batch = a2e.image_to_video.batch(jobs(2))
+    batch = a2e.image_to_video.batch(make_jobs(2))
     assert len([outcome async for outcome in batch]) == 2
     assert [outcome async for outcome in batch] == []
-    assert starts(sandbox) == 2
+    assert count_starts(sandbox) == 2
 
 
 # items that are no jobs
@@ -349,10 +373,16 @@ async def test_a_batch_can_be_gone_through_once(a2e: A2EClient, sandbox: Sandbox
 
 async def test_a_dict_is_a_job(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A dict, and any other mapping, of the words of a job does the same as a job."""
-    words = {"image_url": LINK, "prompt": "#fast of a", "negative_prompt": "blurry", "video_time": 10, "name": "Ada"}
+    words = {
+        "image_url": IMAGE_URL,
+        "prompt": "#fast of a",
+        "negative_prompt": "blurry",
+        "video_time": 10,
+        "name": "Ada",
+    }
     items = [{"key": "a", **words}, types.MappingProxyType({"key": "b", **words}), Job(key="c", **words)]  # type: ignore[arg-type]  # as a row of a table has them
-    outcomes = await run(a2e, items)
-    assert states(outcomes) == dict.fromkeys("abc", "succeeded")
+    outcomes = await run_batch(a2e, items)
+    assert states_by_key(outcomes) == dict.fromkeys("abc", "succeeded")
     assert {task.name.partition(" [")[0] for task in sandbox.tasks.values()} == {"Ada"}
     assert {outcome.coins for outcome in outcomes.values()} == {2 * PRICE}
     assert outcomes["a"].job == Job(key="a", **words)  # type: ignore[arg-type]  # as above
@@ -380,23 +410,23 @@ async def test_a_dict_is_a_job(a2e: A2EClient, sandbox: Sandbox) -> None:
         ("a", "#1", "must be a Job or a dict"),
         (None, "#1", "must be a Job or a dict"),
         (["key", "a"], "#1", "must be a Job or a dict"),
-        (job("a", image_url="no link"), "a", "image_url"),
-        (job("a", image=quick.PNG, image_url=LINK), "a", "not both"),
-        (job("a", image_url=None), "a", "picture"),
-        (job("a", video_time=7), "a", "video_time"),
-        (job("a", video_time="5"), "a", "video_time"),
-        (job("a", model_version="a3e"), "a", "model_version"),
-        (job("a", prompt=None), "a", "prompt"),
-        (job("a", prompt=7), "a", "prompt"),
-        (job("a", image=7), "a", "image must be"),
-        (job("a", image=io.StringIO("text")), "a", "binary"),
+        (make_job("a", image_url="no link"), "a", "image_url"),
+        (make_job("a", image=quick.PNG, image_url=IMAGE_URL), "a", "not both"),
+        (make_job("a", image_url=None), "a", "picture"),
+        (make_job("a", video_time=7), "a", "video_time"),
+        (make_job("a", video_time="5"), "a", "video_time"),
+        (make_job("a", model_version="a3e"), "a", "model_version"),
+        (make_job("a", prompt=None), "a", "prompt"),
+        (make_job("a", prompt=7), "a", "prompt"),
+        (make_job("a", image=7), "a", "image must be"),
+        (make_job("a", image=io.StringIO("text")), "a", "binary"),
     ],
 )
 async def test_what_is_no_job_is_told_as_failed(
     a2e: A2EClient, sandbox: Sandbox, item: Any, key: str, words: str
 ) -> None:
     """An item that is no job fails with a message that says what is wrong, by its key or by its place in the input."""
-    ((told, outcome),) = (await run(a2e, [item])).items()
+    ((told, outcome),) = (await run_batch(a2e, [item])).items()
     assert (told, outcome.state, outcome.coins, outcome.purchases) == (key, "failed", 0, 0)
     assert isinstance(outcome.error, InvalidRequestError)
     assert words in str(outcome.error)
@@ -413,7 +443,7 @@ async def test_a_bad_picture_fails_before_a_coin_is_spent(
         path.mkdir()
     elif content is not None:
         path.write_bytes(content)
-    (outcome,) = (await run(a2e, [job("a", image=path)])).values()
+    (outcome,) = (await run_batch(a2e, [make_job("a", image=path)])).values()
     assert (outcome.state, outcome.coins) == ("failed", 0)
     assert isinstance(outcome.error, InvalidRequestError)
     assert str(path) in str(outcome.error)
@@ -422,19 +452,19 @@ async def test_a_bad_picture_fails_before_a_coin_is_spent(
 
 async def test_a_picture_over_the_limit_fails_before_a_coin_is_spent(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A picture that is larger than Config.max_upload_bytes fails without one request, as does a second one."""
-    large, small = picture(tmp_path, "large.png", bytes(1000)), picture(tmp_path, "small.png")
-    items = [job("a", image=large), job("b", image=small), job("c", image=small, end_image=large)]
-    async with client(sandbox, max_upload_bytes=500) as a2e:
-        outcomes = await run(a2e, items)
-    assert states(outcomes) == {"a": "failed", "b": "succeeded", "c": "failed"}
+    large, small = write_image(tmp_path, "large.png", bytes(1000)), write_image(tmp_path, "small.png")
+    items = [make_job("a", image=large), make_job("b", image=small), make_job("c", image=small, end_image=large)]
+    async with make_client(sandbox, max_upload_bytes=500) as a2e:
+        outcomes = await run_batch(a2e, items)
+    assert states_by_key(outcomes) == {"a": "failed", "b": "succeeded", "c": "failed"}
     assert "max_upload_bytes" in str(outcomes["a"].error)
-    assert puts(sandbox) == 1
-    assert bills(sandbox) == {"b": 1}
+    assert count_uploads(sandbox) == 1
+    assert count_charges(sandbox) == {"b": 1}
 
 
 async def test_a_key_that_comes_twice_is_bought_once(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Of two jobs with one key the first is done, and the second one fails with a message that names the key."""
-    items = [job("a"), job("b"), job("a", prompt="another one of a")]
+    items = [make_job("a"), make_job("b"), make_job("a", prompt="another one of a")]
     batch = a2e.image_to_video.batch(items, journal=tmp_path / "journal.sqlite")
     outcomes = [outcome async for outcome in batch]
     assert sorted((outcome.key, outcome.state) for outcome in outcomes) == [
@@ -442,8 +472,8 @@ async def test_a_key_that_comes_twice_is_bought_once(a2e: A2EClient, sandbox: Sa
     ]  # fmt: skip
     (double,) = (outcome for outcome in outcomes if outcome.state == "failed")
     assert "'a' comes twice" in str(double.error)
-    assert bills(sandbox) == {"a": 1, "b": 1}
-    assert (await rows(tmp_path / "journal.sqlite"))["a"].state == "succeeded"
+    assert count_charges(sandbox) == {"a": 1, "b": 1}
+    assert (await read_journal(tmp_path / "journal.sqlite"))["a"].state == "succeeded"
 
 
 @pytest.mark.parametrize(
@@ -484,20 +514,20 @@ async def test_an_argument_that_cannot_be_used_is_refused_at_once(
 
 async def test_a_journal_needs_markers(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A journal without marked names could not keep its promise, so that nothing is begun; without one they may be off."""
-    async with client(sandbox, start=StartPolicy(mark_names=False)) as a2e:
+    async with make_client(sandbox, start=StartPolicy(mark_names=False)) as a2e:
         with pytest.raises(ConfigurationError, match="mark_names"):
-            await run(a2e, jobs(1), journal=tmp_path / "journal.sqlite")
+            await run_batch(a2e, make_jobs(1), journal=tmp_path / "journal.sqlite")
         assert not sandbox.requests
-        (outcome,) = (await run(a2e, jobs(1))).values()
+        (outcome,) = (await run_batch(a2e, make_jobs(1))).values()
         assert (outcome.state, outcome.marker) == ("succeeded", "")
 
 
 async def test_a_closed_client_makes_no_batch(sandbox: Sandbox) -> None:
     """Who iterates with a client that was closed is told."""
-    async with client(sandbox) as a2e:
-        batch = a2e.image_to_video.batch(jobs(1))
+    async with make_client(sandbox) as a2e:
+        batch = a2e.image_to_video.batch(make_jobs(1))
     with pytest.raises(ClientClosedError):
-        await gather(batch)
+        await collect_results(batch)
 
 
 # what a batch says about itself
@@ -505,7 +535,7 @@ async def test_a_closed_client_makes_no_batch(sandbox: Sandbox) -> None:
 
 async def test_progress_counts(a2e: A2EClient, sandbox: Sandbox) -> None:
     """While it runs and at its end, a batch tells how many jobs are where, and what they have cost."""
-    items: list[Any] = [job("good"), job("bad", "#fast #fail"), None, job("stuck", "#stuck")]
+    items: list[Any] = [make_job("good"), make_job("bad", "#fast #fail"), None, make_job("stuck", "#stuck")]
     batch = a2e.image_to_video.batch(items)
     async with batch:
         for _ in range(3):
@@ -524,7 +554,7 @@ async def test_progress_shows_every_stage(a2e: A2EClient, sandbox: Sandbox, tmp_
     """A job is seen checking or uploading, starting, running and downloading, one after the other."""
     slow = Fault("delay", seconds=0.1)
     sandbox.weather = Weather(script={"presign": [slow], "start": [slow], "cdn": [None, slow]})
-    batch = a2e.image_to_video.batch([job("a", image=picture(tmp_path))], out=tmp_path / "out")
+    batch = a2e.image_to_video.batch([make_job("a", image=write_image(tmp_path))], out=tmp_path / "out")
     seen_stages: list[str] = []
 
     async def look() -> None:
@@ -533,9 +563,9 @@ async def test_progress_shows_every_stage(a2e: A2EClient, sandbox: Sandbox, tmp_
             await asyncio.sleep(0.005)
 
     looking = asyncio.create_task(look())
-    outcomes = await gather(batch)
-    await cancel(looking)
-    assert states(outcomes) == {"a": "succeeded"}
+    outcomes = await collect_results(batch)
+    await cancel_and_wait(looking)
+    assert states_by_key(outcomes) == {"a": "succeeded"}
     assert [stage for stage in seen_stages if stage != "checking"] == [
         "uploading",
         "starting",
@@ -557,10 +587,10 @@ async def test_progress_shows_every_stage(a2e: A2EClient, sandbox: Sandbox, tmp_
 )  # fmt: skip
 async def test_total(a2e: A2EClient, wrap: Callable[[Any], Any], options: dict[str, Any], total: int | None) -> None:
     """The number of jobs is what was said, else the length of the input if it has one, else unknown."""
-    batch = a2e.image_to_video.batch(wrap(jobs(3)), **options)
+    batch = a2e.image_to_video.batch(wrap(make_jobs(3)), **options)
     assert batch.progress.total == total
     assert repr(batch) == f"<Batch 0 of {'?' if total is None else total} jobs>"
-    await gather(batch)
+    await collect_results(batch)
     assert (batch.progress.total, batch.progress.done) == (total, 3)
 
 
@@ -571,9 +601,9 @@ async def test_nothing_secret_is_said(
     caplog.set_level(logging.DEBUG, "a2e_async")
     secret = "a secret wish"
     tags = ["#fast", "#fast #fail", "#refuse", "#flagged", "#fast #expired", "#fast #html-result", "#stuck"]
-    items = [job(f"k{n}", prompt=f"{tag} {secret} {n}", negative_prompt=secret) for n, tag in enumerate(tags)]
-    items.append(job("bad", prompt=secret, video_time=7))
-    sandbox.weather = meets(Fault("drop", after=True), Fault("status", after=True), Fault("html", after=True))
+    items = [make_job(f"k{n}", prompt=f"{tag} {secret} {n}", negative_prompt=secret) for n, tag in enumerate(tags)]
+    items.append(make_job("bad", prompt=secret, video_time=7))
+    sandbox.weather = faults_on_start(Fault("drop", after=True), Fault("status", after=True), Fault("html", after=True))
     batch = a2e.image_to_video.batch(items, journal=tmp_path / "j.sqlite", out=tmp_path / "out", timeout=1)
     text = []
     async with batch:
@@ -581,7 +611,7 @@ async def test_nothing_secret_is_said(
             text += [repr(outcome), str(outcome), repr(outcome.job), repr(outcome.error), str(outcome.error)]
             text += [repr(batch), repr(batch.progress)]
     assert len(items) == batch.progress.done
-    for private in (secret, LINK, sandbox.token, "image2video/"):
+    for private in (secret, IMAGE_URL, sandbox.token, "image2video/"):
         assert private not in "\n".join([*text, caplog.text])
 
 

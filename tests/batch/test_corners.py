@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING
 
 import quick
 from aiohttp import web
-from batches import bills, cancel, gather, job, only, rows, run, states
-from buying import LIST, charged, starts, until
+from batches import (
+    cancel_and_wait,
+    collect_results,
+    count_charges,
+    make_job,
+    read_journal,
+    run_batch,
+    run_job,
+    states_by_key,
+)
+from conditions import wait_until
+from paid_starts import LIST_PATH, charged_task_ids, count_starts
 
 from a2e_async import BudgetError, InvalidRequestError, TaskFailedError
 from a2e_async.batch import JournalReader
@@ -31,8 +41,8 @@ async def test_a_row_that_is_looked_for_takes_no_place(
     """A row that is settled does not keep the only place while it waits behind a job that wants the place."""
     monkeypatch.setattr("a2e_async.batch.gate._FIRST", 0.05)
     journal = tmp_path / "jobs.sqlite"
-    with sandbox.override("POST", quick.START, lambda _: web.Response(status=502)):
-        assert (await only(a2e, job("a"), journal)).state == "uncertain"
+    with sandbox.override("POST", quick.START_PATH, lambda _: web.Response(status=502)):
+        assert (await run_job(a2e, make_job("a"), journal)).state == "uncertain"
     asked = 0
 
     def drop(request: web.Request) -> web.Response | None:
@@ -44,12 +54,12 @@ async def test_a_row_that_is_looked_for_takes_no_place(
         request.transport.close()
         return web.Response()
 
-    items = [job("a"), job("b"), job("c")]
-    with sandbox.override("GET", LIST, drop):
+    items = [make_job("a"), make_job("b"), make_job("c")]
+    with sandbox.override("GET", LIST_PATH, drop):
         async with asyncio.timeout(0.5):
-            outcomes = await run(a2e, items, journal=journal, max_running=1, on_unknown="resend")
-    assert states(outcomes) == dict.fromkeys("abc", "succeeded")
-    assert bills(sandbox) == dict.fromkeys("abc", 1)
+            outcomes = await run_batch(a2e, items, journal=journal, max_running=1, on_unknown="resend")
+    assert states_by_key(outcomes) == dict.fromkeys("abc", "succeeded")
+    assert count_charges(sandbox) == dict.fromkeys("abc", 1)
 
 
 async def test_files_of_two_batches_do_not_replace_each_other(
@@ -59,19 +69,20 @@ async def test_files_of_two_batches_do_not_replace_each_other(
     out = tmp_path / "videos"
 
     async def go(number: int) -> tuple[str, bool]:
-        outcome = await only(a2e, job("ada"), tmp_path / f"{number}.sqlite", out=out)
+        outcome = await run_job(a2e, make_job("ada"), tmp_path / f"{number}.sqlite", out=out)
         return outcome.state, outcome.path is not None
 
     first = await go(0)
     with sandbox.override("GET", "/api/v1/userImage2Video", lambda _: None):
-        second = await only(a2e, job("ada"), tmp_path / "1.sqlite", out=out)
+        second = await run_job(a2e, make_job("ada"), tmp_path / "1.sqlite", out=out)
     assert first == ("succeeded", True)
     assert isinstance(second.error, InvalidRequestError)
     both = await asyncio.gather(
-        only(a2e, job("eve"), tmp_path / "2.sqlite", out=out), only(a2e, job("eve"), tmp_path / "3.sqlite", out=out)
+        run_job(a2e, make_job("eve"), tmp_path / "2.sqlite", out=out),
+        run_job(a2e, make_job("eve"), tmp_path / "3.sqlite", out=out),
     )
     late = next(number for number, outcome in enumerate(both, 2) if outcome.path is None)
-    again = await only(a2e, job("eve"), tmp_path / f"{late}.sqlite", out=out)
+    again = await run_job(a2e, make_job("eve"), tmp_path / f"{late}.sqlite", out=out)
     assert (again.state, again.path) == ("succeeded", None)
     assert isinstance(again.error, InvalidRequestError)
 
@@ -80,25 +91,28 @@ async def test_keys_that_differ_in_case_do_not_share_a_file(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
     """Where a file system takes upper and lower case for the same, the second key is refused, unpaid, everywhere."""
-    batch = a2e.image_to_video.batch([job("Ada"), job("ada")], out=tmp_path)
+    batch = a2e.image_to_video.batch([make_job("Ada"), make_job("ada")], out=tmp_path)
     outcomes = {outcome.key: outcome.state async for outcome in batch}
     assert outcomes == {"Ada": "succeeded", "#2": "failed"}
-    assert bills(sandbox) == {"Ada": 1}
-    assert states(await run(a2e, [job("Eve"), job("eve")])) == {"Eve": "succeeded", "eve": "succeeded"}
+    assert count_charges(sandbox) == {"Ada": 1}
+    assert states_by_key(await run_batch(a2e, [make_job("Eve"), make_job("eve")])) == {
+        "Eve": "succeeded",
+        "eve": "succeeded",
+    }
 
 
 async def test_what_was_removed_still_counts(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Removing rows from a journal does not give its budget back."""
     journal = tmp_path / "jobs.sqlite"
-    await run(a2e, [job("a"), job("b")], journal=journal, max_coins=2 * PRICE)
+    await run_batch(a2e, [make_job("a"), make_job("b")], journal=journal, max_coins=2 * PRICE)
     async with JournalReader.open(journal) as reader:
         assert await reader.prune() == 2
         assert await reader.coins() == 2 * PRICE
         assert await reader.prune() == 0
         assert await reader.coins() == 2 * PRICE
-    outcome = await only(a2e, job("c"), journal, max_coins=2 * PRICE)
+    outcome = await run_job(a2e, make_job("c"), journal, max_coins=2 * PRICE)
     assert isinstance(outcome.error, BudgetError)
-    assert len(charged(sandbox)) == 2
+    assert len(charged_task_ids(sandbox)) == 2
 
 
 async def test_a_start_that_was_sent_again_is_written_down(
@@ -111,19 +125,19 @@ async def test_a_start_that_was_sent_again_is_written_down(
     over = asyncio.Event()
 
     async def slow(_: web.Request) -> None:
-        if starts(sandbox) >= 2:
+        if count_starts(sandbox) >= 2:
             await over.wait()
 
-    with sandbox.override("GET", LIST, slow):
+    with sandbox.override("GET", LIST_PATH, slow):
         gathering = asyncio.create_task(
-            gather(a2e.image_to_video.batch([job("a", "#stuck")], journal=journal, on_unknown="resend"))
+            collect_results(a2e.image_to_video.batch([make_job("a", "#stuck")], journal=journal, on_unknown="resend"))
         )
-        await until(lambda: charged(sandbox))
+        await wait_until(lambda: charged_task_ids(sandbox))
         await asyncio.sleep(0.1)
-        await cancel(gathering)
+        await cancel_and_wait(gathering)
         over.set()
         await asyncio.sleep(0.05)
-    assert (await rows(journal))["a"].task_id == charged(sandbox)[0]
+    assert (await read_journal(journal))["a"].task_id == charged_task_ids(sandbox)[0]
 
 
 async def test_a_price_that_comes_at_the_end_is_counted(
@@ -144,7 +158,7 @@ async def test_a_price_that_comes_at_the_end_is_counted(
             "result_url": task.result_url,
         },
     )
-    batch = a2e.image_to_video.batch([job("a")], max_coins=100)
+    batch = a2e.image_to_video.batch([make_job("a")], max_coins=100)
     with sandbox.override("POST", "/api/v1/generation/quote", web.json_response({"code": 0, "data": {"coins": 10}})):
         (outcome,) = [outcome async for outcome in batch]
     assert outcome.coins == PRICE
@@ -153,7 +167,7 @@ async def test_a_price_that_comes_at_the_end_is_counted(
 
 async def test_outcomes_hold_on_to_nothing(a2e: A2EClient) -> None:
     """Who keeps the outcomes of thousands of failures keeps no frames of what was under way."""
-    outcomes = await run(a2e, [job("a", "#fast #fail"), job("b", image="nowhere.png", image_url=None)])
+    outcomes = await run_batch(a2e, [make_job("a", "#fast #fail"), make_job("b", image="nowhere.png", image_url=None)])
     assert isinstance(outcomes["a"].error, TaskFailedError)
     for outcome in outcomes.values():
         error: BaseException | None = outcome.error

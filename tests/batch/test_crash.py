@@ -20,7 +20,7 @@ import aiohttp
 import attrs
 import pytest
 import quick
-from buying import charged, marker_of
+from paid_starts import charged_task_ids, marker_of
 
 from a2e_async.batch import JournalReader
 from a2e_async.sandbox import Fault, Sandbox, Weather
@@ -156,7 +156,7 @@ class Batch:
         assert sorted(keys) == sorted(rows) == sorted(job["key"] for job in self.jobs)
         bills = collections.Counter(it.task_id for it in self.sandbox.ledger if it.what != "presigned-upload")
         assert bills == {row.task_id: 1 for row in rows.values()}
-        assert charged(self.sandbox) == [*tasks]
+        assert charged_task_ids(self.sandbox) == [*tasks]
         prompts = {row.key: tasks[str(row.task_id)].prompt for row in rows.values()}
         assert prompts == {job["key"]: job["prompt"] for job in self.jobs}
         files = {path.name: path.read_bytes() for path in (self.folder / "videos").iterdir()}
@@ -173,7 +173,7 @@ class Batch:
 
 
 @pytest.fixture
-async def sandbox(no_tasks_left: None) -> AsyncIterator[Sandbox]:
+async def sandbox(no_leaked_tasks: None) -> AsyncIterator[Sandbox]:
     """Run a local A2E whose tasks take about a second, with coins enough to buy everything many times."""
     async with Sandbox(speed=30, render="tiny", seed=1, coins=1_000_000) as local:
         yield local

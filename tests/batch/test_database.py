@@ -17,7 +17,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from batches import other_program
+from batches import open_sqlite
 
 from a2e_async._protocol.batch import Row
 from a2e_async.batch import database
@@ -57,7 +57,7 @@ def held(path: pathlib.Path) -> Iterator[None]:
 def fill(path: pathlib.Path, count: int) -> None:
     """Write rows into a journal."""
     use(path)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("BEGIN")
         for number in range(count):
             other.execute(
@@ -69,7 +69,7 @@ def fill(path: pathlib.Path, count: int) -> None:
 
 def keys(path: pathlib.Path) -> set[str]:
     """Read the keys of all rows."""
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         return {key for (key,) in other.execute("SELECT key FROM jobs")}
 
 
@@ -165,7 +165,7 @@ def test_look_at_the_lock_does_not_refuse_a_batch(path: pathlib.Path, monkeypatc
     """Somebody who looks at the very moment whether a journal is held is waited for."""
     use(path)
     monkeypatch.setattr(database, "_PATIENCE", 30)
-    with other_program(database._beside(path)) as looking:
+    with open_sqlite(database._beside(path)) as looking:
         looking.execute("BEGIN")
         looking.execute("SELECT * FROM sqlite_master").fetchall()
         opening = threading.Thread(target=use, args=[path])
@@ -184,7 +184,7 @@ def test_lock_is_not_waited_for(path: pathlib.Path) -> None:
 
 def test_readers_find_a_journal_that_is_held(path: pathlib.Path) -> None:
     """Looking at a journal works while a batch writes it, in the middle of a commit too."""
-    with held(path), other_program(path) as writing:
+    with held(path), open_sqlite(path) as writing:
         writing.execute("BEGIN IMMEDIATE")
         writing.execute("INSERT INTO about VALUES ('x', 'y')")
         assert look_at(path).holder.startswith(f"process {os.getpid()} ")
@@ -227,7 +227,7 @@ def test_new_journal(path: pathlib.Path) -> None:
     made = use(path)
     assert (made.schema, made.base_url, made.spent, made.has_rows, made.has_links) == (1, URL, 0, False, False)
     assert look_at(path) == made
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         assert other.execute("PRAGMA application_id").fetchone() == (0x41324A31,)
         assert other.execute("PRAGMA user_version").fetchone() == (1,)
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -237,7 +237,7 @@ def test_new_journal(path: pathlib.Path) -> None:
 def half_made(path: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
     """Leave what is left when a process is killed that has begun to make the file."""
     begun = tmp_path / "begun.sqlite"
-    with other_program(begun) as other:
+    with open_sqlite(begun) as other:
         other.execute("PRAGMA cache_size = 1")
         other.execute("BEGIN")
         other.execute("CREATE TABLE half (text)")
@@ -270,7 +270,7 @@ def test_known_journal(path: pathlib.Path) -> None:
     """What a journal says about itself stays, and it knows that it has rows and links."""
     made = use(path)
     fill(path, 3)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("UPDATE jobs SET coins = 30 WHERE key != 'key-0'")
         other.execute("UPDATE jobs SET quoted = 7 WHERE key = 'key-0'")
         other.execute("INSERT INTO uploads VALUES ('digest', 'https://cdn.example/a.png', 0)")
@@ -293,7 +293,7 @@ def test_nobody_else_may_read_it(path: pathlib.Path) -> None:
     """The prompts and links in a journal are the owner's, in all of its files, whatever the umask is."""
     before = os.umask(0)
     try:
-        with held(path), other_program(path) as other:
+        with held(path), open_sqlite(path) as other:
             other.execute("INSERT INTO about VALUES ('x', 'y')")
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
@@ -308,21 +308,21 @@ def test_nobody_else_may_read_it(path: pathlib.Path) -> None:
 
 def make_foreign(path: pathlib.Path) -> None:
     """Make a database of something else."""
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("CREATE TABLE jobs (title TEXT)")
         other.execute("INSERT INTO jobs VALUES ('a private title')")
 
 
 def make_foreign_and_empty(path: pathlib.Path) -> None:
     """Make a database of something else that has no tables yet."""
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("PRAGMA application_id = 252006674")
 
 
 def make_newer(path: pathlib.Path) -> None:
     """Make a journal of a newer release."""
     use(path)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("PRAGMA user_version = 99")
 
 
@@ -388,12 +388,12 @@ def test_foreign_database_is_left_alone(path: pathlib.Path) -> None:
 def test_newer_journal_is_left_alone(path: pathlib.Path) -> None:
     """A journal of a newer release keeps its version, its holder and its rows."""
     fill(path, 5)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("PRAGMA user_version = 99")
         other.execute("UPDATE about SET value = 'process 1' WHERE name = 'holder'")
     with pytest.raises(JournalError):
         use(path)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         assert other.execute("PRAGMA user_version").fetchone() == (99,)
         assert other.execute("SELECT value FROM about WHERE name = 'holder'").fetchone() == ("process 1",)
     assert len(keys(path)) == 5
@@ -552,7 +552,7 @@ def test_damaged_journal_is_refused(path: pathlib.Path, damage: Callable[[bytes]
 def test_journal_without_a_word_about_itself(path: pathlib.Path) -> None:
     """A journal from which somebody has removed rows by hand raises nothing but a `JournalError`."""
     use(path)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("DELETE FROM about")
     with pytest.raises(JournalError), database_errors(path):
         look_at(path)
@@ -561,7 +561,7 @@ def test_journal_without_a_word_about_itself(path: pathlib.Path) -> None:
 def test_journal_without_its_tables(path: pathlib.Path) -> None:
     """A journal from which somebody has removed tables is refused."""
     use(path)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("DROP TABLE jobs")
     for refuse in (use, look_at):
         with pytest.raises(JournalError, match="cannot be used"), database_errors(path):
@@ -578,7 +578,7 @@ _STEP = """
 
 def version(path: pathlib.Path) -> tuple[int, bool]:
     """Return the version of a journal's schema, and whether it has the table of the next one."""
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         (schema,) = other.execute("PRAGMA user_version").fetchone()
         tables = {name for (name,) in other.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
     return schema, "notes" in tables
@@ -595,7 +595,7 @@ def test_older_journal_is_brought_up_to_date(path: pathlib.Path, monkeypatch: py
         assert (facts.id, facts.schema, facts.created_at) == (made.id, 3, made.created_at)
     assert version(path) == (3, True)
     assert keys(path) == before
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         assert other.execute("SELECT DISTINCT note FROM jobs").fetchall() == [("none",)]
 
 
@@ -648,6 +648,6 @@ def test_crash_in_the_middle_leaves_the_old_version(path: pathlib.Path, rows: in
 def test_schema_is_that_of_rows(path: pathlib.Path) -> None:
     """The table has a column for each field of a row, so that nothing is left out."""
     use(path)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         columns = {name for _, name, *_ in other.execute("PRAGMA table_info(jobs)")}
     assert columns == {name for name in Row.__slots__ if not name.startswith("_")}

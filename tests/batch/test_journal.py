@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import aiosqlite
 import pytest
-from batches import other_program
+from batches import open_sqlite
 
 from a2e_async._protocol.batch import Row
 from a2e_async.batch import database
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Coroutine, Generator
 
-pytestmark = pytest.mark.usefixtures("no_tasks_left")
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 URL = "https://a2e.example"
 
@@ -42,7 +42,7 @@ def row(key: str = "k", **changes: Any) -> Row:
 
 def written(path: pathlib.Path) -> dict[str, str]:
     """Read the states of all rows, as another program sees them."""
-    with other_program(path) as connection:
+    with open_sqlite(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         return dict(connection.execute("SELECT key, state FROM jobs"))
 
@@ -314,7 +314,7 @@ async def test_cancelled_closing_closes(path: pathlib.Path) -> None:
             closing.set()
 
     closing = asyncio.Event()
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         using = asyncio.create_task(use())
         await closing.wait()
         for _ in range(3):
@@ -568,7 +568,7 @@ async def test_cancelled_writer_loses_nothing(path: pathlib.Path, *, in_commit: 
     """What was noted before the event loop has cancelled all its tasks, and what came meanwhile, is written by closing."""
     async with SqliteJournal(path, URL) as journal:
         await journal.save(row("a"))
-        with other_program(path) as other:
+        with open_sqlite(path) as other:
             other.execute("BEGIN IMMEDIATE")
             begun = await next_statement(journal)
             journal.note(row("a", state="sending"))
@@ -599,7 +599,7 @@ async def test_row_that_cannot_be_read(path: pathlib.Path) -> None:
     """A row whose JSON is damaged is an unusable journal, not a job that nobody knows."""
     async with SqliteJournal(path, URL) as journal:
         await journal.save(row(request={"prompt": "a private prompt"}))
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("UPDATE jobs SET request = '{'")
     async with SqliteJournal(path, URL) as journal:
         with pytest.raises(JournalError):
@@ -610,7 +610,7 @@ async def test_damaged_text_is_not_told(path: pathlib.Path) -> None:
     """The error about a damaged row does not show the prompt."""
     async with SqliteJournal(path, URL) as journal:
         await journal.save(row(request={"prompt": "a private prompt"}))
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("UPDATE jobs SET request = CAST(x'ff' || request AS TEXT)")
     async with SqliteJournal(path, URL) as journal:
         with pytest.raises(JournalError) as caught:
@@ -624,7 +624,7 @@ async def test_damaged_text_is_not_told(path: pathlib.Path) -> None:
 async def test_other_program_that_writes_is_waited_for(path: pathlib.Path) -> None:
     """A row is saved as soon as another program lets go of the file."""
     async with SqliteJournal(path, URL) as journal:
-        with other_program(path) as other:
+        with open_sqlite(path) as other:
             other.execute("BEGIN IMMEDIATE")
             begun = await next_statement(journal)
             saving = asyncio.create_task(journal.save(row()))
@@ -640,7 +640,7 @@ async def test_other_program_that_writes_for_long(path: pathlib.Path, monkeypatc
     async with SqliteJournal(path, URL):
         """Make it."""
     monkeypatch.setattr(database, "_PATIENCE", 0.01)
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalError, match="another program is writing to it"):
             async with SqliteJournal(path, URL):
@@ -651,7 +651,7 @@ async def test_reading_does_not_keep_from_writing(path: pathlib.Path) -> None:
     """Somebody who reads for long holds nobody up."""
     async with SqliteJournal(path, URL) as journal:
         await journal.save(row())
-        with other_program(path) as other:
+        with open_sqlite(path) as other:
             other.execute("BEGIN")
             other.execute("SELECT * FROM jobs").fetchall()
             await journal.save(row(state="running"))

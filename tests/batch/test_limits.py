@@ -9,8 +9,22 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 import quick
-from batches import CDN, PUT, Meter, bills, cancel, job, jobs, picture, pictured, puts, run, states
-from buying import PRESIGN, client, seen, until
+from batches import (
+    CDN_PATH,
+    STORAGE_PATH,
+    ConcurrencyMeter,
+    cancel_and_wait,
+    count_charges,
+    count_uploads,
+    make_job,
+    make_jobs,
+    make_jobs_with_images,
+    run_batch,
+    states_by_key,
+    write_image,
+)
+from conditions import wait_until
+from paid_starts import PRESIGN_PATH, count_requests, make_client
 
 from a2e_async import A2EClient, Pacing
 from a2e_async.errors import TransferError
@@ -28,7 +42,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 async def wide(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
     """Open a client that limits nothing itself, so that only the batch does."""
-    async with client(sandbox, pacing=Pacing(max_in_flight=1000)) as a2e:
+    async with make_client(sandbox, pacing=Pacing(max_in_flight=1000)) as a2e:
         yield a2e
 
 
@@ -38,29 +52,29 @@ async def wide(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_uploads_at_once(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int) -> None:
     """Not more than max_uploads pictures are on their way at the same time, and not fewer if there are more."""
-    meter = Meter()
-    with sandbox.override("PUT", PUT, meter.hold):
-        outcomes = await run(wide, pictured(tmp_path, 12), max_uploads=limit)
-    assert set(states(outcomes).values()) == {"succeeded"}
-    assert (meter.most, meter.count) == (limit, 12)
+    meter = ConcurrencyMeter()
+    with sandbox.override("PUT", STORAGE_PATH, meter.hold):
+        outcomes = await run_batch(wide, make_jobs_with_images(tmp_path, 12), max_uploads=limit)
+    assert set(states_by_key(outcomes).values()) == {"succeeded"}
+    assert (meter.peak, meter.total) == (limit, 12)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_starts_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) -> None:
     """Not more than max_starts starts are on their way at the same time, and not fewer if there are more."""
-    meter = Meter()
-    with sandbox.override("POST", quick.START, meter.hold):
-        await run(wide, jobs(12), max_starts=limit, max_running=12)
-    assert (meter.most, meter.count) == (limit, 12)
+    meter = ConcurrencyMeter()
+    with sandbox.override("POST", quick.START_PATH, meter.hold):
+        await run_batch(wide, make_jobs(12), max_starts=limit, max_running=12)
+    assert (meter.peak, meter.total) == (limit, 12)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_downloads_at_once(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int) -> None:
     """Not more than max_downloads results are fetched at the same time, and not fewer if there are more."""
-    meter = Meter(0.1)
-    with sandbox.override("GET", CDN, meter.hold):
-        await run(wide, jobs(12), out=tmp_path, max_downloads=limit, max_running=12)
-    assert (meter.most, meter.count) == (limit, 12)
+    meter = ConcurrencyMeter(0.1)
+    with sandbox.override("GET", CDN_PATH, meter.hold):
+        await run_batch(wide, make_jobs(12), out=tmp_path, max_downloads=limit, max_running=12)
+    assert (meter.peak, meter.total) == (limit, 12)
 
 
 @pytest.mark.parametrize("limit", [1, 4])
@@ -72,22 +86,22 @@ async def test_running_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) ->
         nonlocal most
         most = max(most, 1 + sum(not task.done for task in sandbox.tasks.values()))
 
-    with sandbox.override("POST", quick.START, look):
-        outcomes = await run(wide, jobs(2 * limit, ""), max_running=limit, max_starts=1)
+    with sandbox.override("POST", quick.START_PATH, look):
+        outcomes = await run_batch(wide, make_jobs(2 * limit, ""), max_running=limit, max_starts=1)
     assert most == limit
-    assert bills(sandbox) == dict.fromkeys(outcomes, 1)
+    assert count_charges(sandbox) == dict.fromkeys(outcomes, 1)
 
 
 async def test_retries_and_old_tasks_have_places_too(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """New purchases after failures, and tasks of an earlier run that are waited for, count among the running ones."""
-    first = wide.image_to_video.batch(jobs(3, "#stuck"), journal=tmp_path / "journal.sqlite", max_running=3)
+    first = wide.image_to_video.batch(make_jobs(3, "#stuck"), journal=tmp_path / "journal.sqlite", max_running=3)
     async with first:
         waiting = asyncio.ensure_future(anext(first))
-        await until(
+        await wait_until(
             lambda: len(first.progress.doing) == 3 and all(it.stage == "running" for it in first.progress.doing)
         )
-        await cancel(waiting)
-    items = [*jobs(3, "#stuck"), *[job(f"f{n}", "#fail") for n in range(4)]]
+        await cancel_and_wait(waiting)
+    items = [*make_jobs(3, "#stuck"), *[make_job(f"f{n}", "#fail") for n in range(4)]]
     second = wide.image_to_video.batch(items, journal=tmp_path / "journal.sqlite", max_running=5, retry_failed=1)
     most = 0
 
@@ -96,20 +110,23 @@ async def test_retries_and_old_tasks_have_places_too(wide: A2EClient, sandbox: S
         most = max(most, 1 + sum(not task.done for task in sandbox.tasks.values()))
 
     async with second:
-        with sandbox.override("POST", quick.START, look):
+        with sandbox.override("POST", quick.START_PATH, look):
             for _ in range(4):
                 assert (await anext(second)).state == "failed"
     assert most == 5
-    assert bills(sandbox) == {**dict.fromkeys(("k0", "k1", "k2"), 1), **dict.fromkeys(("f0", "f1", "f2", "f3"), 2)}
+    assert count_charges(sandbox) == {
+        **dict.fromkeys(("k0", "k1", "k2"), 1),
+        **dict.fromkeys(("f0", "f1", "f2", "f3"), 2),
+    }
 
 
 async def test_a_waiting_job_holds_nothing_but_its_place(
     wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
     """While tasks hang in all places but one, the others are uploaded, started and downloaded through that one."""
-    hanging = [job(f"hang{n}", "#stuck") for n in range(4)]
+    hanging = [make_job(f"hang{n}", "#stuck") for n in range(4)]
     batch = wide.image_to_video.batch(
-        [*hanging, *pictured(tmp_path, 8)],
+        [*hanging, *make_jobs_with_images(tmp_path, 8)],
         out=tmp_path / "out",
         max_running=5,
         max_starts=1,
@@ -127,14 +144,14 @@ async def test_uploads_and_downloads_go_on_while_all_places_are_taken(
     wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
     """With a task in every place, pictures for later are uploaded, and the result of an earlier run is fetched."""
-    done = job("done")
-    await run(wide, [done], journal=tmp_path / "journal.sqlite")
+    done = make_job("done")
+    await run_batch(wide, [done], journal=tmp_path / "journal.sqlite")
 
     async def source() -> AsyncIterator[Job]:
-        yield job("hang0", "#stuck")
-        yield job("hang1", "#stuck")
-        await until(lambda: len(sandbox.tasks) == 3)
-        for item in [*pictured(tmp_path, 3), done]:
+        yield make_job("hang0", "#stuck")
+        yield make_job("hang1", "#stuck")
+        await wait_until(lambda: len(sandbox.tasks) == 3)
+        for item in [*make_jobs_with_images(tmp_path, 3), done]:
             yield item
 
     batch = wide.image_to_video.batch(
@@ -143,8 +160,8 @@ async def test_uploads_and_downloads_go_on_while_all_places_are_taken(
     async with batch, asyncio.timeout(0.5):
         outcome = await anext(batch)
         assert (outcome.key, outcome.path) == ("done", tmp_path / "out" / "done.mp4")
-        await until(lambda: puts(sandbox) == 3)
-        assert len(bills(sandbox)) == 3
+        await wait_until(lambda: count_uploads(sandbox) == 3)
+        assert len(count_charges(sandbox)) == 3
 
 
 async def test_a_download_holds_no_place_of_a_running_task(
@@ -157,8 +174,8 @@ async def test_a_download_holds_no_place_of_a_running_task(
         if request.path.endswith(f"{next(iter(sandbox.tasks))}.mp4"):
             await here.wait()
 
-    batch = wide.image_to_video.batch([job("a"), job("b")], out=tmp_path, max_running=1, max_downloads=2)
-    with sandbox.override("GET", CDN, hold):
+    batch = wide.image_to_video.batch([make_job("a"), make_job("b")], out=tmp_path, max_running=1, max_downloads=2)
+    with sandbox.override("GET", CDN_PATH, hold):
         async with batch, asyncio.timeout(0.5):
             quick_one = await anext(batch)
             here.set()
@@ -171,11 +188,11 @@ async def test_a_download_holds_no_place_of_a_running_task(
 
 async def test_the_same_picture_is_uploaded_once(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Fifty jobs with one picture, by path, by another path and as bytes, at the same time, cost one upload."""
-    path, copy = picture(tmp_path), picture(tmp_path, "copy.png")
+    path, copy = write_image(tmp_path), write_image(tmp_path, "copy.png")
     sources = [path, str(path), copy, path.read_bytes(), bytearray(path.read_bytes())]
-    outcomes = await run(a2e, [job(f"k{n}", image=sources[n % 5]) for n in range(50)])
-    assert set(states(outcomes).values()) == {"succeeded"}
-    assert (puts(sandbox), seen(sandbox, PRESIGN)) == (1, 1)
+    outcomes = await run_batch(a2e, [make_job(f"k{n}", image=sources[n % 5]) for n in range(50)])
+    assert set(states_by_key(outcomes).values()) == {"succeeded"}
+    assert (count_uploads(sandbox), count_requests(sandbox, PRESIGN_PATH)) == (1, 1)
     assert len({task.image_url for task in sandbox.tasks.values()}) == 1
 
 
@@ -183,9 +200,9 @@ async def test_a_picture_is_uploaded_once_also_as_the_last_one(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
     """Start and end pictures share their uploads, and do not take each other's links."""
-    first, last = picture(tmp_path, "first.png", b"1"), picture(tmp_path, "last.png", b"2")
-    await run(a2e, [job("a", image=first, end_image=last), job("b", image=last, end_image=first)])
-    assert puts(sandbox) == 2
+    first, last = write_image(tmp_path, "first.png", b"1"), write_image(tmp_path, "last.png", b"2")
+    await run_batch(a2e, [make_job("a", image=first, end_image=last), make_job("b", image=last, end_image=first)])
+    assert count_uploads(sandbox) == 2
     forth, back = (task.order for task in sandbox.tasks.values())
     assert (forth.image_url, forth.end_image_url) == (back.end_image_url, back.image_url)
     assert forth.image_url != forth.end_image_url
@@ -198,9 +215,9 @@ async def test_pictures_of_the_same_name_are_not_mixed_up(
     paths = []
     for content in (b"one", b"two"):
         (tmp_path / content.decode()).mkdir()
-        paths.append(picture(tmp_path / content.decode(), content=content))
-    await run(a2e, [job(f"{path.parent.name}{n}", image=path) for path in paths for n in range(3)])
-    assert puts(sandbox) == 2
+        paths.append(write_image(tmp_path / content.decode(), content=content))
+    await run_batch(a2e, [make_job(f"{path.parent.name}{n}", image=path) for path in paths for n in range(3)])
+    assert count_uploads(sandbox) == 2
     links = {
         key: {task.image_url for task in sandbox.tasks.values() if f" of {key}" in task.prompt}
         for key in ("one", "two")
@@ -213,10 +230,10 @@ async def test_pictures_of_the_same_name_are_not_mixed_up(
 
 async def test_a_later_run_uses_the_upload_again(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """With the same journal a picture of an earlier run is not uploaded again while its link lives."""
-    path = picture(tmp_path)
+    path = write_image(tmp_path)
     for key in ("a", "b"):
-        await run(a2e, [job(key, image=path)], journal=tmp_path / "journal.sqlite")
-    assert puts(sandbox) == 1
+        await run_batch(a2e, [make_job(key, image=path)], journal=tmp_path / "journal.sqlite")
+    assert count_uploads(sandbox) == 1
     assert len({task.image_url for task in sandbox.tasks.values()}) == 1
 
 
@@ -224,26 +241,26 @@ async def test_an_old_upload_is_not_used(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A link that may end soon is not given to A2E: after a day the picture is uploaded again."""
-    path, clock = picture(tmp_path), time.time
-    await run(a2e, [job("a", image=path)], journal=tmp_path / "journal.sqlite")
+    path, clock = write_image(tmp_path), time.time
+    await run_batch(a2e, [make_job("a", image=path)], journal=tmp_path / "journal.sqlite")
     with monkeypatch.context() as later:
         later.setattr(time, "time", lambda: clock() + 86400 + 60)
-        await run(a2e, [job("b", image=path)], journal=tmp_path / "journal.sqlite")
-    assert puts(sandbox) == 2
+        await run_batch(a2e, [make_job("b", image=path)], journal=tmp_path / "journal.sqlite")
+    assert count_uploads(sandbox) == 2
 
 
 async def test_an_upload_that_has_failed_is_tried_again(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
     """A job whose picture could not be uploaded fails; the next job with the same picture uploads it."""
-    path = picture(tmp_path)
+    path = write_image(tmp_path)
     sandbox.weather = Weather(script={"put": [Fault("status", status=403)]})
-    outcomes = await run(a2e, [job(f"k{n}", image=path) for n in range(3)], max_uploads=1)
-    assert sorted(states(outcomes).values()) == ["failed", "succeeded", "succeeded"]
+    outcomes = await run_batch(a2e, [make_job(f"k{n}", image=path) for n in range(3)], max_uploads=1)
+    assert sorted(states_by_key(outcomes).values()) == ["failed", "succeeded", "succeeded"]
     (failed,) = (outcome for outcome in outcomes.values() if outcome.state == "failed")
     assert isinstance(failed.error, TransferError)
     assert failed.coins == 0
-    assert puts(sandbox) == 2
+    assert count_uploads(sandbox) == 2
 
 
 async def _fetch(link: str) -> bytes:

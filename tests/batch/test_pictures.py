@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable
 
-pytestmark = pytest.mark.usefixtures("no_tasks_left")
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 LINK = "https://example.com/private/ada.png"
 OTHER = quick.PNG + b"another one"

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batches import other_program
+from batches import open_sqlite
 
 from a2e_async._protocol.batch import Row, RowState
 from a2e_async.batch import JournalReader
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Collection, Iterable, Iterator
 
-pytestmark = pytest.mark.usefixtures("no_tasks_left")
+pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
 URL = "https://a2e.example"
 DAY = 86400.0
@@ -219,7 +219,7 @@ async def test_rows_that_are_not_read_to_the_end(path: pathlib.Path) -> None:
 async def test_unusable_file(path: pathlib.Path, kind: str) -> None:
     """A file that cannot be read as a journal is a `JournalError` with its name, and is left alone."""
     if kind == "foreign":
-        with other_program(path) as other:
+        with open_sqlite(path) as other:
             other.execute("CREATE TABLE jobs (private TEXT)")
     elif kind == "damaged":
         await write(path, (row(f"{number}") for number in range(1200)))
@@ -236,7 +236,7 @@ async def test_unusable_file(path: pathlib.Path, kind: str) -> None:
 async def test_row_that_cannot_be_read(path: pathlib.Path) -> None:
     """A row whose JSON is damaged is a `JournalError` that does not show it."""
     await write(path, [row(request={"prompt": "a private prompt"})])
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("UPDATE jobs SET request = substr(request, 1, 20)")
     with pytest.raises(JournalError) as caught:
         await keys(path)
@@ -246,7 +246,7 @@ async def test_row_that_cannot_be_read(path: pathlib.Path) -> None:
 async def test_damaged_text_is_not_told(path: pathlib.Path) -> None:
     """The error about a damaged row does not show the prompt."""
     await write(path, [row(request={"prompt": "a private prompt"})])
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         other.execute("UPDATE jobs SET request = CAST(x'ff' || request AS TEXT)")
     with pytest.raises(JournalError) as caught:
         await keys(path)
@@ -325,7 +325,7 @@ async def test_prune_forgets_links_that_are_too_old(path: pathlib.Path) -> None:
     """Uploads that have expired at A2E are removed, the others stay."""
     await write(path, [])
     now = time.time()
-    with other_program(path) as other:
+    with open_sqlite(path) as other:
         for digest, age in {"old": 3 * DAY + 60, "young": 3 * DAY - 60}.items():
             other.execute("INSERT INTO uploads VALUES (?, 'https://cdn.example/a.png', ?)", (digest, now - age))
         await prune(path)

@@ -1,4 +1,4 @@
-"""What the tests of the commands share; a test asks for what it needs, nothing happens by itself."""
+"""Fixtures of the tests of the commands; none of them is automatic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
-    """Work in an empty folder, without a token of the person who runs the tests."""
+    """Change to an empty folder, without a token in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL", "FORCE_COLOR", "NO_COLOR"):
@@ -29,7 +29,7 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
 
 @pytest.fixture
 def service(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Run a sandbox and point the command at it."""
+    """Run a sandbox, with its URL and token in the environment."""
     with pages.sandbox_for(request) as local:
         monkeypatch.setenv("A2E_BASE_URL", local.url)
         monkeypatch.setenv("A2E_API_TOKEN", local.token)
@@ -38,14 +38,14 @@ def service(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, request: pyte
 
 @pytest.fixture
 def picture(folder: pathlib.Path) -> str:
-    """Put something that begins like a picture into the folder."""
+    """Write a file that begins like an image, and return its name."""
     pathlib.Path("ada.png").write_bytes(quick.PNG)
     return "ada.png"
 
 
 @pytest.fixture
 def started(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
-    """Give a function that starts a task with the command, and returns its id."""
+    """Return a function that starts a task with the command and returns its id."""
 
     def start(prompt: str) -> str:
         assert main(["image-to-video", "start", picture, "--prompt", prompt]) == 0

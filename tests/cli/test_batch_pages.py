@@ -7,14 +7,14 @@ import re
 import shlex
 from typing import TYPE_CHECKING
 
-import batch_shell
+import batch_command
 import pytest
-from batch_shell import Shell, write
+from batch_command import BatchCommand, write
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-shell = batch_shell.shell
+a2e_batch = batch_command.a2e_batch
 
 PAGES = pathlib.Path(__file__).parents[2] / "docs" / "how-to"
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -45,7 +45,7 @@ def is_shown(line: str, printed: str) -> bool:
 
 
 @pytest.mark.parametrize("page", ["csv.md", "resume.md", "budgets.md"])
-def test_commands_print_what_the_page_shows(shell: Shell, page: str) -> None:
+def test_commands_print_what_the_page_shows(a2e_batch: BatchCommand, page: str) -> None:
     """Each line that a page shows is printed by the command above it; and where it hides nothing, nothing else is."""
     picture = pathlib.Path("ada.png").read_bytes()
     for name in ("bob.png", "eva.png"):
@@ -59,12 +59,12 @@ def test_commands_print_what_the_page_shows(shell: Shell, page: str) -> None:
             write(words[1], "\n".join(lines) + "\n")
             continue
         assert words[:2] == ["a2e", "batch"]
-        said = shell(*words[2:])
+        result = a2e_batch(*words[2:])
         typed += 1
-        printed = [plain(line) for line in (said.out + said.err).splitlines() if line.strip()]
+        printed = [plain(line) for line in (result.out + result.err).splitlines() if line.strip()]
         shown = [line for line in lines if line.strip() and line != "..."]
         for line in shown:
             assert any(is_shown(line, found) for found in printed), (command, line, printed)
         assert "..." in lines or len(printed) == len(shown), (command, printed)
-        assert "Traceback" not in said.err
+        assert "Traceback" not in result.err
     assert typed >= 3

@@ -9,10 +9,10 @@ import sys
 import time
 from typing import Any
 
-import batch_shell
+import batch_command
 import pytest
-from batch_shell import Shell, write
-from streams import Terminal, ctrl_c
+from batch_command import BatchCommand, write
+from streams import Terminal, ctrl_c_when
 
 from a2e_async.batch import Outcome, Progress
 from a2e_async.cli import main
@@ -21,7 +21,7 @@ from a2e_async.cli.batch_words import Tally, brief, outcome_json, outcome_text, 
 from a2e_async.errors import A2EError, BudgetError, ContentRejectedError, TransferError
 from a2e_async.models import ImageToVideoRecord
 
-shell = batch_shell.shell
+a2e_batch = batch_command.a2e_batch
 
 NOW = dt.datetime(2026, 8, 1, 12, tzinfo=dt.UTC)
 
@@ -141,32 +141,34 @@ def moment(**changes: int) -> Progress:
     return Progress(total=100, doing=(), paused="", stopped="", **dict.fromkeys(names, 0) | changes)
 
 
-def test_lines_for_a_log_are_not_broken(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lines_for_a_log_are_not_broken(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not go to a terminal is not folded: a line for each outcome stays one line, however long it is."""
     monkeypatch.setenv("COLUMNS", "20")
     write("jobs.csv", f"key,image,prompt\n{'k' * 60},ada.png,#fast\n")
-    said = shell("run", "jobs.csv", "--journal", "j.sqlite")
+    result = a2e_batch("run", "jobs.csv", "--journal", "j.sqlite")
     assert any(
-        line.endswith(f"1/1 {'k' * 60}: succeeded videos/{'k' * 60}.mp4 30 coins") for line in said.out.splitlines()
+        line.endswith(f"1/1 {'k' * 60}: succeeded videos/{'k' * 60}.mp4 30 coins") for line in result.out.splitlines()
     )
-    assert f"{'k' * 60}: done before" in shell("run", "jobs.csv", "--journal", "j.sqlite").out
+    assert f"{'k' * 60}: done before" in a2e_batch("run", "jobs.csv", "--journal", "j.sqlite").out
 
 
-def test_outcomes_are_printed_at_once(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outcomes_are_printed_at_once(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     """A program that reads --json gets an outcome while other jobs are running, though files and pipes are buffered."""
     write("jobs.csv", "key,image,prompt\nk0,ada.png,#fast\nk1,bob.png,#stuck\n")
     path = pathlib.Path("out.jsonl")
     with path.open("w", encoding="utf-8") as file:
         monkeypatch.setattr(sys, "stdout", file)
-        with ctrl_c(lambda: '"key": "k0"' in path.read_text(encoding="utf-8")):
+        with ctrl_c_when(lambda: '"key": "k0"' in path.read_text(encoding="utf-8")):
             assert main(["batch", "run", "jobs.csv", "--json", "--timeout", "3600"]) == 130
 
 
 @pytest.mark.parametrize("is_piped", [True, False], ids=["piped", "not piped"])
-def test_display_and_json_keep_apart(shell: Shell, monkeypatch: pytest.MonkeyPatch, *, is_piped: bool) -> None:
+def test_display_and_json_keep_apart(
+    a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch, *, is_piped: bool
+) -> None:
     """With --json in a pipe the display is on the terminal; if both would be on the terminal, there is no display."""
     write("jobs.csv", "image,prompt\nada.png,#fast\n")
-    terminal = Terminal.of(monkeypatch, "stdout", "stderr")
+    terminal = Terminal.install(monkeypatch, "stdout", "stderr")
     pipe = io.StringIO() if is_piped else terminal
     monkeypatch.setattr(sys, "stdout", pipe)
     assert main(["batch", "run", "jobs.csv", "--json"]) == 0
@@ -175,10 +177,10 @@ def test_display_and_json_keep_apart(shell: Shell, monkeypatch: pytest.MonkeyPat
     assert pipe.getvalue().count('{"key": "ada", "state": "succeeded"') == 1
 
 
-def test_simple_terminal(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_simple_terminal(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
     """A terminal that cannot move its cursor gets plain lines."""
     write("jobs.csv", "image,prompt\nada.png,#fast\n")
-    terminal = Terminal.of(monkeypatch, "stdout", "stderr", kind="dumb")
+    terminal = Terminal.install(monkeypatch, "stdout", "stderr", term="dumb")
     assert main(["batch", "run", "jobs.csv"]) == 0
     assert "1/1 ada: succeeded videos/ada.mp4 30 coins" in terminal.getvalue()
     assert "━" not in terminal.getvalue()

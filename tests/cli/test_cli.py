@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import av
 import pytest
-from streams import read
+from streams import read_terminal
 
 from a2e_async import A2EClient, __version__
 from a2e_async.cli import main
@@ -217,7 +217,7 @@ def test_terminal_shows_a_line_per_picture(picture: str, service: Sandbox) -> No
     command = [sys.executable, "-m", "a2e_async", "image-to-video", "run", picture, "--prompt", "x", "--out", "a.mp4"]
     with subprocess.Popen(command, stdout=slave, stderr=slave, env=environ) as process:
         os.close(slave)
-        shown = b"".join(iter(lambda: read(master), b""))
+        shown = b"".join(iter(lambda: read_terminal(master), b""))
     os.close(master)
     assert process.returncode == 0
     assert shown.count(b"ada.png") > 5

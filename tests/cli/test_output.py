@@ -151,7 +151,7 @@ def test_a_live_display_and_results_keep_clear_of_each_other(
 def test_a_live_display_leaves_a_pipe_alone(started: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """If only stderr is a terminal, the results go into the pipe and nowhere else."""
     task_id = started("#fast")
-    terminal, pipe = Terminal.of(monkeypatch, "stderr"), io.StringIO()
+    terminal, pipe = Terminal.install(monkeypatch, "stderr"), io.StringIO()
     monkeypatch.setattr(sys, "stdout", pipe)
     assert main(["image-to-video", "wait", task_id]) == 0
     assert pipe.getvalue().startswith(f"{task_id}\tsucceeded\t30\t")
@@ -161,7 +161,7 @@ def test_a_live_display_leaves_a_pipe_alone(started: Callable[[str], str], monke
 
 def on_terminal(patch: pytest.MonkeyPatch, *words: str, columns: int) -> str:
     """Run a command on a terminal and return all that it has written."""
-    terminal = Terminal.of(patch, "stdout", "stderr", columns=columns)
+    terminal = Terminal.install(patch, "stdout", "stderr", columns=columns)
     assert main(list(words)) == 0
     return terminal.getvalue()
 

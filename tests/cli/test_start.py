@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING
 
 import pytest
-from streams import ctrl_c
+from streams import ctrl_c_when
 
 from a2e_async.cli import main
 from a2e_async.cli.app import app
@@ -200,7 +200,7 @@ def test_run_that_takes_too_long(service: Sandbox, picture: str, capsys: pytest.
 def test_interrupted_run_tells_how_to_go_on(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Ctrl-C during a wait prints one line with the id of the paid task, and ends with 130."""
     arguments = ["image-to-video", "run", picture, "--prompt", "#stuck", "--out", "a.mp4"]
-    with ctrl_c(lambda: any(seen.method == "GET" and "userImage2Video" in seen.path for seen in service.requests)):
+    with ctrl_c_when(lambda: any(seen.method == "GET" and "userImage2Video" in seen.path for seen in service.requests)):
         assert main(arguments) == 130
     (task_id,) = service.tasks
     err = capsys.readouterr().err

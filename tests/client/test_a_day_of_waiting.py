@@ -10,10 +10,10 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import memory_a2e
+import in_memory_a2e
 import pytest
-from virtual import now
-from waiting_service import Service, answer, drop, fresh
+from polled_a2e import PolledA2E, drop_response, make_response, started_handle
+from virtual_clock import now
 
 from a2e_async import A2EClient, Config, PollPolicy, TaskHandle
 
@@ -63,7 +63,7 @@ class Day:
     """What happened."""
 
     plan: Plan
-    service: Service
+    service: PolledA2E
     began: dict[str, float]
     ended: dict[str, float]
 
@@ -78,7 +78,7 @@ async def spend(plan: Plan) -> Day:
         begin = dice.choice(bursts) + dice.uniform(0, 20) if dice.random() < 0.5 else dice.uniform(0, last)
         starts[f"{number:024x}"] = begin
     longest = [7200.0 if dice.random() < 0.02 else 1200.0 for _ in starts]
-    service = Service(
+    service = PolledA2E(
         {
             task_id: begin + dice.uniform(60, most)
             for (task_id, begin), most in zip(starts.items(), longest, strict=True)
@@ -87,7 +87,7 @@ async def spend(plan: Plan) -> Day:
 
     def weather(request: Request, ids: list[str]) -> Response | None:
         if plan.is_out(service.now):
-            return answer(None, 502) if dice.random() < 0.5 else drop()
+            return make_response(None, 502) if dice.random() < 0.5 else drop_response()
         return None
 
     service.fault = weather
@@ -96,14 +96,14 @@ async def spend(plan: Plan) -> Day:
 
     async def wait(a2e: A2EClient, task_id: str) -> None:
         await asyncio.sleep(starts[task_id])
-        handle: TaskHandle[Any] = fresh(a2e, task_id)
+        handle: TaskHandle[Any] = started_handle(a2e, task_id)
         began[task_id] = now()
         await handle.wait_until_done(None, outage_budget=None)
         ended[task_id] = now()
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("random.random", random.Random(plan.seed).random)  # when the beat falls
-        async with memory_a2e.client_of(patch, service, config=Config(poll=POLICY)) as a2e:
+        async with in_memory_a2e.client_with_transport(patch, service, config=Config(poll=POLICY)) as a2e:
             await asyncio.gather(*(wait(a2e, task_id) for task_id in starts))
     return Day(plan, service, began, ended)
 
@@ -137,7 +137,7 @@ def test_nothing_is_asked_more_often_than_its_interval(day: Day) -> None:
     the operation or A2E that does not answer, and one more about the others when such a question is answered.
     """
     asked: dict[str, list[tuple[float, str]]] = collections.defaultdict(list)
-    for when, how, ids in day.service.asked:
+    for when, how, ids in day.service.polls:
         for task_id in ids if how != "page" else ():
             asked[task_id].append((when, how))
     probes: list[float] = []
@@ -157,7 +157,7 @@ def test_nothing_is_asked_more_often_than_its_interval(day: Day) -> None:
 
 def test_no_burst_after_an_outage(day: Day) -> None:
     """In the ten seconds after an outage there are no more questions than slices of the tasks that wait and ticks."""
-    times = sorted(when for when, _, _ in day.service.asked)
+    times = sorted(when for when, _, _ in day.service.polls)
     for begin, end in day.plan.outages:
         waiting = sum(day.began[task_id] < end and day.ended[task_id] >= begin for task_id in day.ended)
         questions = bisect.bisect(times, end + 10) - bisect.bisect(times, end)
@@ -172,11 +172,11 @@ def test_day_costs_few_questions(day: Day) -> None:
         + max(0.0, day.ended[task_id] - began - 300) / 10
         for task_id, began in day.began.items()
     )
-    assert len(day.service.asked) < alone / 4
+    assert len(day.service.polls) < alone / 4
 
 
 def test_questions_are_full(day: Day) -> None:
     """No question holds more than a hundred ids, and in a burst most of them go together."""
-    sizes = [len(ids) for _, how, ids in day.service.asked if how == "batch"]
+    sizes = [len(ids) for _, how, ids in day.service.polls if how == "batch"]
     assert 50 < max(sizes) <= 100
     assert sum(sizes) / len(sizes) > 4

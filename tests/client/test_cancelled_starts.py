@@ -14,7 +14,20 @@ import attrs
 import pages
 import pytest
 import quick
-from buying import LINK, assert_discreet, begun, buy, charged, client, looks, marker_of, meets, starts, until, warnings
+from conditions import wait_until
+from paid_starts import (
+    IMAGE_URL,
+    assert_no_secrets,
+    charged_task_ids,
+    count_list_requests,
+    count_starts,
+    faults_on_start,
+    logged_warnings,
+    make_client,
+    marker_of,
+    start_in_background,
+    start_video,
+)
 
 from a2e_async import A2EClient, ClientClosedError, Pacing, SubmissionUncertainError
 from a2e_async.sandbox import Fault, Sandbox, Weather
@@ -29,7 +42,7 @@ SLOW = Fault("delay", seconds=1.0, after=True)
 @pytest.fixture
 async def one_at_a_time(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
     """Open a client that sends one request at a time."""
-    async with client(sandbox, pacing=attrs.evolve(quick.CONFIG.pacing, max_in_flight=1)) as a2e:
+    async with make_client(sandbox, pacing=attrs.evolve(quick.CONFIG.pacing, max_in_flight=1)) as a2e:
         yield a2e
 
 
@@ -37,18 +50,18 @@ async def test_cancellation_waits_for_the_answer(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A start that is cancelled while A2E works on it is cancelled once the answer was read, and its id is told."""
-    sandbox.weather = meets(SLOW)
-    start = await begun(sandbox, a2e)
+    sandbox.weather = faults_on_start(SLOW)
+    start = await start_in_background(sandbox, a2e)
     start.cancel()
     await asyncio.sleep(0.05)
     assert not start.done()
     with pytest.raises(asyncio.CancelledError) as caught:
         await start
-    (task_id,) = charged(sandbox)
-    (warning,) = warnings(caplog)
+    (task_id,) = charged_task_ids(sandbox)
+    (warning,) = logged_warnings(caplog)
     assert task_id in warning
     assert any(task_id in note for note in caught.value.__notes__)
-    assert_discreet(sandbox, caplog.text)
+    assert_no_secrets(sandbox, caplog.text)
     assert len(sandbox.requests) == 1
 
 
@@ -56,11 +69,11 @@ async def test_cancelled_task_can_be_picked_up(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The id in the warning is all that is needed to get what was paid for."""
-    sandbox.weather = meets(SLOW)
-    start = await begun(sandbox, a2e)
+    sandbox.weather = faults_on_start(SLOW)
+    start = await start_in_background(sandbox, a2e)
     start.cancel()
     await asyncio.wait([start])
-    task_id = next(word for word in warnings(caplog)[0].replace(":", " ").split() if word in sandbox.tasks)
+    task_id = next(word for word in logged_warnings(caplog)[0].replace(":", " ").split() if word in sandbox.tasks)
     assert (await a2e.image_to_video.task(task_id).wait_until_done(20)).result_url
 
 
@@ -68,29 +81,29 @@ async def test_cancelling_twice_changes_nothing(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An impatient second and third cancellation do not make the start let go of the answer."""
-    sandbox.weather = meets(SLOW)
-    start = await begun(sandbox, a2e)
+    sandbox.weather = faults_on_start(SLOW)
+    start = await start_in_background(sandbox, a2e)
     for _ in range(3):
         start.cancel()
         await asyncio.sleep(0.02)
     assert not start.done()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert charged(sandbox)[0] in warnings(caplog)[0]
+    assert charged_task_ids(sandbox)[0] in logged_warnings(caplog)[0]
 
 
 async def test_time_out_waits_for_the_answer(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`asyncio.timeout` around a start becomes a TimeoutError once the answer was read, with the note on its cause."""
-    sandbox.weather = meets(SLOW)
+    sandbox.weather = faults_on_start(SLOW)
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(None) as scope:
-            accepted = asyncio.ensure_future(until(lambda: sandbox.ledger))
+            accepted = asyncio.ensure_future(wait_until(lambda: sandbox.ledger))
             accepted.add_done_callback(lambda _: scope.reschedule(0.0))
-            await buy(a2e)
-    (task_id,) = charged(sandbox)
-    assert task_id in warnings(caplog)[0]
+            await start_video(a2e)
+    (task_id,) = charged_task_ids(sandbox)
+    assert task_id in logged_warnings(caplog)[0]
     assert isinstance(caught.value.__cause__, asyncio.CancelledError)
     assert any(task_id in note for note in caught.value.__cause__.__notes__)
 
@@ -99,49 +112,49 @@ async def test_wait_for_waits_for_the_answer(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """`asyncio.wait_for`, the older way, loses nothing either."""
-    sandbox.weather = meets(Fault("delay", seconds=2, after=True))
+    sandbox.weather = faults_on_start(Fault("delay", seconds=2, after=True))
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(buy(a2e), 1)
-    assert charged(sandbox)[0] in warnings(caplog)[0]
+        await asyncio.wait_for(start_video(a2e), 1)
+    assert charged_task_ids(sandbox)[0] in logged_warnings(caplog)[0]
 
 
 async def test_group_that_fails_waits_for_the_answer(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If another task of a TaskGroup fails, the starts of the group are cancelled, and their ids are told."""
-    sandbox.weather = meets(SLOW, SLOW)
+    sandbox.weather = faults_on_start(SLOW, SLOW)
 
     async def fail() -> None:
-        await until(lambda: len(sandbox.ledger) == 2)
+        await wait_until(lambda: len(sandbox.ledger) == 2)
         msg = "a bug"
         raise RuntimeError(msg)
 
     with pytest.raises(ExceptionGroup):
         async with asyncio.TaskGroup() as group:
             for _ in range(2):
-                group.create_task(buy(a2e))
+                group.create_task(start_video(a2e))
             group.create_task(fail())
-    text = "".join(warnings(caplog))
-    assert all(task_id in text for task_id in charged(sandbox))
-    assert len(charged(sandbox)) == 2
+    text = "".join(logged_warnings(caplog))
+    assert all(task_id in text for task_id in charged_task_ids(sandbox))
+    assert len(charged_task_ids(sandbox)) == 2
 
 
 async def test_answer_that_never_comes_bounds_a_cancellation(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A cancellation waits for `request_timeout` at most, and then tells how to find out."""
-    sandbox.weather = meets(Fault("delay", seconds=60, after=True))
-    async with client(sandbox, request_timeout=1.0) as a2e:
-        start = await begun(sandbox, a2e)
+    sandbox.weather = faults_on_start(Fault("delay", seconds=60, after=True))
+    async with make_client(sandbox, request_timeout=1.0) as a2e:
+        start = await start_in_background(sandbox, a2e)
         start.cancel()
         async with asyncio.timeout(20):
             with pytest.raises(asyncio.CancelledError) as caught:
                 await start
-        (warning,) = warnings(caplog)
+        (warning,) = logged_warnings(caplog)
         (task,) = sandbox.tasks.values()
         assert f"find({marker_of(task.name)!r})" in warning
         assert any(marker_of(task.name) in note for note in caught.value.__notes__)
-        assert_discreet(sandbox, caplog.text)
+        assert_no_secrets(sandbox, caplog.text)
         found = await a2e.image_to_video.find(marker_of(task.name))
     assert found is not None
     assert found.id == task.id
@@ -149,14 +162,14 @@ async def test_answer_that_never_comes_bounds_a_cancellation(
 
 async def test_cancelled_and_refused(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """If the answer was an error that surely charged nothing, nobody is warned."""
-    sandbox.weather = meets(Fault("delay", seconds=1.5))
-    start = asyncio.create_task(buy(a2e, prompt="#refuse"))
+    sandbox.weather = faults_on_start(Fault("delay", seconds=1.5))
+    start = asyncio.create_task(start_video(a2e, prompt="#refuse"))
     await asyncio.sleep(0.5)
     start.cancel()
     with pytest.raises(asyncio.CancelledError) as caught:
         await start
-    assert starts(sandbox) == 1
-    assert not warnings(caplog)
+    assert count_starts(sandbox) == 1
+    assert not logged_warnings(caplog)
     assert not hasattr(caught.value, "__notes__")
 
 
@@ -164,17 +177,17 @@ async def test_cancelled_in_line_sends_nothing(
     one_at_a_time: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A start that waits for its place is cancelled at once, and A2E never hears of it."""
-    sandbox.weather = meets(SLOW)
-    first = await begun(sandbox, one_at_a_time)
-    second = asyncio.create_task(buy(one_at_a_time))
+    sandbox.weather = faults_on_start(SLOW)
+    first = await start_in_background(sandbox, one_at_a_time)
+    second = asyncio.create_task(start_video(one_at_a_time))
     await asyncio.sleep(0.05)
     second.cancel()
     with pytest.raises(asyncio.CancelledError):
         await second
     assert not first.done()
-    assert charged(sandbox) == [(await first).id]
-    assert starts(sandbox) == 1
-    assert not warnings(caplog)
+    assert charged_task_ids(sandbox) == [(await first).id]
+    assert count_starts(sandbox) == 1
+    assert not logged_warnings(caplog)
 
 
 async def test_cancelled_before_it_begins(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -182,86 +195,86 @@ async def test_cancelled_before_it_begins(a2e: A2EClient, sandbox: Sandbox) -> N
 
     async def careless() -> None:
         asyncio.current_task().cancel()  # type: ignore[union-attr]  # there is one
-        await buy(a2e)
+        await start_video(a2e)
 
     for _ in range(2 * Pacing().max_in_flight):
         with pytest.raises(asyncio.CancelledError):
             await asyncio.create_task(careless())
-    assert not starts(sandbox)
+    assert not count_starts(sandbox)
     async with asyncio.timeout(10):
-        await buy(a2e)
+        await start_video(a2e)
 
 
 async def test_place_of_a_cancelled_start_is_free_again(one_at_a_time: A2EClient, sandbox: Sandbox) -> None:
     """Starts that are cancelled, in line or under way, take nobody's place for good."""
-    sandbox.weather = meets(*[Fault("delay", seconds=0.05, after=True)] * 3)
+    sandbox.weather = faults_on_start(*[Fault("delay", seconds=0.05, after=True)] * 3)
     for _ in range(3):
-        waiting = [asyncio.create_task(buy(one_at_a_time)) for _ in range(3)]
+        waiting = [asyncio.create_task(start_video(one_at_a_time)) for _ in range(3)]
         await asyncio.sleep(0.02)
         for start in waiting:
             start.cancel()
         await asyncio.wait(waiting)
     async with asyncio.timeout(10):
-        assert not (await buy(one_at_a_time)).adopted
+        assert not (await start_video(one_at_a_time)).adopted
 
 
 async def test_cancelled_before_another_try(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """A start that was turned away, and is cancelled in the pause, was not bought."""
-    sandbox.weather = meets(Fault("429", retry_after=4))
-    start = asyncio.create_task(buy(a2e))
-    await until(lambda: starts(sandbox))
+    sandbox.weather = faults_on_start(Fault("429", retry_after=4))
+    start = asyncio.create_task(start_video(a2e))
+    await wait_until(lambda: count_starts(sandbox))
     await asyncio.sleep(0.02)
     start.cancel()
     async with asyncio.timeout(3):
         with pytest.raises(asyncio.CancelledError):
             await start
-    assert starts(sandbox) == 1
-    assert not warnings(caplog)
+    assert count_starts(sandbox) == 1
+    assert not logged_warnings(caplog)
 
 
 async def test_cancelled_during_the_looks(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """A start that is cancelled while it is looked for is cancelled at once, and tells how to find out."""
-    sandbox.weather = meets(Fault("drop", after=True), invisible=60)
-    start = asyncio.create_task(buy(a2e))
-    await until(lambda: looks(sandbox))
+    sandbox.weather = faults_on_start(Fault("drop", after=True), invisible=60)
+    start = asyncio.create_task(start_video(a2e))
+    await wait_until(lambda: count_list_requests(sandbox))
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
     (task,) = sandbox.tasks.values()
-    assert any(f"find({marker_of(task.name)!r})" in warning for warning in warnings(caplog))
-    assert_discreet(sandbox, caplog.text)
+    assert any(f"find({marker_of(task.name)!r})" in warning for warning in logged_warnings(caplog))
+    assert_no_secrets(sandbox, caplog.text)
 
 
 async def test_cancelled_during_the_second_try(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A start that is sent once more waits for its answer as the first one did."""
-    sandbox.weather = meets(Fault("drop"), SLOW)
-    start = await begun(sandbox, a2e, on_unknown="resend")
+    sandbox.weather = faults_on_start(Fault("drop"), SLOW)
+    start = await start_in_background(sandbox, a2e, on_unknown="resend")
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert any(charged(sandbox)[0] in warning for warning in warnings(caplog))
+    assert any(charged_task_ids(sandbox)[0] in warning for warning in logged_warnings(caplog))
 
 
 async def test_cancelled_upload_buys_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A start that is cancelled while its picture is uploaded is never sent."""
     sandbox.weather = Weather(script={"put": [Fault("delay", seconds=60)]})
-    start = asyncio.create_task(buy(a2e, image=quick.PNG))
-    await until(lambda: sandbox.requests)
+    start = asyncio.create_task(start_video(a2e, image=quick.PNG))
+    await wait_until(lambda: sandbox.requests)
     await asyncio.sleep(0.05)
     start.cancel()
     async with asyncio.timeout(20):
         with pytest.raises(asyncio.CancelledError):
             await start
-    assert starts(sandbox) == 0
+    assert count_starts(sandbox) == 0
 
 
 async def test_client_closed_while_a_start_is_in_line(one_at_a_time: A2EClient, sandbox: Sandbox) -> None:
     """A start that waits for its place when the client is closed was not sent, and is told so."""
-    sandbox.weather = meets(Fault("delay", seconds=60))
-    first = asyncio.create_task(buy(one_at_a_time))
-    second = asyncio.create_task(buy(one_at_a_time))
+    sandbox.weather = faults_on_start(Fault("delay", seconds=60))
+    first = asyncio.create_task(start_video(one_at_a_time))
+    second = asyncio.create_task(start_video(one_at_a_time))
     await asyncio.sleep(0.5)
     await one_at_a_time.aclose()
     with pytest.raises(ClientClosedError, match="nothing was sent"):
@@ -277,7 +290,7 @@ from a2e_async import A2EClient
 
 async def main():
     async with A2EClient(sys.argv[2], base_url=sys.argv[1]) as a2e:
-        await a2e.image_to_video.start(image_url={LINK!r}, prompt="a", negative_prompt="b")
+        await a2e.image_to_video.start(image_url={IMAGE_URL!r}, prompt="a", negative_prompt="b")
 
 asyncio.run(main())
 """
@@ -289,7 +302,7 @@ def test_interrupted_program_tells_the_id(tmp_path: pathlib.Path) -> None:
     script = tmp_path / "start.py"
     script.write_text(textwrap.dedent(SCRIPT))
     with pages.background_sandbox() as sandbox:
-        sandbox.weather = meets(Fault("delay", seconds=1.0, after=True))
+        sandbox.weather = faults_on_start(Fault("delay", seconds=1.0, after=True))
         program = subprocess.Popen(
             [sys.executable, script, sandbox.url, sandbox.token], stderr=subprocess.PIPE, cwd=tmp_path, text=True
         )
@@ -302,7 +315,7 @@ def test_interrupted_program_tells_the_id(tmp_path: pathlib.Path) -> None:
         finally:
             program.kill()
             program.wait()
-        (task_id,) = charged(sandbox)
+        (task_id,) = charged_task_ids(sandbox)
         assert len(sandbox.ledger) == 1
     assert task_id in said
     assert "KeyboardInterrupt" in said

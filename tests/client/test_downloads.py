@@ -11,10 +11,11 @@ import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import buying
+import paid_starts
 import pytest
 import quick
 from aiohttp import web
+from conditions import wait_until
 
 from a2e_async import A2EClient, A2EError, ConfigurationError, InvalidRequestError, TransferError
 from a2e_async._transport import disk
@@ -160,7 +161,7 @@ async def test_beginning_anew_without_end_is_given_up(a2e: A2EClient, sandbox: S
 async def test_single_attempt_is_a_single_attempt(sandbox: Sandbox, target: pathlib.Path) -> None:
     """Who wants no second attempt gets none, whatever the first one has brought."""
     cdn = Cdn(cut=PIECE)
-    async with buying.client(sandbox, retry=attrs.evolve(quick.CONFIG.retry, max_attempts=1)) as a2e:
+    async with paid_starts.make_client(sandbox, retry=attrs.evolve(quick.CONFIG.retry, max_attempts=1)) as a2e:
         with pytest.raises(TransferError, match="cut off"):
             await fetch(a2e, sandbox, cdn, target)
     assert len(cdn.asked) == 1
@@ -181,7 +182,7 @@ async def test_silence_in_the_middle(sandbox: Sandbox, target: pathlib.Path) -> 
         await ended.wait()
         return answer
 
-    async with buying.client(sandbox, transfer_timeout=1.0) as a2e:
+    async with paid_starts.make_client(sandbox, transfer_timeout=1.0) as a2e:
         assert await fetch(a2e, sandbox, falter, target) == FILM
     assert cdn.asked[1] == (f"bytes={PIECE}-", '"v1"')
 
@@ -200,7 +201,7 @@ async def test_bad_weather_at_the_cdn(a2e: A2EClient, sandbox: Sandbox, target: 
 
 async def test_result_that_breaks_off(a2e: A2EClient, target: pathlib.Path) -> None:
     """A result of which only the rest can still be had arrives whole."""
-    task = await buying.buy(a2e, prompt="#fast #short")
+    task = await paid_starts.start_video(a2e, prompt="#fast #short")
     await task.wait_until_done(10)
     assert (await task.download(target)).stat().st_size > 1000
 
@@ -375,7 +376,7 @@ async def test_status_of_a_storage_that_stays_broken(a2e: A2EClient, sandbox: Sa
 
 async def finished(a2e: A2EClient) -> TaskHandle[ImageToVideoRecord]:
     """Return a task with a result."""
-    task = await buying.buy(a2e, prompt="#fast")
+    task = await paid_starts.start_video(a2e, prompt="#fast")
     await task.wait_until_done(10)
     return task
 
@@ -387,7 +388,7 @@ def path_of(sandbox: Sandbox, link: str) -> str:
 
 def questions(sandbox: Sandbox, task: TaskHandle[ImageToVideoRecord]) -> int:
     """Count how often the task was asked about by itself."""
-    return buying.seen(sandbox, f"{quick.FAMILY}/{task.id}")
+    return paid_starts.count_requests(sandbox, f"{quick.FAMILY_PATH}/{task.id}")
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
@@ -420,7 +421,7 @@ async def test_expired_link_without_a_fresh_one(a2e: A2EClient, sandbox: Sandbox
         await task.download(target)
     assert (caught.value.status, caught.value.task_id) == (410, task.id)
     assert questions(sandbox, task) == before + 1
-    assert buying.seen(sandbox, link) == 1
+    assert paid_starts.count_requests(sandbox, link) == 1
 
 
 async def test_link_that_has_vanished_from_the_record(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
@@ -453,7 +454,7 @@ async def test_question_for_a_fresh_link_that_fails(a2e: A2EClient, sandbox: San
     link = path_of(sandbox, task.record.result_url)
     with (
         sandbox.override("GET", link, web.Response(status=403)),
-        sandbox.override("GET", quick.FAMILY, lambda _: web.Response(status=400)),
+        sandbox.override("GET", quick.FAMILY_PATH, lambda _: web.Response(status=400)),
         pytest.raises(TransferError, match="403") as caught,
     ):
         await task.download(target)
@@ -516,13 +517,13 @@ class Crowd:
 async def test_downloads_stand_in_line(sandbox: Sandbox, target: pathlib.Path) -> None:
     """No more downloads than `max_downloads` run at the same time; the others follow."""
     crowd = Crowd()
-    async with buying.client(sandbox, max_downloads=2) as a2e, asyncio.TaskGroup() as group:
+    async with paid_starts.make_client(sandbox, max_downloads=2) as a2e, asyncio.TaskGroup() as group:
         with sandbox.override("GET", "/films", crowd):
             tasks = [
                 group.create_task(a2e.download(f"{sandbox.url}/films/{number}", target.with_name(str(number))))
                 for number in range(6)
             ]
-            await buying.until(lambda: len(crowd.paths) == 2)
+            await wait_until(lambda: len(crowd.paths) == 2)
             crowd.release(6)
             await asyncio.wait(tasks)
     assert crowd.most == 2
@@ -532,7 +533,7 @@ async def test_downloads_stand_in_line(sandbox: Sandbox, target: pathlib.Path) -
 async def test_who_leaves_the_line_holds_up_nobody(sandbox: Sandbox, target: pathlib.Path) -> None:
     """A download that is cancelled, running or waiting, gives its place to the next one."""
     crowd = Crowd()
-    async with buying.client(sandbox, max_downloads=1) as a2e:
+    async with paid_starts.make_client(sandbox, max_downloads=1) as a2e:
         with sandbox.override("GET", "/films", crowd):
             tasks = {
                 f"/films/{number}": asyncio.create_task(
@@ -540,12 +541,12 @@ async def test_who_leaves_the_line_holds_up_nobody(sandbox: Sandbox, target: pat
                 )
                 for number in range(4)
             }
-            await buying.until(lambda: len(crowd.paths) == 1)
+            await wait_until(lambda: len(crowd.paths) == 1)
             running = tasks.pop(crowd.paths[0])
             _, waiting = tasks.popitem()
             for task in (running, waiting):
                 task.cancel()
-            await buying.until(lambda: len(crowd.paths) == 2)
+            await wait_until(lambda: len(crowd.paths) == 2)
             crowd.release(3)
             done = await asyncio.gather(*tasks.values())
             await asyncio.wait([running, waiting])
@@ -561,14 +562,14 @@ async def test_uploads_stand_in_line(sandbox: Sandbox) -> None:
     async def wait(request: web.Request) -> None:
         await crowd(request)
 
-    async with buying.client(sandbox, max_uploads=2) as a2e, asyncio.TaskGroup() as group:
-        with sandbox.override("POST", buying.PRESIGN, wait):
+    async with paid_starts.make_client(sandbox, max_uploads=2) as a2e, asyncio.TaskGroup() as group:
+        with sandbox.override("POST", paid_starts.PRESIGN_PATH, wait):
             uploads = [group.create_task(a2e.upload(quick.PNG)) for _ in range(5)]
-            await buying.until(lambda: len(crowd.paths) == 2)
+            await wait_until(lambda: len(crowd.paths) == 2)
             crowd.release(5)
             await asyncio.wait(uploads)
     assert crowd.most == 2
-    assert buying.seen(sandbox, buying.PRESIGN) == 5
+    assert paid_starts.count_requests(sandbox, paid_starts.PRESIGN_PATH) == 5
 
 
 @pytest.mark.parametrize("name", ["max_downloads", "max_uploads", "max_upload_bytes"])
@@ -710,7 +711,7 @@ async def test_client_that_is_closed_meanwhile(a2e: A2EClient, sandbox: Sandbox,
             asyncio.create_task(a2e.download(f"{sandbox.url}/films/{number}", target.with_name(str(number))))
             for number in range(12)
         ]
-        await buying.until(lambda: len(crowd.paths) == quick.CONFIG.max_downloads)
+        await wait_until(lambda: len(crowd.paths) == quick.CONFIG.max_downloads)
         await a2e.aclose()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         crowd.release(len(crowd.paths))
@@ -765,7 +766,7 @@ async def test_another_program_at_the_same_part(a2e: A2EClient, sandbox: Sandbox
         answer = web.StreamResponse(headers={"Content-Length": str(2 * MIB)})
         await answer.prepare(request)
         await answer.write(FILM)
-        await buying.until(part.exists)
+        await wait_until(part.exists)
         with part.open("ab") as file:
             file.truncate(5 * MIB)
         await answer.write(FILM)

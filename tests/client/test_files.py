@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import attrs
-import buying
+import paid_starts
 import pytest
 import quick
 from aiohttp import web
+from conditions import wait_until
 
 from a2e_async import (
     A2EClient,
@@ -104,7 +105,7 @@ async def test_lagging_cdn_is_awaited(tmp_path: pathlib.Path) -> None:
     """The link comes back only when it can be read."""
     async with (
         Sandbox(cdn_lag=1.0, render="tiny") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as client,
+        paid_starts.make_client(sandbox) as client,
     ):
         await client.download(await client.upload(quick.PNG), tmp_path / "ada.png")
         assert next(seen.status for seen in sandbox.requests if seen.method == "HEAD") == 404
@@ -150,7 +151,7 @@ async def test_broken_cdn_is_asked_again(a2e: A2EClient, sandbox: Sandbox) -> No
 async def test_presign_without_links_is_an_error(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
     """An answer without both links is an error with the body, and nothing is uploaded."""
     with (
-        sandbox.override("POST", buying.PRESIGN, web.json_response({"code": 0, "data": data})),
+        sandbox.override("POST", paid_starts.PRESIGN_PATH, web.json_response({"code": 0, "data": data})),
         pytest.raises(TransferError, match="nothing was started") as caught,
     ):
         await a2e.upload(quick.PNG)
@@ -160,16 +161,16 @@ async def test_presign_without_links_is_an_error(a2e: A2EClient, sandbox: Sandbo
 
 async def test_presign_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The call that A2E charges is not repeated when A2E fails."""
-    with sandbox.override("POST", buying.PRESIGN, web.Response(status=500)), pytest.raises(TransferError):
+    with sandbox.override("POST", paid_starts.PRESIGN_PATH, web.Response(status=500)), pytest.raises(TransferError):
         await a2e.upload(quick.PNG)
-    assert sum(seen.path == buying.PRESIGN for seen in sandbox.requests) == 1
+    assert paid_starts.count_requests(sandbox, paid_starts.PRESIGN_PATH) == 1
 
 
 async def test_presign_that_was_turned_away_is_sent_again(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A call that A2E surely did not deal with was not charged, so it is repeated."""
     sandbox.weather = Weather(script={"presign": [Fault("429", retry_after=0)]})
     await a2e.upload(quick.PNG)
-    assert [seen.status for seen in sandbox.requests if seen.path == buying.PRESIGN] == [429, 200]
+    assert [seen.status for seen in sandbox.requests if seen.path == paid_starts.PRESIGN_PATH] == [429, 200]
 
 
 async def test_upload_is_repeated_on_the_same_link(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
@@ -180,7 +181,7 @@ async def test_upload_is_repeated_on_the_same_link(a2e: A2EClient, sandbox: Sand
     with sandbox.override("PUT", "/", lambda _: troubles.pop() if troubles else None):
         url = await a2e.upload(path)
     assert (await a2e.download(url, tmp_path / "copy.png")).read_bytes() == path.read_bytes()
-    assert sum(seen.path == buying.PRESIGN for seen in sandbox.requests) == 1
+    assert paid_starts.count_requests(sandbox, paid_starts.PRESIGN_PATH) == 1
 
 
 async def test_refused_upload(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -188,7 +189,7 @@ async def test_refused_upload(a2e: A2EClient, sandbox: Sandbox) -> None:
     with sandbox.override("PUT", "/", web.Response(status=403)), pytest.raises(TransferError, match="403") as caught:
         await a2e.upload(quick.PNG)
     assert caught.value.status == 403
-    assert sum(seen.method == "PUT" for seen in sandbox.requests) == 1
+    assert paid_starts.count_requests(sandbox, method="PUT") == 1
 
 
 async def test_file_that_vanishes_before_the_upload(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
@@ -199,7 +200,7 @@ async def test_file_that_vanishes_before_the_upload(a2e: A2EClient, sandbox: San
     async def vanish(_: web.Request) -> None:
         path.unlink(missing_ok=True)
 
-    with sandbox.override("POST", buying.PRESIGN, vanish), pytest.raises(TransferError, match=r"ada\.png"):
+    with sandbox.override("POST", paid_starts.PRESIGN_PATH, vanish), pytest.raises(TransferError, match=r"ada\.png"):
         await a2e.upload(path)
 
 
@@ -229,20 +230,20 @@ async def test_too_large_a_picture_starts_nothing(
     """A picture over the limit is refused before anything is uploaded, started or paid."""
     (tmp_path / "large.png").write_bytes(LARGE)
     pictures: dict[str, Any] = {"path": tmp_path / "large.png", "bytes": LARGE, "file": io.BytesIO(LARGE)}
-    async with buying.client(sandbox, max_upload_bytes=1000) as client:
+    async with paid_starts.make_client(sandbox, max_upload_bytes=1000) as client:
         with pytest.raises(InvalidRequestError, match=r"1,001 bytes.*max_upload_bytes.*1,000"):
             await client.image_to_video.start(image=pictures[kind], idempotency_key=key, **quick.PROMPTS)
     assert not sandbox.ledger
-    assert not any(seen.path in {buying.PRESIGN, quick.START} for seen in sandbox.requests)
+    assert not any(seen.path in {paid_starts.PRESIGN_PATH, quick.START_PATH} for seen in sandbox.requests)
 
 
 async def test_picture_of_just_the_limit(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """The limit itself is allowed, and one byte more is not."""
     picture = tmp_path / "large.png"
     picture.write_bytes(LARGE)
-    async with buying.client(sandbox, max_upload_bytes=1001) as client:
+    async with paid_starts.make_client(sandbox, max_upload_bytes=1001) as client:
         await client.upload(picture)
-    async with buying.client(sandbox, max_upload_bytes=1000) as client:
+    async with paid_starts.make_client(sandbox, max_upload_bytes=1000) as client:
         with pytest.raises(InvalidRequestError, match=r"large\.png"):
             await client.upload(picture)
 
@@ -448,8 +449,7 @@ async def test_cancelled_download_leaves_nothing(a2e: A2EClient, sandbox: Sandbo
 
     with sandbox.override("GET", "/films", endless):
         download = asyncio.create_task(a2e.download(f"{sandbox.url}/films/x.mp4", tmp_path / "x.mp4"))
-        while not list(tmp_path.iterdir()):
-            await asyncio.sleep(0.01)
+        await wait_until(lambda: list(tmp_path.iterdir()))
         download.cancel()
         with pytest.raises(asyncio.CancelledError):
             await download
@@ -547,7 +547,7 @@ async def test_picture_that_changes_before_the_upload(a2e: A2EClient, sandbox: S
     async def change(_: web.Request) -> None:
         path.write_bytes(quick.PNG + b"more")
 
-    with sandbox.override("POST", buying.PRESIGN, change), pytest.raises(TransferError, match="changed"):
+    with sandbox.override("POST", paid_starts.PRESIGN_PATH, change), pytest.raises(TransferError, match="changed"):
         await a2e.upload(path)
     assert not any(seen.method == "PUT" for seen in sandbox.requests)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
+from paid_starts import count_starts, make_client
 
 from a2e_async import (
     A2EClient,
@@ -52,15 +53,10 @@ class Recorder:
         return [{**body, "name": MARKER.sub("", body["name"])} for body in self.bodies]
 
 
-def starts(sandbox: Sandbox) -> int:
-    """Count the starts that reached A2E."""
-    return sum(seen.path == quick.START for seen in sandbox.requests)
-
-
 async def test_start_sends_only_what_was_set(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The body holds the marked name, the picture, the prompts and the model, spelt as A2E spells them."""
     recorder = Recorder()
-    with sandbox.override("POST", quick.START, recorder):
+    with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
     assert recorder.unmarked() == [
         {
@@ -90,7 +86,7 @@ async def test_start_sends_every_option(a2e: A2EClient, sandbox: Sandbox) -> Non
         "webhook_url": "https://example.com/hook",
         "webhook_token": "t",
     }
-    with sandbox.override("POST", quick.START, recorder):
+    with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(**options)  # type: ignore[arg-type]  # a dict of many types
     assert recorder.unmarked() == [{**options, "model_type": "FLF2V"}]
 
@@ -124,7 +120,7 @@ async def test_start_uploads_a_local_picture(
     path = tmp_path / "Ada at home.png"
     path.write_bytes(quick.PNG)
     recorder = Recorder()
-    with sandbox.override("POST", quick.START, recorder):
+    with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=make(path), **quick.PROMPTS)
     assert recorder.bodies[0]["image_url"].startswith(f"{sandbox.url}/cdn/")
     assert recorder.unmarked()[0]["name"] in {"Ada at home", "image to video"}
@@ -133,7 +129,7 @@ async def test_start_uploads_a_local_picture(
 async def test_image_may_be_a_link(a2e: A2EClient, sandbox: Sandbox) -> None:
     """An http(s) URL given as `image` is used as it is."""
     recorder = Recorder()
-    with sandbox.override("POST", quick.START, recorder):
+    with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=LINK, **quick.PROMPTS)
     assert recorder.bodies[0]["image_url"] == LINK
 
@@ -141,7 +137,7 @@ async def test_image_may_be_a_link(a2e: A2EClient, sandbox: Sandbox) -> None:
 async def test_both_pictures_are_uploaded(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A first and a last local picture are both uploaded, under different names."""
     recorder = Recorder()
-    with sandbox.override("POST", quick.START, recorder):
+    with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=quick.PNG, end_image=quick.PNG, **quick.PROMPTS)
     body = recorder.bodies[0]
     assert body["image_url"] != body["end_image_url"]
@@ -195,7 +191,7 @@ async def test_wrong_file_is_named(a2e: A2EClient, tmp_path: pathlib.Path, conte
 async def test_lora_replaces_the_prompts(a2e: A2EClient, sandbox: Sandbox) -> None:
     """With a LoRA, prompts may be left out, and are then not sent."""
     recorder = Recorder()
-    with sandbox.override("POST", quick.START, recorder):
+    with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image_url=LINK, lora="l1")
     assert "prompt" not in recorder.bodies[0]
     assert "negative_prompt" not in recorder.bodies[0]
@@ -222,7 +218,7 @@ async def test_start_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
         request.transport.abort()
         return web.Response()
 
-    with sandbox.override("POST", quick.START, accept_and_drop), pytest.raises(SubmissionUncertainError) as caught:
+    with sandbox.override("POST", quick.START_PATH, accept_and_drop), pytest.raises(SubmissionUncertainError) as caught:
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
     assert isinstance(caught.value.__cause__, NetworkError)
     assert caught.value.__cause__.request_sent
@@ -233,7 +229,7 @@ async def test_too_few_coins() -> None:
     """A start that the balance does not cover raises InsufficientCreditsError, and nothing is bought."""
     async with (
         Sandbox(coins=29, render="tiny") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         with pytest.raises(InsufficientCreditsError, match="coins"):
             await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
@@ -255,7 +251,7 @@ async def test_start_without_an_id_is_an_error(a2e: A2EClient, sandbox: Sandbox,
     """A start that is answered without a task raises if none is found; the cause keeps the body."""
     recorder = Recorder(answer)
     with (
-        sandbox.override("POST", quick.START, recorder),
+        sandbox.override("POST", quick.START_PATH, recorder),
         pytest.raises(SubmissionUncertainError, match="before you start it again") as caught,
     ):
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
@@ -280,7 +276,7 @@ CONTAINERS: dict[str, object] = {
 @pytest.mark.parametrize("answer", CONTAINERS.values(), ids=CONTAINERS.keys())
 async def test_every_container_holds_a_handle(a2e: A2EClient, sandbox: Sandbox, answer: object) -> None:
     """Whatever A2E wraps the one record in, the handle finds it: a paid task is not lost."""
-    with sandbox.override("POST", quick.START, Recorder(answer)):
+    with sandbox.override("POST", quick.START_PATH, Recorder(answer)):
         task = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
     assert (task.id, task.record.coins) == (RECORD["_id"], 100)
 
@@ -290,7 +286,7 @@ async def test_unexpected_second_task_is_told(
 ) -> None:
     """If one start makes two tasks, the second id is in the log: it is paid too."""
     answer = {"code": 0, "data": [{"_id": "one"}, {"_id": "two"}]}
-    with sandbox.override("POST", quick.START, Recorder(answer)):
+    with sandbox.override("POST", quick.START_PATH, Recorder(answer)):
         assert (await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)).id == "one"
     assert "two" in caplog.text
 
@@ -300,7 +296,7 @@ async def test_variations(a2e: A2EClient, sandbox: Sandbox) -> None:
     tasks = await a2e.image_to_video.start_variations(3, image_url=LINK, **quick.PROMPTS)
     assert len({task.id for task in tasks}) == 3
     assert sandbox.coins == 10_000 - 3 * 30
-    assert starts(sandbox) == 1
+    assert count_starts(sandbox) == 1
 
 
 @pytest.mark.parametrize("data", [[RECORD], RECORD, {"0": RECORD}, {"rows": [RECORD]}])
@@ -308,7 +304,7 @@ async def test_variations_are_always_a_list(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, data: object
 ) -> None:
     """Whatever the container, the answer is a list; fewer tasks than asked for are warned of."""
-    with sandbox.override("POST", quick.START, Recorder({"code": 0, "data": data})):
+    with sandbox.override("POST", quick.START_PATH, Recorder({"code": 0, "data": data})):
         tasks = await a2e.image_to_video.start_variations(2, image_url=LINK, **quick.PROMPTS)
     assert [task.id for task in tasks] == [RECORD["_id"]]
     assert "2 variations" in caplog.text
@@ -333,7 +329,7 @@ async def test_get(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A record is read by its id, with what A2E knows of it and what this version does not know in `extra`."""
     task = await a2e.image_to_video.start(image_url=LINK, name="Ada", **quick.PROMPTS)
     raw = {"_id": task.id, "current_status": " Pending ", "failed_code": "0", "newThing": 1, "coins": "30"}
-    with sandbox.override("GET", f"{quick.FAMILY}/{task.id}", Reply({"code": 0, "data": raw, "trace_id": "t1"})):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/{task.id}", Reply({"code": 0, "data": raw, "trace_id": "t1"})):
         record = await a2e.image_to_video.get(task.id)
     assert (record.current_status, record.status, record.coins) == ("pending", TaskStatus.RUNNING, 30)
     assert (record.extra, record.trace_id, record.failed_code) == ({"newThing": 1}, "t1", "")
@@ -354,7 +350,7 @@ class Reply:
 async def test_invisible_task_is_not_found(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
     """A good answer without a record (E7) is NotFoundError with the id."""
     with (
-        sandbox.override("GET", f"{quick.FAMILY}/abc", Reply({"code": 0, "data": data})),
+        sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Reply({"code": 0, "data": data})),
         pytest.raises(NotFoundError) as caught,
     ):
         await a2e.image_to_video.get("abc")
@@ -370,7 +366,7 @@ async def test_missing_task_is_not_found(a2e: A2EClient) -> None:
 async def test_answer_about_another_task_is_not_believed(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A record with another id than the one that was asked for is an error."""
     with (
-        sandbox.override("GET", f"{quick.FAMILY}/abc", Reply({"code": 0, "data": {"_id": "xyz"}})),
+        sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Reply({"code": 0, "data": {"_id": "xyz"}})),
         pytest.raises(UnexpectedResponseError),
     ):
         await a2e.image_to_video.get("abc")
@@ -409,7 +405,7 @@ async def test_get_many(a2e: A2EClient) -> None:
 async def test_get_many_asks_in_slices(a2e: A2EClient, sandbox: Sandbox) -> None:
     """250 ids are asked for in three requests of at most 100, and none is lost."""
     recorder = Recorder({"code": 0, "data": []})
-    with sandbox.override("POST", f"{quick.FAMILY}/batchDetail", recorder):
+    with sandbox.override("POST", f"{quick.FAMILY_PATH}/batchDetail", recorder):
         found = await a2e.image_to_video.get_many([f"id{n}" for n in range(250)])
     assert [len(body["ids"]) for body in recorder.bodies] == [100, 100, 50]
     assert len(found) == 250
@@ -447,27 +443,27 @@ LISTS: dict[str, object] = {
 @pytest.mark.parametrize("data", LISTS.values(), ids=LISTS.keys())
 async def test_every_list_container(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
     """All list containers of the reference (1.7) are read."""
-    with sandbox.override("GET", f"{quick.FAMILY}/allRecords", Reply({"code": 0, "data": data})):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/allRecords", Reply({"code": 0, "data": data})):
         assert [record.id async for record in a2e.image_to_video.list()] == [RECORD["_id"]]
 
 
 async def test_list_ends_when_pages_repeat(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A service that answers the same page for ever does not make an endless list."""
-    with sandbox.override("GET", f"{quick.FAMILY}/allRecords", Reply({"code": 0, "data": [RECORD]})):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/allRecords", Reply({"code": 0, "data": [RECORD]})):
         assert len([record async for record in a2e.image_to_video.list(page_size=1)]) == 1
 
 
 async def test_odd_row_does_not_end_the_list(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A row without an id on a full page is left out, and the next page is asked for."""
     pages = [[{"_id": "3"}], [{"odd": True}, {"_id": "2"}], [{"_id": "1"}, {"odd": True}]]
-    with sandbox.override("GET", f"{quick.FAMILY}/allRecords", lambda _: web.json_response({"data": pages.pop()})):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/allRecords", lambda _: web.json_response({"data": pages.pop()})):
         assert [record.id async for record in a2e.image_to_video.list(page_size=2)] == ["1", "2", "3"]
 
 
 async def test_repeated_record_is_one_task(a2e: A2EClient, sandbox: Sandbox) -> None:
     """An answer that names one task twice gives one handle."""
     answer = {"code": 0, "data": [RECORD, {"_id": "other"}, RECORD]}
-    with sandbox.override("POST", quick.START, Recorder(answer)):
+    with sandbox.override("POST", quick.START_PATH, Recorder(answer)):
         tasks = await a2e.image_to_video.start_variations(2, image_url=LINK, **quick.PROMPTS)
     assert [task.id for task in tasks] == [RECORD["_id"], "other"]
 
@@ -484,7 +480,7 @@ async def test_delete_refunds_while_initialized(a2e: A2EClient, sandbox: Sandbox
     """A fresh task can be deleted, and A2E gives the coins back."""
     async with (
         Sandbox(render="tiny", speed=0.001) as slow,
-        A2EClient(slow.token, base_url=slow.url, config=quick.CONFIG) as client,
+        make_client(slow) as client,
     ):
         task = await client.image_to_video.start(image_url=LINK, **quick.PROMPTS)
         await task.delete()
@@ -515,7 +511,7 @@ async def test_extras_of_the_page(a2e: A2EClient, sandbox: Sandbox) -> None:
 async def test_prompt_extension(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Both prompt extensions send what A2E requires, no stream, and return A2E's data."""
     recorder = Recorder()
-    with sandbox.override("POST", quick.FAMILY, recorder):
+    with sandbox.override("POST", quick.FAMILY_PATH, recorder):
         extended = await a2e.image_to_video.extend_prompt(
             image_url=LINK, template="cinematic", shot_count=3, reference_id="r1", **quick.PROMPTS
         )

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import pytest
-from scripted_a2e import ScriptedA2E, ask, fine, look, record_of, said
-from virtual import now
+from scripted_a2e import ScriptedA2E, fetch, fetch_due, record_of, succeed, summarize
+from virtual_clock import now
 
 from a2e_async import (
     A2EError,
@@ -88,14 +88,14 @@ def more_than(most: int, error: A2EError) -> Callable[[list[str]], A2EError | No
 
 def words(told: dict[str, Answer]) -> Counter[str]:
     """Count what was told: "running", the name of an error, or nothing."""
-    return Counter(said(told).values())
+    return Counter(summarize(told).values())
 
 
 async def looks(inquiry: Inquiry[TaskRecord], due: Collection[str], count: int) -> list[Counter[str]]:
     """Look several times, 2 s apart, and count what was told each time."""
     found = []
     for _ in range(count):
-        found.append(words(await look(inquiry, due)))
+        found.append(words(await fetch_due(inquiry, due)))
         await asyncio.sleep(2)
     return found
 
@@ -108,17 +108,17 @@ async def test_batches_of_a_hundred() -> None:
     a2e = ScriptedA2E(ids(250))
     told = await look_at(a2e)
     assert words(told) == {"running": 250}
-    assert (a2e.sizes, a2e.details, a2e.pages) == ([100, 100, 50], [], [])
+    assert (a2e.batch_sizes, a2e.detail_ids, a2e.page_numbers) == ([100, 100, 50], [], [])
 
 
 async def look_at(a2e: ScriptedA2E, *, several: bool = True, page: bool = True) -> dict[str, Answer]:
     """Look at all tasks once."""
-    return await look(a2e.inquiry(several=several, page=page), a2e.tasks)
+    return await fetch_due(a2e.fetcher(several=several, page=page), a2e.tasks)
 
 
 async def test_order_of_those_who_are_due_is_kept() -> None:
     """Who is due first is asked about first."""
-    assert ScriptedA2E([]).inquiry().choose(iter(ids(250))) == ids(100)
+    assert ScriptedA2E([]).fetcher().choose(iter(ids(250))) == ids(100)
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -127,29 +127,29 @@ async def test_only_one_is_asked_about_by_its_detail(several: bool, page: bool) 
     """A task that is due alone costs one request of the smallest kind."""
     a2e = ScriptedA2E(ids(1))
     assert words(await look_at(a2e, several=several, page=page)) == {"running": 1}
-    assert (a2e.batches, a2e.details, a2e.pages) == ([], ids(1), [])
+    assert (a2e.batches, a2e.detail_ids, a2e.page_numbers) == ([], ids(1), [])
 
 
 async def test_family_without_batch_detail_is_read_from_the_list() -> None:
     """Where there is no batchDetail, one reading of the list tells of all who are due."""
     a2e = ScriptedA2E(ids(250))
     assert words(await look_at(a2e, several=False)) == {"running": 250}
-    assert (a2e.batches, a2e.details, a2e.pages) == ([], [], [1, 2, 3])
+    assert (a2e.batches, a2e.detail_ids, a2e.page_numbers) == ([], [], [1, 2, 3])
 
 
 async def test_list_is_read_no_further_than_needed() -> None:
     """The pages behind the last of those who are due are not read."""
     a2e = ScriptedA2E(ids(1000))
 
-    assert words(await look(a2e.inquiry(several=False), ids(100))) == {"running": 100}
-    assert a2e.pages == [1]
+    assert words(await fetch_due(a2e.fetcher(several=False), ids(100))) == {"running": 100}
+    assert a2e.page_numbers == [1]
 
 
 async def test_who_is_not_on_the_list_is_asked_about_alone_at_once() -> None:
     """A task that has slipped off the pages that are read is answered in the same look."""
     a2e = ScriptedA2E(ids(250), unlisted={"t3", "t77"})
     assert words(await look_at(a2e, several=False)) == {"running": 250}
-    assert sorted(a2e.details) == ["t3", "t77"]
+    assert sorted(a2e.detail_ids) == ["t3", "t77"]
 
 
 async def test_list_with_many_others_is_not_read_to_its_end() -> None:
@@ -157,36 +157,36 @@ async def test_list_with_many_others_is_not_read_to_its_end() -> None:
     a2e = ScriptedA2E([*ids(5000), *(f"old{number}" for number in range(50))])
     due = a2e.tasks[-50:]
 
-    assert words(await look(a2e.inquiry(several=False), due)) == {"running": 50}
-    assert len(a2e.pages) <= 2
-    assert sorted(a2e.details) == sorted(due)
+    assert words(await fetch_due(a2e.fetcher(several=False), due)) == {"running": 50}
+    assert len(a2e.page_numbers) <= 2
+    assert sorted(a2e.detail_ids) == sorted(due)
 
 
 async def test_few_are_not_looked_for_in_the_list() -> None:
     """Two tasks are asked about one by one rather than by two pages of a hundred records."""
     a2e = ScriptedA2E(ids(2))
     assert words(await look_at(a2e, several=False)) == {"running": 2}
-    assert (a2e.details, a2e.pages) == (ids(2), [])
+    assert (a2e.detail_ids, a2e.page_numbers) == (ids(2), [])
 
 
 async def test_family_without_any_list_is_asked_about_one_by_one() -> None:
     """Where there is neither batchDetail nor a list, each task has its own request."""
     a2e = ScriptedA2E(ids(30))
     assert words(await look_at(a2e, several=False, page=False)) == {"running": 30}
-    assert (a2e.batches, a2e.details, a2e.pages) == ([], ids(30), [])
+    assert (a2e.batches, a2e.detail_ids, a2e.page_numbers) == ([], ids(30), [])
 
 
 async def test_never_more_than_a_hundred_in_a_batch() -> None:
     """Tasks chosen for a reading of the list are not put into one batch, if batchDetail may be tried again meanwhile."""
-    a2e = ScriptedA2E(ids(500), several=always(NO_SUCH))
+    a2e = ScriptedA2E(ids(500), on_batch_detail=always(NO_SUCH))
 
-    inquiry = a2e.inquiry()
-    await look(inquiry, a2e.tasks)
+    inquiry = a2e.fetcher()
+    await fetch_due(inquiry, a2e.tasks)
     await asyncio.sleep(59.9)
     chosen = inquiry.choose(a2e.tasks)
     await asyncio.sleep(0.1)
-    await ask(inquiry, chosen)
-    assert max(a2e.sizes) <= 100
+    await fetch(inquiry, chosen)
+    assert max(a2e.batch_sizes) <= 100
 
 
 # what is missing from an answer
@@ -196,22 +196,22 @@ async def test_missing_id_is_asked_again_and_then_alone() -> None:
     """Nothing is told of a task that two answers miss; after the third, it is asked about alone at once."""
     a2e = ScriptedA2E(ids(50), hidden={"t7"})
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     for _ in range(2):
-        assert words(await look(inquiry, a2e.tasks)) == {"running": 49, "": 1}
-        assert a2e.details == []
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 50}
-    assert a2e.details == ["t7"]
-    assert a2e.sizes == [50, 50, 50]
+        assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 49, "": 1}
+        assert a2e.detail_ids == []
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 50}
+    assert a2e.detail_ids == ["t7"]
+    assert a2e.batch_sizes == [50, 50, 50]
 
 
 async def test_third_miss_is_returned_by_ask_and_then_chosen_alone() -> None:
     """`ask` returns a task that has to be asked about alone, and `choose` then keeps it apart from all others."""
     a2e = ScriptedA2E(ids(3), hidden={"t0"})
 
-    inquiry = a2e.inquiry()
-    talks = [await ask(inquiry, a2e.tasks) for _ in range(3)]
-    assert [talk.again for talk in talks] == [[], [], ["t0"]]
+    inquiry = a2e.fetcher()
+    talks = [await fetch(inquiry, a2e.tasks) for _ in range(3)]
+    assert [talk.single for talk in talks] == [[], [], ["t0"]]
     assert inquiry.choose(["t0", "t1", "t2"]) == ["t0"]
     assert inquiry.choose(["t1", "t0", "t2"]) == ["t1", "t2"]
 
@@ -220,65 +220,65 @@ async def test_missing_id_is_back_in_the_crowd_afterwards() -> None:
     """A task that was asked about alone shares a request again, and is asked about alone only if it is missing there."""
     a2e = ScriptedA2E(ids(50), hidden={"t7"})
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 3)
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 50}
-    assert (a2e.sizes, a2e.details) == ([50], ["t7"])
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 50}
+    assert (a2e.batch_sizes, a2e.detail_ids) == ([50], ["t7"])
     a2e.hidden.clear()
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 50}
-    assert (a2e.sizes, a2e.details) == ([50], [])
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 50}
+    assert (a2e.batch_sizes, a2e.detail_ids) == ([50], [])
 
 
 async def test_misses_are_forgotten_when_a_task_is_shown() -> None:
     """Misses count in a row: a task that is missing now and then is never asked about alone."""
     a2e = ScriptedA2E(ids(50))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     for number in range(30):
         a2e.hidden = set() if number % 3 == 2 else {"t7"}
-        await look(inquiry, a2e.tasks)
+        await fetch_due(inquiry, a2e.tasks)
     assert not inquiry._misses
-    assert a2e.details == []
+    assert a2e.detail_ids == []
 
 
 async def test_missing_id_that_nobody_knows_is_told_as_trouble() -> None:
     """What A2E says to the question about one task alone is told, and the task is asked about alone each time."""
-    a2e = ScriptedA2E(ids(50), hidden={"t7"}, one=always(NotFoundError("no such task", status=404)))
+    a2e = ScriptedA2E(ids(50), hidden={"t7"}, on_detail=always(NotFoundError("no such task", status=404)))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     told = await looks(inquiry, a2e.tasks, 5)
     assert told[2:] == [{"running": 49, "NotFoundError": 1}] * 3
-    assert a2e.details == ["t7"] * 3
+    assert a2e.detail_ids == ["t7"] * 3
 
 
 @pytest.mark.parametrize("foreign", [{}, {"x": record_of("x")}], ids=["empty", "foreign"])
 async def test_operation_that_never_tells_anything_is_given_up(foreign: dict[str, TaskRecord]) -> None:
     """If batchDetail answers nothing, or foreign ids only, for three times, the list is used, and nobody minds."""
-    a2e = ScriptedA2E(ids(300), hidden=set(ids(300)), foreign=foreign)
+    a2e = ScriptedA2E(ids(300), hidden=set(ids(300)), unrequested=foreign)
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     told = await looks(inquiry, a2e.tasks, 3)
     assert told == [{"": 300}, {"": 300}, {"running": 300}]
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 300}
-    assert (a2e.batches, a2e.details) == ([], [])
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 300}
+    assert (a2e.batches, a2e.detail_ids) == ([], [])
 
 
 async def test_empty_answer_to_one_slice_concerns_that_slice() -> None:
     """If one slice comes back empty, the others are answered, and it is asked about alone after three times."""
     a2e = ScriptedA2E(ids(200), hidden=set(ids(200)[100:]))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     told = await looks(inquiry, a2e.tasks, 3)
     assert told == [{"running": 100, "": 100}, {"running": 100, "": 100}, {"running": 200}]
 
 
 async def test_foreign_records_are_told_to_nobody() -> None:
     """Records that were not asked for change nothing for those that were."""
-    a2e = ScriptedA2E(ids(30), foreign={name: record_of(name, TaskStatus.SUCCEEDED) for name in ("x", "y")})
-    assert said(await look_at(a2e)) == dict.fromkeys(ids(30), "running")
+    a2e = ScriptedA2E(ids(30), unrequested={name: record_of(name, TaskStatus.SUCCEEDED) for name in ("x", "y")})
+    assert summarize(await look_at(a2e)) == dict.fromkeys(ids(30), "running")
 
 
 # a number that A2E does not like
@@ -286,38 +286,38 @@ async def test_foreign_records_are_told_to_nobody() -> None:
 
 async def test_number_that_a2e_allows_is_found_in_the_same_ask() -> None:
     """If 37 ids are too many to ask about, the halves are asked about until A2E answers, and everybody hears."""
-    a2e = ScriptedA2E(ids(100), several=more_than(37, REFUSED))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=more_than(37, REFUSED))
     assert words(await look_at(a2e)) == {"running": 100}
-    assert a2e.sizes == [100, 50, 25, 25, 50, 25, 25]
+    assert a2e.batch_sizes == [100, 50, 25, 25, 50, 25, 25]
 
 
 async def test_number_is_remembered_and_tried_again_after_ten_minutes() -> None:
     """Nothing is refused for ten minutes; then a full batch is tried again."""
-    a2e = ScriptedA2E(ids(100), several=more_than(37, REFUSED))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=more_than(37, REFUSED))
 
-    inquiry = a2e.inquiry()
-    await look(inquiry, a2e.tasks)
-    a2e.forget_calls()
+    inquiry = a2e.fetcher()
+    await fetch_due(inquiry, a2e.tasks)
+    a2e.clear_calls()
     await asyncio.sleep(599.9)
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
-    assert a2e.sizes == [25] * 4
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
+    assert a2e.batch_sizes == [25] * 4
     await asyncio.sleep(0.1)
-    a2e.forget_calls()
-    a2e.several = fine
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
-    assert a2e.sizes == [100]
-    assert a2e.details == []
+    a2e.clear_calls()
+    a2e.on_batch_detail = succeed
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
+    assert a2e.batch_sizes == [100]
+    assert a2e.detail_ids == []
 
 
 async def test_slices_that_are_refused_together_learn_the_same() -> None:
     """Five slices that are asked about side by side find the number, and none finds a larger one than it is."""
-    a2e = ScriptedA2E(ids(500), several=more_than(37, REFUSED))
+    a2e = ScriptedA2E(ids(500), on_batch_detail=more_than(37, REFUSED))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     assert await looks(inquiry, a2e.tasks, 1) == [{"running": 500}]
-    a2e.forget_calls()
+    a2e.clear_calls()
     assert await looks(inquiry, a2e.tasks, 1) == [{"running": 500}]
-    assert a2e.sizes == [25] * 20
+    assert a2e.batch_sizes == [25] * 20
 
 
 # one task that spoils a batch
@@ -326,7 +326,7 @@ async def test_slices_that_are_refused_together_learn_the_same() -> None:
 @pytest.mark.parametrize("poison", ["t0", "t1", "t50", "t74", "t99"])
 async def test_one_poisoned_id_spoils_nothing_for_the_others(poison: str) -> None:
     """If A2E refuses every batch with one of the ids in it, all tasks are answered in the same look nevertheless."""
-    a2e = ScriptedA2E(ids(100), several=about([poison], REFUSED))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=about([poison], REFUSED))
     assert words(await look_at(a2e)) == {"running": 100}
     assert len(a2e.batches) < 20
 
@@ -334,41 +334,41 @@ async def test_one_poisoned_id_spoils_nothing_for_the_others(poison: str) -> Non
 @pytest.mark.parametrize("poison", ["t0", "t50", "t99"])
 async def test_poisoned_id_is_asked_about_alone_from_then_on(poison: str) -> None:
     """The id that was found out is in no batch any more, so that no further batch is refused, and none is smaller."""
-    a2e = ScriptedA2E(ids(300), several=about([poison], REFUSED))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=about([poison], REFUSED))
 
-    inquiry = a2e.inquiry()
-    await look(inquiry, a2e.tasks)
-    a2e.forget_calls()
+    inquiry = a2e.fetcher()
+    await fetch_due(inquiry, a2e.tasks)
+    a2e.clear_calls()
     assert await looks(inquiry, a2e.tasks, 100) == [{"running": 300}] * 100
     assert not [batch for batch in a2e.batches if poison in batch]
     assert len(a2e.batches) == 300
-    assert a2e.details.count(poison) == 100
+    assert a2e.detail_ids.count(poison) == 100
 
 
 @pytest.mark.parametrize("poison", ["t0", "t50", "t99"])
 async def test_poison_and_a_number_are_told_apart(poison: str) -> None:
     """If A2E refuses both a number and an id, it learns of both, and everybody is answered in the same look."""
     spoilt, many = about([poison], REFUSED), more_than(37, REFUSED)
-    a2e = ScriptedA2E(ids(100), several=lambda asked: spoilt(asked) or many(asked))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=lambda asked: spoilt(asked) or many(asked))
 
-    inquiry = a2e.inquiry()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
+    inquiry = a2e.fetcher()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
     assert len(a2e.batches) == 4
-    assert a2e.details.count(poison) == 1
+    assert a2e.detail_ids.count(poison) == 1
 
 
 @pytest.mark.parametrize("poison", ["t0", "t1", "t50"])
 async def test_neighbours_of_a_poisoned_id_stay_in_the_crowd(poison: str) -> None:
     """Only the id that A2E refuses is asked about alone."""
-    a2e = ScriptedA2E(ids(100), several=about([poison], REFUSED))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=about([poison], REFUSED))
 
-    inquiry = a2e.inquiry()
-    await look(inquiry, a2e.tasks)
-    a2e.forget_calls()
-    await look(inquiry, a2e.tasks)
-    assert a2e.details == [poison]
+    inquiry = a2e.fetcher()
+    await fetch_due(inquiry, a2e.tasks)
+    a2e.clear_calls()
+    await fetch_due(inquiry, a2e.tasks)
+    assert a2e.detail_ids == [poison]
 
 
 BY_DETAIL = {"detail works": 1, "detail fails": 0}
@@ -378,25 +378,27 @@ BY_DETAIL = {"detail works": 1, "detail fails": 0}
 @pytest.mark.parametrize("poison", ["t0", "t50", "t150", "t299"])
 async def test_trouble_with_one_slice_is_isolated(poison: str, works: int) -> None:
     """If A2E breaks on every batch with one of the ids in it, all others are answered at the third try, by batches."""
-    one = fine if works else about([poison], DOWN)
-    a2e = ScriptedA2E(ids(300), several=about([poison], DOWN), one=one)
+    one = succeed if works else about([poison], DOWN)
+    a2e = ScriptedA2E(ids(300), on_batch_detail=about([poison], DOWN), on_detail=one)
 
-    inquiry = a2e.inquiry()
-    told = [said(await look(inquiry, a2e.tasks)) for _ in range(10)]
+    inquiry = a2e.fetcher()
+    told = [summarize(await fetch_due(inquiry, a2e.tasks)) for _ in range(10)]
     assert set(told[0].values()) == {"running", "ServerError"}
     for late in told[2:]:
         assert {task_id for task_id, word in late.items() if word != "running"} == ({poison} if not works else set())
-    assert a2e.pages == []
+    assert a2e.page_numbers == []
 
 
 @pytest.mark.parametrize("poison", ["t0", "t1", "t50", "t99"])
 async def test_one_broken_task_in_the_only_slice_hangs_nobody(poison: str) -> None:
     """One broken task, whose detail is broken too, keeps the 99 others waiting only for a while."""
-    a2e = ScriptedA2E(ids(100), several=about([poison], DOWN), one=about([poison], DOWN))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=about([poison], DOWN), on_detail=about([poison], DOWN))
 
-    inquiry, heard = a2e.inquiry(), set[str]()
+    inquiry, heard = a2e.fetcher(), set[str]()
     for _ in range(60):
-        heard |= {task_id for task_id, word in said(await look(inquiry, a2e.tasks)).items() if word == "running"}
+        heard |= {
+            task_id for task_id, word in summarize(await fetch_due(inquiry, a2e.tasks)).items() if word == "running"
+        }
         await asyncio.sleep(2)
     assert heard >= set(ids(100)) - {poison}
 
@@ -406,38 +408,40 @@ async def test_one_broken_task_in_the_only_slice_hangs_nobody(poison: str) -> No
 async def test_many_broken_neighbours_hang_nobody(broken: int, count: int) -> None:
     """Some broken tasks in a row, whose details are broken too, keep the others waiting only for a while."""
     poison = ids(broken)
-    a2e = ScriptedA2E(ids(count), several=about(poison, DOWN), one=about(poison, DOWN))
+    a2e = ScriptedA2E(ids(count), on_batch_detail=about(poison, DOWN), on_detail=about(poison, DOWN))
 
-    inquiry, heard = a2e.inquiry(), set[str]()
+    inquiry, heard = a2e.fetcher(), set[str]()
     for _ in range(30):
-        heard |= {task_id for task_id, word in said(await look(inquiry, a2e.tasks)).items() if word == "running"}
+        heard |= {
+            task_id for task_id, word in summarize(await fetch_due(inquiry, a2e.tasks)).items() if word == "running"
+        }
         await asyncio.sleep(2)
     assert heard >= set(ids(count)[broken:])
 
 
 async def test_operation_that_refuses_everything_is_given_up() -> None:
     """If A2E refuses each batch, whatever is in it, the list is used; only a few were taken for the reason."""
-    a2e = ScriptedA2E(ids(300), several=always(REFUSED))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=always(REFUSED))
 
-    inquiry = a2e.inquiry()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 300}
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 300}
-    assert a2e.calls < 15
+    inquiry = a2e.fetcher()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 300}
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 300}
+    assert a2e.call_count < 15
 
 
 async def test_refusals_of_a_moment_are_forgotten_in_time() -> None:
     """An hour after a gateway has refused everything for ten seconds, tasks share their requests again."""
-    a2e = ScriptedA2E(ids(100), several=always(REFUSED))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=always(REFUSED))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 5)
-    a2e.several = fine
+    a2e.on_batch_detail = succeed
     await asyncio.sleep(3600)
     await looks(inquiry, a2e.tasks, 3)
-    a2e.forget_calls()
-    await look(inquiry, a2e.tasks)
-    assert a2e.calls < 10
+    a2e.clear_calls()
+    await fetch_due(inquiry, a2e.tasks)
+    assert a2e.call_count < 10
 
 
 # an operation that is not there
@@ -455,26 +459,26 @@ GONE = [
 @pytest.mark.parametrize("error", GONE, ids=named)
 async def test_operation_that_is_not_there_is_replaced_by_the_list_at_once(error: A2EError) -> None:
     """If batchDetail is not there, the list answers everybody in the same look, and nobody hears of trouble."""
-    a2e = ScriptedA2E(ids(250), several=always(error))
+    a2e = ScriptedA2E(ids(250), on_batch_detail=always(error))
 
-    inquiry = a2e.inquiry()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 250}
+    inquiry = a2e.fetcher()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 250}
     assert len(a2e.batches) == 3  # the slices that were under way side by side
-    assert a2e.details == []
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 250}
-    assert (a2e.batches, a2e.details, a2e.pages) == ([], [], [1, 2, 3])
+    assert a2e.detail_ids == []
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 250}
+    assert (a2e.batches, a2e.detail_ids, a2e.page_numbers) == ([], [], [1, 2, 3])
 
 
 async def test_operation_that_is_not_there_is_tried_again_now_and_then() -> None:
     """The operation is tried again after 60 s, then after 120 s and so on, and nobody hears of trouble."""
-    a2e = ScriptedA2E(ids(50), several=always(NO_SUCH))
+    a2e = ScriptedA2E(ids(50), on_batch_detail=always(NO_SUCH))
     tried: list[float] = []
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     while now() < 1000:
-        a2e.forget_calls()
-        assert words(await look(inquiry, a2e.tasks)) == {"running": 50}
+        a2e.clear_calls()
+        assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 50}
         tried.extend(now() for _ in a2e.batches)
         await asyncio.sleep(2)
     assert tried == [0, 60, 180, 420, 900]
@@ -482,31 +486,31 @@ async def test_operation_that_is_not_there_is_tried_again_now_and_then() -> None
 
 async def test_operation_that_is_back_is_used_again() -> None:
     """When the minute is over, one slice tries batchDetail, and the others read the list; if it works, all use it."""
-    a2e = ScriptedA2E(ids(250), several=always(PAGE))
+    a2e = ScriptedA2E(ids(250), on_batch_detail=always(PAGE))
 
-    inquiry = a2e.inquiry()
-    await look(inquiry, a2e.tasks)
-    a2e.several = fine
+    inquiry = a2e.fetcher()
+    await fetch_due(inquiry, a2e.tasks)
+    a2e.on_batch_detail = succeed
     await asyncio.sleep(60)
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 250}
-    assert a2e.sizes == [100]
-    assert a2e.pages
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 250}
-    assert (a2e.sizes, a2e.pages) == ([100, 100, 50], [])
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 250}
+    assert a2e.batch_sizes == [100]
+    assert a2e.page_numbers
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 250}
+    assert (a2e.batch_sizes, a2e.page_numbers) == ([100, 100, 50], [])
 
 
 async def test_neither_batch_detail_nor_list() -> None:
     """If batchDetail is not there and the family has no list, each task is asked about alone, at once and later."""
-    a2e = ScriptedA2E(ids(50), several=always(NO_SUCH))
+    a2e = ScriptedA2E(ids(50), on_batch_detail=always(NO_SUCH))
 
-    inquiry = a2e.inquiry(page=False)
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 50}
-    assert (a2e.sizes, len(a2e.details)) == ([50], 50)
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 50}
-    assert (a2e.sizes, len(a2e.details)) == ([], 50)
+    inquiry = a2e.fetcher(page=False)
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 50}
+    assert (a2e.batch_sizes, len(a2e.detail_ids)) == ([50], 50)
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 50}
+    assert (a2e.batch_sizes, len(a2e.detail_ids)) == ([], 50)
 
 
 # the list
@@ -515,24 +519,24 @@ async def test_neither_batch_detail_nor_list() -> None:
 @pytest.mark.parametrize("error", [NO_SUCH, PAGE, REFUSED], ids=named)
 async def test_list_that_is_no_good_is_passed_over(error: A2EError) -> None:
     """If the list is not there or refuses to be read, each task is asked about alone, and nobody hears of trouble."""
-    a2e = ScriptedA2E(ids(250), page=always(error))
+    a2e = ScriptedA2E(ids(250), on_list=always(error))
 
-    assert await looks(a2e.inquiry(several=False), a2e.tasks, 2) == [{"running": 250}] * 2
-    assert a2e.pages == [1, 1]
+    assert await looks(a2e.fetcher(several=False), a2e.tasks, 2) == [{"running": 250}] * 2
+    assert a2e.page_numbers == [1, 1]
 
 
 @pytest.mark.parametrize("error", [*PASSING, *TURNED_AWAY, AuthenticationError("token", status=401)], ids=named)
 async def test_trouble_with_the_list_is_told_and_makes_no_burst(error: A2EError) -> None:
     """If reading the list meets trouble that may pass, or a wrong token, everybody hears, and nobody is asked alone."""
-    a2e = ScriptedA2E(ids(250), page=always(error))
+    a2e = ScriptedA2E(ids(250), on_list=always(error))
     assert words(await look_at(a2e, several=False)) == {type(error).__name__: 250}
-    assert (a2e.details, a2e.pages) == ([], [1])
+    assert (a2e.detail_ids, a2e.page_numbers) == ([], [1])
 
 
 async def test_trouble_with_a_later_page_concerns_those_behind() -> None:
     """Who was on the pages before has been answered; only the others hear of the trouble."""
-    a2e = ScriptedA2E(ids(250), page=lambda number: DOWN if number == 2 else None)
-    told = said(await look_at(a2e, several=False))
+    a2e = ScriptedA2E(ids(250), on_list=lambda number: DOWN if number == 2 else None)
+    told = summarize(await look_at(a2e, several=False))
     assert Counter(told.values()) == {"running": 100, "ServerError": 150}
     assert all(told[task_id] == "running" for task_id in ids(100))
 
@@ -540,11 +544,13 @@ async def test_trouble_with_a_later_page_concerns_those_behind() -> None:
 @pytest.mark.parametrize("several", [False, True])
 async def test_list_that_always_breaks_hangs_nobody(several: bool) -> None:  # noqa: FBT001  a parameter of the test
     """If the list never works (nor batchDetail), but the detail does, everybody is heard of within a few looks."""
-    a2e = ScriptedA2E(ids(250), page=always(DOWN), several=always(DOWN))
+    a2e = ScriptedA2E(ids(250), on_list=always(DOWN), on_batch_detail=always(DOWN))
 
-    inquiry, heard = a2e.inquiry(several=several), set[str]()
+    inquiry, heard = a2e.fetcher(several=several), set[str]()
     for _ in range(60):
-        heard |= {task_id for task_id, word in said(await look(inquiry, a2e.tasks)).items() if word == "running"}
+        heard |= {
+            task_id for task_id, word in summarize(await fetch_due(inquiry, a2e.tasks)).items() if word == "running"
+        }
         await asyncio.sleep(2)
     assert heard == set(ids(250))
 
@@ -555,53 +561,53 @@ async def test_list_that_always_breaks_hangs_nobody(several: bool) -> None:  # n
 @pytest.mark.parametrize("error", [*PASSING, *TURNED_AWAY], ids=named)
 async def test_trouble_with_one_slice_is_told_to_nobody_else(error: A2EError) -> None:
     """If one slice meets trouble, those in it hear of it, the others are answered, and nothing more is asked."""
-    a2e = ScriptedA2E(ids(300), several=about(["t150"], error))
-    told = said(await look_at(a2e))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=about(["t150"], error))
+    told = summarize(await look_at(a2e))
     assert {task_id for task_id, word in told.items() if word != "running"} == set(ids(200)[100:])
     assert Counter(told.values()) == {"running": 200, type(error).__name__: 100}
-    assert a2e.calls == 3
+    assert a2e.call_count == 3
 
 
 @pytest.mark.parametrize("error", PASSING, ids=named)
 async def test_operation_that_always_breaks_is_replaced_by_the_list(error: A2EError) -> None:
     """If every batch fails while details work, one task is asked about alone at the third time, and then the list."""
-    a2e = ScriptedA2E(ids(300), several=always(error))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=always(error))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     told = await looks(inquiry, a2e.tasks, 4)
     assert told[:2] == [{type(error).__name__: 300}] * 2
     assert told[3] == {"running": 300}
     assert len(a2e.batches) <= 10
-    assert len(a2e.details) == 1
+    assert len(a2e.detail_ids) == 1
 
 
 async def test_outage_that_ends_in_the_middle_of_a_look() -> None:
     """If A2E is back when one task is asked about alone to find that out, batchDetail is used on, and not the list."""
-    a2e = ScriptedA2E(ids(100), several=always(CUT), one=always(CUT), page=always(CUT))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=always(CUT), on_detail=always(CUT), on_list=always(CUT))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 2)
 
     def back(_: str) -> None:
-        a2e.one = a2e.several = a2e.page = fine
+        a2e.on_detail = a2e.on_batch_detail = a2e.on_list = succeed
 
-    a2e.one = back
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
-    assert (a2e.sizes, a2e.pages) == ([100], [])
+    a2e.on_detail = back
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
+    assert (a2e.batch_sizes, a2e.page_numbers) == ([100], [])
 
 
 async def test_trying_a_broken_operation_again_costs_little() -> None:
     """When a minute is over and batchDetail still breaks, that costs a request or two for each slice, no burst."""
-    a2e = ScriptedA2E(ids(300), several=always(DOWN))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=always(DOWN))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 4)
     for _ in range(60):
-        a2e.forget_calls()
-        await look(inquiry, a2e.tasks)
-        assert a2e.calls <= 10
+        a2e.clear_calls()
+        await fetch_due(inquiry, a2e.tasks)
+        assert a2e.call_count <= 10
         await asyncio.sleep(2)
 
 
@@ -609,106 +615,106 @@ async def test_trying_a_broken_operation_again_costs_little() -> None:
 async def test_outage_makes_no_burst(side_by_side: int) -> None:
     """As long as nothing can be reached, there is about one request for each slice and look, and everybody hears."""
     out = always(CUT)
-    a2e = ScriptedA2E(ids(100 * side_by_side), one=out, several=out, page=out)
+    a2e = ScriptedA2E(ids(100 * side_by_side), on_detail=out, on_batch_detail=out, on_list=out)
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     for _ in range(100):
-        a2e.forget_calls()
-        assert words(await look(inquiry, a2e.tasks)) == {"NetworkError": 100 * side_by_side}
-        assert side_by_side <= a2e.calls <= side_by_side + 1
+        a2e.clear_calls()
+        assert words(await fetch_due(inquiry, a2e.tasks)) == {"NetworkError": 100 * side_by_side}
+        assert side_by_side <= a2e.call_count <= side_by_side + 1
         await asyncio.sleep(2)
 
 
 async def test_outage_leaves_nothing_behind() -> None:
     """After an outage of some minutes, all are answered at once by full batches, and no trouble is remembered."""
     out = always(CUT)
-    a2e = ScriptedA2E(ids(300), one=out, several=out, page=out)
+    a2e = ScriptedA2E(ids(300), on_detail=out, on_batch_detail=out, on_list=out)
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 100)
-    a2e.one = a2e.several = a2e.page = fine
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 300}
-    assert (a2e.sizes, a2e.calls) == ([100, 100, 100], 3)
+    a2e.on_detail = a2e.on_batch_detail = a2e.on_list = succeed
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 300}
+    assert (a2e.batch_sizes, a2e.call_count) == ([100, 100, 100], 3)
     assert not inquiry._misses
 
 
 async def test_outage_while_the_list_is_used() -> None:
     """An outage that comes when batchDetail is given up costs one page for each reading, and no burst."""
-    a2e = ScriptedA2E(ids(300), several=always(NO_SUCH))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=always(NO_SUCH))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 1)
-    a2e.one = a2e.several = a2e.page = always(CUT)
+    a2e.on_detail = a2e.on_batch_detail = a2e.on_list = always(CUT)
     for _ in range(100):
-        a2e.forget_calls()
-        assert words(await look(inquiry, a2e.tasks)) == {"NetworkError": 300}
-        assert a2e.calls <= 4
+        a2e.clear_calls()
+        assert words(await fetch_due(inquiry, a2e.tasks)) == {"NetworkError": 300}
+        assert a2e.call_count <= 4
         await asyncio.sleep(2)
 
 
 @pytest.mark.parametrize("error", TURNED_AWAY, ids=named)
 async def test_being_turned_away_is_no_reason_to_ask_more(error: A2EError) -> None:
     """However often A2E asks to slow down, there is one request for each slice and look, and nothing is learned."""
-    a2e = ScriptedA2E(ids(300), several=always(error))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=always(error))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     for _ in range(10):
-        a2e.forget_calls()
-        assert words(await look(inquiry, a2e.tasks)) == {type(error).__name__: 300}
-        assert a2e.calls == 3
+        a2e.clear_calls()
+        assert words(await fetch_due(inquiry, a2e.tasks)) == {type(error).__name__: 300}
+        assert a2e.call_count == 3
         await asyncio.sleep(2)
 
 
 @pytest.mark.parametrize("error", TURNED_AWAY, ids=named)
 async def test_operation_that_always_turns_away_is_replaced_in_the_end(error: A2EError) -> None:
     """If A2E turns every batch away for minutes while details work, the others hear by the list, and without a burst."""
-    a2e = ScriptedA2E(ids(300), several=always(error))
+    a2e = ScriptedA2E(ids(300), on_batch_detail=always(error))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     for _ in range(60):
-        a2e.forget_calls()
-        await look(inquiry, a2e.tasks)
-        assert a2e.calls <= 10
+        a2e.clear_calls()
+        await fetch_due(inquiry, a2e.tasks)
+        assert a2e.call_count <= 10
         await asyncio.sleep(2)
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 300}
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 300}
 
 
 @pytest.mark.parametrize("error", [*TURNED_AWAY, *PASSING], ids=named)
 async def test_trouble_in_the_middle_of_halving_is_told(error: A2EError) -> None:
     """If A2E refuses a number, and then meets trouble or asks to slow down, that is told, and batchDetail not given up."""
-    a2e = ScriptedA2E(ids(100), several=lambda asked: REFUSED if len(asked) > 50 else error)
+    a2e = ScriptedA2E(ids(100), on_batch_detail=lambda asked: REFUSED if len(asked) > 50 else error)
 
-    inquiry = a2e.inquiry()
-    assert words(await look(inquiry, a2e.tasks)) == {type(error).__name__: 100}
-    assert (a2e.sizes, a2e.pages, a2e.details) == ([100, 50], [], [])
-    a2e.several = fine
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
-    assert a2e.pages == []
+    inquiry = a2e.fetcher()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {type(error).__name__: 100}
+    assert (a2e.batch_sizes, a2e.page_numbers, a2e.detail_ids) == ([100, 50], [], [])
+    a2e.on_batch_detail = succeed
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
+    assert a2e.page_numbers == []
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("token", status=401), ClientClosedError("closed")], ids=named)
 async def test_what_will_not_be_otherwise_reaches_all(error: A2EError) -> None:
     """A wrong token, or a closed client, is told to everybody in the slice at once, and nothing more is asked."""
-    a2e = ScriptedA2E(ids(100), several=always(error))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=always(error))
 
-    assert (await ask(a2e.inquiry(), a2e.tasks)).told == dict.fromkeys(ids(100), error)
-    assert a2e.calls == 1
+    assert (await fetch(a2e.fetcher(), a2e.tasks)).results == dict.fromkeys(ids(100), error)
+    assert a2e.call_count == 1
 
 
 async def test_cancelled_question_is_asked_again_as_if_nothing_had_been() -> None:
     """A question that is taken away in the middle of halving leaves nothing that hinders the next one."""
-    a2e = ScriptedA2E(ids(100), several=about(["t20"], REFUSED))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=about(["t20"], REFUSED))
 
-    inquiry = a2e.inquiry()
-    first = asyncio.create_task(ask(inquiry, a2e.tasks))
+    inquiry = a2e.fetcher()
+    first = asyncio.create_task(fetch(inquiry, a2e.tasks))
     for _ in range(12):
         await asyncio.sleep(0)
     first.cancel()
     await asyncio.wait([first])
     assert first.cancelled()
     assert len(a2e.batches) > 3
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
 
 
 # memory
@@ -736,9 +742,9 @@ def remembered(inquiry: Inquiry[TaskRecord]) -> set[str]:
 )
 async def test_forgetting_leaves_nothing(fault: Callable[[list[str]], A2EError | None]) -> None:
     """Whatever went wrong with tasks, nothing is left of them when nobody waits for them any more."""
-    a2e = ScriptedA2E(ids(250), several=fault, hidden={"t100"}, unlisted={"t200"})
+    a2e = ScriptedA2E(ids(250), on_batch_detail=fault, hidden={"t100"}, unlisted={"t200"})
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 5)
     for task_id in a2e.tasks:
         inquiry.forget(task_id)
@@ -749,17 +755,17 @@ async def test_nothing_is_remembered_of_those_without_trouble() -> None:
     """Thousands of tasks that all go well take no memory of the inquiry."""
     a2e = ScriptedA2E(ids(5000))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 3)
     assert not remembered(inquiry)
 
 
 async def test_forgotten_task_begins_anew() -> None:
     """A poisoned id that nobody waits for any more is no more set apart when somebody waits for it again."""
-    a2e = ScriptedA2E(ids(100), several=about(["t20"], REFUSED))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=about(["t20"], REFUSED))
 
-    inquiry = a2e.inquiry()
-    await look(inquiry, a2e.tasks)
+    inquiry = a2e.fetcher()
+    await fetch_due(inquiry, a2e.tasks)
     assert inquiry.choose(["t20", "t1"]) == ["t20"]
     inquiry.forget("t20")
     assert inquiry.choose(["t20", "t1"]) == ["t20", "t1"]
@@ -787,7 +793,7 @@ class Storm:
         odd = chance.sample(tasks, 18)
         storm = cls(chance, bad, ScriptedA2E(tasks), set(odd[:4]), set(odd[4:8]), set(odd[8:13]))
         storm.a2e.unlisted = set(odd[10:])
-        storm.a2e.one, storm.a2e.several, storm.a2e.page = storm.one, storm.several, storm.page
+        storm.a2e.on_detail, storm.a2e.on_batch_detail, storm.a2e.on_list = storm.one, storm.several, storm.page
         return storm
 
     def _fault(self, *faults: A2EError) -> A2EError | None:
@@ -801,7 +807,7 @@ class Storm:
         """Let some of the batches fail, be empty, miss tasks, or hold others."""
         lost = set() if self.chance.random() >= self.bad else set(self.chance.sample(asked, len(asked) // 3))
         self.a2e.hidden = set(asked) if self.chance.random() < self.bad / 5 else self.lost | lost
-        self.a2e.foreign = {"x": record_of("x", TaskStatus.SUCCEEDED)} if self.chance.random() < 0.5 else {}
+        self.a2e.unrequested = {"x": record_of("x", TaskStatus.SUCCEEDED)} if self.chance.random() < 0.5 else {}
         if not self.refused.isdisjoint(asked):
             return REFUSED
         return (
@@ -821,13 +827,13 @@ async def test_everybody_is_heard_of_in_any_storm(seed: int, bad: float) -> None
     a2e = storm.a2e
     ends = {task_id: storm.chance.uniform(0.0, 60.0) for task_id in a2e.tasks}
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     waiting = dict.fromkeys(a2e.tasks)
     while waiting:
         assert now() < 1000.0, sorted(waiting)
         a2e.done = {task_id for task_id, end in ends.items() if end <= now()}
         due = storm.chance.sample([*waiting], max(1, len(waiting) * 2 // 3))
-        for task_id, word in said(await look(inquiry, due)).items():
+        for task_id, word in summarize(await fetch_due(inquiry, due)).items():
             if word == "succeeded":
                 assert task_id in a2e.done
                 del waiting[task_id]
@@ -850,7 +856,7 @@ async def ends(a2e: ScriptedA2E, waits: Collection[str], policy: PollPolicy, wit
 
     async def wait(task_id: str) -> None:
         mine = waiter()
-        leave = poller.join("family", task_id, a2e.questions, mine)
+        leave = poller.join("family", task_id, a2e.status_api, mine)
         try:
             await asyncio.wait([mine.done], timeout=within)
         finally:
@@ -869,7 +875,9 @@ async def ends(a2e: ScriptedA2E, waits: Collection[str], policy: PollPolicy, wit
 @pytest.mark.parametrize("poison", ["t0", "t150", "t299"])
 async def test_any_fault_of_one_slice_delays_no_other(error: A2EError, poison: str) -> None:
     """If every question with one of the ids meets any fault there is, all waits in other slices end as they would."""
-    a2e = ScriptedA2E(ids(300), several=about([poison], error), one=about([poison], error), done=set(ids(300)))
+    a2e = ScriptedA2E(
+        ids(300), on_batch_detail=about([poison], error), on_detail=about([poison], error), done=set(ids(300))
+    )
     slice_of = int(poison[1:]) // 100 * 100
     mine = set(ids(300)[slice_of : slice_of + 100])
     found = await ends(a2e, a2e.tasks, PollPolicy(), within=30.0)
@@ -882,7 +890,7 @@ async def test_any_fault_of_one_slice_delays_no_other(error: A2EError, poison: s
 async def test_slice_that_never_answers_delays_no_other() -> None:
     """While one question hangs, all waits in other slices end as they would."""
     a2e = ScriptedA2E(ids(300), done=set(ids(300)))
-    family = a2e.questions()
+    family = a2e.status_api()
 
     async def hang(asked: list[str]) -> dict[str, TaskRecord]:
         if "t150" in asked:
@@ -902,9 +910,9 @@ async def test_slice_that_never_answers_delays_no_other() -> None:
 async def test_odd_retry_after_hangs_nobody() -> None:
     """A header of absurd size delays a wait, and neither hangs nor ends it."""
     odd = RateLimitError("slow down", status=429, retry_after=1.7e308)
-    a2e = ScriptedA2E(ids(3), several=always(odd), done=set(ids(3)))
+    a2e = ScriptedA2E(ids(3), on_batch_detail=always(odd), done=set(ids(3)))
 
-    asyncio.get_running_loop().call_later(1.5, setattr, a2e, "several", fine)
+    asyncio.get_running_loop().call_later(1.5, setattr, a2e, "on_batch_detail", succeed)
     found = await ends(a2e, a2e.tasks, PollPolicy(initial=1.0, steps=((0.0, 1.0),)), within=100_000.0)
     assert {end // 43_200.0 for end in found.values()} == {2.0}
 
@@ -952,7 +960,7 @@ async def test_slices_that_have_become_small_share_a_question() -> None:
     """When most of 500 tasks are done, the rest is asked about with one request, also if A2E takes 3 s to answer."""
     a2e, chance = ScriptedA2E(ids(500)), random.Random(1)
     a2e.done = set(chance.sample(a2e.tasks, 480))
-    family = a2e.questions()
+    family = a2e.status_api()
 
     async def slow(asked: list[str]) -> dict[str, TaskRecord]:
         await asyncio.sleep(chance.uniform(2.5, 3.5))
@@ -963,7 +971,7 @@ async def test_slices_that_have_become_small_share_a_question() -> None:
     for task_id in a2e.tasks:
         poller.join("family", task_id, lambda: Questions(one=family.one, several=slow), waiter())
     await asyncio.sleep(20)
-    a2e.forget_calls()
+    a2e.clear_calls()
     await asyncio.sleep(60)
     await poller.aclose()
     assert len(a2e.batches) <= 40
@@ -980,7 +988,7 @@ async def test_listener_that_raises_concerns_its_own_wait() -> None:
     poller, waits = Poller(PollPolicy()), [waiter() for _ in a2e.tasks]
     waits[1].on_record = bug
     for task_id, mine in zip(a2e.tasks, waits, strict=True):
-        poller.join("family", task_id, a2e.questions, mine)
+        poller.join("family", task_id, a2e.status_api, mine)
     await asyncio.wait([mine.done for mine in waits], timeout=100.0)
     ended = [mine.done.done() and (mine.done.exception() or mine.done.result().status) for mine in waits]
     await poller.aclose()
@@ -1043,15 +1051,15 @@ def test_records_of_any_answer(data: object, found: list[str]) -> None:
 @pytest.mark.parametrize("error", TURNED_AWAY, ids=named)
 async def test_being_turned_away_after_a_probe_closes_nothing(error: A2EError) -> None:
     """If a probe finds A2E there, and the next question is turned away, that is told, and batches go on afterwards."""
-    a2e = ScriptedA2E(ids(100), several=always(DOWN))
+    a2e = ScriptedA2E(ids(100), on_batch_detail=always(DOWN))
 
-    inquiry = a2e.inquiry()
+    inquiry = a2e.fetcher()
     await looks(inquiry, a2e.tasks, 2)
     tries = iter([DOWN, error])
-    a2e.several = lambda _: next(tries, None)
-    told = words(await look(inquiry, a2e.tasks))
+    a2e.on_batch_detail = lambda _: next(tries, None)
+    told = words(await fetch_due(inquiry, a2e.tasks))
     assert told == {"running": 1, type(error).__name__: 99}
     await asyncio.sleep(2)
-    a2e.forget_calls()
-    assert words(await look(inquiry, a2e.tasks)) == {"running": 100}
-    assert (a2e.sizes, a2e.pages) == ([100], [])
+    a2e.clear_calls()
+    assert words(await fetch_due(inquiry, a2e.tasks)) == {"running": 100}
+    assert (a2e.batch_sizes, a2e.page_numbers) == ([100], [])

@@ -9,23 +9,23 @@ import attrs
 import pytest
 import quick
 from aiohttp import web
-from buying import (
-    LINK,
-    LIST,
-    PRESIGN,
-    EmptyAtFirst,
-    assert_discreet,
-    begun,
-    buy,
-    charged,
-    client,
-    looks,
+from conditions import wait_until
+from paid_starts import (
+    IMAGE_URL,
+    LIST_PATH,
+    PRESIGN_PATH,
+    EmptyListFirst,
+    assert_no_secrets,
+    charged_task_ids,
+    count_list_requests,
+    count_requests,
+    count_starts,
+    faults_on_start,
+    logged_warnings,
+    make_client,
     marker_of,
-    meets,
-    seen,
-    starts,
-    until,
-    warnings,
+    start_in_background,
+    start_video,
 )
 
 from a2e_async import (
@@ -44,56 +44,56 @@ KEY = "order-17"
 
 async def test_same_key_twice_is_one_charge(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The second start of a key gives the task of the first, as adopted, and buys nothing."""
-    first = await buy(a2e, idempotency_key=KEY)
-    second = await buy(a2e, idempotency_key=KEY)
+    first = await start_video(a2e, idempotency_key=KEY)
+    second = await start_video(a2e, idempotency_key=KEY)
     assert (first.adopted, second.adopted) == (False, True)
     assert second.id == first.id
     assert second.record.coins == 30
-    assert charged(sandbox) == [first.id]
-    assert starts(sandbox) == 1
+    assert charged_task_ids(sandbox) == [first.id]
+    assert count_starts(sandbox) == 1
 
 
 async def test_other_options_do_not_make_another_job(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The key alone says which job it is."""
-    first = await buy(a2e, idempotency_key=KEY, name="Ada")
-    second = await buy(a2e, idempotency_key=KEY, name="Eve", prompt="another", video_time=10)
+    first = await start_video(a2e, idempotency_key=KEY, name="Ada")
+    second = await start_video(a2e, idempotency_key=KEY, name="Eve", prompt="another", video_time=10)
     assert second.id == first.id
 
 
 async def test_same_key_from_another_client(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Another client, such as one of another process, finds the task of the key too."""
-    first = await buy(a2e, idempotency_key=KEY)
-    async with client(sandbox) as other:
-        second = await buy(other, idempotency_key=KEY)
+    first = await start_video(a2e, idempotency_key=KEY)
+    async with make_client(sandbox) as other:
+        second = await start_video(other, idempotency_key=KEY)
     assert second.adopted
     assert second.id == first.id
-    assert charged(sandbox) == [first.id]
+    assert charged_task_ids(sandbox) == [first.id]
 
 
 async def test_same_key_at_once_is_one_charge(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Of twenty starts of one key at the same time, one buys, and all get its task."""
-    tasks = await asyncio.gather(*(buy(a2e, idempotency_key=KEY) for _ in range(20)))
-    assert {task.id for task in tasks} == set(charged(sandbox))
+    tasks = await asyncio.gather(*(start_video(a2e, idempotency_key=KEY) for _ in range(20)))
+    assert {task.id for task in tasks} == set(charged_task_ids(sandbox))
     assert sum(not task.adopted for task in tasks) == 1
-    assert starts(sandbox) == 1
+    assert count_starts(sandbox) == 1
 
 
 async def test_different_keys_are_different_jobs(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Two keys buy two tasks, and each finds its own."""
-    one, two = await asyncio.gather(buy(a2e, idempotency_key="one"), buy(a2e, idempotency_key="two"))
-    assert set(charged(sandbox)) == {one.id, two.id}
-    assert (await buy(a2e, idempotency_key="one")).id == one.id
-    assert (await buy(a2e, idempotency_key="two")).id == two.id
+    one, two = await asyncio.gather(start_video(a2e, idempotency_key="one"), start_video(a2e, idempotency_key="two"))
+    assert set(charged_task_ids(sandbox)) == {one.id, two.id}
+    assert (await start_video(a2e, idempotency_key="one")).id == one.id
+    assert (await start_video(a2e, idempotency_key="two")).id == two.id
 
 
 async def test_keys_do_not_wait_for_each_other(sandbox: Sandbox) -> None:
     """While A2E is slow about the start of one key, another one goes through."""
-    sandbox.weather = meets(Fault("delay", seconds=15))
-    async with client(sandbox, request_timeout=20) as a2e:
-        slow = asyncio.create_task(buy(a2e, idempotency_key="slow"))
-        await until(lambda: looks(sandbox))
+    sandbox.weather = faults_on_start(Fault("delay", seconds=15))
+    async with make_client(sandbox, request_timeout=20) as a2e:
+        slow = asyncio.create_task(start_video(a2e, idempotency_key="slow"))
+        await wait_until(lambda: count_list_requests(sandbox))
         async with asyncio.timeout(10):
-            assert not (await buy(a2e, idempotency_key="quick")).adopted
+            assert not (await start_video(a2e, idempotency_key="quick")).adopted
         assert not slow.done()
         sandbox.weather = None
     with pytest.raises(SubmissionUncertainError):  # the client was closed
@@ -102,17 +102,17 @@ async def test_keys_do_not_wait_for_each_other(sandbox: Sandbox) -> None:
 
 async def test_nothing_is_uploaded_for_a_key_that_is_found(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A picture is uploaded, which A2E charges, only if the start has to be bought."""
-    await buy(a2e, image=quick.PNG, idempotency_key=KEY)
-    assert seen(sandbox, PRESIGN) == 1
-    async with client(sandbox) as other:
-        await buy(other, image=quick.PNG, idempotency_key=KEY)
-    assert seen(sandbox, PRESIGN) == 1
+    await start_video(a2e, image=quick.PNG, idempotency_key=KEY)
+    assert count_requests(sandbox, PRESIGN_PATH) == 1
+    async with make_client(sandbox) as other:
+        await start_video(other, image=quick.PNG, idempotency_key=KEY)
+    assert count_requests(sandbox, PRESIGN_PATH) == 1
 
 
 async def test_bad_picture_is_refused_although_the_key_is_known(a2e: A2EClient, sandbox: Sandbox) -> None:
     """What is wrong here is refused here, before A2E is asked for the key."""
     with pytest.raises(InvalidRequestError):
-        await buy(a2e, image=b"no picture", idempotency_key=KEY)
+        await start_video(a2e, image=b"no picture", idempotency_key=KEY)
     assert not sandbox.requests
 
 
@@ -120,16 +120,16 @@ async def test_bad_picture_is_refused_although_the_key_is_known(a2e: A2EClient, 
 async def test_odd_keys_are_refused(a2e: A2EClient, sandbox: Sandbox, key: Any) -> None:
     """What is no text is refused before anything is sent."""
     with pytest.raises(InvalidRequestError, match="idempotency_key"):
-        await buy(a2e, idempotency_key=key)
+        await start_video(a2e, idempotency_key=key)
     assert not sandbox.requests
 
 
 async def test_deleted_task_makes_room_for_another(a2e: A2EClient, sandbox: Sandbox) -> None:
     """After its task was deleted by this client, the key buys again."""
-    first = await buy(a2e, idempotency_key=KEY)
+    first = await start_video(a2e, idempotency_key=KEY)
     await first.wait_until_done(20)
     await first.delete()
-    second = await buy(a2e, idempotency_key=KEY)
+    second = await start_video(a2e, idempotency_key=KEY)
     assert not second.adopted
     assert second.id != first.id
 
@@ -137,21 +137,21 @@ async def test_deleted_task_makes_room_for_another(a2e: A2EClient, sandbox: Sand
 async def test_key_of_a_fresh_task_that_is_not_shown_yet(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The client remembers what it has bought, so that a list that lags behind does not make it buy twice."""
     sandbox.weather = Weather(invisible=60)
-    first = await buy(a2e, idempotency_key=KEY)
-    second = await buy(a2e, idempotency_key=KEY)
+    first = await start_video(a2e, idempotency_key=KEY)
+    second = await start_video(a2e, idempotency_key=KEY)
     assert second.id == first.id
-    assert charged(sandbox) == [first.id]
+    assert charged_task_ids(sandbox) == [first.id]
 
 
 async def test_reopened_client_remembers_its_keys(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A client that was closed and opened again knows what it has bought, although A2E does not show it yet."""
     sandbox.weather = Weather(invisible=60)
-    first = await buy(a2e, idempotency_key=KEY)
+    first = await start_video(a2e, idempotency_key=KEY)
     await a2e.aclose()
     async with a2e:
-        second = await buy(a2e, idempotency_key=KEY)
+        second = await start_video(a2e, idempotency_key=KEY)
     assert second.id == first.id
-    assert charged(sandbox) == [first.id]
+    assert charged_task_ids(sandbox) == [first.id]
 
 
 async def test_start_that_does_not_echo_the_name(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -164,28 +164,28 @@ async def test_start_that_does_not_echo_the_name(a2e: A2EClient, sandbox: Sandbo
         made += 1
         return web.json_response({"code": 0, "data": {"_id": f"{made:024x}", "current_status": "initialized"}})
 
-    with sandbox.override("POST", quick.START, nameless):
-        first = await buy(a2e, idempotency_key=KEY)
-        second = await buy(a2e, idempotency_key=KEY)
+    with sandbox.override("POST", quick.START_PATH, nameless):
+        first = await start_video(a2e, idempotency_key=KEY)
+        second = await start_video(a2e, idempotency_key=KEY)
     assert second.id == first.id
     assert made == 1
 
 
 async def test_lost_answer_to_a_start_with_a_key(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A start with a key is settled as any other, and its key finds it afterwards."""
-    sandbox.weather = meets(Fault("drop", after=True))
-    first = await buy(a2e, idempotency_key=KEY)
-    second = await buy(a2e, idempotency_key=KEY)
+    sandbox.weather = faults_on_start(Fault("drop", after=True))
+    first = await start_video(a2e, idempotency_key=KEY)
+    second = await start_video(a2e, idempotency_key=KEY)
     assert first.adopted
     assert second.id == first.id
-    assert charged(sandbox) == [first.id]
+    assert charged_task_ids(sandbox) == [first.id]
 
 
 async def test_uncertain_start_names_the_marker_of_its_key(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The marker of a key is always the same, so that marker and key lead to the same task."""
-    sandbox.weather = meets(Fault("drop", after=True), invisible=60)
+    sandbox.weather = faults_on_start(Fault("drop", after=True), invisible=60)
     with pytest.raises(SubmissionUncertainError) as caught:
-        await buy(a2e, idempotency_key=KEY)
+        await start_video(a2e, idempotency_key=KEY)
     sandbox.weather = None
     by_marker = await a2e.image_to_video.find(caught.value.marker)
     by_key = await a2e.image_to_video.find(KEY)
@@ -197,96 +197,88 @@ async def test_uncertain_start_names_the_marker_of_its_key(a2e: A2EClient, sandb
 
 async def test_key_of_an_uncertain_start_is_looked_for_several_times(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A start that could still show up is given time to do so, before its key buys again."""
-    sandbox.weather = meets(Fault("drop", after=True), invisible=60)
+    sandbox.weather = faults_on_start(Fault("drop", after=True), invisible=60)
     with pytest.raises(SubmissionUncertainError):
-        await buy(a2e, idempotency_key=KEY)
-    before = looks(sandbox)
+        await start_video(a2e, idempotency_key=KEY)
+    before = count_list_requests(sandbox)
     sandbox.weather = None
-    with sandbox.override("GET", LIST, EmptyAtFirst(2)):
-        second = await buy(a2e, idempotency_key=KEY)
+    with sandbox.override("GET", LIST_PATH, EmptyListFirst(2)):
+        second = await start_video(a2e, idempotency_key=KEY)
     assert second.adopted
-    assert looks(sandbox) == before + 3
-    assert charged(sandbox) == [second.id]
+    assert count_list_requests(sandbox) == before + 3
+    assert charged_task_ids(sandbox) == [second.id]
 
 
 async def test_uncertain_start_that_was_not_accepted_can_be_bought_later(a2e: A2EClient, sandbox: Sandbox) -> None:
     """If the looks show nothing, the same key starts again: to say so is what a key is for."""
-    sandbox.weather = meets(Fault("drop"))
+    sandbox.weather = faults_on_start(Fault("drop"))
     with pytest.raises(SubmissionUncertainError):
-        await buy(a2e, idempotency_key=KEY)
-    before = looks(sandbox)
-    task = await buy(a2e, idempotency_key=KEY)
+        await start_video(a2e, idempotency_key=KEY)
+    before = count_list_requests(sandbox)
+    task = await start_video(a2e, idempotency_key=KEY)
     assert not task.adopted
-    assert charged(sandbox) == [task.id]
-    assert looks(sandbox) == before + len(quick.CONFIG.start.looks)
+    assert charged_task_ids(sandbox) == [task.id]
+    assert count_list_requests(sandbox) == before + len(quick.CONFIG.start.looks)
 
 
 async def test_settled_key_is_looked_for_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Once it is known what became of a key, one look is enough again."""
-    sandbox.weather = meets(Fault("drop"))
+    sandbox.weather = faults_on_start(Fault("drop"))
     with pytest.raises(SubmissionUncertainError):
-        await buy(a2e, idempotency_key=KEY)
-    await buy(a2e, idempotency_key=KEY)
-    before = looks(sandbox)
-    await buy(a2e, idempotency_key=KEY)
-    assert looks(sandbox) == before + 1
+        await start_video(a2e, idempotency_key=KEY)
+    await start_video(a2e, idempotency_key=KEY)
+    before = count_list_requests(sandbox)
+    await start_video(a2e, idempotency_key=KEY)
+    assert count_list_requests(sandbox) == before + 1
 
 
 async def test_refused_key_can_be_bought_later(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A start that surely was not accepted leaves its key free, and one look is enough for the next try."""
-    sandbox.weather = meets(Fault("status", status=402))
+    sandbox.weather = faults_on_start(Fault("status", status=402))
     with pytest.raises(InsufficientCreditsError):
-        await buy(a2e, idempotency_key=KEY)
-    before = looks(sandbox)
-    await buy(a2e, idempotency_key=KEY)
-    assert looks(sandbox) == before + 1
-    assert len(charged(sandbox)) == 1
+        await start_video(a2e, idempotency_key=KEY)
+    before = count_list_requests(sandbox)
+    await start_video(a2e, idempotency_key=KEY)
+    assert count_list_requests(sandbox) == before + 1
+    assert len(charged_task_ids(sandbox)) == 1
 
 
 async def test_refusal_does_not_settle_an_earlier_start(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A second try that is refused says nothing about the first, which can still show up and is looked for on."""
-    sandbox.weather = meets(Fault("drop", after=True), Fault("status", status=402), invisible=60)
+    sandbox.weather = faults_on_start(Fault("drop", after=True), Fault("status", status=402), invisible=60)
     with pytest.raises(SubmissionUncertainError):
-        await buy(a2e, idempotency_key=KEY)
+        await start_video(a2e, idempotency_key=KEY)
     with pytest.raises(InsufficientCreditsError):
-        await buy(a2e, idempotency_key=KEY)
+        await start_video(a2e, idempotency_key=KEY)
     sandbox.weather = None
-    with sandbox.override("GET", LIST, EmptyAtFirst(2)):
-        assert (await buy(a2e, idempotency_key=KEY)).adopted
-    assert len(charged(sandbox)) == 1
+    with sandbox.override("GET", LIST_PATH, EmptyListFirst(2)):
+        assert (await start_video(a2e, idempotency_key=KEY)).adopted
+    assert len(charged_task_ids(sandbox)) == 1
 
 
-async def test_cancelled_start_with_a_key_is_adopted_by_the_next_try(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start that was cancelled after A2E had accepted it is found by its key, and not bought twice."""
-    sandbox.weather = meets(Fault("delay", seconds=1.0, after=True))
-    start = await begun(sandbox, a2e, idempotency_key=KEY)
+@pytest.mark.parametrize("invisible", [0, 60])
+async def test_cancelled_start_with_a_key_is_adopted_by_the_next_try(
+    a2e: A2EClient, sandbox: Sandbox, invisible: float
+) -> None:
+    """A cancelled start that A2E has charged is adopted by its key, also while A2E's list does not show it yet."""
+    sandbox.weather = faults_on_start(Fault("delay", seconds=1.0, after=True), invisible=invisible)
+    start = await start_in_background(sandbox, a2e, idempotency_key=KEY)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
-    assert (await buy(a2e, idempotency_key=KEY)).adopted
-    assert len(charged(sandbox)) == 1
-
-
-async def test_cancelled_start_is_remembered_by_its_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The id that a cancelled start has read is not forgotten, however long A2E's list lags behind."""
-    sandbox.weather = meets(Fault("delay", seconds=1.0, after=True), invisible=60)
-    start = await begun(sandbox, a2e, idempotency_key=KEY)
-    start.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await start
-    assert (await buy(a2e, idempotency_key=KEY)).adopted
-    assert len(charged(sandbox)) == 1
+    assert (await start_video(a2e, idempotency_key=KEY)).adopted
+    assert len(charged_task_ids(sandbox)) == 1
 
 
 async def test_list_that_cannot_be_reached_starts_nothing() -> None:
     """If the list cannot be looked through for the key, nothing is bought, and the error says that."""
-    async with Sandbox(render="tiny") as sandbox, client(sandbox) as a2e:
+    async with Sandbox(render="tiny") as sandbox, make_client(sandbox) as a2e:
         sandbox.weather = Weather(chances={"list": {Fault("drop"): 1}})
         with pytest.raises(NetworkError, match="Nothing was started") as caught:
-            await buy(a2e, idempotency_key=KEY)
+            await start_video(a2e, idempotency_key=KEY)
         assert not caught.value.request_sent
-        assert starts(sandbox) == 0
-        assert_discreet(sandbox, str(caught.value))
+        assert count_starts(sandbox) == 0
+        assert_no_secrets(sandbox, str(caught.value))
 
 
 @pytest.mark.parametrize(("status", "kind"), [(500, ServerError), (401, AuthenticationError)])
@@ -296,41 +288,41 @@ async def test_list_that_is_refused_starts_nothing(
     """If A2E does not show its list, its error is raised, and nothing is bought."""
     sandbox.weather = Weather(chances={"list": {Fault("status", status=status): 1}})
     with pytest.raises(kind):
-        await buy(a2e, idempotency_key=KEY)
-    assert starts(sandbox) == 0
+        await start_video(a2e, idempotency_key=KEY)
+    assert count_starts(sandbox) == 0
 
 
 async def test_variations_with_a_key(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The key of three variations gives all three of them again, in this client and in another one."""
-    options: dict[str, Any] = {"image_url": LINK, "idempotency_key": KEY, **quick.PROMPTS}
+    options: dict[str, Any] = {"image_url": IMAGE_URL, "idempotency_key": KEY, **quick.PROMPTS}
     first = await a2e.image_to_video.start_variations(3, **options)
-    async with client(sandbox) as other:
+    async with make_client(sandbox) as other:
         for one in (a2e, other):
             again = await one.image_to_video.start_variations(3, **options)
             assert {task.id for task in again} == {task.id for task in first}
             assert all(task.adopted for task in again)
-    assert len(charged(sandbox)) == 3
+    assert len(charged_task_ids(sandbox)) == 3
 
 
 async def test_variations_of_a_key_that_are_not_all_shown(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If A2E shows fewer than were ordered, these are returned, and a warning says so."""
-    options: dict[str, Any] = {"image_url": LINK, "idempotency_key": KEY, **quick.PROMPTS}
+    options: dict[str, Any] = {"image_url": IMAGE_URL, "idempotency_key": KEY, **quick.PROMPTS}
     first = await a2e.image_to_video.start_variations(3, **options)
     await first[0].wait_until_done(20)
     await first[0].delete()
-    async with client(sandbox) as other:
+    async with make_client(sandbox) as other:
         again = await other.image_to_video.start_variations(3, **options)
     assert {task.id for task in again} == {task.id for task in first[1:]}
-    assert any("3 variations" in warning for warning in warnings(caplog))
+    assert any("3 variations" in warning for warning in logged_warnings(caplog))
     assert len(sandbox.ledger) == 3
 
 
 async def test_many_keys_at_once_share_the_reading_of_the_list(sandbox: Sandbox) -> None:
     """A hundred new keys at once read the list a few times, not a hundred times."""
     wide = attrs.evolve(quick.CONFIG.pacing, max_in_flight=100)
-    async with client(sandbox, pacing=wide) as a2e:
-        await asyncio.gather(*(buy(a2e, idempotency_key=f"order-{number}") for number in range(100)))
-    assert len(charged(sandbox)) == 100
-    assert looks(sandbox) <= 3
+    async with make_client(sandbox, pacing=wide) as a2e:
+        await asyncio.gather(*(start_video(a2e, idempotency_key=f"order-{number}") for number in range(100)))
+    assert len(charged_task_ids(sandbox)) == 100
+    assert count_list_requests(sandbox) <= 3

@@ -10,9 +10,18 @@ import attrs
 import pytest
 import quick
 from aiohttp import web
-from buying import LINK, LIST, begun, buy, charged, client, meets, warnings
-from memory_a2e import client_of
-from virtual import now
+from in_memory_a2e import client_with_transport
+from paid_starts import (
+    IMAGE_URL,
+    LIST_PATH,
+    charged_task_ids,
+    faults_on_start,
+    logged_warnings,
+    make_client,
+    start_in_background,
+    start_video,
+)
+from virtual_clock import now
 
 from a2e_async import A2EClient, Config, NetworkError, SubmissionUncertainError, UnexpectedResponseError
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
@@ -53,15 +62,15 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 )
 async def test_what_is_no_list_says_nothing(sandbox: Sandbox, answer: Callable[[], web.Response]) -> None:
     """If A2E's list is none, nothing is bought for a key, and nothing is sent once more."""
-    async with client(sandbox) as a2e, client(sandbox) as other:
-        await buy(a2e, idempotency_key=KEY)
-        with sandbox.override("GET", LIST, lambda _: answer()):
+    async with make_client(sandbox) as a2e, make_client(sandbox) as other:
+        await start_video(a2e, idempotency_key=KEY)
+        with sandbox.override("GET", LIST_PATH, lambda _: answer()):
             with pytest.raises(UnexpectedResponseError, match="no list"):
-                await buy(other, idempotency_key=KEY)
-            sandbox.weather = meets(Fault("drop"))
+                await start_video(other, idempotency_key=KEY)
+            sandbox.weather = faults_on_start(Fault("drop"))
             with pytest.raises(SubmissionUncertainError, match="could not be read"):
-                await buy(other, on_unknown="resend")
-    assert len(charged(sandbox)) == 1
+                await start_video(other, on_unknown="resend")
+    assert len(charged_task_ids(sandbox)) == 1
 
 
 class ShiftingList:
@@ -94,16 +103,16 @@ class ShiftingList:
 )
 async def test_list_that_shifts_while_it_is_read(sandbox: Sandbox, changes: dict[str, int]) -> None:
     """A task is not missed because the list changes between two pages."""
-    async with client(sandbox) as a2e, client(sandbox) as other:
+    async with make_client(sandbox) as a2e, make_client(sandbox) as other:
         for number in range(100):  # the newest 100 are one page, and the key's task is the first of the next
             if number == 0:
-                mine = await buy(a2e, idempotency_key=KEY)
-            await buy(a2e)
-        with sandbox.override("GET", LIST, ShiftingList(sandbox, **changes)):
-            found = await buy(other, idempotency_key=KEY)
+                mine = await start_video(a2e, idempotency_key=KEY)
+            await start_video(a2e)
+        with sandbox.override("GET", LIST_PATH, ShiftingList(sandbox, **changes)):
+            found = await start_video(other, idempotency_key=KEY)
     assert found.adopted
     assert found.id == mine.id
-    assert len(charged(sandbox)) == 101
+    assert len(charged_task_ids(sandbox)) == 101
 
 
 async def test_list_that_never_keeps_still(sandbox: Sandbox) -> None:
@@ -117,10 +126,13 @@ async def test_list_that_never_keeps_still(sandbox: Sandbox) -> None:
         rows = [] if number > 2 else [{"_id": f"{number}-{row}"} for row in range(100)]
         return web.json_response({"code": 0, "data": {"rows": rows, "count": total}})
 
-    async with client(sandbox) as a2e:
-        with sandbox.override("GET", LIST, shrinking), pytest.raises(UnexpectedResponseError, match="deleted from"):
-            await buy(a2e, idempotency_key=KEY)
-    assert charged(sandbox) == []
+    async with make_client(sandbox) as a2e:
+        with (
+            sandbox.override("GET", LIST_PATH, shrinking),
+            pytest.raises(UnexpectedResponseError, match="deleted from"),
+        ):
+            await start_video(a2e, idempotency_key=KEY)
+    assert charged_task_ids(sandbox) == []
 
 
 class SmallA2E:
@@ -151,11 +163,11 @@ class SmallA2E:
 def test_keys_are_remembered_in_the_next_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is used by two `asyncio.run` after each other does not forget what it bought in the first."""
     net = SmallA2E(invisible=60.0)
-    a2e = client_of(monkeypatch, net)
+    a2e = client_with_transport(monkeypatch, net)
 
     async def start() -> str:
         async with a2e:
-            return (await buy(a2e, idempotency_key=KEY)).id
+            return (await start_video(a2e, idempotency_key=KEY)).id
 
     assert asyncio.run(start()) == asyncio.run(start())
     assert net.bought == 1
@@ -224,12 +236,12 @@ async def test_look_that_hangs_is_given_up() -> None:
 
 async def test_who_is_cancelled_already_sends_nothing(sandbox: Sandbox) -> None:
     """A start that is cancelled before its request has begun is cancelled at once, and gives its place back."""
-    async with client(sandbox) as a2e:
+    async with make_client(sandbox) as a2e:
         await a2e.request("GET", "user/remainingCoins")
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0):
-                await buy(a2e)
-        begun = [asyncio.create_task(buy(a2e)) for _ in range(5)]
+                await start_video(a2e)
+        begun = [asyncio.create_task(start_video(a2e)) for _ in range(5)]
         await asyncio.sleep(0)
         for start in begun:
             start.cancel()
@@ -237,42 +249,42 @@ async def test_who_is_cancelled_already_sends_nothing(sandbox: Sandbox) -> None:
             asyncio.CancelledError
         }
         assert a2e._runtime.parts().api.paced.throttle.in_flight == 0
-    assert charged(sandbox) == []
+    assert charged_task_ids(sandbox) == []
 
 
 async def test_cancelled_after_a_resend(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """The id of a start that was sent twice is told, also if it is cancelled while its duplicate is looked for."""
-    sandbox.weather = meets(Fault("drop"))
+    sandbox.weather = faults_on_start(Fault("drop"))
     reading = asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response | None:
-        if charged(sandbox):
+        if charged_task_ids(sandbox):
             reading.set()
             await asyncio.sleep(1.0)
         return None
 
-    with sandbox.override("GET", LIST, slow):
-        async with client(sandbox) as a2e:
-            start = asyncio.create_task(buy(a2e, on_unknown="resend"))
+    with sandbox.override("GET", LIST_PATH, slow):
+        async with make_client(sandbox) as a2e:
+            start = asyncio.create_task(start_video(a2e, on_unknown="resend"))
             await reading.wait()
             start.cancel()
             with pytest.raises(asyncio.CancelledError) as caught:
                 await start
-    (id,) = charged(sandbox)
-    assert any(id in warning for warning in warnings(caplog))
+    (id,) = charged_task_ids(sandbox)
+    assert any(id in warning for warning in logged_warnings(caplog))
     assert any(id in note for note in caught.value.__notes__)
 
 
 async def test_unmarked_starts_are_no_duplicates(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """Cancelled starts without markers are not taken for one another."""
-    sandbox.weather = meets(*[Fault("delay", seconds=1.0, after=True)] * 2)
-    async with client(sandbox, start=attrs.evolve(quick.CONFIG.start, mark_names=False)) as a2e:
+    sandbox.weather = faults_on_start(*[Fault("delay", seconds=1.0, after=True)] * 2)
+    async with make_client(sandbox, start=attrs.evolve(quick.CONFIG.start, mark_names=False)) as a2e:
         for _ in range(2):
-            start = await begun(sandbox, a2e)
+            start = await start_in_background(sandbox, a2e)
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
-    assert len(warnings(caplog)) == 2
-    assert not any("marker" in warning for warning in warnings(caplog))
+    assert len(logged_warnings(caplog)) == 2
+    assert not any("marker" in warning for warning in logged_warnings(caplog))
 
 
 async def test_starts_that_hang_are_no_outage(sandbox: Sandbox) -> None:
@@ -280,9 +292,9 @@ async def test_starts_that_hang_are_no_outage(sandbox: Sandbox) -> None:
     config = attrs.evolve(quick.CONFIG, poll=attrs.evolve(quick.CONFIG.poll, answer_within=0.1))
     pacing = attrs.evolve(config.pacing, max_in_flight=2)
     async with A2EClient(sandbox.token, base_url=sandbox.url, config=attrs.evolve(config, pacing=pacing)) as a2e:
-        task = await a2e.image_to_video.start(image_url=LINK, prompt="#slow", negative_prompt="n")
-        sandbox.weather = meets(*[Fault("delay", seconds=1.5)] * 2)
-        starts = [asyncio.create_task(buy(a2e)) for _ in range(2)]
+        task = await a2e.image_to_video.start(image_url=IMAGE_URL, prompt="#slow", negative_prompt="n")
+        sandbox.weather = faults_on_start(*[Fault("delay", seconds=1.5)] * 2)
+        starts = [asyncio.create_task(start_video(a2e)) for _ in range(2)]
         await asyncio.sleep(0.05)
         record = await task.wait_until_done(20, outage_budget=0.5)
         await asyncio.gather(*starts)

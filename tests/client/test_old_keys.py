@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from buying import LINK
-from memory_a2e import MemoryA2E, client_of
+from in_memory_a2e import InMemoryA2E, client_with_transport
+from paid_starts import IMAGE_URL
 
 if TYPE_CHECKING:
     from a2e_async import A2EClient, TaskHandle
@@ -19,10 +19,10 @@ DAY = 24 * 3600.0
 
 async def buy(a2e: A2EClient, key: str) -> TaskHandle[ImageToVideoRecord]:
     """Start the job of a key."""
-    return await a2e.image_to_video.start(image_url=LINK, prompt="p", negative_prompt="n", idempotency_key=key)
+    return await a2e.image_to_video.start(image_url=IMAGE_URL, prompt="p", negative_prompt="n", idempotency_key=key)
 
 
-def lists(service: MemoryA2E) -> int:
+def lists(service: InMemoryA2E) -> int:
     """Count the pages of the list that were read."""
     return sum(path.endswith("allRecords") for path in service.requests)
 
@@ -30,9 +30,9 @@ def lists(service: MemoryA2E) -> int:
 @pytest.mark.parametrize("others", [300, pytest.param(1000, marks=pytest.mark.soak)])
 async def test_key_is_good_for_days(monkeypatch: pytest.MonkeyPatch, others: int) -> None:
     """After a day and hundreds of other starts, a key gives its task without going through all of them."""
-    service = MemoryA2E(1, fair=True)
+    service = InMemoryA2E(1, healthy=True)
 
-    async with client_of(monkeypatch, service) as a2e:
+    async with client_with_transport(monkeypatch, service) as a2e:
         first = await buy(a2e, "order-17")
         for number in range(others):
             await asyncio.sleep(DAY / others)
@@ -47,9 +47,9 @@ async def test_key_is_good_for_days(monkeypatch: pytest.MonkeyPatch, others: int
 
 async def test_task_that_expired_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """If A2E has shown the task of a key for the last time long ago, and has it no more, the key buys again."""
-    service = MemoryA2E(1, fair=True)
+    service = InMemoryA2E(1, healthy=True)
 
-    async with client_of(monkeypatch, service) as a2e:
+    async with client_with_transport(monkeypatch, service) as a2e:
         first = await buy(a2e, "order-17")
         await asyncio.sleep(4 * DAY)
         gone = service.tasks.pop(first.id)
@@ -58,7 +58,7 @@ async def test_task_that_expired_makes_room(monkeypatch: pytest.MonkeyPatch) -> 
     assert service.tasks[second.id].name == gone.name
 
 
-class Forgetful(MemoryA2E):
+class Forgetful(InMemoryA2E):
     """Says once of each task that there is no such task."""
 
     async def send(self, request: Request) -> Response:
@@ -66,15 +66,15 @@ class Forgetful(MemoryA2E):
         task_id = request.path.rpartition("/")[2]
         if task_id in self.tasks and request.path not in self.requests:
             self.requests.append(request.path)
-            return self._answer({"code": 0, "data": None})
+            return self._respond({"code": 0, "data": None})
         return await super().send(request)
 
 
 async def test_one_odd_answer_buys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     """A single "no such task" about the task of a key does not make it buy again: the list is asked too."""
-    service = Forgetful(1, fair=True)
+    service = Forgetful(1, healthy=True)
 
-    async with client_of(monkeypatch, service) as a2e:
+    async with client_with_transport(monkeypatch, service) as a2e:
         first = await buy(a2e, "order-17")
         for number in range(200):
             await asyncio.sleep(60)
@@ -86,8 +86,8 @@ async def test_one_odd_answer_buys_nothing(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_key_after_a_second_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is used in one event loop after the other knows its keys in the second one too."""
-    service = MemoryA2E(1, fair=True)
-    a2e = client_of(monkeypatch, service)
+    service = InMemoryA2E(1, healthy=True)
+    a2e = client_with_transport(monkeypatch, service)
 
     async def main() -> str:
         async with a2e:

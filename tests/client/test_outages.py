@@ -12,7 +12,8 @@ import attrs
 import pytest
 import quick
 from aiohttp import web
-from buying import assert_discreet, buy, client, until
+from conditions import wait_until
+from paid_starts import assert_no_secrets, make_client, start_video
 
 from a2e_async import (
     A2EClient,
@@ -67,13 +68,13 @@ def always(fault: Fault) -> Weather:
 async def hasty(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
     """Open a client that gives questions up quickly."""
     poll = attrs.evolve(quick.CONFIG.poll, answer_within=0.15, invisible_for=0.3)
-    async with client(sandbox, poll=poll) as a2e:
+    async with make_client(sandbox, poll=poll) as a2e:
         yield a2e
 
 
 async def pending(a2e: A2EClient) -> TaskHandle[ImageToVideoRecord]:
     """Start a task that hangs, and see it doing so."""
-    task = await buy(a2e, prompt="#stuck")
+    task = await start_video(a2e, prompt="#stuck")
     while (await task.refresh()).current_status != "pending":
         await asyncio.sleep(0.01)
     return task
@@ -93,7 +94,7 @@ async def test_outage_uses_up_the_patience(hasty: A2EClient, sandbox: Sandbox, f
     assert (error.task_id, error.coins, error.record) == (task.id, 30, task.record)
     assert isinstance(error.__cause__, A2EError)
     assert f"task({task.id!r})" in str(error)
-    assert_discreet(sandbox, str(error))
+    assert_no_secrets(sandbox, str(error))
     sandbox.weather = None
     sandbox.tasks[task.id].complete("https://example.com/ada.mp4")
     assert (await error.handle.wait_until_done(20)).status is TaskStatus.SUCCEEDED
@@ -121,7 +122,7 @@ async def test_good_answer_begins_a_new_budget(hasty: A2EClient, sandbox: Sandbo
         await asyncio.sleep(1.0)
         sandbox.weather = None
         asked = len(sandbox.requests)
-        await until(lambda so_far=asked: len(sandbox.requests) > so_far)  # type: ignore[misc]  # mypy infers no lambda with a default
+        await wait_until(lambda so_far=asked: len(sandbox.requests) > so_far)  # type: ignore[misc]  # mypy infers no lambda with a default
     assert not wait.done()
     sandbox.tasks[task.id].complete("https://example.com/ada.mp4")
     assert (await wait).status is TaskStatus.SUCCEEDED
@@ -149,10 +150,10 @@ async def test_hanging_questions_do_not_hold_up_others(sandbox: Sandbox) -> None
             await released.wait()
 
     released = asyncio.Event()
-    async with client(sandbox, poll=poll) as a2e:
-        stuck = [await buy(a2e), await buy(a2e)]
-        good = await buy(a2e, prompt="#fast")
-        with sandbox.override("GET", quick.FAMILY, hang):
+    async with make_client(sandbox, poll=poll) as a2e:
+        stuck = [await start_video(a2e), await start_video(a2e)]
+        good = await start_video(a2e, prompt="#fast")
+        with sandbox.override("GET", quick.FAMILY_PATH, hang):
             hung = [asyncio.create_task(task.wait_until_done(20)) for task in stuck]
             async with asyncio.timeout(5):
                 assert (await good.wait_until_done(20)).status is TaskStatus.SUCCEEDED
@@ -171,7 +172,7 @@ async def test_deadline_comes_before_the_patience(hasty: A2EClient, sandbox: San
 
 async def test_outage_from_the_beginning(hasty: A2EClient, sandbox: Sandbox) -> None:
     """A task that was picked up and could never be asked about is called never seen."""
-    task = await buy(hasty)
+    task = await start_video(hasty)
     sandbox.weather = always(Fault("drop"))
     with pytest.raises(OutageError, match="never seen"):
         await hasty.image_to_video.task(task.id).wait_until_done(20, outage_budget=0.1)
@@ -210,7 +211,7 @@ async def test_refusal_ends_a_wait_at_once(
         asked += 1
         return web.json_response(body, status=status)
 
-    with sandbox.override("GET", quick.FAMILY, refuse), pytest.raises(kind) as caught:
+    with sandbox.override("GET", quick.FAMILY_PATH, refuse), pytest.raises(kind) as caught:
         await task.wait_until_done(20)
     assert caught.value.task_id == task.id
     assert asked == 1
@@ -234,7 +235,10 @@ GONE = {
 async def test_task_that_was_seen_and_is_gone(hasty: A2EClient, sandbox: Sandbox, answer: web.Response) -> None:
     """A task that A2E has shown before, and says twice not to know now, ends the wait soon, as what it is."""
     task = await pending(hasty)
-    with sandbox.override("GET", quick.FAMILY, answer), pytest.raises(TaskNotFoundError, match="deleted") as caught:
+    with (
+        sandbox.override("GET", quick.FAMILY_PATH, answer),
+        pytest.raises(TaskNotFoundError, match="deleted") as caught,
+    ):
         await task.wait_until_done(20)
     assert isinstance(caught.value, NotFoundError)
     assert isinstance(caught.value, TaskError)
@@ -246,9 +250,9 @@ async def test_task_that_was_never_seen_is_not_believed_missing_at_first(
     hasty: A2EClient, sandbox: Sandbox, answer: web.Response
 ) -> None:
     """A fresh task is waited for during `invisible_for`, and given up then."""
-    task = await buy(hasty)
+    task = await start_video(hasty)
     began = time.monotonic()
-    with sandbox.override("GET", quick.FAMILY, answer), pytest.raises(TaskNotFoundError) as caught:
+    with sandbox.override("GET", quick.FAMILY_PATH, answer), pytest.raises(TaskNotFoundError) as caught:
         await task.wait_until_done(20)
     assert time.monotonic() - began >= 0.3
     assert caught.value.task_id == task.id
@@ -257,7 +261,7 @@ async def test_task_that_was_never_seen_is_not_believed_missing_at_first(
 async def test_invisible_task_is_waited_for(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A task that A2E hides for a while is waited for, also by who picked it up by its id."""
     sandbox.weather = Weather(invisible=0.3)
-    task = await buy(a2e)
+    task = await start_video(a2e)
     records = await asyncio.gather(task.wait_until_done(20), a2e.image_to_video.task(task.id).wait_until_done(20))
     assert all(record.status is TaskStatus.SUCCEEDED for record in records)
 
@@ -265,7 +269,7 @@ async def test_invisible_task_is_waited_for(a2e: A2EClient, sandbox: Sandbox) ->
 async def test_missing_task_is_no_outage(hasty: A2EClient, sandbox: Sandbox) -> None:
     """A2E that says "no such task" is there: no patience is used up by it."""
     sandbox.weather = Weather(invisible=60)
-    task = await buy(hasty)
+    task = await start_video(hasty)
     with pytest.raises(TaskNotFoundError):
         await task.wait_until_done(20, outage_budget=0.1)
 
@@ -281,9 +285,9 @@ async def test_id_is_on_every_error(hasty: A2EClient, sandbox: Sandbox, tmp_path
         assert task.id in str(error.value)
         caught[kind] = error.value
 
-    task = await buy(hasty, prompt="#fail")
+    task = await start_video(hasty, prompt="#fail")
     await note(TaskFailedError, task.wait_until_done())
-    task = await buy(hasty, prompt="#expired")
+    task = await start_video(hasty, prompt="#expired")
     await task.wait_until_done()
     await note(TransferError, task.download(tmp_path / "a.mp4"))
     task = await pending(hasty)
@@ -308,4 +312,4 @@ async def test_outage_logs_no_secret(hasty: A2EClient, sandbox: Sandbox, caplog:
     sandbox.weather = always(Fault("cut"))
     with pytest.raises(OutageError) as caught:
         await task.wait_until_done(20, outage_budget=0.2)
-    assert_discreet(sandbox, f"{caplog.text}{caught.value}{caught.value.__cause__}")
+    assert_no_secrets(sandbox, f"{caplog.text}{caught.value}{caught.value.__cause__}")

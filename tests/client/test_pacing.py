@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 import pytest
-from virtual import now
+from virtual_clock import now
 
 from a2e_async import ClientClosedError, Pacing, RateLimitError
 from a2e_async._protocol.messages import Request, Response

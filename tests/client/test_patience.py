@@ -6,7 +6,7 @@ import asyncio
 import collections
 
 import pytest
-from virtual import now
+from virtual_clock import now
 
 from a2e_async import OutageError
 from a2e_async._outage import Outage

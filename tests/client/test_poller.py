@@ -8,7 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
-from virtual import now
+from virtual_clock import now
 
 from a2e_async import (
     A2EError,

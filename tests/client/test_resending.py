@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 import pytest
 import quick
 from aiohttp import web
-from buying import (
-    LIST,
-    EmptyAtFirst,
-    assert_discreet,
-    buy,
-    charged,
-    client,
+from paid_starts import (
+    LIST_PATH,
+    EmptyListFirst,
+    assert_no_secrets,
+    charged_task_ids,
+    count_starts,
+    faults_on_start,
+    logged_warnings,
+    make_client,
     marker_of,
-    meets,
-    starts,
-    warnings,
+    start_video,
 )
 
 from a2e_async import (
@@ -35,27 +35,27 @@ if TYPE_CHECKING:
 
 async def test_resend_as_an_argument(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """With on_unknown="resend" a start that A2E does not show is sent once more, and warned of."""
-    sandbox.weather = meets(Fault("drop"))
-    task = await buy(a2e, on_unknown="resend")
+    sandbox.weather = faults_on_start(Fault("drop"))
+    task = await start_video(a2e, on_unknown="resend")
     assert not task.adopted
-    assert charged(sandbox) == [task.id]
-    assert starts(sandbox) == 2
-    (warning,) = warnings(caplog)
+    assert charged_task_ids(sandbox) == [task.id]
+    assert count_starts(sandbox) == 2
+    (warning,) = logged_warnings(caplog)
     assert "sending once more" in warning
     assert marker_of(sandbox.tasks[task.id].name) in warning
-    assert_discreet(sandbox, caplog.text)
+    assert_no_secrets(sandbox, caplog.text)
 
 
 async def test_resend_as_a_policy(sandbox: Sandbox) -> None:
     """StartPolicy.on_unknown is what happens unless a start says otherwise."""
-    async with client(sandbox, start=StartPolicy(on_unknown="resend", looks=(0.0,))) as a2e:
-        sandbox.weather = meets(Fault("drop"))
-        await buy(a2e)
-        assert len(charged(sandbox)) == 1
-        sandbox.weather = meets(Fault("drop"))
+    async with make_client(sandbox, start=StartPolicy(on_unknown="resend", looks=(0.0,))) as a2e:
+        sandbox.weather = faults_on_start(Fault("drop"))
+        await start_video(a2e)
+        assert len(charged_task_ids(sandbox)) == 1
+        sandbox.weather = faults_on_start(Fault("drop"))
         with pytest.raises(SubmissionUncertainError):
-            await buy(a2e, on_unknown="raise")
-    assert len(charged(sandbox)) == 1
+            await start_video(a2e, on_unknown="raise")
+    assert len(charged_task_ids(sandbox)) == 1
 
 
 async def test_resend_sends_the_same_name(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -66,47 +66,47 @@ async def test_resend_sends_the_same_name(a2e: A2EClient, sandbox: Sandbox) -> N
         names.append((await request.json())["name"])
         return web.Response(status=502) if len(names) == 1 else None
 
-    with sandbox.override("POST", quick.START, refuse_once):
-        await buy(a2e, on_unknown="resend")
+    with sandbox.override("POST", quick.START_PATH, refuse_once):
+        await start_video(a2e, on_unknown="resend")
     assert names[0] == names[1]
 
 
 async def test_resend_that_is_not_needed(a2e: A2EClient, sandbox: Sandbox) -> None:
     """With on_unknown="resend" too, a task that A2E shows is adopted and not bought again."""
-    sandbox.weather = meets(Fault("drop", after=True))
-    assert (await buy(a2e, on_unknown="resend")).adopted
-    assert len(charged(sandbox)) == 1
+    sandbox.weather = faults_on_start(Fault("drop", after=True))
+    assert (await start_video(a2e, on_unknown="resend")).adopted
+    assert len(charged_task_ids(sandbox)) == 1
 
 
 async def test_nothing_is_resent_while_the_list_is_out_of_reach(a2e: A2EClient, sandbox: Sandbox) -> None:
     """If nobody could look, "resend" does not buy in the dark."""
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]}, chances={"list": {Fault("status"): 1}})
     with pytest.raises(SubmissionUncertainError):
-        await buy(a2e, on_unknown="resend")
-    assert starts(sandbox) == 1
+        await start_video(a2e, on_unknown="resend")
+    assert count_starts(sandbox) == 1
 
 
 async def test_resend_happens_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """If the second try ends as unclear as the first, that is told, and no third is made."""
-    sandbox.weather = meets(*[Fault("drop")] * 9)
+    sandbox.weather = faults_on_start(*[Fault("drop")] * 9)
     with pytest.raises(SubmissionUncertainError):
-        await buy(a2e, on_unknown="resend")
-    assert starts(sandbox) == 2
+        await start_video(a2e, on_unknown="resend")
+    assert count_starts(sandbox) == 2
 
 
 async def test_resend_that_is_turned_away_waits(a2e: A2EClient, sandbox: Sandbox) -> None:
     """If A2E is too busy for the second try, that one surely was not accepted and is made again."""
-    sandbox.weather = meets(Fault("drop"), Fault("429"), Fault("busy"))
-    task = await buy(a2e, on_unknown="resend")
-    assert charged(sandbox) == [task.id]
-    assert starts(sandbox) == 4
+    sandbox.weather = faults_on_start(Fault("drop"), Fault("429"), Fault("busy"))
+    task = await start_video(a2e, on_unknown="resend")
+    assert charged_task_ids(sandbox) == [task.id]
+    assert count_starts(sandbox) == 4
 
 
 async def test_refused_resend_stays_uncertain(a2e: A2EClient, sandbox: Sandbox) -> None:
     """If the second try is refused, nobody knows about the first one still; both errors are told."""
-    sandbox.weather = meets(Fault("drop"), Fault("status", status=402))
+    sandbox.weather = faults_on_start(Fault("drop"), Fault("status", status=402))
     with pytest.raises(SubmissionUncertainError) as caught:
-        await buy(a2e, on_unknown="resend")
+        await start_video(a2e, on_unknown="resend")
     assert isinstance(caught.value.__cause__, InsufficientCreditsError)
     assert isinstance(caught.value.__cause__.__cause__, NetworkError)
 
@@ -115,12 +115,12 @@ async def test_duplicate_of_a_resend_is_told(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the first task shows up after the second was bought, one warning names both ids: both are paid."""
-    sandbox.weather = meets(Fault("drop", after=True))
-    with sandbox.override("GET", LIST, EmptyAtFirst(len(quick.CONFIG.start.looks))):
-        task = await buy(a2e, on_unknown="resend")
-    first, second = charged(sandbox)
+    sandbox.weather = faults_on_start(Fault("drop", after=True))
+    with sandbox.override("GET", LIST_PATH, EmptyListFirst(len(quick.CONFIG.start.looks))):
+        task = await start_video(a2e, on_unknown="resend")
+    first, second = charged_task_ids(sandbox)
     assert task.id == second
-    told = [warning for warning in warnings(caplog) if first in warning]
+    told = [warning for warning in logged_warnings(caplog) if first in warning]
     assert len(told) == 1
     assert second in told[0]
 
@@ -129,29 +129,29 @@ async def test_duplicate_that_shows_up_later_is_told(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """If the first task shows up much later, whoever looks is told of both; `find` gives the oldest."""
-    sandbox.weather = meets(Fault("drop", after=True))
-    with sandbox.override("GET", LIST, EmptyAtFirst(99)):
-        task = await buy(a2e, on_unknown="resend")
-    first, second = charged(sandbox)
+    sandbox.weather = faults_on_start(Fault("drop", after=True))
+    with sandbox.override("GET", LIST_PATH, EmptyListFirst(99)):
+        task = await start_video(a2e, on_unknown="resend")
+    first, second = charged_task_ids(sandbox)
     assert task.id == second
     found = await a2e.image_to_video.find(sandbox.tasks[first].name)
     assert found is not None
     assert found.id == first
-    assert any(first in warning and second in warning for warning in warnings(caplog))
+    assert any(first in warning and second in warning for warning in logged_warnings(caplog))
 
 
 async def test_duplicate_is_told_even_if_the_second_is_not_shown_yet(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The task that was just bought counts, although A2E's list lags behind and shows only the first one."""
-    sandbox.weather = meets(Fault("drop", after=True))
-    hidden = EmptyAtFirst(len(quick.CONFIG.start.looks))
+    sandbox.weather = faults_on_start(Fault("drop", after=True))
+    hidden = EmptyListFirst(len(quick.CONFIG.start.looks))
 
     def only_the_oldest(request: web.Request) -> web.Response | None:
         oldest = next(iter(sandbox.tasks.values())).record()
         return hidden(request) or web.json_response({"code": 0, "data": {"rows": [oldest], "count": 1}})
 
-    with sandbox.override("GET", LIST, only_the_oldest):
-        await buy(a2e, on_unknown="resend")
-    first, second = charged(sandbox)
-    assert any(first in warning and second in warning for warning in warnings(caplog))
+    with sandbox.override("GET", LIST_PATH, only_the_oldest):
+        await start_video(a2e, on_unknown="resend")
+    first, second = charged_task_ids(sandbox)
+    assert any(first in warning and second in warning for warning in logged_warnings(caplog))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
+from paid_starts import make_client
 
 from a2e_async import A2EClient, A2EError
 from a2e_async._protocol.routes import Route
@@ -109,18 +110,6 @@ async def test_pages_that_may_be_gone_in_a_minute(a2e: A2EClient, sandbox: Sandb
     assert service.asked == ["new", "old", "older", "new", "old"]
 
 
-@pytest.mark.parametrize("trouble", ["401", "429"])
-async def test_what_is_noticed_before_any_operation(a2e: A2EClient, sandbox: Sandbox, trouble: str) -> None:
-    """A bad token or too many requests do not show that A2E knows the operation."""
-    spelling = route()
-    with Service(new=TROUBLE[trouble]).within(sandbox) as service:
-        with pytest.raises(A2EError):
-            await send(a2e, spelling)
-        service.answers[NEW] = MISSING
-        assert await send(a2e, spelling) == "fine"
-    assert service.asked == ["new", "new", "old"]
-
-
 WRONG: dict[str, dict[str, Any]] = {
     "404-page": MISSING,
     "405-page": {**MISSING, "status": 405},
@@ -192,9 +181,9 @@ async def test_refusal_shows_that_a_spelling_is_known(a2e: A2EClient, sandbox: S
     assert service.asked == ["new", "new"]
 
 
-@pytest.mark.parametrize("trouble", ["500", "502-page", "dropped"])
+@pytest.mark.parametrize("trouble", ["401", "429", "500", "502-page", "dropped"])
 async def test_trouble_shows_nothing(a2e: A2EClient, sandbox: Sandbox, trouble: str) -> None:
-    """After trouble of the server or the network, it is still open which spelling A2E knows."""
+    """An error of the token, the rate limit, the server or the network does not show which spelling A2E knows."""
     spelling = route()
     with Service(new=TROUBLE[trouble]).within(sandbox) as service:
         with pytest.raises(A2EError):
@@ -256,7 +245,7 @@ async def test_clients_know_nothing_of_each_other(a2e: A2EClient, sandbox: Sandb
     spelling = route()
     with Service().within(sandbox) as service:
         await send(a2e, spelling)
-        async with A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as other:
+        async with make_client(sandbox) as other:
             await send(other, spelling)
     assert service.asked == ["new", "old", "new", "old"]
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from buying import buy, until
-from virtual import now
+from conditions import wait_until
+from paid_starts import start_video
+from virtual_clock import now
 
 from a2e_async import A2EClient, A2EError, Config, Pacing, RateLimitError, RetryPolicy
 from a2e_async._protocol.messages import Request, Response
@@ -75,8 +76,8 @@ async def test_question_that_is_turned_away_holds_back_a_start(a2e: A2EClient, s
     began = time.monotonic()
     asking = asyncio.create_task(a2e.request("GET", "user/remainingCoins"))
     throttle = a2e._runtime.parts().api.paced.throttle
-    await until(lambda: throttle.held_until > 0)  # the client has read the answer
-    await buy(a2e)
+    await wait_until(lambda: throttle.held_until > 0)  # the client has read the answer
+    await start_video(a2e)
     assert time.monotonic() - began >= 1.5
     assert await asking
 
@@ -84,7 +85,7 @@ async def test_question_that_is_turned_away_holds_back_a_start(a2e: A2EClient, s
 async def test_hour_of_pause_is_told_to_everybody(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Through the real client too: if A2E wants an hour, every call raises RateLimitError at once, and sends nothing."""
     sandbox.weather = Weather(script={"*": [Fault("429", retry_after=3600)]})
-    for call in (a2e.request("GET", "user/remainingCoins"), buy(a2e), a2e.image_to_video.find("order-17")):
+    for call in (a2e.request("GET", "user/remainingCoins"), start_video(a2e), a2e.image_to_video.find("order-17")):
         with pytest.raises(RateLimitError) as caught:
             await call
         assert caught.value.retry_after is not None
@@ -105,7 +106,7 @@ async def rush(retry_after: float | None) -> None:
         async with A2EClient(sandbox.token, base_url=sandbox.url, config=config) as a2e:
             calls: list[Coroutine[Any, Any, object]] = []
             for _ in range(100):
-                calls += [buy(a2e), a2e.request("GET", "user/remainingCoins")]
+                calls += [start_video(a2e), a2e.request("GET", "user/remainingCoins")]
             work = asyncio.gather(*calls, return_exceptions=True)
             await asyncio.sleep(1)
             in_the_first_second = statuses(sandbox)
@@ -116,7 +117,7 @@ async def rush(retry_after: float | None) -> None:
         assert later[429] < 0.05 * later.total()
 
 
-async def test_rush_against_a_limit(no_tasks_left: None) -> None:
+async def test_rush_against_a_limit(no_leaked_tasks: None) -> None:
     """200 calls at once to an A2E that accepts 20 a second all work, and soon nearly none is turned away."""
     await asyncio.gather(rush(retry_after=1), rush(retry_after=None))
     assert now() < 20

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import quick
 from aiohttp import web
+from paid_starts import make_client
 
 from a2e_async import A2EClient, AuthenticationError, ClientClosedError, ConfigurationError, NetworkError
 from a2e_async.sandbox import Sandbox
@@ -206,7 +207,7 @@ def test_base_url_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) ->
 
 async def test_nothing_is_opened_again_after_closing(sandbox: Sandbox) -> None:
     """A request that is repeated after the client was closed ends, instead of opening another session."""
-    client = A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG)
+    client = make_client(sandbox)
     asked = asyncio.Event()
     released = asyncio.Event()
 
@@ -225,7 +226,7 @@ async def test_nothing_is_opened_again_after_closing(sandbox: Sandbox) -> None:
 
 async def test_cancelled_close_can_be_repeated(sandbox: Sandbox) -> None:
     """A close that was cancelled leaves nothing open when it is done again."""
-    client = A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG)
+    client = make_client(sandbox)
     await coins(client)
     closing = asyncio.create_task(client.aclose())
     await asyncio.sleep(0)

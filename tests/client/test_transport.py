@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 import yarl
 from multidict import CIMultiDict, CIMultiDictProxy
-from virtual import now
+from virtual_clock import now
 
 from a2e_async import Config, NetworkError, Pacing, RateLimitError, RetryPolicy, ServerError, WaitTimeoutError
 from a2e_async._protocol.messages import Request, Response

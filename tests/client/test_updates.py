@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import PROMPT, buy, until
-from virtual import utc_now
+from conditions import wait_until
+from paid_starts import PROMPT, start_video
+from virtual_clock import utc_now
 
 from a2e_async import (
     A2EClient,
@@ -61,7 +62,7 @@ async def test_each_change_is_yielded_once(a2e: A2EClient, sandbox: Sandbox) -> 
     """Old and new status and A2E's word are told when one of them changes, and the iteration ends after the final one."""
     script = Script("initialized", "initialized", "sent", "pending", "pending", "processing", "completed")
     before = utc_now()
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", script):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", script):
         seen = [update async for update in a2e.image_to_video.task("abc").updates()]
     assert steps(seen) == [
         (None, Q, "initialized"),
@@ -78,7 +79,7 @@ async def test_each_change_is_yielded_once(a2e: A2EClient, sandbox: Sandbox) -> 
 
 async def test_a_fresh_start_is_no_change(a2e: A2EClient) -> None:
     """What the answer to the start said is known already; a whole life of a task is told in its order."""
-    task = await buy(a2e)
+    task = await start_video(a2e)
     seen = [update async for update in task.updates()]
     assert seen[0].old is Q
     words = [update.current_status for update in seen]
@@ -99,7 +100,7 @@ async def test_progress_is_a_change(a2e: A2EClient, sandbox: Sandbox) -> None:
             values.pop(0)
         return web.json_response({"code": 0, "data": record})
 
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", show):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", show):
         seen = [update.progress async for update in a2e.image_to_video.task("abc").updates()]
     assert seen == [0, 10, 55.5, None]
 
@@ -113,9 +114,9 @@ async def test_fields_that_we_do_not_know_are_renewed(a2e: A2EClient, sandbox: S
         ages.append(len(ages))
         return web.json_response({"code": 0, "data": {"_id": "abc", "current_status": "pending", "age": ages[-1]}})
 
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", show):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", show):
         wait = asyncio.create_task(task.wait_until_done(60))
-        await until(lambda: len(ages) > 3)
+        await wait_until(lambda: len(ages) > 3)
         wait.cancel()
         await asyncio.wait([wait])
     assert task.record.extra["age"] >= 2
@@ -123,7 +124,7 @@ async def test_fields_that_we_do_not_know_are_renewed(a2e: A2EClient, sandbox: S
 
 async def test_task_that_is_final_already(a2e: A2EClient) -> None:
     """A finished task yields its end, once, without asking, and so does a callback."""
-    task = await buy(a2e)
+    task = await start_video(a2e)
     await task.wait_until_done()
     seen = [update async for update in task.updates()]
     assert steps(seen) == [(None, S, "completed")]
@@ -134,7 +135,7 @@ async def test_task_that_is_final_already(a2e: A2EClient) -> None:
 
 async def test_failure_ends_an_iteration_without_raising(a2e: A2EClient) -> None:
     """A job that failed is an update with the reason, and the iteration just ends."""
-    task = await buy(a2e, prompt=f"{PROMPT} #fail")
+    task = await start_video(a2e, prompt=f"{PROMPT} #fail")
     seen = [update async for update in task.updates()]
     assert seen[-1].new is F
     assert seen[-1].record.failed_code
@@ -143,7 +144,7 @@ async def test_failure_ends_an_iteration_without_raising(a2e: A2EClient) -> None
 async def test_readers_share_the_questions(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Three readers and two waits cost what one of them costs, and all readers see the same."""
     script = Script("sent", "pending", "processing", "completed")
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", script):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", script):
         task = a2e.image_to_video.task("abc")
 
         async def read() -> list[tuple[TaskStatus | None, TaskStatus, str]]:
@@ -160,7 +161,7 @@ async def test_readers_share_the_questions(a2e: A2EClient, sandbox: Sandbox) -> 
 async def test_slow_reader_misses_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
     """While a reader is busy with one update, the others wait for it; nobody else waits for the reader."""
     script = Script("sent", "pending", "processing", "completed")
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", script):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", script):
         task = a2e.image_to_video.task("abc")
         seen = []
         async for update in task.updates():
@@ -172,9 +173,9 @@ async def test_slow_reader_misses_nothing(a2e: A2EClient, sandbox: Sandbox) -> N
 
 async def test_leaving_an_iteration_leaves_nothing(a2e: A2EClient) -> None:
     """After a `break`, or an error in the loop, the task is no longer asked about."""
-    async for _ in (await buy(a2e, prompt=f"{PROMPT} #stuck")).updates():
+    async for _ in (await start_video(a2e, prompt=f"{PROMPT} #stuck")).updates():
         break
-    task = await buy(a2e, prompt=f"{PROMPT} #stuck")
+    task = await start_video(a2e, prompt=f"{PROMPT} #stuck")
     with contextlib.suppress(ZeroDivisionError):
         async with contextlib.aclosing(task.updates()) as updates:
             async for update in updates:
@@ -185,7 +186,7 @@ async def test_leaving_an_iteration_leaves_nothing(a2e: A2EClient) -> None:
 
 async def test_iteration_has_the_patience_of_a_wait(a2e: A2EClient, sandbox: Sandbox) -> None:
     """It is limited by the same two numbers, and ends with the same errors, which hold the handle."""
-    task = await buy(a2e, prompt=f"{PROMPT} #stuck")
+    task = await start_video(a2e, prompt=f"{PROMPT} #stuck")
     with pytest.raises(WaitTimeoutError) as late:
         _ = [update async for update in task.updates(0.3)]
     assert late.value.handle is task
@@ -217,7 +218,7 @@ async def test_iteration_checks_its_numbers(a2e: A2EClient, seconds: Any) -> Non
 async def test_callback_hears_each_change(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A plain function is called with each change, before the wait returns."""
     told: list[Update] = []
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", Script("sent", "pending", "completed")):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Script("sent", "pending", "completed")):
         await a2e.image_to_video.task("abc").wait_until_done(on_update=told.append)
     assert steps(told) == [(None, Q, "sent"), (Q, R, "pending"), (R, S, "completed")]
 
@@ -232,7 +233,7 @@ async def test_asynchronous_callback_is_awaited_in_order(a2e: A2EClient, sandbox
         told.append(f"{who.get()}: {update.current_status}")
 
     who.set("Ada")
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", Script("sent", "pending", "completed")):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Script("sent", "pending", "completed")):
         await a2e.image_to_video.task("abc").wait_until_done(on_update=tell)
     assert told == ["Ada: sent", "Ada: pending", "Ada: completed"]
 
@@ -254,7 +255,7 @@ async def test_callback_that_raises_is_logged(
         await asyncio.sleep(0)
         tell(update)
 
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", Script("sent", "pending", "completed")):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Script("sent", "pending", "completed")):
         record = await a2e.image_to_video.task("abc").wait_until_done(on_update=tell_later if is_async else tell)
     assert record.status is S
     assert calls == 3
@@ -274,7 +275,7 @@ async def test_callback_that_is_cancelled_does_not_end_the_wait(
         told.append(update.current_status)
         raise asyncio.CancelledError
 
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", Script("sent", "completed")):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Script("sent", "completed")):
         assert (await a2e.image_to_video.task("abc").wait_until_done(on_update=tell)).status is S
     assert told == ["sent", "completed"]
     assert caplog.text.count("on_update raised") == 2
@@ -292,10 +293,10 @@ async def test_callback_that_hangs_does_not_hold_up_the_result(
         finally:
             ended.append(asyncio.get_running_loop().time())
 
-    with sandbox.override("GET", f"{quick.FAMILY}/abc", Script("completed")):
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Script("completed")):
         record = await a2e.image_to_video.task("abc").wait_until_done(0.5, on_update=hang)
     assert record.status is S
-    await until(lambda: ended)
+    await wait_until(lambda: ended)
     assert "on_update" in caplog.text
 
 
@@ -307,7 +308,7 @@ async def test_cancelled_wait_stops_its_callback(a2e: A2EClient) -> None:
         hanging.set()
         await asyncio.sleep(3600)
 
-    task = await buy(a2e, prompt=f"{PROMPT} #stuck")
+    task = await start_video(a2e, prompt=f"{PROMPT} #stuck")
     wait = asyncio.create_task(task.wait_until_done(on_update=hang))
     await hanging.wait()
     wait.cancel()
@@ -321,7 +322,7 @@ async def test_cancelled_wait_stops_its_callback(a2e: A2EClient) -> None:
 async def test_failure_is_told_and_raised(a2e: A2EClient) -> None:
     """A callback hears of the failure before the wait raises it."""
     told: list[Update] = []
-    task = await buy(a2e, prompt=f"{PROMPT} #fail")
+    task = await start_video(a2e, prompt=f"{PROMPT} #fail")
     with pytest.raises(TaskFailedError):
         await task.wait_until_done(on_update=told.append)
     assert told[-1].new is F
@@ -336,7 +337,7 @@ async def test_callback_must_be_callable(a2e: A2EClient) -> None:
 
 async def test_weather_makes_no_update(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Trouble with the questions is no change of the task."""
-    task = await buy(a2e)
+    task = await start_video(a2e)
     sandbox.weather = Weather(chances={"detail": {Fault("status"): 0.4, Fault("drop"): 0.1}}, seed=4)
     words = [update.current_status async for update in task.updates()]
     assert words == sorted(set(words), key=WORDS.index)

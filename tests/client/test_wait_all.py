@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import PROMPT, buy, client
+from paid_starts import PROMPT, make_client, start_video
 
 from a2e_async import (
     A2EClient,
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 async def test_outcomes_come_in_the_order_of_completion(a2e: A2EClient) -> None:
     """A task that was started last and is done first is yielded first."""
-    slow = await buy(a2e)
-    fast = await buy(a2e, prompt=f"{PROMPT} #fast")
+    slow = await start_video(a2e)
+    fast = await start_video(a2e, prompt=f"{PROMPT} #fast")
     outcomes = [outcome async for outcome in a2e.image_to_video.wait_all([slow, fast])]
     assert [outcome.handle for outcome in outcomes] == [fast, slow]
     assert [outcome.id for outcome in outcomes] == [fast.id, slow.id]
@@ -39,8 +39,8 @@ async def test_outcomes_come_in_the_order_of_completion(a2e: A2EClient) -> None:
 
 async def test_failures_are_values(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A failed, a missing and a stuck task are outcomes with their errors, and hide nothing of the others."""
-    tasks = [await buy(a2e, prompt=f"{PROMPT} {tag}") for tag in ("", "#fail", "#stuck", "#fast", "#nsfw")]
-    gone = await buy(a2e, prompt=f"{PROMPT} #fast")
+    tasks = [await start_video(a2e, prompt=f"{PROMPT} {tag}") for tag in ("", "#fail", "#stuck", "#fast", "#nsfw")]
+    gone = await start_video(a2e, prompt=f"{PROMPT} #fast")
     await gone.wait_until_done()
     again = a2e.image_to_video.task(gone.id)
     await again.refresh()
@@ -62,7 +62,7 @@ async def test_failures_are_values(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 async def test_ids_and_handles_mix(a2e: A2EClient) -> None:
     """Ids and handles may stand in one list, finished ones too; what comes twice is yielded twice."""
-    one, two = await buy(a2e), await buy(a2e)
+    one, two = await start_video(a2e), await start_video(a2e)
     await one.wait_until_done()
     mixed = iter((one, two.id, two.id))
     outcomes = [outcome async for outcome in a2e.image_to_video.wait_all(mixed)]
@@ -99,7 +99,7 @@ async def test_bad_input_is_refused_before_anything_is_asked(
 
 async def test_leaving_early_ends_the_other_waits(a2e: A2EClient, sandbox: Sandbox) -> None:
     """After a `break` nobody is waited for any more, and the tasks go on."""
-    tasks = [await buy(a2e, prompt=f"{PROMPT} {tag}") for tag in ("#fast", "#stuck", "#stuck")]
+    tasks = [await start_video(a2e, prompt=f"{PROMPT} {tag}") for tag in ("#fast", "#stuck", "#stuck")]
     async with contextlib.aclosing(a2e.image_to_video.wait_all(tasks)) as outcomes:
         async for outcome in outcomes:
             assert outcome.handle is tasks[0]
@@ -111,8 +111,8 @@ async def test_leaving_early_ends_the_other_waits(a2e: A2EClient, sandbox: Sandb
 
 async def test_closing_the_client_is_an_outcome_of_everybody(sandbox: Sandbox) -> None:
     """If the client is closed meanwhile, each task that was waited for says so, with its id."""
-    async with client(sandbox) as a2e:
-        tasks = [await buy(a2e, prompt=f"{PROMPT} #stuck") for _ in range(3)]
+    async with make_client(sandbox) as a2e:
+        tasks = [await start_video(a2e, prompt=f"{PROMPT} #stuck") for _ in range(3)]
 
         async def collect() -> list[Outcome[Any]]:
             return [outcome async for outcome in a2e.image_to_video.wait_all(tasks)]
@@ -126,9 +126,9 @@ async def test_closing_the_client_is_an_outcome_of_everybody(sandbox: Sandbox) -
 
 async def test_bad_token_is_an_outcome_of_everybody(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A token that is not accepted any more ends all waits, each as a value with its own id."""
-    tasks = [await buy(a2e, prompt=f"{PROMPT} #stuck") for _ in range(5)]
+    tasks = [await start_video(a2e, prompt=f"{PROMPT} #stuck") for _ in range(5)]
     refusal = lambda _: web.json_response({"code": 401, "msg": "invalid token"}, status=401)  # noqa: E731  an answer
-    with sandbox.override("*", quick.FAMILY, refusal):
+    with sandbox.override("*", quick.FAMILY_PATH, refusal):
         outcomes = [outcome async for outcome in a2e.image_to_video.wait_all(tasks)]
     assert sorted(outcome.id for outcome in outcomes) == sorted(task.id for task in tasks)
     assert all(isinstance(outcome.error, AuthenticationError) for outcome in outcomes)
@@ -137,7 +137,7 @@ async def test_bad_token_is_an_outcome_of_everybody(a2e: A2EClient, sandbox: San
 
 async def test_many_outcomes_share_their_questions(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Three hundred tasks are all yielded, and cost far fewer questions than one each."""
-    tasks = await asyncio.gather(*(buy(a2e) for _ in range(300)))
+    tasks = await asyncio.gather(*(start_video(a2e) for _ in range(300)))
     before = len(sandbox.requests)
     ids = [outcome.id async for outcome in a2e.image_to_video.wait_all(tasks)]
     assert sorted(ids) == sorted(task.id for task in tasks)
@@ -146,7 +146,7 @@ async def test_many_outcomes_share_their_questions(a2e: A2EClient, sandbox: Sand
 
 async def test_bug_of_ours_is_an_outcome(a2e: A2EClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even if reading one record breaks in a way that it should not, that is its outcome, and hides no other."""
-    tasks = [await buy(a2e) for _ in range(3)]
+    tasks = [await start_video(a2e) for _ in range(3)]
 
     def broken(model: Any, raw: Any, *options: Any, **more: Any) -> Any:
         if raw["_id"] == tasks[1].id:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
+from paid_starts import count_requests
 
 from a2e_async import (
     A2EClient,
@@ -38,9 +39,9 @@ async def begin(a2e: A2EClient, prompt: str = "she smiles") -> TaskHandle[ImageT
     return await a2e.image_to_video.start(image_url=LINK, prompt=prompt, negative_prompt="n")
 
 
-def questions(sandbox: Sandbox, task_id: str) -> int:
-    """Count how often A2E was asked about a task."""
-    return sum(seen.path == f"{quick.FAMILY}/{task_id}" for seen in sandbox.requests)
+def count_polls(sandbox: Sandbox, task_id: str) -> int:
+    """Count the polls of a task."""
+    return count_requests(sandbox, f"{quick.FAMILY_PATH}/{task_id}")
 
 
 async def test_success(a2e: A2EClient) -> None:
@@ -105,7 +106,7 @@ async def test_time_out_bounds_the_request_under_way(a2e: A2EClient, sandbox: Sa
         await released.wait()
 
     task = await begin(a2e)
-    with sandbox.override("GET", quick.FAMILY, hang), pytest.raises(WaitTimeoutError):
+    with sandbox.override("GET", quick.FAMILY_PATH, hang), pytest.raises(WaitTimeoutError):
         await task.wait_until_done(timeout=0.2)
     released.set()
 
@@ -124,7 +125,7 @@ async def test_trouble_does_not_end_a_wait(a2e: A2EClient, sandbox: Sandbox) -> 
             request.transport.abort()
         return web.Response(status=502 if count % 3 else 200, text="<html>", content_type="text/html")
 
-    with sandbox.override("GET", quick.FAMILY, trouble):
+    with sandbox.override("GET", quick.FAMILY_PATH, trouble):
         assert (await task.wait_until_done(20)).status is TaskStatus.SUCCEEDED
     assert count > 12
 
@@ -133,7 +134,10 @@ async def test_time_out_tells_the_last_trouble(a2e: A2EClient, sandbox: Sandbox)
     """A wait that ran out of time while A2E was broken says so, with the error as its cause."""
     task = await begin(a2e)
     broken = web.Response(status=503, text="maintenance")
-    with sandbox.override("GET", quick.FAMILY, broken), pytest.raises(WaitTimeoutError, match="maintenance") as caught:
+    with (
+        sandbox.override("GET", quick.FAMILY_PATH, broken),
+        pytest.raises(WaitTimeoutError, match="maintenance") as caught,
+    ):
         await task.wait_until_done(0.5)
     assert isinstance(caught.value.__cause__, ServerError)
 
@@ -151,7 +155,7 @@ async def test_fresh_task_may_be_invisible(a2e: A2EClient, sandbox: Sandbox) -> 
     """A task that was never seen is waited for although A2E says at first that there is no such task."""
     task = await begin(a2e)
     invisible = [web.json_response({"code": 0, "data": None}) for _ in range(3)]
-    with sandbox.override("GET", quick.FAMILY, lambda _: invisible.pop() if invisible else None):
+    with sandbox.override("GET", quick.FAMILY_PATH, lambda _: invisible.pop() if invisible else None):
         assert (await task.wait_until_done(20)).status is TaskStatus.SUCCEEDED
     assert not invisible
 
@@ -163,7 +167,7 @@ async def test_deleted_task_ends_the_wait(a2e: A2EClient, sandbox: Sandbox) -> N
     while task.record.current_status != "pending":
         await asyncio.sleep(0.01)
     gone = web.json_response({"code": 404, "msg": "not found"}, status=404)
-    with sandbox.override("GET", quick.FAMILY, gone), pytest.raises(TaskNotFoundError) as caught:
+    with sandbox.override("GET", quick.FAMILY_PATH, gone), pytest.raises(TaskNotFoundError) as caught:
         await wait
     assert caught.value.task_id == task.id
 
@@ -187,9 +191,9 @@ async def test_cancelled_wait_leaves_the_task_alive(a2e: A2EClient, sandbox: San
     with pytest.raises(asyncio.CancelledError):
         await wait
     await asyncio.sleep(0.05)
-    asked = questions(sandbox, task.id)
+    asked = count_polls(sandbox, task.id)
     await asyncio.sleep(0.2)
-    assert questions(sandbox, task.id) == asked
+    assert count_polls(sandbox, task.id) == asked
     assert not sandbox.tasks[task.id].deleted
 
 
@@ -200,7 +204,7 @@ async def test_many_waits_share_the_questions(a2e: A2EClient, sandbox: Sandbox) 
     records = await asyncio.gather(*(handle.wait_until_done(20) for handle in handles))
     assert {record.result_url for record in records} == {handles[0].record.result_url}
     assert all(handle.record.status is TaskStatus.SUCCEEDED for handle in handles)
-    assert questions(sandbox, task.id) < 40  # about ten at this pace; twenty pollers would have asked 200 times
+    assert count_polls(sandbox, task.id) < 40  # about ten at this pace; twenty pollers would have asked 200 times
 
 
 async def test_many_tasks(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -216,7 +220,7 @@ async def test_refresh_asks_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A refresh is one question, and the handle remembers the answer."""
     task = await begin(a2e)
     assert await task.refresh() is task.record
-    assert questions(sandbox, task.id) == 1
+    assert count_polls(sandbox, task.id) == 1
 
 
 async def test_download(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
@@ -239,7 +243,7 @@ async def test_download_needs_a_result(a2e: A2EClient, sandbox: Sandbox, tmp_pat
     with pytest.raises(TaskFailedError):
         await bad.download(tmp_path / "a.mp4")
     done = web.json_response({"code": 0, "data": {"_id": task.id, "current_status": "completed"}})
-    with sandbox.override("GET", quick.FAMILY, done):
+    with sandbox.override("GET", quick.FAMILY_PATH, done):
         await task.refresh()
     with pytest.raises(TransferError, match="no link"):
         await task.download(tmp_path / "a.mp4")
@@ -277,7 +281,7 @@ async def test_overtaken_answer_does_not_count(a2e: A2EClient, sandbox: Sandbox)
     task = await begin(a2e)
     await task.wait_until_done()
     older = web.json_response({"code": 0, "data": {"_id": task.id, "current_status": "sent"}})
-    with sandbox.override("GET", quick.FAMILY, older):
+    with sandbox.override("GET", quick.FAMILY_PATH, older):
         await task.refresh()
     assert task.status is TaskStatus.SUCCEEDED
 
@@ -287,7 +291,7 @@ async def test_generic_failure_does_not_end_a_wait(a2e: A2EClient, sandbox: Sand
     """A2E's generic error (E2, E3) in a good answer is no verdict on the task."""
     task = await begin(a2e)
     troubles = [web.json_response(body) for _ in range(3)]
-    with sandbox.override("GET", quick.FAMILY, lambda _: troubles.pop() if troubles else None):
+    with sandbox.override("GET", quick.FAMILY_PATH, lambda _: troubles.pop() if troubles else None):
         assert (await task.wait_until_done(20)).status is TaskStatus.SUCCEEDED
     assert not troubles
 
@@ -302,6 +306,6 @@ async def test_polls_obey_retry_after(a2e: A2EClient, sandbox: Sandbox) -> None:
         asked += 1
         return web.Response(status=429, headers={"Retry-After": "100"})
 
-    with sandbox.override("GET", quick.FAMILY, limit), pytest.raises(WaitTimeoutError):
+    with sandbox.override("GET", quick.FAMILY_PATH, limit), pytest.raises(WaitTimeoutError):
         await task.wait_until_done(0.5)
     assert asked == 1

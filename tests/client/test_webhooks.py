@@ -125,7 +125,9 @@ def alone(receiver: WebhookReceiver) -> contextlib.AbstractAsyncContextManager[s
 
 
 @pytest.fixture(params=[in_aiohttp, in_fastapi, mounted, alone], ids=lambda serve: serve.__name__)
-async def address(request: pytest.FixtureRequest, receiver: WebhookReceiver, no_tasks_left: None) -> AsyncIterator[str]:
+async def address(
+    request: pytest.FixtureRequest, receiver: WebhookReceiver, no_leaked_tasks: None
+) -> AsyncIterator[str]:
     """Where the receiver is served, in one of several ways."""
     async with request.param(receiver) as url:
         yield url

@@ -1,4 +1,4 @@
-"""The tests of what decides: no event loop, no socket, no sleep."""
+"""Guard of the tests of the protocol: no event loop, no socket, no sleep."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def _forbidden(*_: object, **__: object) -> Never:
-    pytest.fail("what decides needs no event loop and no socket")
+    pytest.fail("the protocol needs no event loop and no socket")
 
 
 @pytest.fixture(autouse=True)
-def _nothing_but_decisions() -> Iterator[None]:
+def _no_input_or_output() -> Iterator[None]:
     """Fail a test of this folder that makes an event loop or connects a socket."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(asyncio, "new_event_loop", _forbidden)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests, recorded_bodies
 
 from a2e_async import (
     A2EClient,
@@ -74,7 +74,7 @@ async def test_diamonds_are_exchanged_once(
     sandbox.weather = Weather(script={"*": [fault]})
     with pytest.raises(error):
         await a2e.account.exchange_diamonds(1)
-    assert seen(sandbox, EXCHANGE) == 1
+    assert count_requests(sandbox, EXCHANGE) == 1
 
 
 async def test_diamonds_are_not_tried_again_where_nobody_listens() -> None:
@@ -98,12 +98,7 @@ async def test_languages(a2e: A2EClient) -> None:
 @pytest.mark.entry("12.1")
 async def test_add_user(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Add a User: the name goes out with whatever else the caller gives."""
-    bodies: list[dict[str, Any]] = []
-
-    async def look(request: web.Request) -> None:
-        bodies.append(await request.json())
-
-    with sandbox.override("POST", "/api/v1/user/add", look):
+    with recorded_bodies(sandbox, "/api/v1/user/add") as bodies:
         await a2e.account.add_user("ada", email="ada@example.com")
     assert bodies == [{"username": "ada", "email": "ada@example.com"}]
     with pytest.raises(InvalidRequestError, match="username"):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import marker_of, seen
+from paid_starts import count_requests, make_client, marker_of, recorded_bodies
 
 from a2e_async import (
     A2EClient,
@@ -58,14 +58,9 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -
 
 async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Every option goes out by A2E's name, local files are uploaded, and what is not set is not sent."""
-    bodies: list[dict[str, Any]] = []
-
-    async def look(request: web.Request) -> None:
-        bodies.append(await request.json())
-
     sound = tmp_path / "Ada.mp4"
     sound.write_bytes(VIDEO)
-    with sandbox.override("POST", START, look):
+    with recorded_bodies(sandbox, START) as bodies:
         await begun(
             a2e, audio_url=None, audio=sound, resolution=720, color="rgb(1,2,3)", anchor_background_img=quick.PNG,
             is_skip_rs=False, is_caption_enabled=True, caption_align={"language": "en", "subtitle_position": 0.3},
@@ -150,7 +145,7 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]})
     task = await begun(a2e)
     assert task.adopted
-    assert seen(sandbox, START) == 1
+    assert count_requests(sandbox, START) == 1
     assert len(sandbox.ledger) == 1
 
 
@@ -185,7 +180,7 @@ async def test_list_in_2025() -> None:
     """Where A2E lists by POST only, that is found out once."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         ids = [(await begun(a2e)).id for _ in range(3)]
         assert [record.id async for record in a2e.avatar_videos.list(page_size=2)] == ids[::-1]
@@ -220,7 +215,7 @@ async def test_newer_status(a2e: A2EClient, sandbox: Sandbox) -> None:
         assert (await task.wait_until_done(20)).result_url == AUDIO
         await task.refresh()
     assert queries == [{"video_id": task.id}] * 2
-    assert seen(sandbox, "/api/v1/video/awsResult") == 1
+    assert count_requests(sandbox, "/api/v1/video/awsResult") == 1
 
 
 async def test_many_waits_share_questions(a2e: A2EClient, sandbox: Sandbox) -> None:

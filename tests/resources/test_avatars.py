@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests, make_client, recorded_bodies
 
 from a2e_async import (
     A2EClient,
@@ -65,7 +65,7 @@ async def test_list_in_2025() -> None:
     """Where A2E lists by POST only, the filters go into the body."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         assert [avatar async for avatar in a2e.avatars.list(type="custom")] == []
         assert [request.method for request in sandbox.requests] == ["GET", "POST"]
@@ -116,12 +116,7 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox, source: str) -> None:
 
 async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Every option goes out by A2E's name of today."""
-    bodies: list[dict[str, Any]] = []
-
-    async def look(request: web.Request) -> None:
-        bodies.append(await request.json())
-
-    with sandbox.override("POST", START, look):
+    with recorded_bodies(sandbox, START) as bodies:
         await begun(
             a2e, background_image_url="https://example.com/b.png", background_color="rgba(1,2,3,1)",
             model_version="V2.1", prompt="p", negative_prompt="n", skip_preview=True,
@@ -173,7 +168,7 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
     sandbox.weather = Weather(script={"start": [Fault("status", after=True)]})
     task = await begun(a2e)
     assert task.adopted
-    assert seen(sandbox, START) == 1
+    assert count_requests(sandbox, START) == 1
 
 
 @pytest.mark.entry("5.2")
@@ -190,7 +185,7 @@ async def test_continue_training_in_2025() -> None:
     """The older path is misspelt; it is tried once, after A2E has said that there is no other."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         twin = await trained(a2e)
         for _ in range(2):

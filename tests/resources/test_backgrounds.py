@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests
 
 from a2e_async import (
     A2EClient,
@@ -56,7 +56,7 @@ async def test_background_that_does_not_show(a2e: A2EClient, sandbox: Sandbox) -
         pytest.raises(UnexpectedResponseError, match="list"),
     ):
         await a2e.backgrounds.add(image_url=LINK)
-    assert seen(sandbox, ADD) == 1
+    assert count_requests(sandbox, ADD) == 1
 
 
 async def test_background_that_the_answer_shows(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -75,7 +75,7 @@ async def test_list_that_cannot_be_read(a2e: A2EClient, sandbox: Sandbox) -> Non
         pytest.raises(UnexpectedResponseError, match="was added"),
     ):
         await a2e.backgrounds.add(image_url=LINK)
-    assert seen(sandbox, ADD) == 1
+    assert count_requests(sandbox, ADD) == 1
 
 
 async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -83,7 +83,7 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
     sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
     with pytest.raises(SubmissionUncertainError, match="list"):
         await a2e.backgrounds.add(image_url=LINK)
-    assert seen(sandbox, ADD) == 1
+    assert count_requests(sandbox, ADD) == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests, make_client, recorded_bodies
 
 from a2e_async import (
     A2EClient,
@@ -46,12 +46,7 @@ async def test_local_video_is_uploaded(a2e: A2EClient, sandbox: Sandbox, tmp_pat
     """A file is uploaded, sent as `source_url` (and not as `video_url`), and gives the task its name."""
     path = tmp_path / "Ada.mp4"
     path.write_bytes(TINY)
-    bodies: list[dict[str, Any]] = []
-
-    async def look(request: web.Request) -> None:
-        bodies.append(await request.json())
-
-    with sandbox.override("POST", f"{FAMILY}/start", look):
+    with recorded_bodies(sandbox, f"{FAMILY}/start") as bodies:
         await a2e.caption_removal.start(source=path)
     (body,) = bodies
     assert body.keys() == {"name", "source_url"}
@@ -99,13 +94,13 @@ async def test_ongoing_of_2025() -> None:
     """Where A2E knows only the older name of the list, that one is asked."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         stuck = await a2e.caption_removal.start(source_url=VIDEO, name="#stuck")
         for _ in range(2):
             assert [record.id for record in await a2e.caption_removal.ongoing()] == [stuck.id]
-        assert seen(sandbox, f"{FAMILY}/allProcessing") == 1
-        assert seen(sandbox, f"{FAMILY}/processingRecord") == 2
+        assert count_requests(sandbox, f"{FAMILY}/allProcessing") == 1
+        assert count_requests(sandbox, f"{FAMILY}/processingRecord") == 2
 
 
 @pytest.mark.entry("10.4")
@@ -180,7 +175,7 @@ async def test_retry_with_a_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> Non
     ):
         await a2e.caption_removal.retry("old")
     assert caught.value.task_id == "old"
-    assert seen(sandbox, f"{FAMILY}/retry") == 1
+    assert count_requests(sandbox, f"{FAMILY}/retry") == 1
 
 
 async def test_retry_that_was_not_sent() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests, make_client, recorded_bodies
 
 from a2e_async import A2EClient, InvalidRequestError, NotFoundError, TaskFailedError, TaskStatus
 from a2e_async.sandbox import Fault, Sandbox, Weather
@@ -36,12 +36,7 @@ async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: path
     """Every field that A2E's callers send is sent, also where the caller has left it out; a file is uploaded."""
     path = tmp_path / "Ada.mp4"
     path.write_bytes(TINY)
-    bodies: list[dict[str, Any]] = []
-
-    async def look(request: web.Request) -> None:
-        bodies.append(await request.json())
-
-    with sandbox.override("POST", f"{FAMILY}/startDubbing", look):
+    with recorded_bodies(sandbox, f"{FAMILY}/startDubbing") as bodies:
         await a2e.dubbing.start(source=path, target_lang="en")
         options: dict[str, Any] = {"source_lang": "zh", "num_speakers": 2, "drop_background_audio": True}
         hook: dict[str, Any] = {"webhook_url": "https://example.com/hook", "webhook_token": "t"}
@@ -108,7 +103,7 @@ async def test_ongoing_of_2025() -> None:
     """Where A2E knows only the older name of the list, that one is asked."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         stuck = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#stuck")
         assert [record.id for record in await a2e.dubbing.ongoing()] == [stuck.id]
@@ -165,4 +160,4 @@ async def test_key_buys_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     tasks = [await a2e.dubbing.start(source_url=VIDEO, target_lang="en", idempotency_key="mine") for _ in range(2)]
     assert tasks[0].id == tasks[1].id
     assert len(sandbox.ledger) == 1
-    assert seen(sandbox, f"{FAMILY}/startDubbing") == 1
+    assert count_requests(sandbox, f"{FAMILY}/startDubbing") == 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 import pytest
 import quick
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests, recorded_bodies
 
 from a2e_async import (
     A2EClient,
@@ -74,12 +74,7 @@ async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: path
     """Files are uploaded, the video gives the name, and what was left out is not sent."""
     path = tmp_path / "Ada.mp4"
     path.write_bytes(TINY)
-    bodies: list[dict[str, Any]] = []
-
-    async def look(request: web.Request) -> None:
-        bodies.append(await request.json())
-
-    with sandbox.override("POST", f"{FAMILY}/add", look):
+    with recorded_bodies(sandbox, f"{FAMILY}/add") as bodies:
         await a2e.face_swap.start(face=quick.PNG, video=path, cover=quick.PNG, model_version="v1")
         await a2e.face_swap.start(**INPUTS)
         await a2e.face_swap.start(face=quick.PNG, video=quick.PNG, model_version="v2")
@@ -212,12 +207,7 @@ async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox) -> None:
 @pytest.mark.entry("7.4")
 async def test_preview(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Add User Face Swap Preview: it is waited for, and its result can be downloaded; it has no name."""
-    bodies: list[dict[str, Any]] = []
-
-    async def look(request: web.Request) -> None:
-        bodies.append(await request.json())
-
-    with sandbox.override("POST", f"{PREVIEW}/add", look):
+    with recorded_bodies(sandbox, f"{PREVIEW}/add") as bodies:
         task = await a2e.face_swap.previews.start(face=quick.PNG, video_url=VIDEO)
     record = await task.wait_until_done(20)
     assert record.status is TaskStatus.SUCCEEDED
@@ -276,7 +266,7 @@ async def test_preview_with_a_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> N
         await a2e.face_swap.previews.start(**INPUTS)
     assert caught.value.marker == ""
     assert "no list" in str(caught.value)
-    assert seen(sandbox, f"{PREVIEW}/add") == 1
+    assert count_requests(sandbox, f"{PREVIEW}/add") == 1
 
 
 # saved pictures
@@ -340,7 +330,7 @@ async def test_answers_to_an_added_image(a2e: A2EClient, sandbox: Sandbox, data:
                 await a2e.face_swap.images.add(face_url=FACE)
         else:
             assert (await a2e.face_swap.images.add(face_url=FACE)).id == found
-    assert seen(sandbox, f"{IMAGE}/add") == 1
+    assert count_requests(sandbox, f"{IMAGE}/add") == 1
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import until, warnings
+from conditions import wait_until
+from paid_starts import logged_warnings, recorded_bodies
 
 from a2e_async import BadRequestError, InvalidRequestError, TaskStatus
 from a2e_async._protocol.families import FAMILIES
@@ -77,15 +78,6 @@ RULES = [(key, name, field) for key in MINIMAL for name, field in form_of(FAMILI
 def rules(true: Any) -> list[Any]:
     """List the fields of all families for which something is true."""
     return [pytest.param(key, name, field, id=f"{key}-{name}") for key, name, field in RULES if true(field)]
-
-
-def bodies(sandbox: Sandbox, key: str, seen: list[dict[str, Any]]) -> Any:
-    """Note the bodies of the starts of a family, while the sandbox answers them."""
-
-    async def look(request: web.Request) -> None:
-        seen.append(await request.json())
-
-    return sandbox.override("POST", FAMILIES[key].start, look)
 
 
 # every family
@@ -383,10 +375,9 @@ async def test_overrides_are_refused_in_requests(a2e: A2EClient, sandbox: Sandbo
 @pytest.mark.parametrize("key", MINIMAL)
 async def test_checks_of_content_stay_on(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
     """Where API tokens go without A2E's check by default, the value is sent that keeps it on; else nothing of it."""
-    seen: list[dict[str, Any]] = []
-    with bodies(sandbox, key, seen):
+    with recorded_bodies(sandbox, FAMILIES[key].start) as bodies:
         await a2e.family(key).start(MINIMAL[key])
-    (body,) = seen
+    (body,) = bodies
     assert [(name, body[name]) for name in OVERRIDES if name in body] == (
         [("force_generate", False)] if key in {"userNanoBanana", "userFlux2"} else []
     )
@@ -399,20 +390,18 @@ async def test_local_file_in_a_link_field(a2e: A2EClient, sandbox: Sandbox, tmp_
     """A path, bytes or a binary file is uploaded, and its link is sent."""
     path = tmp_path / "Ada.png"
     path.write_bytes(quick.PNG)
-    seen: list[dict[str, Any]] = []
-    with bodies(sandbox, "talkingPhoto", seen):
+    with recorded_bodies(sandbox, FAMILIES["talkingPhoto"].start) as bodies:
         for file in (path, str(path), quick.PNG, io.BytesIO(quick.PNG)):
             await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], "image_url": file})
-    assert [body["image_url"].startswith(f"{sandbox.url}/cdn/") for body in seen] == [True] * 4
-    assert len({body["image_url"] for body in seen}) == 4
+    assert [body["image_url"].startswith(f"{sandbox.url}/cdn/") for body in bodies] == [True] * 4
+    assert len({body["image_url"] for body in bodies}) == 4
 
 
 async def test_local_files_among_links(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A list may mix files and links; their order is kept."""
-    seen: list[dict[str, Any]] = []
-    with bodies(sandbox, "virtualTryOn", seen):
+    with recorded_bodies(sandbox, FAMILIES["virtualTryOn"].start) as bodies:
         await a2e.family("virtualTryOn").start({"image_urls": [quick.PNG, PICTURE, quick.PNG, OTHER]})
-    first, second, third, fourth = seen[0]["image_urls"]
+    first, second, third, fourth = bodies[0]["image_urls"]
     assert (second, fourth) == (PICTURE, OTHER)
     assert first != third
     assert all(url.startswith(f"{sandbox.url}/cdn/") for url in (first, third))
@@ -462,11 +451,11 @@ async def test_start_several(a2e: A2EClient, sandbox: Sandbox, key: str, field: 
 async def test_start_of_several_gives_one(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """`start` gives a handle of one task and names the others in a warning, so that nothing paid is lost."""
     task = await a2e.family("userKlingImage").start({**NAMED, "n": 3}, idempotency_key="mine")
-    (warning,) = warnings(caplog)
+    (warning,) = logged_warnings(caplog)
     assert all(other in warning for other in sandbox.tasks)
     assert task.id in sandbox.tasks
     assert len(await a2e.family("userKlingImage").find_all("mine")) == 3
-    assert len(warnings(caplog)) == 1
+    assert len(logged_warnings(caplog)) == 1
 
 
 async def test_lost_answer_to_several(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -516,7 +505,7 @@ async def test_webhook(a2e: A2EClient, sandbox: Sandbox) -> None:
     hook = f"{sandbox.url}/nobody"
     task = await a2e.family("userFlux2").start(NAMED, webhook_url=hook, webhook_token="t")
     await task.wait_until_done(20)
-    await until(lambda: sandbox.webhooks)
+    await wait_until(lambda: sandbox.webhooks)
     assert [sent.task_id for sent in sandbox.webhooks] == [task.id]
     with pytest.raises(InvalidRequestError, match="no webhooks"):
         await a2e.family("userPhotobook").start(MINIMAL["userPhotobook"], webhook_url=hook)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests
 
 from a2e_async import A2EClient, InvalidRequestError, UnexpectedResponseError
 
@@ -68,7 +68,7 @@ async def test_odd_answer(a2e: A2EClient, sandbox: Sandbox, data: object) -> Non
         pytest.raises(UnexpectedResponseError, match="where the copy is"),
     ):
         await a2e.storage.save("https://example.com/a.png")
-    assert seen(sandbox, SAVE) == 1
+    assert count_requests(sandbox, SAVE) == 1
 
 
 async def test_bare_link(a2e: A2EClient, sandbox: Sandbox) -> None:

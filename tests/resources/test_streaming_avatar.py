@@ -7,9 +7,9 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import quick
 from aiohttp import web
-from buying import seen
+from conditions import wait_until
+from paid_starts import count_requests, make_client
 
 from a2e_async import (
     A2EClient,
@@ -64,7 +64,7 @@ async def test_session(a2e: A2EClient, sandbox: Sandbox) -> None:
         assert token.uid
         assert token.token not in repr(session)
     assert 0 <= spent(sandbox) <= 1
-    assert seen(sandbox, LEAVE) == 1
+    assert count_requests(sandbox, LEAVE) == 1
 
 
 @pytest.mark.entry("11.3")
@@ -159,13 +159,12 @@ async def test_cancelled_while_the_room_is_opened(a2e: A2EClient, sandbox: Sandb
             pytest.fail("it was cancelled before")
 
     staying = asyncio.create_task(stay())
-    while not sandbox.ledger:
-        await asyncio.sleep(0.01)
+    await wait_until(lambda: sandbox.ledger)
     staying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await staying
     assert spent(sandbox) <= 1
-    assert seen(sandbox, LEAVE) == 1
+    assert count_requests(sandbox, LEAVE) == 1
 
 
 async def test_cancelled_while_an_odd_answer_comes(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -183,14 +182,14 @@ async def test_cancelled_while_an_odd_answer_comes(a2e: A2EClient, sandbox: Sand
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
             await opening
-    assert not seen(sandbox, LEAVE)
+    assert not count_requests(sandbox, LEAVE)
 
 
 async def test_leaving_in_2025() -> None:
     """The older spelling wants the avatar as well, and the refund comes."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         for _ in range(2):
             async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
@@ -198,7 +197,7 @@ async def test_leaving_in_2025() -> None:
         token = await a2e.streaming_avatar.token(ADA, expire_seconds=600)
         await a2e.streaming_avatar.leave(token.channel, avatar_id=ADA)
         assert spent(sandbox) <= 3
-        assert [seen(sandbox, LEAVE), seen(sandbox, f"{LEAVE}_room")] == [1, 3]
+        assert [count_requests(sandbox, LEAVE), count_requests(sandbox, f"{LEAVE}_room")] == [1, 3]
 
 
 @pytest.mark.parametrize("number", [7, "7"])
@@ -238,7 +237,7 @@ async def test_leaving_that_does_not_work(a2e: A2EClient, sandbox: Sandbox, capl
     ):
         async with a2e.streaming_avatar.session(ADA, expire_seconds=600) as session:
             raise ZeroDivisionError
-    assert seen(sandbox, LEAVE) == 3
+    assert count_requests(sandbox, LEAVE) == 3
     (record,) = caplog.records
     assert session.channel in record.getMessage()
     assert session.token.token not in record.getMessage()
@@ -262,7 +261,7 @@ async def test_lost_token_is_not_bought_twice(a2e: A2EClient, sandbox: Sandbox) 
     sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
     with pytest.raises(SubmissionUncertainError, match="ends by itself"):
         await a2e.streaming_avatar.token(ADA, expire_seconds=60)
-    assert seen(sandbox, TOKEN) == 1
+    assert count_requests(sandbox, TOKEN) == 1
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"channel": ""}, [{"channel": [7], "token": "secret"}]], ids=str)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from buying import seen
+from paid_starts import count_requests, make_client
 
 from a2e_async import (
     A2EClient,
@@ -69,7 +69,7 @@ async def test_lists_in_2025() -> None:
     """The older list has only what is under way: it does not stand for the list of everything."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         stuck = await a2e.voices.start(samples=[SAMPLE], name="Eva #stuck")
         assert [voice.id for voice in await a2e.voices.ongoing()] == [stuck.id]
@@ -85,7 +85,7 @@ async def test_public_in_2025() -> None:
     """Where A2E knows only the older spelling, that one is found, and asked at once the next time."""
     async with (
         Sandbox(speed=100, render="tiny", era="2025") as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=quick.CONFIG) as a2e,
+        make_client(sandbox) as a2e,
     ):
         assert await a2e.voices.public() == await a2e.voices.public()
         asked = [request.method for request in sandbox.requests if request.path == PUBLIC]
@@ -199,7 +199,7 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]})
     task = await a2e.voices.start(samples=[SAMPLE])
     assert task.adopted
-    assert seen(sandbox, TRAIN) == 1
+    assert count_requests(sandbox, TRAIN) == 1
     assert len(sandbox.ledger) == 1
 
 
@@ -316,7 +316,7 @@ async def test_clone_that_nobody_names(a2e: A2EClient, sandbox: Sandbox) -> None
     ):
         await a2e.voices.clone_from_video("a" * 24)
     assert caught.value.task_id == "a" * 24
-    assert seen(sandbox, CLONE) == 1
+    assert count_requests(sandbox, CLONE) == 1
 
 
 @pytest.mark.parametrize("twin_id", ["", None, 7], ids=str)
@@ -383,7 +383,7 @@ async def test_speech_that_gets_lost(a2e: A2EClient, sandbox: Sandbox) -> None:
     sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
     with pytest.raises(SubmissionUncertainError, match="previews"):
         await a2e.voices.speak("Welcome.", tts_id=voice.id)
-    assert seen(sandbox, SPEAK) == 1
+    assert count_requests(sandbox, SPEAK) == 1
     sandbox.weather = Weather(script={"*": [Fault("429")]})
     assert await a2e.voices.speak("Welcome.", tts_id=voice.id)
 
@@ -396,7 +396,7 @@ async def test_speech_without_a_link(a2e: A2EClient, sandbox: Sandbox, data: obj
         pytest.raises(UnexpectedResponseError, match="previews"),
     ):
         await a2e.voices.speak("Welcome.", tts_id="a" * 24)
-    assert seen(sandbox, SPEAK) == 1
+    assert count_requests(sandbox, SPEAK) == 1
 
 
 async def test_previews(a2e: A2EClient) -> None:

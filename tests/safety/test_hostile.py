@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from aiohttp import web
-from virtual import now
+from virtual_clock import now
 
 from a2e_async import A2EClient, A2EError, Config, NetworkError, RetryPolicy, UnexpectedResponseError
 from a2e_async.sandbox import Sandbox

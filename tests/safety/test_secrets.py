@@ -17,7 +17,7 @@ import pytest
 import quick
 import trustme
 from aiohttp import web
-from one_loop import sandbox_in_one_loop
+from shared_loop import sandbox_in_shared_loop
 
 import a2e_async
 from a2e_async import A2EClient, A2EError, Config, ConfigurationError, NetworkError
@@ -204,7 +204,7 @@ def test_the_command_line_shows_no_token(
     picture = tmp_path / "ada.png"
     picture.write_bytes(quick.PNG)
     monkeypatch.setenv("A2E_API_TOKEN", TOKEN)
-    with sandbox_in_one_loop(token=TOKEN) as sandbox:
+    with sandbox_in_shared_loop(token=TOKEN) as sandbox:
         monkeypatch.setenv("A2E_BASE_URL", sandbox.url)
         for prompt in ("#fast", "#fast #fail", "#refuse"):
             target = tmp_path / f"{prompt}.mp4"

@@ -1,8 +1,7 @@
-"""What the sandbox's tests share: a sandbox, a plain HTTP caller (never our client), and a host of pictures."""
+"""Fixtures of the sandbox's tests: sandboxes, a plain HTTP caller (not our client), and a server of inputs."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 from typing import TYPE_CHECKING
 
@@ -11,14 +10,14 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 from PIL import Image, ImageDraw
-from sandbox_calls import Answer
+from sandbox_requests import Response, wait_for_end
 
 from a2e_async.sandbox import Sandbox, remix, render
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from sandbox_calls import Call, Finished, Host, Start
+    from sandbox_requests import Call, FinishedTask, ServeInput, Start
 
     from a2e_async.sandbox.state import Task
 
@@ -48,7 +47,7 @@ async def frozen_sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let films have two frames a second, which are rendered in a twelfth of the time."""
+    """Render two frames a second, in a twelfth of the time."""
     for module in (render, remix):
         monkeypatch.setattr(module, "FRAMES_PER_SECOND", 2)
 
@@ -62,9 +61,9 @@ async def rendering(few_frames: None) -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def call(session: aiohttp.ClientSession) -> Call:
-    """Ask a sandbox: by default with its token, and with a path of its own or a whole URL."""
+    """Return a function that sends a request, by default with the sandbox's token."""
 
-    async def ask(
+    async def send(
         sandbox: Sandbox,
         method: str,
         path: str,
@@ -73,23 +72,25 @@ def call(session: aiohttp.ClientSession) -> Call:
         token: str | None = None,
         headers: Mapping[str, str] | None = None,
         data: object = None,
-    ) -> Answer:
+    ) -> Response:
         on_api = path.startswith("/api")
         headers = dict(headers or {})
         if on_api and token != "":
             headers["Authorization"] = f"Bearer {token or sandbox.token}"
         url = sandbox.url + path if path.startswith("/") else path
-        async with session.request(method, url, json=body, data=data, headers=headers, allow_redirects=False) as answer:
-            return Answer(answer.status, answer.headers, await answer.read())
+        async with session.request(
+            method, url, json=body, data=data, headers=headers, allow_redirects=False
+        ) as response:
+            return Response(response.status, response.headers, await response.read())
 
-    return ask
+    return send
 
 
 @pytest.fixture
 def start(call: Call) -> Start:
-    """Start a video; a field that is `None` is left out."""
+    """Return a function that starts a video; a field that is `None` is left out."""
 
-    async def begin(sandbox: Sandbox, prompt: str | None = "she smiles", **fields: object) -> Answer:
+    async def begin(sandbox: Sandbox, prompt: str | None = "she smiles", **fields: object) -> Response:
         body = {"name": "Ada", "image_url": "https://example.com/a.png", "negative_prompt": "blurry", "prompt": prompt}
         return await call(sandbox, "POST", START, {k: v for k, v in (body | fields).items() if v is not None})
 
@@ -97,22 +98,18 @@ def start(call: Call) -> Start:
 
 
 @pytest.fixture
-def finished(start: Start) -> Finished:
-    """Start a video and wait for its end; return the task."""
+def finished_task(start: Start) -> FinishedTask:
+    """Return a function that starts a video, waits for its end, and returns the task."""
 
     async def begin_and_wait(sandbox: Sandbox, prompt: str = "she smiles", **fields: object) -> Task:
-        task = sandbox.tasks[(await start(sandbox, prompt, **fields)).data["_id"]]
-        async with asyncio.timeout(60):
-            while not task.done:
-                await asyncio.sleep(0.005)
-        return task
+        return await wait_for_end(sandbox.tasks[(await start(sandbox, prompt, **fields)).data["_id"]])
 
     return begin_and_wait
 
 
 @pytest.fixture
 def picture() -> bytes:
-    """A landscape picture with something to see, as PNG."""
+    """A landscape image with some shapes, as PNG."""
     image = Image.radial_gradient("L").resize((960, 600))
     image = Image.merge("RGB", (image, image.rotate(180), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
     ImageDraw.Draw(image).rectangle((150, 100, 350, 400), fill=(250, 200, 40), outline=(0, 0, 0), width=8)
@@ -122,21 +119,21 @@ def picture() -> bytes:
 
 
 @pytest.fixture
-async def host() -> AsyncIterator[Host]:
-    """A server of inputs: tell it what to answer, get the URL."""
-    answers: list[Callable[[], web.Response]] = []
+async def serve_input() -> AsyncIterator[ServeInput]:
+    """Return a function that serves a response as an input, and returns its URL."""
+    responses: list[Callable[[], web.Response]] = []
 
-    async def show(request: web.Request) -> web.Response:
-        return answers[int(request.match_info["number"])]()
+    async def respond(request: web.Request) -> web.Response:
+        return responses[int(request.match_info["number"])]()
 
     application = web.Application()
-    application.router.add_get("/{number}", show)
+    application.router.add_get("/{number}", respond)
     async with TestServer(application) as server:
 
         def serve(body: bytes = b"", content_type: str = "image/png", status: int = 200, **headers: str) -> str:
-            answers.append(
+            responses.append(
                 lambda: web.Response(body=body, status=status, headers={"Content-Type": content_type} | headers)
             )
-            return str(server.make_url(f"/{len(answers) - 1}"))
+            return str(server.make_url(f"/{len(responses) - 1}"))
 
         yield serve

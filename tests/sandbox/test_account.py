@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call, Start
+    from sandbox_requests import Call, Start
 
     from a2e_async.sandbox import Sandbox
 
@@ -88,5 +88,5 @@ async def test_quote_of_other_families(sandbox: Sandbox, call: Call) -> None:
     body["requestBody"] = {"prompt": "p", "name": "n", "quality": "high"}
     assert (await call(sandbox, "POST", "/api/v1/generation/quote", body)).data["generationRequestValidated"] is True
     body["requestBody"] = {"prompt": "p", "name": "n", "quality": "best"}
-    assert (await call(sandbox, "POST", "/api/v1/generation/quote", body)).fields == ["quality"]
+    assert (await call(sandbox, "POST", "/api/v1/generation/quote", body)).invalid_fields == ["quality"]
     assert not sandbox.ledger

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from sandbox_requests import wait_for_end
 
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
 API: Final = "/api/v1"
 LIST: Final = f"{API}/anchor/character_list"
@@ -34,9 +34,7 @@ async def begin(call: Call, sandbox: Sandbox, path: str, body: dict[str, Any]) -
 
 async def end(sandbox: Sandbox, task_id: str) -> str:
     """Wait for the end of a task; return its id."""
-    async with asyncio.timeout(30):
-        while not sandbox.tasks[task_id].done:
-            await asyncio.sleep(0.002)
+    await wait_for_end(sandbox.tasks[task_id])
     return task_id
 
 
@@ -99,7 +97,7 @@ async def test_the_type_is_a_filter(sandbox: Sandbox, call: Call, query: str, ty
 
 async def test_an_unknown_type_is_refused(sandbox: Sandbox, call: Call) -> None:
     """With the name of the field."""
-    assert (await call(sandbox, "GET", f"{LIST}?type=best")).fields == ["type"]
+    assert (await call(sandbox, "GET", f"{LIST}?type=best")).invalid_fields == ["type"]
 
 
 async def test_the_avatar_of_one_twin(sandbox: Sandbox, call: Call) -> None:
@@ -156,7 +154,7 @@ async def test_a_custom_avatar_has_to_exist(sandbox: Sandbox, call: Call) -> Non
     """To be changed or deleted."""
     assert (await call(sandbox, "PUT", f"{CUSTOM}/{MISSING}", {})).status == 404
     assert (await call(sandbox, "POST", f"{CUSTOM}/del", {"_id": MISSING})).status == 404
-    assert (await call(sandbox, "POST", f"{CUSTOM}/del", {})).fields == ["_id"]
+    assert (await call(sandbox, "POST", f"{CUSTOM}/del", {})).invalid_fields == ["_id"]
 
 
 async def test_the_older_list_takes_its_filters_from_the_body(call: Call) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
     from a2e_async.sandbox import Sandbox
 
@@ -56,7 +56,7 @@ async def test_own_backgrounds_in_pages(sandbox: Sandbox, call: Call) -> None:
     data = (await call(sandbox, "POST", f"{BACKS}/list", {"pageNum": 2, "pageSize": 5})).data
     assert ([row["img_url"] for row in data["rows"]], data["count"]) == (links[::-1][5:10], 12)
     assert len((await call(sandbox, "POST", f"{BACKS}/list", {})).data["rows"]) == 12
-    assert (await call(sandbox, "POST", f"{BACKS}/list", {"pageNum": 0})).fields == ["pageNum"]
+    assert (await call(sandbox, "POST", f"{BACKS}/list", {"pageNum": 0})).invalid_fields == ["pageNum"]
 
 
 async def test_any_background_needs_no_token(sandbox: Sandbox, call: Call) -> None:
@@ -69,7 +69,7 @@ async def test_any_background_needs_no_token(sandbox: Sandbox, call: Call) -> No
 @pytest.mark.parametrize("url", [None, "", "wall.png", "ftp://example.com/a", "https://example.com/a b.png", 7])
 async def test_a_background_needs_a_link(sandbox: Sandbox, call: Call, url: object) -> None:
     """Anything else is refused, and nothing is kept."""
-    assert (await call(sandbox, "POST", f"{BACKS}/add", {"img_url": url})).fields == ["img_url"]
+    assert (await call(sandbox, "POST", f"{BACKS}/add", {"img_url": url})).invalid_fields == ["img_url"]
     assert len(await everything(call, sandbox)) == 3
 
 
@@ -78,6 +78,6 @@ async def test_only_own_backgrounds_can_be_deleted(sandbox: Sandbox, call: Call)
     system = (await everything(call, sandbox))[0]["_id"]
     for back_id in (system, MISSING):
         assert (await call(sandbox, "POST", f"{BACKS}/del", {"_id": back_id})).status == 404
-    assert (await call(sandbox, "POST", f"{BACKS}/del", {})).fields == ["_id"]
+    assert (await call(sandbox, "POST", f"{BACKS}/del", {})).invalid_fields == ["_id"]
     wrong = await call(sandbox, "DELETE", f"{BACKS}/{system}")
     assert (wrong.status, wrong.headers["Content-Type"].partition(";")[0]) == (404, "text/html")

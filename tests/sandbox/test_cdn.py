@@ -9,15 +9,15 @@ import pytest
 from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call, Finished
+    from sandbox_requests import Call, FinishedTask
 
     from a2e_async.sandbox import Sandbox
 
 
 @pytest.fixture
-async def result(sandbox: Sandbox, finished: Finished) -> str:
+async def result(sandbox: Sandbox, finished_task: FinishedTask) -> str:
     """The link of a finished video."""
-    return (await finished(sandbox)).result_url
+    return (await finished_task(sandbox)).result_url
 
 
 async def test_head_tells_length_and_type(sandbox: Sandbox, result: str, call: Call) -> None:

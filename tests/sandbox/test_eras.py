@@ -9,7 +9,7 @@ import pytest
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
 API: Final = "/api/v1"
 RENAMED: Final = [

@@ -6,13 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
+from sandbox_requests import wait_for_end
 
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
     from a2e_async.sandbox.state import Task
 
@@ -32,14 +33,6 @@ async def begin(call: Call, sandbox: Sandbox, path: str, body: dict[str, Any]) -
     return sandbox.tasks[answer.data["_id"]]
 
 
-async def end(task: Task) -> Task:
-    """Wait for the end of a task."""
-    async with asyncio.timeout(30):
-        while not task.done:
-            await asyncio.sleep(0.002)
-    return task
-
-
 async def changes(task: Task) -> AsyncIterator[str]:
     """Yield every status of a task as it comes, up to its end."""
     seen = ""
@@ -53,7 +46,7 @@ async def changes(task: Task) -> AsyncIterator[str]:
 async def twin(call: Call, sandbox: Sandbox, **fields: object) -> Task:
     """Make an avatar."""
     body = {"name": "Ada", "gender": "female", "video_url": V} | fields
-    return await end(await begin(call, sandbox, "userVideoTwin/startTraining", body))
+    return await wait_for_end(await begin(call, sandbox, "userVideoTwin/startTraining", body))
 
 
 async def avatar_of(call: Call, sandbox: Sandbox) -> dict[str, Any]:
@@ -94,7 +87,7 @@ async def test_names_change_between_request_and_answer(sandbox: Sandbox, call: C
 async def test_a_failed_avatar_video_says_so_in_msg(sandbox: Sandbox, call: Call) -> None:
     """The word is `fail`, the text stands in `msg`."""
     body = await avatar_of(call, sandbox) | {"title": "Ada #fast #fail", "msg": "my notes"}
-    task = await end(await begin(call, sandbox, "video/generate", body))
+    task = await wait_for_end(await begin(call, sandbox, "video/generate", body))
     (record,) = await results(call, sandbox, task.id)
     assert (record["status"], record["result"]) == ("fail", "")
     assert "could not be generated" in record["msg"]
@@ -104,7 +97,7 @@ async def test_an_unknown_avatar_video_is_an_empty_array(sandbox: Sandbox, call:
     """So is a task of another family; without an id it is a 400."""
     other = await begin(call, sandbox, "userFaceSwapTask/add", SWAP)
     assert await results(call, sandbox, MISSING) == await results(call, sandbox, other.id) == []
-    assert (await call(sandbox, "POST", f"{API}/video/awsResult", {})).fields == ["_id"]
+    assert (await call(sandbox, "POST", f"{API}/video/awsResult", {})).invalid_fields == ["_id"]
 
 
 async def test_the_list_of_avatar_videos_is_a_list_in_a_list(sandbox: Sandbox, call: Call) -> None:
@@ -153,7 +146,7 @@ async def test_a_twin_has_its_avatar_when_it_is_finished(sandbox: Sandbox, call:
     task = await begin(call, sandbox, "userVideoTwin/startTraining", {"name": "Ada", "gender": "male", "image_url": U})
     path = f"{API}/userVideoTwin/{task.id}"
     assert "anchor_id" not in (await call(sandbox, "GET", path)).data
-    await end(task)
+    await wait_for_end(task)
     answer = await call(sandbox, "GET", path)
     assert (answer.body["success"], len(answer.data["anchor_id"])) == (True, 24)
     failed = await twin(call, sandbox, name="#fail #fast")
@@ -163,7 +156,7 @@ async def test_a_twin_has_its_avatar_when_it_is_finished(sandbox: Sandbox, call:
 async def test_a_twin_needs_a_video_or_a_picture(sandbox: Sandbox, call: Call) -> None:
     """Neither of both is a 400."""
     answer = await call(sandbox, "POST", f"{API}/userVideoTwin/startTraining", {"name": "Ada", "gender": "male"})
-    assert (answer.status, answer.fields) == (400, ["video_url"])
+    assert (answer.status, answer.invalid_fields) == (400, ["video_url"])
 
 
 async def test_twins_can_be_listed_by_status(sandbox: Sandbox, call: Call) -> None:
@@ -220,7 +213,7 @@ async def test_a_voice_can_be_cloned_from_a_twin(sandbox: Sandbox, call: Call) -
     """It is a training like any other, with the twin's video as its sample; a twin of a picture has no sound."""
     made = await twin(call, sandbox)
     answer = await call(sandbox, "POST", f"{API}/userVideoTwin/addVoiceClone", {"_id": made.id})
-    voice = await end(sandbox.tasks[answer.data["_id"]])
+    voice = await wait_for_end(sandbox.tasks[answer.data["_id"]])
     assert (answer.body["success"], voice.family, answer.data["voice_urls"]) == (True, "voice_training", [V])
     silent = await twin(call, sandbox, video_url=None, image_url=U)
     assert (await call(sandbox, "POST", f"{API}/userVideoTwin/addVoiceClone", {"_id": silent.id})).status == 400
@@ -247,8 +240,8 @@ async def test_only_one_voice_is_trained_at_a_time(frozen_sandbox: Sandbox, call
 
 async def test_finished_voices_have_a_list_of_their_own(sandbox: Sandbox, call: Call) -> None:
     """The list completedRecord shows those alone, trainingRecord all of them."""
-    done = await end(await begin(call, sandbox, "userVoice/training", VOICE))
-    failed = await end(await begin(call, sandbox, "userVoice/training", VOICE | {"name": "#fail #fast"}))
+    done = await wait_for_end(await begin(call, sandbox, "userVoice/training", VOICE))
+    failed = await wait_for_end(await begin(call, sandbox, "userVoice/training", VOICE | {"name": "#fail #fast"}))
     completed = await call(sandbox, "GET", f"{API}/userVoice/completedRecord")
     everything = await call(sandbox, "GET", f"{API}/userVoice/trainingRecord")
     assert [record["_id"] for record in completed.data] == [done.id]
@@ -260,9 +253,9 @@ async def test_finished_voices_have_a_list_of_their_own(sandbox: Sandbox, call: 
 
 async def test_face_swaps_tell_their_error_in_three_ways(sandbox: Sandbox, call: Call) -> None:
     """It is "0" and null while all is well, null in `status`, a number as a string when it failed."""
-    healthy = await end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP))
-    failed = await end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP | {"name": "#fail #fast"}))
-    nsfw = await end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP | {"name": "#nsfw #fast"}))
+    healthy = await wait_for_end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP))
+    failed = await wait_for_end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP | {"name": "#fail #fast"}))
+    nsfw = await wait_for_end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP | {"name": "#nsfw #fast"}))
     stuck = await begin(call, sandbox, "userFaceSwapTask/add", SWAP | {"name": "#stuck"})
     rows = (await call(sandbox, "GET", f"{API}/userFaceSwapTask/records")).data["rows"]
     told = {row["_id"]: (row["error_code"], row["faild_message"]) for row in rows}
@@ -279,7 +272,7 @@ async def test_a_preview_is_looked_at_by_its_query(sandbox: Sandbox, call: Call)
     """The id is required; there is neither list nor delete, and no name."""
     task = await begin(call, sandbox, "userFaceSwapPreview/add", {"face_url": U, "video_url": V})
     path = f"{API}/userFaceSwapPreview"
-    await end(task)
+    await wait_for_end(task)
     answer = await call(sandbox, "GET", f"{path}/status?_id={task.id}")
     assert (answer.data["current_status"], answer.data["error_code"]) == ("completed", "0")
     assert (answer.data["result_url"] != "", len(answer.data["user_id"])) == (True, 24)
@@ -293,7 +286,7 @@ async def test_what_is_under_way_has_a_list_of_its_own(sandbox: Sandbox, call: C
     """The list allProcessing leaves out what has ended; it is an array in S2."""
     body = {"name": "Ada", "source_url": V, "source_lang": "auto", "target_lang": "en", "num_speakers": 1}
     body |= {"drop_background_audio": False}
-    await end(await begin(call, sandbox, family, body))
+    await wait_for_end(await begin(call, sandbox, family, body))
     stuck = await begin(call, sandbox, family, body | {"name": "#stuck"})
     answer = await call(sandbox, "GET", f"{API}/{family.partition('/')[0]}/allProcessing")
     assert (answer.body["success"], [record["_id"] for record in answer.data]) == (True, [stuck.id])
@@ -302,12 +295,12 @@ async def test_what_is_under_way_has_a_list_of_its_own(sandbox: Sandbox, call: C
 async def test_a_failed_caption_removal_can_be_retried(sandbox: Sandbox, call: Call) -> None:
     """It lives again, free of charge, and ends well; a task that did not fail is a 400."""
     body = {"name": "#fail #fast", "source_url": V}
-    task = await end(await begin(call, sandbox, "userCaptionRemoval/start", body))
+    task = await wait_for_end(await begin(call, sandbox, "userCaptionRemoval/start", body))
     charged = list(sandbox.ledger)
     path = f"{API}/userCaptionRemoval/retry"
     answer = await call(sandbox, "POST", path, {"_id": task.id})
     assert (answer.body["success"], answer.data["_id"], answer.data["failed_message"]) == (True, task.id, "")
-    await end(task)
+    await wait_for_end(task)
     assert (task.status, sandbox.ledger) == ("completed", charged)
     assert (await call(sandbox, "POST", path, {"_id": task.id})).status == 400
 
@@ -317,11 +310,11 @@ async def test_a_wide_video_has_a_larger_copy_a_little_later(sandbox: Sandbox, c
     wide = await begin(call, sandbox, "veoVideo/start", {"prompt": "x", "aspectRatio": "16:9"})
     path = f"{API}/veoVideo/{wide.id}/1080p"
     assert (await call(sandbox, "GET", path)).status == 400
-    await end(wide)
+    await wait_for_end(wide)
     assert (await call(sandbox, "GET", path)).status == 202
     answer = await call(sandbox, "GET", path)
     assert (answer.status, answer.data["result_url"]) == (200, wide.result_url)
-    tall = await end(await begin(call, sandbox, "veoVideo/start", {"prompt": "x", "aspectRatio": "9:16"}))
+    tall = await wait_for_end(await begin(call, sandbox, "veoVideo/start", {"prompt": "x", "aspectRatio": "9:16"}))
     assert (await call(sandbox, "GET", f"{API}/veoVideo/{tall.id}/1080p")).status == 400
 
 
@@ -348,7 +341,7 @@ async def test_a_picture_may_be_finished_when_its_start_is_answered(sandbox: San
 async def test_a_photobook_has_several_pictures(sandbox: Sandbox, call: Call) -> None:
     """As many as were asked for, each with a link of its own."""
     body = {"face_image_url": U, "total_count": 8}
-    task = await end(await begin(call, sandbox, "userPhotobook/start", body))
+    task = await wait_for_end(await begin(call, sandbox, "userPhotobook/start", body))
     urls = (await call(sandbox, "GET", f"{API}/userPhotobook/{task.id}")).data["image_urls"]
     assert len(set(urls)) == 8
     assert [(await call(sandbox, "GET", url)).status for url in urls] == [200] * 8
@@ -356,6 +349,6 @@ async def test_a_photobook_has_several_pictures(sandbox: Sandbox, call: Call) ->
 
 async def test_a_picture_may_have_its_link_in_four_places(sandbox: Sandbox, call: Call) -> None:
     """GPT Image shows it as an array and under three other names."""
-    task = await end(await begin(call, sandbox, "userGptImage/start", {"name": "Ada", "prompt": "x"}))
+    task = await wait_for_end(await begin(call, sandbox, "userGptImage/start", {"name": "Ada", "prompt": "x"}))
     record = (await call(sandbox, "GET", f"{API}/userGptImage/detail/{task.id}")).data
     assert record["image_urls"] == [record["image_url"]] == [record["url_download"]] == [record["url_show"]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
     from a2e_async.sandbox import Sandbox
 
@@ -51,5 +51,5 @@ async def test_a_face_can_be_deleted_once(sandbox: Sandbox, call: Call) -> None:
 @pytest.mark.parametrize("url", [None, "", "ada.png", "data:image/png;base64,AAAA", "https://example.com/a b"])
 async def test_a_face_needs_a_link(sandbox: Sandbox, call: Call, url: object) -> None:
     """Anything else is refused, and nothing is kept."""
-    assert (await call(sandbox, "POST", f"{FACES}/add", {"face_url": url})).fields == ["face_url"]
+    assert (await call(sandbox, "POST", f"{FACES}/add", {"face_url": url})).invalid_fields == ["face_url"]
     assert (await call(sandbox, "GET", f"{FACES}/records")).data == []

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from attrs import frozen
+from conditions import wait_until
+from sandbox_requests import wait_for_end
 
 from a2e_async.sandbox import Sandbox
 from a2e_async.sandbox.families import FAMILIES
 
 if TYPE_CHECKING:
-    from sandbox_calls import Answer, Call
+    from sandbox_requests import Call, Response
 
     from a2e_async.sandbox.state import Task
 
@@ -128,21 +130,13 @@ async def begin(call: Call, sandbox: Sandbox, name: str, tag: str = "", **fields
     return sandbox.tasks[data["_id"]]
 
 
-async def end(task: Task) -> Task:
-    """Wait for the end of a task."""
-    async with asyncio.timeout(30):
-        while not task.done:
-            await asyncio.sleep(0.002)
-    return task
-
-
-async def look(call: Call, sandbox: Sandbox, task: Task, task_id: str | None = None) -> Answer:
+async def look(call: Call, sandbox: Sandbox, task: Task, task_id: str | None = None) -> Response:
     """Ask for the detail of a task, or of another id in its family."""
     row = ROWS[task.family]
     return await call(sandbox, "GET", f"{prefix(task.family)}{row.detail}/{task_id or task.id}")
 
 
-def rows_of(answer: Answer, container: str) -> list[dict[str, Any]]:
+def rows_of(answer: Response, container: str) -> list[dict[str, Any]]:
     """Take the rows out of their container."""
     rows: list[dict[str, Any]] = answer.data if container == "array" else answer.data[container]
     return rows
@@ -161,7 +155,7 @@ async def test_a_task_is_paid_once_and_lives_to_its_end(sandbox: Sandbox, call: 
     assert (task.status, task.done) == (FAMILIES[name].words.queued[0], False)
     assert sum(entry.coins for entry in sandbox.ledger) == -task.coins
     assert {entry.what for entry in sandbox.ledger} <= {name.replace("_", " "), "image-to-video"}
-    record = (await look(call, sandbox, await end(task))).data
+    record = (await look(call, sandbox, await wait_for_end(task))).data
     assert (record["_id"], record["current_status"], record[ROWS[name].failure] or "") == (task.id, "completed", "")
     assert sandbox.webhooks == sandbox.webhooks.__class__()
 
@@ -169,7 +163,7 @@ async def test_a_task_is_paid_once_and_lives_to_its_end(sandbox: Sandbox, call: 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.result])
 async def test_a_finished_task_has_its_result_at_the_cdn(sandbox: Sandbox, call: Call, name: str) -> None:
     """The family's own field holds the link, an array of links where its name says so; it needs no token."""
-    record = (await look(call, sandbox, await end(await begin(call, sandbox, name)))).data
+    record = (await look(call, sandbox, await wait_for_end(await begin(call, sandbox, name)))).data
     result = record[ROWS[name].result]
     links = result if ROWS[name].result.endswith("s") else [result]
     assert links
@@ -183,7 +177,7 @@ async def test_a_finished_task_has_its_result_at_the_cdn(sandbox: Sandbox, call:
 @tagged
 async def test_a_failure_is_told_in_the_words_of_the_family(sandbox: Sandbox, call: Call, name: str) -> None:
     """`#fail` in a text field ends the task badly; the message stands in the family's field, and there is no result."""
-    task = await end(await begin(call, sandbox, name, "Ada #fast #fail"))
+    task = await wait_for_end(await begin(call, sandbox, name, "Ada #fast #fail"))
     record = (await look(call, sandbox, task)).data
     assert (record["current_status"], task.failed) == ("failed", True)
     assert "could not be generated" in record[ROWS[name].failure]
@@ -201,7 +195,7 @@ async def test_a_refused_start_costs_nothing(sandbox: Sandbox, call: Call, name:
 @listed
 async def test_a_list_is_newest_first_and_paged(sandbox: Sandbox, call: Call, name: str) -> None:
     """Three tasks on pages of two, in the family's container and style; a list without paging shows all three."""
-    tasks = [await end(await begin(call, sandbox, name)) for _ in range(3)]
+    tasks = [await wait_for_end(await begin(call, sandbox, name)) for _ in range(3)]
     path, container = ROWS[name].listed.split()
     paging = {"userQwen2Image": "", "userKlingImage": "", "userVoice": ""}.get(
         FAMILIES[name].prefix, "page={}&page_size=2" if path == "/list" else "pageNum={}&pageSize=2"
@@ -250,7 +244,7 @@ async def test_the_wrong_form_of_a_detail_is_an_html_404(sandbox: Sandbox, call:
 @deleted
 async def test_a_finished_task_can_be_deleted(sandbox: Sandbox, call: Call, name: str) -> None:
     """Its record is gone afterwards, and nothing was given back."""
-    task = await end(await begin(call, sandbox, name))
+    task = await wait_for_end(await begin(call, sandbox, name))
     before = list(sandbox.ledger)
     answer = await call(sandbox, "DELETE", f"{prefix(name)}{ROWS[name].delete}/{task.id}")
     assert (answer.status, task.deleted, sandbox.ledger) == (200, True, before)
@@ -284,7 +278,7 @@ async def test_a_start_names_the_field_that_is_missing(sandbox: Sandbox, call: C
     if (name, missing) in {("image_to_video", "name"), ("wan30_video", "model")}:
         assert answer.status == 200
         return
-    assert (answer.status, answer.fields, sandbox.ledger) == (400, [missing], [])
+    assert (answer.status, answer.invalid_fields, sandbox.ledger) == (400, [missing], [])
 
 
 @pytest.mark.parametrize("name", ["kling_video", "kling_omni", "seedance2", "voice_training"])
@@ -347,7 +341,7 @@ async def test_only_two_families_refund_what_nobody_has_begun(frozen_sandbox: Sa
 @pytest.mark.parametrize("name", ["product_avatar", "voice_training", "dubbing", "veo"])
 async def test_only_two_families_refund_a_failure(sandbox: Sandbox, call: Call, name: str) -> None:
     """Product avatars and trainings of voices give the coins back when they fail; the others keep them."""
-    task = await end(await begin(call, sandbox, name, "#fail #fast"))
+    task = await wait_for_end(await begin(call, sandbox, name, "#fail #fast"))
     refunded = name in {"product_avatar", "voice_training"}
     assert (task.refunded, sandbox.coins) == (refunded, 10_000 - (0 if refunded else task.coins))
 
@@ -382,16 +376,14 @@ async def test_prices_that_are_known(
 @pytest.mark.parametrize("name", sorted(name for name in ROWS if FAMILIES[name].webhooks))
 async def test_starts_that_take_webhooks_send_one(sandbox: Sandbox, call: Call, name: str) -> None:
     """The event names the end; nobody listens there, so that the attempt is noted with status 0."""
-    task = await end(await begin(call, sandbox, name, webhook_url="http://127.0.0.1:9/hook"))
-    async with asyncio.timeout(10):
-        while not sandbox.webhooks:
-            await asyncio.sleep(0.002)
+    task = await wait_for_end(await begin(call, sandbox, name, webhook_url="http://127.0.0.1:9/hook"))
+    await wait_until(lambda: sandbox.webhooks)
     assert [(sent.task_id, sent.event, sent.status) for sent in sandbox.webhooks] == [(task.id, "task.completed", 0)]
 
 
 @pytest.mark.parametrize("name", ["photobook", "video_twin"])
 async def test_some_starts_take_no_webhooks(sandbox: Sandbox, call: Call, name: str) -> None:
     """Their webhook fields are unknown, so that nothing is said about them and nothing is sent."""
-    await end(await begin(call, sandbox, name, webhook_url="ftp://nowhere"))
+    await wait_for_end(await begin(call, sandbox, name, webhook_url="ftp://nowhere"))
     await asyncio.sleep(0)
     assert not sandbox.webhooks

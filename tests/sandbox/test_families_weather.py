@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import pytest
-from sandbox_calls import meeting, notes, under
+from sandbox_requests import sandbox_with, sandbox_with_faults, statuses_and_faults
 
 from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
 API: Final = "/api/v1"
 MISSING: Final = "0" * 24
@@ -42,21 +42,24 @@ async def test_the_operation_of_a_request(call: Call, operation: str, method: st
     fault = Fault("status", status=418)
     names = ("start", "detail", "list", "batch", "delete", "*")
     others = {name: [fault] if name != operation else [] for name in names}
-    async with meeting(fault, operation=operation) as sandbox, under(Weather(script=others)) as other:
+    async with (
+        sandbox_with_faults(fault, operation=operation) as sandbox,
+        sandbox_with(Weather(script=others)) as other,
+    ):
         assert (await call(sandbox, method, f"{API}/{path}", {})).status == 418
         assert (await call(other, method, f"{API}/{path}", {})).status != 418
-        assert notes(sandbox) == [(418, "status")]
+        assert statuses_and_faults(sandbox) == [(418, "status")]
 
 
 async def test_a_path_of_2025_is_the_same_operation(call: Call) -> None:
     """The older spelling of a list meets the weather of lists."""
-    async with meeting(Fault("status", status=418), operation="list", era="2025") as sandbox:
+    async with sandbox_with_faults(Fault("status", status=418), operation="list", era="2025") as sandbox:
         assert (await call(sandbox, "POST", f"{API}/video/awsList", {})).status == 418
 
 
 async def test_new_records_of_every_family_can_be_hidden(call: Call) -> None:
     """Details answer null, lists and awsResult leave them out."""
-    async with under(Weather(invisible=60)) as sandbox:
+    async with sandbox_with(Weather(invisible=60)) as sandbox:
         swap = {"name": "Ada", "face_url": "https://example.com/a.png", "video_url": "https://example.com/a.mp4"}
         task_id = (await call(sandbox, "POST", f"{API}/userFaceSwapTask/add", swap)).data["_id"]
         assert (await call(sandbox, "GET", f"{API}/userFaceSwapTask/{task_id}")).data is None

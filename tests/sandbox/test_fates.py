@@ -13,7 +13,7 @@ import pytest
 from a2e_async.sandbox.fates import FATES, Fate, fate_of
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call, Finished, Start
+    from sandbox_requests import Call, FinishedTask, Start
 
     from a2e_async.sandbox import Sandbox
 
@@ -22,10 +22,10 @@ PREFIX = "/api/v1/userImage2Video"
 
 @pytest.mark.parametrize(("tag", "code"), [("#fail", "generation_error"), ("#nsfw", "nsfw")])
 async def test_failures_name_their_reason(
-    sandbox: Sandbox, finished: Finished, call: Call, tag: str, code: str
+    sandbox: Sandbox, finished_task: FinishedTask, call: Call, tag: str, code: str
 ) -> None:
     """The task fails with a code and a text, has no result, and stays paid."""
-    task = await finished(sandbox, f"she smiles {tag}")
+    task = await finished_task(sandbox, f"she smiles {tag}")
     record = (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data
     assert (record["current_status"], record["failed_code"], record["result_url"]) == ("failed", code, "")
     assert record["failed_message"]
@@ -58,41 +58,43 @@ async def test_a_stuck_task_stays_pending(sandbox: Sandbox, start: Start) -> Non
     assert task.status == "pending"
 
 
-async def test_a_fast_task_needs_no_time(frozen_sandbox: Sandbox, finished: Finished) -> None:
+async def test_a_fast_task_needs_no_time(frozen_sandbox: Sandbox, finished_task: FinishedTask) -> None:
     """Even where everything else stands still, it is done almost at once."""
-    assert (await finished(frozen_sandbox, "#fast")).status == "completed"
+    assert (await finished_task(frozen_sandbox, "#fast")).status == "completed"
 
 
-async def test_tags_add_up(frozen_sandbox: Sandbox, finished: Finished) -> None:
+async def test_tags_add_up(frozen_sandbox: Sandbox, finished_task: FinishedTask) -> None:
     """A fast task can fail as well."""
-    assert (await finished(frozen_sandbox, "#FAST and #fail!")).status == "failed"
+    assert (await finished_task(frozen_sandbox, "#FAST and #fail!")).status == "failed"
 
 
-async def test_an_expired_result_is_gone(sandbox: Sandbox, finished: Finished, call: Call) -> None:
+async def test_an_expired_result_is_gone(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
     """The record is completed, its link answers 404, and lists no longer show it."""
-    task = await finished(sandbox, "#expired")
+    task = await finished_task(sandbox, "#expired")
     assert (await call(sandbox, "GET", task.result_url)).status == 404
     assert (await call(sandbox, "GET", f"{PREFIX}/allRecords")).data["rows"] == []
     assert (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data["result_url"] == task.result_url
 
 
-async def test_an_html_result_is_a_page(sandbox: Sandbox, finished: Finished, call: Call) -> None:
+async def test_an_html_result_is_a_page(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
     """The link answers 200 with HTML instead of a video."""
-    answer = await call(sandbox, "GET", (await finished(sandbox, "#html-result")).result_url)
+    answer = await call(sandbox, "GET", (await finished_task(sandbox, "#html-result")).result_url)
     assert (answer.status, answer.headers["Content-Type"].split(";")[0]) == (200, "text/html")
 
 
-async def test_a_short_result_breaks_off(sandbox: Sandbox, finished: Finished, session: aiohttp.ClientSession) -> None:
+async def test_a_short_result_breaks_off(
+    sandbox: Sandbox, finished_task: FinishedTask, session: aiohttp.ClientSession
+) -> None:
     """Half of the promised bytes arrive, then the connection ends."""
-    task = await finished(sandbox, "#short")
+    task = await finished_task(sandbox, "#short")
     async with session.get(task.result_url) as answer:
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.read()
 
 
-async def test_a_short_result_can_be_resumed(sandbox: Sandbox, finished: Finished, call: Call) -> None:
+async def test_a_short_result_can_be_resumed(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
     """A request for the rest is served in full, and HEAD tells the whole length."""
-    task = await finished(sandbox, "#short")
+    task = await finished_task(sandbox, "#short")
     length = int((await call(sandbox, "HEAD", task.result_url)).headers["Content-Length"])
     rest = await call(sandbox, "GET", task.result_url, headers={"Range": "bytes=100-"})
     assert (rest.status, len(rest.content)) == (206, length - 100)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
-from sandbox_calls import meeting, notes, under
+from sandbox_requests import sandbox_with, sandbox_with_faults, statuses_and_faults
 
 from a2e_async.sandbox import Fault, Sandbox, Weather
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandbox_calls import Call, Start
+    from sandbox_requests import Call, Start
 
 PREFIX = "/api/v1/userImage2Video"
 PRESIGN = "/api/v1/r2/upload-presigned-url"
@@ -25,7 +25,7 @@ LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 
 @pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture, no_tasks_left: None) -> Iterator[None]:
+def _quiet(caplog: pytest.LogCaptureFixture, no_leaked_tasks: None) -> Iterator[None]:
     """Fail a test in which the server, or asyncio, complained, or that left a task behind."""
     yield
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -56,25 +56,25 @@ MADE_UP = [
 @pytest.mark.parametrize(("fault", "status", "content"), MADE_UP)
 async def test_another_answer_instead(start: Start, fault: Fault, status: int, content: bytes) -> None:
     """The caller gets the answer of the fault, once; nothing was charged; the request is noted with the fault."""
-    async with meeting(fault) as sandbox:
+    async with sandbox_with_faults(fault) as sandbox:
         answer = await start(sandbox)
         assert answer.status == status
         assert content in answer.content
         assert (sandbox.ledger, dict(sandbox.tasks)) == ([], {})
-        assert notes(sandbox) == [(status, fault.kind)]
+        assert statuses_and_faults(sandbox) == [(status, fault.kind)]
         assert (await start(sandbox)).data["_id"] in sandbox.tasks
-        assert notes(sandbox)[1:] == [(200, "")]
+        assert statuses_and_faults(sandbox)[1:] == [(200, "")]
 
 
 @pytest.mark.parametrize("kind", ["status", "html", "redirect", "empty"])
 async def test_another_answer_after_processing(start: Start, kind: str) -> None:
     """With ``after=True`` the caller gets the same answer, but the start was charged and its task lives."""
-    async with meeting(Fault(kind, after=True)) as sandbox:
+    async with sandbox_with_faults(Fault(kind, after=True)) as sandbox:
         answer = await start(sandbox)
         assert b'"_id"' not in answer.content
         assert [entry.coins for entry in sandbox.ledger] == [-30]
         assert len(sandbox.tasks) == 1
-        assert notes(sandbox) == [(answer.status, kind)]
+        assert statuses_and_faults(sandbox) == [(answer.status, kind)]
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ async def test_another_answer_after_processing(start: Start, kind: str) -> None:
 )
 async def test_retry_after(start: Start, fault: Fault, expected: str | None) -> None:
     """The header is there if it was asked for."""
-    async with meeting(fault) as sandbox:
+    async with sandbox_with_faults(fault) as sandbox:
         assert (await start(sandbox)).headers.get("Retry-After") == expected
 
 
 async def test_a_redirect_leads_elsewhere(start: Start) -> None:
     """The answer names another host, which a caller with a token must not visit."""
-    async with meeting(Fault("redirect")) as sandbox:
+    async with sandbox_with_faults(Fault("redirect")) as sandbox:
         answer = await start(sandbox)
         assert answer.headers["Location"] == "https://elsewhere.example/login"
 
@@ -104,16 +104,16 @@ async def test_a_redirect_leads_elsewhere(start: Start) -> None:
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_dropped_connection(start: Start, *, after: bool) -> None:
     """The connection ends without an answer; only what was processed first is charged; it is noted with status 0."""
-    async with meeting(Fault("drop", after=after)) as sandbox:
+    async with sandbox_with_faults(Fault("drop", after=after)) as sandbox:
         with pytest.raises(LOST):
             await start(sandbox)
-        assert notes(sandbox) == [(0, "drop")]
+        assert statuses_and_faults(sandbox) == [(0, "drop")]
         assert [entry.coins for entry in sandbox.ledger] == ([-30] if after else [])
 
 
 async def test_a_connection_that_drops_late(start: Start) -> None:
     """With `seconds` the caller waits before it is disconnected; what comes meanwhile is answered and noted first."""
-    async with meeting(Fault("drop", seconds=1.5)) as sandbox:
+    async with sandbox_with_faults(Fault("drop", seconds=1.5)) as sandbox:
         dropped = asyncio.create_task(start(sandbox))
         await asyncio.sleep(1.4)
         await start(sandbox)
@@ -121,61 +121,61 @@ async def test_a_connection_that_drops_late(start: Start) -> None:
         with pytest.raises(LOST):
             async with asyncio.timeout(0.2):
                 await dropped
-        assert notes(sandbox) == [(200, ""), (0, "drop")]
+        assert statuses_and_faults(sandbox) == [(200, ""), (0, "drop")]
 
 
 async def test_a_cut_answer_arrives_whole(start: Start) -> None:
     """Half of the JSON comes with a length that fits, so only the decoder sees that it is cut; it was charged."""
-    async with meeting(Fault("cut")) as sandbox:
+    async with sandbox_with_faults(Fault("cut")) as sandbox:
         answer = await start(sandbox)
         assert answer.content.startswith(b'{"code": 0')
         assert int(answer.headers["Content-Length"]) == len(answer.content)
         with pytest.raises(json.JSONDecodeError):
             _ = answer.body
         assert len(sandbox.ledger) == 1
-        assert notes(sandbox) == [(200, "cut")]
+        assert statuses_and_faults(sandbox) == [(200, "cut")]
 
 
 async def test_a_short_answer_breaks_off(start: Start) -> None:
     """Half of the answer comes, then the connection is closed; it was charged."""
-    async with meeting(Fault("short")) as sandbox:
+    async with sandbox_with_faults(Fault("short")) as sandbox:
         with pytest.raises(aiohttp.ClientPayloadError):
             await start(sandbox)
         assert len(sandbox.ledger) == 1
-        assert notes(sandbox) == [(200, "short")]
+        assert statuses_and_faults(sandbox) == [(200, "short")]
 
 
 async def test_an_answer_of_a_wrong_type(start: Start) -> None:
     """The true answer says that it is plain text."""
-    async with meeting(Fault("type")) as sandbox:
+    async with sandbox_with_faults(Fault("type")) as sandbox:
         answer = await start(sandbox)
         assert answer.headers["Content-Type"].startswith("text/plain")
         assert answer.data["_id"] in sandbox.tasks
-        assert notes(sandbox) == [(200, "type")]
+        assert statuses_and_faults(sandbox) == [(200, "type")]
 
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_delayed_answer(start: Start, *, after: bool) -> None:
     """The true answer comes late; processing comes before or after the wait."""
-    async with meeting(Fault("delay", after=after, seconds=1.5)) as sandbox:
+    async with sandbox_with_faults(Fault("delay", after=after, seconds=1.5)) as sandbox:
         started = asyncio.create_task(start(sandbox))
         await asyncio.sleep(1.4)
         assert (len(sandbox.ledger), started.done()) == (int(after), False)
         async with asyncio.timeout(0.2):
             assert (await started).data["_id"] in sandbox.tasks
         assert len(sandbox.ledger) == 1
-        assert notes(sandbox) == [(200, "delay")]
+        assert statuses_and_faults(sandbox) == [(200, "delay")]
 
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_caller_who_gives_up(start: Start, *, after: bool) -> None:
     """Who leaves during a delay has paid only if the request was processed first; it is noted without an answer."""
-    async with meeting(Fault("delay", after=after, seconds=60)) as sandbox:
+    async with sandbox_with_faults(Fault("delay", after=after, seconds=60)) as sandbox:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await start(sandbox)
         await noted(sandbox)
-        assert notes(sandbox) == [(0, "delay")]
+        assert statuses_and_faults(sandbox) == [(0, "delay")]
         assert len(sandbox.ledger) == int(after)
 
 
@@ -188,19 +188,19 @@ async def noted(sandbox: Sandbox, count: int = 1) -> None:
 
 async def test_leaving_in_the_middle_does_not_undo_a_purchase(start: Start) -> None:
     """A start that is being processed when its caller leaves is charged all the same."""
-    async with meeting(Fault("drop", after=True)) as sandbox:
+    async with sandbox_with_faults(Fault("drop", after=True)) as sandbox:
         with sandbox.override("POST", PREFIX, lambda _: asyncio.sleep(1.5)), pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await start(sandbox)
         await noted(sandbox)
-        assert (notes(sandbox), len(sandbox.ledger)) == ([(0, "drop")], 1)
+        assert (statuses_and_faults(sandbox), len(sandbox.ledger)) == ([(0, "drop")], 1)
 
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_leaving_in_the_middle_of_an_upload(call: Call, *, after: bool) -> None:
     """A caller who leaves before the body was sent is dropped without a complaint."""
     faults = [Fault("delay", seconds=1.0), Fault("drop", after=True), Fault("status")]
-    async with meeting(*faults, operation="put") as sandbox:
+    async with sandbox_with_faults(*faults, operation="put") as sandbox:
         host, port = sandbox.url.removeprefix("http://").split(":")
         for count in range(2, 2 + len(faults)):
             url = (await call(sandbox, "POST", PRESIGN, {"key": "a.bin"})).data["uploadUrl"]
@@ -210,12 +210,12 @@ async def test_leaving_in_the_middle_of_an_upload(call: Call, *, after: bool) ->
             await asyncio.sleep(0.3)
             writer.transport.abort()
             await noted(sandbox, 2 * (count - 1))
-        assert notes(sandbox)[1::2] == [(0, "delay"), (0, "drop"), (0, "status")]
+        assert statuses_and_faults(sandbox)[1::2] == [(0, "delay"), (0, "drop"), (0, "status")]
 
 
 async def test_an_upload_meets_an_error(call: Call) -> None:
     """A refused upload is answered when its body has come, and the connection stays usable."""
-    async with meeting(Fault("status"), operation="put") as sandbox:
+    async with sandbox_with_faults(Fault("status"), operation="put") as sandbox:
         url = (await call(sandbox, "POST", PRESIGN, {"key": "a.bin"})).data["uploadUrl"]
         assert (await call(sandbox, "PUT", url, data=b"x" * 900_000)).status == 502
         assert (await call(sandbox, "PUT", url, data=b"x" * 900_000)).status == 200
@@ -224,7 +224,7 @@ async def test_an_upload_meets_an_error(call: Call) -> None:
 async def test_an_upload_may_be_stored_although_its_answer_was_lost(call: Call) -> None:
     """A dropped PUT that was processed has left its object."""
     drop = Fault("drop", after=True)
-    async with meeting(drop, drop, operation="put") as sandbox:  # twice: aiohttp itself repeats a PUT once
+    async with sandbox_with_faults(drop, drop, operation="put") as sandbox:  # twice: aiohttp itself repeats a PUT once
         link = (await call(sandbox, "POST", PRESIGN, {"key": "a.bin"})).data
         with pytest.raises(LOST):
             await call(sandbox, "PUT", link["uploadUrl"], data=b"bytes")
@@ -236,7 +236,7 @@ async def test_an_upload_may_be_stored_although_its_answer_was_lost(call: Call) 
 )
 async def test_a_cut_download(call: Call, wanted: str | None, status: int, got: int) -> None:
     """Objects, and ranges of them, are cut in the middle like everything else."""
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         url = await uploaded(sandbox, call)
         sandbox.weather = Weather(script={"cdn": [Fault("cut")]})
         answer = await call(sandbox, "GET", url, headers={"Range": wanted} if wanted else None)
@@ -246,7 +246,7 @@ async def test_a_cut_download(call: Call, wanted: str | None, status: int, got: 
 
 async def test_a_broken_download_can_be_resumed(call: Call) -> None:
     """A download breaks off; the request for the rest is told which part it gets."""
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         url = await uploaded(sandbox, call)
         sandbox.weather = Weather(script={"cdn": [Fault("short"), Fault("type")]})
         with pytest.raises(aiohttp.ClientPayloadError):
@@ -258,7 +258,7 @@ async def test_a_broken_download_can_be_resumed(call: Call) -> None:
 @pytest.mark.parametrize("wanted", ["bytes=x-", "bytes=500-"])
 async def test_an_impossible_range_is_refused_as_ever(call: Call, wanted: str) -> None:
     """There is nothing to spoil where the true answer is an error without a body."""
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         url = await uploaded(sandbox, call)
         sandbox.weather = Weather(script={"cdn": [Fault("short")]})
         assert (await call(sandbox, "GET", url, headers={"Range": wanted})).status == 416
@@ -266,27 +266,27 @@ async def test_an_impossible_range_is_refused_as_ever(call: Call, wanted: str) -
 
 async def test_head_has_nothing_to_spoil(call: Call) -> None:
     """HEAD of an object answers as ever, and is noted."""
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         url = await uploaded(sandbox, call)
         sandbox.weather = Weather(script={"cdn": [Fault("short")]})
         assert (await call(sandbox, "HEAD", url)).headers["Content-Length"] == "100"
-        assert notes(sandbox)[-1] == (200, "short")
+        assert statuses_and_faults(sandbox)[-1] == (200, "short")
 
 
 @pytest.mark.parametrize("fault", [Fault("cut"), Fault("status", after=True)])
 async def test_what_was_sent_stays_sent(call: Call, fault: Fault) -> None:
     """An answer that was streamed while it was made cannot be replaced."""
     body = {"reference_id": "x", "image_url": "https://x.example/a.png", "prompt": "a", "negative_prompt": "b"}
-    async with meeting(fault, operation="*") as sandbox:
+    async with sandbox_with_faults(fault, operation="*") as sandbox:
         answer = await call(sandbox, "POST", f"{PREFIX}/prompt_extension", body | {"stream": True})
         assert b"event: done" in answer.content
-        assert notes(sandbox) == [(200, fault.kind)]
+        assert statuses_and_faults(sandbox) == [(200, fault.kind)]
 
 
 async def test_a_stream_that_is_dropped_is_noted_once(call: Call) -> None:
     """A streamed answer was noted when it began."""
     body = {"reference_id": "x", "image_url": "https://x.example/a.png", "prompt": "a", "negative_prompt": "b"}
-    async with meeting(Fault("drop", after=True), operation="*") as sandbox:
+    async with sandbox_with_faults(Fault("drop", after=True), operation="*") as sandbox:
         with contextlib.suppress(*LOST, aiohttp.ClientPayloadError):
             await call(sandbox, "POST", f"{PREFIX}/prompt_extension", body | {"stream": True})
-        assert notes(sandbox) == [(200, "drop")]
+        assert statuses_and_faults(sandbox) == [(200, "drop")]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
     from a2e_async.sandbox import Sandbox
 
@@ -69,7 +69,7 @@ async def test_what_is_wrong_is_named(
 ) -> None:
     """HTTP 400 whose `errors` name the field first; nothing is charged."""
     answer = await call(sandbox, "POST", f"{API}/{prefix}/start", body)
-    assert (answer.status, answer.body["msg"], answer.fields[0]) == (400, "Bad Request", field)
+    assert (answer.status, answer.body["msg"], answer.invalid_fields[0]) == (400, "Bad Request", field)
     assert (sandbox.ledger, dict(sandbox.tasks)) == ([], {})
 
 
@@ -107,4 +107,4 @@ async def test_webhook_addresses_are_checked(sandbox: Sandbox, call: Call, prefi
     body = {"prompt": "x", "name": "a", "source_url": U, "source_lang": "en", "target_lang": "de", "num_speakers": 1}
     body |= {"drop_background_audio": True, "webhook_url": "http://example.com"}
     path = "startDubbing" if prefix == "userDubbing" else "start"
-    assert (await call(sandbox, "POST", f"{API}/{prefix}/{path}", body)).fields == ["webhook_url"]
+    assert (await call(sandbox, "POST", f"{API}/{prefix}/{path}", body)).invalid_fields == ["webhook_url"]

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
     from a2e_async.sandbox import Sandbox
 

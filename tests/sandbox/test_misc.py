@@ -9,7 +9,7 @@ import pytest
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
 API: Final = "/api/v1"
 
@@ -18,7 +18,7 @@ async def test_a_user_needs_a_name(sandbox: Sandbox, call: Call) -> None:
     """More is unpublished, and ignored."""
     answer = await call(sandbox, "POST", f"{API}/user/add", {"username": "ada", "more": 1})
     assert answer.data["username"] == "ada"
-    assert (await call(sandbox, "POST", f"{API}/user/add", {})).fields == ["username"]
+    assert (await call(sandbox, "POST", f"{API}/user/add", {})).invalid_fields == ["username"]
 
 
 async def test_diamonds_cost_a_hundred_coins_each(sandbox: Sandbox, call: Call) -> None:
@@ -43,7 +43,7 @@ async def test_diamonds_that_cannot_be_paid(call: Call) -> None:
 async def test_diamonds_are_whole_and_positive(sandbox: Sandbox, call: Call, diamonds: object) -> None:
     """Anything else is refused, and nothing moves."""
     answer = await call(sandbox, "POST", f"{API}/user/exchangeDiamonds", {"diamonds": diamonds})
-    assert answer.fields == ["diamonds"]
+    assert answer.invalid_fields == ["diamonds"]
     assert (sandbox.diamonds, sandbox.ledger) == (3, [])
 
 
@@ -61,7 +61,7 @@ async def test_the_language_of_a_text(sandbox: Sandbox, call: Call, text: str, l
 
 async def test_no_text_has_no_language(sandbox: Sandbox, call: Call) -> None:
     """It is refused."""
-    assert (await call(sandbox, "POST", f"{API}/video/lang_classify", {})).fields == ["msg"]
+    assert (await call(sandbox, "POST", f"{API}/video/lang_classify", {})).invalid_fields == ["msg"]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
@@ -75,4 +75,4 @@ async def test_the_public_pool(sandbox: Sandbox, call: Call, wanted: bool) -> No
 async def test_the_public_pool_wants_a_boolean(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
     """It is refused otherwise."""
     answer = await call(sandbox, "POST", f"{API}/video/auto-public-pool", body)
-    assert answer.fields == ["isAutoToPublicPool"]
+    assert answer.invalid_fields == ["isAutoToPublicPool"]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
     from a2e_async.sandbox import Sandbox
 
@@ -64,14 +64,14 @@ async def test_a_stream_ends_with_result_and_done(sandbox: Sandbox, call: Call, 
 async def test_every_field_is_needed(sandbox: Sandbox, call: Call, missing: str) -> None:
     """All four fields are required."""
     answer = await call(sandbox, "POST", GENERAL, {name: text for name, text in BODY.items() if name != missing})
-    assert (answer.status, answer.fields) == (400, [missing])
+    assert (answer.status, answer.invalid_fields) == (400, [missing])
 
 
 async def test_first_and_last_frame_need_the_last_picture(sandbox: Sandbox, call: Call) -> None:
     """The other operation requires end_image_url as well."""
-    assert (await call(sandbox, "POST", FLF2V, BODY)).fields == ["end_image_url"]
+    assert (await call(sandbox, "POST", FLF2V, BODY)).invalid_fields == ["end_image_url"]
 
 
 async def test_an_unknown_template_is_refused(sandbox: Sandbox, call: Call) -> None:
     """Only default and cinematic exist."""
-    assert (await call(sandbox, "POST", GENERAL, BODY | {"template": "x"})).fields == ["template"]
+    assert (await call(sandbox, "POST", GENERAL, BODY | {"template": "x"})).invalid_fields == ["template"]

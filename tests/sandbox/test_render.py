@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from sandbox_calls import Call, Finished, Host, Start
+    from sandbox_requests import Call, FinishedTask, ServeInput, Start
 
 PRESIGN = "/api/v1/r2/upload-presigned-url"
 
@@ -68,27 +68,33 @@ def test_a_result_is_a_video_for_browsers(tmp_path: Path, picture: bytes) -> Non
 
 
 async def test_a_result_is_as_long_as_was_asked_for(
-    rendering: Sandbox, finished: Finished, call: Call, host: Host, picture: bytes
+    rendering: Sandbox, finished_task: FinishedTask, call: Call, serve_input: ServeInput, picture: bytes
 ) -> None:
     """A start decides the length of its video, which can be downloaded."""
-    task = await finished(rendering, image_url=host(picture), video_time=10)
+    task = await finished_task(rendering, image_url=serve_input(picture), video_time=10)
     content = (await call(rendering, "GET", task.result_url)).content
     with av.open(io.BytesIO(content), "r") as container:
         assert container.duration == 10 * av.time_base
 
 
 async def test_an_uploaded_picture_can_be_used(
-    rendering: Sandbox, finished: Finished, call: Call, picture: bytes
+    rendering: Sandbox, finished_task: FinishedTask, call: Call, picture: bytes
 ) -> None:
     """The cdnUrl of an upload is a good input; it is read without a request."""
     data = (await call(rendering, "POST", PRESIGN, {"key": "ä b.png", "contentType": "image/png"})).data
     await call(rendering, "PUT", data["uploadUrl"], data=picture, headers={"Content-Type": "image/png"})
-    assert (await finished(rendering, image_url=data["cdnUrl"])).status == "completed"
+    assert (await finished_task(rendering, image_url=data["cdnUrl"])).status == "completed"
     assert all(not request.path.startswith("/cdn") for request in rendering.requests)
 
 
 async def test_the_loop_stays_awake_while_rendering(
-    *, sandbox: Sandbox, rendering: Sandbox, start: Start, host: Host, picture: bytes, monkeypatch: pytest.MonkeyPatch
+    *,
+    sandbox: Sandbox,
+    rendering: Sandbox,
+    start: Start,
+    serve_input: ServeInput,
+    picture: bytes,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """While a video is rendered, requests are answered: it is not the loop's thread that renders."""
     loop, begun, answered = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
@@ -99,7 +105,7 @@ async def test_the_loop_stays_awake_while_rendering(
         render(film, path, stop)
 
     monkeypatch.setattr("a2e_async.sandbox.render.render", wait_and_render)
-    task = rendering.tasks[(await start(rendering, image_url=host(picture))).data["_id"]]
+    task = rendering.tasks[(await start(rendering, image_url=serve_input(picture))).data["_id"]]
     await begun.wait()
     assert (await start(sandbox)).status == 200
     answered.set()
@@ -108,7 +114,7 @@ async def test_the_loop_stays_awake_while_rendering(
 
 
 async def test_closing_stops_a_rendering(
-    start: Start, host: Host, picture: bytes, monkeypatch: pytest.MonkeyPatch
+    start: Start, serve_input: ServeInput, picture: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Closing does not wait for videos that nobody will see, and leaves no thread of ours behind."""
     loop, begun, ends = asyncio.get_running_loop(), asyncio.Event(), list[str]()
@@ -126,7 +132,7 @@ async def test_closing_stops_a_rendering(
     monkeypatch.setattr("a2e_async.sandbox.render.FRAMES_PER_SECOND", 1000)  # minutes of work
     async with Sandbox(speed=1000) as sandbox:
         for _ in range(3):
-            await start(sandbox, image_url=host(picture), video_time=20)
+            await start(sandbox, image_url=serve_input(picture), video_time=20)
         await begun.wait()
     assert set(ends) == {"stopped"}
     assert not any(thread.name.startswith("a2e-sandbox") for thread in threading.enumerate())

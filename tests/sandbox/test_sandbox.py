@@ -17,7 +17,7 @@ import pytest
 from a2e_async.sandbox import Sandbox, SandboxError
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call, Start
+    from sandbox_requests import Call, Start
 
 
 def run(code: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call, Start
+    from sandbox_requests import Call, Start
 
     from a2e_async.sandbox import Sandbox
 
@@ -110,14 +110,14 @@ async def test_a_wrong_field_is_refused(sandbox: Sandbox, start: Start, field: s
     """The answer is a 400 whose `errors` name the field while `msg` says nothing; nothing is charged."""
     answer = await start(sandbox, **{field: value})
     assert answer.status == 400
-    assert answer.fields == [field]
+    assert answer.invalid_fields == [field]
     assert answer.body["msg"] == "Bad Request"
     assert sandbox.ledger == []
 
 
 async def test_first_and_last_frame_need_a_last_picture(sandbox: Sandbox, start: Start) -> None:
     """FLF2V without end_image_url is refused, with it accepted."""
-    assert (await start(sandbox, model_type="FLF2V")).fields == ["end_image_url"]
+    assert (await start(sandbox, model_type="FLF2V")).invalid_fields == ["end_image_url"]
     assert (await start(sandbox, model_type="FLF2V", end_image_url="https://example.com/b.png")).status == 200
 
 
@@ -141,10 +141,10 @@ async def test_harmless_fields_are_accepted(frozen_sandbox: Sandbox, start: Star
 async def test_a_body_that_is_no_json_object_is_refused(sandbox: Sandbox, call: Call, content: bytes) -> None:
     """Broken JSON and other kinds of JSON are a 400, not a crash."""
     answer = await call(sandbox, "POST", START, data=content, headers={"Content-Type": "application/json"})
-    assert (answer.status, answer.fields) == (400, [""])
+    assert (answer.status, answer.invalid_fields) == (400, [""])
 
 
 async def test_a_body_of_another_type_counts_as_empty(sandbox: Sandbox, call: Call) -> None:
     """A form instead of JSON has none of the fields."""
     answer = await call(sandbox, "POST", START, data={"prompt": "x"})
-    assert answer.fields == ["prompt", "image_url", "negative_prompt"]
+    assert answer.invalid_fields == ["prompt", "image_url", "negative_prompt"]

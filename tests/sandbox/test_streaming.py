@@ -10,7 +10,7 @@ import pytest
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from sandbox_calls import Answer, Call
+    from sandbox_requests import Call, Response
 
 ROOMS: Final = "/api/v1/streaming-avatar"
 MISSING: Final = "0" * 24
@@ -22,7 +22,7 @@ async def avatar(call: Call, sandbox: Sandbox) -> str:
     return avatar_id
 
 
-async def opened(call: Call, sandbox: Sandbox, seconds: int = 600) -> Answer:
+async def opened(call: Call, sandbox: Sandbox, seconds: int = 600) -> Response:
     """Ask for a room."""
     body = {"avatar_id": await avatar(call, sandbox), "expire_seconds": seconds}
     return await call(sandbox, "POST", f"{ROOMS}/agora-token", body)
@@ -100,7 +100,7 @@ async def test_who_cannot_pay_gets_no_room(call: Call) -> None:
 async def test_wrong_fields_of_a_room(sandbox: Sandbox, call: Call, change: dict[str, Any], field: str) -> None:
     """They are named, and nothing is paid."""
     body = {"avatar_id": await avatar(call, sandbox), "expire_seconds": 60} | change
-    assert (await call(sandbox, "POST", f"{ROOMS}/agora-token", body)).fields == [field]
+    assert (await call(sandbox, "POST", f"{ROOMS}/agora-token", body)).invalid_fields == [field]
     assert sandbox.ledger == []
 
 
@@ -109,7 +109,7 @@ async def test_a_room_needs_an_avatar_and_a_time(sandbox: Sandbox, call: Call) -
     answer = await call(sandbox, "POST", f"{ROOMS}/agora-token", {"avatar_id": MISSING, "expire_seconds": 60})
     assert answer.status == 404
     answer = await call(sandbox, "POST", f"{ROOMS}/agora-token", {"avatar_id": await avatar(call, sandbox)})
-    assert answer.fields == ["expire_seconds"]
+    assert answer.invalid_fields == ["expire_seconds"]
 
 
 async def test_questions_need_a_context(sandbox: Sandbox, call: Call) -> None:
@@ -129,7 +129,7 @@ async def test_a_context_has_a_limit(sandbox: Sandbox, call: Call) -> None:
     """5,000 characters; what was there before stays."""
     channel = await room(call, sandbox)
     body = {"channel": channel, "text": "x" * 5001}
-    assert (await call(sandbox, "POST", f"{ROOMS}/set-qa-context", body)).fields == ["text"]
+    assert (await call(sandbox, "POST", f"{ROOMS}/set-qa-context", body)).invalid_fields == ["text"]
     assert (await call(sandbox, "GET", f"{ROOMS}/get-qa-context?channel={channel}")).data == {"text": ""}
 
 
@@ -141,4 +141,4 @@ async def test_a_room_has_to_be_open(sandbox: Sandbox, call: Call, operation: st
     for closed in (MISSING, channel):
         body = {"channel": closed, "text": "Hello"}
         assert (await call(sandbox, "POST", f"{ROOMS}/{operation}", body)).status == 404
-    assert (await call(sandbox, "POST", f"{ROOMS}/{operation}", {})).fields == ["channel", "text"]
+    assert (await call(sandbox, "POST", f"{ROOMS}/{operation}", {})).invalid_fields == ["channel", "text"]

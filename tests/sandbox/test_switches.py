@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 from aiohttp import web
+from sandbox_requests import wait_for_end
 
 from a2e_async.sandbox import Sandbox, SandboxError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sandbox_calls import Call, Host, Start
+    from sandbox_requests import Call, ServeInput, Start
 
     from a2e_async.sandbox.state import Task
 
@@ -84,14 +85,12 @@ async def test_finish_ends_one_task_only(frozen_sandbox: Sandbox, start: Start) 
     assert [frozen_sandbox.tasks[one].status for one in ids] == ["initialized", "completed", "initialized"]
 
 
-async def test_finish_of_what_cannot_be_made_fails(start: Start, host: Host) -> None:
+async def test_finish_of_what_cannot_be_made_fails(start: Start, serve_input: ServeInput) -> None:
     """A real video needs its picture: a page of HTML fails the task as always."""
     async with Sandbox(speed=0.001) as sandbox:
-        task = await started(sandbox, start, image_url=host(b"<html>", "text/html"))
+        task = await started(sandbox, start, image_url=serve_input(b"<html>", "text/html"))
         sandbox.finish(task.id)
-        async with asyncio.timeout(10):
-            while not task.done:
-                await asyncio.sleep(0.1)
+        await wait_for_end(task)
         assert (task.failed, task.failed_code) == (True, "image_invalid")
 
 

@@ -12,7 +12,7 @@ from a2e_async.sandbox.options import Options
 from a2e_async.sandbox.state import State
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call, Finished, Start
+    from sandbox_requests import Call, FinishedTask, Start
 
     from a2e_async.sandbox import Sandbox
 
@@ -33,9 +33,9 @@ async def test_a_task_lives_through_all_statuses_in_order(sandbox: Sandbox, star
     assert 22 <= seen["completed"] <= 42.2
 
 
-async def test_a_completed_record_has_its_result(sandbox: Sandbox, finished: Finished, call: Call) -> None:
+async def test_a_completed_record_has_its_result(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
     """The detail of a completed task holds the link, which leads to a real MP4 and needs no token."""
-    task = await finished(sandbox)
+    task = await finished_task(sandbox)
     record = (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data
     assert (record["current_status"], record["failed_code"]) == ("completed", "")
     video = await call(sandbox, "GET", record["result_url"])
@@ -94,7 +94,7 @@ async def test_a_batch_answers_the_known_tasks(sandbox: Sandbox, start: Start, c
 async def test_a_batch_needs_ids(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
     """Anything but an array of strings is refused."""
     answer = await call(sandbox, "POST", f"{PREFIX}/batchDetail", body)
-    assert (answer.status, answer.fields) == (400, ["ids"])
+    assert (answer.status, answer.invalid_fields) == (400, ["ids"])
 
 
 async def test_deleting_an_initialized_task_refunds_it(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
@@ -120,18 +120,18 @@ async def test_a_running_task_cannot_be_deleted(frozen_sandbox: Sandbox, start: 
 
 @pytest.mark.parametrize("prompt", ["", "#fail"])
 async def test_deleting_a_finished_task_refunds_nothing(
-    sandbox: Sandbox, finished: Finished, call: Call, prompt: str
+    sandbox: Sandbox, finished_task: FinishedTask, call: Call, prompt: str
 ) -> None:
     """Completed and failed records can be deleted; they stay paid."""
-    task = await finished(sandbox, f"she smiles {prompt}")
+    task = await finished_task(sandbox, f"she smiles {prompt}")
     assert (await call(sandbox, "DELETE", f"{PREFIX}/{task.id}")).status == 200
     assert (sandbox.coins, task.refunded, task.deleted) == (9_970, False, True)
 
 
-async def test_the_average_time_is_told_in_s2(sandbox: Sandbox, finished: Finished, call: Call) -> None:
+async def test_the_average_time_is_told_in_s2(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
     """The envelope is S2; the average is 0 before and positive after the first finished task."""
     before = (await call(sandbox, "GET", f"{PREFIX}/avgProcessingTime")).body
-    await finished(sandbox)
+    await finished_task(sandbox)
     after = (await call(sandbox, "GET", f"{PREFIX}/avgProcessingTime")).body
     assert before.keys() == {"success", "data", "timestamp"}
     assert before["data"]["avgProcessingTime"] == 0 < after["data"]["avgProcessingTime"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
     from a2e_async.sandbox import Sandbox
 
@@ -53,11 +53,11 @@ async def test_a_login_is_for_nothing_else(sandbox: Sandbox, call: Call) -> None
 @pytest.mark.parametrize(("body", "fields"), [({"account": "ada"}, ["password"]), ({"password": "x"}, ["account"])])
 async def test_a_login_needs_both(sandbox: Sandbox, call: Call, body: dict[str, str], fields: list[str]) -> None:
     """Name and password."""
-    assert (await call(sandbox, "POST", LOGIN, body, token="")).fields == fields
+    assert (await call(sandbox, "POST", LOGIN, body, token="")).invalid_fields == fields
 
 
 async def test_a_token_needs_an_alias(sandbox: Sandbox, call: Call) -> None:
     """And deleting needs an id."""
     answer = await call(sandbox, "POST", f"{API}/token/generate", {}, token=await login(call, sandbox))
-    assert answer.fields == ["alias"]
-    assert (await call(sandbox, "POST", f"{API}/token/delete", {})).fields == ["_id"]
+    assert answer.invalid_fields == ["alias"]
+    assert (await call(sandbox, "POST", f"{API}/token/delete", {})).invalid_fields == ["_id"]

@@ -12,7 +12,7 @@ from a2e_async.sandbox import Sandbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sandbox_calls import Call, Host, Presign, UploadLink
+    from sandbox_requests import Call, Presign, ServeInput, UploadUrls
 
 PRESIGN = "/api/v1/r2/upload-presigned-url"
 OLDER = "/api/v1/r2/get_upload_presigned_url"
@@ -24,10 +24,10 @@ PNG = {"Content-Type": "image/png"}
 def presign(call: Call) -> Presign:
     """Ask for an upload link."""
 
-    async def ask(sandbox: Sandbox, **fields: object) -> UploadLink:
+    async def ask(sandbox: Sandbox, **fields: object) -> UploadUrls:
         answer = await call(sandbox, "POST", PRESIGN, {"key": "a b.png", "contentType": "image/png"} | fields)
         assert answer.status == 200
-        link: UploadLink = answer.data
+        link: UploadUrls = answer.data
         return link
 
     return ask
@@ -71,7 +71,7 @@ async def test_own_places_can_be_named(sandbox: Sandbox, presign: Presign) -> No
 async def test_a_wrong_field_is_refused_and_free(sandbox: Sandbox, call: Call, field: str, value: object) -> None:
     """The answer names the field, and nothing is charged."""
     answer = await call(sandbox, "POST", PRESIGN, {"key": "a.png"} | {field: value})
-    assert (answer.status, answer.fields, sandbox.ledger) == (400, [field], [])
+    assert (answer.status, answer.invalid_fields, sandbox.ledger) == (400, [field], [])
 
 
 async def test_a_link_needs_a_coin(call: Call) -> None:
@@ -148,21 +148,21 @@ async def test_the_cdn_can_lag(call: Call) -> None:
         assert (await call(lagging, "GET", data["cdnUrl"])).content == b"x"
 
 
-async def test_a_foreign_url_is_copied(sandbox: Sandbox, call: Call, host: Host) -> None:
+async def test_a_foreign_url_is_copied(sandbox: Sandbox, call: Call, serve_input: ServeInput) -> None:
     """The copy gets a URL at the CDN, with the same bytes and type."""
-    url = (await call(sandbox, "POST", TRANSFER, {"url": host(b"picture", "image/webp")})).data["url"]
+    url = (await call(sandbox, "POST", TRANSFER, {"url": serve_input(b"picture", "image/webp")})).data["url"]
     copy = await call(sandbox, "GET", url)
     assert url.startswith(sandbox.url)
     assert (copy.content, copy.headers["Content-Type"]) == (b"picture", "image/webp")
 
 
-async def test_a_redirect_is_not_copied(sandbox: Sandbox, call: Call, host: Host) -> None:
+async def test_a_redirect_is_not_copied(sandbox: Sandbox, call: Call, serve_input: ServeInput) -> None:
     """Redirects are not followed: 400 with a text."""
-    answer = await call(sandbox, "POST", TRANSFER, {"url": host(status=302, Location="/1")})
+    answer = await call(sandbox, "POST", TRANSFER, {"url": serve_input(status=302, Location="/1")})
     assert answer.status == 400
     assert "302" in answer.body["msg"]
 
 
 async def test_only_links_are_copied(sandbox: Sandbox, call: Call) -> None:
     """A missing or strange URL is a 400 that names the field."""
-    assert (await call(sandbox, "POST", TRANSFER, {"url": "file:///etc/passwd"})).fields == ["url"]
+    assert (await call(sandbox, "POST", TRANSFER, {"url": "file:///etc/passwd"})).invalid_fields == ["url"]

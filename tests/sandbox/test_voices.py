@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from typing import TYPE_CHECKING, Any, Final
 
 import av
 import pytest
+from sandbox_requests import wait_for_end
 
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from sandbox_calls import Call
+    from sandbox_requests import Call
 
 API: Final = "/api/v1"
 SPEAK: Final = f"{API}/video/send_tts"
@@ -89,13 +89,11 @@ async def test_real_speech_is_as_long_as_its_text(call: Call) -> None:
 async def test_speech_with_a_voice_of_ones_own(sandbox: Sandbox, call: Call) -> None:
     """Once it is trained."""
     voice = (await call(sandbox, "POST", f"{API}/userVoice/training", TRAINING)).data["_id"]
-    async with asyncio.timeout(30):
-        while not sandbox.tasks[voice].done:
-            await asyncio.sleep(0.002)
+    await wait_for_end(sandbox.tasks[voice])
     body = {"msg": "Hello", "user_voice_id": voice, "country": "en", "region": "US"}
     assert (await call(sandbox, "POST", SPEAK, body)).status == 200
     await call(sandbox, "DELETE", f"{API}/userVoice/{voice}")
-    assert (await call(sandbox, "POST", SPEAK, body)).fields == ["user_voice_id"]
+    assert (await call(sandbox, "POST", SPEAK, body)).invalid_fields == ["user_voice_id"]
 
 
 async def test_a_voice_in_training_cannot_speak(frozen_sandbox: Sandbox, call: Call) -> None:
@@ -103,7 +101,7 @@ async def test_a_voice_in_training_cannot_speak(frozen_sandbox: Sandbox, call: C
     voice = (await call(frozen_sandbox, "POST", f"{API}/userVoice/training", TRAINING)).data["_id"]
     before = list(frozen_sandbox.ledger)
     answer = await call(frozen_sandbox, "POST", SPEAK, {"msg": "Hello", "user_voice_id": voice})
-    assert answer.fields == ["user_voice_id"]
+    assert answer.invalid_fields == ["user_voice_id"]
     assert list(frozen_sandbox.ledger) == before
 
 
@@ -125,7 +123,7 @@ async def test_wrong_fields_of_speech(sandbox: Sandbox, call: Call, change: dict
     """They are named, and nothing is paid."""
     voice = (await voices(call, sandbox))[0]["children"][0]["value"]
     answer = await call(sandbox, "POST", SPEAK, {"msg": "Hello", "tts_id": voice} | change)
-    assert answer.fields == [field]
+    assert answer.invalid_fields == [field]
     assert sandbox.ledger == []
 
 
@@ -150,4 +148,4 @@ async def test_what_was_spoken_is_listed(sandbox: Sandbox, call: Call) -> None:
 @pytest.mark.parametrize("query", ["current=0", "current=x", "pageSize=101", "pageSize=0"])
 async def test_pages_of_what_was_spoken(sandbox: Sandbox, call: Call, query: str) -> None:
     """Bad paging is refused."""
-    assert (await call(sandbox, "GET", f"{PREVIEWS}?{query}")).fields == [query.partition("=")[0]]
+    assert (await call(sandbox, "GET", f"{PREVIEWS}?{query}")).invalid_fields == [query.partition("=")[0]]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
-from sandbox_calls import meeting, notes, under
+from sandbox_requests import sandbox_with, sandbox_with_faults, statuses_and_faults
 
 from a2e_async.sandbox import Fault, Sandbox, Weather
 from a2e_async.sandbox.faults import KINDS
@@ -19,7 +19,7 @@ from a2e_async.sandbox.forecast import Forecast
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from sandbox_calls import Call, Start
+    from sandbox_requests import Call, Start
 
 COINS = "/api/v1/user/remainingCoins"
 PREFIX = "/api/v1/userImage2Video"
@@ -29,7 +29,7 @@ FAULT = Fault("status", status=418)
 
 
 @pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture, no_tasks_left: None) -> Iterator[None]:
+def _quiet(caplog: pytest.LogCaptureFixture, no_leaked_tasks: None) -> Iterator[None]:
     """Fail a test in which the server, or asyncio, complained, or that left a task behind."""
     yield
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -66,7 +66,7 @@ OPERATIONS = [
 async def test_every_operation_has_weather(call: Call, operation: str, method: str, path: str) -> None:
     """A script for one operation is met by its requests, and by no others."""
     others = {name: [Fault("429")] for name, _, _ in OPERATIONS if name != operation}
-    async with under(Weather(script={operation: [FAULT], **others})) as sandbox:
+    async with sandbox_with(Weather(script={operation: [FAULT], **others})) as sandbox:
         assert (await call(sandbox, method, path, {} if method == "POST" else None)).status == 418
 
 
@@ -74,22 +74,22 @@ async def test_every_operation_has_weather(call: Call, operation: str, method: s
 async def test_what_is_no_operation_meets_nothing(call: Call, path: str) -> None:
     """Paths outside of the API that mean nothing answer as ever."""
     weather = Weather(script={operation: [FAULT] for operation in ("*", "put", "cdn")})
-    async with under(weather) as sandbox:
+    async with sandbox_with(weather) as sandbox:
         assert (await call(sandbox, "GET", path)).status in {403, 404}
 
 
 async def test_weather_comes_before_the_token(call: Call) -> None:
     """A gateway knows no tokens: even a caller with a wrong one meets its fault."""
-    async with meeting(Fault("status"), operation="*") as sandbox:
+    async with sandbox_with_faults(Fault("status"), operation="*") as sandbox:
         assert (await call(sandbox, "GET", COINS, token="sk_wrong")).status == 502
         assert (await call(sandbox, "GET", COINS, token="sk_wrong")).status == 401
 
 
 async def test_a_script_is_met_in_its_order(start: Start) -> None:
     """The nth request meets the nth line; `None` is fair; after the end everything is."""
-    async with meeting(None, Fault("status"), Fault("429")) as sandbox:
+    async with sandbox_with_faults(None, Fault("status"), Fault("429")) as sandbox:
         assert [(await start(sandbox)).status for _ in range(5)] == [200, 502, 429, 200, 200]
-        assert notes(sandbox) == [(200, ""), (502, "status"), (429, "429"), (200, ""), (200, "")]
+        assert statuses_and_faults(sandbox) == [(200, ""), (502, "status"), (429, "429"), (200, ""), (200, "")]
 
 
 def test_after_the_script_come_the_chances() -> None:
@@ -144,7 +144,7 @@ def test_changeable_weather_has_some_of_everything() -> None:
 async def test_weather_changes(start: Start) -> None:
     """It can be read and set meanwhile; set again it begins anew; `None` is fair."""
     weather = Weather(script={"start": [FAULT]})
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         assert sandbox.weather is None
         for now, expected in [(None, 200), (weather, 418), (weather, 418), (None, 200)]:
             sandbox.weather = now
@@ -154,7 +154,7 @@ async def test_weather_changes(start: Start) -> None:
 
 async def test_overrides_have_weather_too(call: Call) -> None:
     """What an override answers travels through the same weather."""
-    async with meeting(Fault("type"), FAULT, operation="*") as sandbox:
+    async with sandbox_with_faults(Fault("type"), FAULT, operation="*") as sandbox:
         with sandbox.override("GET", COINS, lambda _: None):
             assert (await call(sandbox, "GET", COINS)).headers["Content-Type"].startswith("text/plain")
             assert (await call(sandbox, "GET", COINS)).status == 418
@@ -165,7 +165,7 @@ async def test_overrides_have_weather_too(call: Call) -> None:
 
 async def test_a_fresh_record_is_invisible(start: Start, call: Call) -> None:
     """For a while the list and batchDetail lack it and its detail is null; then it is there."""
-    async with under(Weather(invisible=1.5)) as sandbox:
+    async with sandbox_with(Weather(invisible=1.5)) as sandbox:
         task_id = (await start(sandbox)).data["_id"]
 
         async def look() -> tuple[Any, Any, Any]:
@@ -189,7 +189,7 @@ async def test_a_fresh_record_is_invisible(start: Start, call: Call) -> None:
 
 async def test_an_unknown_id_stays_unknown(call: Call) -> None:
     """Only records that exist are hidden."""
-    async with under(Weather(invisible=60)) as sandbox:
+    async with sandbox_with(Weather(invisible=60)) as sandbox:
         assert (await call(sandbox, "GET", f"{PREFIX}/{SOME_ID}")).status == 404
 
 
@@ -197,7 +197,7 @@ async def test_batch_detail_leaves_ids_out(start: Start, call: Call) -> None:
     """Each id is missing with its chance, the same ones with the same seed."""
 
     async def missing(chance: float) -> list[list[int]]:
-        async with under(Weather(missing=chance, seed=5)) as sandbox:
+        async with sandbox_with(Weather(missing=chance, seed=5)) as sandbox:
             ids = [(await start(sandbox)).data["_id"] for _ in range(3)]
             answers = [await call(sandbox, "POST", f"{PREFIX}/batchDetail", {"ids": ids}) for _ in range(20)]
             shown = [{record["_id"] for record in answer.data} for answer in answers]
@@ -214,12 +214,12 @@ async def test_batch_detail_leaves_ids_out(start: Start, call: Call) -> None:
 
 async def test_a2e_accepts_so_many_per_second(call: Call) -> None:
     """What comes too early is answered 429 and noted; storage and CDN have no such limit; a second later it goes on."""
-    async with under(Weather(per_second=3)) as sandbox:
+    async with sandbox_with(Weather(per_second=3)) as sandbox:
         answers = [await call(sandbox, "GET", COINS) for _ in range(5)]
         assert [answer.status for answer in answers] == [200, 200, 200, 429, 429]
         assert answers[4].body["code"] == 429
         assert "Retry-After" not in answers[4].headers
-        assert notes(sandbox)[-2:] == [(429, "429")] * 2
+        assert statuses_and_faults(sandbox)[-2:] == [(429, "429")] * 2
         assert (await call(sandbox, "GET", "/cdn/x")).status == 404
         await asyncio.sleep(0.9)
         assert (await call(sandbox, "GET", COINS)).status == 429
@@ -229,7 +229,7 @@ async def test_a2e_accepts_so_many_per_second(call: Call) -> None:
 
 async def test_the_limit_may_say_when_to_come_back(call: Call) -> None:
     """Retry-After is sent if it was asked for."""
-    async with under(Weather(per_second=1, retry_after=2)) as sandbox:
+    async with sandbox_with(Weather(per_second=1, retry_after=2)) as sandbox:
         answers = [await call(sandbox, "GET", COINS) for _ in range(2)]
         assert answers[1].headers["Retry-After"] == "2"
 
@@ -244,9 +244,9 @@ def test_any_second_counts() -> None:
 async def test_what_never_arrived_does_not_count(start: Start) -> None:
     """A request that met its fault on the way is not counted; one that was processed is, and may be one too many."""
     script = {"start": [FAULT, FAULT, None, Fault("delay", after=True, seconds=0)]}
-    async with under(Weather(script=script, per_second=1)) as sandbox:
+    async with sandbox_with(Weather(script=script, per_second=1)) as sandbox:
         assert [(await start(sandbox)).status for _ in range(4)] == [418, 418, 200, 429]
-        assert (notes(sandbox)[-1], len(sandbox.ledger)) == ((429, "delay"), 1)
+        assert (statuses_and_faults(sandbox)[-1], len(sandbox.ledger)) == ((429, "delay"), 1)
 
 
 # What cannot be asked for

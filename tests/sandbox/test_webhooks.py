@@ -12,7 +12,7 @@ import attrs
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
-from sandbox_calls import under
+from sandbox_requests import sandbox_with
 
 from a2e_async.sandbox import Weather, webhooks
 from a2e_async.sandbox.forecast import Forecast
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
 
     from aiohttp.typedefs import Handler
-    from sandbox_calls import Call, Finished, Start
+    from sandbox_requests import Call, FinishedTask, Start
 
     from a2e_async.sandbox import Sandbox
     from a2e_async.sandbox.state import SentWebhook
@@ -31,7 +31,7 @@ TOKEN = "X-A2e-Webhook-Token"
 
 
 @pytest.fixture(autouse=True)
-def _quiet(caplog: pytest.LogCaptureFixture, no_tasks_left: None) -> Iterator[None]:
+def _quiet(caplog: pytest.LogCaptureFixture, no_leaked_tasks: None) -> Iterator[None]:
     """Fail a test in which anybody complained, or that left a task behind."""
     yield
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -113,9 +113,11 @@ async def noted(sandbox: Sandbox, count: int = 1) -> list[SentWebhook]:
 # Who is told what
 
 
-async def test_a_completed_task_is_told(receiver: Receiver, sandbox: Sandbox, finished: Finished, call: Call) -> None:
+async def test_a_completed_task_is_told(
+    receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask, call: Call
+) -> None:
     """One POST of JSON arrives, with the event and the record as the detail shows it."""
-    task = await finished(sandbox, webhook_url=receiver.url)
+    task = await finished_task(sandbox, webhook_url=receiver.url)
     (hook,) = await receiver.receives(1)
     assert hook.headers["Content-Type"] == "application/json"
     record = (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data
@@ -123,9 +125,9 @@ async def test_a_completed_task_is_told(receiver: Receiver, sandbox: Sandbox, fi
     assert record["result_url"]
 
 
-async def test_a_failed_task_is_told(receiver: Receiver, sandbox: Sandbox, finished: Finished) -> None:
+async def test_a_failed_task_is_told(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
     """The event has another name, and the record says why."""
-    await finished(sandbox, "#fast #fail", webhook_url=receiver.url)
+    await finished_task(sandbox, "#fast #fail", webhook_url=receiver.url)
     (hook,) = await receiver.receives(1)
     assert hook.body["event"] == "task.failed"
     assert hook.body["data"]["failed_code"] == "generation_error"
@@ -148,10 +150,10 @@ async def test_without_a_token_there_is_no_header(
     assert TOKEN not in hook.headers
 
 
-async def test_who_gave_no_url_is_not_told(receiver: Receiver, sandbox: Sandbox, finished: Finished) -> None:
+async def test_who_gave_no_url_is_not_told(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
     """Only tasks whose start carried a URL have webhooks."""
-    await finished(sandbox, "#fast", webhook_token="t")
-    task = await finished(sandbox, "#fast", webhook_url=receiver.url)
+    await finished_task(sandbox, "#fast", webhook_token="t")
+    task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
     assert await receiver.ids(1) == [task.id]
     assert [sent.task_id for sent in sandbox.webhooks] == [task.id]
 
@@ -183,7 +185,7 @@ async def test_the_task_has_ended_before_it_is_told(
 
 async def test_a_task_deleted_before_its_end_is_not_told(receiver: Receiver, start: Start, call: Call) -> None:
     """Whoever deletes a task while it is initialized hears no more of it."""
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         deleted = (await start(sandbox, webhook_url=receiver.url)).data["_id"]
         await call(sandbox, "DELETE", f"{PREFIX}/{deleted}")
         other = (await start(sandbox, "#fast", webhook_url=receiver.url)).data["_id"]
@@ -192,10 +194,10 @@ async def test_a_task_deleted_before_its_end_is_not_told(receiver: Receiver, sta
 
 @pytest.mark.usefixtures("one_at_a_time")
 async def test_a_task_deleted_after_its_end_is_not_told(
-    receiver: Receiver, held: asyncio.Event, sandbox: Sandbox, finished: Finished, call: Call
+    receiver: Receiver, held: asyncio.Event, sandbox: Sandbox, finished_task: FinishedTask, call: Call
 ) -> None:
     """A webhook that still waits in line when its task is deleted is not sent."""
-    tasks = [await finished(sandbox, "#fast", webhook_url=receiver.url) for _ in range(3)]
+    tasks = [await finished_task(sandbox, "#fast", webhook_url=receiver.url) for _ in range(3)]
     await call(sandbox, "DELETE", f"{PREFIX}/{tasks[1].id}")
     held.set()
     assert await receiver.ids(2) == [tasks[0].id, tasks[2].id]
@@ -204,14 +206,14 @@ async def test_a_task_deleted_after_its_end_is_not_told(
 # One attempt
 
 
-async def test_there_is_one_attempt(receiver: Receiver, sandbox: Sandbox, finished: Finished) -> None:
+async def test_there_is_one_attempt(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
     """A receiver that answers 500 is not asked again."""
 
     async def fail(_: web.Request) -> web.Response:
         return web.Response(status=500)
 
     receiver.answer = fail
-    task = await finished(sandbox, "#fast", webhook_url=receiver.url)
+    task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
     assert [(sent.task_id, sent.status) for sent in await noted(sandbox)] == [(task.id, 500)]
     assert len(await receiver.receives(1)) == 1
 
@@ -228,7 +230,9 @@ async def test_no_redirect_is_followed(receiver: Receiver, sandbox: Sandbox, sta
     assert len(await receiver.receives(1)) == 1
 
 
-async def test_nothing_of_one_webhook_is_in_the_next(receiver: Receiver, sandbox: Sandbox, finished: Finished) -> None:
+async def test_nothing_of_one_webhook_is_in_the_next(
+    receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask
+) -> None:
     """No cookie and no connection is kept, and the token of the account is never sent."""
     callers = set()
 
@@ -240,7 +244,7 @@ async def test_nothing_of_one_webhook_is_in_the_next(receiver: Receiver, sandbox
     receiver.answer = bake
     url = receiver.url.replace("127.0.0.1", "localhost")  # aiohttp's own jar takes no cookies of addresses
     for count in (1, 2):
-        await finished(sandbox, "#fast", webhook_url=url)
+        await finished_task(sandbox, "#fast", webhook_url=url)
         await noted(sandbox, count)
     assert [{"Cookie", "Authorization"} & set(hook.headers) for hook in receiver.hooks] == [set(), set()]
     assert len(callers) == 2
@@ -261,16 +265,16 @@ async def test_nothing_of_one_webhook_is_in_the_next(receiver: Receiver, sandbox
     ],
 )
 async def test_who_cannot_be_told_harms_nobody(
-    receiver: Receiver, sandbox: Sandbox, finished: Finished, fields: dict[str, str]
+    receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask, fields: dict[str, str]
 ) -> None:
     """What cannot be delivered is noted without a status; the task has ended well and the next one is told."""
     places = {"port": unused_port(), "hook": receiver.url, "tls": receiver.url.replace("http", "https")}
-    task = await finished(sandbox, "#fast", **{name: text.format(**places) for name, text in fields.items()})
+    task = await finished_task(sandbox, "#fast", **{name: text.format(**places) for name, text in fields.items()})
     assert task.status == "completed"
     assert [(sent.task_id, sent.event, sent.status) for sent in await noted(sandbox)] == [
         (task.id, "task.completed", 0)
     ]
-    other = await finished(sandbox, "#fast", webhook_url=receiver.url)
+    other = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
     assert await receiver.ids(1) == [other.id]
 
 
@@ -289,12 +293,12 @@ async def test_a_receiver_that_hangs_up_harms_nobody(receiver: Receiver, sandbox
 
 
 async def test_a_silent_receiver_delays_no_task(
-    receiver: Receiver, held: asyncio.Event, sandbox: Sandbox, finished: Finished, call: Call
+    receiver: Receiver, held: asyncio.Event, sandbox: Sandbox, finished_task: FinishedTask, call: Call
 ) -> None:
     """While a webhook is without an answer its task is completed, others complete, and the API answers."""
     async with asyncio.timeout(5):
         for _ in range(2):
-            task = await finished(sandbox, "#fast", webhook_url=receiver.url)
+            task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
             assert (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data["current_status"] == "completed"
         await receiver.receives(2)
     assert not sandbox.webhooks
@@ -303,7 +307,7 @@ async def test_a_silent_receiver_delays_no_task(
 @pytest.mark.usefixtures("one_at_a_time")
 async def test_a_silent_receiver_does_not_delay_closing(receiver: Receiver, held: asyncio.Event, start: Start) -> None:
     """Closing breaks off what is under way, which was sent without an answer, and never sends what waits in line."""
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         await start(sandbox, "#fast", number_of_images=3, webhook_url=receiver.url)
         (hook,) = await receiver.receives(1)
         async with asyncio.timeout(5):
@@ -319,7 +323,7 @@ async def test_a_silent_receiver_is_given_up(
 ) -> None:
     """After a bounded time an attempt is over, and the next in line has its turn."""
     monkeypatch.setattr(webhooks, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
-    async with under(None) as sandbox:
+    async with sandbox_with(None) as sandbox:
         await start(sandbox, "#fast", number_of_images=2, webhook_url=receiver.url)
         assert [sent.status for sent in await noted(sandbox, 2)] == [0, 0]
     assert len(await receiver.receives(2)) == 2
@@ -357,7 +361,7 @@ async def test_fifty_are_under_way_at_once(
 async def test_other_http_is_refused(sandbox: Sandbox, start: Start, url: str) -> None:
     """A2E wants https: anything else that does not lead to this machine is a 400, and nothing is charged."""
     answer = await start(sandbox, webhook_url=url)
-    assert (answer.status, answer.fields, sandbox.ledger) == (400, ["webhook_url"], [])
+    assert (answer.status, answer.invalid_fields, sandbox.ledger) == (400, ["webhook_url"], [])
 
 
 @pytest.mark.parametrize(
@@ -378,12 +382,12 @@ async def test_https_and_this_machine_are_accepted(frozen_sandbox: Sandbox, star
 # Weather
 
 
-async def test_lost_webhooks_are_never_sent(receiver: Receiver, finished: Finished) -> None:
+async def test_lost_webhooks_are_never_sent(receiver: Receiver, finished_task: FinishedTask) -> None:
     """With a chance of 1 nothing is sent and nothing noted, though the task ends; in fair weather the next one is."""
-    async with under(Weather(lost_webhooks=1.0)) as sandbox:
-        await finished(sandbox, "#fast", webhook_url=receiver.url)
+    async with sandbox_with(Weather(lost_webhooks=1.0)) as sandbox:
+        await finished_task(sandbox, "#fast", webhook_url=receiver.url)
         sandbox.weather = None
-        task = await finished(sandbox, "#fast", webhook_url=receiver.url)
+        task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
         assert await receiver.ids(1) == [task.id]
         assert [sent.task_id for sent in await noted(sandbox)] == [task.id]
 
@@ -421,11 +425,11 @@ def test_changeable_weather_loses_webhooks() -> None:
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-async def test_what_was_sent_is_noted(receiver: Receiver, sandbox: Sandbox, finished: Finished) -> None:
+async def test_what_was_sent_is_noted(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
     """The oldest is first: which task, which event, and what the receiver answered."""
     tasks = []
     for prompt in ("#fast", "#fast #fail"):
-        tasks.append(await finished(sandbox, prompt, webhook_url=receiver.url))
+        tasks.append(await finished_task(sandbox, prompt, webhook_url=receiver.url))
         await noted(sandbox, len(tasks))
     assert [(sent.task_id, sent.event, sent.status) for sent in sandbox.webhooks] == [
         (tasks[0].id, "task.completed", 200),
@@ -435,14 +439,14 @@ async def test_what_was_sent_is_noted(receiver: Receiver, sandbox: Sandbox, fini
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:{port}/secret", "https:///secret"])
 async def test_no_note_holds_a_secret(
-    sandbox: Sandbox, finished: Finished, caplog: pytest.LogCaptureFixture, place: str
+    sandbox: Sandbox, finished_task: FinishedTask, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     """Neither URL nor token are in a log line, in the note, or in what is remembered of the task."""
     caplog.set_level(logging.DEBUG)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can begin to
         url = place.format(port=silent.getsockname()[1]) + "?key=secret"
-        task = await finished(sandbox, "#fast", webhook_url=url, webhook_token="secret")
+        task = await finished_task(sandbox, "#fast", webhook_url=url, webhook_token="secret")
         (sent,) = await noted(sandbox)
     assert task.id in caplog.text
     assert "secret" not in caplog.text + repr(sent) + repr(task) + repr(task.order)

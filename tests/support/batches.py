@@ -1,4 +1,4 @@
-"""Batches against a sandbox: their jobs, what comes of them, and what the journal and A2E's books say afterwards."""
+"""Batches against a sandbox: jobs, results by key, rows of the journal, and what A2E charged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import quick
-from buying import LINK, until
+from conditions import wait_until
+from paid_starts import IMAGE_URL
 
 from a2e_async._protocol import submission
 from a2e_async._protocol.batch import Row, job_key
@@ -31,118 +32,120 @@ if TYPE_CHECKING:
     from a2e_async.sandbox.state import Task
 
 PRICE = 30
-"""Coins that the sandbox asks for five seconds of video."""
+"""Coins that five seconds of video cost in the sandbox."""
 
-PUT = "/storage/"
-CDN = "/cdn/"
-QUOTE = "/api/v1/generation/quote"
-
-
-def job(key: str, tags: str = "#fast", **words: Any) -> Job:
-    """Make a job. Its prompt ends with its key, so that A2E's books tell whose purchase it was."""
-    options = {"prompt": f"{tags} of {key}", "negative_prompt": "blurry"} | words
-    if "image" not in options:
-        options.setdefault("image_url", LINK)
-    return Job(key=key, **options)
+STORAGE_PATH = "/storage/"
+CDN_PATH = "/cdn/"
+QUOTE_PATH = "/api/v1/generation/quote"
 
 
-def jobs(count: int, tags: str = "#fast", **words: Any) -> list[Job]:
+def make_job(key: str, tags: str = "#fast", **options: Any) -> Job:
+    """Make a job. Its prompt ends with its key, so that a task of the sandbox can be matched to its job."""
+    settings = {"prompt": f"{tags} of {key}", "negative_prompt": "blurry"} | options
+    if "image" not in settings:
+        settings.setdefault("image_url", IMAGE_URL)
+    return Job(key=key, **settings)
+
+
+def make_jobs(count: int, tags: str = "#fast", **options: Any) -> list[Job]:
     """Make jobs with the keys k0, k1, k2..."""
-    return [job(f"k{number}", tags, **words) for number in range(count)]
+    return [make_job(f"k{number}", tags, **options) for number in range(count)]
 
 
-def picture(folder: pathlib.Path, name: str = "ada.png", content: bytes = b"") -> pathlib.Path:
-    """Make a picture of some content."""
+def write_image(folder: pathlib.Path, name: str = "ada.png", content: bytes = b"") -> pathlib.Path:
+    """Write an image with some content."""
     path = folder / name
     path.write_bytes(quick.PNG + content)
     return path
 
 
-def pictured(folder: pathlib.Path, count: int) -> list[Job]:
-    """Make jobs, each with a picture of its own."""
-    return [job(f"k{number}", image=picture(folder, f"{number}.png", bytes([number]))) for number in range(count)]
+def make_jobs_with_images(folder: pathlib.Path, count: int) -> list[Job]:
+    """Make jobs, each with an image of its own."""
+    return [
+        make_job(f"k{number}", image=write_image(folder, f"{number}.png", bytes([number]))) for number in range(count)
+    ]
 
 
-async def gather(batch: Batch) -> dict[str, Outcome]:
-    """Go through a batch to its end."""
-    outcomes: dict[str, Outcome] = {}
+async def collect_results(batch: Batch) -> dict[str, Outcome]:
+    """Run a batch to its end, and return the results by key."""
+    results: dict[str, Outcome] = {}
     async with batch:
-        async for outcome in batch:
-            assert outcome.key not in outcomes
-            outcomes[outcome.key] = outcome
-    return outcomes
+        async for result in batch:
+            assert result.key not in results
+            results[result.key] = result
+    return results
 
 
-async def run(a2e: A2EClient, items: Iterable[Any], **options: Any) -> dict[str, Outcome]:
-    """Run a batch to its end, and return the outcomes by key."""
-    return await gather(a2e.image_to_video.batch(items, **options))
+async def run_batch(a2e: A2EClient, items: Iterable[Any], **options: Any) -> dict[str, Outcome]:
+    """Make a batch, run it to its end, and return the results by key."""
+    return await collect_results(a2e.image_to_video.batch(items, **options))
 
 
-async def cancel(task: asyncio.Future[Any]) -> None:
+async def cancel_and_wait(task: asyncio.Future[Any]) -> None:
     """Cancel a task, and wait until it has ended."""
     task.cancel()
     await asyncio.wait([task])
 
 
-async def only(a2e: A2EClient, item: Any, journal: pathlib.Path | None = None, **options: Any) -> Outcome:
+async def run_job(a2e: A2EClient, item: Any, journal: pathlib.Path | None = None, **options: Any) -> Outcome:
     """Run a batch of one job to its end."""
-    (outcome,) = (await run(a2e, [item], journal=journal, **options)).values()
-    return outcome
+    (result,) = (await run_batch(a2e, [item], journal=journal, **options)).values()
+    return result
 
 
-def states(outcomes: dict[str, Outcome]) -> dict[str, str]:
+def states_by_key(results: dict[str, Outcome]) -> dict[str, str]:
     """Return the state of each key."""
-    return {key: outcome.state for key, outcome in outcomes.items()}
+    return {key: result.state for key, result in results.items()}
 
 
-async def end(sandbox: Sandbox, key: str, *, well: bool = True) -> None:
-    """Let the last task of a job end that is ``#stuck``, once it is there."""
+async def finish_task(sandbox: Sandbox, key: str, *, succeeded: bool = True) -> None:
+    """Wait for the running task of a ``#stuck`` job, then let it succeed or fail."""
     tasks: list[Task] = []
 
     def is_running() -> bool:
-        tasks[:] = [task for task in sandbox.tasks.values() if key_of(task) == key and not task.done]
+        tasks[:] = [task for task in sandbox.tasks.values() if key_of_task(task) == key and not task.done]
         return bool(tasks)
 
-    await until(is_running)
-    if well:
+    await wait_until(is_running)
+    if succeeded:
         sandbox.finish(tasks[-1].id)
     else:
         sandbox.fail(tasks[-1].id)
 
 
-def key_of(task: Task) -> str:
-    """Return the key of the job that a task was made for."""
+def key_of_task(task: Task) -> str:
+    """Return the key of the job of a task."""
     return task.prompt.rpartition(" of ")[2]
 
 
-def bills(sandbox: Sandbox) -> collections.Counter[str]:
-    """Count for each key the tasks that were paid for and not given back."""
-    return collections.Counter(key_of(task) for task in sandbox.tasks.values() if task.charged)
+def count_charges(sandbox: Sandbox) -> collections.Counter[str]:
+    """Count for each key the tasks that were charged and not refunded."""
+    return collections.Counter(key_of_task(task) for task in sandbox.tasks.values() if task.charged)
 
 
-def spent(sandbox: Sandbox) -> int:
-    """Return the coins that went into tasks."""
+def spent_coins(sandbox: Sandbox) -> int:
+    """Return the coins that the tasks have cost."""
     return sum(task.charged for task in sandbox.tasks.values())
 
 
-def puts(sandbox: Sandbox) -> int:
-    """Count the pictures that were sent to the storage."""
-    return sum(request.method == "PUT" and request.path.startswith(PUT) for request in sandbox.requests)
+def count_uploads(sandbox: Sandbox) -> int:
+    """Count the uploads to the storage."""
+    return sum(seen.method == "PUT" and seen.path.startswith(STORAGE_PATH) for seen in sandbox.requests)
 
 
-def downloads(sandbox: Sandbox) -> int:
-    """Count the results that were asked for."""
-    return sum(request.method == "GET" and "/image2video/" in request.path for request in sandbox.requests)
+def count_downloads(sandbox: Sandbox) -> int:
+    """Count the downloads of results."""
+    return sum(seen.method == "GET" and "/image2video/" in seen.path for seen in sandbox.requests)
 
 
-async def rows(journal: pathlib.Path) -> dict[str, Row]:
-    """Read a journal."""
+async def read_journal(journal: pathlib.Path) -> dict[str, Row]:
+    """Return the rows of a journal by key."""
     async with JournalReader.open(journal) as reader:
         return {row.key: row async for row in reader.rows()}
 
 
-def request_of(item: Job) -> dict[str, Any]:
-    """Return what a journal remembers of a job whose picture is a link."""
+def journaled_request(item: Job) -> dict[str, Any]:
+    """Return what a journal stores of a job whose image is a URL."""
     return {
         "prompt": item.prompt,
         "negative_prompt": item.negative_prompt,
@@ -152,17 +155,17 @@ def request_of(item: Job) -> dict[str, Any]:
 
 
 @attrs.define(eq=False)
-class Past:
-    """A journal as an earlier run has left it, which did not come to its end."""
+class EarlierRun:
+    """Journal and tasks of an earlier run that was killed."""
 
     path: pathlib.Path
     sandbox: Sandbox
 
-    async def leave(self, item: Job, **columns: Any) -> Row:
-        """Leave a row behind that was sent just now; return it with its marker."""
+    async def add_row(self, item: Job, **columns: Any) -> Row:
+        """Write the row of a start that was being sent; return it with its marker."""
         now = time.time()
         facts: dict[str, Any] = {
-            "request": request_of(item),
+            "request": journaled_request(item),
             "state": "sending",
             "quoted": PRICE,
             "created_at": now,
@@ -174,56 +177,56 @@ class Past:
             await journal.save(row)
         return row
 
-    async def buy(self, a2e: A2EClient, item: Job, marker: str) -> str:
-        """Buy a task as the earlier run did, whose answer nobody has written down; return its id."""
-        words = request_of(item)
-        words |= {"image_url": words.pop("image")["url"], "name": submission.mark("ada", marker)}
-        made = await a2e.request("POST", "userImage2Video/start", json=words)
-        return str(made["_id"])
+    async def start_task(self, a2e: A2EClient, item: Job, marker: str) -> str:
+        """Start a task whose response the earlier run has not recorded; return its id."""
+        fields = journaled_request(item)
+        fields |= {"image_url": fields.pop("image")["url"], "name": submission.mark("ada", marker)}
+        data = await a2e.request("POST", "userImage2Video/start", json=fields)
+        return str(data["_id"])
 
-    async def leave_task(self, a2e: A2EClient, item: Job, **columns: Any) -> str:
-        """Leave a row behind whose task A2E has accepted; return the id of the task."""
-        row = await self.leave(item, **columns)
-        return await self.buy(a2e, item, row.marker)
+    async def add_row_with_task(self, a2e: A2EClient, item: Job, **columns: Any) -> str:
+        """Write the row of a start that A2E has accepted, and start its task; return the id of the task."""
+        row = await self.add_row(item, **columns)
+        return await self.start_task(a2e, item, row.marker)
 
 
 @attrs.define(eq=False)
-class Meter:
-    """Counts how many requests of a kind are at the sandbox at the same time; hand `hold` to `Sandbox.override`.
+class ConcurrencyMeter:
+    """Count of the requests that the sandbox handles at the same time; pass `hold` to `Sandbox.override`.
 
     Attributes:
-        seconds: How long each of them is held.
-        over: Set it to hold none any longer.
-        now: How many are held at the moment.
-        most: How many were held at the same time.
-        count: How many were held in all.
+        seconds: How long each request is held.
+        released: Once it is set, no request is held.
+        current: Requests that are held now.
+        peak: Most requests that were held at the same time.
+        total: Requests that were held so far.
     """
 
     seconds: float = 0.03
-    over: asyncio.Event = attrs.field(factory=asyncio.Event)
-    now: int = 0
-    most: int = 0
-    count: int = 0
+    released: asyncio.Event = attrs.field(factory=asyncio.Event)
+    current: int = 0
+    peak: int = 0
+    total: int = 0
 
     async def hold(self, request: web.Request) -> None:
-        """Keep a request for a while, then let the sandbox answer."""
+        """Hold a request for a while, then leave it to the sandbox."""
         del request
-        self.now, self.count = self.now + 1, self.count + 1
-        self.most = max(self.most, self.now)
+        self.current, self.total = self.current + 1, self.total + 1
+        self.peak = max(self.peak, self.current)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self.seconds):
-                await self.over.wait()
-        self.now -= 1
+                await self.released.wait()
+        self.current -= 1
 
 
 @contextlib.contextmanager
-def other_program(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
-    """Open a database as any program may."""
+def open_sqlite(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
+    """Open a database with the sqlite3 module, as another program does."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
         yield connection
 
 
-def hurry(monkeypatch: pytest.MonkeyPatch, first: float = 0.05, longest: float = 0.1) -> None:
-    """Let a batch that is paused look soon whether it can go on."""
+def shorten_pauses(monkeypatch: pytest.MonkeyPatch, first: float = 0.05, longest: float = 0.1) -> None:
+    """Shorten the pauses between the probes of a paused batch."""
     monkeypatch.setattr("a2e_async.batch.gate._FIRST", first)
     monkeypatch.setattr("a2e_async.batch.gate._LONGEST", longest)

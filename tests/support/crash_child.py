@@ -1,9 +1,9 @@
-"""Runs a batch until it is done, or until it is killed: the child process of `tests/batch/test_crash.py`.
+"""Process that runs a batch until it is done or killed: the child process of `tests/batch/test_crash.py`.
 
     python crash_child.py ON_UNKNOWN
 
-A2E is named in the environment. The jobs are in ``jobs.json`` in the current folder, which gets the journal and the videos.
-The first line says that everything is imported and that the batch begins.
+The environment names A2E. The current folder has the jobs in ``jobs.json``, and gets the journal and the videos.
+The first line of the output means: all imports are done and the batch begins.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CONFIG = Config(
 
 
 async def main(on_unknown: OnUnknown) -> None:
-    """Run the batch, or go on with it."""
+    """Run or resume the batch."""
     jobs = json.loads(pathlib.Path("jobs.json").read_text())
     print("ready", flush=True)  # noqa: T201  the test waits for it
     async with A2EClient(config=CONFIG) as a2e:
@@ -40,9 +40,9 @@ async def main(on_unknown: OnUnknown) -> None:
             jobs, journal="journal/journal.sqlite", out="videos", max_running=40, on_unknown=on_unknown
         )
         async with batch:
-            async for outcome in batch:
-                if outcome.error is not None:
-                    _LOGGER.warning("%s %s: %r", outcome.key, outcome.state, outcome.error)
+            async for result in batch:
+                if result.error is not None:
+                    _LOGGER.warning("%s %s: %r", result.key, result.state, result.error)
 
 
 if __name__ == "__main__":

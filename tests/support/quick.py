@@ -16,20 +16,21 @@ CONFIG = Config(
     visible_timeout=2.0,
 )
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
 
-
-def _silence() -> bytes:
+def silent_wav(seconds: float) -> bytes:
+    """Return a WAV file without sound."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
-        writer.setparams((1, 2, 8000, 800, "NONE", ""))
-        writer.writeframes(bytes(1600))
+        frames = round(8000 * seconds)
+        writer.setparams((1, 2, 8000, frames, "NONE", ""))
+        writer.writeframes(bytes(2 * frames))
     return file.getvalue()
 
 
-WAV = _silence()
-"""A tenth of a second."""
-"""Enough of a picture for everything but rendering it."""
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
+"""Bytes that every check takes for an image; only rendering fails."""
+
+WAV = silent_wav(0.1)
 
 
 class Prompts(TypedDict):
@@ -41,5 +42,5 @@ class Prompts(TypedDict):
 
 PROMPTS = Prompts(prompt="she smiles", negative_prompt="blurry")
 
-START = "/api/v1/userImage2Video/start"
-FAMILY = "/api/v1/userImage2Video"
+FAMILY_PATH = "/api/v1/userImage2Video"
+START_PATH = f"{FAMILY_PATH}/start"

@@ -1,4 +1,4 @@
-"""An A2E of three operations that do as they are told, and a record of every call, for tests of `_inquiry.py`."""
+"""An A2E with three scripted operations that records every call, for tests of `_inquiry.py`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from a2e_async._inquiry import Answer
 
-__all__ = ["ScriptedA2E", "Talk", "ask", "fine", "look", "record_of", "said"]
+__all__ = ["FetchResult", "ScriptedA2E", "fetch", "fetch_due", "record_of", "succeed", "summarize"]
 
-PAGE = 100
+PAGE_SIZE = 100
 """Records in a page of the list."""
 
 
@@ -26,64 +26,66 @@ def record_of(task_id: str, status: TaskStatus = TaskStatus.RUNNING) -> TaskReco
     return TaskRecord(id=task_id, status=status)
 
 
-def fine(_: Any) -> None:
+def succeed(_: Any) -> None:
     """Let a call succeed."""
 
 
 @attrs.define(eq=False)
 class ScriptedA2E:
-    """Knows some tasks. What a script raises or returns is the error of the call.
+    """Tasks, and a script for each operation. A script returns or raises the error of the call, or returns None.
 
     Attributes:
-        tasks: What there is, the newest first, as the list shows it.
-        one: The script of the detail operation; is given the id.
-        several: The script of batchDetail; is given the ids.
-        page: The script of the list; is given the number of the page.
-        hidden: What batchDetail does not show.
-        unlisted: What the list does not show.
-        foreign: What batchDetail shows without being asked.
-        done: What has ended well.
-        details: The ids that were asked about one by one.
+        tasks: Ids of all tasks, the newest first, as in the list.
+        on_detail: Script of the detail operation, called with the id.
+        on_batch_detail: Script of batchDetail, called with the ids.
+        on_list: Script of the list, called with the number of the page.
+        hidden: Ids that are missing from the responses of batchDetail.
+        unlisted: Ids that are missing from the list.
+        unrequested: Records that batchDetail returns without a request for them.
+        done: Ids of the tasks that have succeeded.
+        detail_ids: The id of each call of the detail operation.
         batches: The ids of each call of batchDetail.
-        pages: The number of each page that was read.
+        page_numbers: The number of each page that was requested.
     """
 
     tasks: list[str]
-    one: Callable[[str], A2EError | None] = fine
-    several: Callable[[list[str]], A2EError | None] = fine
-    page: Callable[[int], A2EError | None] = fine
+    on_detail: Callable[[str], A2EError | None] = succeed
+    on_batch_detail: Callable[[list[str]], A2EError | None] = succeed
+    on_list: Callable[[int], A2EError | None] = succeed
     hidden: set[str] = attrs.field(factory=set)
     unlisted: set[str] = attrs.field(factory=set)
-    foreign: dict[str, TaskRecord] = attrs.field(factory=dict)
+    unrequested: dict[str, TaskRecord] = attrs.field(factory=dict)
     done: set[str] = attrs.field(factory=set)
-    details: list[str] = attrs.field(factory=list)
+    detail_ids: list[str] = attrs.field(factory=list)
     batches: list[list[str]] = attrs.field(factory=list)
-    pages: list[int] = attrs.field(factory=list)
+    page_numbers: list[int] = attrs.field(factory=list)
     _known: set[str] = attrs.field(init=False, default=attrs.Factory(lambda self: set(self.tasks), takes_self=True))
 
     @property
-    def calls(self) -> int:
-        """How many calls there were."""
-        return len(self.details) + len(self.batches) + len(self.pages)
+    def call_count(self) -> int:
+        """The number of calls."""
+        return len(self.detail_ids) + len(self.batches) + len(self.page_numbers)
 
     @property
-    def sizes(self) -> list[int]:
-        """How many ids were in each call of batchDetail."""
+    def batch_sizes(self) -> list[int]:
+        """The number of ids in each call of batchDetail."""
         return [len(ids) for ids in self.batches]
 
-    def forget_calls(self) -> None:
-        """Begin to record anew."""
-        self.details.clear()
+    def clear_calls(self) -> None:
+        """Clear the record of calls."""
+        self.detail_ids.clear()
         self.batches.clear()
-        self.pages.clear()
+        self.page_numbers.clear()
 
-    def inquiry(self, *, several: bool = True, page: bool = True) -> Inquiry[TaskRecord]:
-        """Return an inquiry about this A2E, as about a family with or without batchDetail, and with or without a list."""
-        return Inquiry(self.questions(several=several, page=page))
+    def fetcher(self, *, several: bool = True, page: bool = True) -> Inquiry[TaskRecord]:
+        """Return a fetcher of a family with or without batchDetail, and with or without a list."""
+        return Inquiry(self.status_api(several=several, page=page))
 
-    def questions(self, *, several: bool = True, page: bool = True) -> Questions[TaskRecord]:
-        """Return what can be asked; as `inquiry`."""
-        return Questions(one=self._one, several=self._several if several else None, page=self._page if page else None)
+    def status_api(self, *, several: bool = True, page: bool = True) -> Questions[TaskRecord]:
+        """Return the operations of a family with or without batchDetail, and with or without a list."""
+        return Questions(
+            one=self._detail, several=self._batch_detail if several else None, page=self._list if page else None
+        )
 
     def _records(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
         return {
@@ -91,69 +93,69 @@ class ScriptedA2E:
             for task_id in ids
         }
 
-    async def _one(self, task_id: str) -> TaskRecord:
-        self.details.append(task_id)
-        await _run(self.one, task_id)
+    async def _detail(self, task_id: str) -> TaskRecord:
+        self.detail_ids.append(task_id)
+        await _run(self.on_detail, task_id)
         return self._records([task_id])[task_id]
 
-    async def _several(self, ids: list[str]) -> dict[str, TaskRecord]:
+    async def _batch_detail(self, ids: list[str]) -> dict[str, TaskRecord]:
         self.batches.append(list(ids))
-        await _run(self.several, list(ids))
+        await _run(self.on_batch_detail, list(ids))
         known = self._records(task_id for task_id in ids if task_id in self._known and task_id not in self.hidden)
-        return self.foreign | known
+        return self.unrequested | known
 
-    async def _page(self, number: int) -> dict[str, TaskRecord]:
-        self.pages.append(number)
-        await _run(self.page, number)
+    async def _list(self, number: int) -> dict[str, TaskRecord]:
+        self.page_numbers.append(number)
+        await _run(self.on_list, number)
         listed = [task_id for task_id in self.tasks if task_id not in self.unlisted]
-        return self._records(listed[(number - 1) * PAGE : number * PAGE])
+        return self._records(listed[(number - 1) * PAGE_SIZE : number * PAGE_SIZE])
 
 
-async def _run(script: Callable[[Any], A2EError | None], what: object) -> None:
-    await asyncio.sleep(0)  # as long as a question is under way, others are asked
-    error = script(what)
+async def _run(script: Callable[[Any], A2EError | None], argument: object) -> None:
+    await asyncio.sleep(0)  # other requests are sent while this one is in flight
+    error = script(argument)
     if error is not None:
         raise error
 
 
 @attrs.frozen
-class Talk:
-    """One `ask`: what was told of which task, and which have to be asked about alone."""
+class FetchResult:
+    """Results of one fetch by task, and the ids that must be fetched one by one."""
 
-    told: dict[str, Answer]
-    again: list[str]
-
-
-async def ask(inquiry: Inquiry[TaskRecord], ids: Iterable[str], *, waiting: int = 0) -> Talk:
-    """Ask once, and check what must hold whatever happens: each task is told of once, or has to be asked alone."""
-    ids, told = list(ids), dict[str, "Answer"]()
-
-    def hear(task_id: str, answer: Answer) -> None:
-        assert task_id not in told, f"told twice of {task_id}"
-        told[task_id] = answer
-
-    again = await inquiry.ask(ids, hear, waiting=waiting)
-    assert sorted([*told, *again]) == sorted(ids)
-    return Talk(told, again)
+    results: dict[str, Answer]
+    single: list[str]
 
 
-async def look(inquiry: Inquiry[TaskRecord], due: Iterable[str]) -> dict[str, Answer]:
-    """Ask as the poller does: all that are due, slices side by side, and those to be asked alone at once."""
+async def fetch(inquiry: Inquiry[TaskRecord], ids: Iterable[str], *, waiting: int = 0) -> FetchResult:
+    """Fetch once, and check that each task has exactly one result or must be fetched alone."""
+    ids, results = list(ids), dict[str, "Answer"]()
+
+    def on_result(task_id: str, result: Answer) -> None:
+        assert task_id not in results, f"two results of {task_id}"
+        results[task_id] = result
+
+    single = await inquiry.ask(ids, on_result, waiting=waiting)
+    assert sorted([*results, *single]) == sorted(ids)
+    return FetchResult(results, single)
+
+
+async def fetch_due(inquiry: Inquiry[TaskRecord], due: Iterable[str]) -> dict[str, Answer]:
+    """Fetch all due tasks as the poller does: batches side by side, and single tasks at once."""
     waiting = dict.fromkeys(due)
     count = len(waiting)
-    told: dict[str, Answer] = {}
+    results: dict[str, Answer] = {}
     for _ in range(3):
         slices = _slices(inquiry, waiting)
-        for talk in await asyncio.gather(*(ask(inquiry, ids, waiting=count) for ids in slices)):
-            told |= talk.told
-            waiting |= dict.fromkeys(talk.again)
-        assert told.keys().isdisjoint(waiting)
-    assert not waiting, "who is asked about alone is told of"
-    return told
+        for fetched in await asyncio.gather(*(fetch(inquiry, ids, waiting=count) for ids in slices)):
+            results |= fetched.results
+            waiting |= dict.fromkeys(fetched.single)
+        assert results.keys().isdisjoint(waiting)
+    assert not waiting, "a task that is fetched alone has a result"
+    return results
 
 
 def _slices(inquiry: Inquiry[TaskRecord], waiting: dict[str, None]) -> list[list[str]]:
-    """Take all out of line, in as many slices as it takes."""
+    """Remove all ids from `waiting`, and return them as the batches of the fetcher."""
     slices = []
     while waiting:
         slices.append(inquiry.choose(waiting))
@@ -162,13 +164,13 @@ def _slices(inquiry: Inquiry[TaskRecord], waiting: dict[str, None]) -> list[list
     return slices
 
 
-def said(told: dict[str, Answer]) -> dict[str, str]:
-    """Put what was told in a word for each task: its status, the name of an error, or nothing."""
+def summarize(results: dict[str, Answer]) -> dict[str, str]:
+    """Return one word for each task: its status, the name of an error, or an empty string."""
     return {
-        task_id: answer.status.value
-        if isinstance(answer, TaskRecord)
+        task_id: result.status.value
+        if isinstance(result, TaskRecord)
         else ""
-        if answer is None
-        else type(answer).__name__
-        for task_id, answer in told.items()
+        if result is None
+        else type(result).__name__
+        for task_id, result in results.items()
     }

@@ -17,40 +17,42 @@ if TYPE_CHECKING:
 
     import pytest
 
-__all__ = ["Terminal", "broken_pipe", "ctrl_c", "read", "when"]
+__all__ = ["Terminal", "broken_pipe", "ctrl_c_when", "read_terminal", "run_when"]
 
-_LOOK = 0.01
-"""Virtual seconds between two looks at a condition."""
+_INTERVAL = 0.01
+"""Virtual seconds between two checks of a condition."""
 
 
 class Terminal(io.StringIO):
-    """A terminal: what is typed at it, or what it shows."""
+    """A terminal as a standard stream."""
 
     def isatty(self) -> bool:
-        """Say that this is a terminal."""
+        """Return True: this is a terminal."""
         return True
 
     @classmethod
-    def of(cls, patch: pytest.MonkeyPatch, *names: str, columns: int = 120, kind: str = "xterm-256color") -> Terminal:
-        """Put a terminal in the place of standard streams.
+    def install(
+        cls, patch: pytest.MonkeyPatch, *names: str, columns: int = 120, term: str = "xterm-256color"
+    ) -> Terminal:
+        """Replace standard streams by one terminal.
 
         Args:
-            patch: What puts them back.
+            patch: Restores the streams.
             names: ``stdout``, ``stderr`` or both.
             columns: Its width.
-            kind: What `TERM` says.
+            term: The value of `TERM`.
         """
         terminal = cls()
         for name in names:
             patch.setattr(sys, name, terminal)
-        for variable, value in (("TERM", kind), ("COLUMNS", str(columns)), ("LINES", "30")):
+        for variable, value in (("TERM", term), ("COLUMNS", str(columns)), ("LINES", "30")):
             patch.setenv(variable, value)
         return terminal
 
 
 @contextlib.contextmanager
 def broken_pipe(patch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
-    """Let the standard output go to a pipe, and give a function that closes its other end."""
+    """Connect the standard output to a pipe, and give a function that closes its other end."""
     reader, writer = os.pipe()
     with contextlib.ExitStack() as stack:
 
@@ -67,26 +69,26 @@ def broken_pipe(patch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
 
 
 @contextlib.contextmanager
-def when(condition: Callable[[], object], act: Callable[[], object]) -> Iterator[None]:
-    """Do something in the event loop of the next command, as soon as something else is so.
+def run_when(condition: Callable[[], object], action: Callable[[], object]) -> Iterator[None]:
+    """Run an action in the event loop of the next command, as soon as a condition is true.
 
     Raises:
-        AssertionError: It has not become so.
+        AssertionError: The condition was never true.
     """
     handle: asyncio.Handle | None = None
 
     async def begin() -> None:
         loop = asyncio.get_running_loop()
 
-        def look() -> None:
+        def check() -> None:
             nonlocal handle
             if condition():
                 handle = None
-                act()
+                action()
             else:
-                handle = loop.call_later(_LOOK, look)
+                handle = loop.call_later(_INTERVAL, check)
 
-        handle = loop.call_soon(look)
+        handle = loop.call_soon(check)
 
     asyncio.run(begin())
     yield
@@ -97,19 +99,19 @@ def when(condition: Callable[[], object], act: Callable[[], object]) -> Iterator
 
 
 @contextlib.contextmanager
-def ctrl_c(condition: Callable[[], object]) -> Iterator[None]:
-    """Press Ctrl-C during the next command, as soon as something is so."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the tests may run with it ignored
+def ctrl_c_when(condition: Callable[[], object]) -> Iterator[None]:
+    """Press Ctrl-C during the next command, as soon as a condition is true."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the test process may ignore SIGINT
     try:
-        with when(condition, lambda: signal.raise_signal(signal.SIGINT)):
+        with run_when(condition, lambda: signal.raise_signal(signal.SIGINT)):
             yield
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def read(master: int) -> bytes:
-    """Read what a pseudo-terminal shows next; nothing if it was closed."""
+def read_terminal(master: int) -> bytes:
+    """Read the next output of a pseudo-terminal; an empty result means that it is closed."""
     try:
         return os.read(master, 65536)
-    except OSError:  # Linux tells the end of a pseudo-terminal so
+    except OSError:  # on Linux, the end of a pseudo-terminal
         return b""

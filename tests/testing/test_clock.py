@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import random
+import socket
 import sys
 import threading
 import time
@@ -23,6 +24,7 @@ from a2e_async.testing import virtual_time
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Iterator
 
     from a2e_async.testing import VirtualClock
 
@@ -243,6 +245,48 @@ async def test_sockets_are_served_before_a_jump(a2e_clock: VirtualClock) -> None
         port = server.sockets[0].getsockname()[1]
         await asyncio.gather(*(talk(port) for _ in range(5)))
         assert a2e_clock.elapsed == 0
+
+
+@pytest.fixture
+def full_listener() -> Iterator[socket.socket]:
+    """A listener without room for another connection: Linux drops the request to open one, and asks again later."""
+    with socket.socket() as listener, socket.socket() as first:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        first.connect(listener.getsockname())
+        yield listener
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse the connection")
+async def test_a_connection_that_is_being_opened_holds_the_clock(
+    a2e_clock: VirtualClock, full_listener: socket.socket
+) -> None:
+    """A listener gets room after a moment: the connection is opened, and no time has passed."""
+
+    def make_room() -> None:
+        time.sleep(REAL_SLEEP)
+        full_listener.accept()[0].close()
+
+    room = threading.Thread(target=make_room)
+    room.start()
+    async with asyncio.timeout(0.1):
+        _, writer = await asyncio.open_connection(*full_listener.getsockname())
+    assert a2e_clock.elapsed == 0
+    writer.close()
+    await writer.wait_closed()
+    room.join()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse the connection")
+async def test_a_connection_that_is_never_opened(
+    monkeypatch: pytest.MonkeyPatch, a2e_clock: VirtualClock, full_listener: socket.socket
+) -> None:
+    """A listener never gets room: the program's own timeout ends the attempt."""
+    monkeypatch.setattr("a2e_async.testing.clock._OPENING", REAL_SLEEP)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(60):
+            await asyncio.open_connection(*full_listener.getsockname())
+    assert a2e_clock.elapsed == pytest.approx(60)
 
 
 async def test_a_sandbox_at_full_speed(a2e_clock: VirtualClock, tmp_path: pathlib.Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import pytest
 import quick
-from buying import LINK, client
+from paid_starts import IMAGE_URL, make_client
 
 from a2e_async import (
     A2EClient,
@@ -94,7 +94,7 @@ Outcomes = dict[str, "TaskHandle[ImageToVideoRecord] | A2EError"]
 async def clients(sandbox: Sandbox, count: int, **changes: Any) -> AsyncIterator[list[A2EClient]]:
     """Open several clients."""
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(client(sandbox, **{**POLICIES, **changes})) for _ in range(count)]
+        yield [await stack.enter_async_context(make_client(sandbox, **{**POLICIES, **changes})) for _ in range(count)]
 
 
 async def start_all(buyers: list[A2EClient], jobs: Iterable[str], *, keys: bool = True, at_once: int = 4) -> Outcomes:
@@ -106,7 +106,7 @@ async def start_all(buyers: list[A2EClient], jobs: Iterable[str], *, keys: bool 
         for job in left:  # shared: a client that has to be slow leaves more to the others
             try:
                 outcomes[job] = await a2e.image_to_video.start(
-                    image_url=LINK, name=job, idempotency_key=job if keys else None, **quick.PROMPTS
+                    image_url=IMAGE_URL, name=job, idempotency_key=job if keys else None, **quick.PROMPTS
                 )
             except A2EError as error:
                 outcomes[job] = error
@@ -122,7 +122,7 @@ def charges(sandbox: Sandbox) -> collections.Counter[str]:
 
 
 @pytest.mark.parametrize("kind", kinds(1000, 1, 2, 3), ids=str)
-async def test_thousand_starts(no_tasks_left: None, kind: Kind) -> None:
+async def test_thousand_starts(no_leaked_tasks: None, kind: Kind) -> None:
     """Every job is charged once at most, every charge is found by its key, and starting again buys what is missing."""
     starts, count, seed = kind
     jobs = [f"job-{number}" for number in range(starts)]
@@ -148,7 +148,7 @@ async def test_thousand_starts(no_tasks_left: None, kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", kinds(500, 1, 2), ids=str)
-async def test_starts_without_keys(no_tasks_left: None, kind: Kind) -> None:
+async def test_starts_without_keys(no_leaked_tasks: None, kind: Kind) -> None:
     """Without keys too: a handle for each task that was charged, or an error whose marker finds it."""
     starts, count, seed = kind
     storm = Weather(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
@@ -169,7 +169,7 @@ FATES = ("", "#fast", "#fail", "#nsfw", "#fast #fail")
 
 
 @pytest.mark.parametrize("kind", kinds(300, 1, 2, 3), ids=str)
-async def test_waits_tell_the_truth(no_tasks_left: None, kind: Kind) -> None:
+async def test_waits_tell_the_truth(no_leaked_tasks: None, kind: Kind) -> None:
     """Whatever the weather, every wait ends with what really became of its task."""
     starts, _, seed = kind
     dice = random.Random(seed)
@@ -180,7 +180,10 @@ async def test_waits_tell_the_truth(no_tasks_left: None, kind: Kind) -> None:
         ):
             prompts = [f"a picture {dice.choice(FATES)}" for _ in range(starts)]
             bought = await asyncio.gather(
-                *(buyer.image_to_video.start(image_url=LINK, prompt=prompt, negative_prompt="n") for prompt in prompts)
+                *(
+                    buyer.image_to_video.start(image_url=IMAGE_URL, prompt=prompt, negative_prompt="n")
+                    for prompt in prompts
+                )
             )
             tasks = [waiters[number % 5].image_to_video.task(task.id) for number, task in enumerate(bought)]
             sandbox.weather = Weather(chances={"*": ELSEWHERE}, seed=seed, invisible=0.3)

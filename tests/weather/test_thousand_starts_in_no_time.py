@@ -7,7 +7,7 @@ import collections
 import random
 
 import pytest
-from memory_a2e import MemoryA2E, client_of
+from in_memory_a2e import InMemoryA2E, client_with_transport
 
 from a2e_async import A2EClient, A2EError, SubmissionUncertainError, TaskHandle
 
@@ -25,7 +25,7 @@ async def start(a2e: A2EClient, job: str, after: float) -> object:
         return error
 
 
-def charges(service: MemoryA2E) -> collections.Counter[str]:
+def charges(service: InMemoryA2E) -> collections.Counter[str]:
     """Count how often each job was paid for."""
     return collections.Counter(task.name.partition(" [")[0] for task in service.tasks.values())
 
@@ -35,10 +35,10 @@ def charges(service: MemoryA2E) -> collections.Counter[str]:
 )
 async def test_thousand_starts(monkeypatch: pytest.MonkeyPatch, starts: int, seed: int) -> None:
     """Nothing is bought twice, nothing is lost, and the keys of what went wrong find or buy what is missing."""
-    service = MemoryA2E(seed)
+    service = InMemoryA2E(seed)
     jobs = [f"job-{number}" for number in range(starts)]
     dice = random.Random(seed)
-    async with client_of(monkeypatch, service) as a2e:
+    async with client_with_transport(monkeypatch, service) as a2e:
         ends = await asyncio.gather(*(start(a2e, job, dice.uniform(0, 600)) for job in jobs))
     outcomes = dict(zip(jobs, ends, strict=True))
     paid = charges(service)
@@ -48,8 +48,8 @@ async def test_thousand_starts(monkeypatch: pytest.MonkeyPatch, starts: int, see
     assert any(handle.adopted for handle in started.values())
     assert any(isinstance(outcome, SubmissionUncertainError) for outcome in outcomes.values())
 
-    service.fair = True
-    async with client_of(monkeypatch, service) as a2e:
+    service.healthy = True
+    async with client_with_transport(monkeypatch, service) as a2e:
         unclear = [job for job in jobs if job not in started]
         for job in unclear:
             assert (await a2e.image_to_video.find(job) is not None) == bool(paid[job])

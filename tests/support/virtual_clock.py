@@ -1,4 +1,4 @@
-"""What the clocks of a test on virtual time say."""
+"""Readings of the clocks of a test on virtual time."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def now() -> float:
 
 
 def utc_now() -> dt.datetime:
-    """Return the time of day, which follows the clock of the test."""
+    """Return the virtual time of day."""
     return dt.datetime.fromtimestamp(time.time(), dt.UTC)

@@ -1,6 +1,6 @@
-"""`a2e batch` as it is typed: a folder with pictures, a local A2E, and what a command prints.
+"""Fixture for tests of `a2e batch`: a folder with images, a local A2E, and the output of each command.
 
-A module of tests needs one line: ``shell = batch_shell.shell``.
+A test module needs one line: ``a2e_batch = batch_command.a2e_batch``.
 """
 
 from __future__ import annotations
@@ -9,30 +9,27 @@ import json
 import pathlib
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pages
 import pytest
 import quick
+from batches import PRICE
 
 from a2e_async.cli import main
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from a2e_async.sandbox import Sandbox
 
-__all__ = ["Said", "Shell", "shell", "write"]
-
-PRICE = 30
-"""Coins for 5 seconds of video."""
+__all__ = ["PRICE", "BatchCommand", "CommandResult", "a2e_batch", "write"]
 
 
 @attrs.frozen
-class Said:
-    """What came of a command: exit code and output."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -49,44 +46,44 @@ class Said:
 
 
 @attrs.frozen
-class Shell:
-    """Types commands."""
+class BatchCommand:
+    """The command `a2e batch`, with the sandbox that it uses."""
 
     sandbox: Sandbox
     _capsys: pytest.CaptureFixture[str]
 
-    def __call__(self, *words: str) -> Said:
+    def __call__(self, *arguments: str) -> CommandResult:
         """Run ``a2e batch ...`` in this process."""
         self._capsys.readouterr()
-        code = main(["batch", *words])
-        return Said(code, *self._capsys.readouterr())
+        code = main(["batch", *arguments])
+        return CommandResult(code, *self._capsys.readouterr())
 
-    def start(self, *words: str, **streams: Any) -> subprocess.Popen[str]:
+    def start_process(self, *arguments: str, **streams: Any) -> subprocess.Popen[str]:
         """Start ``a2e batch ...`` in a process of its own."""
-        command = [sys.executable, "-m", "a2e_async", "batch", *words]
+        command = [sys.executable, "-m", "a2e_async", "batch", *arguments]
         return subprocess.Popen(
             command, text=True, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | streams)
         )
 
     @property
-    def names(self) -> list[str]:
-        """The names of the tasks that were made, without their marker."""
+    def task_names(self) -> list[str]:
+        """The names of all tasks, without their marker."""
         return sorted(task.name.partition(" [")[0] for task in self.sandbox.tasks.values())
 
     @property
-    def purchases(self) -> int:
-        """How many tasks were paid for."""
+    def charges(self) -> int:
+        """How many tasks were charged."""
         return sum(entry.what == "image-to-video" for entry in self.sandbox.ledger)
 
 
 @pytest.fixture
-def shell(
+def a2e_batch(
     tmp_path: pathlib.Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     request: pytest.FixtureRequest,
-) -> Iterator[Shell]:
-    """Give a folder with three pictures and a local A2E."""
+) -> Iterator[BatchCommand]:
+    """Return the command, in a folder with three images and with a local A2E."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
     for name in ("A2E_API_KEY", "FORCE_COLOR"):
@@ -96,7 +93,7 @@ def shell(
     with pages.sandbox_for(request) as sandbox:
         monkeypatch.setenv("A2E_BASE_URL", sandbox.url)
         monkeypatch.setenv("A2E_API_TOKEN", sandbox.token)
-        yield Shell(sandbox, capsys)
+        yield BatchCommand(sandbox, capsys)
 
 
 def write(name: str, content: str | bytes) -> str:
@@ -105,11 +102,3 @@ def write(name: str, content: str | bytes) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return name
-
-
-def until(true: Callable[[], object]) -> None:
-    """Wait for something that nobody tells."""
-    deadline = time.monotonic() + 30
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
