@@ -44,9 +44,8 @@ if TYPE_CHECKING:
         WaitTimeoutError,
     )
     from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
-    from a2e_async.outcomes import Outcome
     from a2e_async.resources.image_to_video import StartOptions
-    from a2e_async.tasks import TaskHandle
+    from a2e_async.tasks import Outcome, TaskHandle
     from a2e_async.webhooks import WebhookReceiver
 
 __version__ = "0.1.0"
@@ -115,7 +114,7 @@ _HOMES = {
     "TaskRecord": "models",
     "TaskStatus": "models",
     "TaskUpdate": "models",
-    "Outcome": "outcomes",
+    "Outcome": "tasks",
     "StartOptions": "resources.image_to_video",
     "TaskHandle": "tasks",
     "WebhookReceiver": "webhooks",

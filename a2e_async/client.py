@@ -9,20 +9,19 @@ import os
 import warnings
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
 
-from a2e_async._poller import Poller
+from a2e_async._polling.poller import Poller
 from a2e_async._protocol import settings
-from a2e_async._protocol.checks import check_no_override, path_of, query_of, refuse
 from a2e_async._protocol.messages import Request
-from a2e_async._protocol.pacing import Throttle
-from a2e_async._submitter import Memory, Submitter
-from a2e_async._transport.http import HttpTransport
-from a2e_async._transport.pacing import PacedApi
+from a2e_async._protocol.validation import check_no_override, path_of, query_of, refuse
+from a2e_async._submission.submitter import Memory, Submitter
+from a2e_async._transport.endpoints import Router
+from a2e_async._transport.http import HttpTransport, OwnedSession, check_verifies
 from a2e_async._transport.retry import Api, Retry
-from a2e_async._transport.routes import Router
-from a2e_async._transport.session import OwnedSession, check_verifies
+from a2e_async._transport.throttle import PacedApi, Throttle
 from a2e_async.errors import ClientClosedError, ConfigurationError
-from a2e_async.files import Files, open_file
-from a2e_async.resources.group import Parts
+from a2e_async.files.local_files import open_file
+from a2e_async.files.storage import Files
+from a2e_async.resources.base import Parts
 
 if TYPE_CHECKING:
     import pathlib
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
     import aiohttp
 
     from a2e_async.config import Config
-    from a2e_async.files import Media
+    from a2e_async.files.local_files import Media
     from a2e_async.resources.account import Account
     from a2e_async.resources.avatar_videos import AvatarVideos
     from a2e_async.resources.avatars import Avatars
@@ -40,8 +39,8 @@ if TYPE_CHECKING:
     from a2e_async.resources.caption_removal import CaptionRemoval
     from a2e_async.resources.dubbing import Dubbing
     from a2e_async.resources.face_swap import FaceSwap
-    from a2e_async.resources.families import AnyFamily
     from a2e_async.resources.image_to_video import ImageToVideo
+    from a2e_async.resources.other_families import AnyFamily
     from a2e_async.resources.storage import Storage
     from a2e_async.resources.streaming_avatar import StreamingAvatar
     from a2e_async.resources.tokens import Tokens
@@ -174,7 +173,7 @@ class A2EClient:
         Raises:
             InvalidRequestError: There is no such family, or it has methods of its own.
         """
-        from a2e_async.resources.families import AnyFamily  # noqa: PLC0415  only who uses it pays for the import
+        from a2e_async.resources.other_families import AnyFamily  # noqa: PLC0415  only who uses it pays for the import
 
         return AnyFamily(self._runtime.parts, name)
 

@@ -1,4 +1,4 @@
-"""The handle of an asynchronous job: the same for every family of A2E."""
+"""The handle of an asynchronous job, the same for every family of A2E; and what became of many of them."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import collections
 import contextlib
 import time
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 
-from a2e_async._waiting import Changes, Patience, Reporter, withdraw
-from a2e_async._watches import Waiter
+from a2e_async._polling.queue import Waiter
+from a2e_async._polling.updates import Changes, Patience, Reporter, withdraw
 from a2e_async.errors import (
     A2EError,
     InvalidRequestError,
@@ -25,12 +25,12 @@ from a2e_async.models.common import TaskRecord, TaskStatus
 if TYPE_CHECKING:
     import os
     import pathlib
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
-    from a2e_async._waiting import OnUpdate
+    from a2e_async._polling.updates import OnUpdate
     from a2e_async.models.common import TaskUpdate
 
-__all__ = ["CancelPolicy", "Operations", "TaskHandle"]
+__all__ = ["CancelPolicy", "Operations", "Outcome", "TaskHandle", "outcomes"]
 
 R = TypeVar("R", bound=TaskRecord)
 
@@ -351,3 +351,81 @@ class TaskHandle(Generic[R]):
             record=self.record,
             coins=self.record.coins,
         )
+
+
+_AT_A_TIME = 100
+"""Waits begun in one go, so that very many do not hold up the event loop."""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome(Generic[R]):
+    """How one wait ended.
+
+    Attributes:
+        handle: The task.
+        error: Why there is no result: a `TaskFailedError`, a `WaitError`, or what else `TaskHandle.wait_until_done`
+            raises; None if the task has succeeded.
+    """
+
+    handle: TaskHandle[R]
+    error: A2EError | None = None
+
+    @property
+    def id(self) -> str:
+        """A2E's id of the task."""
+        return self.handle.id
+
+    @property
+    def record(self) -> R:
+        """What A2E said about the task, the last time that it was asked."""
+        return self.handle.record
+
+    @property
+    def ok(self) -> bool:
+        """Whether the task has succeeded."""
+        return self.error is None
+
+
+async def outcomes(
+    handles: Sequence[TaskHandle[R]],
+    *,
+    timeout: float | None,  # noqa: ASYNC109  as in `TaskHandle.wait_until_done`
+    outage_budget: float | None,
+) -> AsyncGenerator[Outcome[R], None]:
+    """Wait for all of these tasks, and yield what became of each as it ends."""
+
+    async def wait(handle: TaskHandle[R]) -> Outcome[R]:
+        try:
+            await handle.wait_until_done(timeout, outage_budget=outage_budget)
+        except A2EError as error:
+            return Outcome(handle=handle, error=error)
+        return Outcome(handle=handle)
+
+    ended: asyncio.Queue[asyncio.Task[Outcome[R]]] = asyncio.Queue()
+    waits: set[asyncio.Task[Outcome[R]]] = set()
+    try:
+        for number, handle in enumerate(handles, 1):
+            waits.add(task := asyncio.create_task(wait(handle), name=f"a2e-wait-{handle.id}"))
+            task.add_done_callback(ended.put_nowait)
+            if number % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+        for _ in handles:
+            task = await ended.get()
+            waits.discard(task)
+            yield task.result()
+    finally:
+        await _cancel([*waits])
+
+
+async def _cancel(waits: list[asyncio.Task[Any]]) -> None:
+    """End waits, a few at a time; all at once if this is cancelled."""
+    rest = [*waits]
+    try:
+        while rest:
+            rest.pop().cancel()
+            if len(rest) % _AT_A_TIME == 0:
+                await asyncio.sleep(0)
+    finally:
+        for task in rest:
+            task.cancel()
+    await asyncio.gather(*(task for task in waits if not task.done()), return_exceptions=True)

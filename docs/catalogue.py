@@ -15,7 +15,7 @@ import sys
 from typing import Any
 
 from a2e_async._protocol.families import FAMILIES
-from a2e_async.resources.catalogue import form_of
+from a2e_async.resources.other_families import form_of
 
 TARGET = pathlib.Path(__file__).parents[1] / "a2e_async" / "resources" / "catalogue.json"
 
@@ -96,7 +96,7 @@ _NEEDS: dict[str, list[tuple[dict[str, list[str | bool | None]], list[str]]]] = 
 
 
 def kind_of(field: dict[str, Any]) -> str:
-    """Return the kind of a field, as `a2e_async._protocol.forms` calls it."""
+    """Return the kind of a field, as `a2e_async._protocol.schema` calls it."""
     kind, name = field["type"], field["name"].lower()
     if name.startswith("webhook"):
         return "text"

@@ -12,7 +12,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
 from a2e_async.cli.app import app
-from a2e_async.cli.commands import ENVIRONMENT, EXIT_CODES, OPTIONS
+from a2e_async.cli.overview import ENVIRONMENT, EXIT_CODES, OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

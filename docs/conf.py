@@ -53,10 +53,10 @@ nitpick_ignore_regex = [
     ("py:obj", r"time\.\w+"),
     ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
-    ("py:class", r"(a2e_async\.(tasks|outcomes|resources\.base)\.)?R"),  # the record of a family of tasks
+    ("py:class", r"(a2e_async\.(tasks|resources\.task_resource)\.)?R"),  # the record of a family of tasks
     ("py:class", r"dt\.datetime|RowState|Stage|State"),  # said in words beside each attribute of these types
     ("py:class", r"CancelPolicy|Media|OnUpdate|Webhook"),  # said in words beside each parameter of these types
-    ("py:class", r"a2e_async\.resources\.(base|group)\..+"),  # what they have is shown with each resource
+    ("py:class", r"a2e_async\.resources\.(base|task_resource)\..+"),  # what they have is shown with each resource
     ("py:class", r"a2e_async\.sandbox\.state\..+"),  # described on the page of the sandbox
 ]
 

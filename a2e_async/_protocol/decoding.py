@@ -10,9 +10,9 @@ import json
 from typing import Any, Never
 from urllib.parse import urlsplit
 
-from a2e_async._protocol.events import is_stream, outcome
+from a2e_async._protocol.error_mapping import refusal, trace_of
 from a2e_async._protocol.messages import Envelope, Response
-from a2e_async._protocol.refusal import refusal, trace_of
+from a2e_async._protocol.sse import is_stream, outcome
 from a2e_async.errors import UnexpectedResponseError
 
 __all__ = ["decode"]

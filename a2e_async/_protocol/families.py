@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async._protocol import statuses
-from a2e_async._protocol.paging import P1, P2, P3, Paging
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.pagination import P1, P2, P3, Paging
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

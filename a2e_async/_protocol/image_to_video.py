@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import attrs
 
-from a2e_async._protocol.checks import check_choice, check_text, check_webhook, refuse
+from a2e_async._protocol.validation import check_choice, check_text, check_webhook, refuse
 from a2e_async.models.image_to_video import ModelType, ModelVersion
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from a2e_async._protocol.checks import check_webhook, refuse
+from a2e_async._protocol.validation import check_webhook, refuse
 
 __all__ = ["HEADER", "LONGEST_BODY", "Mentioned", "Seen", "check_address", "is_genuine", "mentioned", "objection"]
 

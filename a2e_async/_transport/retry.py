@@ -1,4 +1,4 @@
-"""Sleeps and repeats, as `_protocol/retry.py` decides. The only file that knows backoff.
+"""Whether to try something again, and after how long; and the loop that does. The only file that knows backoff.
 
 backoff 2.2.1 measures with the wall clock, shortens what a server asked for, and logs exception texts. So it is left
 to do what it does well, the loop around the sleeping: when, how long and how often come from `Attempts`, by way of
@@ -15,17 +15,59 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import backoff
 
-from a2e_async._protocol.retry import Attempts, is_passing
-from a2e_async.errors import A2EError
+from a2e_async._protocol.failures import _TURNED_AWAY, is_passing
+from a2e_async.errors import (
+    A2EError,
+    APIError,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from a2e_async._protocol.messages import Envelope, Request
-    from a2e_async._transport.pacing import PacedApi
+    from a2e_async._transport.throttle import PacedApi
     from a2e_async.config import RetryPolicy
 
-__all__ = ["Api", "Retry"]
+__all__ = ["Api", "Attempts", "Retry"]
+
+
+@attrs.define
+class Attempts:
+    """The tries of one thing.
+
+    Attributes:
+        policy: How often, and for how long.
+        worth_it: Tells whether an error is worth another try.
+        began: When the first try failed; the time before was no trouble, however long it was.
+        failed: How many tries have failed.
+    """
+
+    policy: RetryPolicy
+    worth_it: Callable[[A2EError], bool]
+    began: float
+    failed: int = 0
+
+    def after(self, error: A2EError, *, now: float, chance: float) -> float | None:
+        """Return how many seconds to wait before the next try, or None if there shall be none.
+
+        Args:
+            error: Why the try failed.
+            now: Seconds on the clock that also gave `began`.
+            chance: Evenly random, from 0 to 1: full jitter.
+        """
+        self.failed += 1
+        if not self.worth_it(error) or self.failed >= self.policy.max_attempts:
+            return None
+        asked = error.retry_after if isinstance(error, APIError) else None
+        pause = chance * self._longest() if asked is None else asked
+        # whoever was turned away stands in line with all the others; how long that takes is not A2E's trouble
+        spent = 0.0 if isinstance(error, _TURNED_AWAY) else now - self.began
+        return pause if spent + pause <= self.policy.max_time else None
+
+    def _longest(self) -> float:
+        # the exponent is bounded, since 2.0 ** 1100 is an OverflowError
+        return min(self.policy.max_delay, self.policy.base * 2.0 ** min(self.failed - 1, 64))
+
 
 T = TypeVar("T")
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from a2e_async._protocol.batch import Row, RowState
-from a2e_async.batch.batch import Batch
-from a2e_async.batch.job import Job
-from a2e_async.batch.outcome import Doing, Outcome, Progress, Stage, State
+from a2e_async.batch.jobs import Job
+from a2e_async.batch.results import Doing, Outcome, Progress, Stage, State
+from a2e_async.batch.rules import Row, RowState
+from a2e_async.batch.runner import Batch
 
 if TYPE_CHECKING:
-    from a2e_async.batch.reader import JournalInfo, JournalReader
+    from a2e_async.batch.journal_reader import JournalInfo, JournalReader
 
 __all__ = [
     "Batch",
@@ -30,8 +30,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:  # noqa: ANN401  whatever the name stands for
     """Import what needs aiosqlite when it is asked for."""
     if name in {"JournalInfo", "JournalReader"}:
-        from a2e_async.batch import reader  # noqa: PLC0415  see above
+        from a2e_async.batch import journal_reader  # noqa: PLC0415  see above
 
-        return getattr(reader, name)
+        return getattr(journal_reader, name)
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)

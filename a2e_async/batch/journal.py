@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 import aiosqlite
 import attrs
 
-from a2e_async.batch.database import Facts, Lock, check_is_ours, database_errors, open_database
-from a2e_async.batch.rows import COLUMNS, to_row, to_values
+from a2e_async.batch.journal_file import Facts, Lock, check_is_ours, database_errors, open_database
+from a2e_async.batch.rules import COLUMNS, to_row, to_values
 from a2e_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from a2e_async._protocol.batch import Row
+    from a2e_async.batch.rules import Row
 
 __all__ = ["SqliteJournal"]
 

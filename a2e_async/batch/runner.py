@@ -1,4 +1,7 @@
-"""Reads the jobs of a batch as they are needed, and works on a bounded number of them."""
+"""Reads the jobs of a batch as they are needed, and works on a bounded number of them.
+
+`Batch` is the face of it: what is iterated over.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,33 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
-from a2e_async._protocol.batch import file_name
-from a2e_async._protocol.budget import Budget
-from a2e_async._protocol.checks import refuse
-from a2e_async.batch.case import Case, Shop
-from a2e_async.batch.errand import Errand, utc
-from a2e_async.batch.gate import Gate
-from a2e_async.batch.job import to_job
-from a2e_async.batch.outcome import Doing, Outcome, Progress
-from a2e_async.batch.pictures import Links
-from a2e_async.batch.purse import Purse
-from a2e_async.batch.rows import NoJournal
+from a2e_async._protocol.validation import refuse
+from a2e_async.batch.budget import Budget
+from a2e_async.batch.budget_guard import Purse
+from a2e_async.batch.circuit_breaker import Gate
+from a2e_async.batch.context import Case, Shop
+from a2e_async.batch.jobs import to_job
+from a2e_async.batch.results import Doing, Outcome, Progress
+from a2e_async.batch.rules import NoJournal, file_name
+from a2e_async.batch.uploads import Links
+from a2e_async.batch.worker import Errand, utc
 from a2e_async.errors import A2EError, ConfigurationError, InvalidRequestError, JournalError
 
 if TYPE_CHECKING:
     import pathlib
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from types import AsyncGeneratorType, TracebackType
 
-    from a2e_async.batch.case import Policy
-    from a2e_async.batch.desk import Desk
+    from a2e_async.batch.context import Policy
+    from a2e_async.batch.jobs import Desk
     from a2e_async.batch.journal import SqliteJournal
-    from a2e_async.files import LocalFile
+    from a2e_async.files.local_files import LocalFile
 
-__all__ = ["Limits", "Runner", "ended"]
+__all__ = ["Batch", "Limits", "Runner", "ended"]
 
 _LOGGER = logging.getLogger("a2e_async")
 
@@ -289,3 +292,82 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
             task.exception()  # it is told elsewhere, or is about what is being ended
     if cancelled is not None:
         raise cancelled
+
+
+@attrs.define(eq=False, repr=False)
+class Batch:
+    """Jobs that are worked on while somebody iterates; yields an `Outcome` for each. Made by `ImageToVideo.batch`.
+
+    It can be gone through once. To be sure that nothing is left behind when the loop is left early, use it with
+    ``async with`` as well. However it ends early: nothing new is started, what is being started gets its answer written
+    down, and tasks that are running are left alive at A2E.
+    """
+
+    _runner: Runner
+    _outcomes: AsyncGeneratorType[Outcome, None]
+
+    @classmethod
+    def of(cls, runner: Runner, *, ordered: bool) -> Self:
+        """Make a batch; nothing happens before it is iterated over."""
+        outcomes = cast("AsyncGeneratorType[Outcome, None]", _run(runner, ordered=ordered))
+        return cls(runner, outcomes)  # which knows nothing of the batch: who drops that ends it
+
+    def __repr__(self) -> str:
+        """Show how far it is."""
+        progress = self.progress
+        total = "?" if progress.total is None else progress.total
+        return f"<{type(self).__name__} {progress.done} of {total} jobs>"
+
+    @property
+    def progress(self) -> Progress:
+        """Tell how it is doing at this moment."""
+        return self._runner.progress()
+
+    async def __aenter__(self) -> Self:
+        """Do nothing; leaving it ends the batch."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the batch."""
+        await self.aclose()
+
+    def __aiter__(self) -> Self:
+        """Return the batch itself."""
+        return self
+
+    def __anext__(self) -> Awaitable[Outcome]:
+        """Return the next outcome, when awaited."""
+        return self._outcomes.__anext__()
+
+    async def aclose(self) -> None:
+        """End the batch; whoever goes through it then comes to its end. Ending it twice does no harm."""
+        if self._runner.task is not None:
+            await ended(self._runner.task)
+        if not self._outcomes.ag_running:  # else another task waits for an outcome, and ends the generator by that
+            await self._outcomes.aclose()
+
+
+async def _run(runner: Runner, *, ordered: bool) -> AsyncGenerator[Outcome, None]:
+    """Work in the background, and yield what comes of it."""
+    waiting: dict[int, Outcome] = {}
+    turn = 1
+    work = runner.task = asyncio.create_task(runner.work(), name="a2e-batch")
+    try:
+        while (item := await runner.ready.get()) is not None:
+            number, outcome = item
+            if not ordered:
+                runner.ahead.release()
+                yield outcome
+                continue
+            waiting[number] = outcome
+            while turn in waiting:
+                runner.ahead.release()
+                yield waiting.pop(turn)
+                turn += 1
+        await asyncio.wait({work})
+        if not work.cancelled():
+            work.result()
+    finally:
+        await ended(work)

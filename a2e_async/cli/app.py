@@ -8,9 +8,8 @@ import cyclopts
 from cyclopts import Parameter
 
 from a2e_async import __version__
-from a2e_async.cli.commands import ABOUT, COMMANDS, EPILOGUE
-from a2e_async.cli.logs import log_to_stderr
-from a2e_async.cli.words import complain
+from a2e_async.cli.messages import complain, log_to_stderr
+from a2e_async.cli.overview import ABOUT, COMMANDS, EPILOGUE
 from a2e_async.errors import A2EError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import attrs
 
-from a2e_async._protocol.transfer import name_from
 from a2e_async.errors import A2EError
+from a2e_async.files.media_types import name_from
 
 if TYPE_CHECKING:
     from a2e_async import A2EClient, ImageToVideoRecord, StartOptions, TaskHandle

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from a2e_async.models.common import Item, TaskRecord, TaskStatus, TaskUpdate
     from a2e_async.models.dubbing import DubbingRecord
     from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
-    from a2e_async.models.families import FamilyRecord
     from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
+    from a2e_async.models.other_families import FamilyRecord
     from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
     from a2e_async.models.tokens import ApiToken
     from a2e_async.models.voices import Language, PublicVoice, Region, SpeechPreview, VoiceRecord
@@ -65,7 +65,7 @@ _HOMES = {
     "FaceImage": "face_swap",
     "FaceSwapPreviewRecord": "face_swap",
     "FaceSwapRecord": "face_swap",
-    "FamilyRecord": "families",
+    "FamilyRecord": "other_families",
     "ImageToVideoRecord": "image_to_video",
     "Item": "common",
     "Language": "voices",

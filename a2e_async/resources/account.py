@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_no_override, check_page_size, check_text, path_of, refuse
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.forms import Form, whole
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.schema import Form, whole
+from a2e_async._protocol.validation import check_no_override, check_page_size, check_text, path_of, refuse
 from a2e_async.models.account import Balance, Movement, Quote
-from a2e_async.resources.languages import Languages
+from a2e_async.resources.base import Languages
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -65,7 +65,7 @@ class Account(Languages):
         filters = _filters(is_consumption, start_date, end_date)
         for number in itertools.count(1):  # rows need have no id, so that nothing else tells one page from another
             params = {"pageNum": str(number), "pageSize": str(page_size), **filters}
-            rows = answers.rows((await self._ask(_HISTORY, params=params)).data)
+            rows = responses.rows((await self._ask(_HISTORY, params=params)).data)
             for raw in rows:
                 yield to_item(Movement, raw)
             if len(rows) < page_size:
@@ -87,7 +87,7 @@ class Account(Languages):
         path = path_of(endpoint)
         check_no_override(body)
         envelope = await self._ask(_QUOTE, json={"endpoint": path, "requestBody": dict(body)})
-        return attrs.evolve(to_item(Quote, _object(envelope.data)), coins=answers.quoted(envelope))
+        return attrs.evolve(to_item(Quote, _object(envelope.data)), coins=responses.quoted(envelope))
 
     async def exchange_diamonds(self, diamonds: int) -> None:
         """Buy diamonds for 100 coins each (A2E page "Exchange Diamonds"). It cannot be undone.

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
 
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_text, refuse
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
+from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.families import AVATAR_VIDEOS
-from a2e_async._protocol.forms import Field, Form, choice, flag, link, number, text, whole
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.schema import Field, Form, choice, flag, link, number, text, whole
+from a2e_async._protocol.validation import check_text, refuse
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
-from a2e_async.resources.base import TaskResource
-from a2e_async.resources.sources import needed_source, source_of
+from a2e_async.resources.inputs import needed_source, source_of
+from a2e_async.resources.task_resource import TaskResource
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping
 
-    from a2e_async.files import Media
-    from a2e_async.resources.purchase import PurchaseOptions
+    from a2e_async.files.local_files import Media
+    from a2e_async.resources.inputs import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["AvatarVideos", "CaptionAlign"]
@@ -213,7 +213,7 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
             A2EError: As for any request.
         """
         envelope = await self._guess(_LIP_SYNC_MODELS, path)
-        return [to_item(LipSyncModel, raw) for raw in answers.records(envelope.data)]
+        return [to_item(LipSyncModel, raw) for raw in responses.records(envelope.data)]
 
     async def detect_language(self, msg: str) -> str:
         """Tell the language of a text, as a code such as ``"en"`` (A2E page "Auto Language Detect"). Free.

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_text
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.validation import check_text
 from a2e_async.errors import A2EError, UnexpectedResponseError
-from a2e_async.files import LocalFile
+from a2e_async.files.local_files import LocalFile
 from a2e_async.models.backgrounds import Background
-from a2e_async.resources.group import Group
-from a2e_async.resources.sources import needed_source
+from a2e_async.resources.base import Group
+from a2e_async.resources.inputs import needed_source
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterator
 
     from a2e_async._protocol.messages import Envelope
-    from a2e_async.files import Media
+    from a2e_async.files.local_files import Media
 
 __all__ = ["Backgrounds"]
 
@@ -39,7 +39,7 @@ class Backgrounds(Group):
         Raises:
             A2EError: As for any request.
         """
-        for raw in answers.records((await self._ask(_OWN, json={})).data):
+        for raw in responses.records((await self._ask(_OWN, json={})).data):
             yield to_item(Background, raw)
 
     async def all(self) -> builtins.list[Background]:
@@ -48,7 +48,7 @@ class Backgrounds(Group):
         Raises:
             A2EError: As for any request.
         """
-        return [to_item(Background, raw) for raw in answers.records((await self._ask(_ALL, json={})).data)]
+        return [to_item(Background, raw) for raw in responses.records((await self._ask(_ALL, json={})).data)]
 
     async def random(self) -> Background:
         """Let A2E pick one of its backgrounds. Free.
@@ -58,7 +58,7 @@ class Backgrounds(Group):
             A2EError: As for any request.
         """
         envelope = await self._ask(_RANDOM, json={})
-        for raw in answers.records(envelope.data):
+        for raw in responses.records(envelope.data):
             return to_item(Background, raw)
         msg = "A2E's answer holds no background"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
@@ -105,5 +105,5 @@ class Backgrounds(Group):
 
 
 def _with_link(link: str, envelope: Envelope) -> Background | None:
-    shown = (raw for raw in answers.records(envelope.data) if raw.get("img_url") == link)
+    shown = (raw for raw in responses.records(envelope.data) if raw.get("img_url") == link)
     return next((to_item(Background, raw) for raw in shown), None)

@@ -1,378 +1,221 @@
-"""What the resources share: the operations that every family of tasks has."""
+"""What all resources stand on: the parts of the client, how an operation is called, and how tasks are asked about.
+
+What asks about tasks holds on to the API and to nothing else of the client, so that the poller keeps no forgotten
+client alive.
+"""
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import logging
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+import warnings
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import (
-    check_choice,
-    check_page_size,
-    check_seconds,
-    check_text,
-    quote_id,
-    refuse,
-)
-from a2e_async._protocol.converter import to_record
-from a2e_async._protocol.messages import Envelope, Request
-from a2e_async._protocol.paging import Pages
-from a2e_async._protocol.polling import BATCH
-from a2e_async._submitter import Order
-from a2e_async.config import OnUnknown
-from a2e_async.errors import NotFoundError
-from a2e_async.files import LocalFile
+import attrs
+
+from a2e_async._polling.fetcher import Questions
+from a2e_async._polling.schedule import BATCH
+from a2e_async._protocol import responses
+from a2e_async._protocol.converter import languages_in, to_record
+from a2e_async._protocol.endpoints import Route, is_wrong_route
+from a2e_async._protocol.pagination import page_request
+from a2e_async._protocol.validation import check_text, path_of
+from a2e_async.errors import A2EError, EndpointNotAvailableError, NotFoundError, UnpublishedEndpointWarning
 from a2e_async.models.common import TaskRecord
-from a2e_async.outcomes import Outcome, outcomes
-from a2e_async.resources.group import Group, about
-from a2e_async.resources.purchase import hook_fields, name_of, shown
-from a2e_async.resources.questions import questions_of, to_records
-from a2e_async.tasks import Operations, TaskHandle
 
 if TYPE_CHECKING:
-    import builtins
-    import os
-    import pathlib
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping, MutableSet
 
-    from a2e_async._lookout import Task
+    from a2e_async._polling.poller import Poller
     from a2e_async._protocol.families import Family
-    from a2e_async._protocol.forms import Form
-    from a2e_async._watches import Waiter
-    from a2e_async.resources.sources import Source
+    from a2e_async._protocol.messages import Envelope, Request
+    from a2e_async._submission.submitter import Submitter
+    from a2e_async._transport.endpoints import Router
+    from a2e_async._transport.retry import Api
+    from a2e_async.files.storage import Files
+    from a2e_async.models.voices import Language
 
-__all__ = ["Ongoing", "TaskResource"]
+__all__ = ["Group", "Languages", "Parts", "about", "questions_of", "to_records"]
+
+
+@attrs.frozen(kw_only=True)
+class Parts:
+    """What a client is made of, for one event loop."""
+
+    base_url: str
+    api: Api
+    router: Router
+    files: Files
+    poller: Poller
+    submitter: Submitter
+    loop: asyncio.AbstractEventLoop
+    warned: MutableSet[str]
+
+
+class about:  # noqa: N801  used like a function; a class is half the cost of contextlib's, once a question
+    """Puts the id of the task on whatever is raised."""
+
+    __slots__ = ("task_id",)
+
+    def __init__(self, task_id: str) -> None:
+        self.task_id = task_id
+
+    def __enter__(self) -> None:
+        """Begin."""
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        """Mark an error of ours."""
+        if isinstance(error, A2EError) and isinstance(self.task_id, str):
+            error.task_id = self.task_id
+
+
+class Group:
+    """One group of A2E's documentation."""
+
+    def __init__(self, parts: Callable[[], Parts]) -> None:
+        """Take the function that gives the parts for the running event loop."""
+        self._parts = parts
+
+    def _send(self, request: Request) -> Awaitable[Envelope]:
+        return self._parts().api.send(request)
+
+    def _ask(
+        self,
+        route: Route,
+        id: str | None = None,
+        *,
+        json: dict[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+    ) -> Awaitable[Envelope]:
+        """Call what costs nothing and changes nothing, so that it may be asked again."""
+        return self._parts().router.send(route, id, json=json, params=params, repeatable=True)
+
+    def _tell(self, route: Route, id: str | None = None, *, json: dict[str, Any] | None = None) -> Awaitable[Envelope]:
+        """Call what costs nothing and changes something: once."""
+        return self._parts().router.send(route, id, json=json)
+
+    def _warn_of(self, route: Route, *, stacklevel: int = 3) -> None:
+        """Warn once of an operation that A2E names and does not describe."""
+        warned = self._parts().warned
+        if route.path not in warned:
+            warned.add(route.path)
+            msg = f"A2E has not published {route.method} {route.path}: its path and its fields are guesses"
+            warnings.warn(msg, UnpublishedEndpointWarning, stacklevel=stacklevel)
+
+    async def _guess(
+        self,
+        route: Route,
+        path: str | None,
+        id: str | None = None,
+        *,
+        json: dict[str, Any] | None = None,
+        params: Mapping[str, str] | None = None,
+        advice: str | None = None,
+        stacklevel: int = 3,
+    ) -> Envelope:
+        """Call an operation that A2E names and does not describe.
+
+        Args:
+            route: The reference's guess.
+            path: The caller's own path instead of it.
+            id: What it is about.
+            json: The body.
+            params: The query.
+            advice: If it can cost coins, what to do if nobody knows whether it was accepted.
+            stacklevel: Who is warned: by default, who has called our caller.
+
+        Raises:
+            EndpointNotAvailableError: A2E has no such operation.
+        """
+        self._warn_of(route, stacklevel=stacklevel + 1)
+        chosen = route if path is None else attrs.evolve(route, path=path_of(path), older=None)
+        paid = advice is not None
+        try:
+            if advice is not None:
+                return await self._parts().submitter.pay(chosen, id, json=json, advice=advice)
+            return await self._parts().router.send(
+                chosen, id, json=json, params=params, repeatable=chosen.method == "GET"
+            )
+        except A2EError as error:
+            if not (is_wrong_route(error, chosen, paid=paid) or (isinstance(error, NotFoundError) and not paid)):
+                raise
+            msg = (
+                f"A2E does not know {chosen.method} {chosen.path}, which it names and never described. If you know "
+                f"the right path, give it as path=, or call it by client.request({chosen.method!r}, ...)"
+            )
+            raise EndpointNotAvailableError(msg, path=chosen.path, task_id=id) from error
+
 
 R = TypeVar("R", bound=TaskRecord)
 
 _LOGGER = logging.getLogger("a2e_async")
 
 
-class TaskResource(Group, Generic[R]):
-    """A family of asynchronous jobs. A subclass names its family and its record, and adds a typed ``start``."""
+def questions_of(router: Router, family: Family, model: type[R], within: float) -> Questions[R]:
+    """Return the questions of a family.
 
-    _family: Family
-    _record: type[R]
+    Args:
+        router: Who sends them.
+        family: Where its tasks are.
+        model: What a task is read as.
+        within: Seconds for each answer.
+    """
+    batch, listing, paging = family.batch, family.list, family.paging
 
-    def task(self, id: str) -> TaskHandle[R]:
-        """Pick up a task by its id, for example in another process. Asks nothing and costs nothing.
+    async def one(task_id: str) -> R:
+        envelope = await router.send(family.detail, task_id, within=within)
+        return to_record(model, responses.detail(envelope, task_id), family, trace_id=envelope.trace_id)
 
-        Until the handle is refreshed or waited for, its record holds only the id.
-        """
-        quote_id(id)
-        return self._handle(id, self._record(id=id))
+    async def several(ids: list[str]) -> dict[str, R]:
+        assert batch is not None  # noqa: S101  for mypy: else it is not asked
+        return await read(await router.send(batch, json={"ids": ids}, within=within))
 
-    async def get(self, id: str) -> R:
-        """Read one record (A2E page "Check Status of One Task"). Free.
+    async def page(number: int) -> dict[str, R]:
+        assert listing is not None  # noqa: S101  as above
+        if paging is None and number > 1:
+            return {}
+        params = page_request("", number, BATCH, paging).params
+        return await read(await router.send(listing, params=params, within=within))
 
-        Raises:
-            NotFoundError: A2E does not know the task, or does not show it yet.
-            A2EError: As for any request.
-        """
-        with about(id):
-            envelope = await self._ask(self._family.detail, id)
-            return self._to_record(answers.detail(envelope, id), envelope)
+    async def read(envelope: Envelope) -> dict[str, R]:
+        await turn.acquire()
+        # the next one has its turn in another pass of the event loop, so that many answers at once do not hold it up
+        asyncio.get_running_loop().call_soon(turn.release)
+        return to_records(model, envelope, family)
 
-    async def get_many(self, ids: Iterable[str]) -> dict[str, R | None]:
-        """Read several records at once, 100 ids a request (A2E's ``batchDetail``). Free.
+    turn = asyncio.Lock()
 
-        The families that have no such operation are asked one by one.
+    return Questions(one=one, several=None if batch is None else several, page=None if listing is None else page)
 
-        Returns:
-            A dict with the ids in the order given. None means that A2E did not show the task, which is not a
-            failure: a failed task is a record whose status is `TaskStatus.FAILED`.
 
-        Raises:
-            A2EError: As for any request; then nothing is returned.
-        """
-        if isinstance(ids, str | bytes) or not isinstance(ids, Iterable):
-            refuse("ids must be several ids, as a list")
-        wanted = list(ids)
-        for task_id in wanted:
-            quote_id(task_id)
-        found: dict[str, R | None] = dict.fromkeys(wanted)
-        wanted = list(found)
-        if self._family.batch is None:
-            return {task_id: await self._get_or_none(task_id) for task_id in wanted}
-        for start in range(0, len(wanted), BATCH):
-            envelope = await self._ask(self._family.batch, json={"ids": wanted[start : start + BATCH]})
-            shown = to_records(self._record, envelope, self._family)
-            found.update((task_id, record) for task_id, record in shown.items() if task_id in found)
-        return found
-
-    async def _get_or_none(self, task_id: str) -> R | None:
+def to_records(model: type[R], envelope: Envelope, family: Family) -> dict[str, R]:
+    """Read all records of an answer, by their ids. One that cannot be read is left out, and spoils no other."""
+    found: dict[str, R] = {}
+    for raw in responses.records(envelope.data):
+        task_id = responses.id_of(raw)
         try:
-            return await self.get(task_id)
-        except NotFoundError:
-            return None
+            found[task_id] = to_record(model, raw, family, trace_id=envelope.trace_id)
+        except Exception as error:  # noqa: BLE001  whatever it is
+            _LOGGER.error("A record of task %s could not be read: %s", task_id, type(error).__name__)  # noqa: TRY400  the text may quote a prompt
+    return found
 
-    async def list(self, *, page_size: int = 100) -> AsyncIterator[R]:
-        """Go through all records that have not expired, as A2E orders them: usually the newest first. Free.
 
-        A fresh task may be missing for a while. A record that moves to the next page meanwhile comes only once.
+_LANGUAGES = Route.of("POST anchor/language_list", "GET anchor/language_list")
 
-        Args:
-            page_size: Records a request, 1 to 100.
 
-        Raises:
-            InvalidRequestError: `page_size` cannot be, or A2E has no list of this family.
-            A2EError: As for any request.
-        """
-        async for record in self._listed(page_size):
-            yield record
+class Languages(Group):
+    """A group that can be asked for the languages."""
 
-    async def _listed(self, page_size: int, filters: Mapping[str, str] | None = None) -> AsyncIterator[R]:
-        """Go through all records that A2E lists, or those that pass its own filters."""
-        listing = self._family.list
-        if listing is None:
-            refuse(f"A2E has no list of {self._family.title}: keep the ids")
-        check_page_size(page_size)
-        pages = Pages(listing.path, page_size, self._family.paging)
-        while not pages.ended:
-            envelope = await self._ask(listing, params={**(pages.next().params or {}), **(filters or {})})
-            for raw in pages.take(envelope):
-                yield self._to_record(raw, envelope)
-
-    def wait_all(
-        self,
-        tasks: Iterable[TaskHandle[R] | str],
-        *,
-        timeout: float | None = 1800.0,
-        outage_budget: float | None = 600.0,
-    ) -> AsyncGenerator[Outcome[R], None]:
-        """Wait for many tasks, and yield an `Outcome` for each in the order of completion. Free.
-
-        A failure is a value and no exception, so that it never hides the others. Leaving the loop early ends the other
-        waits, and the tasks go on. To be sure that nothing is left behind then, iterate within ``contextlib.aclosing``.
+    async def languages(self, *, voice_map_type: str | None = None) -> list[Language]:
+        """List the languages that voices speak (A2E page "List Available Languages"). Free.
 
         Args:
-            tasks: Handles, or ids as for `task`. One that comes twice is yielded twice.
-            timeout: Seconds for each job, as in `TaskHandle.wait_until_done`; they begin with the iteration.
-            outage_budget: Seconds, as in `TaskHandle.wait_until_done`.
-
-        Raises:
-            InvalidRequestError: `tasks` holds something else, or an argument cannot be used; nothing is waited for.
-        """
-        check_seconds("timeout", timeout)
-        check_seconds("outage_budget", outage_budget)
-        if isinstance(tasks, str | bytes) or not isinstance(tasks, Iterable):
-            refuse("tasks must be several handles or ids, as a list")
-        handles = [task if isinstance(task, TaskHandle) else self.task(task) for task in tasks]
-        return outcomes(handles, timeout=timeout, outage_budget=outage_budget)
-
-    async def find(self, marker_or_key: str) -> TaskHandle[R] | None:
-        """Look for a task by the marker in its name or by its idempotency key. Free, and buys nothing.
-
-        This settles a `SubmissionUncertainError`. The first time, all records are gone through that have not expired;
-        later only the newest ones.
-
-        Args:
-            marker_or_key: A marker (``"7f3k2m9q4d"``), a name that ends with one, or an ``idempotency_key``.
-
-        Returns:
-            The task, None if A2E does not show it (yet). If several carry the marker, a warning that names all of
-            them is logged, and the oldest is returned; `find_all` returns them all.
-
-        Raises:
-            InvalidRequestError: `marker_or_key` is empty, or A2E has no list with names of this family.
-            A2EError: As for any request.
-        """
-        return next(iter(await self.find_all(marker_or_key)), None)
-
-    async def find_all(self, marker_or_key: str) -> builtins.list[TaskHandle[R]]:
-        """Look for all tasks with a marker, such as those of one ``start_variations``, the oldest first. Free.
-
-        Everything is as in `find`.
-        """
-        if not self._family.is_searchable:
-            refuse(f"A2E has no list of {self._family.title} with names, so that nothing can be found there")
-        found = await self._parts().submitter.find(self._family, marker_or_key)
-        return self._handles(found)
-
-    async def delete(self, id: str) -> None:
-        """Delete a record (A2E page "Delete Record"), which is the only way back to a paid result.
-
-        Possible while the task is initialized (then A2E refunds some), completed or failed. Nobody knows what deleting
-        does to a task under way in the families that do not say so.
-
-        Raises:
-            InvalidRequestError: A2E has no such operation for this family.
-            BadRequestError: The task is under way.
-            A2EError: As for any request.
-        """
-        if self._family.delete is None:
-            refuse(f"A2E has no operation that deletes {self._family.title}")
-        with about(id):
-            await self._tell(self._family.delete, id)
-        self._parts().submitter.lookout(self._family).forget(id)
-
-    def _path(self, tail: str) -> str:
-        return f"/api/v1/{self._family.key}/{tail}"
-
-    def _read(
-        self,
-        method: str,
-        tail: str,
-        *,
-        json: dict[str, Any] | None = None,
-    ) -> Awaitable[Envelope]:
-        """Ask for something that costs nothing and changes nothing, so that it may be asked again."""
-        return self._send(Request(method=method, path=self._path(tail), json=json, repeatable=True))
-
-    def _to_record(self, raw: dict[str, Any], envelope: Envelope) -> R:
-        return to_record(self._record, raw, self._family, trace_id=envelope.trace_id)
-
-    def _check_purchase(self, key: str | None, on_unknown: OnUnknown | None) -> None:
-        """Check what a start says about being bought once, before anything is sent."""
-        if key is not None:
-            check_text("idempotency_key", key)
-        if on_unknown is not None:
-            check_choice("on_unknown", on_unknown, get_args(OnUnknown))
-        if key is None and on_unknown != "resend":
-            return
-        if not self._family.is_searchable:
-            refuse(f"{self._family.title} has no list with names, which idempotency_key and on_unknown='resend' need")
-        if not self._parts().submitter.policy.mark_names:
-            refuse("idempotency_key and on_unknown='resend' need StartPolicy(mark_names=True)")
-
-    async def _submit(
-        self,
-        form: Form,
-        fields: Mapping[str, Any],
-        inputs: Mapping[str, Source | builtins.list[Source] | None],
-        options: Mapping[str, Any],
-        *,
-        count: int = 1,
-    ) -> TaskHandle[R]:
-        """Check a start, upload what is local, and buy one task; see `_submit_several`."""
-        handles = await self._submit_several(form, fields, inputs, options, count=count)
-        if len(handles) > 1:
-            others = ", ".join(handle.id for handle in handles[1:])
-            _LOGGER.warning("A2E made more than one task of one start; besides %s also %s", handles[0].id, others)
-        return handles[0]
-
-    async def _submit_several(
-        self,
-        form: Form,
-        fields: Mapping[str, Any],
-        inputs: Mapping[str, Source | builtins.list[Source] | None],
-        options: Mapping[str, Any],
-        *,
-        count: int = 1,
-    ) -> builtins.list[TaskHandle[R]]:
-        """Check a start, upload what is local, and buy what it makes.
-
-        Args:
-            form: What A2E takes.
-            fields: By A2E's names; None is not set. A missing name is made of the inputs.
-            inputs: The files and links, by A2E's names.
-            options: `PurchaseOptions`.
-            count: How many tasks it makes.
-        """
-        family = self._family
-        hook = hook_fields(family, options)
-        given = {name: source for name, source in inputs.items() if source is not None}
-        flat = [source for value in given.values() for source in (value if isinstance(value, list) else [value])]
-        body = {**fields, **{name: shown(value) for name, value in given.items()}}
-        if family.name is not None and body.get(family.name) is None:
-            body[family.name] = name_of(flat) or family.title
-        body = form.check(body)
-        key, on_unknown = options.get("idempotency_key"), options.get("on_unknown")
-        self._check_purchase(key, on_unknown)
-        self._check_sizes(*flat)
-
-        def make_body(*links: str) -> dict[str, Any]:
-            rest = iter(links)
-            filled = {
-                name: [next(rest) for _ in value] if isinstance(value, list) else next(rest)
-                for name, value in given.items()
-            }
-            return {**body, **filled, **hook, **family.always}
-
-        hooked = options.get("webhook") is not None
-        return await self._start(make_body, *flat, count=count, key=key, on_unknown=on_unknown, hooked=hooked)
-
-    async def _start(
-        self,
-        make_body: Callable[..., dict[str, Any]],
-        *sources: Source | None,
-        count: int = 1,
-        key: str | None = None,
-        on_unknown: OnUnknown | None = None,
-        hooked: bool = False,
-    ) -> builtins.list[TaskHandle[R]]:
-        """Buy a task, or several with one request, and return a handle for each.
-
-        Args:
-            make_body: Makes the body of the links of the sources.
-            sources: Links, and pictures that are uploaded when they are needed.
-            count: How many tasks it makes.
-            key: The idempotency key; if A2E shows its task, nothing is uploaded.
-            on_unknown: What to do if nobody knows what became of it; None as the policy says.
-            hooked: A webhook of ours will tell when it ends.
-        """
-        submitter = self._parts().submitter
-        order = Order(self._family, count, (on_unknown or submitter.policy.on_unknown) == "resend")
-        if key is None:
-            links = await self._uploaded(sources) if LocalFile in map(type, sources) else sources
-            return self._handles(await submitter.start(order, make_body(*links)), hooked=hooked)
-
-        async def prepare() -> dict[str, Any]:
-            return make_body(*await self._uploaded(sources))
-
-        return self._handles(await submitter.start_once(order, key, prepare), hooked=hooked)
-
-    def _check_sizes(self, *sources: Source | None) -> None:
-        """Refuse files that are too large to be uploaded."""
-        for source in sources:
-            if source is not None and not isinstance(source, str):
-                self._parts().files.check(source)
-
-    async def _uploaded(self, sources: Iterable[Source | None]) -> Iterable[str | None]:
-        return [source if source is None else await self._link(source) for source in sources]
-
-    def _handles(self, tasks: builtins.list[Task], *, hooked: bool = False) -> builtins.list[TaskHandle[R]]:
-        """Return the handles of tasks that were paid for."""
-        handles = []
-        for task in tasks:
-            raw = {"_id": task.id} if task.raw is None else task.raw
-            record = functools.partial(to_record, self._record, raw, self._family, trace_id=task.trace_id)
-            handles.append(self._handle(task.id, record, adopted=task.adopted, hooked=hooked))
-        return handles
-
-    def _handle(
-        self, id: str, record: R | Callable[[], R], *, adopted: bool = False, hooked: bool = False
-    ) -> TaskHandle[R]:
-        # made for each handle: kept on the resource, they would be a circle that keeps a forgotten session alive
-        operations = Operations(get=self.get, delete=self.delete, join=self._join, download=self._download)
-        return TaskHandle(id, record, operations, adopted=adopted, hooked=hooked)
-
-    async def _link(self, source: Source) -> str:
-        return source if isinstance(source, str) else await self._parts().files.upload(source)
-
-    def _join(self, task_id: str, waiter: Waiter) -> Callable[[], None]:
-        with about(task_id):
-            parts = self._parts()
-        within = parts.poller.policy.answer_within
-        questions = functools.partial(questions_of, parts.router, self._family, self._record, within)
-        return parts.poller.join(self._family.key, task_id, questions, waiter)
-
-    async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download
-        return await self._parts().files.download(url, path, overwrite=overwrite)
-
-
-class Ongoing(TaskResource[R]):
-    """A family that can be asked for everything that is under way."""
-
-    async def ongoing(self) -> builtins.list[R]:
-        """Read the records of all tasks that are under way. Free.
+            voice_map_type: Only those of a locale, such as ``"en-US"``.
 
         Raises:
             A2EError: As for any request.
         """
-        assert self._family.ongoing is not None  # noqa: S101  for mypy: a row of this kind has it
-        envelope = await self._ask(self._family.ongoing)
-        records = to_records(self._record, envelope, self._family).values()
-        return [record for record in records if not record.status.is_final]
+        if voice_map_type is not None:
+            check_text("voice_map_type", voice_map_type)
+        body = {} if voice_map_type is None else {"voice_map_type": voice_map_type}
+        return languages_in((await self._ask(_LANGUAGES, json=body)).data)

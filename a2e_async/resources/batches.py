@@ -10,22 +10,22 @@ from abc import abstractmethod
 from collections.abc import AsyncIterable, Iterable, Mapping, Sized
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
 
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_choice, check_seconds, check_text, refuse
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Request
-from a2e_async._submitter import Order
+from a2e_async._protocol.validation import check_choice, check_seconds, check_text, refuse
+from a2e_async._submission.submitter import Order
 from a2e_async.config import OnUnknown
 from a2e_async.models.common import TaskRecord
-from a2e_async.resources.base import TaskResource
+from a2e_async.resources.task_resource import TaskResource
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from a2e_async._lookout import Task
+    from a2e_async._submission.reconciler import Task
     from a2e_async.batch import Batch, Job
-    from a2e_async.batch.desk import Desk, Purchase
-    from a2e_async.files import LocalFile
+    from a2e_async.batch.jobs import Desk, Purchase
+    from a2e_async.files.local_files import LocalFile
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["Batches"]
@@ -101,9 +101,12 @@ class Batches(TaskResource[R]):
             JournalError: While iterating: the journal cannot be used. Nothing is bought without it.
             ConfigurationError: While iterating: a journal needs ``StartPolicy(mark_names=True)``.
         """
-        from a2e_async.batch.batch import Batch  # noqa: PLC0415  only who makes batches pays for the import
-        from a2e_async.batch.case import Policy  # noqa: PLC0415  as above
-        from a2e_async.batch.runner import Limits, Runner  # noqa: PLC0415  as above
+        from a2e_async.batch.context import Policy  # noqa: PLC0415  as above
+        from a2e_async.batch.runner import (  # noqa: PLC0415  as above
+            Batch,
+            Limits,
+            Runner,
+        )
 
         if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable | AsyncIterable):
             refuse("jobs must be several jobs, in an iterable or an async iterable")
@@ -143,7 +146,7 @@ class Batches(TaskResource[R]):
         Raises:
             InvalidRequestError: It cannot work: a wrong option, a picture that cannot be read or is none.
         """
-        from a2e_async.batch.job import to_job  # noqa: PLC0415  only who makes batches pays for the import
+        from a2e_async.batch.jobs import to_job  # noqa: PLC0415  only who makes batches pays for the import
 
         await self._purchase(to_job(job))
 
@@ -155,10 +158,10 @@ class Batches(TaskResource[R]):
             json={"endpoint": self._family.start, "requestBody": body},
             repeatable=True,
         )
-        return answers.quoted(await self._send(request))
+        return responses.quoted(await self._send(request))
 
     def _desk(self) -> Desk:
-        from a2e_async.batch.desk import Desk  # noqa: PLC0415  only who makes batches pays for the import
+        from a2e_async.batch.jobs import Desk  # noqa: PLC0415  only who makes batches pays for the import
 
         parts = self._parts()
         return Desk(

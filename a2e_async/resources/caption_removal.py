@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from a2e_async._protocol import answers
+from a2e_async._protocol import responses
+from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.families import CAPTION_REMOVALS
-from a2e_async._protocol.forms import Form, link, text
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.schema import Form, link, text
 from a2e_async.models.caption_removal import CaptionRemovalRecord
-from a2e_async.resources.base import Ongoing
-from a2e_async.resources.group import about
-from a2e_async.resources.sources import needed_source
+from a2e_async.resources.base import about
+from a2e_async.resources.inputs import needed_source
+from a2e_async.resources.task_resource import Ongoing
 
 if TYPE_CHECKING:
-    from a2e_async.files import Media
-    from a2e_async.resources.purchase import PurchaseOptions
+    from a2e_async.files.local_files import Media
+    from a2e_async.resources.inputs import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["CaptionRemoval"]
@@ -77,5 +77,5 @@ class CaptionRemoval(Ongoing[CaptionRemovalRecord]):
         """
         with about(id):
             envelope = await self._parts().submitter.pay(_RETRY, id, advice=_ADVICE)
-        named = [answers.id_of(record) for record in answers.records(envelope.data)]
+        named = [responses.id_of(record) for record in responses.records(envelope.data)]
         return self.task(id if id in named or not named else named[0])

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from a2e_async._protocol.families import DUBBINGS
-from a2e_async._protocol.forms import Form, flag, link, text, whole
+from a2e_async._protocol.schema import Form, flag, link, text, whole
 from a2e_async.models.dubbing import DubbingRecord
-from a2e_async.resources.base import Ongoing
-from a2e_async.resources.sources import needed_source
+from a2e_async.resources.inputs import needed_source
+from a2e_async.resources.task_resource import Ongoing
 
 if TYPE_CHECKING:
-    from a2e_async.files import Media
-    from a2e_async.resources.purchase import PurchaseOptions
+    from a2e_async.files.local_files import Media
+    from a2e_async.resources.inputs import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["Dubbing"]

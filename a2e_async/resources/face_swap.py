@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Unpack
 
-from a2e_async._protocol import answers
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
+from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.families import FACE_SWAP_PREVIEWS, FACE_SWAPS
-from a2e_async._protocol.forms import Form, choice, link, text
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.schema import Form, choice, link, text
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
-from a2e_async.resources.base import Ongoing, TaskResource
-from a2e_async.resources.group import Group, about
-from a2e_async.resources.sources import needed_source, source_of
+from a2e_async.resources.base import Group, about
+from a2e_async.resources.inputs import needed_source, source_of
+from a2e_async.resources.task_resource import Ongoing, TaskResource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from a2e_async.files import Media
-    from a2e_async.resources.group import Parts
-    from a2e_async.resources.purchase import PurchaseOptions
+    from a2e_async.files.local_files import Media
+    from a2e_async.resources.base import Parts
+    from a2e_async.resources.inputs import PurchaseOptions
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["FaceImages", "FaceSwap", "FaceSwapPreviews"]
@@ -162,7 +162,7 @@ class FaceImages(Group):
         link = source if isinstance(source, str) else await self._parts().files.upload(source)
         envelope = await self._tell(_ADD_IMAGE, json={"face_url": link})
         # A2E answers with the whole list, the newest first
-        added = next((raw for raw in answers.records(envelope.data) if raw.get("face_url") == link), None)
+        added = next((raw for raw in responses.records(envelope.data) if raw.get("face_url") == link), None)
         if added is None:
             msg = "A2E's answer does not show the new picture: list() may"
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
@@ -175,7 +175,7 @@ class FaceImages(Group):
             A2EError: As for any request.
         """
         envelope = await self._ask(_LIST_IMAGES)
-        for raw in answers.records(envelope.data):
+        for raw in responses.records(envelope.data):
             yield to_item(FaceImage, raw)
 
     async def delete(self, id: str) -> None:

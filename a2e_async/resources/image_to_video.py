@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 import attrs
 
-from a2e_async._protocol import transfer
-from a2e_async._protocol.checks import quote_id, refuse
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
 from a2e_async._protocol.messages import Request
+from a2e_async._protocol.validation import quote_id, refuse
+from a2e_async.files import media_types
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
+from a2e_async.resources.base import about
 from a2e_async.resources.batches import Batches
-from a2e_async.resources.group import about
-from a2e_async.resources.sources import link_source, needed_source, source_of, webhook_fields
+from a2e_async.resources.inputs import link_source, needed_source, source_of, webhook_fields
 
 if TYPE_CHECKING:
     from a2e_async._protocol.messages import Envelope
     from a2e_async.batch import Job
-    from a2e_async.batch.desk import Purchase
+    from a2e_async.batch.jobs import Purchase
     from a2e_async.config import OnUnknown
-    from a2e_async.files import Image
-    from a2e_async.resources.sources import Source, Webhook
+    from a2e_async.files.local_files import Image
+    from a2e_async.resources.inputs import Source, Webhook
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["ImageToVideo", "StartOptions"]
@@ -217,7 +217,7 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         )
 
     async def _purchase(self, job: Job) -> Purchase:
-        from a2e_async.batch.desk import Purchase  # noqa: PLC0415  only who makes batches pays for the import
+        from a2e_async.batch.jobs import Purchase  # noqa: PLC0415  only who makes batches pays for the import
 
         words = {name: getattr(job, name) for name in _JOB_WORDS}
         options, pictures = _split(StartOptions(**words))  # type: ignore[typeddict-item]  # mypy sees no names
@@ -385,4 +385,6 @@ def _prompt_body(
 def _default_name(image: Image | None, image_url: str | None) -> str:
     """Name a task after its picture, since A2E wants a name and lists show it."""
     source = image_url if image_url is not None else image
-    return (transfer.name_from(os.fspath(source)) if isinstance(source, str | os.PathLike) else "") or "image to video"
+    return (
+        media_types.name_from(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""
+    ) or "image to video"

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_text
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.forms import Form, text, whole
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.schema import Form, text, whole
+from a2e_async._protocol.validation import check_text
 from a2e_async.errors import A2EError, UnexpectedResponseError
 from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
-from a2e_async.resources.group import Group
+from a2e_async.resources.base import Group
 
 if TYPE_CHECKING:
     import builtins
@@ -98,7 +98,7 @@ class StreamingAvatar(Group):
         Raises:
             A2EError: As for any request.
         """
-        return [to_item(StreamingAvatarInfo, raw) for raw in answers.records((await self._ask(_AVATARS)).data)]
+        return [to_item(StreamingAvatarInfo, raw) for raw in responses.records((await self._ask(_AVATARS)).data)]
 
     @contextlib.asynccontextmanager
     async def session(self, avatar_id: str, *, expire_seconds: int) -> AsyncGenerator[StreamingSession, None]:
@@ -229,7 +229,7 @@ class StreamingAvatar(Group):
 
 
 def _room_in(envelope: Envelope) -> RoomToken:
-    for raw in answers.rows([envelope.data] if isinstance(envelope.data, dict) else envelope.data):
+    for raw in responses.rows([envelope.data] if isinstance(envelope.data, dict) else envelope.data):
         room = to_item(RoomToken, raw)
         if room.channel:
             return room

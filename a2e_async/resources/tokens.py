@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_text
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.routes import Route
+from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.settings import Secret
+from a2e_async._protocol.validation import check_text
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.tokens import ApiToken
-from a2e_async.resources.group import Group
+from a2e_async.resources.base import Group
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -88,7 +88,7 @@ class Tokens(Group):
             A2EError: As for any request.
         """
         envelope = await self._guess(_LIST, path)
-        for raw in answers.records(envelope.data):
+        for raw in responses.records(envelope.data):
             yield to_item(ApiToken, raw)
 
     async def delete(self, id: str, *, path: str | None = None) -> None:

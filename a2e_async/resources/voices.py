@@ -5,31 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal, Unpack
 
-from a2e_async._lookout import Task
-from a2e_async._protocol import answers
-from a2e_async._protocol.checks import check_link, check_page_size, check_text, refuse
-from a2e_async._protocol.converter import to_item
+from a2e_async._protocol import responses
+from a2e_async._protocol.converter import to_item, voices_in
+from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.families import VOICES
-from a2e_async._protocol.forms import Form, choice, flag, links, number, text
-from a2e_async._protocol.paging import P2, Pages
-from a2e_async._protocol.routes import Route
-from a2e_async._protocol.voices import voices_in
+from a2e_async._protocol.pagination import P2, Pages
+from a2e_async._protocol.schema import Form, choice, flag, links, number, text
+from a2e_async._protocol.validation import check_link, check_page_size, check_text, refuse
+from a2e_async._submission.reconciler import Task
 from a2e_async.errors import UnexpectedResponseError
-from a2e_async.files import open_file
+from a2e_async.files.local_files import open_file
 from a2e_async.models.voices import SpeechPreview, VoiceRecord
-from a2e_async.resources.base import Ongoing
-from a2e_async.resources.group import about
-from a2e_async.resources.languages import Languages
-from a2e_async.resources.questions import to_records
+from a2e_async.resources.base import Languages, about, to_records
+from a2e_async.resources.task_resource import Ongoing
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import AsyncIterator
 
-    from a2e_async.files import Media
+    from a2e_async.files.local_files import Media
     from a2e_async.models.voices import PublicVoice
-    from a2e_async.resources.purchase import PurchaseOptions
-    from a2e_async.resources.sources import Source
+    from a2e_async.resources.inputs import PurchaseOptions, Source
     from a2e_async.tasks import TaskHandle
 
 __all__ = ["Voices"]
@@ -169,8 +165,8 @@ class Voices(Ongoing[VoiceRecord], Languages):
         advice = "Look at voices.list() before you try it again"
         with about(twin_id):
             envelope = await self._guess(_CLONE, path, twin_id, advice=advice)
-            raw, *_ = answers.started(envelope)
-        return self._handles([Task(answers.id_of(raw), raw, envelope.trace_id)])[0]
+            raw, *_ = responses.started(envelope)
+        return self._handles([Task(responses.id_of(raw), raw, envelope.trace_id)])[0]
 
     async def rename(self, id: str, name: str) -> None:
         """Rename a cloned voice. Free.

@@ -1,49 +1,70 @@
-"""The sandbox: puts the parts together, listens, and leaves nothing behind."""
+"""The sandbox: puts the parts together, listens, and leaves nothing behind.
+
+The table of paths is the same in every sandbox, and built once for all of them: with 250 routes this is most of the
+work of a start, and test suites start thousands of sandboxes.
+"""
 
 import secrets
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, contextmanager
+from functools import cache
 from types import MappingProxyType, TracebackType
-from typing import Self, cast
+from typing import Any, Final, Self, cast
 
 import aiohttp
 import attrs
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from a2e_async.sandbox.door import Door
-from a2e_async.sandbox.eras import of_2025
-from a2e_async.sandbox.forecast import Sky
-from a2e_async.sandbox.gate import Gate, Override, OverrideHandler
-from a2e_async.sandbox.life import NOT_GENERATED, Life
-from a2e_async.sandbox.options import Era, Options, RenderMode, SandboxError
-from a2e_async.sandbox.pictures import Fetcher
-from a2e_async.sandbox.routes import (
-    account,
-    avatar_videos,
-    avatars,
-    backgrounds,
-    cdn,
-    exceptions,
-    faces,
-    families,
-    interactions,
-    misc,
-    prompts,
-    streaming,
-    tokens,
-    training,
-    uploads,
-    voices,
-)
+from a2e_async.sandbox.faults.middleware import Storm
+from a2e_async.sandbox.faults.plan import Weather
+from a2e_async.sandbox.faults.schedule import Sky
+from a2e_async.sandbox.lifecycle import NOT_GENERATED, Life, Messenger
+from a2e_async.sandbox.listener import Door
+from a2e_async.sandbox.media.renderer import FilmStudio, Studio, TinyStudio, check_extra
+from a2e_async.sandbox.media.storage import Fetcher, Storage
+from a2e_async.sandbox.middleware import Gate, Override, OverrideHandler, of_2025
+from a2e_async.sandbox.routes import account, avatars, backgrounds, families, image_to_video, storage, streaming, voices
 from a2e_async.sandbox.routes.base import Context
-from a2e_async.sandbox.routing import add_routes
-from a2e_async.sandbox.state import LedgerEntry, SeenRequest, SentWebhook, State, Task
-from a2e_async.sandbox.storage import Storage
-from a2e_async.sandbox.storm import Storm
-from a2e_async.sandbox.studio import FilmStudio, Studio, TinyStudio, check_extra
-from a2e_async.sandbox.weather import Weather
-from a2e_async.sandbox.webhooks import Messenger
+from a2e_async.sandbox.state import (
+    Era,
+    LedgerEntry,
+    Options,
+    RenderMode,
+    SandboxError,
+    SeenRequest,
+    SentWebhook,
+    State,
+    Task,
+)
+
+_HANDLERS: Final = web.AppKey("handlers", list[Any])
+
+
+def add_routes(application: web.Application, routes: Sequence[web.RouteDef]) -> None:
+    """Let the application answer at these paths, by the handlers that belong to its sandbox."""
+    application[_HANDLERS] = [route.handler for route in routes]
+    for resource in _resources(tuple((route.method, route.path) for route in routes)):
+        application.router.register_resource(resource)
+
+
+@cache
+def _resources(paths: tuple[tuple[str, str], ...]) -> Sequence[web.AbstractResource]:
+    """Build the table of these paths, which knows no handler but the number of each."""
+    router = web.UrlDispatcher()
+    for number, (method, path) in enumerate(paths):
+        web.RouteDef(method, path, _forward_to(number), {}).register(router)
+    return tuple(router.resources())
+
+
+def _forward_to(number: int) -> Handler:
+    async def forward(request: web.Request) -> web.StreamResponse:
+        answer: web.StreamResponse = await request.app[_HANDLERS][number](request)
+        return answer
+
+    return forward
+
 
 # Open requests at closing get this long, in seconds; aiohttp's own default is a minute.
 _PATIENCE = 0.1
@@ -338,17 +359,19 @@ class Sandbox:
 
 def _routes(context: Context) -> list[web.RouteDef]:
     """Name all paths, fixed ones first: "avgProcessingTime" would pass for a task's id."""
-    checks = {"avatar_video": avatar_videos.check, "voice_training": training.check_voice}
+    checks = {"avatar_video": avatars.check_avatar_video, "voice_training": families.check_voice}
     groups = (
-        voices, avatars, backgrounds, faces, streaming, tokens, misc, avatar_videos, training, exceptions,
+        voices.routes, avatars.routes, backgrounds.routes, backgrounds.face_routes, streaming.routes,
+        account.token_routes, account.misc_routes, avatars.avatar_video_routes, families.training_routes,
+        families.exception_routes,
     )  # fmt: skip
     all_routes = [
-        *interactions.routes(context.state),
-        *prompts.routes(),
-        *(route for group in groups for route in group.routes(context)),
+        *image_to_video.interaction_routes(context.state),
+        *image_to_video.prompt_routes(),
+        *(route for group in groups for route in group(context)),
         *families.routes(context, checks),
         *account.routes(context.state),
-        *uploads.routes(context.state, context.storage, context.fetcher),
-        *cdn.routes(context.storage),
+        *storage.upload_routes(context.state, context.storage, context.fetcher),
+        *storage.cdn_routes(context.storage),
     ]
     return of_2025(all_routes) if context.options.era == "2025" else all_routes

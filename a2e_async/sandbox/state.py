@@ -1,15 +1,37 @@
-"""What the sandbox remembers: tasks, coins, the ledger and the requests. Plain values, no I/O."""
+"""What the sandbox remembers: tasks, coins, the ledger and the requests; and its options. Plain values, no I/O."""
 
 import secrets
 from collections import deque
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal, TypeAlias
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, field, frozen, validators
 
-from a2e_async.sandbox.clock import monotonic, now
-from a2e_async.sandbox.envelopes import iso
-from a2e_async.sandbox.orders import Order
+from a2e_async.sandbox.envelopes import iso, monotonic, now
+from a2e_async.sandbox.tasks.starts import Order
+
+RenderMode: TypeAlias = Literal["video", "tiny"]
+Era: TypeAlias = Literal["now", "2025"]
+
+
+class SandboxError(Exception):
+    """The sandbox itself cannot do what it was asked; never an answer of A2E."""
+
+
+@frozen(kw_only=True)
+class Options:
+    """The settings of one sandbox. Durations are in seconds, money in coins."""
+
+    host: str = "127.0.0.1"
+    port: int = field(default=0, validator=[validators.ge(0), validators.le(65535)])
+    coins: int = field(default=10_000, validator=validators.ge(0))
+    speed: float = field(default=1.0, validator=validators.gt(0))
+    render: RenderMode = field(default="video", validator=validators.in_(("video", "tiny")))
+    cdn_lag: float = field(default=0.0, validator=validators.ge(0))
+    seed: int | None = None
+    diamonds: int = field(default=3, validator=validators.ge(0))
+    era: Era = field(default="now", validator=validators.in_(("now", "2025")))
+
 
 _KEPT: Final = 100_000
 

@@ -13,24 +13,23 @@ GRAPH = grimp.build_graph("a2e_async", include_external_packages=True)
 
 ALLOWED = {
     "aiohttp": (
-        "a2e_async._transport.fetch",
-        "a2e_async._transport.foreign",
+        "a2e_async._transport.exceptions",
         "a2e_async._transport.http",
-        "a2e_async._transport.session",
-        "a2e_async.files",
+        "a2e_async.files.download",
+        "a2e_async.files.storage",
         "a2e_async.client",
         "a2e_async.webhooks",
         "a2e_async.sandbox",
     ),
-    "yarl": ("a2e_async._transport.fetch", "a2e_async._transport.http", "a2e_async.sandbox"),
+    "yarl": ("a2e_async._transport.http", "a2e_async.files.download", "a2e_async.sandbox"),
     "backoff": ("a2e_async._transport.retry",),
     "cattrs": ("a2e_async._protocol.converter",),
     "cyclopts": ("a2e_async.cli",),
     "rich": ("a2e_async.cli",),
     "pytest": ("a2e_async.testing.plugin",),
     "pytest_asyncio": ("a2e_async.testing.plugin",),
-    "av": ("a2e_async.cli.demo", "a2e_async.sandbox"),
-    "PIL": ("a2e_async.cli.demo", "a2e_async.sandbox"),
+    "av": ("a2e_async.cli.commands.demo", "a2e_async.sandbox"),
+    "PIL": ("a2e_async.cli.commands.demo", "a2e_async.sandbox"),
 }
 
 

@@ -39,7 +39,7 @@ async def test_a_row_that_is_looked_for_takes_no_place(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row that is settled does not keep the only place while it waits behind a job that wants the place."""
-    monkeypatch.setattr("a2e_async.batch.gate._FIRST", 0.05)
+    monkeypatch.setattr("a2e_async.batch.circuit_breaker._FIRST", 0.05)
     journal = tmp_path / "jobs.sqlite"
     with sandbox.override("POST", quick.START_PATH, lambda _: web.Response(status=502)):
         assert (await run_job(a2e, make_job("a"), journal)).state == "uncertain"

@@ -37,7 +37,7 @@ pytestmark = [
 ]
 
 CHILD = pathlib.Path(__file__).parents[1] / "support" / "crash_child.py"
-VIDEO = resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+VIDEO = resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 
 SLOW: Mapping[str, Mapping[Fault, float]] = {
     "start": {Fault("delay", seconds=0.3): 0.5, Fault("delay", seconds=0.3, after=True): 0.5},

@@ -21,9 +21,9 @@ import aiosqlite
 import pytest
 from batches import open_sqlite
 
-from a2e_async._protocol.batch import Row
-from a2e_async.batch import database
+from a2e_async.batch import journal_file
 from a2e_async.batch.journal import SqliteJournal
+from a2e_async.batch.rules import Row
 from a2e_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -491,7 +491,7 @@ async def test_failure_does_not_hide_another_error(path: pathlib.Path) -> None:
 
 _FILLS_UP = """
 import asyncio, pathlib, resource, sys
-from a2e_async._protocol.batch import Row
+from a2e_async.batch.rules import Row
 from a2e_async.batch.journal import SqliteJournal
 from a2e_async.errors import JournalError
 
@@ -639,7 +639,7 @@ async def test_other_program_that_writes_for_long(path: pathlib.Path, monkeypatc
     """A file that another program does not let go of is refused, with the advice to close that one."""
     async with SqliteJournal(path, URL):
         """Make it."""
-    monkeypatch.setattr(database, "_PATIENCE", 0.01)
+    monkeypatch.setattr(journal_file, "_PATIENCE", 0.01)
     with open_sqlite(path) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(JournalError, match="another program is writing to it"):

@@ -53,7 +53,7 @@ from a2e_async.sandbox import Fault, Sandbox, Weather
 if TYPE_CHECKING:
     import pathlib
 
-    from a2e_async._protocol.batch import Row
+    from a2e_async.batch.rules import Row
 
 MINUTE, DAY = 60.0, 86400.0
 
@@ -423,7 +423,7 @@ async def test_a_bug_of_ours_does_not_wipe_out_what_was_paid(
         raise ZeroDivisionError
 
     with monkeypatch.context() as bug:
-        bug.setattr("a2e_async.batch.errand.recall", broken)
+        bug.setattr("a2e_async.batch.worker.recall", broken)
         assert (await run_job(a2e, item, journal, timeout=0.1)).state in {"failed", "uncertain"}
     assert attrs.asdict((await read_journal(journal))["a"]) == attrs.asdict(before)
     await run_job(a2e, item, journal, timeout=0.1)

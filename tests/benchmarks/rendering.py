@@ -19,10 +19,10 @@ from PIL import Image
 
 from a2e_async import A2EClient, Config, PollPolicy
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.render import Film, render
+from a2e_async.sandbox.media.video import Film, render
 
 BOUND = 1.0
-PICTURES = importlib.resources.files("a2e_async.cli") / "pictures"
+PICTURES = importlib.resources.files("a2e_async.cli.commands") / "pictures"
 LENGTHS = (5, 20)
 
 

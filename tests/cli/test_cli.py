@@ -18,14 +18,14 @@ from streams import read_terminal
 
 from a2e_async import A2EClient, __version__
 from a2e_async.cli import main
-from a2e_async.sandbox import render
+from a2e_async.sandbox.media import video
 
 if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
 
 pytestmark = pytest.mark.usefixtures("folder")
 
-PICTURES = importlib.resources.files("a2e_async.cli") / "pictures"
+PICTURES = importlib.resources.files("a2e_async.cli.commands") / "pictures"
 
 
 def size_of(path: str) -> tuple[int, int, float]:
@@ -48,7 +48,7 @@ def test_demo_makes_real_videos(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_demo_with_own_pictures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Own pictures, also two of one name, a folder, a prompt and a length are taken."""
-    monkeypatch.setattr(render, "_PORTRAIT", (90, 160))  # it takes a twentieth of the time
+    monkeypatch.setattr(video, "_PORTRAIT", (90, 160))  # it takes a twentieth of the time
     for folder in ("a", "b"):
         pathlib.Path(folder).mkdir()
         pathlib.Path(folder, "same.jpg").write_bytes((PICTURES / "balloon.jpg").read_bytes())

@@ -17,8 +17,7 @@ import pytest
 import a2e_async
 from a2e_async.cli import main
 from a2e_async.cli.app import app
-from a2e_async.cli.commands import COMMANDS, EXIT_CODES
-from a2e_async.cli.overview import overview
+from a2e_async.cli.overview import COMMANDS, EXIT_CODES, overview
 
 if TYPE_CHECKING:
     import pathlib
@@ -233,7 +232,7 @@ def test_completion_of_an_unknown_shell(monkeypatch: pytest.MonkeyPatch, capsys:
     def fail() -> str:
         raise detection.ShellDetectionError
 
-    monkeypatch.setattr("a2e_async.cli.completion.detect_shell", fail)
+    monkeypatch.setattr("a2e_async.cli.commands.completion.detect_shell", fail)
     assert main(["completion"]) == 2
     assert "a2e completion bash" in capsys.readouterr().err
 

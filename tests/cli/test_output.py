@@ -18,8 +18,8 @@ from streams import Terminal, broken_pipe
 
 from a2e_async import A2EClient
 from a2e_async.cli import main
+from a2e_async.cli.messages import said
 from a2e_async.cli.options import Connection
-from a2e_async.cli.words import said
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,27 +1,18 @@
-"""Guard of the tests of the protocol: no event loop, no socket, no sleep."""
+"""All tests of `_protocol` are tests of pure modules."""
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from typing import TYPE_CHECKING, Never
-
-import pytest
+import pathlib
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import pytest
+
+_HERE = pathlib.Path(__file__).parent
 
 
-def _forbidden(*_: object, **__: object) -> Never:
-    pytest.fail("the protocol needs no event loop and no socket")
-
-
-@pytest.fixture(autouse=True)
-def _no_input_or_output() -> Iterator[None]:
-    """Fail a test of this folder that makes an event loop or connects a socket."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio, "new_event_loop", _forbidden)
-        patch.setattr(asyncio.events, "new_event_loop", _forbidden)
-        patch.setattr(socket.socket, "connect", _forbidden)
-        patch.setattr(socket.socket, "bind", _forbidden)
-        yield
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of this folder; a fixture in `tests/conftest.py` does the rest."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker("pure")

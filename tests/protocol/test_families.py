@@ -10,11 +10,11 @@ import pytest
 from a2e_async._protocol import families
 from a2e_async._protocol.families import FAMILIES, Family
 from a2e_async._protocol.messages import Envelope
-from a2e_async._protocol.paging import P1, P2, P3, Pages, Paging, page_request
+from a2e_async._protocol.pagination import P1, P2, P3, Pages, Paging, page_request
 from a2e_async.models.common import TaskStatus
 
 if TYPE_CHECKING:
-    from a2e_async._protocol.routes import Route
+    from a2e_async._protocol.endpoints import Route
 
 # The operations of reference 13, as its table writes them. "-" is what nobody knows.
 REFERENCE = """

@@ -11,11 +11,22 @@ from urllib.parse import unquote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._protocol import answers, checks, converter, families, paging, refusal, settings, submission, transfer
+from a2e_async._protocol import (
+    converter,
+    error_mapping,
+    failures,
+    families,
+    pagination,
+    responses,
+    settings,
+    validation,
+)
 from a2e_async._protocol.decoding import decode
+from a2e_async._protocol.failures import Outcome, turns_away
 from a2e_async._protocol.messages import Envelope, Response
-from a2e_async._protocol.pacing import Throttle, turns_away
-from a2e_async._protocol.submission import Outcome, Register, Search
+from a2e_async._submission import markers
+from a2e_async._submission.markers import Register, Search
+from a2e_async._transport.throttle import Throttle
 from a2e_async.config import Pacing
 from a2e_async.errors import (
     A2EError,
@@ -26,6 +37,7 @@ from a2e_async.errors import (
     RateLimitError,
     ServerError,
 )
+from a2e_async.files import media_types
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 
 _READ = {"_id", "createdAt", "name", "current_status", "failed_code", "failed_message", "coins", "result_url"}
@@ -157,9 +169,9 @@ def test_any_body_and_headers(body: bytes, status: int, named: dict[str, str]) -
 def test_any_answer_to_a_start_is_judged(body: bytes, status: int, named: dict[str, str]) -> None:
     """A start is never sent again after a 5xx, nor after a good status unless A2E itself says "busy" or "too many"."""
     try:
-        assert answers.started(decode(Response(status=status, headers=named, body=body)))
+        assert responses.started(decode(Response(status=status, headers=named, body=body)))
     except A2EError as error:
-        known, again = submission.outcome(error), submission.may_send_again(error)
+        known, again = failures.outcome(error), failures.may_send_again(error)
         assert known is not Outcome.NOT_SENT
         assert not again or isinstance(error, BusyError | RateLimitError)  # noqa: PT017  as above
         assert (status < 500 and known is Outcome.REJECTED) or not again
@@ -170,24 +182,24 @@ def test_any_page_of_a_list(body: bytes, named: dict[str, str], age: float, wall
     """Whatever a page of a list holds, it can be told whether it is the last one and how far back it goes."""
     envelope = caught(body, 200, named)
     if isinstance(envelope, Envelope):
-        records = answers.records(envelope.data)
-        since = submission.horizon(envelope, age=age, wall=wall)
+        records = responses.records(envelope.data)
+        since = markers.horizon(envelope, age=age, wall=wall)
         assert not math.isnan(since)
-        pages = paging.Pages("/api/v1/x")
+        pages = pagination.Pages("/api/v1/x")
         pages.next()
         assert pages.take(envelope) == records
         assert pages.ended in {True, False}
-        assert submission.is_past(records, since) in {True, False}
+        assert markers.is_past(records, since) in {True, False}
 
 
 @given(st.lists(json_values, min_size=1, max_size=5), st.integers(1, 4))
 def test_any_list_ends(answered: list[Any], size: int) -> None:
     """Whatever A2E answers, a list whose last page comes for ever ends, and no record comes twice."""
-    pages, seen = paging.Pages("/api/v1/x", size), list[str]()
+    pages, seen = pagination.Pages("/api/v1/x", size), list[str]()
     for number in range(len(answered) + 4):
         assert pages.next().params == {"pageNum": str(number + 1), "pageSize": str(size)}
         seen += [
-            answers.id_of(record) for record in pages.take(Envelope(data=answered[min(number, len(answered) - 1)]))
+            responses.id_of(record) for record in pages.take(Envelope(data=answered[min(number, len(answered) - 1)]))
         ]
         if pages.ended:
             break
@@ -198,13 +210,13 @@ def test_any_list_ends(answered: list[Any], size: int) -> None:
 @given(json_values | objects)
 def test_any_json_is_a_list_or_not(data: object) -> None:
     """Whatever came for a list is one, or is an error of ours; and its total is a whole number or unknown."""
-    total = answers.total_of(data)
+    total = responses.total_of(data)
     assert total is None or type(total) is int
     try:
-        answers.check_list(Envelope(data=data))
+        responses.check_list(Envelope(data=data))
     except A2EError as error:
         assert str(error)  # noqa: PT017  one of two good ends
-        assert not answers.records(data)
+        assert not responses.records(data)
     else:
         assert isinstance(data, list | dict)
 
@@ -232,30 +244,30 @@ def test_any_refusal_says_something(body: dict[str, Any], status: int) -> None:
 @given(json_values)
 def test_any_json_gives_records_with_ids(data: object) -> None:
     """Whatever came, records are objects with an id."""
-    assert all(isinstance(record, dict) and answers.id_of(record) for record in answers.records(data))
+    assert all(isinstance(record, dict) and responses.id_of(record) for record in responses.records(data))
 
 
 @given(json_values, st.sampled_from(["t1", "0", "1"]) | texts)
 def test_any_json_as_detail(data: object, task_id: str) -> None:
     """The answer about a task is this very task, or an error that names it."""
     try:
-        record = answers.detail(Envelope(data=data), task_id)
+        record = responses.detail(Envelope(data=data), task_id)
     except A2EError as error:
         assert error.task_id == task_id  # noqa: PT017  one of two good ends
     else:
-        assert answers.id_of(record) == task_id
+        assert responses.id_of(record) == task_id
 
 
 @given(json_values)
 def test_any_json_as_start(data: object) -> None:
     """The answer of a start names a task, or is an error."""
     try:
-        started = answers.started(Envelope(data=data))
+        started = responses.started(Envelope(data=data))
     except A2EError as error:
         assert str(error)  # noqa: PT017  one of two good ends
     else:
         assert started
-        assert all(answers.id_of(record) for record in started)
+        assert all(responses.id_of(record) for record in started)
 
 
 ids = st.integers() | st.sampled_from([_LONGEST_INTEGER, -_LONGEST_INTEGER]) | texts.filter(bool)
@@ -284,14 +296,14 @@ def test_any_unknown_field_is_kept(task_id: int | str, fields: dict[str, Any]) -
 def test_any_retry_after_is_a_time_or_nothing(value: str, date: str | None, received_at: float) -> None:
     """No header text brings anything but None or seconds that can be waited for."""
     named = {"retry-after": value} | ({} if date is None else {"date": date})
-    seconds = refusal.retry_after(Response(status=429, headers=named, received_at=received_at))
+    seconds = error_mapping.retry_after(Response(status=429, headers=named, received_at=received_at))
     assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
 @given(st.integers(0, 10**15))
 def test_any_number_of_seconds_is_obeyed(seconds: int) -> None:
     """A ``Retry-After`` in seconds is neither rounded nor shortened."""
-    assert refusal.retry_after(Response(status=429, headers={"retry-after": str(seconds)})) == seconds
+    assert error_mapping.retry_after(Response(status=429, headers={"retry-after": str(seconds)})) == seconds
 
 
 schemes = st.sampled_from(["https://", "http://", "HTTP://", "https:", "ftp://", ""])
@@ -349,7 +361,7 @@ def test_any_settings_work_or_say_why_not(token: str | None, base_url: str | Non
 def test_any_link_passes_or_is_refused(url: str) -> None:
     """No text brings anything but a pass or an InvalidRequestError."""
     try:
-        checks.check_link("image_url", url)
+        validation.check_link("image_url", url)
     except InvalidRequestError:
         return
     assert url.lower().startswith(("http://", "https://"))
@@ -364,7 +376,7 @@ paths = texts | st.lists(segments | texts, max_size=6).map("/".join) | st.text("
 def test_any_path_stays_below_the_api(path: str) -> None:
     """A path leads below ``/api/`` and nowhere else, also for a server that undoes its quoting."""
     try:
-        whole = checks.path_of(path)
+        whole = validation.path_of(path)
     except InvalidRequestError:
         return
     assert whole.startswith("/api/")
@@ -376,7 +388,7 @@ def test_any_path_stays_below_the_api(path: str) -> None:
 def test_any_id_is_one_segment(task_id: str) -> None:
     """An id is one segment that means this id, or is refused."""
     try:
-        quoted = checks.quote_id(task_id)
+        quoted = validation.quote_id(task_id)
     except InvalidRequestError:
         return
     assert not set("/?#\\ ") & set(quoted)
@@ -388,7 +400,7 @@ def test_any_id_is_one_segment(task_id: str) -> None:
 def test_any_id_can_be_sent(task_id: str) -> None:
     """An id with halves of characters, which no URL can hold, does not crash."""
     try:
-        assert checks.quote_id(task_id).isascii()
+        assert validation.quote_id(task_id).isascii()
     except InvalidRequestError:
         assert not task_id.strip(". \t\r\n") or not task_id.strip()
 
@@ -399,20 +411,20 @@ def test_any_id_can_be_sent(task_id: str) -> None:
 )
 def test_any_bytes_are_of_a_kind_or_not(head: bytes) -> None:
     """No bytes bring anything but a kind of file or None, and never a kind for an empty file."""
-    kind = transfer.kind_of(head)
+    kind = media_types.kind_of(head)
     assert kind is None or (kind.medium in {"image", "video", "audio"} and len(head) >= 3)
 
 
 @given(texts, st.binary(max_size=64))
 def test_any_download_is_judged(content_type: str, head: bytes) -> None:
     """No header and no bytes crash the judgement of a download."""
-    assert transfer.looks_like_no_result(content_type, head) in {True, False}
+    assert media_types.looks_like_no_result(content_type, head) in {True, False}
 
 
 @given(urls | paths)
 def test_any_source_has_a_name_or_none(source: str) -> None:
     """A name is short and can be shown, whatever it is made of."""
-    name = transfer.name_from(source)
+    name = media_types.name_from(source)
     assert len(name) <= 80
     assert name.isprintable()
 
@@ -430,12 +442,12 @@ any_records = st.tuples(objects, ids, marked_names | json_values, times | json_v
 def test_any_records_can_be_noted(shown: list[dict[str, Any]], opened_after: int) -> None:
     """Whatever A2E shows, nothing crashes, every search finds ids that were shown, and duplicates are really several."""
     register, search = Register(), Search(frozenset({"0000000000", "7f3k2m9q4d"}))
-    shown_ids = {answers.id_of(record) for record in shown}
+    shown_ids = {responses.id_of(record) for record in shown}
     for number, record in enumerate(shown):
         if number == opened_after:
             register.open(search)
         too_many = register.note(record, float(number))
-        assert not too_many or (len(too_many) == len(set(too_many)) > 1 and answers.id_of(record) in too_many)
+        assert not too_many or (len(too_many) == len(set(too_many)) > 1 and responses.id_of(record) in too_many)
         assert set(too_many) <= shown_ids
     assert set(search.found) <= shown_ids
     for task_id in shown_ids:
@@ -446,11 +458,11 @@ def test_any_records_can_be_noted(shown: list[dict[str, Any]], opened_after: int
 def test_any_question_for_a_task_has_markers(asked: str) -> None:
     """Whatever somebody asks for, it is refused, or leads to one or two markers of ten digits."""
     try:
-        markers = submission.markers_asked(asked)
+        found = markers.markers_asked(asked)
     except InvalidRequestError:
         return
-    assert 1 <= len(markers) <= 2
-    assert all(len(each) == 10 and each.isascii() and each.isalnum() for each in markers)
+    assert 1 <= len(found) <= 2
+    assert all(len(each) == 10 and each.isascii() and each.isalnum() for each in found)
 
 
 policies = st.builds(

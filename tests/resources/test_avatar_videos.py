@@ -32,7 +32,7 @@ ADA = "64a0000000000000000000a1"
 AUDIO = "https://example.com/private/hello.mp3"
 START = "/api/v1/video/generate"
 LIST = "/api/v1/video/awsList"
-VIDEO = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 CANVAS: dict[str, Any] = {"web_bg_width": 9, "web_bg_height": 9, "web_people_width": 4, "web_people_height": 5}
 
 

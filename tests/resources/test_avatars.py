@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from a2e_async.models import TwinRecord
 
 FILM = "https://example.com/private/ada.mp4"
-VIDEO = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 START = "/api/v1/userVideoTwin/startTraining"
 CONTINUE = "/api/v1/userVideoTwin/continueTraining"
 

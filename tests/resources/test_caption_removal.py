@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 VIDEO = "https://example.com/private/ada.mp4"
 FAMILY = "/api/v1/userCaptionRemoval"
-TINY = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+TINY = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 
 
 @pytest.mark.entry("10.1")

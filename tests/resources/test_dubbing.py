@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 VIDEO = "https://example.com/private/ada.mp4"
 FAMILY = "/api/v1/userDubbing"
-TINY = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+TINY = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 
 
 @pytest.mark.entry("8.1")

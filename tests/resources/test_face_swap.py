@@ -29,7 +29,7 @@ VIDEO = "https://example.com/private/ada.mp4"
 PREVIEW = "/api/v1/userFaceSwapPreview"
 IMAGE = "/api/v1/userFaceSwapImage"
 FAMILY = "/api/v1/userFaceSwapTask"
-TINY = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+TINY = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 
 
 class Inputs(TypedDict):

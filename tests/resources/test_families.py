@@ -16,7 +16,7 @@ from paid_starts import logged_warnings, recorded_bodies
 
 from a2e_async import BadRequestError, InvalidRequestError, TaskStatus
 from a2e_async._protocol.families import FAMILIES
-from a2e_async.resources.catalogue import form_of
+from a2e_async.resources.other_families import form_of
 from a2e_async.sandbox import Fault, Weather
 
 if TYPE_CHECKING:

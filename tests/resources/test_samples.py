@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from a2e_async import A2EClient, errors
-from a2e_async._protocol import answers
+from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item, to_record
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.families import FAMILIES
 from a2e_async._protocol.messages import Response
-from a2e_async.models.families import FamilyRecord
-from a2e_async.resources.catalogue import _OWN
+from a2e_async.models.other_families import FamilyRecord
+from a2e_async.resources.other_families import _OWN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,21 +127,21 @@ def read_items(sample: dict[str, Any], envelope: Envelope) -> list[Any]:
     """Read things that are no tasks."""
     module, name = sample["model"].split(".")
     model = getattr(importlib.import_module(f"a2e_async.models.{module}"), name)
-    return [to_item(model, raw) for raw in answers.records(envelope.data) or [envelope.data]]
+    return [to_item(model, raw) for raw in responses.records(envelope.data) or [envelope.data]]
 
 
 def read_detail(sample: dict[str, Any], envelope: Envelope) -> TaskRecord:
     """Read the one task that was asked for."""
     asked = sample["means"].get("detail", {}).get("id", ANY_ID)
-    return record_of(sample, answers.detail(envelope, asked))
+    return record_of(sample, responses.detail(envelope, asked))
 
 
 READERS: dict[str, Callable[[dict[str, Any], Envelope], Any]] = {
     "data": lambda _, envelope: envelope.data,
     "trace_id": lambda _, envelope: envelope.trace_id,
-    "total": lambda _, envelope: answers.total_of(envelope.data),
-    "records": lambda sample, envelope: [record_of(sample, raw) for raw in answers.records(envelope.data)],
-    "start": lambda sample, envelope: [record_of(sample, raw) for raw in answers.started(envelope)],
+    "total": lambda _, envelope: responses.total_of(envelope.data),
+    "records": lambda sample, envelope: [record_of(sample, raw) for raw in responses.records(envelope.data)],
+    "start": lambda sample, envelope: [record_of(sample, raw) for raw in responses.started(envelope)],
     "detail": read_detail,
     "items": read_items,
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from a2e_async.sandbox import Sandbox
 
-VIDEO = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 SAVE = "/api/v1/tos/transferToStorage"
 
 

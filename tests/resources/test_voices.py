@@ -37,7 +37,7 @@ TRAIN = "/api/v1/userVoice/training"
 SPEAK = "/api/v1/video/send_tts"
 PUBLIC = "/api/v1/anchor/voice_list"
 CLONE = "/api/v1/userVideoTwin/addVoiceClone"
-VIDEO = importlib.resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 
 
 async def trained(a2e: A2EClient, **options: Any) -> TaskHandle[VoiceRecord]:

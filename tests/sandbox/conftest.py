@@ -12,7 +12,8 @@ from aiohttp.test_utils import TestServer
 from PIL import Image, ImageDraw
 from sandbox_requests import Response, wait_for_end
 
-from a2e_async.sandbox import Sandbox, remix, render
+from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox.media import remux, video
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -48,7 +49,7 @@ async def frozen_sandbox() -> AsyncIterator[Sandbox]:
 @pytest.fixture
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
     """Render two frames a second, in a twelfth of the time."""
-    for module in (render, remix):
+    for module in (video, remux):
         monkeypatch.setattr(module, "FRAMES_PER_SECOND", 2)
 
 

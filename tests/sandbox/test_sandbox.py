@@ -54,8 +54,8 @@ def test_nothing_else_of_the_project_is_imported() -> None:
 
 def test_a_missing_extra_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asking for real videos without the extra fails when the sandbox is made, with the command that helps."""
-    monkeypatch.delitem(sys.modules, "a2e_async.sandbox.render", raising=False)
-    monkeypatch.delattr("a2e_async.sandbox.render", raising=False)
+    monkeypatch.delitem(sys.modules, "a2e_async.sandbox.media.video", raising=False)
+    monkeypatch.delattr("a2e_async.sandbox.media.video", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(SandboxError, match=r'pip install "a2e-async\[sandbox\]"'):
         Sandbox()
@@ -63,7 +63,7 @@ def test_a_missing_extra_is_told_with_its_command(monkeypatch: pytest.MonkeyPatc
 
 def test_the_tiny_video_is_real() -> None:
     """The shipped file decodes: H.264, a second long, a few kilobytes."""
-    content = resources.files("a2e_async.sandbox").joinpath("tiny.mp4").read_bytes()
+    content = resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
     assert len(content) < 5_000
     with av.open(io.BytesIO(content), "r") as container:
         assert container.streams.video[0].codec_context.name == "h264"

@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from sandbox_requests import sandbox_with
 
-from a2e_async.sandbox import Weather, webhooks
-from a2e_async.sandbox.forecast import Forecast
+from a2e_async.sandbox import Weather, lifecycle
+from a2e_async.sandbox.faults.schedule import Forecast
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -99,7 +99,7 @@ async def held(receiver: Receiver) -> AsyncIterator[asyncio.Event]:
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let every webhook wait for the one before it."""
-    monkeypatch.setattr(webhooks, "_AT_ONCE", 1)
+    monkeypatch.setattr(lifecycle, "_AT_ONCE", 1)
 
 
 async def noted(sandbox: Sandbox, count: int = 1) -> list[SentWebhook]:
@@ -322,7 +322,7 @@ async def test_a_silent_receiver_is_given_up(
     receiver: Receiver, held: asyncio.Event, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a bounded time an attempt is over, and the next in line has its turn."""
-    monkeypatch.setattr(webhooks, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
+    monkeypatch.setattr(lifecycle, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
     async with sandbox_with(None) as sandbox:
         await start(sandbox, "#fast", number_of_images=2, webhook_url=receiver.url)
         assert [sent.status for sent in await noted(sandbox, 2)] == [0, 0]

@@ -14,10 +14,10 @@ import quick
 from conditions import wait_until
 from paid_starts import IMAGE_URL
 
-from a2e_async._protocol import submission
-from a2e_async._protocol.batch import Row, job_key
+from a2e_async._submission import markers
 from a2e_async.batch import Job, JournalReader
 from a2e_async.batch.journal import SqliteJournal
+from a2e_async.batch.rules import Row, job_key
 
 if TYPE_CHECKING:
     import pathlib
@@ -173,14 +173,14 @@ class EarlierRun:
         }
         row = Row(key=item.key, **(facts | columns))
         async with SqliteJournal(self.path, self.sandbox.url) as journal:
-            row.marker = submission.marker_of_key(job_key(journal.id, row))
+            row.marker = markers.marker_of_key(job_key(journal.id, row))
             await journal.save(row)
         return row
 
     async def start_task(self, a2e: A2EClient, item: Job, marker: str) -> str:
         """Start a task whose response the earlier run has not recorded; return its id."""
         fields = journaled_request(item)
-        fields |= {"image_url": fields.pop("image")["url"], "name": submission.mark("ada", marker)}
+        fields |= {"image_url": fields.pop("image")["url"], "name": markers.mark("ada", marker)}
         data = await a2e.request("POST", "userImage2Video/start", json=fields)
         return str(data["_id"])
 
@@ -228,5 +228,5 @@ def open_sqlite(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
 
 def shorten_pauses(monkeypatch: pytest.MonkeyPatch, first: float = 0.05, longest: float = 0.1) -> None:
     """Shorten the pauses between the probes of a paused batch."""
-    monkeypatch.setattr("a2e_async.batch.gate._FIRST", first)
-    monkeypatch.setattr("a2e_async.batch.gate._LONGEST", longest)
+    monkeypatch.setattr("a2e_async.batch.circuit_breaker._FIRST", first)
+    monkeypatch.setattr("a2e_async.batch.circuit_breaker._LONGEST", longest)

@@ -1,4 +1,4 @@
-"""An A2E with three scripted operations that records every call, for tests of `_inquiry.py`."""
+"""An A2E with three scripted operations that records every call, for tests of `_polling/fetcher.py`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async import A2EError, TaskRecord, TaskStatus
-from a2e_async._inquiry import Inquiry, Questions
+from a2e_async._polling.fetcher import Inquiry, Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from a2e_async._inquiry import Answer
+    from a2e_async._polling.fetcher import Answer
 
 __all__ = ["FetchResult", "ScriptedA2E", "fetch", "fetch_due", "record_of", "succeed", "summarize"]
 

@@ -1,18 +1,21 @@
-"""Avatars: A2E's own, those of finished twins, and custom ones (reference 4.3 and 13). The latter's bodies are ours."""
+"""Avatars: A2E's own, those of finished twins, and custom ones; and what avatar videos do in ways of their own.
+
+Reference 4.1, 4.3, 4.4 and 13. The bodies of custom avatars are ours.
+"""
 
 from typing import Any, Final
 
 from aiohttp import web
-from attrs import frozen
+from attrs import evolve, frozen
 
-from a2e_async.sandbox.clock import now
-from a2e_async.sandbox.envelopes import Json, Refusal, acknowledged, iso, success
-from a2e_async.sandbox.families import FAMILIES, VIDEO_TWIN
-from a2e_async.sandbox.fields import Fields
-from a2e_async.sandbox.gate import API
-from a2e_async.sandbox.routes.base import Context, find_by_id
-from a2e_async.sandbox.routes.gallery import Exhibit, link_to
+from a2e_async.sandbox.envelopes import Fields, Json, Refusal, acknowledged, iso, now, success
+from a2e_async.sandbox.middleware import API
+from a2e_async.sandbox.routes.backgrounds import background_exists
+from a2e_async.sandbox.routes.base import Context, Exhibit, find_by_id, link_to
+from a2e_async.sandbox.routes.families import prefix_of
 from a2e_async.sandbox.state import State, Task, new_id
+from a2e_async.sandbox.tasks.families import AVATAR_VIDEO, FAMILIES, VIDEO_TWIN
+from a2e_async.sandbox.tasks.starts import Order
 
 _SIZE: Final = (720, 1280)
 SYSTEM: Final = (
@@ -155,3 +158,44 @@ def routes(context: Context) -> list[web.RouteDef]:
         web.get(f"{_CUSTOM}/all_tags", custom.tags),
         web.put(f"{_CUSTOM}/{{_id}}", custom.update),
     ]
+
+
+def check_avatar_video(context: Context, order: Order) -> Order:
+    """Refuse an avatar or a background that does not exist, and two backgrounds at once."""
+    state, sent = context.state, order.sent
+    back, own_back = sent.get("back_id"), sent.get("custom_back_id")
+    if back and own_back:
+        # The HTTP status of this code is unpublished.
+        raise Refusal(400, "back_id and custom_back_id cannot be used together", code=30005)
+    if not avatar_exists(state, sent["anchor_id"], sent["anchor_type"]):
+        raise Refusal(404, "Avatar not found")
+    if (back and not background_exists(state, back, own=False)) or (
+        own_back and not background_exists(state, own_back, own=True)
+    ):
+        raise Refusal(404, "Background not found")
+    return evolve(order, portrait=_portrait(state, sent["anchor_id"]))
+
+
+def _portrait(state: State, anchor_id: str) -> str:
+    """Find the picture of an avatar that was made of one; the others are drawn."""
+    made = {twin.anchor_id: twin.image_url for twin in state.newest_first(VIDEO_TWIN.name)}
+    quick = state.shelves.get("quick avatars", {}).get(anchor_id, {})
+    return made.get(anchor_id) or str(quick.get("people_img", ""))
+
+
+@frozen
+class _AvatarVideos:
+    context: Context
+
+    async def result(self, request: web.Request) -> web.Response:
+        """Show one record, in an array; an unknown id gets an empty one, and so does what weather hides."""
+        fields = await Fields.of(request)
+        task = self.context.state.find(fields.text("_id", required=True))
+        fields.check()
+        shown = task is not None and task.family == AVATAR_VIDEO.name and self.context.sky.shows(task)
+        return success([task.record()] if task is not None and shown else [])
+
+
+def avatar_video_routes(context: Context) -> list[web.RouteDef]:
+    """Name the paths of this group."""
+    return [web.post(f"{prefix_of(AVATAR_VIDEO)}/awsResult", _AvatarVideos(context).result)]

@@ -1,4 +1,4 @@
-"""Backgrounds: A2E's own and those of the account (reference 6). What the spec leaves untyped is ours."""
+"""Backgrounds: A2E's own and those of the account (reference 6); faces that an account keeps (reference 7.1 to 7.3)."""
 
 import random
 from typing import Final
@@ -6,12 +6,9 @@ from typing import Final
 from aiohttp import web
 from attrs import frozen
 
-from a2e_async.sandbox.clock import now
-from a2e_async.sandbox.envelopes import Json, Refusal, acknowledged, iso, success
-from a2e_async.sandbox.fields import Fields
-from a2e_async.sandbox.gate import API
-from a2e_async.sandbox.routes.base import Context, page
-from a2e_async.sandbox.routes.gallery import Exhibit, link_to
+from a2e_async.sandbox.envelopes import Fields, Json, Refusal, acknowledged, iso, now, success
+from a2e_async.sandbox.middleware import API
+from a2e_async.sandbox.routes.base import Context, Exhibit, link_to, page
 from a2e_async.sandbox.state import State, new_id
 
 _SIZE: Final = (1280, 720)
@@ -85,4 +82,45 @@ def routes(context: Context) -> list[web.RouteDef]:
         web.post(f"{API}/custom_back/randomBackground", group.any_one),
         web.post(f"{API}/custom_back/add", group.add),
         web.post(f"{API}/custom_back/del", group.delete),
+    ]
+
+
+@frozen
+class _Faces:
+    context: Context
+
+    @property
+    def _kept(self) -> dict[str, Json]:
+        return self.context.state.shelves.setdefault("faces", {})
+
+    async def add(self, request: web.Request) -> web.Response:
+        """Keep one, and answer with all of them, the newest first."""
+        fields = await Fields.of(request)
+        url = fields.link("face_url")
+        fields.check()
+        created, face_id = iso(now()), new_id()
+        self._kept[face_id] = {"face_url": url, "_id": face_id, "createdAt": created, "updatedAt": created}
+        return success(self._newest_first())
+
+    async def records(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)
+        """List them."""
+        return success(self._newest_first())
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """Forget one."""
+        if self._kept.pop(request.match_info["_id"], None) is None:
+            raise Refusal(404, "Record not found")
+        return success({})
+
+    def _newest_first(self) -> list[Json]:
+        return [*reversed(self._kept.values())]
+
+
+def face_routes(context: Context) -> list[web.RouteDef]:
+    """Name the paths of this group."""
+    group = _Faces(context)
+    return [
+        web.post(f"{API}/userFaceSwapImage/add", group.add),
+        web.get(f"{API}/userFaceSwapImage/records", group.records),
+        web.delete(f"{API}/userFaceSwapImage/{{_id}}", group.delete),
     ]

@@ -1,4 +1,4 @@
-"""What several groups share: their context, finding a task, being able to pay, and paging (reference 1.7)."""
+"""What several groups share: their context, finding a task, being able to pay, paging, and A2E's own pictures."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,13 @@ from aiohttp import web
 from attrs import frozen
 
 from a2e_async.sandbox.envelopes import Refusal
-from a2e_async.sandbox.families import IMAGE_TO_VIDEO
-from a2e_async.sandbox.forecast import Sky
-from a2e_async.sandbox.gate import API
-from a2e_async.sandbox.life import Life
-from a2e_async.sandbox.options import Options
-from a2e_async.sandbox.pictures import Fetcher
-from a2e_async.sandbox.state import State, Task
-from a2e_async.sandbox.storage import Storage
-from a2e_async.sandbox.studio import Studio
+from a2e_async.sandbox.faults.schedule import Sky
+from a2e_async.sandbox.lifecycle import Life
+from a2e_async.sandbox.media.renderer import Studio
+from a2e_async.sandbox.media.storage import BUCKET, Fetcher, Storage, StoredObject
+from a2e_async.sandbox.middleware import API
+from a2e_async.sandbox.state import Options, State, Task
+from a2e_async.sandbox.tasks.families import IMAGE_TO_VIDEO
 
 Row = TypeVar("Row")
 
@@ -86,3 +84,24 @@ def page(
     number = positive(number_name, str(wanted.get(number_name, 1)))
     size = positive(size_name, str(wanted.get(size_name, size)), most)
     return rows[(number - 1) * size : number * size]
+
+
+_PLACE: Final = f"{BUCKET}/adam2eve/prod/system"
+
+
+@frozen
+class Exhibit:
+    """A picture of A2E's own. Its id never changes."""
+
+    id: str
+    name: str
+    size: tuple[int, int]
+
+
+async def link_to(context: Context, exhibit: Exhibit) -> str:
+    """Return the link of a picture that can be fetched."""
+    address = f"{_PLACE}/{exhibit.id}.png"
+    if context.storage.visible(address) is None:
+        path = await context.studio.paint(exhibit.name, exhibit.size)
+        context.storage.store(address, StoredObject(path=path, content_type="image/png"))
+    return context.storage.cdn_url(address)

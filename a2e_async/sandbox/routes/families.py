@@ -1,5 +1,7 @@
 """The operations that nearly all families have, driven by the table: start, look, list, batch, rename, delete.
 
+And those that few have: what twins and voices do in ways of their own, preview status, retry, 1080p.
+
 What a family does otherwise has routes of its own; they ask for `begin` here.
 """
 
@@ -10,18 +12,17 @@ from types import MappingProxyType
 from typing import Final, TypeAlias
 
 from aiohttp import hdrs, web
-from attrs import frozen
+from attrs import evolve, frozen
 
-from a2e_async.sandbox.envelopes import Refusal, acknowledged, success
-from a2e_async.sandbox.families import FAMILIES
-from a2e_async.sandbox.family import Family, Listing
-from a2e_async.sandbox.fates import AtStart
-from a2e_async.sandbox.fields import Fields
-from a2e_async.sandbox.gate import API
-from a2e_async.sandbox.life import is_listed
-from a2e_async.sandbox.orders import Order, read_start
-from a2e_async.sandbox.routes.base import Context, find_task, page, refuse_if_poor
+from a2e_async.sandbox.envelopes import Fields, Refusal, acknowledged, success
+from a2e_async.sandbox.lifecycle import is_listed
+from a2e_async.sandbox.middleware import API
+from a2e_async.sandbox.routes.base import Context, find_by_id, find_task, page, refuse_if_poor
 from a2e_async.sandbox.state import Task
+from a2e_async.sandbox.tasks.families import CAPTION_REMOVAL, FACE_SWAP_PREVIEW, FAMILIES, VIDEO_TWIN, VOICE_TRAINING
+from a2e_async.sandbox.tasks.family import Family, Listing
+from a2e_async.sandbox.tasks.scenarios import AtStart, Fate
+from a2e_async.sandbox.tasks.starts import Order, read_start
 
 # What a family checks besides its form; returns the order, perhaps with something added.
 Check: TypeAlias = Callable[[Context, Order], Order]
@@ -205,3 +206,105 @@ def routes(context: Context, checks: Mapping[str, Check] = _NO_CHECKS) -> list[w
     """Name the paths of all families."""
     groups = [_Routes(family, context, checks.get(family.name)) for family in FAMILIES.values()]
     return [route for group in groups for route in group.all()]
+
+
+_DIAMONDS: Final = 1  # for continuing a training (reference 5.2)
+
+
+def check_voice(context: Context, order: Order) -> Order:
+    """Refuse a second training at a time. A limit answers 403; its text is unpublished."""
+    if any(not task.done for task in context.state.newest_first(VOICE_TRAINING.name)):
+        raise Refusal(403, "You have reached the voice clone limit: one training at a time")
+    return order
+
+
+@frozen
+class _Training:
+    context: Context
+
+    async def continue_training(self, request: web.Request) -> web.Response:
+        """Sell a better model of a finished twin. Nothing of it can be seen; the answer is unpublished."""
+        task = await self._twin(request)
+        if not task.succeeded:
+            raise Refusal(400, "The avatar is not ready yet")
+        state = self.context.state
+        if state.diamonds < _DIAMONDS:
+            raise Refusal(400, f"Insufficient diamonds: {_DIAMONDS} needed, {state.diamonds} left")
+        state.spend("continued training", 0, task.id, diamonds=_DIAMONDS)
+        return success({})
+
+    async def remove(self, request: web.Request) -> web.Response:
+        """Forget a twin, and the avatar that it is. The answer is unpublished."""
+        forget(self.context, await self._twin(request))
+        return success({})
+
+    async def clone_voice(self, request: web.Request) -> web.Response:
+        """Train a voice with the sound of a twin's video, at the usual price. The answer is unpublished."""
+        twin = await self._twin(request)
+        video = twin.order.links("video_url")
+        if not video:
+            raise Refusal(400, "The avatar was not made of a video")
+        sent = {"name": twin.name, "voice_urls": video, "gender": twin.order.sent["gender"], "model": "a2e"}
+        return await begin(self.context, check_voice(self.context, Order.of(VOICE_TRAINING, sent)))
+
+    async def _twin(self, request: web.Request) -> Task:
+        """Find the twin whose `_id` the body holds."""
+        body = (await Fields.of(request)).body
+        return find_by_id(self.context.state, body.get("_id"), VIDEO_TWIN.name)
+
+
+def training_routes(context: Context) -> list[web.RouteDef]:
+    """Name the paths of this group."""
+    group, prefix = _Training(context), prefix_of(VIDEO_TWIN)
+    return [
+        web.post(f"{prefix}/continueTraining", group.continue_training),
+        web.post(f"{prefix}/remove", group.remove),
+        web.post(f"{prefix}/addVoiceClone", group.clone_voice),
+    ]
+
+
+_VEO = FAMILIES["veo"]
+
+
+@frozen
+class _Exceptions:
+    context: Context
+
+    async def preview(self, request: web.Request) -> web.Response:
+        """Show one preview. Its id comes in the query, and is required by now."""
+        task = find_by_id(self.context.state, request.query.get("_id"), FACE_SWAP_PREVIEW.name)
+        if not self.context.sky.shows(task):
+            return success(None)
+        return success(task.record() | {"user_id": self.context.state.user_id})
+
+    async def retry(self, request: web.Request) -> web.Response:
+        """Begin a failed task again, free of charge and without its fate. All of this is unpublished."""
+        body = (await Fields.of(request)).body
+        task = find_by_id(self.context.state, body.get("_id"), CAPTION_REMOVAL.name)
+        if not task.failed:
+            raise Refusal(400, "Only failed tasks can be retried")
+        task.order = evolve(task.order, fate=Fate())
+        task.failed_code = task.failed_message = ""
+        task.become(CAPTION_REMOVAL.words.queued[0])
+        self.context.life.begin(task)
+        return acknowledged(task.started())
+
+    async def larger(self, request: web.Request) -> web.Response:
+        """Show a larger copy of a finished video: 202 at first, then its link (S9, content unpublished)."""
+        task = find_task(self.context.state, request, _VEO.name)
+        if task.order.sent.get("aspectRatio") != "16:9" or not task.succeeded:
+            raise Refusal(400, "1080p is for finished 16:9 videos only")
+        if "1080p" not in task.marks:
+            task.marks.add("1080p")
+            return web.json_response({"code": 0, "data": None}, status=202)
+        return success({"result_url": task.result_url})
+
+
+def exception_routes(context: Context) -> list[web.RouteDef]:
+    """Name the paths."""
+    group = _Exceptions(context)
+    return [
+        web.get(f"{prefix_of(FACE_SWAP_PREVIEW)}/status", group.preview),
+        web.post(f"{prefix_of(CAPTION_REMOVAL)}/retry", group.retry),
+        web.get(f"{prefix_of(_VEO)}/{{_id}}/1080p", group.larger),
+    ]

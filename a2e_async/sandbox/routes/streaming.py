@@ -10,13 +10,10 @@ from typing import Final
 from aiohttp import web
 from attrs import define, field, frozen
 
-from a2e_async.sandbox.clock import monotonic, now
-from a2e_async.sandbox.envelopes import Json, Refusal, iso, success
-from a2e_async.sandbox.fields import Fields
-from a2e_async.sandbox.gate import API
+from a2e_async.sandbox.envelopes import Fields, Json, Refusal, iso, monotonic, now, success
+from a2e_async.sandbox.middleware import API
 from a2e_async.sandbox.routes.avatars import SYSTEM
-from a2e_async.sandbox.routes.base import Context, refuse_if_poor
-from a2e_async.sandbox.routes.gallery import link_to
+from a2e_async.sandbox.routes.base import Context, link_to, refuse_if_poor
 from a2e_async.sandbox.state import LedgerEntry, new_id
 
 _PREFIX: Final = f"{API}/streaming-avatar"

@@ -6,14 +6,12 @@ from uuid import uuid4
 from aiohttp import web
 from attrs import frozen
 
-from a2e_async.sandbox.clock import now
-from a2e_async.sandbox.envelopes import Json, Refusal, iso, success
-from a2e_async.sandbox.families import VOICE_TRAINING
-from a2e_async.sandbox.fields import Fields
-from a2e_async.sandbox.gate import API
+from a2e_async.sandbox.envelopes import Fields, Json, Refusal, iso, now, success
+from a2e_async.sandbox.media.storage import BUCKET, StoredObject
+from a2e_async.sandbox.middleware import API
 from a2e_async.sandbox.routes.base import Context, page, refuse_if_poor
 from a2e_async.sandbox.state import new_id
-from a2e_async.sandbox.storage import BUCKET, StoredObject
+from a2e_async.sandbox.tasks.families import VOICE_TRAINING
 
 _LONGEST: Final = 1000  # characters, for API tokens
 _PER_10_SECONDS: Final = 1  # coins; unpublished but for the unit

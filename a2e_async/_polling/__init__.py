@@ -1,0 +1,1 @@
+"""One schedule for all waits of a client."""

@@ -1,0 +1,1 @@
+"""A paid start, accepted exactly once."""

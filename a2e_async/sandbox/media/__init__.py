@@ -1,0 +1,1 @@
+"""Where inputs are fetched, and results are made and kept."""

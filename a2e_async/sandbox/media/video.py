@@ -1,0 +1,283 @@
+"""Makes the video: a slow camera move over a picture, as H.264 in MP4; and pictures of a text. Needs av and Pillow.
+
+Runs in a worker thread.
+
+To be cheap, the picture is turned into the encoder's three planes (luma, and both colours at half size) once; each
+frame then only cuts its view out of the planes, with sub-pixel edges, so that slow moves do not tremble.
+"""
+
+import hashlib
+import io
+import math
+import random
+import re
+import struct
+import textwrap
+import threading
+import zlib
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import av
+from attrs import field, frozen
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from a2e_async.sandbox.media.storage import INVALID, TOO_LARGE, PictureError
+
+# left, upper, right, lower edge, each as a part of the canvas from 0 to 1
+Box: TypeAlias = tuple[float, float, float, float]
+
+# The closest view shows this part of the canvas's width; the canvas is drawn large enough to stay sharp at it.
+CLOSEST: Final = 0.8
+_NEAR: Final = 0.86
+
+
+@frozen
+class View:
+    """What the camera sees: `size` is the part of the canvas; `x` and `y` go from -1 (left, top) to 1."""
+
+    size: float
+    x: float = 0.0
+    y: float = 0.0
+
+
+@frozen
+class Move:
+    """A camera move from one view to another."""
+
+    start: View
+    end: View
+
+    def box(self, progress: float) -> Box:
+        """Return the view at `progress` (0 to 1), eased at both ends."""
+        eased = (1.0 - math.cos(math.pi * progress)) / 2.0
+        size = _between(self.start.size, self.end.size, eased)
+        slack = (1.0 - size) / 2.0
+        left = slack * (1.0 + _between(self.start.x, self.end.x, eased))
+        top = slack * (1.0 + _between(self.start.y, self.end.y, eased))
+        return left, top, min(1.0, left + size), min(1.0, top + size)
+
+
+def _between(start: float, end: float, part: float) -> float:
+    return start + (end - start) * part
+
+
+_ZOOMS: Final = (
+    (re.compile(r"\b(zoom(s|ing)? in|push(es|ing)? in|dolly in|closer)\b"), (1.0, CLOSEST)),
+    (re.compile(r"\b(zoom(s|ing)? out|pull(s|ing)? back|dolly out|further away)\b"), (CLOSEST, 1.0)),
+)
+_WAYS: Final = (
+    (re.compile(r"\bleft(wards?)?\b"), (-1.0, 0.0)),
+    (re.compile(r"\bright(wards?)?\b"), (1.0, 0.0)),
+    (re.compile(r"\b(up(wards?)?|rising)\b"), (0.0, -1.0)),
+    (re.compile(r"\b(down(wards?)?|falling)\b"), (0.0, 1.0)),
+)
+# For prompts that name no move: zooms that also drift a little.
+_UNNAMED: Final = tuple(
+    Move(View(start), View(end, x, y))
+    for start, end in ((1.0, CLOSEST), (0.96, CLOSEST), (CLOSEST, 1.0))
+    for x, y in ((0.0, -0.3), (-0.6, -0.2), (0.6, -0.2), (0.0, 0.4))
+)
+
+
+def move_for(prompt: str) -> Move:
+    """Choose the move: the words of the prompt decide, otherwise its hash."""
+    words = prompt.lower()
+    zoom = next((sizes for pattern, sizes in _ZOOMS if pattern.search(words)), None)
+    way = next((way for pattern, way in _WAYS if pattern.search(words)), None)
+    if zoom is not None:
+        x, y = way or (0.0, 0.0)
+        return Move(View(zoom[0], -x, -y), View(zoom[1], x, y))
+    if way is not None:
+        x, y = way
+        return Move(View(_NEAR, -x, -y), View(_NEAR, x, y))
+    return _UNNAMED[hashlib.sha256(prompt.encode()).digest()[0] % len(_UNNAMED)]
+
+
+_CIRCLES: Final = 12
+_WORDS: Final = 90  # characters that are drawn
+
+
+def paint(text: str, size: tuple[int, int], path: Path) -> None:
+    """Paint a picture of `text`, as PNG. The same text makes the same picture."""
+    dice = random.Random(hashlib.sha256(text.encode(errors="replace")).digest())  # noqa: S311  (no secret)
+    top, bottom = _colour(dice), _colour(dice)
+    mask = Image.linear_gradient("L").resize(size)
+    image = Image.composite(Image.new("RGB", size, bottom), Image.new("RGB", size, top), mask)
+    draw = ImageDraw.Draw(image, "RGBA")
+    for _ in range(_CIRCLES):
+        radius = dice.randint(min(size) // 16, min(size) // 4)
+        x, y = dice.randint(0, size[0]), dice.randint(0, size[1])
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*_colour(dice), 110))
+    _write(draw, text, size)
+    image.save(path, "PNG", compress_level=3)
+
+
+def _colour(dice: random.Random) -> tuple[int, int, int]:
+    return dice.randint(40, 235), dice.randint(40, 235), dice.randint(40, 235)
+
+
+def _write(draw: ImageDraw.ImageDraw, text: str, size: tuple[int, int]) -> None:
+    """Draw the first words in the middle, dark on a light band."""
+    points = max(10, min(size) // 18)
+    words = "".join(char if char.isprintable() else " " for char in text)[:_WORDS]
+    lines = "\n".join(textwrap.wrap(words, max(8, size[0] * 7 // (points * 4))) or [""])
+    font = ImageFont.load_default(points)
+    left, upper, right, lower = draw.multiline_textbbox((size[0] / 2, size[1] / 2), lines, font, "mm", align="center")
+    draw.rectangle((left - points, upper - points, right + points, lower + points), fill=(255, 255, 255, 200))
+    draw.multiline_text((size[0] / 2, size[1] / 2), lines, (20, 20, 30), font, "mm", align="center")
+
+
+FRAMES_PER_SECOND: Final = 24
+_LANDSCAPE: Final = (1280, 720)
+_PORTRAIT: Final = (720, 1280)
+_BACKGROUND: Final = (224, 224, 224)  # behind transparent pictures
+_MOST_PIXELS: Final = 50_000_000  # unpublished; a picture beyond it is taken for a decompression bomb
+
+# Pillow knows many more, some of which start other programs.
+_FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+
+# RGB to Y, Cb, Cr of ITU-R BT.709 in studio range, which players assume for pictures of this size.
+_BT709: Final = (
+    (0.18259, 0.61423, 0.06201, 16.0),
+    (-0.10064, -0.33857, 0.43922, 128.0),
+    (0.43922, -0.39894, -0.04027, 128.0),
+)
+_BT709_CODE: Final = 1
+
+# What Pillow's decoders are known to raise on broken files.
+_BROKEN: Final = (
+    OSError, SyntaxError, ValueError, ArithmeticError, LookupError, EOFError, TypeError, MemoryError,
+    struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+
+Planes: TypeAlias = tuple[Image.Image, Image.Image, Image.Image]
+
+
+class Stopped(Exception):  # noqa: N818  (not an error: the sandbox is closing)
+    """The rendering was asked to stop."""
+
+
+@frozen(kw_only=True)
+class Film:
+    """What to render: encoded pictures, the prompt that moves the camera, and the length in seconds."""
+
+    first: bytes = field(repr=False)
+    last: bytes | None = field(default=None, repr=False)
+    prompt: str
+    seconds: int
+
+
+def render(film: Film, path: Path, stop: threading.Event) -> None:
+    """Write the video of `film` to `path`.
+
+    Raises:
+        PictureError: A picture cannot be used.
+        Stopped: `stop` was set meanwhile.
+    """
+    first = decode(film.first)
+    size = _PORTRAIT if first.height > first.width else _LANDSCAPE
+    scenes = [_planes(first, size)]
+    if film.last is not None:
+        scenes.append(_planes(decode(film.last), size))
+    frames = _frames(scenes, size, move_for(film.prompt), film.seconds * FRAMES_PER_SECOND)
+    _encode(frames, size, path, stop)
+
+
+def decode(data: bytes) -> Image.Image:
+    """Decode a picture: the first frame, upright, opaque.
+
+    Raises:
+        PictureError: It is broken, not a picture, or far too large.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
+            _check_size(image)
+            return _opaque(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PictureError(TOO_LARGE, "The picture has too many pixels.") from error
+    except _BROKEN as error:
+        raise PictureError(INVALID, "The picture is broken or not a picture.") from error
+
+
+def _check_size(image: Image.Image) -> None:
+    if image.width * image.height > _MOST_PIXELS:
+        message = f"{image.width} x {image.height} pixels"
+        raise Image.DecompressionBombError(message)
+    # JPEGs can be decoded at a fraction of their size, in a fraction of the time.
+    image.draft("RGB", (2 * _LANDSCAPE[0], 2 * _LANDSCAPE[0]))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    ground = Image.new("RGB", image.size, _BACKGROUND)
+    ground.paste(image, mask=image.getchannel("A"))
+    return ground
+
+
+def _planes(image: Image.Image, size: tuple[int, int]) -> Planes:
+    """Cover the canvas with the picture and split it into Y, Cb and Cr."""
+    canvas = (round(size[0] / CLOSEST), round(size[1] / CLOSEST))
+    covering = image.resize(canvas, Image.Resampling.LANCZOS, _covering_box(image, canvas), reducing_gap=3.0)
+    luma, blue, red = covering.convert("RGB", sum(_BT709, ())).split()
+    half = (canvas[0] // 2, canvas[1] // 2)
+    return luma, blue.resize(half, Image.Resampling.BOX), red.resize(half, Image.Resampling.BOX)
+
+
+def _covering_box(image: Image.Image, canvas: tuple[int, int]) -> Box:
+    """Return the middle part of `image` that has the shape of `canvas`."""
+    scale = min(image.width / canvas[0], image.height / canvas[1])
+    width, height = canvas[0] * scale, canvas[1] * scale
+    left, top = (image.width - width) / 2, (image.height - height) / 2
+    return left, top, min(left + width, image.width), min(top + height, image.height)
+
+
+def _frames(scenes: list[Planes], size: tuple[int, int], move: Move, count: int) -> Iterator[av.VideoFrame]:
+    """Cut every frame out of the planes."""
+    for number in range(count):
+        progress = number / (count - 1)
+        frame = av.VideoFrame(*size, "yuv420p")
+        frame.pts = number
+        for target, plane in zip(frame.planes, _mixed(scenes, progress), strict=True):
+            view = _view(plane, move.box(progress), (target.width, target.height))
+            # The encoder wants its rows padded to a certain length.
+            target.update(view.tobytes("raw", ("L", target.line_size, 1)))
+        yield frame
+
+
+def _mixed(scenes: list[Planes], progress: float) -> Planes:
+    """Cross-fade from the first to the last scene, over the middle half of the video."""
+    part = min(1.0, max(0.0, 2.0 * progress - 0.5)) if len(scenes) > 1 else 0.0
+    if part in {0.0, 1.0}:
+        return scenes[int(part)]
+    first, last = scenes
+    blended = [Image.blend(one, other, part * part * (3 - 2 * part)) for one, other in zip(first, last, strict=True)]
+    return blended[0], blended[1], blended[2]
+
+
+def _view(plane: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
+    width, height = plane.size
+    edges = (box[0] * width, box[1] * height, box[2] * width, box[3] * height)
+    return plane.resize(size, Image.Resampling.BILINEAR, edges)
+
+
+def _encode(frames: Iterator[av.VideoFrame], size: tuple[int, int], path: Path, stop: threading.Event) -> None:
+    """Encode with one thread; `faststart` puts the index first, so that browsers can begin at once."""
+    with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options={"preset": "superfast", "crf": "23"})
+        stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
+        context = stream.codec_context
+        context.time_base = Fraction(1, FRAMES_PER_SECOND)
+        context.thread_count = 1
+        context.colorspace = context.color_primaries = context.color_trc = _BT709_CODE
+        for frame in frames:
+            if stop.is_set():
+                raise Stopped
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())

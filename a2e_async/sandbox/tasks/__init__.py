@@ -1,0 +1,1 @@
+"""The families of tasks, and what a start of each takes."""

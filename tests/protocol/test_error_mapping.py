@@ -1,0 +1,365 @@
+"""Which error a refusal of A2E is."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from a2e_async._protocol.error_mapping import refusal, refused_content, retry_after, trace_of
+from a2e_async._protocol.messages import Response
+from a2e_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    BusyError,
+    ContentRejectedError,
+    InsufficientCreditsError,
+    NotFoundError,
+    PlanError,
+    RateLimitError,
+    ServerError,
+)
+
+
+def of(status: int, **body: Any) -> APIError:
+    """Return the error of a refusal."""
+    return refusal(body, Response(status=status))
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, BadRequestError),
+        (401, AuthenticationError),
+        (402, InsufficientCreditsError),
+        (403, APIError),
+        (404, NotFoundError),
+        (409, BadRequestError),
+        (422, BadRequestError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (502, ServerError),
+        (503, ServerError),
+        (504, ServerError),
+        (599, ServerError),
+        (200, APIError),
+    ],
+)
+@pytest.mark.parametrize("inside", [False, True], ids=["HTTP", "inside of a 200"])
+def test_by_status(status: int, kind: type[APIError], inside: bool) -> None:  # noqa: FBT001  a column of the table
+    """Without a telling text the status decides, and an inner code means what the status of that number means."""
+    error = of(200, code=status, msg="no") if inside else of(status, msg="no")
+    assert type(error) is kind
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 500])
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (1001, BusyError),
+        (1003, ContentRejectedError),
+        (1004, ContentRejectedError),
+        (30005, BadRequestError),
+        ("1003", ContentRejectedError),
+    ],
+    ids=repr,
+)
+def test_by_code(status: int, code: int | str, kind: type[APIError]) -> None:
+    """A2E's own code outranks the status and the words."""
+    assert type(of(status, code=code, msg="unauthorized, insufficient coins")) is kind
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (400, "insufficient balance", InsufficientCreditsError),
+        (400, "Not enough coins", InsufficientCreditsError),
+        (400, "You need 30 more credits", InsufficientCreditsError),
+        (400, "image contains sensitive content", ContentRejectedError),
+        (400, "Rate limit reached", RateLimitError),
+        (400, "the task is running", BadRequestError),
+        (400, "prompt is required", BadRequestError),
+        (400, "malformed id", BadRequestError),
+        (400, "coincidence", BadRequestError),
+        (403, "Free user can not use the API, please upgrade to Pro or Max", PlanError),
+        (403, "API token is not available on the Free plan", PlanError),
+        (403, "Voice clone limit reached", PlanError),
+        (403, "The picture shows a public figure", ContentRejectedError),
+        (403, "violates our content policy", ContentRejectedError),
+        (403, "copyright", ContentRejectedError),
+        (403, "NSFW", ContentRejectedError),
+        (403, "suspected minor in the picture", ContentRejectedError),
+        (403, "Insufficient credits", InsufficientCreditsError),
+        (403, "Too many requests", RateLimitError),
+        (403, "Unauthorized", AuthenticationError),
+        (403, "invalid token", AuthenticationError),
+        (403, "no", APIError),
+        (403, "the process maximum", APIError),
+        (200, "all hosts are occupied", BusyError),
+        (200, "insufficient coins", InsufficientCreditsError),
+        (200, "Unauthorised", AuthenticationError),
+        (200, "too many requests", RateLimitError),
+        (200, "likeness", ContentRejectedError),
+        (200, "Request failed", APIError),
+        (500, "no credits", ServerError),
+        (500, "unauthorized", ServerError),
+        (404, "unauthorized", NotFoundError),
+    ],
+)
+def test_by_words(status: int, text: str, kind: type[APIError]) -> None:
+    """Where a status means many things, A2E's words decide; where it means one, they do not."""
+    assert type(of(status, code=-1, msg=text)) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"), [(401, AuthenticationError), (429, RateLimitError), (402, InsufficientCreditsError)]
+)
+def test_forbidden_with_a_telling_code(code: int, kind: type[APIError]) -> None:
+    """A 403 is judged by its code and text, never by the status (reference 1.5)."""
+    assert type(of(403, code=code, msg="no")) is kind
+
+
+def test_inner_403_is_judged_by_its_words() -> None:
+    """Code 403 inside of a 200 means what a 403 with that text means."""
+    assert type(of(200, code=403, msg="free user")) is PlanError
+
+
+@pytest.mark.parametrize("code", ["403", 403])
+def test_code_is_kept_as_it_came(code: int | str) -> None:
+    """The code on the error is A2E's own, of A2E's own type."""
+    assert of(200, code=code).code == code
+
+
+@pytest.mark.parametrize("code", [True, 1.5, [1], {}, None], ids=repr)
+def test_what_is_no_code_is_none(code: object) -> None:
+    """A code is a whole number or text."""
+    assert of(400, code=code, msg="no").code is None
+
+
+@pytest.mark.parametrize(
+    "code", ["9" * 5000, "²", "-1", "1001x", 10**1000], ids=["long", "superscript", "negative", "suffix", "huge"]
+)
+def test_odd_codes(code: int | str) -> None:
+    """A code beyond all sense is kept, and decides nothing."""
+    error = of(200, code=code, msg="no")
+    assert (type(error), error.code) == (APIError, code)
+
+
+_PLACES: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("errors", {"errors": ["text of errors"]}),
+    ("msg", {"msg": "text of msg"}),
+    ("message", {"message": "text of message"}),
+    ("error", {"error": "text of error"}),
+    ("err_message", {"err_message": "text of err_message"}),
+    ("data.failed_message", {"data": {"failed_message": "text of data.failed_message"}}),
+    ("data.message", {"data": {"message": "text of data.message"}}),
+    ("data.msg", {"data": {"msg": "text of data.msg"}}),
+    ("data.fail_reason", {"data": {"fail_reason": "text of data.fail_reason"}}),
+)
+
+
+@pytest.mark.parametrize("first", range(len(_PLACES)), ids=[place for place, _ in _PLACES])
+def test_order_of_the_texts(first: int) -> None:
+    """The text is taken from the first place of reference 1.4 that holds one."""
+    body: dict[str, Any] = {}
+    for _, part in reversed(_PLACES[first:]):
+        body |= {"data": {**body.get("data", {}), **part["data"]}} if "data" in part else part
+    assert of(400, **body).message == f"text of {_PLACES[first][0]}"
+
+
+def test_text_as_data() -> None:
+    """Where `data` itself is text, it is the message."""
+    assert of(200, code=1, data="no such voice").message == "no such voice"
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", None, [], {}, 0], ids=repr)
+@pytest.mark.parametrize("place", ["msg", "errors", "message"])
+def test_empty_places_are_passed_over(place: str, nothing: object) -> None:
+    """A place without text does not hide the text of the next."""
+    assert of(400, **{place: nothing, "error": "the text"}).message == "the text"
+
+
+@pytest.mark.parametrize("errors", [[""], ["", ""], [" ", ""]], ids=repr)
+def test_empty_details_are_passed_over(errors: list[str]) -> None:
+    """Details that say nothing do not hide the text."""
+    assert of(400, errors=errors, msg="the text").message == "the text"
+
+
+@pytest.mark.parametrize(("status", "reason"), [(400, "Bad Request"), (403, "Forbidden"), (299, "A2E gave no reason")])
+def test_refusal_without_any_text(status: int, reason: str) -> None:
+    """Who says nothing is quoted by the name of the status, if it has one."""
+    assert of(status).message == reason
+
+
+@pytest.mark.parametrize(
+    ("errors", "rendered"),
+    [
+        pytest.param(["a", "b"], ("a", "b"), id="texts"),
+        pytest.param([{"msg": "is required", "path": "name"}], ("name: is required",), id="msg and path"),
+        pytest.param([{"message": "is required", "field": "name"}], ("name: is required",), id="message and field"),
+        pytest.param([{"error": "is required", "param": "name"}], ("name: is required",), id="error and param"),
+        pytest.param([{"msg": "is required"}], ("is required",), id="no place"),
+        pytest.param([{"msg": 7, "path": "name"}], ('{"msg": 7, "path": "name"}',), id="no text"),
+        pytest.param([{"code": "ä"}], ('{"code": "ä"}',), id="unknown object"),
+        pytest.param([7, None], ("7", "null"), id="neither text nor object"),
+        pytest.param(
+            {"name": "is required", "prompt": ["too long", "rude"]},
+            ("name: is required", 'prompt: ["too long", "rude"]'),
+            id="object",
+        ),
+        pytest.param({"name": {"msg": "is required"}}, ("name: is required",), id="object of objects"),
+        pytest.param("is required", ("is required",), id="text"),
+        pytest.param("", (), id="empty text"),
+        pytest.param([], (), id="empty array"),
+        pytest.param({}, (), id="empty object"),
+        pytest.param(7, (), id="number"),
+        pytest.param(None, (), id="null"),
+    ],
+)
+def test_details(errors: object, rendered: tuple[str, ...]) -> None:
+    """The details of a failed validation (E4) can be read, whatever their shape."""
+    assert of(400, errors=errors).errors == rendered
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{"msg": "x" * 10_000}, {"errors": ["x" * 10_000]}, {"errors": {"x" * 10_000: 1}}],
+    ids=["msg", "array", "object"],
+)
+def test_long_texts_are_shortened(body: dict[str, Any]) -> None:
+    """An error's texts stay short enough to be read, and show that they were cut."""
+    error = of(400, **body)
+    assert max(map(len, (error.message, *error.errors))) <= 500
+    assert error.message.endswith("…")
+
+
+def test_text_of_the_longest_length_is_not_cut() -> None:
+    """A text that just fits is kept whole."""
+    assert of(400, msg="x" * 500).message == "x" * 500
+
+
+@pytest.mark.parametrize(("trace_id", "kept"), [("abc", "abc"), (None, ""), (7, ""), ([], "")], ids=repr)
+def test_trace_id(trace_id: object, kept: str) -> None:
+    """A trace_id is text, or there is none."""
+    assert trace_of({"trace_id": trace_id}) == kept
+
+
+def test_no_trace_id() -> None:
+    """An envelope without a trace_id has an empty one."""
+    assert trace_of({}) == ""
+
+
+@pytest.mark.parametrize("data", [None, {}, [], "", 0, {"ok": True}, "done", {"reason": "later"}], ids=repr)
+def test_no_content_was_refused(data: object) -> None:
+    """Data without a word of moderation report no moderation."""
+    assert refused_content(data) == ""
+
+
+@pytest.mark.parametrize("key", ["_id", "id", "ID", "taskId", "task_id", "TASKID", "uuid"])
+@pytest.mark.parametrize("value", ["a", 7, None], ids=repr)
+def test_what_names_an_id_reports_nothing(key: str, value: object) -> None:
+    """Words of moderation beside anything that may be a task's id do not make it a refusal: it may be paid."""
+    assert refused_content({"flagged": True, "reason": "nsfw", key: value}) == ""
+
+
+@pytest.mark.parametrize("key", ["identity", "id_card", "idea", "ids"])
+def test_only_the_end_of_a_key_makes_an_id(key: str) -> None:
+    """A report is a report, also where another word begins like an id."""
+    assert "nsfw" in refused_content({"reason": "nsfw", key: "x"})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"flagged": True}, {"reason": "nsfw"}, {"why": "copyright"}, "Refused by content policy", ["a minor"]],
+    ids=repr,
+)
+def test_refused_content(data: object) -> None:
+    """Data without an id that speak of moderation are the report, and its text is kept."""
+    assert refused_content(data)
+
+
+def test_refused_content_too_deep_to_be_written() -> None:
+    """An answer that is nested too deeply to be written out again reports nothing, and breaks nothing."""
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert refused_content({"flagged": deep}) == ""
+
+
+def test_refused_content_is_shortened() -> None:
+    """A long report is shortened like any other text."""
+    assert len(refused_content({"flagged": True, "why": "x" * 5000})) <= 500
+
+
+def waits(value: str, date: str | None = None, received_at: float = 0.0) -> float | None:
+    """Return what is made of a ``Retry-After``."""
+    headers = {"retry-after": value} | ({} if date is None else {"date": date})
+    return retry_after(Response(status=429, headers=headers, received_at=received_at))
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [("0", 0.0), ("7", 7.0), (" 120 ", 120.0), ("1.5", 1.5), ("86400", 86400.0), ("0.0", 0.0)],
+)
+def test_retry_after_in_seconds(value: str, seconds: float) -> None:
+    """Seconds are taken as they are, never shortened."""
+    assert waits(value) == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "soon", "-1", "nan", "inf", "-inf", "1e999", "7 s", "7,5", "Wed, 99 Oct 2015 07:28:00 GMT", "\ud800"],
+    ids=ascii,
+)
+def test_retry_after_that_says_nothing(value: str) -> None:
+    """What is neither seconds nor a date is no ``Retry-After``."""
+    assert waits(value) is None
+
+
+def test_no_retry_after() -> None:
+    """Without the header there is none."""
+    assert retry_after(Response(status=429)) is None
+
+
+def test_retry_after_as_a_date() -> None:
+    """A date is compared with the answer's own date, so that this machine's clock does no harm."""
+    assert waits("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:27:15 GMT", received_at=1e9) == 45.0
+
+
+@pytest.mark.parametrize("date", [None, "", "today"], ids=repr)
+def test_retry_after_as_a_date_without_a_date(date: str | None) -> None:
+    """Without a usable ``Date`` of the answer, the moment of its arrival counts."""
+    assert waits("Wed, 21 Oct 2015 07:28:00 GMT", date, received_at=1445412480.0 - 45) == 45.0
+
+
+def test_retry_after_in_the_past() -> None:
+    """A date that has passed means: now."""
+    assert waits("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 09:00:00 GMT") == 0.0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Wednesday, 21-Oct-15 07:28:00 GMT",
+        "Wed Oct 21 07:28:00 2015",
+        "Wed, 21 Oct 2015 07:28:00 -0000",
+        "Wed, 21 Oct 2015 09:28:00 +0200",
+    ],
+)
+def test_old_spellings_of_dates(value: str) -> None:
+    """Each of the spellings of RFC 9110, and those of mail, are the same moment in UTC."""
+    assert waits(value, "Wed, 21 Oct 2015 07:27:00 GMT") == 60.0
+
+
+def test_retry_after_reaches_the_error() -> None:
+    """What A2E asked for is on the error, of whatever kind it is."""
+    error = refusal({"msg": "no"}, Response(status=503, headers={"retry-after": "3"}))
+    assert error.retry_after == 3.0
+
+
+def test_refusal_can_be_written_as_json() -> None:
+    """What an error holds is numbers and text, which a log can take."""
+    error = of(400, code=17, errors=[{"a": [1]}], trace_id="t")
+    assert json.dumps([error.message, error.code, error.errors, error.trace_id, error.status, error.retry_after])

@@ -1,0 +1,374 @@
+"""The records inside of good answers, wherever A2E put them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from a2e_async._protocol.decoding import decode
+from a2e_async._protocol.messages import Envelope, Response
+from a2e_async._protocol.responses import check_list, count_rows, detail, id_of, quoted, records, started, total_of
+from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
+
+_A, _B = {"_id": "a", "name": "first"}, {"_id": "b", "name": "second"}
+
+
+def envelope(data: Any) -> Envelope:
+    """Return a good answer with these data."""
+    return Envelope(data=data, status=200, trace_id="trace-1", body=b"the raw body")
+
+
+@pytest.mark.parametrize(
+    ("data", "found"),
+    [
+        pytest.param(_A, [_A], id="object"),
+        pytest.param([_A, _B], [_A, _B], id="array (S4)"),
+        pytest.param({"rows": [_A, _B], "count": 2}, [_A, _B], id="rows (S5)"),
+        pytest.param({"list": [_A]}, [_A], id="list (S5)"),
+        pytest.param({"data": [_A], "current": 1, "total": 1, "success": True}, [_A], id="data.data (S5)"),
+        pytest.param({"records": [_A]}, [_A], id="records (S5)"),
+        pytest.param({"0": _A, "1": _B}, [_A, _B], id="numeric keys (S6)"),
+        pytest.param({"rows": [], "list": [_A]}, [], id="the first list counts, also when it is empty"),
+        pytest.param({"rows": None, "list": [_A]}, [_A], id="what is no list is no container"),
+        pytest.param({"_id": "a", "rows": [_B]}, [{"_id": "a", "rows": [_B]}], id="a record with rows is a record"),
+        pytest.param([_A, None, "x", 7, [], {}, {"_id": ""}, {"id": "c"}], [_A], id="strangers are left out"),
+        pytest.param({"0": _A, "count": 1, "1": "x"}, [_A], id="strangers beside numeric keys"),
+        pytest.param({"task": _A}, [], id="a record under an unknown key is none"),
+        pytest.param({}, [], id="empty object (S6)"),
+        pytest.param([], [], id="empty array"),
+        pytest.param(None, [], id="null (E7)"),
+        pytest.param("text", [], id="text (S3)"),
+        pytest.param(7, [], id="number"),
+        pytest.param(False, [], id="false"),
+    ],
+)
+def test_records(data: object, found: list[dict[str, Any]]) -> None:
+    """Every container of reference 1.3 and 1.7 gives its records in order, and nothing else."""
+    assert records(data) == found
+
+
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        pytest.param(b'{"code":0,"data":[{"_id":"a"}]}', ["a"], id="data"),
+        pytest.param(b'[{"_id":"a"},{"_id":"b"}]', ["a", "b"], id="bare array"),
+        pytest.param(b'{"_id":"a","current_status":"sent"}', ["a"], id="record as body"),
+        pytest.param(b'{"rows":[{"_id":"a"}],"count":1}', ["a"], id="container as body"),
+        pytest.param(b'{"code":0,"rows":[{"_id":"a"}],"trace_id":"t"}', ["a"], id="container beside the code"),
+    ],
+)
+def test_records_of_whole_answers(body: bytes, found: list[str]) -> None:
+    """Records are found from the bytes on, with and without an envelope."""
+    assert [id_of(record) for record in records(decode(Response(status=200, body=body)).data)] == found
+
+
+@pytest.mark.parametrize(
+    ("data", "rows"),
+    [
+        pytest.param([_A, _B], 2, id="array"),
+        pytest.param([_A, _A], 2, id="a row that comes twice"),
+        pytest.param([_A, None, {"id": "c"}], 3, id="rows without an id"),
+        pytest.param({"rows": [_A], "count": 250}, 1, id="rows beside a total"),
+        pytest.param({"rows": [], "list": [_A]}, 0, id="the first list"),
+        pytest.param({"0": _A, "1": _B, "count": 2}, 2, id="numeric keys"),
+        pytest.param({}, 0, id="empty object"),
+        pytest.param([], 0, id="empty array"),
+        pytest.param(_A, 1, id="record"),
+        pytest.param({"_id": "a", "rows": [_A, _B]}, 1, id="record with rows"),
+    ],
+)
+def test_count_rows(data: object, rows: int) -> None:
+    """What a page holds is counted as A2E sent it, so that strangers in it do not make it a short one."""
+    assert count_rows(data) == rows
+
+
+@pytest.mark.parametrize("data", [None, "text", 7, False], ids=repr)
+def test_what_is_no_page_has_at_most_one_row(data: object) -> None:
+    """An answer without a list is never taken for a full page."""
+    assert count_rows(data) <= 1
+
+
+@pytest.mark.parametrize(
+    ("data", "total"),
+    [
+        pytest.param({"rows": [_A], "count": 250}, 250, id="count"),
+        pytest.param({"data": [_A], "total": 250}, 250, id="total"),
+        pytest.param({"rows": [], "count": 0}, 0, id="nothing"),
+        pytest.param({"rows": [_A], "count": "250"}, 250, id="in digits"),
+        pytest.param({"rows": [_A], "count": 2, "total": 3}, 2, id="count comes first"),
+        pytest.param({"rows": [_A], "count": None, "total": 3}, 3, id="total where count says nothing"),
+        pytest.param({"rows": [_A], "count": True, "total": 3}, 3, id="total where count is a boolean"),
+        pytest.param({"rows": [_A], "count": "many", "total": "3"}, 3, id="total where count is a word"),
+        pytest.param({"rows": [_A]}, None, id="none"),
+        pytest.param({"rows": [_A], "count": True}, None, id="boolean"),
+        pytest.param({"rows": [_A], "count": 2.0}, None, id="fraction"),
+        pytest.param({"rows": [_A], "count": "-1"}, None, id="less than nothing in digits"),
+        pytest.param({"rows": [_A], "count": "\u00b2"}, None, id="digit that is no number"),
+        pytest.param({"rows": [_A], "count": "9" * 9}, None, id="too many digits"),
+        pytest.param({"rows": [_A], "count": [2]}, None, id="array"),
+        pytest.param([_A], None, id="array of records"),
+        pytest.param({}, None, id="empty object"),
+        pytest.param(None, None, id="null"),
+        pytest.param("12", None, id="text"),
+        pytest.param(12, None, id="number"),
+    ],
+)
+def test_total_of(data: object, total: int | None) -> None:
+    """What a list says that it has on all pages is a number, or it says nothing that can be used."""
+    found = total_of(data)
+    assert found == total
+    assert type(found) is type(total)
+
+
+_CONTAINERS = ("rows", "list", "data", "records")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param([], id="empty array"),
+        pytest.param([_A, _B], id="array"),
+        pytest.param([{"id": "c"}], id="array of strangers"),
+        pytest.param(_A, id="single record"),
+        pytest.param({"0": _A, "1": _B}, id="numeric keys"),
+        *(pytest.param({name: [_A]}, id=name) for name in _CONTAINERS),
+        *(pytest.param({name: [], "count": 0}, id=f"empty {name}") for name in _CONTAINERS),
+    ],
+)
+def test_page_that_is_a_list(data: object) -> None:
+    """Everything that A2E is known to pack a list in is one, also when it is empty."""
+    check_list(envelope(data))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(None, id="null"),
+        pytest.param({}, id="empty object"),
+        pytest.param("", id="empty text"),
+        pytest.param("no records", id="text"),
+        pytest.param(0, id="number"),
+        pytest.param(False, id="false"),
+        pytest.param({"count": 0}, id="total without a list"),
+        pytest.param({"items": [_A]}, id="unknown container"),
+        pytest.param({"items": []}, id="empty unknown container"),
+        pytest.param({"rows": None}, id="container of null"),
+        pytest.param({"rows": {}}, id="container of an object"),
+        pytest.param({"rows": ""}, id="container of a text"),
+        pytest.param({"rows": [None]}, id="container of strangers"),
+        pytest.param({"rows": [{"id": "c"}]}, id="container of records without an id"),
+        pytest.param({"0": {"id": "c"}}, id="numeric keys of strangers"),
+        pytest.param({"_id": "", "name": "x"}, id="record without an id"),
+        pytest.param({"data": {"rows": []}}, id="container in a container"),
+    ],
+)
+def test_page_that_is_no_list(data: object) -> None:
+    """Where "nothing there" would make us buy, only an empty list says so; the raw body is kept."""
+    with pytest.raises(UnexpectedResponseError, match="holds no list") as caught:
+        check_list(envelope(data))
+    assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"code":0,"data":null}', b'{"code":0}', b'{"code":0,"data":{}}', b'{"code":0,"msg":"ok"}', b'{"success":true}'],
+)
+def test_answer_without_a_list_from_its_bytes(body: bytes) -> None:
+    """A good answer that holds no list at all is not taken for an empty one."""
+    with pytest.raises(UnexpectedResponseError):
+        check_list(decode(Response(status=200, body=body)))
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"code":0,"data":[]}', b"[]", b'{"rows":[],"count":0}', b'{"code":0,"rows":[],"count":0}']
+)
+def test_empty_list_from_its_bytes(body: bytes) -> None:
+    """An empty list is one, however it is wrapped."""
+    check_list(decode(Response(status=200, body=body)))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [("a", "a"), (42, "42"), (0, "0"), ("", ""), (None, ""), (True, ""), (1.5, ""), ([], ""), ({"$oid": "a"}, "")],
+    ids=repr,
+)
+def test_id_of(value: object, text: str) -> None:
+    """An id is text or a whole number; anything else is none."""
+    assert id_of({"_id": value}) == text
+
+
+def test_no_id() -> None:
+    """A record without the field has no id, whatever else it is called by."""
+    assert id_of({"id": "a"}) == ""
+
+
+@pytest.mark.parametrize(
+    "data", [_B, [_A, _B], {"0": _A, "1": _B}, {"rows": [_B]}], ids=["object", "array", "keys", "rows"]
+)
+def test_detail(data: object) -> None:
+    """The record that was asked for is found among all that came."""
+    assert detail(envelope(data), "b") == _B
+
+
+def test_detail_of_a_counted_task() -> None:
+    """A task whose id is a number is found by its text."""
+    assert detail(envelope({"_id": 42}), "42") == {"_id": 42}
+
+
+@pytest.mark.parametrize("data", [None, {}, [], "", {"rows": []}], ids=repr)
+def test_detail_of_an_unknown_task(data: object) -> None:
+    """A good answer without content (E7) means that A2E does not know the task, or does not show it yet."""
+    with pytest.raises(NotFoundError) as caught:
+        detail(envelope(data), "b")
+    assert (caught.value.task_id, caught.value.trace_id, caught.value.status) == ("b", "trace-1", 200)
+
+
+def test_detail_of_an_unknown_task_from_its_bytes() -> None:
+    """E7 on the wire, HTTP 200 with ``data: null``, ends as "not found"."""
+    answer = decode(Response(status=200, body=b'{"code":0,"data":null}'))
+    with pytest.raises(NotFoundError):
+        detail(answer, "b")
+
+
+@pytest.mark.parametrize("data", [_A, [_A], "text", 7, {"rows": "none"}], ids=repr)
+def test_detail_of_another_thing(data: object) -> None:
+    """An answer about something else is never taken for the task, and its raw body is kept."""
+    with pytest.raises(UnexpectedResponseError) as caught:
+        detail(envelope(data), "b")
+    assert (caught.value.task_id, caught.value.body, caught.value.status) == ("b", b"the raw body", 200)
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        pytest.param(_A, ["a"], id="object"),
+        pytest.param([_A, _B], ["a", "b"], id="array"),
+        pytest.param({"0": _A, "1": _B}, ["a", "b"], id="numeric keys"),
+    ],
+)
+def test_started(data: object, ids: list[str]) -> None:
+    """Every task that was paid is found in the answer of the start."""
+    assert [id_of(record) for record in started(envelope(data))] == ids
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param({"flagged": True, "reason": "Sensitive content"}, id="object"),
+        pytest.param("Refused by content policy", id="text"),
+        pytest.param([{"error": "NSFW"}], id="array"),
+        pytest.param({"failed_message": "The picture shows a public figure"}, id="failed_message"),
+    ],
+)
+def test_start_that_reports_flagged_content(data: object) -> None:
+    """HTTP 200 with a report of flagged content instead of a task (E8) is a refusal by the moderation."""
+    with pytest.raises(ContentRejectedError) as caught:
+        started(envelope(data))
+    assert (caught.value.status, caught.value.trace_id) == (200, "trace-1")
+
+
+def test_flagged_content_says_why() -> None:
+    """What A2E reports about flagged content is in the error's text."""
+    with pytest.raises(ContentRejectedError, match="public figure"):
+        started(envelope({"flagged": True, "reason": "public figure"}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        {},
+        [],
+        "ok",
+        7,
+        {"id": "a"},
+        {"taskId": "a", "current_status": "sent"},
+        {"taskID": "a", "flagged": True, "reason": "nsfw"},
+        {"0": {}},
+    ],
+    ids=repr,
+)
+def test_start_without_a_task(data: object) -> None:
+    """A start that was accepted without naming a task is no refusal, since it may be paid; its raw body is kept."""
+    with pytest.raises(UnexpectedResponseError, match="without naming a task") as caught:
+        started(envelope(data))
+    assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
+
+
+@pytest.mark.parametrize(
+    "echo",
+    [
+        {"prompt": "a portrait of my sister"},
+        {"negative_prompt": "nsfw"},
+        {"name": "Portrait"},
+        {"image_url": "https://x.y/portrait.png"},
+    ],
+    ids=lambda echo: next(iter(echo)),
+)
+def test_echoed_input_is_no_report(echo: dict[str, str]) -> None:
+    """Words of the caller's own prompt, echoed by a start in an unknown shape, do not make it a refusal: it may be paid."""
+    with pytest.raises(UnexpectedResponseError):
+        started(envelope({"taskId": "a", "current_status": "sent", **echo}))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param([{"taskId": "a", "prompt": "a portrait"}], id="array"),
+        pytest.param({"task": {"taskId": "a", "prompt": "a portrait"}}, id="object in an object"),
+        pytest.param({"0": {"taskId": "a", "prompt": "a portrait"}}, id="numeric keys"),
+        pytest.param({"rows": [{"task_id": 7, "name": "Portrait"}]}, id="container"),
+        pytest.param({"task": {"status": "sent", "prompt": "a portrait"}}, id="echo without an id"),
+    ],
+)
+def test_echoed_input_is_no_report_wherever_it_is(data: object) -> None:
+    """The same holds where an unknown shape has the task, or the echo, further inside."""
+    with pytest.raises(UnexpectedResponseError):
+        started(envelope(data))
+
+
+def test_task_wins_over_words() -> None:
+    """A start that names a task is a start, whatever words its prompt holds."""
+    assert started(envelope({"_id": "a", "prompt": "a portrait, nothing sensitive"}))
+
+
+# what a start would cost
+
+
+@pytest.mark.parametrize("word", ["coins", "credits", "cost", "price", "total", "amount"])
+def test_quote_under_any_name(word: str) -> None:
+    """The field of a quote is not published, so every likely name is understood."""
+    assert quoted(envelope({"endpoint": "/start", word: 30})) == 30
+
+
+@pytest.mark.parametrize(
+    ("data", "coins"),
+    [
+        pytest.param(30, 30, id="bare number"),
+        pytest.param(7.5, 7.5, id="bare fraction"),
+        pytest.param({"coins": 7.5}, 7.5, id="fraction"),
+        pytest.param({"coins": 0}, 0, id="free"),
+        pytest.param({"coins": 30, "total": 90}, 30, id="the first name counts"),
+        pytest.param({"total": 90, "credits": 30}, 30, id="in our order, not in A2E's"),
+        pytest.param({"coins": None, "cost": 30}, 30, id="a name without a number does not hide another"),
+        pytest.param({"coins": -1, "cost": 30}, 30, id="less than nothing is no price"),
+        pytest.param({"coins": -1}, None, id="less than nothing alone"),
+        pytest.param({"coins": True}, None, id="boolean"),
+        pytest.param(True, None, id="bare boolean"),
+        pytest.param({"coins": "30"}, None, id="text"),
+        pytest.param({"coins": [30]}, None, id="array"),
+        pytest.param({"coins": {"amount": 30}}, None, id="object"),
+        pytest.param({"coins": float("nan")}, None, id="NaN"),
+        pytest.param({"coins": float("inf")}, None, id="Infinity"),
+        pytest.param({"coins": float("-inf")}, None, id="minus Infinity"),
+        pytest.param({"duration": 5}, None, id="other number"),
+        pytest.param({}, None, id="empty object"),
+        pytest.param([30], None, id="in an array"),
+        pytest.param("30", None, id="bare text"),
+        pytest.param(None, None, id="null"),
+    ],
+)
+def test_quote(data: object, coins: float | None) -> None:
+    """A quote is a number of coins that can be planned with, or nothing."""
+    assert quoted(envelope(data)) == coins
