@@ -132,7 +132,7 @@ def soak(session: nox.Session) -> None:
 def mutants(session: nox.Session) -> None:
     """Change what decides about money and waiting, one place at a time, and count the changes that no test notices."""
     install_wheel(session, "tests", "mutants")
-    session.run("python", "tests/mutants/run.py", *session.posargs)
+    session.run("python", "tests/mutants/run.py", "--json", f"{session.create_tmp()}/mutants.json", *session.posargs)
 
 
 @nox.session

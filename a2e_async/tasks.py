@@ -296,9 +296,10 @@ class TaskHandle(Generic[R]):
             raise
 
     async def delete(self) -> None:
-        """Delete the record at A2E, which is the only way to a paid result.
+        """Delete the record of the task at A2E. This cannot be undone.
 
-        Possible while the task is initialized (then A2E refunds it) or final.
+        The record is the only way to the result: of a task that was paid for, download the result first. A2E deletes a
+        task that is initialized, and refunds it, or one that is final. Free.
 
         Raises:
             BadRequestError: The task is under way.

@@ -183,10 +183,11 @@ class TaskResource(Group, Generic[R]):
         return self._handles(found)
 
     async def delete(self, id: str) -> None:
-        """Delete a record (A2E page "Delete Record"), which is the only way back to a paid result.
+        """Delete the record of a task (A2E page "Delete Record"). This cannot be undone. Free.
 
-        Possible while the task is initialized (then A2E refunds some), completed or failed. Nobody knows what deleting
-        does to a task under way in the families that do not say so.
+        The record is the only way to the result: of a task that was paid for, download the result first. A2E deletes a
+        task that is initialized (some families refund it then), completed or failed. Where A2E's page for a family does
+        not say so, what happens to a running task is unknown.
 
         Raises:
             InvalidRequestError: A2E has no such operation for this family.

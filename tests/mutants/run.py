@@ -239,9 +239,9 @@ def show(numbers: dict[str, Any]) -> None:
         if mutant["outcome"] == "survived":
             print(f"\nsurvived: {mutant['module']}:{mutant['line']} {mutant['operator']}")
             print(f"  - {mutant['before']}\n  + {mutant['after']}")
-    print(f"\n{'group':12} {'killed':>8} {'timed out':>10} {'survived':>9} {'score':>8}")
+    print(f"\n{'group':12} {'killed':>8} {'of these by time-out':>22} {'survived':>9} {'score':>8}")
     for name, row in {**numbers["groups"], "all": numbers["all"]}.items():
-        print(f"{name:12} {row['killed']:8} {row['timed_out']:10} {row['survived']:9} {row['score']:6} %")
+        print(f"{name:12} {row['killed']:8} {row['timed_out']:22} {row['survived']:9} {row['score']:6} %")
 
 
 def options() -> argparse.Namespace:
@@ -302,6 +302,7 @@ def main() -> None:
             print(f"{len(results):4}/{len(drawn)} {result.outcome:9} {result.seconds:5.0f} s  {place}", flush=True)
             destination.write_text(json.dumps(report(results, settings), indent=1) + "\n", encoding="utf-8")
     show(report(results, settings))
+    print(f"\nwritten: {destination}")
 
 
 if __name__ == "__main__":
