@@ -9,6 +9,9 @@ import random
 import pages
 import pytest
 
+REALTIME = 40
+"""How many tests may need real time: they are slow, and only as reliable as the machine is idle."""
+
 page = pages.page
 pytest_collect_file = pages.collect_examples(
     pathlib.Path(__file__).parent, "README.md", excludes=("*/README.md",)
@@ -29,6 +32,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         is_test = isinstance(item, pytest.Function)  # the examples of a page share the virtual time of `page`
         if is_test and not any(map(item.get_closest_marker, ("realtime", "own_clock"))):
             item.add_marker("virtual_time")
+    real = [mark for item in items if (mark := item.get_closest_marker("realtime")) is not None]
+    if len(real) > REALTIME or not all(mark.args for mark in real):
+        msg = f"{len(real)} tests are marked `realtime`; at most {REALTIME} may be, each with a reason"
+        raise pytest.UsageError(msg)
     if (seed := config.getoption("shuffle")) is not None:
         units = [[*unit] for _, unit in itertools.groupby(items, key=_unit)]
         random.Random(seed).shuffle(units)  # noqa: S311  an order, not a secret

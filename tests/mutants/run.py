@@ -31,6 +31,7 @@ import py_compile
 import re
 import shlex
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -264,6 +265,8 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Draw the mutants, run the tests on each of them and report."""
     given = options()
+    # a background job of a shell ignores SIGINT, and so would the programs that tests interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     table = tomllib.loads(given.targets.read_text(encoding="utf-8"))
     settings = {**table["settings"], **{k: v for k in ("sample", "seed", "timeout") if (v := getattr(given, k))}}
     groups = {name: modules for name, modules in table["groups"].items() if not given.group or name in given.group}

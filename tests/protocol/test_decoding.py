@@ -199,7 +199,13 @@ def test_code_200_on_an_error_status() -> None:
     assert isinstance(refused({"code": 200, "msg": "no"}, 401), AuthenticationError)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [200, 201, 299])
+def test_every_success_status_is_good(status: int) -> None:
+    """An answer with any status from 200 to 299 is read."""
+    assert decode(response({"code": 0, "data": 1}, status)).data == 1
+
+
+@pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
 def test_redirects_are_not_followed(status: int) -> None:
     """A redirect is an error that names the host and says what to check, even with a good body."""
     error = refused({"code": 0, "data": 1}, status, location="https://evil.example/api?x=secret")
