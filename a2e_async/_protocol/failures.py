@@ -23,10 +23,10 @@ from a2e_async.errors import (
 if TYPE_CHECKING:
     from a2e_async.errors import A2EError
 
-__all__ = ["Outcome", "is_passing", "may_send_again", "outcome", "turns_away"]
+__all__ = ["TURNED_AWAY", "Outcome", "is_passing", "may_send_again", "outcome", "turns_away"]
 
-_TURNED_AWAY = (BusyError, RateLimitError)
-_PASSING = (*_TURNED_AWAY, NetworkError, ServerError)
+TURNED_AWAY = (BusyError, RateLimitError)
+_PASSING = (*TURNED_AWAY, NetworkError, ServerError)
 
 
 def is_passing(error: A2EError) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 import attrs
 import backoff
 
-from a2e_async._protocol.failures import _TURNED_AWAY, is_passing
+from a2e_async._protocol.failures import TURNED_AWAY, is_passing
 from a2e_async.errors import (
     A2EError,
     APIError,
@@ -61,7 +61,7 @@ class Attempts:
         asked = error.retry_after if isinstance(error, APIError) else None
         pause = chance * self._longest() if asked is None else asked
         # whoever was turned away stands in line with all the others; how long that takes is not A2E's trouble
-        spent = 0.0 if isinstance(error, _TURNED_AWAY) else now - self.began
+        spent = 0.0 if isinstance(error, TURNED_AWAY) else now - self.began
         return pause if spent + pause <= self.policy.max_time else None
 
     def _longest(self) -> float:
