@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pathlib
 import random
+import signal
 
 import pages
 import pytest
@@ -21,6 +22,12 @@ pytest_collect_file = pages.collect_examples(
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add an option that shuffles the tests, to prove that they are independent."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in a random order")
+
+
+def pytest_configure() -> None:
+    """Let the programs that tests start hear Ctrl-C: a background job of a shell ignores it, and so would they."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
