@@ -302,7 +302,7 @@ def test_interrupted_program_tells_the_id(tmp_path: pathlib.Path) -> None:
     script = tmp_path / "start.py"
     script.write_text(textwrap.dedent(SCRIPT))
     with pages.background_sandbox() as sandbox:
-        sandbox.weather = faults_on_start(Fault("delay", seconds=1.0, after=True))
+        sandbox.weather = faults_on_start(Fault("delay", seconds=4.0, after=True))  # longer than a signal takes
         program = subprocess.Popen(
             [sys.executable, script, sandbox.url, sandbox.token], stderr=subprocess.PIPE, cwd=tmp_path, text=True
         )
