@@ -9,9 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from a2e_async._polling.updates import OnUpdate
     from a2e_async.batch import Job
     from a2e_async.client import A2EClient
-    from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
+    from a2e_async.config import Config, OnUnknown, Pacing, PollPolicy, RetryPolicy, StartPolicy
     from a2e_async.errors import (
         A2EError,
         APIError,
@@ -43,9 +44,11 @@ if TYPE_CHECKING:
         WaitError,
         WaitTimeoutError,
     )
+    from a2e_async.files import Image, Media
     from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
     from a2e_async.resources.image_to_video import StartOptions
-    from a2e_async.tasks import Outcome, TaskHandle
+    from a2e_async.resources.inputs import Webhook
+    from a2e_async.tasks import CancelPolicy, Outcome, TaskHandle
     from a2e_async.webhooks import WebhookReceiver
 
 __version__ = "0.1.0"
@@ -58,21 +61,26 @@ __all__ = [
     "BadRequestError",
     "BudgetError",
     "BusyError",
+    "CancelPolicy",
     "ClientClosedError",
     "Config",
     "ConfigurationError",
     "ContentRejectedError",
     "EndpointNotAvailableError",
+    "Image",
     "ImageToVideoRecord",
     "InsufficientCreditsError",
     "InvalidRequestError",
     "Job",
     "JournalError",
+    "Media",
     "MissingExtraError",
     "ModelType",
     "ModelVersion",
     "NetworkError",
     "NotFoundError",
+    "OnUnknown",
+    "OnUpdate",
     "OutageError",
     "Outcome",
     "Pacing",
@@ -96,18 +104,23 @@ __all__ = [
     "UnpublishedEndpointWarning",
     "WaitError",
     "WaitTimeoutError",
+    "Webhook",
     "WebhookReceiver",
     "__version__",
 ]
 
 _HOMES = {
+    "OnUpdate": "_polling.updates",
     "Job": "batch",
     "A2EClient": "client",
     "Config": "config",
+    "OnUnknown": "config",
     "Pacing": "config",
     "PollPolicy": "config",
     "RetryPolicy": "config",
     "StartPolicy": "config",
+    "Image": "files",
+    "Media": "files",
     "ImageToVideoRecord": "models",
     "ModelType": "models",
     "ModelVersion": "models",
@@ -116,6 +129,8 @@ _HOMES = {
     "TaskUpdate": "models",
     "Outcome": "tasks",
     "StartOptions": "resources.image_to_video",
+    "Webhook": "resources.inputs",
+    "CancelPolicy": "tasks",
     "TaskHandle": "tasks",
     "WebhookReceiver": "webhooks",
 }

@@ -6,8 +6,13 @@ import asyncio
 import contextlib
 import importlib
 import os
+import pathlib
 import warnings
-from typing import TYPE_CHECKING, Any, Generic, NoReturn, Self, TypeVar, overload
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Generic, NoReturn, Self, TypeVar, overload
+
+import aiohttp
 
 from a2e_async._polling.poller import Poller
 from a2e_async._protocol import settings
@@ -18,33 +23,24 @@ from a2e_async._transport.endpoints import Router
 from a2e_async._transport.http import HttpTransport, OwnedSession, check_verifies
 from a2e_async._transport.retry import Api, Retry
 from a2e_async._transport.throttle import PacedApi, Throttle
+from a2e_async.config import Config
 from a2e_async.errors import ClientClosedError, ConfigurationError
-from a2e_async.files.local_files import open_file
+from a2e_async.files.local_files import Media, open_file
 from a2e_async.files.storage import Files
+from a2e_async.resources.account import Account
+from a2e_async.resources.avatar_videos import AvatarVideos
+from a2e_async.resources.avatars import Avatars
+from a2e_async.resources.backgrounds import Backgrounds
 from a2e_async.resources.base import Parts
-
-if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import Mapping
-    from types import TracebackType
-
-    import aiohttp
-
-    from a2e_async.config import Config
-    from a2e_async.files.local_files import Media
-    from a2e_async.resources.account import Account
-    from a2e_async.resources.avatar_videos import AvatarVideos
-    from a2e_async.resources.avatars import Avatars
-    from a2e_async.resources.backgrounds import Backgrounds
-    from a2e_async.resources.caption_removal import CaptionRemoval
-    from a2e_async.resources.dubbing import Dubbing
-    from a2e_async.resources.face_swap import FaceSwap
-    from a2e_async.resources.image_to_video import ImageToVideo
-    from a2e_async.resources.other_families import AnyFamily
-    from a2e_async.resources.storage import Storage
-    from a2e_async.resources.streaming_avatar import StreamingAvatar
-    from a2e_async.resources.tokens import Tokens
-    from a2e_async.resources.voices import Voices
+from a2e_async.resources.caption_removal import CaptionRemoval
+from a2e_async.resources.dubbing import Dubbing
+from a2e_async.resources.face_swap import FaceSwap
+from a2e_async.resources.image_to_video import ImageToVideo
+from a2e_async.resources.other_families import AnyFamily
+from a2e_async.resources.storage import Storage
+from a2e_async.resources.streaming_avatar import StreamingAvatar
+from a2e_async.resources.tokens import Tokens
+from a2e_async.resources.voices import Voices
 
 __all__ = ["A2EClient"]
 

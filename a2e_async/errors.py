@@ -38,11 +38,9 @@ Besides them, UnpublishedEndpointWarning goes before the use of operations that 
 
 from __future__ import annotations
 
+import datetime as dt
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    import datetime as dt
+from typing import Any
 
 __all__ = [
     "A2EError",

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import os
+import pathlib
 import time
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 
 import attrs
 
 from a2e_async._polling.queue import Waiter
-from a2e_async._polling.updates import Changes, Patience, Reporter, withdraw
+from a2e_async._polling.updates import Changes, OnUpdate, Patience, Reporter, withdraw
 from a2e_async.errors import (
     A2EError,
     InvalidRequestError,
@@ -20,15 +23,7 @@ from a2e_async.errors import (
     TransferError,
     WaitTimeoutError,
 )
-from a2e_async.models.common import TaskRecord, TaskStatus
-
-if TYPE_CHECKING:
-    import os
-    import pathlib
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-
-    from a2e_async._polling.updates import OnUpdate
-    from a2e_async.models.common import TaskUpdate
+from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
 
 __all__ = ["CancelPolicy", "Operations", "Outcome", "TaskHandle", "outcomes"]
 

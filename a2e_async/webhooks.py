@@ -10,27 +10,23 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, TypeAlias
 
+import aiohttp.web
 import attrs
 
 from a2e_async._protocol import webhook
 from a2e_async._protocol.settings import Secret
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
-
-    import aiohttp.web
-
-    from a2e_async.client import A2EClient
-
-    _Message: TypeAlias = MutableMapping[str, Any]
-    _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
-    _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
+from a2e_async.client import A2EClient
 
 __all__ = ["WebhookReceiver"]
 
 _LOGGER = logging.getLogger("a2e_async")
+
+_Message: TypeAlias = MutableMapping[str, Any]
+_Receive: TypeAlias = Callable[[], Awaitable[_Message]]
+_Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 
 _PATIENCE = 10.0
 """Seconds for a body to come."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
@@ -17,9 +18,6 @@ from a2e_async._polling.bisection import Halving
 from a2e_async._polling.schedule import BATCH, Meaning, Route, meaning
 from a2e_async.errors import A2EError
 from a2e_async.models.common import TaskRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 __all__ = ["Answer", "Hear", "Inquiry", "Questions"]
 

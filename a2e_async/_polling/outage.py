@@ -8,14 +8,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from typing import TYPE_CHECKING
 
 import attrs
 
+from a2e_async._polling.queue import Waiter
 from a2e_async.errors import OutageError
-
-if TYPE_CHECKING:
-    from a2e_async._polling.queue import Waiter
 
 __all__ = ["Outage"]
 

@@ -13,23 +13,18 @@ import functools
 import logging
 import math
 import random
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 
-from a2e_async._polling.fetcher import Inquiry
+from a2e_async._polling.fetcher import Answer, Inquiry, Questions
 from a2e_async._polling.outage import Outage
-from a2e_async._polling.queue import Kind, Question, Watch, fail, leave_place
+from a2e_async._polling.queue import Kind, Question, Waiter, Watch, fail, leave_place
 from a2e_async._polling.schedule import Ticks, is_outage, next_look, verdict
+from a2e_async.config import PollPolicy
 from a2e_async.errors import A2EError, ClientClosedError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from a2e_async._polling.fetcher import Answer, Questions
-    from a2e_async._polling.queue import Waiter
-    from a2e_async.config import PollPolicy
-    from a2e_async.models.common import TaskRecord
+from a2e_async.models.common import TaskRecord
 
 __all__ = ["Poller"]
 

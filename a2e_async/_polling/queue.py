@@ -6,15 +6,13 @@ import asyncio
 import collections
 import copy
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import attrs
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from a2e_async._polling.fetcher import Inquiry
-    from a2e_async.errors import A2EError
+from a2e_async._polling.fetcher import Inquiry
+from a2e_async.errors import A2EError
 
 __all__ = ["Kind", "Question", "Waiter", "Watch", "fail", "leave_place"]
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import enum
 import math
-from typing import TYPE_CHECKING
 
 import attrs
 
 from a2e_async._protocol.failures import is_passing, turns_away
+from a2e_async.config import PollPolicy
 from a2e_async.errors import (
+    A2EError,
     APIError,
     AuthenticationError,
     BadRequestError,
@@ -25,10 +26,6 @@ from a2e_async.errors import (
     TaskNotFoundError,
     UnexpectedResponseError,
 )
-
-if TYPE_CHECKING:
-    from a2e_async.config import PollPolicy
-    from a2e_async.errors import A2EError
 
 __all__ = ["BATCH", "Meaning", "Route", "Ticks", "is_outage", "meaning", "next_look", "verdict"]
 

@@ -7,25 +7,21 @@ import datetime as dt
 import inspect
 import logging
 import time
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
 from a2e_async._protocol.statuses import is_unbegun
 from a2e_async._protocol.validation import check_seconds
 from a2e_async.errors import A2EError
-from a2e_async.models.common import TaskRecord, TaskUpdate
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from a2e_async.models.common import TaskStatus
+from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
 
 __all__ = ["Changes", "OnUpdate", "Patience", "Reporter", "withdraw"]
 
 R = TypeVar("R", bound=TaskRecord)
 
-OnUpdate: TypeAlias = "Callable[[TaskUpdate[R]], object]"
+OnUpdate: TypeAlias = Callable[[TaskUpdate[R]], object]
 """A function that is called with each change of a task; what it returns is awaited if it can be."""
 
 _LOGGER = logging.getLogger("a2e_async")

@@ -9,20 +9,16 @@ from __future__ import annotations
 import datetime as dt
 import functools
 import math
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, cast
 
 import attrs
+import cattrs
 
+from a2e_async._protocol.families import Family
 from a2e_async._protocol.statuses import status_of
 from a2e_async.models.common import Item, TaskRecord, TaskStatus
 from a2e_async.models.voices import Language, PublicVoice, Region
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import cattrs
-
-    from a2e_async._protocol.families import Family
 
 __all__ = ["from_record", "languages_in", "moment", "to_item", "to_record", "voices_in"]
 

@@ -6,18 +6,14 @@ is tried after an answer that means "no such operation" (reference 1.5: a wrong 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.validation import quote_id
-from a2e_async.errors import NotFoundError, UnexpectedResponseError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from a2e_async.errors import A2EError
+from a2e_async.errors import A2EError, NotFoundError, UnexpectedResponseError
 
 __all__ = ["Route", "is_wrong_route"]
 

@@ -12,8 +12,10 @@ import http
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
+from a2e_async._protocol.messages import Response
 from a2e_async.errors import (
     APIError,
     AuthenticationError,
@@ -26,11 +28,6 @@ from a2e_async.errors import (
     RateLimitError,
     ServerError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from a2e_async._protocol.messages import Response
 
 __all__ = ["epoch", "refusal", "refused_content", "retry_after", "trace_of"]
 

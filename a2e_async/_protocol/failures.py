@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
 
 from a2e_async.errors import (
+    A2EError,
     APIError,
     BudgetError,
     BusyError,
@@ -19,9 +19,6 @@ from a2e_async.errors import (
     TransferError,
     UnexpectedResponseError,
 )
-
-if TYPE_CHECKING:
-    from a2e_async.errors import A2EError
 
 __all__ = ["TURNED_AWAY", "Outcome", "is_passing", "may_send_again", "outcome", "turns_away"]
 

@@ -6,18 +6,15 @@ and 2 to 13; a comment names the grade of what is weak.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from a2e_async._protocol import statuses
 from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.pagination import P1, P2, P3, Paging
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from a2e_async.models.common import TaskStatus
+from a2e_async.models.common import TaskStatus
 
 __all__ = [
     "AVATAR_VIDEOS",

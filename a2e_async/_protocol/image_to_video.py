@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from collections.abc import Mapping
+from typing import Any, get_args
 
 import attrs
 
 from a2e_async._protocol.validation import check_choice, check_text, check_webhook, refuse
 from a2e_async.models.image_to_video import ModelType, ModelVersion
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Options", "check_extension", "check_variations"]
 

@@ -6,12 +6,10 @@ would cost more than reading the answer's JSON.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["Envelope", "Request", "Response"]
 

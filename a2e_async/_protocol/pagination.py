@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from a2e_async._protocol.messages import Request
+from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.responses import count_rows, id_of, records, total_of
-
-if TYPE_CHECKING:
-    from a2e_async._protocol.messages import Envelope
 
 __all__ = ["LARGEST", "P1", "P2", "P3", "Pages", "Paging", "page_request"]
 

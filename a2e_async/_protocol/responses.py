@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from a2e_async._protocol.error_mapping import refused_content
+from a2e_async._protocol.messages import Envelope
 from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
-
-if TYPE_CHECKING:
-    from a2e_async._protocol.messages import Envelope
 
 __all__ = ["check_list", "count_rows", "detail", "id_of", "quoted", "records", "rows", "started", "total_of"]
 

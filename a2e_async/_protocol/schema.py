@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from a2e_async._protocol.validation import check_link, check_no_override, check_text, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = [
     "Field",

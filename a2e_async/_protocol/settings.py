@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Mapping
+from typing import get_args
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
 from a2e_async.config import DEFAULT_BASE_URL, Config, OnUnknown, Pacing, PollPolicy, RetryPolicy, StartPolicy
 from a2e_async.errors import ConfigurationError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["VARIABLES", "Secret", "Settings", "is_host", "is_loopback", "resolve"]
 

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from a2e_async.models.common import TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from a2e_async.models.common import TaskRecord
+from a2e_async.models.common import TaskRecord, TaskStatus
 
 __all__ = ["AVATAR_VIDEO", "IMAGE_TO_VIDEO", "TWIN", "USUAL", "VOICE", "is_unbegun", "status_of"]
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Never
+from collections.abc import Collection, Mapping
+from typing import Any, Never
 from urllib.parse import quote, urlsplit
 
 from a2e_async._protocol.settings import is_host, is_loopback
 from a2e_async.errors import InvalidRequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 __all__ = [
     "check_choice",

@@ -10,19 +10,16 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from a2e_async._protocol.converter import moment
 from a2e_async._protocol.error_mapping import epoch
+from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.responses import id_of
 from a2e_async._protocol.validation import check_text
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from a2e_async._protocol.messages import Envelope
 
 __all__ = ["Register", "Search", "horizon", "is_past", "mark", "marker_of", "marker_of_key", "markers_asked"]
 

@@ -11,22 +11,19 @@ import copy
 import logging
 import math
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import attrs
 
 from a2e_async._protocol import responses
+from a2e_async._protocol.families import Family
+from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import Pages
 from a2e_async._submission import markers
 from a2e_async._submission.markers import Register, Search
+from a2e_async._transport.endpoints import Router
 from a2e_async.errors import A2EError, NetworkError, NotFoundError, UnexpectedResponseError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from a2e_async._protocol.families import Family
-    from a2e_async._protocol.messages import Envelope, Request
-    from a2e_async._transport.endpoints import Router
 
 __all__ = ["WITHIN", "Lookout", "Task"]
 

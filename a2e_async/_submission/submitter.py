@@ -13,30 +13,23 @@ import logging
 import os
 import time
 import weakref
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any, Never
 
 import attrs
 
 from a2e_async._aio import SeenThrough
 from a2e_async._protocol import failures, responses
-from a2e_async._protocol.endpoints import is_wrong_route
+from a2e_async._protocol.endpoints import Route, is_wrong_route
 from a2e_async._protocol.failures import Outcome, is_passing
-from a2e_async._protocol.messages import Request
+from a2e_async._protocol.families import Family
+from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._submission import markers
-from a2e_async._submission.markers import Register
+from a2e_async._submission.markers import Register, Search
 from a2e_async._submission.reconciler import WITHIN, Lookout, Task
+from a2e_async._transport.endpoints import Router
+from a2e_async.config import StartPolicy
 from a2e_async.errors import A2EError, NetworkError, SubmissionUncertainError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-    from typing import Never
-
-    from a2e_async._protocol.endpoints import Route
-    from a2e_async._protocol.families import Family
-    from a2e_async._protocol.messages import Envelope
-    from a2e_async._submission.markers import Search
-    from a2e_async._transport.endpoints import Router
-    from a2e_async.config import StartPolicy
 
 __all__ = ["Memory", "Order", "Submitter"]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Iterator, MutableMapping
+from typing import Any
 
 import attrs
 
 from a2e_async._protocol.endpoints import Route, is_wrong_route
+from a2e_async._protocol.messages import Envelope
+from a2e_async._transport.retry import Api
 from a2e_async.errors import A2EError, BadRequestError, NotFoundError
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterator, MutableMapping
-
-    from a2e_async._protocol.messages import Envelope
-    from a2e_async._transport.retry import Api
 
 __all__ = ["Router"]
 

@@ -6,14 +6,11 @@ The table names every exception class that aiohttp exports; a test fails when a 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import aiohttp
 
 from a2e_async.errors import A2EError, NetworkError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["MEANINGS", "NEVER", "foreign_errors"]
 

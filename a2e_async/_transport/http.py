@@ -9,22 +9,16 @@ import contextlib
 import json
 import ssl
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import aiohttp
 import attrs
 from yarl import URL
 
-from a2e_async._protocol.messages import Response
-from a2e_async._protocol.settings import Secret
+from a2e_async._protocol.messages import Request, Response
+from a2e_async._protocol.settings import Secret, Settings
 from a2e_async._transport.exceptions import foreign_errors
 from a2e_async.errors import ClientClosedError, ConfigurationError, InvalidRequestError, UnexpectedResponseError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from a2e_async._protocol.messages import Request
-    from a2e_async._protocol.settings import Settings
 
 __all__ = ["HttpTransport", "OwnedSession", "check_verifies"]
 

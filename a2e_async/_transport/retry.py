@@ -10,23 +10,20 @@ from __future__ import annotations
 import asyncio
 import random
 import warnings
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import attrs
 import backoff
 
 from a2e_async._protocol.failures import TURNED_AWAY, is_passing
+from a2e_async._protocol.messages import Envelope, Request
+from a2e_async._transport.throttle import PacedApi
+from a2e_async.config import RetryPolicy
 from a2e_async.errors import (
     A2EError,
     APIError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from a2e_async._protocol.messages import Envelope, Request
-    from a2e_async._transport.throttle import PacedApi
-    from a2e_async.config import RetryPolicy
 
 __all__ = ["Api", "Attempts", "Retry"]
 

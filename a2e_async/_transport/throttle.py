@@ -16,17 +16,15 @@ import collections
 import copy
 import math
 import random
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import attrs
 
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.failures import turns_away
+from a2e_async._protocol.messages import Envelope, Request, Response
+from a2e_async.config import Pacing
 from a2e_async.errors import A2EError, APIError, ClientClosedError, RateLimitError
-
-if TYPE_CHECKING:
-    from a2e_async._protocol.messages import Envelope, Request, Response
-    from a2e_async.config import Pacing
 
 __all__ = ["PacedApi", "Throttle", "Transport"]
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
 
 __all__ = ["Budget", "Reservation"]
 

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from collections.abc import Hashable
 
 import attrs
 
+from a2e_async.batch.budget import Budget, Reservation
+from a2e_async.batch.jobs import Desk, Purchase
 from a2e_async.errors import A2EError, BudgetError
-
-if TYPE_CHECKING:
-    from collections.abc import Hashable
-
-    from a2e_async.batch.budget import Budget, Reservation
-    from a2e_async.batch.jobs import Desk, Purchase
 
 __all__ = ["Purse"]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Gate"]
 

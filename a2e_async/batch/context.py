@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import pathlib
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import attrs
 
 from a2e_async._protocol.converter import from_record
-from a2e_async.batch.rules import Row
-
-if TYPE_CHECKING:
-    import asyncio
-    import pathlib
-
-    from a2e_async.batch.budget_guard import Purse
-    from a2e_async.batch.circuit_breaker import Gate
-    from a2e_async.batch.jobs import Desk, Job
-    from a2e_async.batch.results import Stage
-    from a2e_async.batch.rules import Journal
-    from a2e_async.batch.uploads import Links
-    from a2e_async.errors import A2EError
-    from a2e_async.tasks import TaskHandle
+from a2e_async.batch.budget_guard import Purse
+from a2e_async.batch.circuit_breaker import Gate
+from a2e_async.batch.jobs import Desk, Job
+from a2e_async.batch.results import Stage
+from a2e_async.batch.rules import Journal, Row
+from a2e_async.batch.uploads import Links
+from a2e_async.errors import A2EError
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Case", "Policy", "Shop", "StoppedError"]
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Any, Literal, Protocol
 
 import attrs
 
 from a2e_async._protocol.validation import check_text, refuse
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable
-
-    from a2e_async.files.local_files import Image, LocalFile
-    from a2e_async.models.image_to_video import ModelType, ModelVersion
-    from a2e_async.tasks import TaskHandle
+from a2e_async.files.local_files import Image, LocalFile
+from a2e_async.models.image_to_video import ModelType, ModelVersion
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Buy", "Desk", "Job", "Purchase", "to_job"]
 

@@ -9,23 +9,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import itertools
+import pathlib
+import sqlite3
 import time
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
 
 import aiosqlite
 import attrs
 
 from a2e_async.batch.journal_file import Facts, Lock, check_is_ours, database_errors, open_database
-from a2e_async.batch.rules import COLUMNS, to_row, to_values
+from a2e_async.batch.rules import COLUMNS, Row, to_row, to_values
 from a2e_async.errors import JournalError
-
-if TYPE_CHECKING:
-    import pathlib
-    import sqlite3
-    from collections.abc import Iterator
-    from types import TracebackType
-
-    from a2e_async.batch.rules import Row
 
 __all__ = ["SqliteJournal"]
 

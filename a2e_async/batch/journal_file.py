@@ -8,19 +8,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pathlib
 import secrets
 import socket
 import sqlite3
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
 import attrs
 
 from a2e_async.errors import JournalError
-
-if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import Iterator
 
 __all__ = [
     "PRUNED",

@@ -5,22 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import os
 import pathlib
 import time
-from typing import TYPE_CHECKING, Self
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Self
 
 import aiosqlite
 import attrs
 
 from a2e_async._protocol.validation import refuse
 from a2e_async.batch.journal_file import PRUNED, Lock, database_errors, holder_of, look_at
-from a2e_async.batch.rules import COLUMNS, to_row
-
-if TYPE_CHECKING:
-    import os
-    from collections.abc import AsyncIterator, Iterable, Sequence
-
-    from a2e_async.batch.rules import Row, RowState
+from a2e_async.batch.rules import COLUMNS, Row, RowState, to_row
 
 __all__ = ["JournalInfo", "JournalReader"]
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import datetime as dt
+import pathlib
+from typing import Literal, TypeAlias
 
 import attrs
 
-if TYPE_CHECKING:
-    import datetime as dt
-    import pathlib
-
-    from a2e_async.batch.jobs import Job
-    from a2e_async.errors import A2EError
-    from a2e_async.models.common import TaskRecord
+from a2e_async.batch.jobs import Job
+from a2e_async.errors import A2EError
+from a2e_async.models.common import TaskRecord
 
 __all__ = ["Doing", "Outcome", "Progress", "Stage", "State"]
 

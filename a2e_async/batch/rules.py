@@ -12,11 +12,13 @@ import hashlib
 import json
 import re
 import secrets
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 import attrs
 
 from a2e_async.errors import (
+    A2EError,
     AuthenticationError,
     BusyError,
     ClientClosedError,
@@ -26,11 +28,6 @@ from a2e_async.errors import (
     ServerError,
     TransferError,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from a2e_async.errors import A2EError
 
 __all__ = [
     "COLUMNS",

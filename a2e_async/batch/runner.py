@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import pathlib
 import time
-from collections.abc import AsyncIterable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Self, cast
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
+from types import AsyncGeneratorType, TracebackType
+from typing import Any, Self, cast
 
 import attrs
 
@@ -18,23 +20,15 @@ from a2e_async._protocol.validation import refuse
 from a2e_async.batch.budget import Budget
 from a2e_async.batch.budget_guard import Purse
 from a2e_async.batch.circuit_breaker import Gate
-from a2e_async.batch.context import Case, Shop
-from a2e_async.batch.jobs import to_job
+from a2e_async.batch.context import Case, Policy, Shop
+from a2e_async.batch.jobs import Desk, to_job
+from a2e_async.batch.journal import SqliteJournal
 from a2e_async.batch.results import Doing, Outcome, Progress
 from a2e_async.batch.rules import NoJournal, file_name
 from a2e_async.batch.uploads import Links
 from a2e_async.batch.worker import Errand, utc
 from a2e_async.errors import A2EError, ConfigurationError, InvalidRequestError, JournalError
-
-if TYPE_CHECKING:
-    import pathlib
-    from collections.abc import AsyncGenerator, Awaitable, Callable
-    from types import AsyncGeneratorType, TracebackType
-
-    from a2e_async.batch.context import Policy
-    from a2e_async.batch.jobs import Desk
-    from a2e_async.batch.journal import SqliteJournal
-    from a2e_async.files.local_files import LocalFile
+from a2e_async.files.local_files import LocalFile
 
 __all__ = ["Batch", "Limits", "Runner", "ended"]
 

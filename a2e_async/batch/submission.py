@@ -5,24 +5,20 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import time
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import attrs
 
 from a2e_async._submission.markers import marker_of_key
 from a2e_async.batch import rules
-from a2e_async.batch.context import StoppedError
+from a2e_async.batch.budget import Reservation
+from a2e_async.batch.context import Case, StoppedError
+from a2e_async.batch.jobs import Purchase
 from a2e_async.batch.rules import Trouble
 from a2e_async.errors import A2EError, SubmissionUncertainError
 from a2e_async.files.local_files import LocalFile
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from a2e_async.batch.budget import Reservation
-    from a2e_async.batch.context import Case
-    from a2e_async.batch.jobs import Purchase
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Buyer"]
 

@@ -9,19 +9,15 @@ import pathlib
 import time
 import weakref
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
 
 import attrs
 
+from a2e_async.batch.jobs import Job
+from a2e_async.batch.rules import Journal
 from a2e_async.errors import InvalidRequestError
-from a2e_async.files.local_files import LocalFile, open_picture
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
-    from a2e_async.batch.jobs import Job
-    from a2e_async.batch.rules import Journal
-    from a2e_async.files.local_files import Image
+from a2e_async.files.local_files import Image, LocalFile, open_picture
 
 __all__ = ["Links", "describe", "identity", "recall", "with_files_read"]
 

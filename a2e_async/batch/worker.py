@@ -5,28 +5,22 @@ from __future__ import annotations
 import datetime as dt
 import pathlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from a2e_async import errors
 from a2e_async._protocol.converter import from_record
 from a2e_async.batch import rules
-from a2e_async.batch.context import StoppedError
-from a2e_async.batch.jobs import WORDS
-from a2e_async.batch.results import Outcome
-from a2e_async.batch.rules import Next, Trouble
+from a2e_async.batch.context import Case, StoppedError
+from a2e_async.batch.jobs import WORDS, Job, Purchase
+from a2e_async.batch.results import Outcome, State
+from a2e_async.batch.rules import Next, Row, Trouble
 from a2e_async.batch.submission import Buyer
 from a2e_async.batch.uploads import describe, identity, recall, with_files_read
 from a2e_async.errors import A2EError, BudgetError, InvalidRequestError, JournalError, TaskFailedError
 from a2e_async.files.local_files import check_target
-
-if TYPE_CHECKING:
-    from a2e_async.batch.context import Case
-    from a2e_async.batch.jobs import Job, Purchase
-    from a2e_async.batch.results import State
-    from a2e_async.batch.rules import Row
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Errand", "utc"]
 

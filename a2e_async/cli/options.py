@@ -21,7 +21,7 @@ from a2e_async import A2EClient, ModelType, ModelVersion, StartOptions
 from a2e_async._protocol.settings import Secret
 from a2e_async.cli.flow import NEGATIVE_PROMPT, VideoTime
 from a2e_async.cli.messages import set_verbosity
-from a2e_async.config import OnUnknown  # noqa: TC001  cyclopts reads the annotations at run time
+from a2e_async.config import OnUnknown
 from a2e_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:

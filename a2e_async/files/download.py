@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import time
-from typing import TYPE_CHECKING
 
 import aiohttp
 import attrs
@@ -13,14 +12,12 @@ from yarl import URL
 from a2e_async._protocol.failures import is_passing
 from a2e_async._protocol.messages import Response
 from a2e_async._transport.exceptions import foreign_errors
+from a2e_async._transport.http import OwnedSession
+from a2e_async._transport.retry import Retry
+from a2e_async.config import Config
 from a2e_async.errors import A2EError
 from a2e_async.files.download_state import Arrival
-
-if TYPE_CHECKING:
-    from a2e_async._transport.http import OwnedSession
-    from a2e_async._transport.retry import Retry
-    from a2e_async.config import Config
-    from a2e_async.files.partial_file import Part
+from a2e_async.files.partial_file import Part
 
 __all__ = ["Fetcher", "exact", "head_of"]
 

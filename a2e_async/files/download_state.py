@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Container, Mapping
 
 import attrs
 
 from a2e_async._protocol.error_mapping import retry_after
+from a2e_async._protocol.messages import Response
 from a2e_async.errors import NetworkError, ServerError, TransferError
 from a2e_async.files.media_types import HEAD, looks_like_no_result
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
-
-    from a2e_async._protocol.messages import Response
 
 __all__ = ["Arrival", "check_status"]
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import pathlib
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from collections.abc import Sequence
+from typing import BinaryIO, TypeAlias
 
 import attrs
 
 from a2e_async._protocol.validation import refuse
 from a2e_async.files import media_types, partial_file
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 
 __all__ = ["Image", "LocalFile", "Media", "check_target", "open_file", "open_picture"]
 

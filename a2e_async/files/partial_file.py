@@ -5,20 +5,18 @@ Each step is small enough for a thread, each failure of the disk an error of our
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import pathlib
-from typing import IO, TYPE_CHECKING, ParamSpec, Self
+from collections.abc import Callable, Iterator
+from typing import IO, ParamSpec, Self
 
 import attrs
 
 from a2e_async._aio import begin, outlast, result
 from a2e_async._protocol.validation import refuse
 from a2e_async.errors import InvalidRequestError, TransferError
-
-if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Callable, Iterator
 
 __all__ = [
     "Part",

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import io
+import os
+import pathlib
 import uuid
-from typing import IO, TYPE_CHECKING
+from collections.abc import AsyncIterator
+from typing import IO
 
 import aiohttp
 import attrs
@@ -16,20 +19,14 @@ from a2e_async._protocol.failures import may_send_again
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.validation import check_link, refuse
 from a2e_async._transport.exceptions import foreign_errors
+from a2e_async._transport.http import OwnedSession
+from a2e_async._transport.retry import Api, Retry
+from a2e_async.config import Config
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
 from a2e_async.files import download_state, media_types, partial_file
 from a2e_async.files.download import Fetcher, exact, head_of
 from a2e_async.files.local_files import LocalFile, check_target
 from a2e_async.files.partial_file import Part
-
-if TYPE_CHECKING:
-    import os
-    import pathlib
-    from collections.abc import AsyncIterator
-
-    from a2e_async._transport.http import OwnedSession
-    from a2e_async._transport.retry import Api, Retry
-    from a2e_async.config import Config
 
 __all__ = ["Files"]
 

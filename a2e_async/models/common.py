@@ -1,7 +1,5 @@
 """What the records of all families share. Models are inert: only a `TaskHandle` can act."""
 
-from __future__ import annotations
-
 import datetime as dt
 import enum
 from collections.abc import Mapping

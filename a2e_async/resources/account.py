@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import attrs
 
@@ -15,9 +16,6 @@ from a2e_async._protocol.schema import Form, whole
 from a2e_async._protocol.validation import check_no_override, check_page_size, check_text, path_of, refuse
 from a2e_async.models.account import Balance, Movement, Quote
 from a2e_async.resources.base import Languages
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
 
 __all__ = ["Account"]
 

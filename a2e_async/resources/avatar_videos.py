@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack
+import builtins
+from collections.abc import Mapping
+from typing import Any, Literal, TypedDict, Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
@@ -11,17 +13,11 @@ from a2e_async._protocol.families import AVATAR_VIDEOS
 from a2e_async._protocol.schema import Field, Form, choice, flag, link, number, text, whole
 from a2e_async._protocol.validation import check_text, refuse
 from a2e_async.errors import UnexpectedResponseError
+from a2e_async.files.local_files import Media
 from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
-from a2e_async.resources.inputs import needed_source, source_of
+from a2e_async.resources.inputs import PurchaseOptions, needed_source, source_of
 from a2e_async.resources.task_resource import TaskResource
-
-if TYPE_CHECKING:
-    import builtins
-    from collections.abc import Mapping
-
-    from a2e_async.files.local_files import Media
-    from a2e_async.resources.inputs import PurchaseOptions
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["AvatarVideos", "CaptionAlign"]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Unpack
+import builtins
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Literal, Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
@@ -11,19 +13,12 @@ from a2e_async._protocol.families import TWINS
 from a2e_async._protocol.schema import Form, choice, flag, link, text
 from a2e_async._protocol.validation import check_choice, check_no_override, check_text, refuse
 from a2e_async.errors import UnexpectedResponseError
+from a2e_async.files.local_files import Media
 from a2e_async.models.avatars import Avatar, CustomAvatar, TwinRecord
-from a2e_async.resources.base import Group, about
-from a2e_async.resources.inputs import source_of
+from a2e_async.resources.base import Group, Parts, about
+from a2e_async.resources.inputs import PurchaseOptions, source_of
 from a2e_async.resources.task_resource import Ongoing
-
-if TYPE_CHECKING:
-    import builtins
-    from collections.abc import AsyncIterator, Callable
-
-    from a2e_async.files.local_files import Media
-    from a2e_async.resources.base import Parts
-    from a2e_async.resources.inputs import PurchaseOptions
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Avatars", "CustomAvatars", "Twins"]
 

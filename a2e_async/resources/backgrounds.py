@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import builtins
+from collections.abc import AsyncIterator
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.validation import check_text
 from a2e_async.errors import A2EError, UnexpectedResponseError
-from a2e_async.files.local_files import LocalFile
+from a2e_async.files.local_files import LocalFile, Media
 from a2e_async.models.backgrounds import Background
 from a2e_async.resources.base import Group
 from a2e_async.resources.inputs import needed_source
-
-if TYPE_CHECKING:
-    import builtins
-    from collections.abc import AsyncIterator
-
-    from a2e_async._protocol.messages import Envelope
-    from a2e_async.files.local_files import Media
 
 __all__ = ["Backgrounds"]
 

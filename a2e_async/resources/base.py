@@ -9,31 +9,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import warnings
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, MutableSet
+from typing import Any, TypeVar
 
 import attrs
 
 from a2e_async._polling.fetcher import Questions
+from a2e_async._polling.poller import Poller
 from a2e_async._polling.schedule import BATCH
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import languages_in, to_record
 from a2e_async._protocol.endpoints import Route, is_wrong_route
+from a2e_async._protocol.families import Family
+from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import page_request
 from a2e_async._protocol.validation import check_text, path_of
+from a2e_async._submission.submitter import Submitter
+from a2e_async._transport.endpoints import Router
+from a2e_async._transport.retry import Api
 from a2e_async.errors import A2EError, EndpointNotAvailableError, NotFoundError, UnpublishedEndpointWarning
+from a2e_async.files.storage import Files
 from a2e_async.models.common import TaskRecord
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableSet
-
-    from a2e_async._polling.poller import Poller
-    from a2e_async._protocol.families import Family
-    from a2e_async._protocol.messages import Envelope, Request
-    from a2e_async._submission.submitter import Submitter
-    from a2e_async._transport.endpoints import Router
-    from a2e_async._transport.retry import Api
-    from a2e_async.files.storage import Files
-    from a2e_async.models.voices import Language
+from a2e_async.models.voices import Language
 
 __all__ = ["Group", "Languages", "Parts", "about", "questions_of", "to_records"]
 

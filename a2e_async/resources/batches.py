@@ -7,26 +7,22 @@ import math
 import os
 import pathlib
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Iterable, Mapping, Sized
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar, get_args
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
+from typing import Any, ClassVar, Literal, TypeVar, get_args
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Request
 from a2e_async._protocol.validation import check_choice, check_seconds, check_text, refuse
+from a2e_async._submission.reconciler import Task
 from a2e_async._submission.submitter import Order
+from a2e_async.batch import Batch, Job
+from a2e_async.batch.jobs import Desk, Purchase
 from a2e_async.config import OnUnknown
+from a2e_async.files.local_files import LocalFile
 from a2e_async.models.common import TaskRecord
 from a2e_async.resources.task_resource import TaskResource
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from a2e_async._submission.reconciler import Task
-    from a2e_async.batch import Batch, Job
-    from a2e_async.batch.jobs import Desk, Purchase
-    from a2e_async.files.local_files import LocalFile
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Batches"]
 

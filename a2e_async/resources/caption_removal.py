@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.families import CAPTION_REMOVALS
 from a2e_async._protocol.schema import Form, link, text
+from a2e_async.files.local_files import Media
 from a2e_async.models.caption_removal import CaptionRemovalRecord
 from a2e_async.resources.base import about
-from a2e_async.resources.inputs import needed_source
+from a2e_async.resources.inputs import PurchaseOptions, needed_source
 from a2e_async.resources.task_resource import Ongoing
-
-if TYPE_CHECKING:
-    from a2e_async.files.local_files import Media
-    from a2e_async.resources.inputs import PurchaseOptions
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["CaptionRemoval"]
 

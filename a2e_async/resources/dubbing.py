@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from typing import Unpack
 
 from a2e_async._protocol.families import DUBBINGS
 from a2e_async._protocol.schema import Form, flag, link, text, whole
+from a2e_async.files.local_files import Media
 from a2e_async.models.dubbing import DubbingRecord
-from a2e_async.resources.inputs import needed_source
+from a2e_async.resources.inputs import PurchaseOptions, needed_source
 from a2e_async.resources.task_resource import Ongoing
-
-if TYPE_CHECKING:
-    from a2e_async.files.local_files import Media
-    from a2e_async.resources.inputs import PurchaseOptions
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Dubbing"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+from collections.abc import AsyncIterator, Callable
+from typing import Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
@@ -10,18 +11,12 @@ from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.families import FACE_SWAP_PREVIEWS, FACE_SWAPS
 from a2e_async._protocol.schema import Form, choice, link, text
 from a2e_async.errors import UnexpectedResponseError
+from a2e_async.files.local_files import Media
 from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
-from a2e_async.resources.base import Group, about
-from a2e_async.resources.inputs import needed_source, source_of
+from a2e_async.resources.base import Group, Parts, about
+from a2e_async.resources.inputs import PurchaseOptions, needed_source, source_of
 from a2e_async.resources.task_resource import Ongoing, TaskResource
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from a2e_async.files.local_files import Media
-    from a2e_async.resources.base import Parts
-    from a2e_async.resources.inputs import PurchaseOptions
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["FaceImages", "FaceSwap", "FaceSwapPreviews"]
 

@@ -5,28 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import uuid
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+from typing import Any, Literal, TypeAlias, TypedDict, Unpack
 
 import attrs
 
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
-from a2e_async._protocol.messages import Request
+from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.validation import quote_id, refuse
+from a2e_async.batch import Job
+from a2e_async.batch.jobs import Purchase
+from a2e_async.config import OnUnknown
 from a2e_async.files import media_types
+from a2e_async.files.local_files import Image
 from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
 from a2e_async.resources.base import about
 from a2e_async.resources.batches import Batches
-from a2e_async.resources.inputs import link_source, needed_source, source_of, webhook_fields
-
-if TYPE_CHECKING:
-    from a2e_async._protocol.messages import Envelope
-    from a2e_async.batch import Job
-    from a2e_async.batch.jobs import Purchase
-    from a2e_async.config import OnUnknown
-    from a2e_async.files.local_files import Image
-    from a2e_async.resources.inputs import Source, Webhook
-    from a2e_async.tasks import TaskHandle
+from a2e_async.resources.inputs import Source, Webhook, link_source, needed_source, source_of, webhook_fields
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["ImageToVideo", "StartOptions"]
 

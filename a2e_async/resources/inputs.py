@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, TypeAlias, TypedDict
 
+from a2e_async._protocol.families import Family
 from a2e_async._protocol.validation import check_link, check_webhook, refuse
+from a2e_async.config import OnUnknown
 from a2e_async.files import media_types
-from a2e_async.files.local_files import LocalFile, open_file
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from a2e_async._protocol.families import Family
-    from a2e_async.config import OnUnknown
-    from a2e_async.files.local_files import Media
-    from a2e_async.files.media_types import Medium
+from a2e_async.files.local_files import LocalFile, Media, open_file
+from a2e_async.files.media_types import Medium
 
 __all__ = [
     "PurchaseOptions",

@@ -10,22 +10,18 @@ import functools
 import importlib.resources
 import json
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Callable, Mapping
+from typing import Any, Unpack
 
 from a2e_async._protocol.families import FAMILIES, Family
 from a2e_async._protocol.schema import Field, Form, Need
 from a2e_async._protocol.validation import refuse
 from a2e_async.files.local_files import open_file
 from a2e_async.models.other_families import FamilyRecord
+from a2e_async.resources.base import Parts
+from a2e_async.resources.inputs import PurchaseOptions, Source
 from a2e_async.resources.task_resource import TaskResource
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from a2e_async.resources.base import Parts
-    from a2e_async.resources.inputs import PurchaseOptions, Source
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["AnyFamily", "count_of", "family_named", "form_of"]
 

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from a2e_async._protocol.endpoints import Route
 from a2e_async._protocol.validation import check_link
 from a2e_async.errors import UnexpectedResponseError
-from a2e_async.files.local_files import open_file
+from a2e_async.files.local_files import Media, open_file
 from a2e_async.resources.base import Group
-
-if TYPE_CHECKING:
-    from a2e_async.files.local_files import Media
 
 __all__ = ["Storage"]
 

@@ -7,26 +7,23 @@ once for its whole time, and what is not used comes back when it is left: so it 
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import attrs
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.schema import Form, text, whole
 from a2e_async._protocol.validation import check_text
 from a2e_async.errors import A2EError, UnexpectedResponseError
 from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
 from a2e_async.resources.base import Group
-
-if TYPE_CHECKING:
-    import builtins
-    from collections.abc import AsyncGenerator
-
-    from a2e_async._protocol.messages import Envelope
 
 __all__ = ["StreamingAvatar", "StreamingSession"]
 
@@ -49,44 +46,6 @@ _LEAVING = (0.0, 1.0, 3.0)
 
 _WITHIN = 30.0
 """Seconds for all of them, whoever waits."""
-
-
-@attrs.define(eq=False)
-class StreamingSession:
-    """A room that is open; see `StreamingAvatar.session`.
-
-    Attributes:
-        token: What lets Agora's software in: ``app_id``, ``channel``, ``token``, ``uid``.
-    """
-
-    token: RoomToken
-    _avatar_id: str = attrs.field(repr=False)
-    _group: StreamingAvatar = attrs.field(repr=False)
-
-    @property
-    def channel(self) -> str:
-        """The room."""
-        return self.token.channel
-
-    async def set_qa_context(self, text: str) -> None:
-        """Tell what questions are answered from; see `StreamingAvatar.set_qa_context`."""
-        await self._group.set_qa_context(self.channel, text)
-
-    async def get_qa_context(self, *, path: str | None = None) -> Any:  # noqa: ANN401  unpublished
-        """Read it back; see `StreamingAvatar.get_qa_context`."""
-        return await self._group.get_qa_context(self.channel, path=path)
-
-    async def ask(self, text: str) -> None:
-        """Ask the avatar; see `StreamingAvatar.ask`."""
-        await self._group.ask(self.channel, text)
-
-    async def speak(self, text: str) -> None:
-        """Let the avatar say something; see `StreamingAvatar.speak`."""
-        await self._group.speak(self.channel, text)
-
-    async def leave(self) -> None:
-        """Leave before the block ends; see `StreamingAvatar.leave`. Leaving again does no harm."""
-        await self._group.leave(self.channel, avatar_id=self._avatar_id)
 
 
 class StreamingAvatar(Group):
@@ -226,6 +185,44 @@ class StreamingAvatar(Group):
                     else:
                         return
         _LOGGER.error("Room %s may still be open, and what it costs is not refunded: %s", room.channel, failure)
+
+
+@attrs.define(eq=False)
+class StreamingSession:
+    """A room that is open; see `StreamingAvatar.session`.
+
+    Attributes:
+        token: What lets Agora's software in: ``app_id``, ``channel``, ``token``, ``uid``.
+    """
+
+    token: RoomToken
+    _avatar_id: str = attrs.field(repr=False)
+    _group: StreamingAvatar = attrs.field(repr=False)
+
+    @property
+    def channel(self) -> str:
+        """The room."""
+        return self.token.channel
+
+    async def set_qa_context(self, text: str) -> None:
+        """Tell what questions are answered from; see `StreamingAvatar.set_qa_context`."""
+        await self._group.set_qa_context(self.channel, text)
+
+    async def get_qa_context(self, *, path: str | None = None) -> Any:  # noqa: ANN401  unpublished
+        """Read it back; see `StreamingAvatar.get_qa_context`."""
+        return await self._group.get_qa_context(self.channel, path=path)
+
+    async def ask(self, text: str) -> None:
+        """Ask the avatar; see `StreamingAvatar.ask`."""
+        await self._group.ask(self.channel, text)
+
+    async def speak(self, text: str) -> None:
+        """Let the avatar say something; see `StreamingAvatar.speak`."""
+        await self._group.speak(self.channel, text)
+
+    async def leave(self) -> None:
+        """Leave before the block ends; see `StreamingAvatar.leave`. Leaving again does no harm."""
+        await self._group.leave(self.channel, avatar_id=self._avatar_id)
 
 
 def _room_in(envelope: Envelope) -> RoomToken:

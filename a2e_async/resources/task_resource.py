@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
+import builtins
 import functools
 import logging
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args
+import os
+import pathlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar, get_args
 
+from a2e_async._polling.queue import Waiter
 from a2e_async._polling.schedule import BATCH
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_record
+from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import Pages
+from a2e_async._protocol.schema import Form
 from a2e_async._protocol.validation import check_choice, check_page_size, check_seconds, check_text, quote_id, refuse
+from a2e_async._submission.reconciler import Task
 from a2e_async._submission.submitter import Order
 from a2e_async.config import OnUnknown
 from a2e_async.errors import NotFoundError
 from a2e_async.files.local_files import LocalFile
 from a2e_async.models.common import TaskRecord
 from a2e_async.resources.base import Group, about, questions_of, to_records
-from a2e_async.resources.inputs import hook_fields, name_of, shown
+from a2e_async.resources.inputs import Source, hook_fields, name_of, shown
 from a2e_async.tasks import Operations, Outcome, TaskHandle, outcomes
-
-if TYPE_CHECKING:
-    import builtins
-    import os
-    import pathlib
-    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-
-    from a2e_async._polling.queue import Waiter
-    from a2e_async._protocol.families import Family
-    from a2e_async._protocol.schema import Form
-    from a2e_async._submission.reconciler import Task
-    from a2e_async.resources.inputs import Source
 
 __all__ = ["Ongoing", "TaskResource"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
@@ -12,9 +12,6 @@ from a2e_async._protocol.validation import check_text
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.tokens import ApiToken
 from a2e_async.resources.base import Group
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
 
 __all__ = ["Tokens"]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal, Unpack
+import builtins
+from collections.abc import AsyncIterator, Iterable
+from typing import Literal, Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item, voices_in
@@ -14,19 +15,12 @@ from a2e_async._protocol.schema import Form, choice, flag, links, number, text
 from a2e_async._protocol.validation import check_link, check_page_size, check_text, refuse
 from a2e_async._submission.reconciler import Task
 from a2e_async.errors import UnexpectedResponseError
-from a2e_async.files.local_files import open_file
-from a2e_async.models.voices import SpeechPreview, VoiceRecord
+from a2e_async.files.local_files import Media, open_file
+from a2e_async.models.voices import PublicVoice, SpeechPreview, VoiceRecord
 from a2e_async.resources.base import Languages, about, to_records
+from a2e_async.resources.inputs import PurchaseOptions, Source
 from a2e_async.resources.task_resource import Ongoing
-
-if TYPE_CHECKING:
-    import builtins
-    from collections.abc import AsyncIterator
-
-    from a2e_async.files.local_files import Media
-    from a2e_async.models.voices import PublicVoice
-    from a2e_async.resources.inputs import PurchaseOptions, Source
-    from a2e_async.tasks import TaskHandle
+from a2e_async.tasks import TaskHandle
 
 __all__ = ["Voices"]
 

@@ -28,15 +28,12 @@ import socket
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, NoReturn, cast
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from types import ModuleType
+from typing import Any, NoReturn, cast
 
 import attrs
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from concurrent.futures import Executor, Future
-    from types import ModuleType
 
 __all__ = ["VirtualClock", "virtual_time"]
 

@@ -13,18 +13,17 @@ the plugin of the test takes stands in its place.
 from __future__ import annotations
 
 import types
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NoReturn
 
 import pytest
 
+from a2e_async import A2EClient
+from a2e_async.sandbox import Sandbox
+from a2e_async.testing.clock import VirtualClock
+
 # ruff: noqa: PLC0415  (see above)
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
-
-    from a2e_async import A2EClient
-    from a2e_async.sandbox import Sandbox
-    from a2e_async.testing.clock import VirtualClock
 
 __all__ = ["a2e_client", "a2e_clock", "a2e_sandbox"]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import attrs
 from cyclopts import Parameter
 
-from a2e_async import ModelVersion  # noqa: TC001  cyclopts reads it
+from a2e_async import ModelVersion
 from a2e_async.batch import JournalReader
 from a2e_async.cli.batch.display import Screen, follow
 from a2e_async.cli.batch.job_file import Entry, Source, entries, open_source
@@ -24,7 +24,7 @@ from a2e_async.cli.batch.text import make_console, several
 from a2e_async.cli.batch.validate import Checked, Checker, Known, show_plan
 from a2e_async.cli.flow import NEGATIVE_PROMPT, VideoTime
 from a2e_async.cli.messages import complain, printable, said
-from a2e_async.config import OnUnknown  # noqa: TC001  as above
+from a2e_async.config import OnUnknown
 from a2e_async.errors import InvalidRequestError, JournalError
 
 if TYPE_CHECKING:
