@@ -209,7 +209,7 @@ class A2EClient:
         Every ``start`` does this by itself. Costs what A2E charges for it (unpublished).
 
         Args:
-            image: A path, bytes, or a file opened in binary mode: a picture (PNG, JPEG, WebP, GIF, BMP), a video (MP4,
+            image: A path, bytes, or a file opened in binary mode: an image (PNG, JPEG, WebP, GIF, BMP), a video (MP4,
                 MOV, WebM, MKV, AVI) or a sound (MP3, WAV, M4A, OGG, FLAC).
 
         Raises:

@@ -121,7 +121,7 @@ class Config:
         transfer_timeout: Seconds without a single byte after which a download is given up. An upload has
             `request_timeout`, and a second more for every 50,000 bytes.
         visible_timeout: Seconds to wait until an uploaded file can be read at A2E's CDN.
-        max_upload_bytes: Bytes; a larger picture is refused before anything is sent or paid. A2E does not publish a
+        max_upload_bytes: Bytes; a larger image is refused before anything is sent or paid. A2E does not publish a
             limit of its own.
         max_uploads: Uploads at the same time; the others wait in line.
         max_downloads: Downloads at the same time; the others wait in line.

@@ -175,13 +175,13 @@ class PlanError(APIError):
 
 
 class InsufficientCreditsError(APIError):
-    """The account has not enough coins for this start; nothing was bought."""
+    """The account has not enough coins for this start; nothing was started."""
 
     hint = "Buy coins, or choose a shorter video_time or a cheaper model_version"
 
 
 class ContentRejectedError(APIError):
-    """A2E's moderation refused the picture or the text. Final: the same request will be refused again."""
+    """A2E's moderation refused the image or the text. Final: the same request will be refused again."""
 
 
 class NotFoundError(APIError):

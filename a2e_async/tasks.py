@@ -51,7 +51,7 @@ class TaskHandle(Generic[R]):
 
     Attributes:
         id: A2E's id of the task.
-        adopted: The task was found in A2E's list by its marker or its idempotency key, instead of being bought now.
+        adopted: The task was found in A2E's list by its marker or its idempotency key, instead of being started now.
     """
 
     id: str

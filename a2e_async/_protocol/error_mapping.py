@@ -36,7 +36,7 @@ _LONGEST = 500
 
 _BY_CODE: dict[int, type[APIError]] = {
     1001: BusyError,  # streaming hosts are occupied
-    1003: ContentRejectedError,  # a minor in the picture
+    1003: ContentRejectedError,  # a minor in the image
     1004: ContentRejectedError,  # a suspected minor
     30005: BadRequestError,  # back_id and custom_back_id
 }

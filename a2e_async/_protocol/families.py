@@ -47,7 +47,7 @@ class Family:
         name: The field of a start that holds the display name, and with it the marker; None if there is none.
         longest_name: Characters that A2E allows for it, or None if it states no limit.
         shows_names: Whether its list is known to repeat the names. Where it is not, a list without any name does not
-            tell that nothing was bought.
+            tell that nothing was started.
         words: What its status words mean.
         status: The field with the status word.
         result: The fields with the result, the best first; each a link or a list of links.
@@ -202,7 +202,7 @@ _OWN = (
     IMAGE_TO_VIDEO, VOICES, AVATAR_VIDEOS, TWINS, FACE_SWAPS, FACE_SWAP_PREVIEWS, DUBBINGS, CAPTION_REMOVALS,
 )  # fmt: skip
 
-# All others of reference 13, reached by `A2EClient.family`. Result fields of pictures are a guess (grade D) but for
+# All others of reference 13, reached by `A2EClient.family`. Result fields of images are a guess (grade D) but for
 # Text to Image and Product Avatar. A field that also is an input is never guessed: A2E echoes inputs (trap 45).
 
 _CHECKED = {"force_generate": False}

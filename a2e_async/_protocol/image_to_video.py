@@ -22,7 +22,7 @@ _SHOTS = range(1, 5)
 
 @attrs.define(kw_only=True, eq=False)  # frozen would cost more than all the checks
 class Options:
-    """The options of one start besides its pictures. Checked when made; None means: not set, not sent."""
+    """The options of one start besides its images. Checked when made; None means: not set, not sent."""
 
     name: str
     has_end: bool
@@ -70,7 +70,7 @@ class Options:
             refuse("model_type='GENERAL' has no last frame: leave model_type out, or say 'FLF2V'")
 
     def body(self, *, image_url: str, end_image_url: str | None = None) -> dict[str, Any]:
-        """Return the JSON body: the name, the picture, and only what was set."""
+        """Return the JSON body: the name, the image, and only what was set."""
         fields: Mapping[str, Any] = {
             "name": self.name,
             "image_url": image_url,

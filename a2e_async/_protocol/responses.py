@@ -56,7 +56,7 @@ def total_of(data: object) -> int | None:
 
 
 def check_list(envelope: Envelope, name: str | None = None) -> None:
-    """Check that a page is a list, even if an empty one, where "nothing there" would make us buy.
+    """Check that a page is a list, even if an empty one, where "nothing there" would make us start.
 
     Args:
         envelope: The page.

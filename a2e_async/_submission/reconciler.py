@@ -50,7 +50,7 @@ class Task:
         id: A2E's id.
         raw: The record as A2E showed it, or None if it could not be had.
         trace_id: A2E's name for the exchange.
-        adopted: It was found in A2E's list, and not bought just now.
+        adopted: It was found in A2E's list, and not started just now.
     """
 
     id: str
@@ -181,7 +181,7 @@ class Lookout:
         return False
 
     def note(self, marker: str, tasks: list[Task], count: int) -> None:
-        """Remember what was bought with a marker, whatever A2E's answer repeats of the name."""
+        """Remember what was started with a marker, whatever A2E's answer repeats of the name."""
         for task in tasks if marker else ():
             if task.raw is not None:
                 _warn_of_duplicates(self._register.add(marker, task.raw, self._loop.time(), count=count))

@@ -1,4 +1,4 @@
-"""One paid POST, bought exactly once: posts, looks, adopts. `_submission/markers.py` decides what an answer means.
+"""One paid POST, started exactly once: posts, looks, adopts. `_submission/markers.py` decides what an answer means.
 
 The law: a start is sent again only if it surely was not accepted. If nobody knows, A2E's list is looked through for the
 marker in its name, and the task that carries it is adopted.
@@ -64,7 +64,7 @@ class Memory:
 
     Attributes:
         registers: What A2E has shown of each family.
-        unsettled: Idempotency keys that may have been bought, and since when.
+        unsettled: Idempotency keys that may have been started, and since when.
         known: How A2E spells its operations, see `Router`.
         warned: Paths that nobody has to be warned of again.
     """
@@ -77,7 +77,7 @@ class Memory:
 
 @attrs.define(eq=False, repr=False)
 class Submitter:
-    """Buys. Belongs to one event loop."""
+    """Starts. Belongs to one event loop."""
 
     router: Router
     policy: StartPolicy
@@ -89,7 +89,7 @@ class Submitter:
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
     def start(self, order: Order, body: dict[str, Any], marker: str | None = None) -> Awaitable[list[Task]]:
-        """Start a task, or several with one request, and return what was bought or found, when awaited.
+        """Start a task, or several with one request, and return what was started or found, when awaited.
 
         Args:
             order: What is known of the start.
@@ -214,7 +214,7 @@ class Submitter:
             found = self._lookouts[family] = Lookout(self.router, family, register)
         return found
 
-    # buying
+    # starting
 
     async def _buy(self, order: Order, body: dict[str, Any], marker: str) -> list[Task]:
         """Send, and find out what became of it."""

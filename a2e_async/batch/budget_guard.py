@@ -26,7 +26,7 @@ class Purse:
     _asked: set[Hashable] = attrs.field(factory=set)
 
     async def reserve(self, purchase: Purchase) -> Reservation:
-        """Set the price of a start aside, so that nothing is uploaded that cannot be bought.
+        """Set the price of a start aside, so that nothing is uploaded that cannot be started.
 
         While a start is under way whose price nobody knows, all others wait for what it teaches.
 
@@ -62,7 +62,7 @@ class Purse:
         self._tell()
 
     def settle(self, reservation: Reservation, coins: float | None) -> None:
-        """Turn what was set aside into what was spent; 0 coins if nothing was bought."""
+        """Turn what was set aside into what was spent; 0 coins if nothing was started."""
         self.budget.release(reservation)
         self.budget.spend(coins)
         if coins:

@@ -1,4 +1,4 @@
-"""Keeps a batch from buying while nothing can be bought, and finds out when it can again."""
+"""Keeps a batch from starting while nothing can be started, and finds out when it can again."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Gate:
         self._line.release()
 
     def close(self, reason: str, *, scout: bool) -> None:
-        """Nothing can be bought at the moment. What the scout says makes the pauses longer."""
+        """Nothing can be started at the moment. What the scout says makes the pauses longer."""
         if not self.reason:
             self._pause = _FIRST
             self._news.clear()
@@ -95,6 +95,6 @@ class Gate:
         return again
 
     def end(self) -> None:
-        """Let all go on at once, for ever: nothing is bought any more, as they will find out."""
+        """Let all go on at once, for ever: nothing is started any more, as they will find out."""
         self._ended = True
         self._news.set()

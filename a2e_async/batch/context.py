@@ -23,7 +23,7 @@ __all__ = ["Case", "Policy", "Shop", "StoppedError"]
 
 
 class StoppedError(Exception):
-    """Nothing is bought any more. It never leaves the batch; its `reason` does."""
+    """Nothing is started any more. It never leaves the batch; its `reason` does."""
 
     def __init__(self, reason: A2EError) -> None:
         super().__init__()
@@ -51,9 +51,9 @@ class Shop:
         starts: Places for starts that are being sent.
         running: Places for tasks that are under way.
         downloads: Places for downloads.
-        bought: Starts that A2E has accepted in this run.
-        retried: How many of them were new purchases for jobs that had failed.
-        stopped: Why nothing is bought any more, or None.
+        started: Starts that A2E has accepted in this run.
+        retried: How many of them were new starts for jobs that had failed.
+        stopped: Why nothing is started any more, or None.
     """
 
     desk: Desk
@@ -75,15 +75,15 @@ class Shop:
         return self.desk.resends if self.policy.resend is None else self.policy.resend
 
     def stop(self, reason: A2EError) -> None:
-        """Let nothing be bought any more."""
+        """Let nothing be started any more."""
         self.stopped = self.stopped or reason
         self.gate.end()
 
     def check_open(self) -> None:
-        """See that something may be bought.
+        """See that something may be started.
 
         Raises:
-            StoppedError: Nothing is bought any more.
+            StoppedError: Nothing is started any more.
         """
         if self.stopped is not None:
             raise StoppedError(self.stopped)
@@ -98,7 +98,7 @@ class Case:
         shop: What it shares with the others.
         row: What the journal knows of it, or will.
         handle: Its task, if there is one.
-        digests: The content of its local pictures, by their place among its pictures.
+        digests: The content of its local images, by their place among its images.
         read_at: When it was read, in seconds since the epoch.
         is_estimated: Whether A2E has not said yet what the task costs.
         estimate: What was counted instead, if anything.
@@ -129,7 +129,7 @@ class Case:
         return expected if coins is None else coins
 
     def note_bought(self, handle: TaskHandle[Any]) -> None:
-        """Count what was bought in this run, and write it down soon."""
+        """Count what was started in this run, and write it down soon."""
         self.shop.bought += 1
         self.shop.retried += self.row.purchases > 0
         self.note_task(handle)

@@ -24,15 +24,15 @@ class Job:
     Attributes:
         key: Your name for it, such as ``"order-17"``: unique in the batch, at most 500 characters. The journal knows
             the job by it, and the video is named after it.
-        image: The start picture: a path, bytes, a binary file, or an http(s) URL.
-        image_url: The start picture as a direct http(s) link. Give one of the two.
+        image: The start image: a path, bytes, a binary file, or an http(s) URL.
+        image_url: The start image as a direct http(s) link. Give one of the two.
         prompt: What should happen.
         negative_prompt: What to avoid.
         name: A display name; by default it comes from the file's name.
         model_type: ``"GENERAL"`` or ``"FLF2V"``.
         model_version: The model, which decides the price.
-        end_image: The last picture, given as `image` is.
-        end_image_url: The last picture, given as `image_url` is.
+        end_image: The last image, given as `image` is.
+        end_image_url: The last image, given as `image_url` is.
         video_time: Seconds of video: 5, 10, 15 or 20. The price grows with it.
         extend_prompt: Whether A2E rewrites the prompt.
         skip_face_enhance: Whether to leave out the enhancement of face similarity.
@@ -86,11 +86,11 @@ def _from_words(item: object) -> Job:
 
 @attrs.frozen(kw_only=True)
 class Purchase:
-    """One start that was checked, before its pictures are uploaded.
+    """One start that was checked, before its images are uploaded.
 
     Attributes:
-        make_body: Makes the body of the links of the pictures.
-        pictures: Local pictures, links, and None for a picture that is not wanted; in the order of `make_body`.
+        make_body: Makes the body of the links of the images.
+        images: Local images, links, and None for an image that is not wanted; in the order of `make_body`.
         kind: What decides the price.
     """
 
@@ -109,10 +109,10 @@ class Desk:
         resends: Whether a start is sent once more if nobody knows what became of it, unless the batch says otherwise.
         extension: Of the files of its results, with the dot.
         shown_after: Seconds after which A2E's list shows a task that it has accepted.
-        check: Checks a job as far as that is possible without sending anything, and looks at its pictures.
-        upload: Uploads a picture and returns its link.
+        check: Checks a job as far as that is possible without sending anything, and looks at its images.
+        upload: Uploads an image and returns its link.
         quote: Asks what a start would cost. Free.
-        buy: Starts a task.
+        start: Starts a task.
         settle: Looks for the task of a start that has a marker and was sent so many seconds ago.
         task: Returns the handle of a task by its id, with what A2E said about it the last time.
     """

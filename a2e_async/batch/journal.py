@@ -1,6 +1,6 @@
 """The journal of a batch: one row for each job, so that a crash costs nothing.
 
-What is to be bought is written down before it is, and A2E's id right after. All that is written meanwhile shares one
+What is to be started is written down before it is, and A2E's id right after. All that is written meanwhile shares one
 commit, so that many jobs cost few visits to the disk.
 """
 
@@ -170,7 +170,7 @@ class SqliteJournal:
             raise group.error
 
     async def link(self, digest: str, since: float) -> str | None:
-        """Return the link of a picture that was uploaded since then."""
+        """Return the link of an image that was uploaded since then."""
         if not self._opened.has_links:  # what this run uploads is remembered elsewhere
             return None
         with database_errors(self.path):
@@ -178,7 +178,7 @@ class SqliteJournal:
         return None if found is None else str(found[0])
 
     def keep_link(self, digest: str, link: str) -> None:
-        """Write down soon where a picture was uploaded to."""
+        """Write down soon where an image was uploaded to."""
         self._group.links.append((digest, link, time.time()))
         self._wake.set()
 

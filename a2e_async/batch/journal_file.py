@@ -1,4 +1,4 @@
-"""The file of a journal: made, checked, brought up to date and locked, before anything is bought.
+"""The file of a journal: made, checked, brought up to date and locked, before anything is started.
 
 It is an ordinary SQLite database that everybody may read, also while a batch writes it.
 """
@@ -54,7 +54,7 @@ _STEPS = (
         accepted_at REAL,
         finished_at REAL
     );
-    CREATE TABLE uploads (              -- pictures that are at A2E's storage
+    CREATE TABLE uploads (              -- images that are at A2E's storage
         digest TEXT PRIMARY KEY NOT NULL,  -- SHA-256 of the content
         link TEXT NOT NULL,
         uploaded_at REAL NOT NULL
@@ -85,7 +85,7 @@ class Facts:
         holder: The process that holds it or did so the last time.
         spent: Coins that were spent so far, or may have been.
         has_rows: Whether it knows of jobs.
-        has_links: Whether it knows of uploaded pictures.
+        has_links: Whether it knows of uploaded images.
     """
 
     id: str

@@ -111,7 +111,7 @@ class JournalReader:
     async def prune(self, *, states: Iterable[RowState] = ("succeeded",), older_than: float | None = None) -> int:
         """Remove rows that are finished, and the uploads that are too old to be used; return how many rows.
 
-        A job whose row is gone is a new job: the same input buys it again. What it has cost still counts.
+        A job whose row is gone is a new job: the same input starts it again. What it has cost still counts.
 
         Args:
             states: Which rows.

@@ -38,8 +38,8 @@ class Outcome:
         path: The video's file, or None. A job can have succeeded while its download did not work: then `error` says
             so, and the next run fetches only the file.
         coins: What the job has cost, its retries and earlier runs included; None if it is not known, 0 if nothing was
-            bought.
-        purchases: How many starts A2E has accepted for it, earlier runs included.
+            started.
+        starts: How many starts A2E has accepted for it, earlier runs included.
         error: What went wrong, or None.
         marker: What the task's name ends with at A2E, for ``image_to_video.find(marker)``; empty before the first
             start, and if names are not marked.
@@ -104,8 +104,8 @@ class Progress:
         failed: As `succeeded`.
         uncertain: As `succeeded`.
         skipped: As `succeeded`.
-        bought: Starts that A2E has accepted in this run.
-        retried: How many of them are new purchases for jobs that had failed.
+        started: Starts that A2E has accepted in this run.
+        retried: How many of them are new starts for jobs that had failed.
         coins: What the batch has cost so far, earlier runs with the same journal included, as far as it is known.
         doing: The jobs under way.
         paused: Why nothing is started at the moment, empty if nothing is in the way.

@@ -2,7 +2,7 @@
 
 The rest of `batch/` does it.
 
-The law: a start is bought only for a row that has surely no task, and what was paid for is waited for.
+The law: a start is started only for a row that has surely no task, and what was paid for is waited for.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Row:
         key: The caller's name for the job.
         request: What was asked for, as JSON.
         state: Where it stands.
-        purchases: How many starts were accepted.
+        starts: How many starts were accepted.
         marker: That of the last start.
         task_id: A2E's id of the last task, or None.
         coins: What its tasks have cost, None if that is not known.
@@ -125,7 +125,7 @@ def next_step(row: Row, *, fetch: bool, retry_failed: int) -> Next:
     Args:
         row: As the journal has it, or a new one.
         fetch: Whether a file is wanted.
-        retry_failed: How many new purchases a job is worth whose task failed.
+        retry_failed: How many new starts a job is worth whose task failed.
     """
     match row.state:
         case "sending" | "uncertain":
@@ -139,14 +139,14 @@ def next_step(row: Row, *, fetch: bool, retry_failed: int) -> Next:
 
 
 def may_start(row: Row, retry_failed: int) -> bool:
-    """Tell whether a job may be bought that has no task under way: for the first time, or once more as it was asked."""
+    """Tell whether a job without a running task may be started, for the first time or once more."""
     if row.purchases:
         return row.purchases <= retry_failed
     return bool(retry_failed) or row.error is None or row.error.get("type") not in _FINAL
 
 
 def may_be_bought(row: Row, *, age: float, resend: bool) -> bool:
-    """Tell whether a row may be bought whose last start made no task that A2E shows.
+    """Tell whether a row may be started whose last start made no task that A2E shows.
 
     A ``sending`` row is what a crash left behind; it was just looked for, and that at a time when A2E surely shows a
     fresh task. An ``uncertain`` one has lost its answer on the way, so A2E gets more time to show the task. Neither can
@@ -155,13 +155,13 @@ def may_be_bought(row: Row, *, age: float, resend: bool) -> bool:
     Args:
         row: The row.
         age: Seconds since its start was sent.
-        resend: Whether the caller wants it bought in any case.
+        resend: Whether the caller wants it started in any case.
     """
     return resend or (age < SHOWN_UNTIL and (row.state == "sending" or age >= SHOWN_AFTER))
 
 
 class Trouble(enum.Enum):
-    """What an error that kept a job from being bought means for the batch."""
+    """What an error that kept a job from being started means for the batch."""
 
     JOB = "this job has failed, the others go on"
     PAUSE = "nothing can be bought at the moment"
@@ -169,7 +169,7 @@ class Trouble(enum.Enum):
 
 
 def trouble(error: A2EError) -> Trouble:
-    """Tell whether it is the job's own trouble, or everybody's. Nothing was bought."""
+    """Tell whether it is the job's own trouble, or everybody's. Nothing was started."""
     if isinstance(error, AuthenticationError | ClientClosedError):
         return Trouble.STOP
     if isinstance(error, InsufficientCreditsError | BusyError | RateLimitError | NetworkError):
@@ -182,7 +182,7 @@ def trouble(error: A2EError) -> Trouble:
 def may_try_again(error: A2EError, times: int) -> bool:
     """Tell whether a job is tried again that has failed so often while others got through, or while it was alone.
 
-    A picture that cannot be uploaded can be that picture's fault. Nobody knows, so it gets three tries.
+    An image that cannot be uploaded can be that image's fault. Nobody knows, so it gets three tries.
     """
     cause = error.__cause__
     is_line = not isinstance(error, TransferError) or (isinstance(cause, NetworkError) and not cause.request_sent)
@@ -190,12 +190,12 @@ def may_try_again(error: A2EError, times: int) -> bool:
 
 
 def job_key(journal_id: str, row: Row) -> str:
-    """Return what the marker of a purchase is made of: the same in every process, another one in each journal."""
+    """Return what the marker of a start is made of: the same in every process, another one in each journal."""
     return f"{journal_id}/{row.purchases}/{row.key}"
 
 
 def is_bound(row: Row) -> bool:
-    """Tell whether a key stands for one request for good, because something was or may have been bought for it."""
+    """Tell whether a key stands for one request for good, because something was or may have been started for it."""
     return bool(row.purchases) or row.state not in {"new", "failed"}
 
 
@@ -260,11 +260,11 @@ class Journal(Protocol):
         ...
 
     async def link(self, digest: str, since: float) -> str | None:
-        """Return the link of a picture that was uploaded since then (seconds since the epoch)."""
+        """Return the link of an image that was uploaded since then (seconds since the epoch)."""
         ...
 
     def keep_link(self, digest: str, link: str) -> None:
-        """Write down soon where a picture was uploaded to."""
+        """Write down soon where an image was uploaded to."""
         ...
 
 

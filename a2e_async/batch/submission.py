@@ -1,4 +1,4 @@
-"""Buys the task of a job: written down before, and never twice."""
+"""Starts the task of a job: written down before, and never twice."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ __all__ = ["Buyer"]
 
 @attrs.define(eq=False)
 class Buyer:
-    """Buys for one job."""
+    """Starts for one job."""
 
     case: Case
 
     async def buy(self, purchase: Purchase) -> None:
-        """Buy a task. Then the job has a place among the running ones, to be released when its task has ended.
+        """Start a task. Then the job has a place among the running ones, to be released when its task has ended.
 
         Raises:
             BudgetError: It would pass `max_coins`.
-            StoppedError: Nothing is bought any more.
-            SubmissionUncertainError: Nobody knows whether it was bought.
-            JournalError: The journal cannot be written; nothing was bought.
-            A2EError: It was not bought.
+            StoppedError: Nothing is started any more.
+            SubmissionUncertainError: Nobody knows whether it was started.
+            JournalError: The journal cannot be written; nothing was started.
+            A2EError: It was not started.
         """
         purse = self.case.shop.purse
         reserved = await purse.reserve(purchase)
@@ -65,7 +65,7 @@ class Buyer:
 
         Args:
             attempt: Is told whether it goes ahead of the others; returns None if it was not its turn after all.
-            costs: Whether it is in vain while nothing can be bought.
+            costs: Whether it is in vain while nothing can be started.
         """
         gate, times = self.case.shop.gate, 0
         passed, wait = gate.passed, costs
@@ -108,7 +108,7 @@ class Buyer:
             raise error
 
     def _pause(self, error: A2EError, *, scout: bool) -> None:
-        """Let the whole batch wait, or end its buying, as its caller wants."""
+        """Let the whole batch wait, or end its starting, as its caller wants."""
         shop = self.case.shop
         if shop.policy.on_shortage == "stop":
             shop.stop(error)

@@ -1,4 +1,4 @@
-"""The pictures of a batch: what is remembered of them, and each of them uploaded once."""
+"""The images of a batch: what is remembered of them, and each of them uploaded once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _REMEMBERED = 10_000
 
 
 async def describe(picture: LocalFile | str | None) -> Described:
-    """Return what is remembered of a picture.
+    """Return what is remembered of an image.
 
     Raises:
         InvalidRequestError: Its file cannot be read.
@@ -42,7 +42,7 @@ async def describe(picture: LocalFile | str | None) -> Described:
     try:
         return await asyncio.to_thread(_read, picture)
     except OSError as error:
-        msg = f"The picture {str(picture.content)!r} cannot be read: {error.strerror or error}"
+        msg = f"The image {str(picture.content)!r} cannot be read: {error.strerror or error}"
         raise InvalidRequestError(msg) from error
 
 
@@ -57,7 +57,7 @@ def _read(picture: LocalFile) -> dict[str, Any]:
 
 
 async def recall(name: str, image: Image | None, url: str | None, old: Described) -> Described:
-    """Describe the picture of a job that is known. It is read only if it can have changed, and may be gone."""
+    """Describe the image of a job that is known. It is read only if it can have changed, and may be gone."""
     if isinstance(image, str) and "://" in image:
         url = image
     if url is not None or image is None:
@@ -76,10 +76,10 @@ async def recall(name: str, image: Image | None, url: str | None, old: Described
 
 
 async def with_files_read(job: Job) -> Job:
-    """Return a job whose pictures can be looked at several times: an open file can be read once.
+    """Return a job whose images can be looked at several times: an open file can be read once.
 
     Raises:
-        InvalidRequestError: What is read is no picture.
+        InvalidRequestError: What is read is no image.
     """
     read: dict[str, Any] = {
         name: (await open_picture(name, image)).content
@@ -90,13 +90,13 @@ async def with_files_read(job: Job) -> Job:
 
 
 def identity(described: Described) -> object:
-    """Return what makes a picture the same one: its content or its address, not where its file lies."""
+    """Return what makes an image the same one: its content or its address, not where its file lies."""
     return described and (described.get("sha256") or described)
 
 
 @attrs.define(eq=False)
 class Links:
-    """Where pictures were uploaded to, by their content."""
+    """Where images were uploaded to, by their content."""
 
     upload: Callable[[LocalFile], Awaitable[str]]
     journal: Journal
@@ -105,7 +105,7 @@ class Links:
     _locks: weakref.WeakValueDictionary[str, asyncio.Lock] = attrs.field(factory=weakref.WeakValueDictionary)
 
     async def link(self, picture: LocalFile, digest: str) -> str:
-        """Return the link of a picture, uploading it if it has none that surely lives."""
+        """Return the link of an image, uploading it if it has none that surely lives."""
         async with self._locks.setdefault(digest, asyncio.Lock()):
             link = self._fresh(digest) or await self.journal.link(digest, time.time() - _LIVES)
             if link is None:

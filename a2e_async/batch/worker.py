@@ -171,7 +171,7 @@ class Errand:
             shop.running.release()
 
     async def _resume(self, step: Next) -> bool:
-        """Wait for the task that an earlier run has bought; return False if there is none."""
+        """Wait for the task that an earlier run has started; return False if there is none."""
         if step is Next.WAIT:
             self.case.handle = self.case.shop.desk.task(str(self.case.row.task_id), None)
         elif not await Buyer(self.case).settle():

@@ -1,4 +1,4 @@
-"""One picture becomes one video: the flow that the commands share, with its state for the display."""
+"""One image becomes one video: the flow that the commands share, with its state for the display."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Stage(enum.StrEnum):
 
 @attrs.define
 class Clip:
-    """One picture, a path or a link, on its way to a video. Times are seconds of the monotonic clock."""
+    """One image, a path or a link, on its way to a video. Times are seconds of the monotonic clock."""
 
     picture: str | pathlib.Path
     target: pathlib.Path
@@ -48,7 +48,7 @@ class Clip:
 
     @property
     def name(self) -> str:
-        """The picture's."""
+        """The image's."""
         picture = str(self.picture)
         return (name_from(picture) if "://" in picture else pathlib.Path(picture).name) or "picture"
 

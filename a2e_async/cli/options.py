@@ -81,16 +81,16 @@ class Start:
     Attributes:
         prompt: What should happen. Needed unless --lora is given.
         negative_prompt: What to avoid.
-        name: A name for the task, not unique. Default: the picture's.
+        name: A name for the task, not unique. Default: the image's.
         video_time: Seconds of video: 5, 10, 15 or 20. The price grows with it.
         model_version: The model. The price depends on it: a2e-v2 is dearer than the other two.
         model_type: FLF2V (first and last frame) is implied by --end-image.
-        end_image: The last picture, a path or a link.
+        end_image: The last image, a path or a link.
         extend_prompt: Whether A2E rewrites the prompt. Default: it does.
         skip_face_enhance: Whether to leave out the enhancement of face similarity. Default: it is done.
         lora: The id of a LoRA, whose preset replaces the prompt.
         idempotency_key: A name of yours for this job, such as order-17. If A2E has a task of this key already, that one
-            is taken, and nothing is bought.
+            is taken, and nothing is started.
         on_unknown: What to do if nobody knows whether A2E accepted the start: tell you (raise), or send it once more.
         webhook_url: An https address that A2E calls once when the task ends.
         webhook_token: What A2E sends along in X-A2e-Webhook-Token. Other users of this machine can see it.
@@ -112,7 +112,7 @@ class Start:
     webhook_token: str | None = attrs.field(default=None, repr=False)
 
     def of(self, image: LocalFile) -> StartOptions:
-        """Return the options of a start from a picture.
+        """Return the options of a start from an image.
 
         Raises:
             InvalidRequestError: There is no prompt.

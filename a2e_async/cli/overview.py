@@ -50,12 +50,12 @@ class Command(NamedTuple):  # attrs would take longer to import than everything 
 COMMANDS = {
     "demo": Command(
         "a2e_async.cli.commands.demo:demo",
-        "Turn pictures into videos with a local A2E, offline and free.",
+        "Turn images into videos with a local A2E, offline and free.",
         "[IMAGE...]",
     ),
     "image-to-video": Command(
         "a2e_async.cli.commands.image_to_video:app",
-        "Turn pictures into videos at A2E, and look after the tasks.",
+        "Turn images into videos at A2E, and look after the tasks.",
     ),
     "batch": Command(
         "a2e_async.cli.batch.commands:app",
@@ -67,7 +67,7 @@ COMMANDS = {
     ),
     "upload": Command(
         "a2e_async.cli.commands.upload:upload",
-        "Upload pictures to A2E's storage and print their links.",
+        "Upload images to A2E's storage and print their links.",
     ),
     "request": Command(
         "a2e_async.cli.commands.request:request",
@@ -97,7 +97,7 @@ ENVIRONMENT = {
 EXIT_CODES = {
     "0": "Done.",
     "1": "Not done: a task failed, A2E refused, is not reachable, or shows no such task.",
-    "2": "Wrong use: an option, a setting, a file that is no picture, a missing extra.",
+    "2": "Wrong use: an option, a setting, a file that is no image, a missing extra.",
     "130": "Interrupted with Ctrl-C. What was started goes on at A2E; its id is printed.",
     "141": "Nobody reads the output any more (a2e ... | head).",
 }

@@ -16,13 +16,13 @@ from a2e_async.files import media_types, partial_file
 __all__ = ["Image", "LocalFile", "Media", "check_target", "open_file", "open_picture"]
 
 Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""A local picture (a path, its bytes, or a file opened for reading in binary mode)."""
+"""A local image (a path, its bytes, or a file opened for reading in binary mode)."""
 
 Media: TypeAlias = Image
-"""A local picture, video or sound, given in the same ways."""
+"""A local image, video or sound, given in the same ways."""
 
 _TAKEN = {
-    "image": "picture (PNG, JPEG, WebP, GIF or BMP)",
+    "image": "image (PNG, JPEG, WebP, GIF or BMP)",
     "video": "video (MP4, MOV, WebM, MKV or AVI)",
     "audio": "sound (MP3, WAV, M4A, OGG or FLAC)",
 }
@@ -38,7 +38,7 @@ class LocalFile:
 
 
 async def open_picture(name: str, image: Image) -> LocalFile:
-    """Look at a local picture before anything is sent or paid; see `open_file`."""
+    """Look at a local image before anything is sent or paid; see `open_file`."""
     return await open_file(name, image, "image")
 
 

@@ -52,7 +52,7 @@ _BRANDS = {
     b"qt  ": Kind("video/quicktime", ".mov"),
 }
 _PICTURES = frozenset({b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"})
-"""Brands of pictures in the same container, which A2E does not take."""
+"""Brands of images in the same container, which A2E does not take."""
 
 _MP4 = Kind("video/mp4", ".mp4")
 _MP3 = Kind("audio/mpeg", ".mp3")
@@ -79,12 +79,12 @@ def kind_of(head: bytes) -> Kind | None:
     # without a tag before it, an MP3 begins with a frame: MPEG 1, 2 or 2.5, layer 3
     if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] & 0xF0 != 0xF0:
         return _MP3
-    # "BM" alone would make a picture of "BMW.txt": the reserved bytes 6 to 9 of a bitmap's header are zero
+    # "BM" alone would make an image of "BMW.txt": the reserved bytes 6 to 9 of a bitmap's header are zero
     return _BMP if head[:2] == b"BM" and len(head) >= 14 and head[6:10] == bytes(4) else None
 
 
 def storage_key(unique: str, kind: Kind) -> str:
-    """Return a key for an upload: unique, so that no two pictures meet, and with the right extension."""
+    """Return a key for an upload: unique, so that no two images meet, and with the right extension."""
     return f"{unique}{kind.extension}"
 
 
@@ -99,7 +99,7 @@ def name_from(source: str) -> str:
 
 
 def looks_like_no_result(content_type: str, head: bytes) -> bool:
-    """Tell whether a download is a page or an error text instead of a video, a picture or a sound."""
+    """Tell whether a download is a page or an error text instead of a video, an image or a sound."""
     if content_type.lower().startswith(_TEXTUAL):
         return True
     return _TEXT.match(head) is not None

@@ -110,7 +110,7 @@ def discard(file: IO[bytes]) -> None:
 
 
 def open_picture(path: pathlib.Path, size: int) -> IO[bytes]:
-    """Open a picture that was looked at before."""
+    """Open an image that was looked at before."""
     with disk_errors(path):
         file = path.open("rb")
     if os.fstat(file.fileno()).st_size != size:

@@ -55,18 +55,18 @@ class Files:
         self._downloads = asyncio.Semaphore(self.config.max_downloads)
 
     def check(self, picture: LocalFile) -> None:
-        """Refuse a picture that is larger than `Config.max_upload_bytes`.
+        """Refuse an image that is larger than `Config.max_upload_bytes`.
 
         Raises:
             InvalidRequestError: It is.
         """
         limit = self.config.max_upload_bytes
         if picture.size > limit:
-            name = "The picture" if isinstance(picture.content, bytes) else f"The picture {str(picture.content)!r}"
+            name = "The image" if isinstance(picture.content, bytes) else f"The image {str(picture.content)!r}"
             refuse(f"{name} has {picture.size:,} bytes: Config.max_upload_bytes allows {limit:,}")
 
     async def upload(self, picture: LocalFile) -> str:
-        """Upload a picture and return the link at A2E's CDN, once it can be read there.
+        """Upload an image and return the link at A2E's CDN, once it can be read there.
 
         Costs what A2E charges for a presigned upload (unpublished).
 
@@ -82,7 +82,7 @@ class Files:
                 await self.retry.run(lambda: self._put(upload_url, picture))
                 await self._wait_until_visible(link)
         except _TROUBLE as error:
-            msg = f"The picture was not uploaded, and nothing was started: {error}"
+            msg = f"The image was not uploaded, and nothing was started: {error}"
             raise TransferError(msg, status=_status(error)) from error
         return link
 
@@ -131,7 +131,7 @@ class Files:
         pause = 0.1
         while not await self._is_visible(link):
             if clock() + pause > deadline:
-                msg = f"The uploaded picture did not appear at A2E's CDN in {self.config.visible_timeout:g} s"
+                msg = f"The uploaded image did not appear at A2E's CDN in {self.config.visible_timeout:g} s"
                 raise TransferError(msg)
             await asyncio.sleep(pause)
             pause = min(2.0, pause * 1.5)

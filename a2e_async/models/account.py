@@ -30,7 +30,7 @@ class Movement(Item):
 
     Attributes:
         id: A2E's id; empty if it shows none.
-        coins: Positive was granted or bought, negative was spent; None if A2E calls it otherwise.
+        coins: Positive was granted or started, negative was spent; None if A2E calls it otherwise.
         type: What it was for.
         created_at: When it was (UTC), or None.
     """

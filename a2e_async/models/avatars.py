@@ -17,8 +17,8 @@ class Avatar(Item):
         id: What `AvatarVideos.start` takes as ``anchor_id``.
         type: ``"default"`` for A2E's own (``anchor_type`` 0), ``"custom"`` for those of the account (1).
         name: Its name, if A2E shows one.
-        video_cover: A picture of it.
-        people_img: A picture of it without the background.
+        video_cover: An image of it.
+        people_img: An image of it without the background.
         background_img: Its original background, if it has one.
         background_color: Its original background as a colour, if it has one.
         base_video: The video that it was made of, if there is one.
@@ -38,7 +38,7 @@ class Avatar(Item):
 
 @attrs.frozen(kw_only=True)
 class TwinRecord(TaskRecord):
-    """A video twin: the training of an avatar from a video or a picture (A2E page "Status of One Task").
+    """A video twin: the training of an avatar from a video or an image (A2E page "Status of One Task").
 
     Attributes:
         anchor_id: The avatar that it has become; empty until it is usable. `AvatarVideos.start` takes it, with

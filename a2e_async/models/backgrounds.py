@@ -11,12 +11,12 @@ __all__ = ["Background"]
 
 @attrs.frozen(kw_only=True)
 class Background(Item):
-    """A picture to stand behind an avatar (A2E page "Obtain the List of Background Images").
+    """An image to stand behind an avatar (A2E page "Obtain the List of Background Images").
 
     Attributes:
         id: What `AvatarVideos.start` takes as ``back_id``, or as ``custom_back_id`` for one's own.
         type: ``"default"`` for A2E's own, ``"custom"`` for those of the account.
-        img_url: The picture.
+        img_url: The image.
     """
 
     id: str = ""

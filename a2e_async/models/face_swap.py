@@ -1,4 +1,4 @@
-"""What A2E shows in its group "Face Swap": tasks, previews, and saved pictures of faces."""
+"""What A2E shows in its group "Face Swap": tasks, previews, and saved images of faces."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class FaceSwapRecord(TaskRecord):
     """One face swap (A2E page "Get Details of Face Swap"). `FaceSwap.ongoing` fills in only the status and the result.
 
     Attributes:
-        face_url: The picture of the face, as A2E echoes it.
-        video_url: The video or picture that gets the face, as A2E echoes it.
+        face_url: The image of the face, as A2E echoes it.
+        video_url: The video or image that gets the face, as A2E echoes it.
         duration: The length of the video in seconds, or None.
         updated_at: When A2E changed the record last (UTC), or None.
         initialized_time: When the task was accepted (UTC), or None.
@@ -39,8 +39,8 @@ class FaceSwapPreviewRecord(TaskRecord):
     """One preview (A2E page "Get Status of Face Swap Preview Process"). Previews have no names.
 
     Attributes:
-        face_url: The picture of the face, as A2E echoes it.
-        video_url: The video or picture that gets the face, as A2E echoes it.
+        face_url: The image of the face, as A2E echoes it.
+        video_url: The video or image that gets the face, as A2E echoes it.
     """
 
     face_url: str = attrs.field(default="", repr=False)
@@ -49,11 +49,11 @@ class FaceSwapPreviewRecord(TaskRecord):
 
 @attrs.frozen(kw_only=True)
 class FaceImage(Item):
-    """A saved picture of a face (A2E page "Get Records of Face Swap Images").
+    """A saved image of a face (A2E page "Get Records of Face Swap Images").
 
     Attributes:
         id: A2E's id, an opaque string: the ``face_swap_id`` of avatar videos.
-        face_url: Where the picture is. Confidential: it needs no token.
+        face_url: Where the image is. Confidential: it needs no token.
         created_at: When it was added (UTC), or None.
         updated_at: When A2E changed it last (UTC), or None.
     """

@@ -14,7 +14,7 @@ class FamilyRecord(TaskRecord):
     """One task of any family, see `A2EClient.family`. What only some families say is in `extra`.
 
     Attributes:
-        result_urls: All results, in A2E's order: families that make pictures can make several. The first of them is
+        result_urls: All results, in A2E's order: families that make images can make several. The first of them is
             `result_url`. Confidential: they need no token.
     """
 

@@ -50,7 +50,7 @@ class Account(Languages):
         """Go through the movements of coins (A2E's ``creditsHistory``). Free.
 
         Args:
-            is_consumption: True for what was spent, False for what was granted or bought, None for both.
+            is_consumption: True for what was spent, False for what was granted or started, None for both.
             start_date: Not before this moment. Without a time zone it is UTC.
             end_date: Not after this moment.
             page_size: Movements a request, 1 to 100.
@@ -88,12 +88,12 @@ class Account(Languages):
         return attrs.evolve(to_item(Quote, _object(envelope.data)), coins=responses.quoted(envelope))
 
     async def exchange_diamonds(self, diamonds: int) -> None:
-        """Buy diamonds for 100 coins each (A2E page "Exchange Diamonds"). It cannot be undone.
+        """Start diamonds for 100 coins each (A2E page "Exchange Diamonds"). It cannot be undone.
 
         Sent exactly once, never again, whatever goes wrong. `balance` tells what came of it.
 
         Args:
-            diamonds: How many to buy, 1 or more.
+            diamonds: How many to start, 1 or more.
 
         Raises:
             InvalidRequestError: It is no such number; nothing was sent.

@@ -130,7 +130,7 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
     ) -> TaskHandle[AvatarVideoRecord]:
         """Let an avatar speak (A2E page "Generate AI Avatar Videos"). Costs coins as soon as A2E accepts it.
 
-        Everything is checked before anything is sent; local files are then uploaded, which A2E charges too. Bought
+        Everything is checked before anything is sent; local files are then uploaded, which A2E charges too. Started
         once, as `ImageToVideo.start` describes. A personal lip-sync model is used by itself.
 
         Args:

@@ -68,8 +68,8 @@ class Twins(Ongoing[TwinRecord]):
     ) -> TaskHandle[TwinRecord]:
         """Make an avatar (A2E page "Create A Custom Avatar by a Video or an Image").
 
-        Of a video it is free, of a picture it costs (30 coins, or 1 diamond, as A2E's pages differ). Everything is
-        checked before anything is sent; local files are then uploaded, which A2E charges too. Bought once, as
+        Of a video it is free, of an image it costs (30 coins, or 1 diamond, as A2E's pages differ). Everything is
+        checked before anything is sent; local files are then uploaded, which A2E charges too. Started once, as
         `ImageToVideo.start` describes. When it is done, its `TwinRecord.anchor_id` can speak.
 
         Args:
@@ -78,12 +78,12 @@ class Twins(Ongoing[TwinRecord]):
             video: A video, MP4 or MOV, of 10 seconds or more, with exactly one face: a path, bytes, a binary file, or
                 an http(s) URL.
             video_url: The video as a direct http(s) link.
-            image: Instead, a picture with one face, given in the same ways.
-            image_url: The picture as a direct http(s) link. Give exactly one of the four.
+            image: Instead, an image with one face, given in the same ways.
+            image_url: The image as a direct http(s) link. Give exactly one of the four.
             background_image: The original background, if there is one to be replaced later.
             background_image_url: The same as a direct http(s) link.
             background_color: The original background as ``"rgba(r,g,b,a)"``.
-            model_version: For a picture (grade D: not in A2E's specification), as the three that follow.
+            model_version: For an image (grade D: not in A2E's specification), as the three that follow.
             prompt: How the person moves.
             negative_prompt: What to avoid.
             skip_preview: Whether to make no preview.
@@ -101,7 +101,7 @@ class Twins(Ongoing[TwinRecord]):
             ),
         }
         if (inputs["video_url"] is None) == (inputs["image_url"] is None):
-            refuse("an avatar is made of a video or of a picture: give one of them, and not both")
+            refuse("an avatar is made of a video or of an image: give one of them, and not both")
         fields = {
             "name": name,
             "gender": gender,
@@ -165,7 +165,7 @@ class Avatars(Group):
     """Avatars: ``client.avatars``. Make avatars of people who agree to it.
 
     Attributes:
-        twins: Avatars that are trained with a video or a picture, see `Twins`.
+        twins: Avatars that are trained with a video or an image, see `Twins`.
         custom: What A2E calls custom avatars, see `CustomAvatars`.
     """
 
@@ -201,7 +201,7 @@ class Avatars(Group):
             yield to_item(Avatar, raw)
 
     async def add_from_picture(self, id: str, *, gender: Literal["female", "male"] | None = None) -> Avatar:
-        """Make an avatar of a picture of the family "Text to Image" (A2E's ``quickAddAvatar``).
+        """Make an avatar of an image of the family "Text to Image" (A2E's ``quickAddAvatar``).
 
         What it costs is not published; it is sent again only if it surely was not accepted.
 

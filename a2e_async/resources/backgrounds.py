@@ -1,4 +1,4 @@
-"""A2E's group "Background Matting": pictures to stand behind avatars (reference 6)."""
+"""A2E's group "Background Matting": images to stand behind avatars (reference 6)."""
 
 from __future__ import annotations
 
@@ -61,12 +61,12 @@ class Backgrounds(Group):
     async def add(self, *, image: Media | None = None, image_url: str | None = None) -> Background:
         """Add a background of one's own (A2E page "Add Custom Background Image"). What it costs is not published.
 
-        A local picture is uploaded first, which A2E charges. Unless A2E says which background it has made, it is looked
+        A local image is uploaded first, which A2E charges. Unless A2E says which background it has made, it is looked
         up by its link afterwards. Sent once.
 
         Args:
-            image: The picture: a path, bytes, a binary file, or an http(s) URL.
-            image_url: The picture as a direct http(s) link. Give one of the two.
+            image: The image: a path, bytes, a binary file, or an http(s) URL.
+            image_url: The image as a direct http(s) link. Give one of the two.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.

@@ -36,7 +36,7 @@ class Batches(TaskResource[R]):
 
     @abstractmethod
     async def _purchase(self, job: Job) -> Purchase:
-        """Check a job and look at its pictures."""
+        """Check a job and look at its images."""
 
     def batch(
         self,
@@ -73,7 +73,7 @@ class Batches(TaskResource[R]):
             out: A folder for the videos, which are named after the keys. Without it nothing is downloaded.
             overwrite: Replace existing files. Otherwise a job whose file exists fails before anything is paid.
             max_running: Tasks at A2E at the same time.
-            max_uploads: Pictures that are uploaded at the same time. A picture of the same content is uploaded once. As
+            max_uploads: Images that are uploaded at the same time. An image of the same content is uploaded once. As
                 for downloads, the client's `Config.max_uploads` and `Config.max_downloads` hold as well.
             max_starts: Starts that are sent at the same time.
             max_downloads: Videos that are downloaded at the same time.
@@ -81,7 +81,7 @@ class Batches(TaskResource[R]):
                 not fit are skipped with a `BudgetError`. The price is A2E's quote, or what the last start of the kind
                 has cost; if nobody knows it, one job goes ahead. Uploads are not counted, since A2E does not say
                 what it charges for them.
-            retry_failed: New purchases for a job whose task A2E lets fail, at most. Each costs coins again.
+            retry_failed: New starts for a job whose task A2E lets fail, at most. Each costs coins again.
             ordered: Yield outcomes in the order of the input, instead of as they end.
             on_shortage: What to do when there are not enough coins, when A2E is busy, or out of reach: ``"wait"``
                 pauses the batch and tries again after 5 seconds and growing pauses, up to 5 minutes; ``"stop"`` starts
@@ -94,7 +94,7 @@ class Batches(TaskResource[R]):
 
         Raises:
             InvalidRequestError: An argument cannot be used.
-            JournalError: While iterating: the journal cannot be used. Nothing is bought without it.
+            JournalError: While iterating: the journal cannot be used. Nothing is started without it.
             ConfigurationError: While iterating: a journal needs ``StartPolicy(mark_names=True)``.
         """
         from a2e_async.batch.context import Policy  # noqa: PLC0415  as above
@@ -140,7 +140,7 @@ class Batches(TaskResource[R]):
         """Check a job of a batch as far as that is possible without sending anything. Free.
 
         Raises:
-            InvalidRequestError: It cannot work: a wrong option, a picture that cannot be read or is none.
+            InvalidRequestError: It cannot work: a wrong option, an image that cannot be read or is none.
         """
         from a2e_async.batch.jobs import to_job  # noqa: PLC0415  only who makes batches pays for the import
 

@@ -40,7 +40,7 @@ class CaptionRemoval(Ongoing[CaptionRemovalRecord]):
     ) -> TaskHandle[CaptionRemovalRecord]:
         """Start removing captions (A2E page "Start Caption Removal"). Costs coins as soon as A2E accepts it.
 
-        Everything is checked before anything is sent; a local video is then uploaded, which A2E charges too. Bought
+        Everything is checked before anything is sent; a local video is then uploaded, which A2E charges too. Started
         once, as `ImageToVideo.start` describes.
 
         Args:

@@ -46,7 +46,7 @@ class Dubbing(Ongoing[DubbingRecord]):
     ) -> TaskHandle[DubbingRecord]:
         """Start dubbing a video (A2E page "Start dubbing"). Costs coins as soon as A2E accepts it.
 
-        Everything is checked before anything is sent; a local video is then uploaded, which A2E charges too. Bought
+        Everything is checked before anything is sent; a local video is then uploaded, which A2E charges too. Started
         once, as `ImageToVideo.start` describes.
 
         Args:

@@ -1,4 +1,4 @@
-"""A2E's group "Face Swap": a video or a picture gets another face (reference 7)."""
+"""A2E's group "Face Swap": a video or an image gets another face (reference 7)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class FaceSwap(Ongoing[FaceSwapRecord]):
 
     Attributes:
         previews: Quick previews, see `FaceSwapPreviews`.
-        images: Saved pictures of faces, see `FaceImages`.
+        images: Saved images of faces, see `FaceImages`.
     """
 
     _family = FACE_SWAPS
@@ -68,17 +68,17 @@ class FaceSwap(Ongoing[FaceSwapRecord]):
     ) -> TaskHandle[FaceSwapRecord]:
         """Start swapping a face (A2E page "Start a Face Swap Task"). Costs coins as soon as A2E accepts it.
 
-        Everything is checked before anything is sent; local files are then uploaded, which A2E charges too. Bought
+        Everything is checked before anything is sent; local files are then uploaded, which A2E charges too. Started
         once, as `ImageToVideo.start` describes.
 
         Args:
-            face: A picture of the new face: a path, bytes, a binary file, or an http(s) URL.
+            face: An image of the new face: a path, bytes, a binary file, or an http(s) URL.
             face_url: The face as a direct http(s) link. Give one of the two.
-            video: The video, or the picture, that gets the face.
-            video_url: The video or picture as a direct http(s) link. Give one of the two.
-            cover: A picture that stands for the video, if wanted.
+            video: The video, or the image, that gets the face.
+            video_url: The video or image as a direct http(s) link. Give one of the two.
+            cover: An image that stands for the video, if wanted.
             cover_url: The cover as a direct http(s) link. Give one of the two at most.
-            model_version: ``"v1"``, which A2E takes by default, or ``"v2"``, which takes pictures only.
+            model_version: ``"v1"``, which A2E takes by default, or ``"v2"``, which takes images only.
             name: A display name. By default it comes from the video's name.
             options: See `PurchaseOptions`.
 
@@ -118,10 +118,10 @@ class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
         Everything is checked before anything is sent; local files are then uploaded, which A2E charges.
 
         Args:
-            face: A picture of the new face: a path, bytes, a binary file, or an http(s) URL.
+            face: An image of the new face: a path, bytes, a binary file, or an http(s) URL.
             face_url: The face as a direct http(s) link. Give one of the two.
-            video: The video, or the picture, that gets the face.
-            video_url: The video or picture as a direct http(s) link. Give one of the two.
+            video: The video, or the image, that gets the face.
+            video_url: The video or image as a direct http(s) link. Give one of the two.
             options: See `PurchaseOptions`. Previews have no webhooks, and nothing that needs a list.
 
         Raises:
@@ -137,20 +137,20 @@ class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
 
 
 class FaceImages(Group):
-    """Saved pictures of faces: ``client.face_swap.images``."""
+    """Saved images of faces: ``client.face_swap.images``."""
 
     async def add(self, *, face: Media | None = None, face_url: str | None = None) -> FaceImage:
-        """Save a picture of a face (A2E page "Add Face Swap Image"). Whether A2E charges for it is not published.
+        """Save an image of a face (A2E page "Add Face Swap Image"). Whether A2E charges for it is not published.
 
-        A local picture is uploaded first, which A2E charges.
+        A local image is uploaded first, which A2E charges.
 
         Args:
-            face: The picture: a path, bytes, a binary file, or an http(s) URL.
-            face_url: The picture as a direct http(s) link. Give one of the two.
+            face: The image: a path, bytes, a binary file, or an http(s) URL.
+            face_url: The image as a direct http(s) link. Give one of the two.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            UnexpectedResponseError: A2E answered without the new picture; `list` may show it.
+            UnexpectedResponseError: A2E answered without the new image; `list` may show it.
             A2EError: As for any request.
         """
         source = await needed_source("face", face, face_url, "image")
@@ -159,12 +159,12 @@ class FaceImages(Group):
         # A2E answers with the whole list, the newest first
         added = next((raw for raw in responses.records(envelope.data) if raw.get("face_url") == link), None)
         if added is None:
-            msg = "A2E's answer does not show the new picture: list() may"
+            msg = "A2E's answer does not show the new image: list() may"
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
         return to_item(FaceImage, added)
 
     async def list(self) -> AsyncIterator[FaceImage]:
-        """Go through all saved pictures (A2E page "Get Records of Face Swap Images"), the newest first. Free.
+        """Go through all saved images (A2E page "Get Records of Face Swap Images"), the newest first. Free.
 
         Raises:
             A2EError: As for any request.
@@ -174,7 +174,7 @@ class FaceImages(Group):
             yield to_item(FaceImage, raw)
 
     async def delete(self, id: str) -> None:
-        """Delete a saved picture (A2E page "Delete User Face Swap Image"). Free.
+        """Delete a saved image (A2E page "Delete User Face Swap Image"). Free.
 
         Raises:
             A2EError: As for any request.

@@ -1,4 +1,4 @@
-"""A2E's page "Image to Video": a picture and a prompt become a short video."""
+"""A2E's page "Image to Video": an image and a prompt become a short video."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger("a2e_async")
 _CHECKED = frozenset(field.name for field in attrs.fields(Options))
 
 _Pictures: TypeAlias = "tuple[Image | None, str | None, Image | None, str | None]"
-"""The start picture, its link, the end picture, its link."""
+"""The start image, its link, the end image, its link."""
 
 
 class StartOptions(TypedDict, total=False):
@@ -99,7 +99,7 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
     ) -> TaskHandle[ImageToVideoRecord]:
         """Start one video (A2E page "Start Image-to-Video"). Costs coins as soon as A2E accepts it.
 
-        Everything is checked before anything is sent; local pictures are then uploaded, which A2E charges too. The
+        Everything is checked before anything is sent; local images are then uploaded, which A2E charges too. The
         start is sent again only if it surely was not accepted. If nobody knows, because the answer got lost, it is
         looked for in A2E's list by the marker in its name, and adopted. The price is ``handle.record.coins``.
 
@@ -109,15 +109,15 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         Args:
             prompt: What should happen. Needed unless `lora` is given.
             negative_prompt: What to avoid, such as ``"blurry, extra fingers"``. Needed unless `lora` is given.
-            image: The start picture: a path, bytes, a binary file, or an http(s) URL. PNG, JPEG, WebP, GIF or BMP.
-            image_url: The start picture as a direct http(s) link, without spaces or redirects. Give one of the two.
+            image: The start image: a path, bytes, a binary file, or an http(s) URL. PNG, JPEG, WebP, GIF or BMP.
+            image_url: The start image as a direct http(s) link, without spaces or redirects. Give one of the two.
             name: A display name, not unique. By default it comes from the file's name. A2E gets it with a marker behind
                 it, such as ``"Ada [a2e:7f3k2m9q4d]"``, unless `StartPolicy.mark_names` is False.
-            model_type: ``"GENERAL"``, or ``"FLF2V"`` (first and last frame), which an end picture implies.
+            model_type: ``"GENERAL"``, or ``"FLF2V"`` (first and last frame), which an end image implies.
             model_version: The model, which decides the price. None leaves it to A2E: then an Ultra account gets the
                 dearer ``"a2e-v2"``.
-            end_image: The last picture, given as `image` is.
-            end_image_url: The last picture, given as `image_url` is.
+            end_image: The last image, given as `image` is.
+            end_image_url: The last image, given as `image_url` is.
             video_time: Seconds of video: 5 (A2E's default), 10, 15 or 20. The price grows with it.
             extend_prompt: Whether A2E rewrites the prompt (A2E's default: yes).
             skip_face_enhance: Whether to leave out the enhancement of face similarity (A2E's default: no).
@@ -127,15 +127,15 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
             webhook_url: Instead, an https URL of yours that A2E calls once when the task ends, at most 2048 characters.
             webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
             idempotency_key: A name of yours for this job, such as ``"order-17"``. If A2E still has a task of this
-                key, that one is returned and nothing is bought, even if the other options differ now.
+                key, that one is returned and nothing is started, even if the other options differ now.
             on_unknown: What to do if it stays unknown whether A2E accepted the start: ``"raise"`` or ``"resend"``. By
                 default as `StartPolicy.on_unknown` says.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            TransferError: A local picture could not be uploaded; no start was sent.
+            TransferError: A local image could not be uploaded; no start was sent.
             InsufficientCreditsError: Not enough coins.
-            ContentRejectedError: Moderation refused the picture or the prompt.
+            ContentRejectedError: Moderation refused the image or the prompt.
             PlanError: The account's plan does not allow API tokens or this option.
             RateLimitError: Too many requests, also when tried again. As `BusyError`.
             SubmissionUncertainError: Nobody knows whether A2E accepted the start, and its list does not show it.
@@ -170,7 +170,7 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
     async def start_variations(
         self, count: int, **options: Unpack[StartOptions]
     ) -> list[TaskHandle[ImageToVideoRecord]]:
-        """Start several videos of one picture with one request. Each of them costs coins.
+        """Start several videos of one image with one request. Each of them costs coins.
 
         Args:
             count: Number of videos, 2 to 8 (A2E's ``number_of_images``).
@@ -230,7 +230,7 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         mean that the answer was not understood.
 
         Args:
-            options: As in `start`. Without a picture, one is made up.
+            options: As in `start`. Without an image, one is made up.
 
         Raises:
             InvalidRequestError: A local check failed.
@@ -242,7 +242,7 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
         return await self._quote(checked.body(image_url=image_url or made_up, end_image_url=last))
 
     async def _look_at(self, options: Options, pictures: _Pictures) -> tuple[Source, Source | None]:
-        """Look at both pictures before one is uploaded. A link needs no waiting."""
+        """Look at both images before one is uploaded. A link needs no waiting."""
         image, image_url, end_image, end_image_url = pictures
         first = link_source("image", image, image_url) or await needed_source("image", image, None, "image")
         last = await source_of("end_image", end_image, end_image_url, "image") if options.has_end else None
@@ -290,13 +290,13 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
     ) -> Any:  # noqa: ANN401  unpublished
         """Let A2E rewrite both prompts for model type ``GENERAL`` (``prompt_extension``).
 
-        Whether it costs coins is not published; a local picture is uploaded, which A2E charges.
+        Whether it costs coins is not published; a local image is uploaded, which A2E charges.
 
         Args:
             prompt: The text to rewrite.
             negative_prompt: The text to rewrite.
-            image: The start picture, as in `start`.
-            image_url: The start picture, as in `start`.
+            image: The start image, as in `start`.
+            image_url: The start image, as in `start`.
             reference_id: Meaning unpublished; by default a fresh random id.
             lang: Language of the output (A2E's default: ``en``).
             max_length: A cap on the characters of the output.
@@ -330,13 +330,13 @@ class ImageToVideo(Batches[ImageToVideoRecord]):
     ) -> Any:  # noqa: ANN401  unpublished
         """Let A2E rewrite both prompts for model type ``FLF2V`` (``flf2v_prompt_extension``).
 
-        Everything is as in `extend_prompt`, with a last picture besides.
+        Everything is as in `extend_prompt`, with a last image besides.
         """
         body = check_extension(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length))
         source = await needed_source("image", image, image_url, "image")
         last = await source_of("end_image", end_image, end_image_url, "image")
         if last is None:
-            refuse("the last picture is needed: give end_image or end_image_url")
+            refuse("the last image is needed: give end_image or end_image_url")
         links = {"image_url": await self._link(source), "end_image_url": await self._link(last)}
         return (await self._extend("flf2v_prompt_extension", body, **links)).data
 
@@ -379,7 +379,7 @@ def _prompt_body(
 
 
 def _default_name(image: Image | None, image_url: str | None) -> str:
-    """Name a task after its picture, since A2E wants a name and lists show it."""
+    """Name a task after its image, since A2E wants a name and lists show it."""
     source = image_url if image_url is not None else image
     return (
         media_types.name_from(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""

@@ -28,7 +28,7 @@ __all__ = [
 Source: TypeAlias = LocalFile | str
 """A local file that was looked at, or a link that was checked."""
 
-_CALLED = {"image": "a picture", "video": "a video", "audio": "a sound"}
+_CALLED = {"image": "an image", "video": "a video", "audio": "a sound"}
 
 
 class Webhook(Protocol):
@@ -110,14 +110,14 @@ _ANY_LINK = "https://example.com/file"
 
 
 class PurchaseOptions(TypedDict, total=False):
-    """How a job is bought, the same for every family; all of it can be left out.
+    """How a job is started, the same for every family; all of it can be left out.
 
     Attributes:
         webhook: A `WebhookReceiver`, which A2E calls once when the task ends.
         webhook_url: Instead, an https URL of yours that A2E calls once when the task ends, at most 2048 characters.
         webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
         idempotency_key: A name of yours for this job. If A2E still has a task of this key, that one is returned and
-            nothing is bought, even if the other options differ now.
+            nothing is started, even if the other options differ now.
         on_unknown: What to do if it stays unknown whether A2E accepted the start: ``"raise"`` or ``"resend"``. By
             default as `StartPolicy.on_unknown` says.
     """

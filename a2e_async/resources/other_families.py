@@ -138,7 +138,7 @@ class AnyFamily(TaskResource[FamilyRecord]):
     async def start_several(
         self, body: Mapping[str, Any], **options: Unpack[PurchaseOptions]
     ) -> list[TaskHandle[FamilyRecord]]:
-        """Start what makes several tasks, such as ``n`` pictures, and return a handle for each. Each costs coins.
+        """Start what makes several tasks, such as ``n`` images, and return a handle for each. Each costs coins.
 
         Everything is as in `start`.
         """

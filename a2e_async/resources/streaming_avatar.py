@@ -1,6 +1,6 @@
 """A2E's group "Streaming Avatar": rooms in which an avatar answers and speaks (reference 11).
 
-Sound and picture come over Agora's RTC, which is not part of this package; this is the HTTP part. A room is paid at
+Sound and image come over Agora's RTC, which is not part of this package; this is the HTTP part. A room is paid at
 once for its whole time, and what is not used comes back when it is left: so it is always left.
 """
 

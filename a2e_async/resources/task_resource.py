@@ -149,7 +149,7 @@ class TaskResource(Group, Generic[R]):
         return outcomes(handles, timeout=timeout, outage_budget=outage_budget)
 
     async def find(self, marker_or_key: str) -> TaskHandle[R] | None:
-        """Look for a task by the marker in its name or by its idempotency key. Free, and buys nothing.
+        """Look for a task by the marker in its name or by its idempotency key. Free, and starts nothing.
 
         This settles a `SubmissionUncertainError`. The first time, all records are gone through that have not expired;
         later only the newest ones.
@@ -212,7 +212,7 @@ class TaskResource(Group, Generic[R]):
         return to_record(self._record, raw, self._family, trace_id=envelope.trace_id)
 
     def _check_purchase(self, key: str | None, on_unknown: OnUnknown | None) -> None:
-        """Check what a start says about being bought once, before anything is sent."""
+        """Check what a start says about being started once, before anything is sent."""
         if key is not None:
             check_text("idempotency_key", key)
         if on_unknown is not None:
@@ -233,7 +233,7 @@ class TaskResource(Group, Generic[R]):
         *,
         count: int = 1,
     ) -> TaskHandle[R]:
-        """Check a start, upload what is local, and buy one task; see `_submit_several`."""
+        """Check a start, upload what is local, and start one task; see `_submit_several`."""
         handles = await self._submit_several(form, fields, inputs, options, count=count)
         if len(handles) > 1:
             others = ", ".join(handle.id for handle in handles[1:])
@@ -249,7 +249,7 @@ class TaskResource(Group, Generic[R]):
         *,
         count: int = 1,
     ) -> builtins.list[TaskHandle[R]]:
-        """Check a start, upload what is local, and buy what it makes.
+        """Check a start, upload what is local, and start what it makes.
 
         Args:
             form: What A2E takes.
@@ -290,11 +290,11 @@ class TaskResource(Group, Generic[R]):
         on_unknown: OnUnknown | None = None,
         hooked: bool = False,
     ) -> builtins.list[TaskHandle[R]]:
-        """Buy a task, or several with one request, and return a handle for each.
+        """Start a task, or several with one request, and return a handle for each.
 
         Args:
             make_body: Makes the body of the links of the sources.
-            sources: Links, and pictures that are uploaded when they are needed.
+            sources: Links, and images that are uploaded when they are needed.
             count: How many tasks it makes.
             key: The idempotency key; if A2E shows its task, nothing is uploaded.
             on_unknown: What to do if nobody knows what became of it; None as the policy says.

@@ -107,7 +107,7 @@ class Voices(Ongoing[VoiceRecord], Languages):
         """Clone a voice (A2E page "Train TTS Model of The User's Voice"). Costs coins as soon as A2E accepts it.
 
         Usually ready within 1 to 2 minutes; A2E trains one voice at a time. Everything is checked before anything is
-        sent; local samples are then uploaded, which A2E charges too. Bought once, as `ImageToVideo.start` describes.
+        sent; local samples are then uploaded, which A2E charges too. Started once, as `ImageToVideo.start` describes.
 
         Args:
             samples: One or more sounds of one clean speaker: paths, bytes, binary files or http(s) URLs, MP3, WAV or

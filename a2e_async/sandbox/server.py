@@ -71,7 +71,7 @@ _PATIENCE = 0.1
 
 _NOT_STARTED = "the sandbox was not started: use `async with Sandbox()` or `await sandbox.start()`"
 
-# Large enough for a picture sent as a data URL by mistake to be refused as such.
+# Large enough for an image sent as a data URL by mistake to be refused as such.
 _LARGEST_BODY = 32 * 1024 * 1024
 
 
@@ -161,7 +161,7 @@ class Sandbox:
 
     @property
     def coins(self) -> int:
-        """The current balance. Setting it, as when coins are bought, makes no entry in the ledger and ends no task."""
+        """The current balance. Setting it, as when coins are started, makes no entry in the ledger and ends no task."""
         return self._state.coins
 
     @coins.setter

@@ -43,7 +43,7 @@ def new_id() -> str:
 
 @frozen(kw_only=True)
 class LedgerEntry:
-    """One movement of coins, diamonds or both: positive was given back or bought, negative was spent."""
+    """One movement of coins, diamonds or both: positive was given back or started, negative was spent."""
 
     what: str
     task_id: str | None
@@ -127,7 +127,7 @@ class Task:
 
     @property
     def image_url(self) -> str:
-        """The start picture that was sent."""
+        """The start image that was sent."""
         return self.order.image_url
 
     @property

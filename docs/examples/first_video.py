@@ -1,4 +1,4 @@
-"""Make one video of one picture: ``python first_video.py [PICTURE]``. Costs coins, unless A2E is the sandbox."""
+"""Make one video of one image: ``python first_video.py [IMAGE]``. Costs coins, unless A2E is the sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from a2e_async import A2EClient
 
 
 async def main(picture: pathlib.Path) -> None:
-    """Upload a picture, start a video of it, wait, and download it."""
+    """Upload an image, start a video of it, wait, and download it."""
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         task = await a2e.image_to_video.start(
             image=picture,

@@ -1,4 +1,4 @@
-"""Make one video of each picture, all at once: ``python many_pictures.py PICTURE...``. Each of them costs coins."""
+"""Make one video of each image, all at once: ``python many_pictures.py IMAGE...``. Each of them costs coins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make the video of an order, and buy it once, however often this is run: ``python orders.py ORDER PICTURE``."""
+"""Make the video of an order, and start it once, however often this is run: ``python orders.py ORDER IMAGE``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn every picture of a folder into a video: ``python overnight.py pictures``. Start it again after a crash."""
+"""Turn every image of a folder into a video: ``python overnight.py images``. Start it again after a crash."""
 
 import asyncio
 import pathlib

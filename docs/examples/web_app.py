@@ -43,7 +43,7 @@ async def a2e_client(app: web.Application) -> AsyncIterator[None]:
 
 
 async def start(request: web.Request) -> web.Response:
-    """Start a video of the picture in the body, and answer with its id; the same one to the same Idempotency-Key."""
+    """Start a video of the image in the body, and answer with its id; the same one to the same Idempotency-Key."""
     task = await request.app[A2E].image_to_video.start(
         image=await request.read(),
         prompt=request.query.get("prompt", "slow zoom in"),

@@ -23,7 +23,7 @@ WAITS = web.AppKey("waits", set[asyncio.Task[None]])
 
 
 async def start(request: web.Request) -> web.Response:
-    """Start a video of the picture in the body, and have it fetched when it is done."""
+    """Start a video of the image in the body, and have it fetched when it is done."""
     task = await request.app[A2E].image_to_video.start(
         image=await request.read(),
         prompt=request.query.get("prompt", "slow zoom in"),

@@ -49,7 +49,7 @@ def make_app() -> FastAPI:
 
     @app.post("/videos", status_code=202)
     async def start(request: Request, prompt: str = "slow zoom in") -> dict[str, str]:
-        """Start a video of the picture in the body, and have it fetched when it is done."""
+        """Start a video of the image in the body, and have it fetched when it is done."""
         task = await a2e.image_to_video.start(
             image=await request.body(),
             prompt=prompt,

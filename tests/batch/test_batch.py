@@ -171,7 +171,7 @@ async def test_a_start_whose_answer_got_lost_is_adopted(a2e: A2EClient, sandbox:
 async def test_one_failure_never_hides_the_others(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Jobs of every fate, mixed with items that are none, all have their outcome."""
     text = tmp_path / "text.png"
-    text.write_text("no picture")
+    text.write_text("no image")
     good = [
         make_job("good"),
         make_job("failing", "#fast #fail"),
@@ -361,7 +361,7 @@ async def test_an_empty_input_has_no_outcomes(a2e: A2EClient, sandbox: Sandbox, 
 
 
 async def test_a_batch_can_be_gone_through_once(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Going through it again yields nothing and buys nothing."""
+    """Going through it again yields nothing and starts nothing."""
     batch = a2e.image_to_video.batch(make_jobs(2))
     assert len([outcome async for outcome in batch]) == 2
     assert [outcome async for outcome in batch] == []
@@ -433,11 +433,11 @@ async def test_what_is_no_job_is_told_as_failed(
     assert not sandbox.requests
 
 
-@pytest.mark.parametrize("content", [None, b"", b"some text, but no picture", "folder"])
+@pytest.mark.parametrize("content", [None, b"", b"some text, but no image", "folder"])
 async def test_a_bad_picture_fails_before_a_coin_is_spent(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, content: Any
 ) -> None:
-    """A picture that is missing, empty, no picture or a folder fails without one request, and names its path."""
+    """An image that is missing, empty, no image or a folder fails without one request, and names its path."""
     path = tmp_path / "ada.png"
     if content == "folder":
         path.mkdir()
@@ -451,7 +451,7 @@ async def test_a_bad_picture_fails_before_a_coin_is_spent(
 
 
 async def test_a_picture_over_the_limit_fails_before_a_coin_is_spent(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """A picture that is larger than Config.max_upload_bytes fails without one request, as does a second one."""
+    """An image that is larger than Config.max_upload_bytes fails without one request, as does a second one."""
     large, small = write_image(tmp_path, "large.png", bytes(1000)), write_image(tmp_path, "small.png")
     items = [make_job("a", image=large), make_job("b", image=small), make_job("c", image=small, end_image=large)]
     async with make_client(sandbox, max_upload_bytes=500) as a2e:
@@ -616,7 +616,7 @@ async def test_nothing_secret_is_said(
 
 
 async def test_a_job_does_not_show_its_picture() -> None:
-    """The repr of a job holds neither a link, which can be signed, nor the megabytes of a picture."""
+    """The repr of a job holds neither a link, which can be signed, nor the megabytes of an image."""
     link = "https://example.com/private/ada.png?signature=abc"
     assert link not in repr(Job(key="a", image=link, end_image=link))
     assert len(repr(Job(key="a", image=bytes(10_000), end_image=bytes(10_000)))) < 1000

@@ -124,7 +124,7 @@ async def test_nothing_left_and_no_price() -> None:
 
 
 async def test_what_is_under_way_is_waited_for() -> None:
-    """A job that fits only if another one is not bought waits until that is known; then it goes on."""
+    """A job that fits only if another one is not started waits until that is known; then it goes on."""
     coins, _ = purse(50, short=30)
     reserved = await coins.reserve(SHORT)
     second = asyncio.create_task(coins.reserve(SHORT))
@@ -134,7 +134,7 @@ async def test_what_is_under_way_is_waited_for() -> None:
 
 
 async def test_what_was_bought_is_not_there_any_more() -> None:
-    """A job that waits for another one is refused when that was bought, and costs what it should."""
+    """A job that waits for another one is refused when that was started, and costs what it should."""
     coins, _ = purse(50, short=30)
     reserved = await coins.reserve(SHORT)
     second = asyncio.create_task(coins.reserve(SHORT))
@@ -189,7 +189,7 @@ async def test_one_explorer_at_a_time_whatever_its_kind() -> None:
 
 
 async def test_nobody_is_refused_while_a_price_is_found_out() -> None:
-    """A job that does not fit waits for the start of unknown price, which can turn out not to be bought."""
+    """A job that does not fit waits for the start of unknown price, which can turn out not to be started."""
     coins, _ = purse(100, long=120)
     explorer = await coins.reserve(SHORT)
     waiting = asyncio.create_task(coins.reserve(LONG))
@@ -200,7 +200,7 @@ async def test_nobody_is_refused_while_a_price_is_found_out() -> None:
 
 
 async def test_correction_is_counted() -> None:
-    """Coins of a start that turns out not to have been bought are there again, at once."""
+    """Coins of a start that turns out not to have been started are there again, at once."""
     coins, _ = purse(100, spent=80, short=30, long=10)
     await coins.reserve(LONG)
     waiting = asyncio.create_task(coins.reserve(SHORT))
@@ -227,7 +227,7 @@ async def test_start_that_has_become_too_dear_is_not_sent() -> None:
 
 @pytest.mark.parametrize("turned_away", [True, False])
 async def test_start_that_may_be_too_dear_waits(*, turned_away: bool) -> None:
-    """A start that fits only if another one is turned away, or not bought, waits until that is known; then it is sent."""
+    """A start that fits only if another one is turned away, or not started, waits until that is known; then it is sent."""
     coins, _ = purse(60, short=30)
     first, second = await coins.reserve(SHORT), await coins.reserve(SHORT)
     coins.budget.learn("short", 40)

@@ -1,4 +1,4 @@
-"""A batch that cannot buy waits, lets one job at a time find out, and goes on."""
+"""A batch that cannot start waits, lets one job at a time find out, and goes on."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def closed() -> Gate:
 
 
 async def scout(gate: Gate, *, learns: bool = True) -> float:
-    """Be a scout who finds that nothing can be bought, or who learns nothing; return when he goes ahead."""
+    """Be a scout who finds that nothing can be started, or who learns nothing; return when he goes ahead."""
     assert await gate.admit()
     if learns:
         gate.close("no coins", scout=True)
@@ -50,7 +50,7 @@ async def job(gate: Gate, log: list[tuple[float, bool]]) -> None:
 
 
 async def test_open_gate_keeps_nobody() -> None:
-    """While something can be bought, all go on at once, and nobody is a scout."""
+    """While something can be started, all go on at once, and nobody is a scout."""
     gate = Gate()
     assert [await gate.admit() for _ in range(5)] == [False] * 5
     assert now() == 0
@@ -167,7 +167,7 @@ async def test_late_failures_do_not_lengthen_the_pause() -> None:
 
 
 async def test_success_lets_all_go_on() -> None:
-    """When the scout has bought something, all go on at once, and none of them is a scout."""
+    """When the scout has started something, all go on at once, and none of them is a scout."""
     gate = closed()
     assert await gate.admit()
     log: list[tuple[float, bool]] = []
@@ -181,7 +181,7 @@ async def test_success_lets_all_go_on() -> None:
 
 
 async def test_scout_who_succeeds_stands_in_nobodys_way() -> None:
-    """Once the gate is open, a scout who is still busy with his purchase keeps nobody."""
+    """Once the gate is open, a scout who is still busy with his start keeps nobody."""
     gate = closed()
     assert await gate.admit()
     gate.open()
@@ -246,7 +246,7 @@ def test_successes_are_counted() -> None:
 
 
 async def test_end_lets_all_go_at_once() -> None:
-    """When nothing is bought any more, nobody waits for the end of a pause, now or later, for whatever reason."""
+    """When nothing is started any more, nobody waits for the end of a pause, now or later, for whatever reason."""
     gate = closed()
     waiting = [asyncio.create_task(gate.admit()) for _ in range(5)]
     await asyncio.sleep(1)
@@ -272,7 +272,7 @@ async def test_failure_after_the_end_keeps_nobody() -> None:
 
 
 async def test_end_of_an_open_gate() -> None:
-    """It is not closed any more once nothing is bought any more."""
+    """It is not closed any more once nothing is started any more."""
     gate = Gate()
     gate.end()
     gate.close("no coins", scout=False)

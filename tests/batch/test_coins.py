@@ -1,4 +1,4 @@
-"""What a batch spends: max_coins, prices that are quoted or learnt, and new purchases for tasks that have failed."""
+"""What a batch spends: max_coins, prices that are quoted or learnt, and new starts for tasks that have failed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def skipped(outcomes: dict[str, Outcome]) -> list[str]:
     ("limit", "bought"), [(0, 0), (PRICE - 1, 0), (PRICE, 1), (100, 3), (10 * PRICE, 10), (9999, 12)]
 )
 async def test_the_limit_is_never_passed(a2e: A2EClient, sandbox: Sandbox, limit: int, bought: int) -> None:
-    """Of twelve jobs at the same time as many are bought as the limit allows; the others are skipped, and say why."""
+    """Of twelve jobs at the same time as many are started as the limit allows; the others are skipped, and say why."""
     outcomes = await run_batch(a2e, make_jobs(12), max_coins=limit)
     assert list(states_by_key(outcomes).values()).count("succeeded") == bought
     assert len(skipped(outcomes)) == 12 - bought
@@ -71,7 +71,7 @@ async def test_the_limit_is_never_passed(a2e: A2EClient, sandbox: Sandbox, limit
 
 
 async def test_a_cheaper_job_still_fits(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Prices differ: what is too dear is skipped, and what is cheap enough is bought behind it."""
+    """Prices differ: what is too dear is skipped, and what is cheap enough is started behind it."""
     items = [
         make_job("long", video_time=20),
         make_job("five", video_time=5),
@@ -107,7 +107,7 @@ async def test_a_quote_uploads_nothing(a2e: A2EClient, sandbox: Sandbox, tmp_pat
 
 
 async def test_what_is_under_way_can_make_room(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A job that does not fit beside what is being started waits for it, and is bought if that is refused."""
+    """A job that does not fit beside what is being started waits for it, and is started if that is refused."""
     sandbox.weather = faults_on_start(Fault("delay", seconds=0.2))
     outcomes = await run_batch(a2e, [make_job("refused", "#refuse"), make_job("a")], max_coins=PRICE)
     assert states_by_key(outcomes) == {"refused": "failed", "a": "succeeded"}
@@ -119,7 +119,7 @@ async def test_what_is_under_way_can_make_room(a2e: A2EClient, sandbox: Sandbox)
 
 @pytest.mark.parametrize("answer", QUOTES.values(), ids=QUOTES)
 async def test_without_a_quote_one_goes_ahead(a2e: A2EClient, sandbox: Sandbox, answer: web.Response) -> None:
-    """If nobody knows the price, one job is bought alone; its price is that of the others, which keep to the limit."""
+    """If nobody knows the price, one job is started alone; its price is that of the others, which keep to the limit."""
     with sandbox.override("POST", QUOTE_PATH, answer):
         outcomes = await run_batch(a2e, make_jobs(8), max_coins=100)
     assert len(skipped(outcomes)) == 5
@@ -149,7 +149,7 @@ async def test_the_first_one_really_goes_alone(a2e: A2EClient, sandbox: Sandbox)
 
 
 async def test_kinds_of_unknown_price_go_ahead_one_after_the_other(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Without quotes a dear kind is not bought beside another one of which nobody knows the price either."""
+    """Without quotes a dear kind is not started beside another one of which nobody knows the price either."""
     items = [make_job(f"k{n}", video_time=(5, 20)[n % 2]) for n in range(8)]
     with sandbox.override("POST", QUOTE_PATH, QUOTES["404"]):
         outcomes = await run_batch(a2e, items, max_coins=5 * PRICE)
@@ -158,10 +158,10 @@ async def test_kinds_of_unknown_price_go_ahead_one_after_the_other(a2e: A2EClien
 
 
 async def test_one_that_goes_ahead_in_vain_lets_the_next_one_go(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A scout that is refused, or whose picture is none, has found out nothing: the next one finds out."""
+    """A scout that is refused, or whose image is none, has found out nothing: the next one finds out."""
     items = [
         make_job("refused", "#refuse"),
-        make_job("no picture", image=b"text"),
+        make_job("no image", image=b"text"),
         make_job("a"),
         make_job("b"),
         make_job("c"),
@@ -277,7 +277,7 @@ async def test_a_task_that_is_found_is_not_counted_twice(
 async def test_a_start_that_was_never_sent_makes_room_again(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """Rows that were being sent and have no task give back what was set aside for them, and are bought within the limit."""
+    """Rows that were being sent and have no task give back what was set aside for them, and are started within the limit."""
     earlier_run = EarlierRun(tmp_path / "journal.sqlite", sandbox)
     for item in make_jobs(3):
         await earlier_run.add_row(item)
@@ -286,7 +286,7 @@ async def test_a_start_that_was_never_sent_makes_room_again(
     assert spent_coins(sandbox) == batch.progress.coins == 3 * PRICE
 
 
-# new purchases for tasks that have failed
+# new starts for tasks that have failed
 
 
 async def test_failed_tasks_are_bought_again_only_if_asked(
@@ -306,13 +306,13 @@ async def test_failed_tasks_are_bought_again_only_if_asked(
 
 
 async def test_retries_are_purchases_that_are_counted(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """retry_failed=2 buys a task that always fails three times; all of it is counted and shown."""
+    """retry_failed=2 starts a task that always fails three times; all of it is counted and shown."""
     batch = a2e.image_to_video.batch([make_job("a", "#fast #fail"), make_job("b")], retry_failed=2)
     outcomes = await collect_results(batch)
     assert (outcomes["a"].state, outcomes["a"].purchases, outcomes["a"].coins) == ("failed", 3, 3 * PRICE)
     assert count_charges(sandbox) == {"a": 3, "b": 1}
     assert (batch.progress.bought, batch.progress.retried, batch.progress.coins) == (4, 2, 4 * PRICE)
-    assert len({task.name for task in sandbox.tasks.values()}) == 4  # each purchase has a marker of its own
+    assert len({task.name for task in sandbox.tasks.values()}) == 4  # each start has a marker of its own
     assert outcomes["a"].task_id == [*sandbox.tasks][-1]
 
 
@@ -332,7 +332,7 @@ async def test_a_retry_can_succeed(a2e: A2EClient, sandbox: Sandbox, tmp_path: p
 
 
 async def test_retries_count_over_all_runs(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """retry_failed=1 is one new purchase for a job, not one for each run; a larger number allows more later."""
+    """retry_failed=1 is one new start for a job, not one for each run; a larger number allows more later."""
     journal = tmp_path / "journal.sqlite"
     for allowed, bought in ((0, 1), (1, 2), (1, 2), (3, 4)):
         (outcome,) = (
@@ -350,7 +350,7 @@ async def test_a_refused_start_is_not_retried(a2e: A2EClient, sandbox: Sandbox) 
 
 
 async def test_a_picture_from_an_open_file_can_be_bought_again(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A retry has the picture, also if it came from a file object, which can be read once."""
+    """A retry has the image, also if it came from a file object, which can be read once."""
     (outcome,) = (
         await run_batch(a2e, [make_job("a", "#fast #fail", image=io.BytesIO(quick.PNG))], retry_failed=1)
     ).values()
@@ -361,7 +361,7 @@ async def test_a_picture_from_an_open_file_can_be_bought_again(a2e: A2EClient, s
 
 
 async def test_retries_keep_to_the_limit(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """New purchases count for max_coins as first ones do."""
+    """New starts count for max_coins as first ones do."""
     outcomes = await run_batch(a2e, make_jobs(4, "#fast #fail"), retry_failed=5, max_coins=7 * PRICE)
     assert spent_coins(sandbox) == 7 * PRICE
     assert sum(outcome.purchases for outcome in outcomes.values()) == 7
@@ -382,7 +382,7 @@ async def test_a_task_that_failed_is_told_as_failed_if_there_are_no_coins_for_an
 async def test_a_task_that_failed_is_told_as_failed_if_the_batch_was_stopped_meanwhile(
     a2e: A2EClient, sandbox: Sandbox
 ) -> None:
-    """A job that was paid and has failed is no skipped one, only because nothing is bought any more."""
+    """A job that was paid and has failed is no skipped one, only because nothing is started any more."""
     sandbox.coins = PRICE
     outcomes = await run_batch(a2e, [make_job("a", "#fast #fail")], retry_failed=1, on_shortage="stop")
     assert (outcomes["a"].state, outcomes["a"].purchases) == ("failed", 1)

@@ -164,7 +164,7 @@ class Batch:
         await self._check_pictures({task.prompt: task.image_url for task in tasks.values()})
 
     async def _check_pictures(self, links: dict[str, str]) -> None:
-        """See that every start got the link of its own picture, whichever process has uploaded it."""
+        """See that every start got the link of its own image, whichever process has uploaded it."""
         self.sandbox.weather = None
         async with aiohttp.ClientSession() as session:
             for job in self.jobs:
@@ -174,13 +174,13 @@ class Batch:
 
 @pytest.fixture
 async def sandbox(no_leaked_tasks: None) -> AsyncIterator[Sandbox]:
-    """Run a local A2E whose tasks take about a second, with coins enough to buy everything many times."""
+    """Run a local A2E whose tasks take about a second, with coins enough to start everything many times."""
     async with Sandbox(speed=30, render="tiny", seed=1, coins=1_000_000) as local:
         yield local
 
 
 def make_jobs(folder: pathlib.Path, count: int, pictures: int) -> list[dict[str, str]]:
-    """Make jobs, some of which share their picture."""
+    """Make jobs, some of which share their image."""
     names = [f"{number % pictures}.png" for number in range(count)]
     for name in {*names}:
         (folder / name).write_bytes(quick.PNG + name.encode())

@@ -208,7 +208,7 @@ async def test_saves_that_come_meanwhile_share_the_next_commit(path: pathlib.Pat
 
 
 async def test_links_share_a_commit(path: pathlib.Path) -> None:
-    """A hundred pictures that were uploaded at once cost a few commits."""
+    """A hundred images that were uploaded at once cost a few commits."""
     async with SqliteJournal(path, URL) as journal:
         for number in range(100):
             journal.keep_link(f"{number}", "https://cdn.example/a.png")
@@ -269,7 +269,7 @@ async def test_noted_is_written_by_closing_after_an_error(path: pathlib.Path) ->
 
 
 async def test_link_is_known_as_long_as_it_is_fresh(path: pathlib.Path) -> None:
-    """The next run knows where a picture was uploaded to, if that was not too long ago."""
+    """The next run knows where an image was uploaded to, if that was not too long ago."""
     before = time.time()
     async with SqliteJournal(path, URL) as journal:
         journal.keep_link("digest", "https://cdn.example/a.png")
@@ -280,7 +280,7 @@ async def test_link_is_known_as_long_as_it_is_fresh(path: pathlib.Path) -> None:
 
 
 async def test_newer_link_replaces_the_older_one(path: pathlib.Path) -> None:
-    """A picture that had to be uploaded again has its last link."""
+    """An image that had to be uploaded again has its last link."""
     for link in ("https://cdn.example/old.png", "https://cdn.example/new.png"):
         async with SqliteJournal(path, URL) as journal:
             journal.keep_link("digest", link)

@@ -1,4 +1,4 @@
-"""The file of a journal: kept to one process, made, checked and brought up to date before anything is bought."""
+"""The file of a journal: kept to one process, made, checked and brought up to date before anything is started."""
 
 from __future__ import annotations
 
@@ -472,7 +472,7 @@ def common() -> Iterator[pathlib.Path]:
 def test_what_may_not_be_written(
     common: pathlib.Path, *, exists: bool, folder_mode: int, file_mode: int, said: str
 ) -> None:
-    """A journal that may not be written is refused before anything is bought, with the advice to look at the permissions."""
+    """A journal that may not be written is refused before anything is started, with the advice to look at the permissions."""
     path = common / "journal.sqlite"
     if exists:
         fill(path, 3)
@@ -537,7 +537,7 @@ def flip_the_head(data: bytes) -> bytes:
     ids=lambda damage: damage.__name__,
 )
 def test_damaged_journal_is_refused(path: pathlib.Path, damage: Callable[[bytes], bytes]) -> None:
-    """A damaged file is refused before anything is bought, with advice and without its content, and is left alone."""
+    """A damaged file is refused before anything is started, with advice and without its content, and is left alone."""
     fill(path, 1200)
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)

@@ -1,4 +1,4 @@
-"""However a batch is left: nothing new is begun, what is being bought is written down, and nothing stays behind."""
+"""However a batch is left: nothing new is begun, what is being started is written down, and nothing stays behind."""
 
 from __future__ import annotations
 
@@ -257,7 +257,7 @@ async def test_downloads_leave_no_halves(
 async def test_uploads_are_given_up(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """Ended while pictures are on their way, a batch does not wait for them, and buys nothing."""
+    """Ended while images are on their way, a batch does not wait for them, and starts nothing."""
     meter = ConcurrencyMeter(20)
     items = [make_job(f"k{n}", image=write_image(tmp_path, f"{n}.png", bytes([n]))) for n in range(4)]
     with sandbox.override("PUT", "/storage/", meter.hold):

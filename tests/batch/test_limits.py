@@ -1,4 +1,4 @@
-"""How many at once, as the sandbox sees it; and the same picture uploaded once."""
+"""How many at once, as the sandbox sees it; and the same image uploaded once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def wide(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
 
 @pytest.mark.parametrize("limit", [1, 3])
 async def test_uploads_at_once(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int) -> None:
-    """Not more than max_uploads pictures are on their way at the same time, and not fewer if there are more."""
+    """Not more than max_uploads images are on their way at the same time, and not fewer if there are more."""
     meter = ConcurrencyMeter()
     with sandbox.override("PUT", STORAGE_PATH, meter.hold):
         outcomes = await run_batch(wide, make_jobs_with_images(tmp_path, 12), max_uploads=limit)
@@ -93,7 +93,7 @@ async def test_running_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) ->
 
 
 async def test_retries_and_old_tasks_have_places_too(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """New purchases after failures, and tasks of an earlier run that are waited for, count among the running ones."""
+    """New starts after failures, and tasks of an earlier run that are waited for, count among the running ones."""
     first = wide.image_to_video.batch(make_jobs(3, "#stuck"), journal=tmp_path / "journal.sqlite", max_running=3)
     async with first:
         waiting = asyncio.ensure_future(anext(first))
@@ -143,7 +143,7 @@ async def test_a_waiting_job_holds_nothing_but_its_place(
 async def test_uploads_and_downloads_go_on_while_all_places_are_taken(
     wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """With a task in every place, pictures for later are uploaded, and the result of an earlier run is fetched."""
+    """With a task in every place, images for later are uploaded, and the result of an earlier run is fetched."""
     done = make_job("done")
     await run_batch(wide, [done], journal=tmp_path / "journal.sqlite")
 
@@ -183,11 +183,11 @@ async def test_a_download_holds_no_place_of_a_running_task(
     assert [slow_one.task_id, quick_one.task_id] == [*sandbox.tasks]
 
 
-# one upload for each picture
+# one upload for each image
 
 
 async def test_the_same_picture_is_uploaded_once(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Fifty jobs with one picture, by path, by another path and as bytes, at the same time, cost one upload."""
+    """Fifty jobs with one image, by path, by another path and as bytes, at the same time, cost one upload."""
     path, copy = write_image(tmp_path), write_image(tmp_path, "copy.png")
     sources = [path, str(path), copy, path.read_bytes(), bytearray(path.read_bytes())]
     outcomes = await run_batch(a2e, [make_job(f"k{n}", image=sources[n % 5]) for n in range(50)])
@@ -199,7 +199,7 @@ async def test_the_same_picture_is_uploaded_once(a2e: A2EClient, sandbox: Sandbo
 async def test_a_picture_is_uploaded_once_also_as_the_last_one(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """Start and end pictures share their uploads, and do not take each other's links."""
+    """Start and end images share their uploads, and do not take each other's links."""
     first, last = write_image(tmp_path, "first.png", b"1"), write_image(tmp_path, "last.png", b"2")
     await run_batch(a2e, [make_job("a", image=first, end_image=last), make_job("b", image=last, end_image=first)])
     assert count_uploads(sandbox) == 2
@@ -211,7 +211,7 @@ async def test_a_picture_is_uploaded_once_also_as_the_last_one(
 async def test_pictures_of_the_same_name_are_not_mixed_up(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """What counts is the content: two files of one name and size are two pictures, and each job gets its own."""
+    """What counts is the content: two files of one name and size are two images, and each job gets its own."""
     paths = []
     for content in (b"one", b"two"):
         (tmp_path / content.decode()).mkdir()
@@ -229,7 +229,7 @@ async def test_pictures_of_the_same_name_are_not_mixed_up(
 
 
 async def test_a_later_run_uses_the_upload_again(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """With the same journal a picture of an earlier run is not uploaded again while its link lives."""
+    """With the same journal an image of an earlier run is not uploaded again while its link lives."""
     path = write_image(tmp_path)
     for key in ("a", "b"):
         await run_batch(a2e, [make_job(key, image=path)], journal=tmp_path / "journal.sqlite")
@@ -240,7 +240,7 @@ async def test_a_later_run_uses_the_upload_again(a2e: A2EClient, sandbox: Sandbo
 async def test_an_old_upload_is_not_used(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link that may end soon is not given to A2E: after a day the picture is uploaded again."""
+    """A link that may end soon is not given to A2E: after a day the image is uploaded again."""
     path, clock = write_image(tmp_path), time.time
     await run_batch(a2e, [make_job("a", image=path)], journal=tmp_path / "journal.sqlite")
     with monkeypatch.context() as later:
@@ -252,7 +252,7 @@ async def test_an_old_upload_is_not_used(
 async def test_an_upload_that_has_failed_is_tried_again(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """A job whose picture could not be uploaded fails; the next job with the same picture uploads it."""
+    """A job whose image could not be uploaded fails; the next job with the same image uploads it."""
     path = write_image(tmp_path)
     sandbox.weather = Weather(script={"put": [Fault("status", status=403)]})
     outcomes = await run_batch(a2e, [make_job(f"k{n}", image=path) for n in range(3)], max_uploads=1)

@@ -1,4 +1,4 @@
-"""When nothing can be bought: the batch pauses and goes on by itself, or stops, as told."""
+"""When nothing can be started: the batch pauses and goes on by itself, or stops, as told."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def paused(batch: Batch) -> asyncio.Task[dict[str, Outcome]]:
 async def test_a_batch_waits_for_coins(
     a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A batch whose coins run out pauses, says so once and why, and buys the rest by itself when there are coins again."""
+    """A batch whose coins run out pauses, says so once and why, and starts the rest by itself when there are coins again."""
     shorten_pauses(monkeypatch)
     sandbox.coins = 2 * PRICE
     batch = a2e.image_to_video.batch(make_jobs(8), max_starts=1)
@@ -234,7 +234,7 @@ async def test_a_stopped_batch_uploads_nothing_more(a2e: A2EClient, sandbox: San
 async def test_coins_for_an_upload_are_waited_for_too(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a coin for the upload of a picture the batch pauses as well."""
+    """Without a coin for the upload of an image the batch pauses as well."""
     shorten_pauses(monkeypatch)
     sandbox.coins = 0
     batch = a2e.image_to_video.batch(make_jobs_with_images(tmp_path, 3))
@@ -291,7 +291,7 @@ async def test_a_batch_waits_for_the_network(
 async def test_the_last_job_waits_for_the_network_too(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A job that is alone is as patient as many: that no connection can be made is not the fault of its picture."""
+    """A job that is alone is as patient as many: that no connection can be made is not the fault of its image."""
     shorten_pauses(monkeypatch)
     sandbox.weather = Weather(script={"presign": [Fault("refuse", seconds=1)]})
     outcomes = await run_batch(a2e, make_jobs_with_images(tmp_path, 1))
@@ -301,7 +301,7 @@ async def test_the_last_job_waits_for_the_network_too(
 async def test_a_batch_that_shall_not_wait_for_the_network_stops(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """With "stop" a network that is away ends the batch: nothing is bought, and each job says why."""
+    """With "stop" a network that is away ends the batch: nothing is started, and each job says why."""
     sandbox.weather = Weather(script={"presign": [Fault("refuse", seconds=30)]})
     outcomes = await run_batch(a2e, make_jobs_with_images(tmp_path, 5), on_shortage="stop")
     for outcome in outcomes.values():
@@ -336,7 +336,7 @@ async def test_a_batch_stops_when_starts_get_lost(a2e: A2EClient, sandbox: Sandb
 async def test_a_picture_that_nobody_can_upload_does_not_hold_up_the_others(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A picture at which the connection breaks each time fails after a few tries; all other jobs succeed."""
+    """An image at which the connection breaks each time fails after a few tries; all other jobs succeed."""
     shorten_pauses(monkeypatch, 0.02, 0.05)
     bad = write_image(tmp_path, "bad.png", b"too large for a proxy on the way")
 
@@ -427,7 +427,7 @@ async def test_a_wrong_token_ends_everything(
 async def test_after_a_wrong_token_the_right_one_goes_on(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """What a wrong token has skipped is bought by the next run."""
+    """What a wrong token has skipped is started by the next run."""
     journal = tmp_path / "journal.sqlite"
     async with A2EClient("sk_wrong", base_url=sandbox.url, config=quick.CONFIG) as other:
         await run_batch(other, make_jobs(5), journal=journal, max_coins=1000)
@@ -437,7 +437,7 @@ async def test_after_a_wrong_token_the_right_one_goes_on(
 
 
 async def test_a_token_that_ends_in_the_middle(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Tasks under way become uncertain, the rest is skipped, and after the change of the token nothing is bought twice."""
+    """Tasks under way become uncertain, the rest is skipped, and after the change of the token nothing is started twice."""
     journal, token = tmp_path / "journal.sqlite", sandbox.token
     batch = a2e.image_to_video.batch(make_jobs(8, ""), journal=journal, max_running=3)
     async with batch:

@@ -192,7 +192,7 @@ async def test_what_is_done_is_told_without_a_request(
 async def test_a_picture_that_is_gone_does_no_harm_to_what_is_done(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """Pictures of finished jobs can be removed."""
+    """Images of finished jobs can be removed."""
     item = make_job("a", image=write_image(tmp_path))
     await run_job(a2e, item, journal)
     (tmp_path / "ada.png").unlink()
@@ -201,7 +201,7 @@ async def test_a_picture_that_is_gone_does_no_harm_to_what_is_done(
 
 
 async def test_the_input_can_change_around_the_keys(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """Rows can be added, taken out and moved between two runs: each key is bought once."""
+    """Rows can be added, taken out and moved between two runs: each key is started once."""
     await run_batch(a2e, make_jobs(6), journal=journal)
     outcomes = await run_batch(a2e, [make_job("x"), *reversed(make_jobs(4)), make_job("y")], journal=journal)
     assert states_by_key(outcomes) == {"x": "succeeded", "y": "succeeded", **{f"k{n}": "skipped" for n in range(4)}}
@@ -250,7 +250,7 @@ async def test_a_start_that_a2e_shows_late_is_adopted(sandbox: Sandbox, earlier_
 
 
 async def test_a_start_that_a2e_shows_very_late_is_adopted(sandbox: Sandbox, earlier_run: EarlierRun) -> None:
-    """A task that is in no list at first is looked for once more when A2E surely shows it, before anything is bought."""
+    """A task that is in no list at first is looked for once more when A2E surely shows it, before anything is started."""
     sandbox.weather = Weather(invisible=0.5)
     async with make_client(sandbox, poll=attrs.evolve(quick.CONFIG.poll, invisible_for=1.2)) as a2e:
         task_id = await earlier_run.add_row_with_task(a2e, make_job("a"))
@@ -262,7 +262,7 @@ async def test_a_start_that_a2e_shows_very_late_is_adopted(sandbox: Sandbox, ear
 async def test_a_start_that_was_never_accepted_is_bought_once(
     a2e: A2EClient, sandbox: Sandbox, earlier_run: EarlierRun
 ) -> None:
-    """A row that was being sent when the process died, and of which A2E knows nothing, is bought, with the same marker."""
+    """A row that was being sent when the process died, and of which A2E knows nothing, is started, with the same marker."""
     row = await earlier_run.add_row(make_job("a"))
     outcome = await run_job(a2e, make_job("a"), earlier_run.path)
     assert (outcome.state, outcome.purchases, outcome.marker) == ("succeeded", 1, row.marker)
@@ -293,7 +293,7 @@ async def test_a_start_that_a2e_does_not_show(  # noqa: PLR0917  a table has man
     resend: Any,
     bought: bool,  # noqa: FBT001  as above
 ) -> None:
-    """A start without a task is bought again if it is sure that there is none, or if the caller takes the risk."""
+    """A start without a task is started again if it is sure that there is none, or if the caller takes the risk."""
     sent_at = time.time() - age
     left = await earlier_run.add_row(make_job("a"), state=state, sent_at=sent_at, created_at=sent_at)
     outcome = await run_job(a2e, make_job("a"), earlier_run.path, on_unknown=resend)
@@ -337,7 +337,7 @@ async def test_a_list_that_cannot_be_read_buys_nothing(
 async def test_a_retry_that_was_being_sent_is_adopted(
     a2e: A2EClient, sandbox: Sandbox, earlier_run: EarlierRun
 ) -> None:
-    """The second purchase of a job has a marker of its own, by which it is found: the first one's task is not taken for it."""
+    """The second start of a job has a marker of its own, by which it is found: the first one's task is not taken for it."""
     first = await earlier_run.start_task(
         a2e, make_job("a", "#fast #fail"), (await earlier_run.add_row(make_job("a"))).marker
     )
@@ -350,7 +350,7 @@ async def test_a_retry_that_was_being_sent_is_adopted(
 async def test_a_picture_that_is_gone_ends_a_job_that_was_not_bought(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that was being sent, has no task, and whose picture is gone meanwhile, has failed: nobody doubts that."""
+    """A row that was being sent, has no task, and whose image is gone meanwhile, has failed: nobody doubts that."""
     item = make_job("a", image=write_image(tmp_path))
     await _die_before_the_post(a2e, item, journal, monkeypatch)
     (tmp_path / "ada.png").unlink()
@@ -363,7 +363,7 @@ async def test_a_picture_that_is_gone_ends_a_job_that_was_not_bought(
 async def test_an_open_file_is_read_once(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A picture from a file object is compared with the journal's, and can still be uploaded."""
+    """An image from a file object is compared with the journal's, and can still be uploaded."""
     path = write_image(tmp_path)
     await _die_before_the_post(a2e, make_job("a", image=path), journal, monkeypatch)
     with path.open("rb") as file:
@@ -433,7 +433,7 @@ async def test_a_bug_of_ours_does_not_wipe_out_what_was_paid(
 async def test_a_row_that_cannot_be_read_is_not_bought_again(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path
 ) -> None:
-    """A row that somebody has damaged ends in an error of ours, and neither in a purchase nor in another row."""
+    """A row that somebody has damaged ends in an error of ours, and neither in a start nor in another row."""
     await run_batch(a2e, make_jobs(2), journal=journal)
     connection = sqlite3.connect(journal)
     with connection:
@@ -473,7 +473,7 @@ async def test_a_task_that_runs_is_waited_for(
 async def test_a_task_that_failed_meanwhile(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, retries: int, bought: int
 ) -> None:
-    """A task that has failed while nobody looked is told as failed, or bought again if that was asked for."""
+    """A task that has failed while nobody looked is told as failed, or started again if that was asked for."""
     await run_job(a2e, make_job("a", "#stuck"), journal, timeout=0.1)
     await finish_task(sandbox, "a", succeeded=False)
     again = asyncio.create_task(run_job(a2e, make_job("a", "#stuck"), journal, retry_failed=retries))
@@ -487,7 +487,7 @@ async def test_a_task_that_failed_meanwhile(
 
 
 async def test_a_task_that_is_gone_is_not_bought_again(sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """A task that somebody has deleted at A2E was paid: nobody buys it again without being asked."""
+    """A task that somebody has deleted at A2E was paid: nobody starts it again without being asked."""
     poll = attrs.evolve(quick.CONFIG.poll, invisible_for=0.1)
     async with make_client(sandbox, poll=poll) as a2e:
         first = await run_job(a2e, make_job("a", "#stuck"), journal, timeout=0.1)
@@ -530,7 +530,7 @@ async def test_the_first_folder_counts(
 async def test_what_failed_for_free_is_tried_again(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """A job that has cost nothing, since its picture was missing, is done by the next run when it is there."""
+    """A job that has cost nothing, since its image was missing, is done by the next run when it is there."""
     item = make_job("a", image=tmp_path / "ada.png")
     assert (await run_job(a2e, item, journal)).state == "failed"
     write_image(tmp_path)
@@ -552,7 +552,7 @@ async def test_a_refusal_is_told_again(a2e: A2EClient, sandbox: Sandbox, journal
 
 
 async def test_a_job_that_cost_nothing_may_be_changed(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """A key is bound to its request from the first purchase on: what failed for free can be put right."""
+    """A key is bound to its request from the first start on: what failed for free can be put right."""
     assert (await run_job(a2e, make_job("a", video_time=7), journal)).state == "failed"
     assert (await run_job(a2e, make_job("a", video_time=10), journal)).state == "succeeded"
     assert count_charges(sandbox) == {"a": 1}
@@ -583,7 +583,7 @@ async def test_a_job_that_cost_nothing_may_be_changed(a2e: A2EClient, sandbox: S
 async def test_a_changed_job_under_an_old_key_is_refused(
     a2e: A2EClient, earlier_run: EarlierRun, tags: str, changes: dict[str, Any], words: str
 ) -> None:
-    """Whatever became of a job that was bought, another one under its key fails, says what differs, and costs nothing."""
+    """Whatever became of a job that was started, another one under its key fails, says what differs, and costs nothing."""
     await run_job(a2e, make_job("a", tags), earlier_run.path, timeout=0.1)
     before = (await read_journal(earlier_run.path))["a"]
     outcome = await run_job(a2e, make_job("a", tags, **changes), earlier_run.path, retry_failed=9, timeout=0.1)
@@ -597,7 +597,7 @@ async def test_a_changed_job_under_an_old_key_is_refused(
 async def test_the_content_of_a_picture_counts(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """The same picture at another place, touched, or as bytes is the same; another one at the same place is not."""
+    """The same image at another place, touched, or as bytes is the same; another one at the same place is not."""
     path = write_image(tmp_path)
     content = path.read_bytes()
     await run_job(a2e, make_job("a", image=path), journal)
@@ -637,7 +637,7 @@ def changeable(seed: int) -> Weather:
 async def test_many_jobs_in_changeable_weather(
     no_leaked_tasks: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, count: int, seed: int
 ) -> None:
-    """Whatever goes wrong with every eighth request, runs that are repeated until all is done buy each key once."""
+    """Whatever goes wrong with every eighth request, runs that are repeated until all is done start each key once."""
     shorten_pauses(monkeypatch)
     options: dict[str, Any] = {"journal": tmp_path / "journal.sqlite", "out": tmp_path / "out", "on_unknown": "resend"}
     options |= {"max_running": 200, "max_starts": 100, "max_downloads": 20}

@@ -98,7 +98,7 @@ def test_next_step(known: Row, *, fetch: bool, retry_failed: int, step: Next) ->
 
 @given(rows, st.booleans(), st.integers(0, 5))
 def test_task_that_is_not_final_is_never_started_again(known: Row, fetch: bool, retry_failed: int) -> None:  # noqa: FBT001  drawn
-    """What is at A2E, or may be, is not bought a second time, whatever was asked for."""
+    """What is at A2E, or may be, is not started a second time, whatever was asked for."""
     assume(known.state in {*_OPEN, "succeeded"})
     assert rules.next_step(known, fetch=fetch, retry_failed=retry_failed) is not Next.START
 
@@ -111,13 +111,13 @@ def test_every_row_has_a_next_step(known: Row, fetch: bool) -> None:  # noqa: FB
 
 @given(rows, st.booleans(), st.integers(0, 5))
 def test_one_purchase_and_as_many_as_were_asked_for(known: Row, fetch: bool, retry_failed: int) -> None:  # noqa: FBT001  drawn
-    """A row is never bought more often than once and `retry_failed` times."""
+    """A row is never started more often than once and `retry_failed` times."""
     if rules.next_step(known, fetch=fetch, retry_failed=retry_failed) is Next.START:
         assert known.purchases == 0 or known.purchases < 1 + retry_failed
 
 
 def test_unknown_state_is_not_bought() -> None:
-    """A word that somebody has written into a journal by hand is not taken for leave to buy."""
+    """A word that somebody has written into a journal by hand is not taken for leave to start."""
     known = row(cast("RowState", "paused"), task_id="t1", purchases=1)
     assert rules.next_step(known, fetch=True, retry_failed=3) is not Next.START
 
@@ -141,7 +141,7 @@ def test_unknown_state_is_not_bought() -> None:
     ],
 )
 def test_may_be_bought(state: RowState, *, age: float, resend: bool, may: bool) -> None:
-    """A start without a task is bought while A2E's list would surely show what it made, or if the caller says so."""
+    """A start without a task is started while A2E's list would surely show what it made, or if the caller says so."""
     assert rules.may_be_bought(row(state), age=age, resend=resend) is may
 
 
@@ -184,7 +184,7 @@ def test_shortage_pauses(error: A2EError) -> None:
 
 @pytest.mark.parametrize("error", [AuthenticationError("x", status=401), ClientClosedError("x")], ids=named)
 def test_what_does_not_pass_stops(error: A2EError) -> None:
-    """What would happen to every job from now on ends the buying."""
+    """What would happen to every job from now on ends the starting."""
     assert rules.trouble(error) is Trouble.STOP
 
 
@@ -237,7 +237,7 @@ _BROKEN_OFF = NetworkError("x", request_sent=True)
     ids=named,
 )
 def test_may_try_again(error: A2EError, times: int, *, may: bool) -> None:
-    """A picture that cannot be uploaded while others can gets three tries; who waits for coins or the line, any number."""
+    """An image that cannot be uploaded while others can gets three tries; who waits for coins or the line, any number."""
     assert rules.may_try_again(error, times) is may
 
 
@@ -259,7 +259,7 @@ def test_job_key_is_the_same_everywhere() -> None:
     ],
 )
 def test_job_key_is_another_one_for_another_purchase(journal: str, other: Row) -> None:
-    """Two purchases never share a marker."""
+    """Two starts never share a marker."""
     assert rules.job_key(journal, other) != rules.job_key("j1", row())
 
 
@@ -268,7 +268,7 @@ keys = st.text(st.sampled_from("abk/01"), min_size=1, max_size=6)
 
 @given(st.tuples(keys, st.integers(0, 20)), st.tuples(keys, st.integers(0, 20)))
 def test_job_keys_of_a_journal_are_unambiguous(one: tuple[str, int], other: tuple[str, int]) -> None:
-    """No key and number of purchases run into those of another job."""
+    """No key and number of starts run into those of another job."""
     assume(one != other)
     first, second = (Row(key=key, purchases=number, created_at=0.0) for key, number in (one, other))
     assert rules.job_key("j1", first) != rules.job_key("j1", second)
@@ -288,7 +288,7 @@ def test_job_keys_of_a_journal_are_unambiguous(one: tuple[str, int], other: tupl
     ],
 )
 def test_key_is_bound(known: Row, *, bound: bool) -> None:
-    """A key may mean another job only as long as surely nothing was bought under it."""
+    """A key may mean another job only as long as surely nothing was started under it."""
     assert rules.is_bound(known) is bound
 
 
@@ -448,7 +448,7 @@ def test_million_keys_of_one_shape_have_their_own_files() -> None:
 
 
 def test_new_row_has_cost_nothing() -> None:
-    """A job of which nothing else is known was not bought, and is known to have cost nothing."""
+    """A job of which nothing else is known was not started, and is known to have cost nothing."""
     fresh = Row(key="k", created_at=0.0)
     assert (fresh.state, fresh.purchases, fresh.coins, fresh.quoted, fresh.task_id) == ("new", 0, 0, None, None)
 

@@ -1,4 +1,4 @@
-"""The pictures of a batch: recognised by their content, and each of them uploaded once."""
+"""The images of a batch: recognised by their content, and each of them uploaded once."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def digest(content: bytes) -> str:
 
 @pytest.fixture
 def ada(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Make a picture."""
+    """Make an image."""
     path = tmp_path / "ada.png"
     path.write_bytes(quick.PNG)
     return path
 
 
 async def seen(image: Any) -> dict[str, Any]:
-    """Describe a local picture."""
+    """Describe a local image."""
     described = await describe(await open_picture("image", image))
     assert described is not None
     return described
@@ -56,7 +56,7 @@ async def seen(image: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("picture", "described"), [(None, None), (LINK, {"url": LINK})], ids=["none", "link"])
 async def test_what_is_not_here_is_not_read(picture: str | None, described: object) -> None:
-    """A link is its address; no picture is nothing."""
+    """A link is its address; no image is nothing."""
     assert await describe(picture) == described
 
 
@@ -89,9 +89,9 @@ async def test_file_that_has_gone_meanwhile(ada: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("image", "url", "described"),
     [
-        pytest.param(None, None, None, id="no picture"),
+        pytest.param(None, None, None, id="no image"),
         pytest.param(None, LINK, {"url": LINK}, id="link"),
-        pytest.param(LINK, None, {"url": LINK}, id="link given as a picture"),
+        pytest.param(LINK, None, {"url": LINK}, id="link given as an image"),
         pytest.param(quick.PNG, None, {"sha256": digest(quick.PNG), "size": 72}, id="bytes"),
         pytest.param(bytearray(quick.PNG), None, {"sha256": digest(quick.PNG), "size": 72}, id="bytearray"),
     ],
@@ -109,26 +109,26 @@ async def test_recall_of_an_open_file() -> None:
 
 @pytest.mark.parametrize("as_text", [True, False])
 async def test_file_that_looks_the_same_is_not_read(ada: pathlib.Path, *, as_text: bool) -> None:
-    """A million known pictures are not read again: same place, size and time are enough."""
+    """A million known images are not read again: same place, size and time are enough."""
     old = {**await seen(ada), "sha256": "what it was"}
     assert await recall("image", str(ada) if as_text else ada, None, old) == old
 
 
 async def test_file_that_is_known_without_a_description(ada: pathlib.Path) -> None:
-    """A file is described as if it were new where there was no picture, or a link, before."""
+    """A file is described as if it were new where there was no image, or a link, before."""
     for old in (None, {"url": LINK}):
         assert await recall("image", ada, None, old) == await seen(ada)
 
 
 async def test_file_that_is_gone_is_the_old_one(ada: pathlib.Path) -> None:
-    """Inputs may be tidied away once they are bought: the same path stands for the same picture."""
+    """Inputs may be tidied away once they are started: the same path stands for the same image."""
     old = await seen(ada)
     ada.unlink()
     assert await recall("image", ada, None, old) == old
 
 
 async def test_other_file_that_is_gone_is_another_one(ada: pathlib.Path) -> None:
-    """A path that was never seen, and where nothing is, is no picture that is known."""
+    """A path that was never seen, and where nothing is, is no image that is known."""
     old = await seen(ada)
     missing = ada.with_name("missing.png")
     for known in (old, None, {"url": LINK}):
@@ -142,7 +142,7 @@ async def test_path_that_is_none(ada: pathlib.Path) -> None:
 
 
 async def test_file_of_the_same_content_is_the_same(ada: pathlib.Path) -> None:
-    """A picture that was copied, moved or touched is the same picture, and is remembered where it is now."""
+    """An image that was copied, moved or touched is the same image, and is remembered where it is now."""
     old = await seen(ada)
     os.utime(ada, ns=(0, 0))
     touched = await recall("image", ada, None, old)
@@ -156,7 +156,7 @@ async def test_file_of_the_same_content_is_the_same(ada: pathlib.Path) -> None:
 
 
 async def test_file_of_another_content_is_another_one(ada: pathlib.Path) -> None:
-    """A picture that was replaced is noticed by its size or its time."""
+    """An image that was replaced is noticed by its size or its time."""
     old = await seen(ada)
     ada.write_bytes(OTHER)
     os.utime(ada, ns=(old["mtime"], old["mtime"]))
@@ -170,7 +170,7 @@ async def test_file_of_another_content_is_another_one(ada: pathlib.Path) -> None
 async def test_file_that_is_no_picture_any_more(ada: pathlib.Path) -> None:
     """A file that was replaced by something else is the job's error."""
     old = await seen(ada)
-    ada.write_bytes(b"a text that is no picture")
+    ada.write_bytes(b"a text that is no image")
     with pytest.raises(InvalidRequestError, match=r"ada\.png"):
         await recall("image", ada, None, old)
 
@@ -179,7 +179,7 @@ async def test_file_that_is_no_picture_any_more(ada: pathlib.Path) -> None:
 
 
 async def test_open_files_are_read_once() -> None:
-    """Both pictures of a job can be looked at again and again, also if they came as open files."""
+    """Both images of a job can be looked at again and again, also if they came as open files."""
     job = Job(key="k", image=io.BytesIO(quick.PNG), end_image=io.BytesIO(OTHER), prompt="she smiles")
     assert await with_files_read(job) == attrs.evolve(job, image=quick.PNG, end_image=OTHER)
 
@@ -192,7 +192,7 @@ async def test_what_can_be_read_again_is_left_alone(image: Any) -> None:
 
 
 async def test_open_file_that_is_no_picture() -> None:
-    """What is no picture is the job's error, before anything is sent."""
+    """What is no image is the job's error, before anything is sent."""
     with pytest.raises(InvalidRequestError, match="end_image"):
         await with_files_read(Job(key="k", image=quick.PNG, end_image=io.BytesIO(b"a text")))
 
@@ -214,7 +214,7 @@ async def test_open_file_that_is_no_picture() -> None:
     ],
 )
 def test_identity(one: dict[str, Any] | None, other: dict[str, Any] | None, *, same: bool) -> None:
-    """A picture is its content, or its address; where its file lies, and how old it is, does not matter."""
+    """An image is its content, or its address; where its file lies, and how old it is, does not matter."""
     assert (identity(one) == identity(other)) is same
 
 
@@ -231,7 +231,7 @@ class Uploads:
     most: int = 0
 
     async def __call__(self, picture: LocalFile) -> str:
-        """Upload a picture."""
+        """Upload an image."""
         assert isinstance(picture.content, bytes)
         self.now += 1
         self.most = max(self.most, self.now)
@@ -271,12 +271,12 @@ def make(slots: int = 4, **options: Any) -> tuple[Links, Uploads, Journal]:
 
 
 async def link(links: Links, content: bytes) -> str:
-    """Ask for the link of a picture."""
+    """Ask for the link of an image."""
     return await links.link(await open_picture("image", content), digest(content))
 
 
 async def test_picture_is_uploaded_once() -> None:
-    """A hundred jobs with the same picture, at once and one after the other, share one upload."""
+    """A hundred jobs with the same image, at once and one after the other, share one upload."""
     links, uploads, journal = make()
     first = await asyncio.gather(*(link(links, quick.PNG) for _ in range(100)))
     assert {*first, await link(links, quick.PNG)} == {"https://cdn.example/1.png"}
@@ -285,7 +285,7 @@ async def test_picture_is_uploaded_once() -> None:
 
 
 async def test_each_picture_has_its_own_link() -> None:
-    """Pictures of different content are not mistaken for each other."""
+    """Images of different content are not mistaken for each other."""
     links, uploads, _ = make()
     contents = [quick.PNG + bytes([number]) for number in range(20)]
     found = await asyncio.gather(*(link(links, content) for content in contents))
@@ -301,7 +301,7 @@ async def test_no_more_uploads_at_once_than_allowed(slots: int) -> None:
 
 
 async def test_who_waits_for_the_same_picture_holds_no_place() -> None:
-    """Jobs that wait for an upload that is under way do not keep other pictures from being uploaded."""
+    """Jobs that wait for an upload that is under way do not keep other images from being uploaded."""
     links, uploads, _ = make(slots=2)
     await asyncio.gather(*(link(links, quick.PNG) for _ in range(5)), link(links, OTHER))
     assert uploads.most == 2
@@ -324,7 +324,7 @@ async def test_old_link_of_an_earlier_run_is_not_used() -> None:
 
 
 async def test_old_link_of_this_run_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a batch of several days a picture is uploaded again when its link has become old."""
+    """In a batch of several days an image is uploaded again when its link has become old."""
     links, uploads, journal = make()
     await link(links, quick.PNG)
     now, today = time.monotonic(), time.time()
@@ -340,7 +340,7 @@ async def test_old_link_of_this_run_is_not_used(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of very many pictures the last ones are kept in memory, and the others are found in the journal."""
+    """Of very many images the last ones are kept in memory, and the others are found in the journal."""
     monkeypatch.setattr("a2e_async.batch.uploads._REMEMBERED", 3)
     links, uploads, _ = make()
     contents = [quick.PNG + bytes([number]) for number in range(10)]
@@ -354,7 +354,7 @@ async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_forgotten_link_is_uploaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a journal, a picture that came too long ago is uploaded once more; one that just came is not."""
+    """Without a journal, an image that came too long ago is uploaded once more; one that just came is not."""
     monkeypatch.setattr("a2e_async.batch.uploads._REMEMBERED", 1)
     uploads = Uploads()
     links = Links(uploads, NoJournal(), asyncio.Semaphore(1))
@@ -373,7 +373,7 @@ async def test_failed_upload_is_its_jobs_error() -> None:
 
 
 async def test_cancelled_upload_is_taken_over() -> None:
-    """When the job that uploads is cancelled, another one of the same picture does it."""
+    """When the job that uploads is cancelled, another one of the same image does it."""
     links, uploads, _ = make(slots=1)
     first, second = (asyncio.create_task(link(links, quick.PNG)) for _ in range(2))
     while not uploads.now:

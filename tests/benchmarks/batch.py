@@ -1,11 +1,11 @@
 """What a batch costs: 5,000 jobs with and without a journal, next to a script by hand; and the memory of 100,000 rows.
 
-Every job uploads a picture of its own, starts, waits and downloads. Each client works in a process of its own, with a fresh
+Every job uploads an image of its own, starts, waits and downloads. Each client works in a process of its own, with a fresh
 sandbox in another one, and with its defaults but for 500 tasks at once. They take turns for five rounds, and the *least* CPU
 of each counts: what else runs on the machine can only add to it. The script by hand (`_batch/by_hand.py`) has nothing
 that keeps it safe.
 
-The memory is that of rows that start from a link and download nothing, with a journal: 99 % of them are bought in a first run,
+The memory is that of rows that start from a link and download nothing, with a journal: 99 % of them are started in a first run,
 and a second run goes through all of them. Run it with ``nox -s bench -- batch``; it fails over a bound.
 """
 
@@ -65,7 +65,7 @@ def watched(what: str, plan: Plan, house: House, buys: int) -> Trial:
     """Run a plan, and say how it went.
 
     Raises:
-        AssertionError: Not all jobs ended well, or other starts were charged than those that were to be bought.
+        AssertionError: Not all jobs ended well, or other starts were charged than those that were to be started.
     """
     trial = attempt(plan, house)
     print(
@@ -102,7 +102,7 @@ def compare(folder: pathlib.Path, wanted: Wanted) -> dict[str, list[Trial]]:
 
 
 def weigh(folder: pathlib.Path, count: int) -> tuple[Trial, Trial]:
-    """Buy most of the rows, then go through all of them again."""
+    """Start most of the rows, then go through all of them again."""
     plan = Plan(kind="ours", count=count * 99 // 100, running=ROWS_RUNNING, journal=folder / f"rows-{count}.sqlite")
     with opened() as house:
         first = watched(f"{plan.count:,} rows, bought", plan, house, plan.count)

@@ -92,7 +92,7 @@ async def by_sdk(url: str, target: pathlib.Path, pipe: Connection) -> None:
 
 
 async def measure(fetch: Callable[[str], Awaitable[None]], pipe: Connection) -> None:
-    """Fetch something small, then the film, and send the sample of that."""
+    """Fetch something small, then the video, and send the sample of that."""
     await fetch("small.mp4")
     before = memory("VmRSS")
     began = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The same faults against this SDK and against four peers: what is bought, what is paid, what comes back.
+"""The same faults against this SDK and against four peers: what is started, what is paid, what comes back.
 
 Every SDK talks to one server in a process of its own, which speaks each vendor's dialect and injects the same faults into
 all of them. Each peer has a virtual environment of its own, in ``.nox/peers``, made by the first run, and its own defaults:
@@ -51,7 +51,7 @@ class Row:
 
     @property
     def is_clean(self) -> bool:
-        """Whether every job was bought once and came back."""
+        """Whether every job was started once and came back."""
         return (self.posts, self.charged, self.results, self.lost) == (JOBS, JOBS, JOBS, 0)
 
     def __str__(self) -> str:

@@ -36,7 +36,7 @@ def size_of(path: str) -> tuple[int, int, float]:
 
 
 def test_demo_makes_real_videos(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without anything, `a2e demo` turns its two pictures into two real videos and ends with a table."""
+    """Without anything, `a2e demo` turns its two images into two real videos and ends with a table."""
     assert main(["demo"]) == 0
     assert size_of("videos/lighthouse.mp4") == pytest.approx((1280, 720, 5), abs=0.1)
     assert size_of("videos/balloon.mp4") == pytest.approx((720, 1280, 5), abs=0.1)
@@ -47,7 +47,7 @@ def test_demo_makes_real_videos(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_demo_with_own_pictures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Own pictures, also two of one name, a folder, a prompt and a length are taken."""
+    """Own images, also two of one name, a folder, a prompt and a length are taken."""
     monkeypatch.setattr(video, "_PORTRAIT", (90, 160))  # it takes a twentieth of the time
     for folder in ("a", "b"):
         pathlib.Path(folder).mkdir()
@@ -211,7 +211,7 @@ def test_bug_in_an_import_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None
 @pytest.mark.realtime("a process on a pseudo-terminal")
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_terminal_shows_a_line_per_picture(picture: str, service: Sandbox) -> None:
-    """On a terminal, the live display shows the picture and its state."""
+    """On a terminal, the live display shows the image and its state."""
     master, slave = os.openpty()
     environ = {**os.environ, "TERM": "xterm-256color"}
     command = [sys.executable, "-m", "a2e_async", "image-to-video", "run", picture, "--prompt", "x", "--out", "a.mp4"]

@@ -41,10 +41,10 @@ PIECE = 100_000
 
 @attrs.define
 class Cdn:
-    """Serves a film as CDNs do; each field is something that goes wrong at some of them.
+    """Serves a video as CDNs do; each field is something that goes wrong at some of them.
 
     Attributes:
-        film: What there is.
+        video: What there is.
         etag: Its version, empty if it has none.
         cut: Bytes after which the connection is closed.
         ranges: Whether ranges are served.
@@ -345,7 +345,7 @@ async def test_more_than_the_rest(a2e: A2EClient, sandbox: Sandbox, target: path
 
 
 async def test_packed_answer(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A storage that packs what it was asked not to pack has the length of the packed bytes; the film is whole."""
+    """A storage that packs what it was asked not to pack has the length of the packed bytes; the video is whole."""
     seen: list[str | None] = []
 
     async def packed(request: web.Request) -> web.Response:
@@ -688,7 +688,7 @@ async def test_cancelled_at_any_time(a2e: A2EClient, sandbox: Sandbox, target: p
 async def test_upload_cancelled_while_its_file_is_opened(
     a2e: A2EClient, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An upload that is cancelled twice while a thread opens the picture leaves no open file."""
+    """An upload that is cancelled twice while a thread opens the image leaves no open file."""
     target.write_bytes(quick.PNG)
     gate = Gate(monkeypatch, "open_picture")
     upload = asyncio.create_task(a2e.upload(target))

@@ -35,7 +35,7 @@ FILM = bytes(range(256)) * 4096
 
 @pytest.fixture
 async def link(sandbox: Sandbox) -> AsyncIterator[str]:
-    """Serve FILM at a link outside of the API."""
+    """Serve VIDEO at a link outside of the API."""
 
     async def answer(request: web.Request) -> web.Response:
         assert "Authorization" not in request.headers
@@ -75,7 +75,7 @@ async def test_uploads_of_one_picture_do_not_meet(a2e: A2EClient) -> None:
 
 
 async def test_a_file_is_streamed_from_disk(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
-    """A picture given as a path arrives whole."""
+    """An image given as a path arrives whole."""
     path = tmp_path / "big.png"
     path.write_bytes(quick.PNG + os.urandom(3_000_000))
     url = await a2e.upload(path)
@@ -205,14 +205,14 @@ async def test_file_that_vanishes_before_the_upload(a2e: A2EClient, sandbox: San
 
 
 async def test_large_picture_in_memory(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
-    """A large picture given as bytes is sent piece by piece; aiohttp warns of large bodies that are not."""
+    """A large image given as bytes is sent piece by piece; aiohttp warns of large bodies that are not."""
     picture = quick.PNG + os.urandom(3_000_000)
     url = await a2e.upload(picture)
     assert (await a2e.download(url, tmp_path / "copy.png")).read_bytes() == picture
 
 
 async def test_repeated_upload_of_bytes_is_whole(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """A picture in memory that has to be sent twice is sent from its beginning both times."""
+    """An image in memory that has to be sent twice is sent from its beginning both times."""
     picture = quick.PNG + os.urandom(300_000)
     sandbox.weather = Weather(script={"put": [Fault("drop", after=True)]})
     url = await a2e.upload(picture)
@@ -227,7 +227,7 @@ LARGE = quick.PNG.ljust(1001, b"x")
 async def test_too_large_a_picture_starts_nothing(
     sandbox: Sandbox, tmp_path: pathlib.Path, kind: str, key: str | None
 ) -> None:
-    """A picture over the limit is refused before anything is uploaded, started or paid."""
+    """An image over the limit is refused before anything is uploaded, started or paid."""
     (tmp_path / "large.png").write_bytes(LARGE)
     pictures: dict[str, Any] = {"path": tmp_path / "large.png", "bytes": LARGE, "file": io.BytesIO(LARGE)}
     async with paid_starts.make_client(sandbox, max_upload_bytes=1000) as client:
@@ -252,10 +252,10 @@ async def test_picture_of_just_the_limit(sandbox: Sandbox, tmp_path: pathlib.Pat
 async def test_what_is_no_picture_costs_nothing(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, name: str
 ) -> None:
-    """What cannot be read, or is no picture, is refused before anything is sent."""
+    """What cannot be read, or is no image, is refused before anything is sent."""
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "empty.png").touch()
-    (tmp_path / "text.png").write_text("a picture of her")
+    (tmp_path / "text.png").write_text("an image of her")
     with pytest.raises(InvalidRequestError, match=name):
         await a2e.image_to_video.start(image=tmp_path / name, **quick.PROMPTS)
     assert not sandbox.requests
@@ -281,7 +281,7 @@ async def test_unreadable_file_object(a2e: A2EClient) -> None:
     ids=["jpeg", "gif", "webp", "bmp"],
 )
 async def test_kinds_of_pictures(a2e: A2EClient, sandbox: Sandbox, head: bytes) -> None:
-    """Every kind of picture that A2E takes is uploaded with its own type, whatever the name says."""
+    """Every kind of image that A2E takes is uploaded with its own type, whatever the name says."""
     assert await a2e.upload(head)
 
 
@@ -378,7 +378,7 @@ async def test_expired_link(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.
 
 
 async def short(request: web.Request) -> web.StreamResponse:
-    """Promise FILM, send half of it and hang up."""
+    """Promise VIDEO, send half of it and hang up."""
     answer = web.StreamResponse(headers={"Content-Length": str(len(FILM)), "Content-Type": "video/mp4"})
     await answer.prepare(request)
     await answer.write(FILM[: len(FILM) // 2])

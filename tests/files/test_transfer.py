@@ -1,4 +1,4 @@
-"""What is known about bytes: pictures, results and names, and where a file that was cut off goes on."""
+"""What is known about bytes: images, results and names, and where a file that was cut off goes on."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_files_are_known_by_their_first_bytes(head: bytes, content_type: str, ex
     ],
 )
 def test_other_bytes_are_no_picture(head: bytes) -> None:
-    """What A2E would reject is not taken for a picture."""
+    """What A2E would reject is not taken for an image."""
     assert kind_of(head) is None
 
 
@@ -96,7 +96,7 @@ def test_storage_key_is_unique_and_has_the_extension() -> None:
     ids=ascii,
 )
 def test_name_comes_from_the_last_part(source: str, name: str) -> None:
-    """A task is named after its picture, so that a list tells which is which."""
+    """A task is named after its image, so that a list tells which is which."""
     assert name_from(source) == name
 
 

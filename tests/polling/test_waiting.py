@@ -209,7 +209,7 @@ async def test_many_waits_share_the_questions(a2e: A2EClient, sandbox: Sandbox) 
 
 async def test_many_tasks(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A hundred tasks started and awaited at once all end with their own results, each charged once."""
-    tasks = await asyncio.gather(*(begin(a2e, f"picture {n}") for n in range(100)))
+    tasks = await asyncio.gather(*(begin(a2e, f"image {n}") for n in range(100)))
     records = await asyncio.gather(*(task.wait_until_done(60) for task in tasks))
     assert [record.id for record in records] == [task.id for task in tasks]
     assert all(record.status is TaskStatus.SUCCEEDED for record in records)

@@ -207,7 +207,7 @@ def test_result_settles_an_unknown_word() -> None:
 
 @pytest.mark.parametrize("field", ["image_url", "cover_url", "video_url", "result"])
 def test_other_links_are_no_result(field: str) -> None:
-    """Only the family's own field is the result: an echoed picture once came back as the video."""
+    """Only the family's own field is the result: an echoed image once came back as the video."""
     read = record(current_status="ready", **{field: "https://cdn.example/x.mp4"})
     assert (read.result_url, read.status) == ("", TaskStatus.RUNNING)
 

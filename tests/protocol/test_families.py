@@ -147,7 +147,7 @@ def test_older_spelling(route: Route | None, older: str) -> None:
 
 
 def test_list_of_what_is_under_way_is_no_list_of_everything() -> None:
-    """Where a start is looked for, what is finished must not be missing: it would be bought again."""
+    """Where a start is looked for, what is finished must not be missing: it would be started again."""
     for family in FAMILIES.values():
         spelling = family.list
         while spelling is not None:

@@ -39,7 +39,7 @@ def body(**changes: Any) -> dict[str, Any]:
 
 
 def test_only_what_was_set_is_sent() -> None:
-    """A plain start holds the name, the picture and the prompts, and not one field more."""
+    """A plain start holds the name, the image and the prompts, and not one field more."""
     assert body() == {"name": "Ada", "image_url": _LINK, "prompt": "she smiles", "negative_prompt": "blurry"}
 
 
@@ -164,19 +164,19 @@ def test_general_is_sent() -> None:
 
 
 def test_first_and_last_frame_need_an_end() -> None:
-    """FLF2V without a last picture is refused, with what to give."""
+    """FLF2V without a last image is refused, with what to give."""
     with pytest.raises(InvalidRequestError, match="end_image"):
         options(model_type="FLF2V")
 
 
 def test_general_has_no_end() -> None:
-    """A last picture that A2E would ignore is refused."""
+    """A last image that A2E would ignore is refused."""
     with pytest.raises(InvalidRequestError, match="FLF2V"):
         options(model_type="GENERAL", has_end=True)
 
 
 def test_end_implies_the_model_type() -> None:
-    """Who gives a last picture gets first and last frame without saying so."""
+    """Who gives a last image gets first and last frame without saying so."""
     assert options(has_end=True).body(image_url=_LINK, end_image_url=_LINK)["model_type"] == "FLF2V"
 
 
@@ -195,7 +195,7 @@ def test_repr_is_fit_for_a_log() -> None:
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_variations(count: int) -> None:
-    """Two to eight videos of one picture can be bought at once."""
+    """Two to eight videos of one image can be started at once."""
     check_variations(count)
 
 

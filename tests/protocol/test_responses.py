@@ -164,7 +164,7 @@ def test_page_that_is_a_list(data: object) -> None:
     ],
 )
 def test_page_that_is_no_list(data: object) -> None:
-    """Where "nothing there" would make us buy, only an empty list says so; the raw body is kept."""
+    """Where "nothing there" would make us start, only an empty list says so; the raw body is kept."""
     with pytest.raises(UnexpectedResponseError, match="holds no list") as caught:
         check_list(envelope(data))
     assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
@@ -258,7 +258,7 @@ def test_started(data: object, ids: list[str]) -> None:
         pytest.param({"flagged": True, "reason": "Sensitive content"}, id="object"),
         pytest.param("Refused by content policy", id="text"),
         pytest.param([{"error": "NSFW"}], id="array"),
-        pytest.param({"failed_message": "The picture shows a public figure"}, id="failed_message"),
+        pytest.param({"failed_message": "The image shows a public figure"}, id="failed_message"),
     ],
 )
 def test_start_that_reports_flagged_content(data: object) -> None:

@@ -43,7 +43,7 @@ async def begun(a2e: A2EClient, **options: Any) -> TaskHandle[AvatarVideoRecord]
 
 @pytest.mark.entry("4.1")
 async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Generate AI Avatar Videos: bought once, waited for in A2E's own words, and downloaded."""
+    """Generate AI Avatar Videos: started once, waited for in A2E's own words, and downloaded."""
     task = await begun(a2e, title="Hello")
     assert task.status is TaskStatus.QUEUED
     words = [update.current_status async for update in task.updates(20)]
@@ -141,7 +141,7 @@ async def test_failure(a2e: A2EClient) -> None:
 
 
 async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A video whose answer got lost is found by its title, and not bought twice."""
+    """A video whose answer got lost is found by its title, and not started twice."""
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]})
     task = await begun(a2e)
     assert task.adopted
@@ -150,7 +150,7 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """With the same key the same video comes back, and nothing is bought."""
+    """With the same key the same video comes back, and nothing is started."""
     first = await begun(a2e, idempotency_key="hello")
     again = await begun(a2e, idempotency_key="hello")
     assert again.id == first.id
@@ -158,7 +158,7 @@ async def test_key(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_list_without_titles_buys_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If A2E's list does not show the titles, a key cannot tell anything, and nothing is bought for it."""
+    """If A2E's list does not show the titles, a key cannot tell anything, and nothing is started for it."""
     rows = [{"_id": "a" * 24, "status": "success"}]
     listed = {"code": 0, "data": {"current": 1, "total": 1, "success": True, "data": rows}}
     with (

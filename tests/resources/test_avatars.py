@@ -80,7 +80,7 @@ async def test_wrong_filter(a2e: A2EClient, sandbox: Sandbox, options: Any) -> N
 
 
 async def test_avatar_of_a_picture(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A picture that was generated becomes an avatar; what A2E does not show is told."""
+    """An image that was generated becomes an avatar; what A2E does not show is told."""
     picture = await a2e.family("userText2Image").start({"prompt": "a portrait", "name": "Ada"})
     await picture.wait_until_done(20)
     avatar = await a2e.avatars.add_from_picture(picture.id, gender="male")
@@ -102,7 +102,7 @@ async def test_avatar_of_a_picture(a2e: A2EClient, sandbox: Sandbox) -> None:
 @pytest.mark.entry("5.1")
 @pytest.mark.parametrize("source", ["video", "image"])
 async def test_start(a2e: A2EClient, sandbox: Sandbox, source: str) -> None:
-    """Create A Custom Avatar by a Video or an Image: a video is free, a picture costs."""
+    """Create A Custom Avatar by a Video or an Image: a video is free, an image costs."""
     options: dict[str, Any] = {"video_url": None, source: VIDEO if source == "video" else quick.PNG}
     task = await begun(a2e, **options)
     assert task.record.anchor_id == ""
@@ -141,7 +141,7 @@ async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
         {"video": VIDEO},
         {"video_url": None, "video": quick.PNG},
         {"video_url": None, "image": VIDEO},
-        {"background_image": b"no picture at all"},
+        {"background_image": b"no image at all"},
         {"model_version": "V3"},
         {"skip_preview": 1},
         {"webhook_url": "https://example.com/hook"},
@@ -164,7 +164,7 @@ async def test_failure(a2e: A2EClient) -> None:
 
 
 async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A training whose answer got lost is found, and not bought twice."""
+    """A training whose answer got lost is found, and not started twice."""
     sandbox.weather = Weather(script={"start": [Fault("status", after=True)]})
     task = await begun(a2e)
     assert task.adopted

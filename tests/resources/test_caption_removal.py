@@ -31,7 +31,7 @@ TINY = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4")
 
 @pytest.mark.entry("10.1")
 async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Start Caption Removal: it is bought once, waited for, and its video can be downloaded."""
+    """Start Caption Removal: it is started once, waited for, and its video can be downloaded."""
     task = await a2e.caption_removal.start(source_url=VIDEO, name="Ada")
     record = await task.wait_until_done(20)
     assert record.status is TaskStatus.SUCCEEDED
@@ -133,7 +133,7 @@ async def test_failure(a2e: A2EClient) -> None:
 
 @pytest.mark.parametrize("fault", [Fault("drop", after=True), Fault("html", after=True), Fault("cut")], ids=str)
 async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
-    """A start whose answer gets lost is found by its marker, and bought once."""
+    """A start whose answer gets lost is found by its marker, and started once."""
     sandbox.weather = Weather(script={"start": (fault,)})
     task = await a2e.caption_removal.start(source_url=VIDEO)
     assert task.adopted

@@ -23,7 +23,7 @@ TINY = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4")
 
 @pytest.mark.entry("8.1")
 async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Start dubbing: it is bought once, waited for, and its video can be downloaded."""
+    """Start dubbing: it is started once, waited for, and its video can be downloaded."""
     task = await a2e.dubbing.start(source_url=VIDEO, target_lang="de", name="Ada")
     record = await task.wait_until_done(20)
     assert record.status is TaskStatus.SUCCEEDED
@@ -148,7 +148,7 @@ async def test_many_are_waited_for(a2e: A2EClient) -> None:
 
 @pytest.mark.parametrize("fault", [Fault("drop", after=True), Fault("status", after=True)], ids=str)
 async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
-    """A start whose answer gets lost is found by its marker, and bought once."""
+    """A start whose answer gets lost is found by its marker, and started once."""
     sandbox.weather = Weather(script={"start": (fault,)})
     task = await a2e.dubbing.start(source_url=VIDEO, target_lang="en")
     assert task.adopted

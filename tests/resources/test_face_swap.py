@@ -1,4 +1,4 @@
-"""A2E's group "Face Swap", through the real HTTP sandbox: tasks, previews, and saved pictures of faces."""
+"""A2E's group "Face Swap", through the real HTTP sandbox: tasks, previews, and saved images of faces."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CANNOT_WORK: dict[str, dict[str, Any]] = {
 
 @pytest.mark.entry("7.6")
 async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Start a Face Swap Task: it is bought once, waited for, and its video can be downloaded."""
+    """Start a Face Swap Task: it is started once, waited for, and its video can be downloaded."""
     task = await a2e.face_swap.start(**INPUTS, name="Ada")
     record = await task.wait_until_done(20)
     assert record.status is TaskStatus.SUCCEEDED
@@ -194,7 +194,7 @@ async def test_times_of_a_record(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start whose answer gets lost is found by its marker, and bought once."""
+    """A start whose answer gets lost is found by its marker, and started once."""
     sandbox.weather = Weather(script={"start": (Fault("drop", after=True),)})
     task = await a2e.face_swap.start(**INPUTS)
     assert task.adopted
@@ -269,12 +269,12 @@ async def test_preview_with_a_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> N
     assert count_requests(sandbox, f"{PREVIEW}/add") == 1
 
 
-# saved pictures
+# saved images
 
 
 @pytest.mark.entry("7.1")
 async def test_add_image(a2e: A2EClient) -> None:
-    """Add Face Swap Image: of A2E's whole list, the new picture is returned; a file is uploaded."""
+    """Add Face Swap Image: of A2E's whole list, the new image is returned; a file is uploaded."""
     images = a2e.face_swap.images
     first = await images.add(face_url=FACE)
     second = await images.add(face=quick.PNG)
@@ -323,7 +323,7 @@ async def test_delete_image(a2e: A2EClient) -> None:
     ],
 )
 async def test_answers_to_an_added_image(a2e: A2EClient, sandbox: Sandbox, data: Any, found: str | None) -> None:
-    """The newest picture with the link that was sent is the new one; an answer without it is an error, never another."""
+    """The newest image with the link that was sent is the new one; an answer without it is an error, never another."""
     with sandbox.override("POST", f"{IMAGE}/add", web.json_response({"code": 0, "data": data})):
         if found is None:
             with pytest.raises(UnexpectedResponseError, match="list"):

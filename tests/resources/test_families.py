@@ -417,7 +417,7 @@ async def test_file_names_a_task(a2e: A2EClient, sandbox: Sandbox, tmp_path: pat
 
 @pytest.mark.parametrize(
     "extra",
-    [{"image_url": "missing.png"}, {"image_url": b"no picture"}, {"image_url": quick.PNG, "duration": 99}],
+    [{"image_url": "missing.png"}, {"image_url": b"no image"}, {"image_url": quick.PNG, "duration": 99}],
     ids=["missing", "no-picture", "another-field"],
 )
 async def test_nothing_is_uploaded_before_all_is_checked(a2e: A2EClient, sandbox: Sandbox, extra: Any) -> None:
@@ -497,7 +497,7 @@ def test_fields_of_a_family(a2e: A2EClient) -> None:
     assert a2e.family("headSwap").fields == ("image_url", "target_image_url")
 
 
-# options of a purchase
+# options of a start
 
 
 async def test_webhook(a2e: A2EClient, sandbox: Sandbox) -> None:

@@ -1,4 +1,4 @@
-"""Image to video, from a picture to a record, through the real HTTP sandbox."""
+"""Image to video, from an image to a record, through the real HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Recorder:
 
 
 async def test_start_sends_only_what_was_set(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The body holds the marked name, the picture, the prompts and the model, spelt as A2E spells them."""
+    """The body holds the marked name, the image, the prompts and the model, spelt as A2E spells them."""
     recorder = Recorder()
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
@@ -116,7 +116,7 @@ async def test_start_returns_a_handle_with_the_price(a2e: A2EClient, sandbox: Sa
 async def test_start_uploads_a_local_picture(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, make: Callable[[pathlib.Path], Any]
 ) -> None:
-    """A picture given as a path, as bytes or as a file is uploaded, and the start names A2E's link to it."""
+    """An image given as a path, as bytes or as a file is uploaded, and the start names A2E's link to it."""
     path = tmp_path / "Ada at home.png"
     path.write_bytes(quick.PNG)
     recorder = Recorder()
@@ -135,7 +135,7 @@ async def test_image_may_be_a_link(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_both_pictures_are_uploaded(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A first and a last local picture are both uploaded, under different names."""
+    """A first and a last local image are both uploaded, under different names."""
     recorder = Recorder()
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=quick.PNG, end_image=quick.PNG, **quick.PROMPTS)
@@ -145,8 +145,8 @@ async def test_both_pictures_are_uploaded(a2e: A2EClient, sandbox: Sandbox) -> N
 
 
 WRONG: dict[str, dict[str, Any]] = {
-    "no picture": {},
-    "two pictures": {"image": quick.PNG, "image_url": LINK},
+    "no image": {},
+    "two images": {"image": quick.PNG, "image_url": LINK},
     "no prompt": {"image_url": LINK, "prompt": None},
     "blank prompt": {"image_url": LINK, "prompt": "  "},
     "no negative prompt": {"image_url": LINK, "negative_prompt": None},
@@ -159,7 +159,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "data url": {"image_url": "data:image/png;base64,AAAA"},
     "ftp": {"image_url": "ftp://example.com/a.png"},
     "empty bytes": {"image": b""},
-    "no bytes of a picture": {"image": b"%PDF-1.7 and so on"},
+    "no bytes of an image": {"image": b"%PDF-1.7 and so on"},
     "text file": {"image": io.StringIO("hello")},
     "no file": {"image": 17},
     "missing file": {"image": "no such picture.png"},
@@ -167,7 +167,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "flag": {"image_url": LINK, "extend_prompt": "yes"},
     "half a character": {"image": quick.PNG, "prompt": "\ud800"},
     "line break in the token": {"image": quick.PNG, "webhook_url": "https://x.example", "webhook_token": "a\nb"},
-    "second picture wrong": {"image": quick.PNG, "end_image": b"no"},
+    "second image wrong": {"image": quick.PNG, "end_image": b"no"},
 }
 
 
@@ -226,7 +226,7 @@ async def test_start_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_too_few_coins() -> None:
-    """A start that the balance does not cover raises InsufficientCreditsError, and nothing is bought."""
+    """A start that the balance does not cover raises InsufficientCreditsError, and nothing is started."""
     async with (
         Sandbox(coins=29, render="tiny") as sandbox,
         make_client(sandbox) as a2e,
@@ -553,7 +553,7 @@ async def test_streamed_prompt_extension(a2e: A2EClient) -> None:
 async def test_options_of_the_prompt_extension_are_checked(
     a2e: A2EClient, sandbox: Sandbox, option: dict[str, Any]
 ) -> None:
-    """A wrong option is refused before the picture is uploaded, which A2E charges."""
+    """A wrong option is refused before the image is uploaded, which A2E charges."""
     with pytest.raises(InvalidRequestError, match=next(iter(option))):
         await a2e.image_to_video.extend_prompt(image=quick.PNG, **quick.PROMPTS, **option)
     assert not sandbox.requests

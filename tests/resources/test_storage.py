@@ -24,7 +24,7 @@ SAVE = "/api/v1/tos/transferToStorage"
 @pytest.mark.parametrize(
     ("content", "ending"),
     [(quick.PNG, ".png"), (VIDEO, ".mp4"), (quick.WAV, ".wav")],
-    ids=["a picture", "a video", "a sound"],
+    ids=["an image", "a video", "a sound"],
 )
 async def test_upload(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes, ending: str) -> None:
     """A file of any kind that A2E takes is uploaded, by a name of its own, and can be read at the link."""
@@ -38,7 +38,7 @@ async def test_upload(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes, en
 
 async def test_what_a2e_does_not_take_is_not_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A file of another kind is refused before anything is sent."""
-    with pytest.raises(InvalidRequestError, match=r"picture .* or video .* or sound "):
+    with pytest.raises(InvalidRequestError, match=r"image .* or video .* or sound "):
         await a2e.storage.upload(b"%PDF-1.7 and so on")
     assert not sandbox.requests
 

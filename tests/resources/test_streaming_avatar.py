@@ -257,7 +257,7 @@ async def test_occupied_hosts(a2e: A2EClient) -> None:
 
 
 async def test_lost_token_is_not_bought_twice(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the answer got lost, no second room is bought."""
+    """If the answer got lost, no second room is started."""
     sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
     with pytest.raises(SubmissionUncertainError, match="ends by itself"):
         await a2e.streaming_avatar.token(ADA, expire_seconds=60)

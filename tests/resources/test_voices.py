@@ -195,7 +195,7 @@ async def test_what_cannot_be_trained(a2e: A2EClient, sandbox: Sandbox, options:
 
 
 async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A training whose answer got lost is found in A2E's list, and not bought twice."""
+    """A training whose answer got lost is found in A2E's list, and not started twice."""
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]})
     task = await a2e.voices.start(samples=[SAMPLE])
     assert task.adopted
@@ -204,7 +204,7 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """With the same key, the same voice comes back, and nothing is bought."""
+    """With the same key, the same voice comes back, and nothing is started."""
     first = await a2e.voices.start(samples=[SAMPLE], idempotency_key="ada")
     again = await a2e.voices.start(samples=[SAMPLE], idempotency_key="ada")
     assert again.id == first.id

@@ -86,7 +86,7 @@ async def test_finish_ends_one_task_only(frozen_sandbox: Sandbox, start: Start) 
 
 
 async def test_finish_of_what_cannot_be_made_fails(start: Start, serve_input: ServeInput) -> None:
-    """A real video needs its picture: a page of HTML fails the task as always."""
+    """A real video needs its image: a page of HTML fails the task as always."""
     async with Sandbox(speed=0.001) as sandbox:
         task = await started(sandbox, start, image_url=serve_input(b"<html>", "text/html"))
         sandbox.finish(task.id)

@@ -219,7 +219,7 @@ async def test_place_of_a_cancelled_start_is_free_again(one_at_a_time: A2EClient
 
 
 async def test_cancelled_before_another_try(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """A start that was turned away, and is cancelled in the pause, was not bought."""
+    """A start that was turned away, and is cancelled in the pause, was not started."""
     sandbox.weather = faults_on_start(Fault("429", retry_after=4))
     start = asyncio.create_task(start_video(a2e))
     await wait_until(lambda: count_starts(sandbox))
@@ -258,7 +258,7 @@ async def test_cancelled_during_the_second_try(
 
 
 async def test_cancelled_upload_buys_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start that is cancelled while its picture is uploaded is never sent."""
+    """A start that is cancelled while its image is uploaded is never sent."""
     sandbox.weather = Weather(script={"put": [Fault("delay", seconds=60)]})
     start = asyncio.create_task(start_video(a2e, image=quick.PNG))
     await wait_until(lambda: sandbox.requests)

@@ -1,4 +1,4 @@
-"""An idempotency key buys once: in a row, at once, from two clients, after trouble; through the real HTTP sandbox."""
+"""An idempotency key starts once: in a row, at once, from two clients, after trouble; through the real HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ KEY = "order-17"
 
 
 async def test_same_key_twice_is_one_charge(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The second start of a key gives the task of the first, as adopted, and buys nothing."""
+    """The second start of a key gives the task of the first, as adopted, and starts nothing."""
     first = await start_video(a2e, idempotency_key=KEY)
     second = await start_video(a2e, idempotency_key=KEY)
     assert (first.adopted, second.adopted) == (False, True)
@@ -71,7 +71,7 @@ async def test_same_key_from_another_client(a2e: A2EClient, sandbox: Sandbox) ->
 
 
 async def test_same_key_at_once_is_one_charge(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Of twenty starts of one key at the same time, one buys, and all get its task."""
+    """Of twenty starts of one key at the same time, one starts, and all get its task."""
     tasks = await asyncio.gather(*(start_video(a2e, idempotency_key=KEY) for _ in range(20)))
     assert {task.id for task in tasks} == set(charged_task_ids(sandbox))
     assert sum(not task.adopted for task in tasks) == 1
@@ -79,7 +79,7 @@ async def test_same_key_at_once_is_one_charge(a2e: A2EClient, sandbox: Sandbox) 
 
 
 async def test_different_keys_are_different_jobs(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Two keys buy two tasks, and each finds its own."""
+    """Two keys start two tasks, and each finds its own."""
     one, two = await asyncio.gather(start_video(a2e, idempotency_key="one"), start_video(a2e, idempotency_key="two"))
     assert set(charged_task_ids(sandbox)) == {one.id, two.id}
     assert (await start_video(a2e, idempotency_key="one")).id == one.id
@@ -101,7 +101,7 @@ async def test_keys_do_not_wait_for_each_other(sandbox: Sandbox) -> None:
 
 
 async def test_nothing_is_uploaded_for_a_key_that_is_found(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A picture is uploaded, which A2E charges, only if the start has to be bought."""
+    """An image is uploaded, which A2E charges, only if the start has to be started."""
     await start_video(a2e, image=quick.PNG, idempotency_key=KEY)
     assert count_requests(sandbox, PRESIGN_PATH) == 1
     async with make_client(sandbox) as other:
@@ -112,7 +112,7 @@ async def test_nothing_is_uploaded_for_a_key_that_is_found(a2e: A2EClient, sandb
 async def test_bad_picture_is_refused_although_the_key_is_known(a2e: A2EClient, sandbox: Sandbox) -> None:
     """What is wrong here is refused here, before A2E is asked for the key."""
     with pytest.raises(InvalidRequestError):
-        await start_video(a2e, image=b"no picture", idempotency_key=KEY)
+        await start_video(a2e, image=b"no image", idempotency_key=KEY)
     assert not sandbox.requests
 
 
@@ -125,7 +125,7 @@ async def test_odd_keys_are_refused(a2e: A2EClient, sandbox: Sandbox, key: Any) 
 
 
 async def test_deleted_task_makes_room_for_another(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """After its task was deleted by this client, the key buys again."""
+    """After its task was deleted by this client, the key starts again."""
     first = await start_video(a2e, idempotency_key=KEY)
     await first.wait_until_done(20)
     await first.delete()
@@ -135,7 +135,7 @@ async def test_deleted_task_makes_room_for_another(a2e: A2EClient, sandbox: Sand
 
 
 async def test_key_of_a_fresh_task_that_is_not_shown_yet(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The client remembers what it has bought, so that a list that lags behind does not make it buy twice."""
+    """The client remembers what it has started, so that a list that lags behind does not make it start twice."""
     sandbox.weather = Weather(invisible=60)
     first = await start_video(a2e, idempotency_key=KEY)
     second = await start_video(a2e, idempotency_key=KEY)
@@ -144,7 +144,7 @@ async def test_key_of_a_fresh_task_that_is_not_shown_yet(a2e: A2EClient, sandbox
 
 
 async def test_reopened_client_remembers_its_keys(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A client that was closed and opened again knows what it has bought, although A2E does not show it yet."""
+    """A client that was closed and opened again knows what it has started, although A2E does not show it yet."""
     sandbox.weather = Weather(invisible=60)
     first = await start_video(a2e, idempotency_key=KEY)
     await a2e.aclose()
@@ -155,7 +155,7 @@ async def test_reopened_client_remembers_its_keys(a2e: A2EClient, sandbox: Sandb
 
 
 async def test_start_that_does_not_echo_the_name(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The client remembers what it has bought, whatever A2E's answer to the start repeats of it."""
+    """The client remembers what it has started, whatever A2E's answer to the start repeats of it."""
     sandbox.weather = Weather(invisible=60)
     made = 0
 
@@ -196,7 +196,7 @@ async def test_uncertain_start_names_the_marker_of_its_key(a2e: A2EClient, sandb
 
 
 async def test_key_of_an_uncertain_start_is_looked_for_several_times(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start that could still show up is given time to do so, before its key buys again."""
+    """A start that could still show up is given time to do so, before its key starts again."""
     sandbox.weather = faults_on_start(Fault("drop", after=True), invisible=60)
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, idempotency_key=KEY)
@@ -271,7 +271,7 @@ async def test_cancelled_start_with_a_key_is_adopted_by_the_next_try(
 
 
 async def test_list_that_cannot_be_reached_starts_nothing() -> None:
-    """If the list cannot be looked through for the key, nothing is bought, and the error says that."""
+    """If the list cannot be looked through for the key, nothing is started, and the error says that."""
     async with Sandbox(render="tiny") as sandbox, make_client(sandbox) as a2e:
         sandbox.weather = Weather(chances={"list": {Fault("drop"): 1}})
         with pytest.raises(NetworkError, match="Nothing was started") as caught:
@@ -285,7 +285,7 @@ async def test_list_that_cannot_be_reached_starts_nothing() -> None:
 async def test_list_that_is_refused_starts_nothing(
     a2e: A2EClient, sandbox: Sandbox, status: int, kind: type[Exception]
 ) -> None:
-    """If A2E does not show its list, its error is raised, and nothing is bought."""
+    """If A2E does not show its list, its error is raised, and nothing is started."""
     sandbox.weather = Weather(chances={"list": {Fault("status", status=status): 1}})
     with pytest.raises(kind):
         await start_video(a2e, idempotency_key=KEY)

@@ -775,7 +775,7 @@ def test_task_that_was_bought_is_known_by_its_marker() -> None:
 
 
 def test_duplicate_of_a_bought_task_is_noticed() -> None:
-    """A task that A2E shows besides the one that was bought is one too many."""
+    """A task that A2E shows besides the one that was started is one too many."""
     register = Register()
     register.add(_M, record("t0"), 5.0)
     assert register.note(record("t1", second=1), 6.0) == ("t0", "t1")
@@ -815,7 +815,7 @@ def test_forgotten_task_was_never_shown() -> None:
 
 
 def test_bought_and_then_shown_is_one_task() -> None:
-    """A task that was bought and is shown later is no duplicate, and is shown when A2E showed it."""
+    """A task that was started and is shown later is no duplicate, and is shown when A2E showed it."""
     register = Register()
     register.add(_M, record("t1"), 5.0)
     assert register.note(record("t1"), 9.0) == ()
@@ -823,7 +823,7 @@ def test_bought_and_then_shown_is_one_task() -> None:
 
 
 def test_bought_task_is_found_by_its_marker_only() -> None:
-    """Nobody else's search finds what was bought."""
+    """Nobody else's search finds what was started."""
     register = Register()
     search = opened(register, _OTHER)
     register.add(_M, record("t1"), 5.0)

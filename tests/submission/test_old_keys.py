@@ -46,7 +46,7 @@ async def test_key_is_good_for_days(monkeypatch: pytest.MonkeyPatch, others: int
 
 
 async def test_task_that_expired_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If A2E has shown the task of a key for the last time long ago, and has it no more, the key buys again."""
+    """If A2E has shown the task of a key for the last time long ago, and has it no more, the key starts again."""
     service = InMemoryA2E(1, healthy=True)
 
     async with client_with_transport(monkeypatch, service) as a2e:
@@ -71,7 +71,7 @@ class Forgetful(InMemoryA2E):
 
 
 async def test_one_odd_answer_buys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single "no such task" about the task of a key does not make it buy again: the list is asked too."""
+    """A single "no such task" about the task of a key does not make it start again: the list is asked too."""
     service = Forgetful(1, healthy=True)
 
     async with client_with_transport(monkeypatch, service) as a2e:

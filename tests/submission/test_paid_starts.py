@@ -1,4 +1,4 @@
-"""A start is bought once, whatever becomes of its answer: through the real HTTP sandbox."""
+"""A start is started once, whatever becomes of its answer: through the real HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ UNACCEPTED = {
 
 @pytest.mark.parametrize(("fault", "cause"), UNACCEPTED.values(), ids=UNACCEPTED.keys())
 async def test_unknown_start_is_not_sent_again(sandbox: Sandbox, fault: Fault, cause: type[A2EError]) -> None:
-    """If A2E shows no task, the start raises with everything that is needed to settle it, and buys nothing."""
+    """If A2E shows no task, the start raises with everything that is needed to settle it, and starts nothing."""
     sandbox.weather = faults_on_start(fault)
     before = utc_now()
     async with make_client(sandbox, request_timeout=TIMEOUT) as a2e:
@@ -223,7 +223,7 @@ TURNED_AWAY = {"429": Fault("429"), "429-retry-after": Fault("429", retry_after=
 
 @pytest.mark.parametrize("fault", TURNED_AWAY.values(), ids=TURNED_AWAY.keys())
 async def test_turned_away_start_waits_and_works(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
-    """429 and "busy" surely charged nothing: the start is sent again when A2E says so, and bought once."""
+    """429 and "busy" surely charged nothing: the start is sent again when A2E says so, and started once."""
     sandbox.weather = faults_on_start(fault, fault)
     began = time.monotonic()
     task = await start_video(a2e)
@@ -235,7 +235,7 @@ async def test_turned_away_start_waits_and_works(a2e: A2EClient, sandbox: Sandbo
 
 
 async def test_turned_away_for_ever(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """After max_attempts the refusal is raised: surely nothing was bought, and no look was needed."""
+    """After max_attempts the refusal is raised: surely nothing was started, and no look was needed."""
     sandbox.weather = Weather(chances={"start": {Fault("429"): 1}})
     with pytest.raises(RateLimitError):
         await start_video(a2e)
@@ -266,7 +266,7 @@ REFUSED: dict[int, type[APIError]] = {
 async def test_refusal_is_raised_at_once(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, status: int, kind: type[APIError]
 ) -> None:
-    """A refusal of A2E is raised as what it is, after one request, with no warning and nothing bought."""
+    """A refusal of A2E is raised as what it is, after one request, with no warning and nothing started."""
     sandbox.weather = faults_on_start(Fault("status", status=status))
     with pytest.raises(kind) as caught:
         await start_video(a2e)

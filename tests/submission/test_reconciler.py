@@ -60,7 +60,7 @@ async def sandbox() -> AsyncIterator[Sandbox]:
     ],
 )
 async def test_what_is_no_list_says_nothing(sandbox: Sandbox, answer: Callable[[], web.Response]) -> None:
-    """If A2E's list is none, nothing is bought for a key, and nothing is sent once more."""
+    """If A2E's list is none, nothing is started for a key, and nothing is sent once more."""
     async with make_client(sandbox) as a2e, make_client(sandbox) as other:
         await start_video(a2e, idempotency_key=KEY)
         with sandbox.override("GET", LIST_PATH, lambda _: answer()):
@@ -115,7 +115,7 @@ async def test_list_that_shifts_while_it_is_read(sandbox: Sandbox, changes: dict
 
 
 async def test_list_that_never_keeps_still(sandbox: Sandbox) -> None:
-    """As long as records go from the list while it is read, "not there" is not believed, and nothing is bought."""
+    """As long as records go from the list while it is read, "not there" is not believed, and nothing is started."""
     total = 1000
 
     def shrinking(request: web.Request) -> web.Response:
@@ -160,7 +160,7 @@ class SmallA2E:
 
 
 def test_keys_are_remembered_in_the_next_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that is used by two `asyncio.run` after each other does not forget what it bought in the first."""
+    """A client that is used by two `asyncio.run` after each other does not forget what it started in the first."""
     net = SmallA2E(invisible=60.0)
     a2e = client_with_transport(monkeypatch, net)
 
@@ -200,7 +200,7 @@ async def start_once(net: SmallA2E, memory: Memory | None = None, key: str = KEY
 @pytest.mark.parametrize("invisible", [90.0, 400.0])
 @pytest.mark.parametrize("pause", [70.0, 300.0])
 async def test_known_task_is_not_bought_again(detail: bytes, invisible: float, pause: float) -> None:
-    """A task that the client has bought is not forgotten because A2E does not show it yet, or answers oddly once."""
+    """A task that the client has started is not forgotten because A2E does not show it yet, or answers oddly once."""
     net = SmallA2E(invisible=invisible, detail=detail)
 
     memory = Memory()
@@ -211,7 +211,7 @@ async def test_known_task_is_not_bought_again(detail: bytes, invisible: float, p
 
 
 async def test_task_that_is_gone_makes_room() -> None:
-    """A task that A2E has deleted, says so, and does not list any more, is bought again with its key."""
+    """A task that A2E has deleted, says so, and does not list any more, is started again with its key."""
     net = SmallA2E()
 
     memory = Memory()

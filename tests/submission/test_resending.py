@@ -72,14 +72,14 @@ async def test_resend_sends_the_same_name(a2e: A2EClient, sandbox: Sandbox) -> N
 
 
 async def test_resend_that_is_not_needed(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """With on_unknown="resend" too, a task that A2E shows is adopted and not bought again."""
+    """With on_unknown="resend" too, a task that A2E shows is adopted and not started again."""
     sandbox.weather = faults_on_start(Fault("drop", after=True))
     assert (await start_video(a2e, on_unknown="resend")).adopted
     assert len(charged_task_ids(sandbox)) == 1
 
 
 async def test_nothing_is_resent_while_the_list_is_out_of_reach(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If nobody could look, "resend" does not buy in the dark."""
+    """If nobody could look, "resend" does not start in the dark."""
     sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]}, chances={"list": {Fault("status"): 1}})
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, on_unknown="resend")
@@ -114,7 +114,7 @@ async def test_refused_resend_stays_uncertain(a2e: A2EClient, sandbox: Sandbox) 
 async def test_duplicate_of_a_resend_is_told(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If the first task shows up after the second was bought, one warning names both ids: both are paid."""
+    """If the first task shows up after the second was started, one warning names both ids: both are paid."""
     sandbox.weather = faults_on_start(Fault("drop", after=True))
     with sandbox.override("GET", LIST_PATH, EmptyListFirst(len(quick.CONFIG.start.looks))):
         task = await start_video(a2e, on_unknown="resend")
@@ -143,7 +143,7 @@ async def test_duplicate_that_shows_up_later_is_told(
 async def test_duplicate_is_told_even_if_the_second_is_not_shown_yet(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The task that was just bought counts, although A2E's list lags behind and shows only the first one."""
+    """The task that was just started counts, although A2E's list lags behind and shows only the first one."""
     sandbox.weather = faults_on_start(Fault("drop", after=True))
     hidden = EmptyListFirst(len(quick.CONFIG.start.looks))
 

@@ -1,4 +1,4 @@
-"""Any story of starts, losses, looks and resends: never bought twice, never lost, never another's task.
+"""Any story of starts, losses, looks and resends: never started twice, never lost, never another's task.
 
 The client of this story follows plain rules and knows nothing but what `_protocol` tells it; A2E is a list of the tasks
 that it has charged for, some of which it does not show for a while.
@@ -45,7 +45,7 @@ _BEFORE: dict[str, Response | str] = {
     "lost on the way": _LOST,
     "bad request": Response(status=400, body=b'{"code":400,"msg":"Bad","errors":["prompt is required"]}'),
     "no coins": Response(status=402, body=b'{"code":402,"msg":"insufficient credits"}'),
-    "refused picture": Response(status=403, body=b'{"code":1003,"msg":"a minor"}'),
+    "refused image": Response(status=403, body=b'{"code":1003,"msg":"a minor"}'),
     "error in a good answer": Response(status=200, body=b'{"code":-1,"message":"Request failed"}'),
     "too many": Response(status=429, headers={"retry-after": "1"}, body=b'{"code":429,"msg":"slow down"}'),
     "too many, says a gateway": Response(status=429, body=b"<html>"),
@@ -160,7 +160,7 @@ class Purchases(RuleBasedStateMachine):
         count=st.sampled_from([1, 1, 1, 2, 3]),
     )
     def order(self, noise: bytes, name: str, count: int) -> None:
-        """Somebody wants a video, or several of one picture."""
+        """Somebody wants a video, or several of one image."""
         marker = marker_of(noise)
         if all(job.marker != marker for job in self.jobs):
             self.jobs.append(Job(marker, mark(name, marker, count), count))

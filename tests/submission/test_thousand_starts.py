@@ -1,4 +1,4 @@
-"""A thousand starts through bad weather, with real sockets: nothing is bought twice, nothing is lost."""
+"""A thousand starts through bad weather, with real sockets: nothing is started twice, nothing is lost."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def charges(sandbox: Sandbox) -> collections.Counter[str]:
 
 @pytest.mark.parametrize("kind", kinds(1000, 1, 2, 3), ids=str)
 async def test_thousand_starts(no_leaked_tasks: None, kind: Kind) -> None:
-    """Every job is charged once at most, every charge is found by its key, and starting again buys what is missing."""
+    """Every job is charged once at most, every charge is found by its key, and starting again starts what is missing."""
     starts, count, seed = kind
     jobs = [f"job-{number}" for number in range(starts)]
     storm = Weather(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
@@ -178,7 +178,7 @@ async def test_waits_tell_the_truth(no_leaked_tasks: None, kind: Kind) -> None:
             clients(sandbox, 1, request_timeout=60.0, connect_timeout=60.0) as (buyer,),
             clients(sandbox, 5, poll=attrs.evolve(POLICIES["poll"], max_at_once=20)) as waiters,
         ):
-            prompts = [f"a picture {dice.choice(FATES)}" for _ in range(starts)]
+            prompts = [f"an image {dice.choice(FATES)}" for _ in range(starts)]
             bought = await asyncio.gather(
                 *(
                     buyer.image_to_video.start(image_url=IMAGE_URL, prompt=prompt, negative_prompt="n")

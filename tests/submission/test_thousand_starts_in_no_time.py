@@ -34,7 +34,7 @@ def charges(service: InMemoryA2E) -> collections.Counter[str]:
     ("starts", "seed"), [(150, 1), *(pytest.param(1000, seed, marks=pytest.mark.soak) for seed in range(1, 6))]
 )
 async def test_thousand_starts(monkeypatch: pytest.MonkeyPatch, starts: int, seed: int) -> None:
-    """Nothing is bought twice, nothing is lost, and the keys of what went wrong find or buy what is missing."""
+    """Nothing is started twice, nothing is lost, and the keys of what went wrong find or start what is missing."""
     service = InMemoryA2E(seed)
     jobs = [f"job-{number}" for number in range(starts)]
     dice = random.Random(seed)

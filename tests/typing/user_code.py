@@ -75,7 +75,7 @@ async def one_video(picture: pathlib.Path) -> pathlib.Path:
 
 
 async def kinds_of_pictures(a2e: A2EClient) -> None:
-    """Give a picture in every way."""
+    """Give an image in every way."""
     with pathlib.Path("ada.png").open("rb") as file:
         await a2e.image_to_video.start(image=file, prompt="p", negative_prompt="n")
     await a2e.image_to_video.start(image=b"...", prompt="p", negative_prompt="n")
@@ -109,7 +109,7 @@ async def errors(task: TaskHandle[ImageToVideoRecord]) -> str:
 
 
 async def safely(a2e: A2EClient) -> TaskHandle[ImageToVideoRecord] | None:
-    """Buy once, whatever happens, and wait through trouble."""
+    """Start once, whatever happens, and wait through trouble."""
     try:
         task = await a2e.image_to_video.start(
             image="ada.png", prompt="p", negative_prompt="n", idempotency_key="order-17", on_unknown="resend"

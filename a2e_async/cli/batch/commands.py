@@ -43,16 +43,16 @@ def run(
     options: RunOptions = _DEFAULTS,
     connection: Connection = DEFAULT,
 ) -> int:
-    """Make a video of each row of a table, or of each picture of a folder. Each costs coins.
+    """Make a video of each row of a table, or of each image of a folder. Each costs coins.
 
-    Start the same command again to go on after Ctrl-C, a crash or a shortage: nothing is bought twice.
+    Start the same command again to go on after Ctrl-C, a crash or a shortage: nothing is started twice.
     All rows are checked before the first start; with --json, every outcome is printed as a JSON object.
 
     Try ``a2e batch run jobs.csv --journal jobs.sqlite --out videos``, or
-    ``a2e batch run pictures --prompt "she smiles"``.
+    ``a2e batch run images --prompt "she smiles"``.
 
     Args:
-        source: A table (.csv), JSON Lines (.jsonl), a folder of pictures, or - for JSON Lines on standard input. The
+        source: A table (.csv), JSON Lines (.jsonl), a folder of images, or - for JSON Lines on standard input. The
             columns are key, image, image_url, prompt, negative_prompt, name, model_type, model_version, end_image,
             end_image_url, video_time, extend_prompt, skip_face_enhance, lora. Relative paths are relative to the file.
         options: What the batch is like.
@@ -111,7 +111,7 @@ def prune(
 ) -> int:
     """Remove the rows of finished jobs from a journal. Videos are not touched.
 
-    A job whose row is gone is a new job: the same input would buy it again.
+    A job whose row is gone is a new job: the same input would start it again.
 
     Try ``a2e batch prune jobs.sqlite --older-than 30d``.
 

@@ -69,7 +69,7 @@ class View:
         left: Seconds that the rest will take, None if nobody knows.
         failures: The latest failures, the newest last.
         stopping: Whether Ctrl-C was pressed.
-        tick: Counts the pictures; it turns the spinners.
+        tick: Counts the images; it turns the spinners.
     """
 
     name: str

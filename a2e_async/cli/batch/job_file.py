@@ -161,7 +161,7 @@ class Row:
 
 
 def folder_rows(names: Iterable[str]) -> Iterator[Row]:
-    """Make a row of each picture."""
+    """Make a row of each image."""
     for number, name in enumerate(names, 1):
         yield Row(number=number, words={"image": name})
 
@@ -308,7 +308,7 @@ def _reader(path: pathlib.Path) -> Callable[[], Iterator[Row]]:
     if not path.is_file() or reader is None:
         what = "is of no kind that is known" if path.is_file() else "is neither a file nor a folder"
         msg = (
-            f"{str(path)!r} {what}: give a table (.csv), JSON Lines (.jsonl), a folder of pictures, "
+            f"{str(path)!r} {what}: give a table (.csv), JSON Lines (.jsonl), a folder of images, "
             "or - for JSON Lines on the standard input"
         )
         raise InvalidRequestError(msg)
@@ -374,13 +374,13 @@ def _from_folder(image: Any, source: Source) -> Any:  # noqa: ANN401  whatever t
 
 @attrs.define(eq=False)
 class Keys:
-    """Gives each job a key: its own one, or one from the name of its picture."""
+    """Gives each job a key: its own one, or one from the name of its image."""
 
     _numbers: dict[str, int] = attrs.field(factory=dict)
     """The row that each key belongs to."""
 
     _names: dict[str, int] = attrs.field(factory=dict)
-    """How often a name came that is not unique, so that many pictures of one name need no search."""
+    """How often a name came that is not unique, so that many images of one name need no search."""
 
     def take(self, words: dict[str, Any], row: Row) -> str:
         """Put a key into the words, or tell what is wrong with the one that is there."""

@@ -55,7 +55,7 @@ class RunOptions:
         model_version: The model, for jobs that do not say it. The price depends on it.
         max_running: Tasks at A2E at the same time.
         max_coins: Coins that may be spent on starts, those of earlier runs with the journal included.
-        retry_failed: New purchases for a job whose task fails, at most. Each costs coins again.
+        retry_failed: New starts for a job whose task fails, at most. Each costs coins again.
         on_shortage: What to do if there are not enough coins or A2E is busy: pause the batch, or start nothing more.
         on_unknown: What to do if nobody knows whether A2E accepted a start: report it as uncertain, or send it again.
         timeout: Seconds to wait for each task. It goes on afterwards, and the next run takes it up.

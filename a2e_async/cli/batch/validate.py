@@ -33,7 +33,7 @@ __all__ = ["Checked", "Checker", "Kind", "Known", "kind_of", "show_plan"]
 _EXTENSION = ".mp4"
 
 Kind: TypeAlias = "tuple[object, object, bool]"
-"""What decides the price: the model, the seconds, and whether there is a last picture."""
+"""What decides the price: the model, the seconds, and whether there is a last image."""
 
 
 def kind_of(job: Job) -> Kind:
@@ -70,7 +70,7 @@ class Known:
         return self.path.exists() and not (self.path.is_file() and not self.path.stat().st_size)
 
     async def has(self, key: str) -> bool:
-        """Tell whether nothing is to be bought for a job, so that its picture may be gone and its video there."""
+        """Tell whether nothing is to be started for a job, so that its image may be gone and its video there."""
         if self._keys is None:
             self._keys = frozenset([key async for key in self._done()])
         return key in self._keys
@@ -138,7 +138,7 @@ class Checker:
         return self.checked
 
     async def _error(self, job: Job | None) -> str:
-        """Tell what is wrong with a job. The files of one that was bought already do not matter any more."""
+        """Tell what is wrong with a job. The files of one that was started already do not matter any more."""
         if job is None:
             return ""
         error = await self._complaint(job) or self._taken(job)
@@ -244,8 +244,8 @@ def _show_costs(plan: _Plan, console: Console, left_out: int) -> None:
     if left_out:
         console.print(f"… and {left_out} more (--json lists all)\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("videos", "model", "seconds", "last picture", "coins each", "coins"):
-        table.add_column(name, justify="left" if name in {"model", "last picture"} else "right")
+    for name in ("videos", "model", "seconds", "last image", "coins each", "coins"):
+        table.add_column(name, justify="left" if name in {"model", "last image"} else "right")
     for kind, number in plan.numbers.items():
         model, seconds, has_end = kind
         price = plan.prices[kind]

@@ -1,4 +1,4 @@
-"""``a2e demo``: the whole flow against the sandbox in this process. Real pictures in, real videos out, no coins."""
+"""``a2e demo``: the whole flow against the sandbox in this process. Real images in, real videos out, no coins."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def demo(
     prompt: str = "slow zoom in, gentle light",
     video_time: VideoTime = 5,
 ) -> int:
-    """Turn pictures into videos with a local A2E, offline and free.
+    """Turn images into videos with a local A2E, offline and free.
 
     Try:
 
         a2e demo
         a2e demo portrait.jpg garden.png --out clips --prompt "pan to the left"
 
-    Starts the sandbox in this process, uploads the pictures, starts one task each at the same time, waits, and
-    downloads the videos. They are rendered from the pictures (slow pan and zoom), not by A2E's models.
+    Starts the sandbox in this process, uploads the images, starts one task each at the same time, waits, and
+    downloads the videos. They are rendered from the images (slow pan and zoom), not by A2E's models.
 
     Args:
-        images: Pictures (PNG, JPEG, WebP, GIF, BMP). Without any, two that come with the package.
+        images: Images (PNG, JPEG, WebP, GIF, BMP). Without any, two that come with the package.
         out: The folder for the videos. Existing videos of the same names are replaced.
         prompt: What should happen. The sandbox chooses the movement by it.
         video_time: Seconds of video: 5, 10, 15 or 20.
@@ -98,7 +98,7 @@ def _own_pictures() -> list[importlib.resources.abc.Traversable]:
 
 
 def _targets(pictures: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
-    """Name the videos after the pictures; a name that is taken gets a number."""
+    """Name the videos after the images; a name that is taken gets a number."""
     targets: list[pathlib.Path] = []
     for picture in pictures:
         number, target = 1, out / f"{picture.stem}.mp4"

@@ -38,10 +38,10 @@ def start(image: LocalFile, /, *, options: Start = AS_USUAL, connection: Connect
         a2e image-to-video start ada.png --prompt "she smiles at the camera"
         id=$(a2e image-to-video start ada.png --prompt "she waves" --idempotency-key order-17)
 
-    A local picture is uploaded first. The price is printed on stderr, so that the id is all that a script reads.
+    A local image is uploaded first. The price is printed on stderr, so that the id is all that a script reads.
 
     Args:
-        image: The picture, a path or a link (PNG, JPEG, WebP, GIF, BMP).
+        image: The image, a path or a link (PNG, JPEG, WebP, GIF, BMP).
         options: What to make.
         connection: Shared.
     """
@@ -83,11 +83,11 @@ def run(
 
         a2e image-to-video run ada.png --prompt "she smiles" --out ada.mp4
 
-    A local picture is uploaded first. That the video's file does not exist yet is checked before anything is paid. If
+    A local image is uploaded first. That the video's file does not exist yet is checked before anything is paid. If
     the wait ends early, by --timeout or by Ctrl-C, the task goes on at A2E, and its id is printed.
 
     Args:
-        image: The picture, a path or a link (PNG, JPEG, WebP, GIF, BMP).
+        image: The image, a path or a link (PNG, JPEG, WebP, GIF, BMP).
         out: The video file to write.
         timeout: Seconds to wait at most.
         overwrite: Replace an existing file.
@@ -231,7 +231,7 @@ class _Wait:
 
 app = cyclopts.App(
     name="image-to-video",
-    help="Turn pictures into videos at A2E, and look after the tasks.",
+    help="Turn images into videos at A2E, and look after the tasks.",
     group_parameters="Options",
 )
 for command in (run, start, wait, get, find, download, delete):

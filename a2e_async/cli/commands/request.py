@@ -38,7 +38,7 @@ def request(
         a2e request POST userImage2Video/batchDetail --data '{"ids": ["67d29023dd27a536fdf6e809"]}'
 
     Printed is the answer's data, as JSON: in one line, and over several lines on a terminal. A GET is repeated when the
-    network stumbles; everything else is sent once, and can cost coins: a POST to a start buys a video each time.
+    network stumbles; everything else is sent once, and can cost coins: a POST to a start starts a video each time.
 
     Args:
         method: GET, POST, PUT, PATCH or DELETE.

@@ -37,7 +37,7 @@ def sandbox(
         token: The token that clients must send.
         coins: The balance to begin with.
         speed: How many times as fast as A2E.
-        render: "video" renders a real video from the picture; "tiny" answers a tiny one at once.
+        render: "video" renders a real video from the image; "tiny" answers a tiny one at once.
     """
     try:
         local = Sandbox(host=host, port=port, token=token, coins=coins, speed=speed, render=render)

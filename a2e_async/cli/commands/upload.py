@@ -1,4 +1,4 @@
-"""``a2e upload``: local pictures become links."""
+"""``a2e upload``: local images become links."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ __all__ = ["upload"]
 def upload(
     *files: Annotated[pathlib.Path, Parameter(name="FILE", required=True)], connection: Connection = DEFAULT
 ) -> int:
-    """Upload pictures to A2E's storage and print their links.
+    """Upload images to A2E's storage and print their links.
 
     Try:
 
         a2e upload ada.png
 
-    The links can be used as pictures for about 3 days. `image-to-video run` and `start` upload by themselves. A2E
+    The links can be used as images for about 3 days. `image-to-video run` and `start` upload by themselves. A2E
     charges for an upload; how much is not published.
 
     Args:
-        files: A picture (PNG, JPEG, WebP, GIF, BMP). All are looked at before the first one is sent.
+        files: An image (PNG, JPEG, WebP, GIF, BMP). All are looked at before the first one is sent.
         connection: Shared.
     """
 

@@ -145,20 +145,20 @@ def _copy_of(stream: Any, made: Any) -> Any:  # noqa: ANN401  (av's streams and 
     return encode
 
 
-def with_sound(picture: bytes | None, audio: bytes, path: Path, stop: threading.Event) -> None:
+def with_sound(image: bytes | None, audio: bytes, path: Path, stop: threading.Event) -> None:
     """Make a video of somebody who speaks: `audio` is its sound track and decides its length.
 
     Args:
-        picture: Whom to show; somebody is drawn if it is None.
+        image: Whom to show; somebody is drawn if it is None.
         audio: Any sound that av can read.
         path: The MP4 to write.
         stop: Ends the work early.
 
     Raises:
-        PictureError: The sound or the picture is of no use.
+        PictureError: The sound or the image is of no use.
         Stopped: `stop` was set meanwhile.
     """
-    still = _portrait() if picture is None else decode(picture)
+    still = _portrait() if image is None else decode(image)
     scale = min(1280 / max(still.size), 1.0)
     still = still.resize((int(still.width * scale) // 2 * 2 or 2, int(still.height * scale) // 2 * 2 or 2))
     with _readable(_AUDIO, "sound"), av.open(io.BytesIO(audio), "r") as given:
@@ -203,7 +203,7 @@ def _add_sound(given: Any, made: Any, stop: threading.Event) -> float:  # noqa: 
 
 
 def _nodding(still: Image.Image, number: int) -> Image.Image:
-    """Move the picture up and down a little, so that somebody seems to speak."""
+    """Move the image up and down a little, so that somebody seems to speak."""
     shift = (0, 1, 2, 3, 2, 1)[number // 2 % 6]
     shrunk = max(still.height - 3, 1) / still.height  # so that no edge shows
     return still.transform(still.size, Image.Transform.AFFINE, (1, 0, 0, 0, shrunk, shift))

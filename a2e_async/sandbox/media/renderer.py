@@ -61,7 +61,7 @@ Kind: TypeAlias = Literal["video", "audio", "picture"]
 
 _SUFFIXES: Final = {"video/mp4": ".mp4", "image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp"}
 
-# The longest film, in seconds: some families allow more, but a demo should not take as long.
+# The longest video, in seconds: some families allow more, but a demo should not take as long.
 _LONGEST: Final = 20
 _LARGEST: Final = 2048
 
@@ -99,7 +99,7 @@ class Studio(Protocol):
         ...
 
     async def paint(self, text: str, size: tuple[int, int]) -> Path:
-        """Paint a picture of a text: a PNG."""
+        """Paint an image of a text: a PNG."""
         ...
 
     async def aclose(self) -> None:
@@ -126,7 +126,7 @@ class TinyStudio:
         return self._constant("audio").path
 
     async def paint(self, text: str, size: tuple[int, int]) -> Path:  # noqa: ARG002  (the same for every text)
-        """Return the shipped picture."""
+        """Return the shipped image."""
         return self._constant("picture").path
 
     async def aclose(self) -> None:
@@ -193,7 +193,7 @@ class FilmStudio:
         await asyncio.to_thread(self._pool.shutdown, cancel_futures=True)
 
     async def _film(self, order: Order) -> Made:
-        """Move a camera over the first picture, or over one that is painted where the family needs none."""
+        """Move a camera over the first image, or over one that is painted where the family needs none."""
         from a2e_async.sandbox.media.video import Film, render  # noqa: PLC0415  (needs the extra)
 
         pictures = [*order.links(*_FIRST)[:1], *(order.links(*_LAST) if order.model_type != "GENERAL" else [])]
@@ -218,7 +218,7 @@ class FilmStudio:
         return Made(path, "video/mp4")
 
     async def _copied(self, order: Order) -> Made:
-        """Return what was sent, as an MP4; some families take pictures too, and return those."""
+        """Return what was sent, as an MP4; some families take images too, and return those."""
         from a2e_async.sandbox.media.remux import remux  # noqa: PLC0415  (needs the extra)
 
         url = order.links(*_SOURCE)[0]
@@ -248,7 +248,7 @@ _RATIOS: Final = {"16:9": (1280, 720), "9:16": (720, 1280), "3:4": (768, 1024), 
 
 
 def _size(order: Order) -> tuple[int, int]:
-    """Read how large a picture shall be; the sizes behind the ratios are ours."""
+    """Read how large an image shall be; the sizes behind the ratios are ours."""
     sent = order.sent
     width, _, height = str(sent.get("size", "")).partition("*")
     if width.isdecimal() and height.isdecimal():

@@ -147,10 +147,10 @@ class Fetcher:
     session: aiohttp.ClientSession
 
     async def picture(self, url: str) -> bytes:
-        """Fetch a picture; the type is what the server says, not the extension."""
+        """Fetch an image; the type is what the server says, not the extension."""
         fetched = await self.fetch(url)
         if not fetched.content_type.startswith("image/"):
-            raise PictureError(INVALID, f"The input is not a picture: its server says {fetched.content_type}.")
+            raise PictureError(INVALID, f"The input is not an image: its server says {fetched.content_type}.")
         return fetched.body
 
     async def media(self, url: str, kind: str) -> bytes:

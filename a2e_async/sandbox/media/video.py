@@ -1,8 +1,8 @@
-"""Makes the video: a slow camera move over a picture, as H.264 in MP4; and pictures of a text. Needs av and Pillow.
+"""Makes the video: a slow camera move over an image, as H.264 in MP4; and images of a text. Needs av and Pillow.
 
 Runs in a worker thread.
 
-To be cheap, the picture is turned into the encoder's three planes (luma, and both colours at half size) once; each
+To be cheap, the image is turned into the encoder's three planes (luma, and both colours at half size) once; each
 frame then only cuts its view out of the planes, with sub-pixel edges, so that slow moves do not tremble.
 """
 
@@ -101,7 +101,7 @@ _WORDS: Final = 90  # characters that are drawn
 
 
 def paint(text: str, size: tuple[int, int], path: Path) -> None:
-    """Paint a picture of `text`, as PNG. The same text makes the same picture."""
+    """Paint an image of `text`, as PNG. The same text makes the same image."""
     dice = random.Random(hashlib.sha256(text.encode(errors="replace")).digest())  # noqa: S311  (no secret)
     top, bottom = _colour(dice), _colour(dice)
     mask = Image.linear_gradient("L").resize(size)
@@ -133,13 +133,13 @@ def _write(draw: ImageDraw.ImageDraw, text: str, size: tuple[int, int]) -> None:
 FRAMES_PER_SECOND: Final = 24
 _LANDSCAPE: Final = (1280, 720)
 _PORTRAIT: Final = (720, 1280)
-_BACKGROUND: Final = (224, 224, 224)  # behind transparent pictures
-_MOST_PIXELS: Final = 50_000_000  # unpublished; a picture beyond it is taken for a decompression bomb
+_BACKGROUND: Final = (224, 224, 224)  # behind transparent images
+_MOST_PIXELS: Final = 50_000_000  # unpublished; an image beyond it is taken for a decompression bomb
 
 # Pillow knows many more, some of which start other programs.
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-# RGB to Y, Cb, Cr of ITU-R BT.709 in studio range, which players assume for pictures of this size.
+# RGB to Y, Cb, Cr of ITU-R BT.709 in studio range, which players assume for images of this size.
 _BT709: Final = (
     (0.18259, 0.61423, 0.06201, 16.0),
     (-0.10064, -0.33857, 0.43922, 128.0),
@@ -162,7 +162,7 @@ class Stopped(Exception):  # noqa: N818  (not an error: the sandbox is closing)
 
 @frozen(kw_only=True)
 class Film:
-    """What to render: encoded pictures, the prompt that moves the camera, and the length in seconds."""
+    """What to render: encoded images, the prompt that moves the camera, and the length in seconds."""
 
     first: bytes = field(repr=False)
     last: bytes | None = field(default=None, repr=False)
@@ -174,7 +174,7 @@ def render(film: Film, path: Path, stop: threading.Event) -> None:
     """Write the video of `film` to `path`.
 
     Raises:
-        PictureError: A picture cannot be used.
+        PictureError: An image cannot be used.
         Stopped: `stop` was set meanwhile.
     """
     first = decode(film.first)
@@ -187,19 +187,19 @@ def render(film: Film, path: Path, stop: threading.Event) -> None:
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decode a picture: the first frame, upright, opaque.
+    """Decode an image: the first frame, upright, opaque.
 
     Raises:
-        PictureError: It is broken, not a picture, or far too large.
+        PictureError: It is broken, not an image, or far too large.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image)
             return _opaque(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(TOO_LARGE, "The picture has too many pixels.") from error
+        raise PictureError(TOO_LARGE, "The image has too many pixels.") from error
     except _BROKEN as error:
-        raise PictureError(INVALID, "The picture is broken or not a picture.") from error
+        raise PictureError(INVALID, "The image is broken or not an image.") from error
 
 
 def _check_size(image: Image.Image) -> None:
@@ -222,7 +222,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _planes(image: Image.Image, size: tuple[int, int]) -> Planes:
-    """Cover the canvas with the picture and split it into Y, Cb and Cr."""
+    """Cover the canvas with the image and split it into Y, Cb and Cr."""
     canvas = (round(size[0] / CLOSEST), round(size[1] / CLOSEST))
     covering = image.resize(canvas, Image.Resampling.LANCZOS, _covering_box(image, canvas), reducing_gap=3.0)
     luma, blue, red = covering.convert("RGB", sum(_BT709, ())).split()

@@ -61,13 +61,13 @@ class _Avatars:
         return success([*([] if kind == "default" else own), *system])
 
     async def of_a_picture(self, request: web.Request) -> web.Response:
-        """Make an avatar of a generated picture, at once and free of charge (unpublished)."""
+        """Make an avatar of a generated image, at once and free of charge (unpublished)."""
         fields = await Fields.of(request)
         gender = fields.choice("gender", ("female", "male"))
         fields.check()
         task = find_by_id(self.context.state, fields.body.get("_id"), _TEXT_TO_IMAGE)
         if not task.succeeded:
-            raise Refusal(400, "The picture is not finished")
+            raise Refusal(400, "The image is not finished")
         avatar = _avatar(new_id(), "custom", task.result_url) | {"gender": gender}
         _quick(self.context.state)[str(avatar["_id"])] = avatar
         return success(avatar)
@@ -177,7 +177,7 @@ def check_avatar_video(context: Context, order: Order) -> Order:
 
 
 def _portrait(state: State, anchor_id: str) -> str:
-    """Find the picture of an avatar that was made of one; the others are drawn."""
+    """Find the image of an avatar that was made of one; the others are drawn."""
     made = {twin.anchor_id: twin.image_url for twin in state.newest_first(VIDEO_TWIN.name)}
     quick = state.shelves.get("quick avatars", {}).get(anchor_id, {})
     return made.get(anchor_id) or str(quick.get("people_img", ""))

@@ -1,4 +1,4 @@
-"""What several groups share: their context, finding a task, being able to pay, paging, and A2E's own pictures."""
+"""What several groups share: their context, finding a task, being able to pay, paging, and A2E's own images."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -91,7 +91,7 @@ _PLACE: Final = f"{BUCKET}/adam2eve/prod/system"
 
 @frozen
 class Exhibit:
-    """A picture of A2E's own. Its id never changes."""
+    """An image of A2E's own. Its id never changes."""
 
     id: str
     name: str
@@ -99,7 +99,7 @@ class Exhibit:
 
 
 async def link_to(context: Context, exhibit: Exhibit) -> str:
-    """Return the link of a picture that can be fetched."""
+    """Return the link of an image that can be fetched."""
     address = f"{_PLACE}/{exhibit.id}.png"
     if context.storage.visible(address) is None:
         path = await context.studio.paint(exhibit.name, exhibit.size)

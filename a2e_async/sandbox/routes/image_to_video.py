@@ -52,7 +52,7 @@ def interaction_routes(state: State) -> list[web.RouteDef]:
 
 
 async def _general(request: web.Request) -> web.StreamResponse:
-    """Rewrite for one start picture."""
+    """Rewrite for one start image."""
     fields = await Fields.of(request)
     template = fields.choice("template", ("default", "cinematic"))
     # Out of range is clamped, not refused (reference 9.9).
@@ -65,7 +65,7 @@ async def _general(request: web.Request) -> web.StreamResponse:
 
 
 async def _first_and_last(request: web.Request) -> web.StreamResponse:
-    """Rewrite for a first and a last picture."""
+    """Rewrite for a first and a last image."""
     fields = await Fields.of(request)
     fields.link("end_image_url")
     prompt = fields.text("prompt", required=True)

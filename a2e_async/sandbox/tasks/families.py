@@ -136,7 +136,7 @@ def _pictures(
     *lists: Listing,
     **other: Any,  # noqa: ANN401  (columns of the table)
 ) -> Family:
-    """Make a row of the newer picture families: `detail/{id}`, and an array of links as the result."""
+    """Make a row of the newer image families: `detail/{id}`, and an array of links as the result."""
     settings: dict[str, Any] = {"detail": "detail/{_id}", "words": _SHORT, "result": ("image_urls",)} | other
     return Family(name=name, prefix=prefix, price=price, makes="picture", lists=lists or _PLAIN_LISTS, **settings)
 

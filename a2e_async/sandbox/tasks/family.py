@@ -8,8 +8,8 @@ from attrs import Factory, field, frozen
 
 Sent: TypeAlias = Mapping[str, Any]
 Record: TypeAlias = dict[str, object]
-# What a finished task has: a film of a picture, the video that was sent, that or the picture that was sent, a new
-# picture, a film of somebody who speaks, the preview of a twin, or nothing to download.
+# What a finished task has: a video of an image, the video that was sent, that or the image that was sent, a new
+# image, a video of somebody who speaks, the preview of a twin, or nothing to download.
 Makes: TypeAlias = Literal["film", "video", "either", "picture", "speech", "twin", "nothing"]
 
 
@@ -125,5 +125,5 @@ def talking(sent: Sent) -> int:
 
 
 def twin(sent: Sent) -> int:
-    """A video is free, a picture costs 30 credits (reference 5.1 and 1.8)."""
+    """A video is free, an image costs 30 credits (reference 5.1 and 1.8)."""
     return 0 if sent.get("video_url") else 30

@@ -41,7 +41,7 @@ class Fate:
 # A2E publishes no list of failure codes; callers saw "generation_error" (reference 1.13).
 FATES: Final[Mapping[str, Fate]] = MappingProxyType(
     {
-        "#fail": Fate(failure=("generation_error", "The video could not be generated. Please try another picture.")),
+        "#fail": Fate(failure=("generation_error", "The video could not be generated. Please try another image.")),
         "#nsfw": Fate(failure=("nsfw", "The result was withheld: nsfw content was detected.")),
         "#refuse": Fate(at_start=AtStart.REFUSE),
         "#flagged": Fate(at_start=AtStart.FLAGGED),

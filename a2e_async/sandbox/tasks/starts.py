@@ -176,7 +176,7 @@ class Order:
     video_time: int = 5
     count: int = 1
     fate: Fate = field(factory=Fate)
-    portrait: str = field(default="", repr=False)  # the picture of the avatar that shall speak, if there is one
+    portrait: str = field(default="", repr=False)  # the image of the avatar that shall speak, if there is one
     webhook_url: str = field(default="", repr=False)
     webhook_token: str = field(default="", repr=False)
     sent: Sent = field(default=Factory(_shown, takes_self=True), repr=False)  # what records show, defaults included

@@ -1,4 +1,4 @@
-"""A program that uses a2e_async: a shop that sells videos of its customers' pictures."""
+"""A program that uses a2e_async: a shop that sells videos of its customers' images."""
 
 from __future__ import annotations
 
@@ -25,6 +25,6 @@ async def deliver(a2e: A2EClient, order: str, picture: str, folder: pathlib.Path
     except InsufficientCreditsError:
         return "We make no videos today."
     except TaskFailedError:
-        return "We cannot make a video of this picture."
+        return "We cannot make a video of this image."
     video = await task.download(folder / f"order-{order}.mp4", overwrite=True)
     return f"Your video is {video.name}."

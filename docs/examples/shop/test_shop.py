@@ -64,12 +64,12 @@ async def test_outage(a2e_client: A2EClient, a2e_sandbox: Sandbox, tmp_path: pat
 
 
 async def test_rejected_picture(a2e_client: A2EClient, a2e_sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """A2E begins a video and rejects its picture some seconds later."""
+    """A2E begins a video and rejects its image some seconds later."""
     delivery = asyncio.create_task(deliver(a2e_client, "17", PICTURE, tmp_path))
     await asyncio.sleep(10)
     (task_id,) = a2e_sandbox.tasks
     a2e_sandbox.fail(task_id, code="nsfw")
-    assert await delivery == "We cannot make a video of this picture."
+    assert await delivery == "We cannot make a video of this image."
 
 
 async def test_long_queue(a2e_client: A2EClient, a2e_sandbox: Sandbox, tmp_path: pathlib.Path) -> None:

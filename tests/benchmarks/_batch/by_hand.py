@@ -1,7 +1,7 @@
 """The script that one writes in an hour: everything that a batch does, and nothing that keeps it safe.
 
-No marker and no journal, so that a crash or a lost answer loses or doubles a purchase; no second try for anything; no look
-whether the CDN has the picture; a question for each task.
+No marker and no journal, so that a crash or a lost answer loses or doubles a start; no second try for anything; no look
+whether the CDN has the image; a question for each task.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ class Plan:
         running: Tasks at A2E at the same time, at most.
         out: A folder for the videos, None for none.
         journal: The file that remembers, None for none.
-        pictures: A folder with a picture for each job, None for jobs that start from a link.
+        images: A folder with an image for each job, None for jobs that start from a link.
     """
 
     kind: Kind
@@ -49,7 +49,7 @@ class Plan:
 
 
 def draw_pictures(folder: pathlib.Path, count: int) -> None:
-    """Make pictures that all differ; A2E's stand-in does not look further than their first bytes."""
+    """Make images that all differ; A2E's stand-in does not look further than their first bytes."""
     for number in range(count):
         _picture(folder, number).write_bytes(b"\x89PNG\r\n\x1a\n" + number.to_bytes(8) * 128)
 

@@ -30,7 +30,7 @@ class Trial:
     Attributes:
         plan: What was to be done.
         done: Jobs that have ended well.
-        bought: Starts that were charged in this run.
+        started: Starts that were charged in this run.
         took: Seconds.
         cpu: Seconds of CPU of the client, all of its threads, without its imports.
         peak: The most memory of the client, in bytes.

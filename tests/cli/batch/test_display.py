@@ -155,7 +155,7 @@ def test_tasks_at_a2e_come_first() -> None:
 
 
 def test_word_of_a_failed_task_is_not_shown_for_the_next_one() -> None:
-    """While a job is bought again, A2E's last word is about the task that has failed."""
+    """While a job is started again, A2E's last word is about the task that has failed."""
     assert "failed" not in shown(view(failed=0, failures=(), doing=(doing("ada", stage="starting", status="failed"),)))
 
 
@@ -201,7 +201,7 @@ def test_bar_is_as_long_as_what_is_done() -> None:
 
 
 def test_spinner_turns() -> None:
-    """Two pictures differ, though nothing has happened: the display is alive."""
+    """Two images differ, though nothing has happened: the display is alive."""
     assert shown(view(tick=0)) != shown(view(tick=1))
 
 

@@ -103,7 +103,7 @@ def test_before_the_first_start(a2e_batch: BatchCommand, monkeypatch: pytest.Mon
     result = a2e_batch(*RUN)
     assert (result.code, result.out) == (130, "")
     complaint, last = result.err.splitlines()
-    assert complaint.startswith("jobs.csv:2: a picture is needed")
+    assert complaint.startswith("jobs.csv:2: an image is needed")
     assert last == "a2e: interrupted; nothing was started"
     assert len(checked) == 10
     assert not a2e_batch.sandbox.requests
@@ -158,7 +158,7 @@ def test_terminal(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> N
 def test_twice(a2e_batch: BatchCommand) -> None:
     """A second Ctrl-C leaves at once, gives the terminal back, says how to go on, and costs nothing.
 
-    The next run finds what was being bought.
+    The next run finds what was being started.
     """
     write("jobs.csv", "key,image,prompt\nportrait-1,ada.png,#fast\n")
     a2e_batch.sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=3600)]})

@@ -49,12 +49,12 @@ def keys(*words: dict[str, Any]) -> list[str]:
     ],
 )
 def test_key(words: dict[str, Any], key: str) -> None:
-    """A job is called as its row says, or after its picture, without what could be secret in a link."""
+    """A job is called as its row says, or after its image, without what could be secret in a link."""
     assert keys(words) == [key]
 
 
 def test_names_that_come_again_are_numbered() -> None:
-    """Pictures of one name are numbered in their order, past names that look the same."""
+    """Images of one name are numbered in their order, past names that look the same."""
     names = ["a/ada.png", "b/ada.png", "ada.jpg", "ada-2.png", "eva.png", "ada.png"]
     assert keys(*({"image": name} for name in names)) == ["ada", "ada-2", "ada-3", "ada-2-2", "eva", "ada-4"]
 
@@ -85,7 +85,7 @@ def test_key_that_comes_twice() -> None:
 
 @pytest.mark.timeout(20)
 def test_many_pictures_of_one_name_are_quick() -> None:
-    """Thirty thousand pictures of one name take no search among thirty thousand keys each."""
+    """Thirty thousand images of one name take no search among thirty thousand keys each."""
     assert keys(*({"image": "frame.png"} for _ in range(30_000)))[-1] == "frame-30000"
 
 

@@ -66,7 +66,7 @@ def test_status(a2e_batch: BatchCommand, journal: str) -> None:
     ]
     failed = sorted(line for line in lines if line.startswith("✗ ") and ":" in line)
     assert [line.split(":")[0] for line in failed] == ["✗ fails", "✗ refused"]
-    assert "fails: failed: The video could not be generated. Please try another picture. [task " in failed[0]
+    assert "fails: failed: The video could not be generated. Please try another image. [task " in failed[0]
     assert "content policy" in failed[1]
     assert lines[-2:] == [
         "To go on, start the same a2e batch run again, with --journal jobs.sqlite.",

@@ -102,7 +102,7 @@ def test_json_lines() -> None:
 
 
 def test_folder(tmp_path: pathlib.Path) -> None:
-    """A folder gives its pictures by their suffix, in the order of their names, and nothing from below it."""
+    """A folder gives its images by their suffix, in the order of their names, and nothing from below it."""
     for name in ("b.JPG", "a.png", "c.webp", "d.gif", "e.bmp", "f.jpeg", "note.txt", "._a.png"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()

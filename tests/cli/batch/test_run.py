@@ -45,7 +45,7 @@ def lines(*rows: dict[str, Any]) -> str:
 
 
 def test_table(a2e_batch: BatchCommand) -> None:
-    """A table becomes videos that are named after their pictures, and a line for each says so."""
+    """A table becomes videos that are named after their images, and a line for each says so."""
     write("jobs.csv", TABLE)
     result = a2e_batch(*RUN)
     assert (result.code, result.err) == (0, "")
@@ -79,7 +79,7 @@ def test_json_lines_and_all_words(a2e_batch: BatchCommand) -> None:
 
 
 def test_folder(a2e_batch: BatchCommand) -> None:
-    """A folder of pictures needs a prompt; its paths are its own, and the journal is named after it."""
+    """A folder of images needs a prompt; its paths are its own, and the journal is named after it."""
     for name in ("b.png", "a.PNG"):
         write(f"pictures/{name}", pathlib.Path("ada.png").read_bytes() + name.encode())
     result = a2e_batch("run", "pictures", "--prompt", "she smiles", "--video-time", "10", "-o", "clips")
@@ -90,7 +90,7 @@ def test_folder(a2e_batch: BatchCommand) -> None:
 
 
 def test_folder_without_a_prompt(a2e_batch: BatchCommand) -> None:
-    """Without a prompt, all pictures are wrong, and nothing is started."""
+    """Without a prompt, all images are wrong, and nothing is started."""
     result = a2e_batch("run", ".")
     assert result.code == 2
     assert "ada.png: prompt is needed" in result.err
@@ -142,17 +142,17 @@ def test_json_is_all_that_a_program_sees(a2e_batch: BatchCommand) -> None:
 
 
 def test_failures_are_told_at_the_end(a2e_batch: BatchCommand) -> None:
-    """The end names what failed and why, without ids that nobody wants to read, and how to buy it again."""
+    """The end names what failed and why, without ids that nobody wants to read, and how to start it again."""
     write("jobs.csv", "key,image,prompt\na,ada.png,#fail\nb,bob.png,x\n")
     result = a2e_batch(*RUN)
     assert result.code == 1
-    assert "✗ a: failed: The video could not be generated. Please try another picture." in result.out.splitlines()
+    assert "✗ a: failed: The video could not be generated. Please try another image." in result.out.splitlines()
     assert "✗ failed              1" in result.out
     assert "bought again with --retry-failed 1" in result.out
 
 
 def test_retries_are_counted_and_shown(a2e_batch: BatchCommand) -> None:
-    """Each new purchase for a failed job is counted with it and in the end."""
+    """Each new start for a failed job is counted with it and in the end."""
     write("jobs.csv", "key,image,prompt\na,ada.png,#fail\n")
     result = a2e_batch(*RUN, "--retry-failed", "2")
     assert result.code == 1
@@ -171,7 +171,7 @@ def test_only_ten_failures_are_named(a2e_batch: BatchCommand) -> None:
 
 
 def test_second_run_buys_nothing(a2e_batch: BatchCommand) -> None:
-    """The same command again skips what is done, even if the pictures are gone by now."""
+    """The same command again skips what is done, even if the images are gone by now."""
     write("jobs.csv", TABLE)
     assert a2e_batch(*RUN).code == 0
     pathlib.Path("ada.png").unlink()
@@ -183,7 +183,7 @@ def test_second_run_buys_nothing(a2e_batch: BatchCommand) -> None:
 
 
 def test_picture_of_a_failed_job_is_missed(a2e_batch: BatchCommand) -> None:
-    """A picture that is still needed is missed, though the journal knows the job."""
+    """An image that is still needed is missed, though the journal knows the job."""
     write("jobs.csv", "image,prompt\nada.png,#fail\n")
     assert a2e_batch(*RUN).code == 1
     pathlib.Path("ada.png").unlink()
@@ -396,7 +396,7 @@ def test_start_that_nobody_knows_of(a2e_batch: BatchCommand) -> None:
 
 
 def test_wait_that_ends_early(a2e_batch: BatchCommand) -> None:
-    """A wait that is too short leaves the task alive; the end says how to go on, and that buys nothing."""
+    """A wait that is too short leaves the task alive; the end says how to go on, and that starts nothing."""
     write("jobs.csv", "image,prompt\nada.png,#stuck\n")
     result = a2e_batch(*RUN, "--timeout", "0.2")
     assert result.code == 1

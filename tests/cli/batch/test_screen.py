@@ -59,7 +59,7 @@ def test_text(made: Outcome, text: str) -> None:
     ("text", "short"),
     [
         ("Refused: nudity (HTTP 403, code 403, trace_id 3a73-5f06). Try another", "Refused: nudity. Try another"),
-        ("x: failed: Task c0acdedb failed: no picture", "x: failed: no picture"),
+        ("x: failed: Task c0acdedb failed: no image", "x: failed: no image"),
         ("too late [task c0acdedb14a067db]", "too late"),
         ("nothing (to leave out)", "nothing (to leave out)"),
     ],

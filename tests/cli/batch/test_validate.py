@@ -28,7 +28,7 @@ def check(rows: Iterable[Entry], folder: pathlib.Path, refused: str = "") -> tup
 
     async def look(job: Job) -> None:
         if job.key == refused:
-            msg = "no such picture"
+            msg = "no such image"
             raise InvalidRequestError(msg)
 
     known = Known(folder / "none.sqlite", 0)
@@ -40,7 +40,7 @@ def test_good_and_wrong_rows(tmp_path: pathlib.Path) -> None:
     """Good rows are counted, wrong ones are told, and the second look passes over those alone."""
     rows = [row(2), Entry(number=3, place="jobs.csv:3", error="this is no JSON"), row(4), row(5)]
     checked, complaints = check(rows, tmp_path, refused="k4")
-    assert complaints == ["jobs.csv:3: this is no JSON", "jobs.csv:4: no such picture"]
+    assert complaints == ["jobs.csv:3: this is no JSON", "jobs.csv:4: no such image"]
     assert (checked.good, checked.wrong) == (2, {3, 4})
     assert [job.key for job in checked.jobs(rows)] == ["k2", "k5"]
 

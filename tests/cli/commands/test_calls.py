@@ -51,7 +51,7 @@ def test_account_with_a_strange_answer(service: Sandbox, capsys: pytest.CaptureF
 
 
 def test_upload_prints_links(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each picture becomes a link, in the order given, under which it can be fetched."""
+    """Each image becomes a link, in the order given, under which it can be fetched."""
     pathlib.Path("eve.png").write_bytes(quick.PNG + b"2")
     assert main(["upload", picture, "eve.png"]) == 0
     links = capsys.readouterr().out.split()
@@ -73,7 +73,7 @@ def test_upload_as_json(service: Sandbox, picture: str, capsys: pytest.CaptureFi
 
 
 def test_upload_looks_at_all_first(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that is no picture ends the command before anything is sent or paid."""
+    """A file that is no image ends the command before anything is sent or paid."""
     pathlib.Path("notes.png").write_text("buy milk")
     for wrong in ("notes.png", "missing.png"):
         assert main(["upload", picture, wrong]) == 2
@@ -150,7 +150,7 @@ def test_request_with_wrong_words(
 
 
 def test_a_post_is_sent_once(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """A POST that fails is not repeated, since it may buy something; a GET is."""
+    """A POST that fails is not repeated, since it may start something; a GET is."""
     broken = web.Response(status=503, text="broken")
     with service.override("POST", "/api/v1/user/exchangeDiamonds", broken):
         assert main(["request", "POST", "user/exchangeDiamonds", "--data", '{"diamonds": 1}']) == 1

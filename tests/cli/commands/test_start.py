@@ -122,7 +122,7 @@ def test_no_option_is_forgotten() -> None:
 
 
 def test_the_same_key_buys_once(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second start with a key finds the task of the first one, prints its id, and says that nothing was bought."""
+    """A second start with a key finds the task of the first one, prints its id, and says that nothing was started."""
     arguments = ["image-to-video", "start", picture, "--prompt", "#fast", "--idempotency-key", "order-17"]
     assert [main(arguments), main(arguments)] == [0, 0]
     (task_id,) = service.tasks

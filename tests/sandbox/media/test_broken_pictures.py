@@ -42,7 +42,7 @@ async def test_a_missing_picture_fails_the_task(
 async def test_a_redirect_fails_the_task(
     rendering: Sandbox, finished_task: FinishedTask, serve_input: ServeInput, picture: bytes
 ) -> None:
-    """No redirect is followed, not even to a good picture."""
+    """No redirect is followed, not even to a good image."""
     good = serve_input(picture)
     task = await finished_task(rendering, image_url=serve_input(status=301, Location=good))
     assert (task.failed_code, "301" in task.failed_message) == ("image_unreachable", True)
@@ -73,7 +73,7 @@ async def test_a_slow_host_fails_the_task(
 async def test_the_type_is_what_the_server_says(
     rendering: Sandbox, finished_task: FinishedTask, serve_input: ServeInput, picture: bytes
 ) -> None:
-    """A good picture under another type is none, whatever its extension."""
+    """A good image under another type is none, whatever its extension."""
     task = await finished_task(rendering, image_url=serve_input(picture, "application/octet-stream"))
     assert (task.failed_code, "octet-stream" in task.failed_message) == ("image_invalid", True)
 

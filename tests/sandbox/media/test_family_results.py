@@ -38,7 +38,7 @@ async def result(call: Call, sandbox: Sandbox, task: Task) -> Response:
 
 
 def streams(content: bytes) -> dict[str, float]:
-    """Tell the kinds of the streams of a film, and how long each is in seconds."""
+    """Tell the kinds of the streams of a video, and how long each is in seconds."""
     with av.open(io.BytesIO(content)) as film:
         return {one.type: float(one.duration * one.time_base) for one in film.streams if one.duration and one.time_base}
 
@@ -59,7 +59,7 @@ async def test_a_talking_photo_is_a_film_of_its_picture(
 
 
 async def test_a_video_of_words_alone_is_a_film(rendering: Sandbox, call: Call) -> None:
-    """A family that needs no picture gets one painted."""
+    """A family that needs no image gets one painted."""
     fields = {"model": "wan3.0-video", "input": {"prompt": "a lighthouse"}, "parameters": {"duration": 3}}
     answer = await result(call, rendering, await finished(call, rendering, "userWan30/start", **fields))
     assert streams(answer.content) == {"video": 3.0}
@@ -113,7 +113,7 @@ async def test_a_picture_is_no_video_to_remove_captions_from(
 async def test_a_face_can_be_swapped_in_a_picture(
     rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes
 ) -> None:
-    """What comes back is a picture then, not a video."""
+    """What comes back is an image then, not a video."""
     fields = {"name": "Ada", "face_url": serve_input(picture), "video_url": serve_input(picture), "model_version": "v2"}
     answer = await result(call, rendering, await finished(call, rendering, "userFaceSwapTask/add", **fields))
     assert (answer.headers["Content-Type"], answer.content) == ("image/png", picture)
@@ -130,7 +130,7 @@ async def test_a_broken_picture_fails_a_swap(rendering: Sandbox, call: Call, ser
 async def test_a_twin_has_a_preview_of_either(
     rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes, kind: str
 ) -> None:
-    """A video comes back as it is, a picture as a film."""
+    """A video comes back as it is, an image as a video."""
     url = serve_input(VIDEO, "video/mp4") if kind == "video" else serve_input(picture)
     fields = {"name": "Ada", "gender": "female", f"{kind}_url": url}
     answer = await result(call, rendering, await finished(call, rendering, "userVideoTwin/startTraining", **fields))
@@ -141,7 +141,7 @@ async def test_a_twin_has_a_preview_of_either(
 async def test_an_avatar_video_has_the_given_sound(
     rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes, *, own: bool
 ) -> None:
-    """Video and sound are as long as the sound that was sent; with an avatar of a picture, and with A2E's own."""
+    """Video and sound are as long as the sound that was sent; with an avatar of an image, and with A2E's own."""
     sound, content_type = tiny("audio")
     anchor = "64a0000000000000000000a1"
     if own:

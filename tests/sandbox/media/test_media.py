@@ -1,4 +1,4 @@
-"""The sounds, pictures and videos that the sandbox makes: real ones, which players can open."""
+"""The sounds, images and videos that the sandbox makes: real ones, which players can open."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def seconds(path: pathlib.Path) -> float:
 
 
 def frames(path: pathlib.Path) -> list[Any]:
-    """Decode the pictures of a video."""
+    """Decode the images of a video."""
     with av.open(str(path), "r") as container:
         return [frame.to_image() for frame in container.decode(video=0)]  # type: ignore[no-untyped-call]  # av's
 
@@ -102,7 +102,7 @@ def test_avatar_video_has_the_sound(path: pathlib.Path, tmp_path: pathlib.Path) 
 
 
 def test_avatar_video_shows_the_picture(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
-    """The picture that was given is what one sees."""
+    """The image that was given is what one sees."""
     file = io.BytesIO()
     Image.new("RGB", (301, 199), (200, 30, 30)).save(file, "PNG")
     with_sound(file.getvalue(), tiny("audio")[0], path, GO)
@@ -153,8 +153,8 @@ def test_copy_encodes_what_it_must(path: pathlib.Path) -> None:
         pytest.param(lambda path: remux(tiny("audio")[0], path, GO), "video_invalid", id="a sound"),
         pytest.param(lambda path: with_sound(None, b"", path, GO), "audio_invalid", id="no sound"),
         pytest.param(lambda path: with_sound(None, b"x" * 999, path, GO), "audio_invalid", id="a text for a sound"),
-        pytest.param(lambda path: with_sound(None, tiny("picture")[0], path, GO), "audio_invalid", id="a picture"),
-        pytest.param(lambda path: with_sound(b"x", tiny("audio")[0], path, GO), "image_invalid", id="no picture"),
+        pytest.param(lambda path: with_sound(None, tiny("picture")[0], path, GO), "audio_invalid", id="an image"),
+        pytest.param(lambda path: with_sound(b"x", tiny("audio")[0], path, GO), "image_invalid", id="no image"),
     ],
 )
 def test_useless_input(path: pathlib.Path, work: Callable[[pathlib.Path], None], code: str) -> None:
@@ -187,7 +187,7 @@ def test_painting(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "\n\t\0", "word" * 500, "你好", "\ud800"])
 def test_any_text_can_be_painted(path: pathlib.Path, text: str) -> None:
-    """No text is too odd, and no picture too small."""
+    """No text is too odd, and no image too small."""
     paint(text, (16, 16), path)
     with Image.open(path) as image:
         image.load()

@@ -1,4 +1,4 @@
-"""The result is a real video of the picture that was sent."""
+"""The result is a real video of the image that was sent."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ PRESIGN = "/api/v1/r2/upload-presigned-url"
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """Encode a picture."""
+    """Encode an image."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def pixel(image: Image.Image, at: tuple[int, int]) -> tuple[int, ...]:
-    """Look at one pixel of a picture with several channels."""
+    """Look at one pixel of an image with several channels."""
     value = image.getpixel(at)
     assert isinstance(value, tuple)
     return value
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Measure how far two pictures are apart, 0 to 255."""
+    """Measure how far two images are apart, 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
@@ -139,7 +139,7 @@ async def test_closing_stops_a_rendering(
 
 @pytest.mark.usefixtures("few_frames")
 def test_the_picture_is_recognisable_and_moves(tmp_path: Path, picture: bytes) -> None:
-    """The first frame looks like the picture in its true colours, the last one has moved."""
+    """The first frame looks like the image in its true colours, the last one has moved."""
     first, _, last = filmed(tmp_path, first=picture)
     cropped = decode(picture).resize((1280, 720), box=(0, 30, 960, 570))
     assert difference(first, cropped) < 4
@@ -149,7 +149,7 @@ def test_the_picture_is_recognisable_and_moves(tmp_path: Path, picture: bytes) -
 @pytest.mark.usefixtures("few_frames")
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_portrait_gives_a_portrait(tmp_path: Path, orientation: int) -> None:
-    """720x1280 for upright pictures, also for those that only EXIF turns upright."""
+    """720x1280 for upright images, also for those that only EXIF turns upright."""
     image = Image.new("RGB", (400, 600) if orientation == 1 else (600, 400), (200, 30, 30))
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -159,7 +159,7 @@ def test_a_portrait_gives_a_portrait(tmp_path: Path, orientation: int) -> None:
 
 @pytest.mark.usefixtures("few_frames")
 def test_first_and_last_picture_are_faded(tmp_path: Path) -> None:
-    """An FLF2V film begins with the first picture, ends with the last, and mixes them in between."""
+    """An FLF2V video begins with the first image, ends with the last, and mixes them in between."""
     red, blue = (encoded(Image.new("RGB", (640, 360), colour)) for colour in ((220, 20, 20), (20, 20, 220)))
     seen = [pixel(frame, (640, 360)) for frame in filmed(tmp_path, first=red, last=blue)]
     assert (seen[0][0] > 200, seen[0][2] < 40) == (True, True)

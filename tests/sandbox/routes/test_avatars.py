@@ -1,4 +1,4 @@
-"""Avatars: A2E's own, those of finished twins, of generated pictures, and custom ones."""
+"""Avatars: A2E's own, those of finished twins, of generated images, and custom ones."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def avatars(call: Call, sandbox: Sandbox, query: str = "") -> list[dict[st
 
 
 async def test_there_are_avatars_of_a2e(sandbox: Sandbox, call: Call) -> None:
-    """A bare array of three, whose pictures can be fetched without a token."""
+    """A bare array of three, whose images can be fetched without a token."""
     found = await avatars(call, sandbox)
     assert [avatar["type"] for avatar in found] == ["default"] * 3
     assert len({avatar["_id"] for avatar in found}) == 3
@@ -123,7 +123,7 @@ async def test_a_generated_picture_becomes_an_avatar(sandbox: Sandbox, call: Cal
 async def test_an_avatar_needs_a_picture_that_exists(
     sandbox: Sandbox, call: Call, body: dict[str, object], status: int
 ) -> None:
-    """Malformed ids are a 400, missing pictures a 404."""
+    """Malformed ids are a 400, missing images a 404."""
     assert (await call(sandbox, "POST", f"{API}/userText2Image/quickAddAvatar", body)).status == status
 
 

@@ -23,7 +23,7 @@ async def everything(call: Call, sandbox: Sandbox) -> list[dict[str, Any]]:
 
 
 async def test_there_are_backgrounds_of_a2e(sandbox: Sandbox, call: Call) -> None:
-    """Three, whose pictures can be fetched."""
+    """Three, whose images can be fetched."""
     found = await everything(call, sandbox)
     assert [back["type"] for back in found] == ["default"] * 3
     for back in found:

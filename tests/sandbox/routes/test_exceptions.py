@@ -210,7 +210,7 @@ async def test_a_twin_that_is_not_ready_cannot_be_continued(frozen_sandbox: Sand
 
 
 async def test_a_voice_can_be_cloned_from_a_twin(sandbox: Sandbox, call: Call) -> None:
-    """It is a training like any other, with the twin's video as its sample; a twin of a picture has no sound."""
+    """It is a training like any other, with the twin's video as its sample; a twin of an image has no sound."""
     made = await twin(call, sandbox)
     answer = await call(sandbox, "POST", f"{API}/userVideoTwin/addVoiceClone", {"_id": made.id})
     voice = await wait_for_end(sandbox.tasks[answer.data["_id"]])

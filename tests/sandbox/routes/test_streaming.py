@@ -35,7 +35,7 @@ async def room(call: Call, sandbox: Sandbox) -> str:
 
 
 async def test_avatars_that_stream(sandbox: Sandbox, call: Call) -> None:
-    """They have pictures."""
+    """They have images."""
     found = (await call(sandbox, "GET", f"{ROOMS}/all_avatars")).data
     assert [(await call(sandbox, "GET", one["people_img"])).status for one in found] == [200] * 3
 

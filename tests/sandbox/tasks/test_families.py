@@ -40,7 +40,7 @@ class Row:
 
 
 def picture(prefix: str, **other: str) -> Row:
-    """Make the row of one of the newer picture families."""
+    """Make the row of one of the newer image families."""
     settings: dict[str, Any] = {"listed": "/list rows", "result": "image_urls", "detail": "/detail"} | other
     return Row(f"{prefix}/start", {"name": "Ada", "prompt": "she smiles"}, **settings)
 
