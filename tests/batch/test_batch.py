@@ -412,7 +412,7 @@ async def test_a_dict_is_a_job(a2e: A2EClient, sandbox: Sandbox) -> None:
         (["key", "a"], "#1", "must be a Job or a dict"),
         (make_job("a", image_url="no link"), "a", "image_url"),
         (make_job("a", image=quick.PNG, image_url=IMAGE_URL), "a", "not both"),
-        (make_job("a", image_url=None), "a", "picture"),
+        (make_job("a", image_url=None), "a", "image is needed"),
         (make_job("a", video_time=7), "a", "video_time"),
         (make_job("a", video_time="5"), "a", "video_time"),
         (make_job("a", model_version="a3e"), "a", "model_version"),
