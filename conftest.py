@@ -11,7 +11,7 @@ import pages
 import pytest
 
 REALTIME = 40
-"""How many tests may need real time: they are slow, and only as reliable as the machine is idle."""
+"""Maximum number of tests in real time: they are slow, and fail on a busy machine."""
 
 page = pages.page
 pytest_collect_file = pages.collect_examples(
@@ -25,7 +25,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Let the programs that tests start hear Ctrl-C: a background job of a shell ignores it, and so would they."""
+    """Make sure that the programs of the tests receive Ctrl-C."""
+    # A background job of a shell ignores SIGINT, and so do its children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

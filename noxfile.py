@@ -1,4 +1,4 @@
-"""The one list of checks. `nox` runs what a contributor needs; `nox -s NAME` runs one of them."""
+"""All checks. `nox` runs those that a change must pass; `nox -s NAME` runs one of them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import nox
 PYTHONS = ["3.11", "3.12", "3.13"]
 RUNNING = f"{sys.version_info.major}.{sys.version_info.minor}"
 if RUNNING not in PYTHONS:
-    PYTHONS.append(RUNNING)  # a machine that has only a newer Python tests with that one
+    PYTHONS.append(RUNNING)  # for a machine that has only a newer Python
 
 IN_CI = bool(os.environ.get("CI"))
 PROJECT = nox.project.load_toml("pyproject.toml")
@@ -19,11 +19,17 @@ BENCHMARKS = pathlib.Path("tests/benchmarks")
 CONTRACTS = PROJECT["tool"]["importlinter"]["contracts"]
 (_pure,) = (contract["source_modules"] for contract in CONTRACTS if contract["name"].startswith("Pure modules"))
 PURE = [f"*/{name.replace('.', '/')}{end}" for name in _pure for end in (".py", "/*")]
-PARALLEL = ["-n", "logical", "--dist", "loadfile", "--no-loadscope-reorder"]  # a process per core, a file at a time
+PARALLEL = [
+    "-n",
+    "logical",
+    "--dist",
+    "loadfile",
+    "--no-loadscope-reorder",
+]  # a process per core, which takes one file at a time
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "typing", "architecture", "tests", "coverage", "docs", "package"]
-nox.options.error_on_missing_interpreters = IN_CI  # locally a missing Python is skipped, and nox says so
+nox.options.error_on_missing_interpreters = IN_CI  # locally a missing Python is skipped with a warning
 nox.options.stop_on_first_error = False
 
 
@@ -33,7 +39,7 @@ def groups(*names: str) -> list[str]:
 
 
 def install_wheel(session: nox.Session, *group_names: str) -> None:
-    """Build the wheel and install it with all extras, so that the checkout itself is never what is tested."""
+    """Build the wheel and install it with all extras, so that the tests never use the checkout."""
     folder = pathlib.Path(session.create_tmp()) / "wheel"
     for old in folder.glob("*.whl"):
         old.unlink()
@@ -47,10 +53,11 @@ def install_wheel(session: nox.Session, *group_names: str) -> None:
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Check style and formatting."""
+    """Check style, formatting, and words that the project has retired."""
     session.install("--quiet", *groups("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
+    session.run("python", "tests/architecture/retired_words.py")
 
 
 @nox.session
@@ -64,14 +71,14 @@ def typing(session: nox.Session) -> None:
 
 @nox.session
 def architecture(session: nox.Session) -> None:
-    """Check who imports whom."""
+    """Check the rules for imports, names and words."""
     install_wheel(session, "tests")
     session.run("pytest", "tests/architecture", *session.posargs)
 
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run all tests, the README and the pages included, on the built wheel; on one Python in debug mode."""
+    """Run all tests, with the README and the pages, on the built wheel; on one Python in debug mode."""
     install_wheel(session, "tests")
     if session.python == PYTHONS[-1]:
         session.env.update({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"})
@@ -99,7 +106,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def package(session: nox.Session) -> None:
-    """Build what is published, look into it, and use it without any extra."""
+    """Build the published files, check their content, and use them without any extra."""
     session.install("--quiet", *groups("package"))
     folder = pathlib.Path(session.create_tmp()).resolve()
     for old in (folder / "dist").glob("*"):
@@ -113,14 +120,14 @@ def package(session: nox.Session) -> None:
     bare = folder / "bare" / ("Scripts" if os.name == "nt" else "bin")
     session.run(str(bare / "pip"), "install", "--quiet", wheel, external=True)
     session.run(str(bare / "python"), "-W", "error", "-c", "import a2e_async, a2e_async.sandbox", external=True)
-    said = session.run(str(bare / "a2e"), "demo", external=True, silent=True, success_codes=[2])
-    if 'pip install "a2e-async[cli]"' not in str(said):
-        session.error(f"without extras, `a2e` must say what to install, not: {said}")
+    output = session.run(str(bare / "a2e"), "demo", external=True, silent=True, success_codes=[2])
+    if 'pip install "a2e-async[cli]"' not in str(output):
+        session.error(f"without extras, `a2e` must print the install command, not: {output}")
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Run what is too long for every day: all seeds, all kills, more examples, and the suite in 20 random orders."""
+    """Run the long tests: all seeds, all kills, more examples, and the suite in 20 random orders."""
     install_wheel(session, "tests")
     session.run("pytest", *PARALLEL, "-m", "soak", "--timeout", "1800", *session.posargs)
     session.run("pytest", *PARALLEL, "-m", "pure", "--hypothesis-profile", "deep", "--timeout", "1800")
@@ -130,14 +137,14 @@ def soak(session: nox.Session) -> None:
 
 @nox.session
 def mutants(session: nox.Session) -> None:
-    """Change what decides about money and waiting, one place at a time, and count the changes that no test notices."""
+    """Change the code that decides about coins and waits, one place at a time, and count the undetected changes."""
     install_wheel(session, "tests", "mutants")
     session.run("python", "tests/mutants/run.py", "--json", f"{session.create_tmp()}/mutants.json", *session.posargs)
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure, side by side in one run: `nox -s bench -- overhead` runs one benchmark, without a name all of them."""
+    """Run the benchmarks: `nox -s bench -- overhead` runs one of them, without a name all of them."""
     install_wheel(session)
     names = session.posargs or sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py"))
     for name in names:

@@ -1,6 +1,6 @@
-"""Async SDK for the A2E video API: slow, paid, remote jobs, awaited safely.
+"""Async SDK for the A2E video API.
 
-Begin with `A2EClient`; every asynchronous job is a `TaskHandle`; every error is an `A2EError`.
+Start with `A2EClient`. Every asynchronous job is a `TaskHandle`; every error is an `A2EError`.
 """
 
 from __future__ import annotations
@@ -8,47 +8,18 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from a2e_async.errors import *
+
 if TYPE_CHECKING:
     from a2e_async._polling.updates import OnUpdate
     from a2e_async.batch import Job
     from a2e_async.client import A2EClient
     from a2e_async.config import Config, OnUnknown, Pacing, PollPolicy, RetryPolicy, StartPolicy
-    from a2e_async.errors import (
-        A2EError,
-        APIError,
-        AuthenticationError,
-        BadRequestError,
-        BudgetError,
-        BusyError,
-        ClientClosedError,
-        ConfigurationError,
-        ContentRejectedError,
-        EndpointNotAvailableError,
-        InsufficientCreditsError,
-        InvalidRequestError,
-        JournalError,
-        MissingExtraError,
-        NetworkError,
-        NotFoundError,
-        OutageError,
-        PlanError,
-        RateLimitError,
-        ServerError,
-        SubmissionUncertainError,
-        TaskError,
-        TaskFailedError,
-        TaskNotFoundError,
-        TransferError,
-        UnexpectedResponseError,
-        UnpublishedEndpointWarning,
-        WaitError,
-        WaitTimeoutError,
-    )
     from a2e_async.files import Image, Media
     from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
     from a2e_async.resources.image_to_video import StartOptions
-    from a2e_async.resources.inputs import Webhook
-    from a2e_async.tasks import CancelPolicy, Outcome, TaskHandle
+    from a2e_async.resources.inputs import CommonStartOptions, Webhook
+    from a2e_async.tasks import CancelPolicy, TaskHandle, WaitResult
     from a2e_async.webhooks import WebhookReceiver
 
 __version__ = "0.1.0"
@@ -63,6 +34,7 @@ __all__ = [
     "BusyError",
     "CancelPolicy",
     "ClientClosedError",
+    "CommonStartOptions",
     "Config",
     "ConfigurationError",
     "ContentRejectedError",
@@ -82,7 +54,6 @@ __all__ = [
     "OnUnknown",
     "OnUpdate",
     "OutageError",
-    "Outcome",
     "Pacing",
     "PlanError",
     "PollPolicy",
@@ -103,13 +74,15 @@ __all__ = [
     "UnexpectedResponseError",
     "UnpublishedEndpointWarning",
     "WaitError",
+    "WaitResult",
     "WaitTimeoutError",
     "Webhook",
     "WebhookReceiver",
     "__version__",
 ]
 
-_HOMES = {
+# name -> module of the names below; all errors and warnings come from `errors`
+_MODULES = {
     "OnUpdate": "_polling.updates",
     "Job": "batch",
     "A2EClient": "client",
@@ -127,28 +100,29 @@ _HOMES = {
     "TaskRecord": "models",
     "TaskStatus": "models",
     "TaskUpdate": "models",
-    "Outcome": "tasks",
     "StartOptions": "resources.image_to_video",
+    "CommonStartOptions": "resources.inputs",
     "Webhook": "resources.inputs",
     "CancelPolicy": "tasks",
     "TaskHandle": "tasks",
+    "WaitResult": "tasks",
     "WebhookReceiver": "webhooks",
 }
-"""Where the names come from that are no errors."""
 
 
-if not TYPE_CHECKING:  # a type checker would take any name
+if not TYPE_CHECKING:  # with a module `__getattr__`, a type checker would accept any name
 
     def __getattr__(name: str) -> object:
-        """Import a name when it is first asked for: who types `a2e --help` need not wait for aiohttp."""
-        home = "errors" if name in __all__ and name.endswith(("Error", "Warning")) else _HOMES.get(name)
-        if home is None:
+        """Import a name at its first use."""
+        # `a2e --help` imports this package, and must not wait for aiohttp
+        module = _MODULES.get(name)
+        if module is None:
             msg = f"module {__name__!r} has no attribute {name!r}"
             raise AttributeError(msg)
-        value = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
         return value
 
 
 def __dir__() -> list[str]:
-    """Name also what is not imported yet."""
+    """Return all public names, including those that are not imported yet."""
     return sorted({*globals(), *__all__})

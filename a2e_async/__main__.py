@@ -1,7 +1,5 @@
 """``python -m a2e_async`` is the `a2e` command."""
 
-from __future__ import annotations
-
 import sys
 
 from a2e_async.cli import main

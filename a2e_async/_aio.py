@@ -1,9 +1,4 @@
-"""Work that is finished in spite of a cancellation: in a thread, or in a task of its own.
-
-A thread cannot be stopped, so it is seen through, whoever is cancelled.
-"""
-
-from __future__ import annotations
+"""Work that a cancellation must not stop halfway: a function in a thread, or a coroutine in a task of its own."""
 
 import asyncio
 import functools
@@ -11,26 +6,28 @@ import inspect
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, ParamSpec, TypeVar
 
-__all__ = ["SeenThrough", "begin", "outlast", "result"]
-
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def begin(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
-    """Let a thread of the event loop call a function. Await `result` or `outlast`, not what this returns."""
+def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
+    """Call a function in a thread of the event loop, and return the future of its result.
+
+    A thread cannot be stopped, and a cancelled future would lose its result. So await `result_of` or
+    `wait_uncancellable`, not the future itself.
+    """
     return asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs))
 
 
-async def result(work: asyncio.Future[T]) -> T:
-    """Wait for the work and return its result. A cancellation ends the wait at once, and not the work."""
+async def result_of(work: asyncio.Future[T]) -> T:
+    """Wait for the work and return its result. A cancellation ends the wait at once, but not the work."""
     if not work.done():
-        await asyncio.wait([work])
+        await asyncio.wait([work])  # does not pass the cancellation on, unlike `await work`
     return work.result()
 
 
-async def outlast(work: asyncio.Future[Any]) -> None:
-    """Wait for the end of the work, be it good or bad. Cancellations, any number of them, have to wait too."""
+async def wait_uncancellable(work: asyncio.Future[Any]) -> None:
+    """Wait until the work has ended, well or badly. Cancellations meanwhile are raised afterwards, as one."""
     cancelled = None
     while not work.done():
         try:
@@ -38,32 +35,34 @@ async def outlast(work: asyncio.Future[Any]) -> None:
         except asyncio.CancelledError as error:
             cancelled = error
     if not work.cancelled():
-        work.exception()  # asked for, so that asyncio does not complain that nobody did
+        work.exception()  # marks it as retrieved, or asyncio would log "exception was never retrieved"
     if cancelled is not None:
         raise cancelled
 
 
-class SeenThrough(Generic[T]):
-    """A coroutine in a task of its own. Awaited, it lets a cancellation wait until the task is done.
+class uncancellable(Generic[T]):  # noqa: N801  used like a function: `await uncancellable(coroutine)`
+    """Awaitable that runs a coroutine in a task of its own and delays a cancellation until that task is done.
 
-    A task that is to be cancelled asks what it awaits to be cancelled. This one says no, and asyncio then delivers the
-    cancellation as soon as the wait is over. `asyncio.shield` would deliver it at once, and let go of the answer.
+    `asyncio.shield` would deliver the cancellation at once, and the result would be lost.
 
     Attributes:
-        task: Where the coroutine runs. Its own time-outs work as ever.
-        unbegun: It was cancelled before it took its first step, and will never take it.
+        task: The task that runs the coroutine. Time-outs inside of the coroutine work as usual.
+        never_started: It was cancelled before its first step, and will not run.
     """
 
-    __slots__ = ("_asyncio_future_blocking", "_coroutine", "add_done_callback", "get_loop", "task", "unbegun")
+    __slots__ = ("_asyncio_future_blocking", "_coroutine", "add_done_callback", "get_loop", "never_started", "task")
+
+    # `Task.cancel` first calls `cancel` of the object that the task awaits. `cancel` below returns False, so asyncio
+    # sets the task's "must cancel" flag and raises CancelledError in it as soon as the wait is over.
 
     def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        """Begin at once. Needs a running event loop."""
+        """Start the task. Needs a running event loop."""
         loop = asyncio.get_running_loop()
-        self._coroutine, self.unbegun = coroutine, False
+        self._coroutine, self.never_started = coroutine, False
         self.task = asyncio.Task(coroutine, loop=loop, name="a2e-start")
-        # who ends a loop (asyncio.run) cancels all tasks that are known: the one that awaits us, but not this one
+        # asyncio.run cancels all registered tasks at its end: the awaiting task must be among them, but not this one
         asyncio.tasks._unregister_task(self.task)  # noqa: SLF001  documented, "Extending asyncio"
-        # what a task asks of a future that it awaits (PEP 3156)
+        # the attributes that a task needs of an awaited future (PEP 3156)
         self._asyncio_future_blocking = False
         self.add_done_callback, self.get_loop = self.task.add_done_callback, self.task.get_loop
 
@@ -75,6 +74,6 @@ class SeenThrough(Generic[T]):
         return self.task.result()
 
     def cancel(self, msg: object = None) -> bool:  # noqa: ARG002  asyncio's signature
-        """Say no, unless nothing has happened yet."""
-        self.unbegun = self.unbegun or inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CREATED
-        return self.unbegun and self.task.cancel()
+        """Return False, which delays the cancellation, unless the coroutine has not taken its first step yet."""
+        self.never_started = self.never_started or inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CREATED
+        return self.never_started and self.task.cancel()

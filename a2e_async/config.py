@@ -1,4 +1,4 @@
-"""The settings, as frozen values. Reading and checking them is the work of `_protocol/settings.py`."""
+"""The settings, as frozen values. `_protocol/settings.py` reads and checks them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import attrs
 __all__ = ["Config", "OnUnknown", "Pacing", "PollPolicy", "RetryPolicy", "StartPolicy"]
 
 OnUnknown: TypeAlias = Literal["raise", "resend"]
-"""What to do with a paid start of which nobody knows whether A2E accepted it."""
+"""What to do after a paid start with an unknown outcome."""
 
 
 DEFAULT_BASE_URL = "https://video.a2e.ai"
@@ -18,21 +18,20 @@ DEFAULT_BASE_URL = "https://video.a2e.ai"
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """How often something is tried again that can be tried again without harm.
+    """How often a request is retried, if that does no harm.
 
-    That is every read that met trouble with the network or with A2E, and a paid start only if it surely was not
-    accepted: it never left this machine, or A2E turned it away (429, "busy").
+    Every read is retried after a transient error of the network or of A2E. A paid start is retried only if A2E surely
+    did not accept it: it was not sent, or A2E rejected it with 429 or "busy".
 
-    After failure n there is a pause of random length between 0 and ``min(max_delay, base * 2**(n - 1))`` seconds.
-    A ``Retry-After`` of A2E replaces it and is never shortened: if it does not fit into `max_time`, the error is
-    raised at once.
+    The delay after failure n is random, between 0 and ``min(max_delay, base * 2**(n - 1))`` seconds. A ``Retry-After``
+    of A2E replaces it and is never shortened: if it does not fit into `max_time`, the error is raised at once.
 
     Attributes:
-        max_attempts: Tries in all, the first included.
-        max_time: Seconds from the first failure after which no further try begins. After 429 and "busy", which hold
-            back the whole client (see `Pacing`), only the pause that A2E asks for has to fit into it.
-        base: Seconds; the first pause is at most this long.
-        max_delay: Seconds; no pause of ours is longer than this.
+        max_attempts: Tries in total, including the first.
+        max_time: Seconds after the first failure in which further tries can begin. After 429 and "busy", which pause
+            the whole client (see `Pacing`), only the pause that A2E asks for has to fit into it.
+        base: Seconds; the longest first delay.
+        max_delay: Seconds; the longest delay that the client chooses.
     """
 
     max_attempts: int = 5
@@ -43,88 +42,88 @@ class RetryPolicy:
 
 @attrs.frozen(kw_only=True)
 class PollPolicy:
-    """How often a waiting task is asked about (A2E's ``batchDetail``, or its page "Check Status of One Task").
+    """How often the status of a task is polled (A2E's ``batchDetail``, or its page "Check Status of One Task").
 
-    All waits of a client share one beat, whose ticks are half of the shortest interval apart, but a second at most.
-    What is due at one tick is asked about together, so that times are met up to a tick later.
+    All waits of a client share one schedule. Its ticks are half of the shortest interval apart, but at most a second.
+    The polls that are due at a tick are sent together, so that a poll can come up to a tick late.
 
     Attributes:
-        initial: Seconds between the beginning of a wait and the first look.
-        steps: Pairs of ages and intervals, both in seconds and by growing age, the first age being 0: a task that is
-            waited for since at least *age* is asked about every *interval*.
-        backstop: Seconds between the looks at a task whose end a webhook will tell; a longer interval of `steps` counts
-            as well.
-        invisible_for: Seconds for which "no such task" is not believed of a task that was never seen, since a fresh
-            task can be invisible for a while.
-        max_at_once: Questions under way at the same time, of up to 100 tasks each.
-        answer_within: Seconds after which a question is given up and asked again later, so that a few that hang do
-            not hold up the others.
+        initial: Seconds between the beginning of a wait and the first poll.
+        steps: Pairs of age and interval, both in seconds, in order of age, the first age being 0. From *age* on, a task
+            is polled every *interval*. The age counts from the beginning of the wait.
+        backstop: Seconds between the polls of a task whose end a webhook reports. A longer interval of `steps` is used
+            instead.
+        invisible_for: Seconds in which "no such task" does not end the wait for a task that A2E has not shown yet. A
+            fresh task can be invisible for a while.
+        max_concurrent: Status requests in flight at the same time, each for up to 100 tasks.
+        poll_timeout: Seconds after which a status request is given up and sent again later. A few requests without an
+            answer must not delay the others.
     """
 
     initial: float = 2.0
     steps: tuple[tuple[float, float], ...] = ((0.0, 2.0), (60.0, 5.0), (300.0, 10.0))
     backstop: float = 30.0
     invisible_for: float = 60.0
-    max_at_once: int = 10
-    answer_within: float = 20.0
+    max_concurrent: int = 10
+    poll_timeout: float = 20.0
 
 
 @attrs.frozen(kw_only=True)
 class Pacing:
-    """How much one client asks of A2E at once. A2E publishes no limits.
+    """How many requests one client sends at the same time, and how fast. A2E publishes no limits.
 
-    A 429, a "busy" or a ``Retry-After`` holds back the whole client: exactly as long as asked and up to a tenth longer.
-    The number in flight is halved, and grows again step by step. After a 429 the client also goes no faster than A2E
-    has just accepted, and a little faster each second.
+    A 429, a "busy" or a ``Retry-After`` pauses the whole client: at least as long as A2E asks, at most a tenth longer.
+    The number of requests in flight is halved, and grows again step by step. After a 429 the client also limits its
+    rate to what A2E has just accepted, and raises it slowly.
 
     Attributes:
-        max_in_flight: Requests under way at the same time, at most.
-        per_second: Requests begun in any second, or None for no limit of ours.
-        hold_back: Seconds for which the client is held back if A2E does not say how long; they double each time.
-        max_hold_back: Seconds; no pause of ours is longer than this.
+        max_in_flight: Requests in flight at the same time, at most.
+        per_second: Requests started per second, at most, or None for no limit.
+        pause: Seconds of the first pause if A2E does not say how long. Each further pause is twice as long.
+        max_pause: Seconds; the longest pause that the client chooses.
     """
 
     max_in_flight: int = 20
     per_second: float | None = None
-    hold_back: float = 2.0
-    max_hold_back: float = 30.0
+    pause: float = 2.0
+    max_pause: float = 30.0
 
 
 @attrs.frozen(kw_only=True)
 class StartPolicy:
-    """What happens to a paid start whose answer got lost, so that nobody knows whether A2E accepted it.
+    """What to do after a paid start with an unknown outcome: its answer got lost, and A2E may have accepted it.
 
     Attributes:
-        mark_names: Whether the name that is sent gets a marker (``"Ada [a2e:7f3k2m9q4d]"``), by which the task is
-            found again in A2E's list. Without it such a start can only raise.
+        mark_names: Add a marker to the name that is sent (``"Ada [a2e:7f3k2m9q4d]"``), by which the task is found again
+            in A2E's list. Without it, a start with an unknown outcome raises an error.
         on_unknown: What to do if the task is not found: ``"raise"`` a `SubmissionUncertainError`, or ``"resend"`` the
-            start once more with the same marker. If the first one shows up late after all, both are paid.
-        looks: Seconds after the answer got lost at which A2E's list is looked through, by growing time.
+            start once with the same marker. If A2E shows the first task later, both are paid.
+        scan_delays: Seconds after the lost answer at which A2E's list is scanned, in ascending order.
     """
 
     mark_names: bool = True
     on_unknown: OnUnknown = "raise"
-    looks: tuple[float, ...] = (0.0, 2.0, 7.0, 20.0)
+    scan_delays: tuple[float, ...] = (0.0, 2.0, 7.0, 20.0)
 
 
 @attrs.frozen(kw_only=True)
 class Config:
-    """Everything that can be set on a client.
+    """All settings of a client.
 
     Attributes:
         token: The API token (``sk_…``), or None to take it from the environment.
         base_url: Where A2E is, or None for ``A2E_BASE_URL``, else ``https://video.a2e.ai``.
-        connect_timeout: Seconds to get a connection, name resolution and TLS included.
-        request_timeout: Seconds for one request from its beginning to the last byte of its answer. Some starts of
-            A2E take up to 120 s.
+        connect_timeout: Seconds to get a connection, including name resolution and TLS.
+        request_timeout: Seconds for one request, from its beginning to the last byte of its answer. Some starts of A2E
+            take up to 120 s.
         max_response_bytes: Bytes; a larger answer of the API is an `UnexpectedResponseError`. Downloads have no limit.
-        transfer_timeout: Seconds without a single byte after which a download is given up. An upload has
-            `request_timeout`, and a second more for every 50,000 bytes.
+        transfer_timeout: Seconds without a single byte after which a download attempt fails. An upload has
+            `request_timeout`, and one second more for every 50,000 bytes.
         visible_timeout: Seconds to wait until an uploaded file can be read at A2E's CDN.
-        max_upload_bytes: Bytes; a larger image is refused before anything is sent or paid. A2E does not publish a
-            limit of its own.
-        max_uploads: Uploads at the same time; the others wait in line.
-        max_downloads: Downloads at the same time; the others wait in line.
+        max_upload_bytes: Bytes; a larger file is rejected before anything is sent or paid. A2E does not publish a limit
+            of its own.
+        max_uploads: Uploads at the same time; the others wait in the queue.
+        max_downloads: Downloads at the same time; the others wait in the queue.
         retry: See `RetryPolicy`.
         poll: See `PollPolicy`.
         pacing: See `Pacing`.
@@ -148,7 +147,7 @@ class Config:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Config:
-        """Make a configuration from ``A2E_API_TOKEN`` (else ``A2E_API_KEY``) and ``A2E_BASE_URL``.
+        """Return a configuration from ``A2E_API_TOKEN`` (else ``A2E_API_KEY``) and ``A2E_BASE_URL``.
 
         Args:
             environ: Usually ``os.environ``. An empty value counts as absent.

@@ -1,42 +1,38 @@
-"""Every exception that leaves this package, and nothing else.
-
-A leaf: errors hold numbers, strings and records, never a live response, so that they can be logged, pickled and kept.
+"""All exceptions of this package. Errors hold plain values only, so that they can be logged, pickled and kept.
 
 ::
 
-    A2EError                          everything below; `task_id` whenever a paid task is concerned
+    A2EError                          base of all errors; `task_id` is set if the error is about a task
     ├── ConfigurationError            token, base URL or settings that cannot work
-    ├── InvalidRequestError           refused here, before anything was sent or paid (also a ValueError)
-    ├── APIError                      A2E answered, and the answer is an error
+    ├── InvalidRequestError           a local check failed; nothing was sent or paid (also a ValueError)
+    ├── APIError                      A2E's response is an error
     │   ├── BadRequestError           the request is wrong
     │   ├── AuthenticationError       the token is wrong
     │   ├── PlanError                 the account's plan does not include this
     │   ├── InsufficientCreditsError  not enough coins
-    │   ├── ContentRejectedError      moderation said no; final
-    │   ├── NotFoundError             no such task
-    │   │   └── TaskNotFoundError     no such task any more, or not for a long time (also a TaskError)
+    │   ├── ContentRejectedError      rejected by moderation; final
+    │   ├── NotFoundError             task not found
+    │   │   └── TaskNotFoundError     task deleted, expired, or not found for a long time (also a TaskError)
     │   ├── RateLimitError            too many requests; see `retry_after`
-    │   ├── BusyError                 A2E is occupied; later it may not be
-    │   └── ServerError               A2E is broken for now (5xx, 408)
-    ├── NetworkError                  no whole answer: see `request_sent`
-    ├── UnexpectedResponseError       an answer that makes no sense; the raw `body` is kept
-    ├── EndpointNotAvailableError     A2E has no such operation, which it never published anyway; see `path`
-    ├── SubmissionUncertainError      a paid start that may or may not have been accepted; see `marker`
-    ├── TransferError                 an upload or a download that did not work
-    ├── BudgetError                   a job of a batch that was not started, since it would pass `max_coins`
-    ├── JournalError                  a batch's journal that cannot be used; nothing is started without it
-    ├── ClientClosedError             the client was closed
+    │   ├── BusyError                 no free machine at A2E; transient
+    │   └── ServerError               A2E failed (5xx, 408); transient
+    ├── NetworkError                  no complete response; see `request_sent`
+    ├── UnexpectedResponseError       a response that is not A2E's; the raw `body` is kept
+    ├── EndpointNotAvailableError     A2E does not have an operation that it never published; see `path`
+    ├── SubmissionUncertainError      unknown outcome of a paid start; see `marker`
+    ├── TransferError                 an upload or a download failed
+    ├── BudgetError                   a job of a batch was not started, because it would exceed `max_coins`
+    ├── JournalError                  the journal of a batch cannot be used; nothing is started without it
+    ├── ClientClosedError             the client is closed
     ├── MissingExtraError             an optional part is not installed (also an ImportError)
-    └── TaskError                     about one task; see `task_id`
-        ├── TaskFailedError           A2E says that the job failed
-        └── WaitError                 a wait ended before its task did, which is still alive; see `handle`
+    └── TaskError                     an error about one task; see `task_id`
+        ├── TaskFailedError           the task failed at A2E
+        └── WaitError                 a wait ended before its task, which goes on; see `handle`
             ├── WaitTimeoutError      not finished in time (also a TimeoutError)
-            └── OutageError           A2E was out of reach for too long
+            └── OutageError           A2E could not be reached for too long
 
-Besides them, UnpublishedEndpointWarning goes before the use of operations that A2E has never described.
+The warning UnpublishedEndpointWarning is issued before the first use of an operation that A2E has not described.
 """
-
-from __future__ import annotations
 
 import datetime as dt
 import re
@@ -74,17 +70,18 @@ __all__ = [
     "WaitTimeoutError",
 ]
 
-_SHOWN = 200
-"""Characters of a raw body that a message shows; `body` keeps the rest."""
+# Characters of a raw body that a message shows; `body` keeps all of it.
+_MAX_BODY_TEXT = 200
 
-_LOOKED_AT = 4096
-"""Bytes of a raw body in which links and prompts are looked for, before it is cut: half of one would not be found."""
+# Bytes of a raw body that are searched for links and prompts. The text is cut afterwards: the pattern would not match
+# half of a link.
+_MAX_SEARCHED = 4096
 
+# No log may contain links, which can be signed, or prompts.
 _PRIVATE = re.compile(r"""(https?:\\?/\\?/)[^\s"'<>]+|("(?:negative_)?prompt"\s*:\s*")(?:[^"\\]|\\.)*""", re.IGNORECASE)
-"""What no log should hold: links, which can be signed, and prompts."""
 
 
-def _shorten(private: re.Match[str]) -> str:
+def _redact(private: re.Match[str]) -> str:
     return f"{private[1] or private[2]}…"
 
 
@@ -92,8 +89,8 @@ class A2EError(Exception):
     """Base of every error of this package.
 
     Attributes:
-        message: What happened and what to do next, without the numbers that `str()` adds.
-        task_id: The id of the task concerned, or None. From the moment that a task is paid, its id is here.
+        message: The text, without the details that `str()` adds: what happened, and what to do next.
+        task_id: The id of the task, or None. It is set in every error that is raised after the task was paid.
     """
 
     def __init__(self, message: str = "", *, task_id: str | None = None) -> None:
@@ -102,29 +99,29 @@ class A2EError(Exception):
         self.task_id = task_id
 
     def __str__(self) -> str:
-        """Return the message, with the task id where one is known and not already named."""
+        """Return the message, followed by the task id unless the message contains it."""
         if self.task_id and self.task_id not in self.message:
             return f"{self.message} [task {self.task_id}]"
         return self.message
 
 
 class ConfigurationError(A2EError):
-    """The token, the base URL or a setting cannot work; the message says what to change."""
+    """Token, base URL or setting that cannot work; the message says what to change."""
 
 
 class InvalidRequestError(A2EError, ValueError):
-    """Refused by a local check: nothing was sent and nothing was paid."""
+    """Failure of a local check: nothing was sent, and nothing was paid."""
 
 
 class APIError(A2EError):
-    """A2E answered with an error.
+    """Error response of A2E.
 
     Attributes:
-        status: The HTTP status. It can be 200: A2E also reports errors inside of good answers.
-        code: A2E's own code, an integer (``1001``) or a string, or None where the answer had none.
-        errors: The rendered details of a failed validation, possibly empty.
-        trace_id: A2E's name for this exchange; quote it to their support. May be empty.
-        retry_after: Seconds that A2E asked us to wait, or None.
+        status: The HTTP status. It can be 200: A2E also reports errors in responses with status 200.
+        code: A2E's own code, an integer (``1001``) or a string, or None if the response has none.
+        errors: The details of a failed validation as text; may be empty.
+        trace_id: A2E's id of this request, for their support. May be empty.
+        retry_after: Seconds to wait before a retry, as A2E asks, or None.
     """
 
     hint = ""
@@ -148,7 +145,8 @@ class APIError(A2EError):
         self.retry_after = retry_after
 
     def __str__(self) -> str:
-        """Return the message, A2E's numbers, and a hint on what to do."""
+        """Return the message, A2E's numbers, and a hint about what to do."""
+        # A2E's support asks for these numbers.
         numbers = [f"HTTP {self.status}"]
         if self.code is not None:
             numbers.append(f"code {self.code}")
@@ -159,53 +157,53 @@ class APIError(A2EError):
 
 
 class BadRequestError(APIError):
-    """A2E says that the request is wrong; see `errors` for the fields."""
+    """Request that A2E calls wrong; see `errors` for the fields."""
 
 
 class AuthenticationError(APIError):
-    """A2E does not accept the token."""
+    """Token that A2E does not accept."""
 
-    hint = "Check the token (A2E_API_TOKEN); a new one is made in A2E's web page under Account > API Token"
+    hint = "Check the token (A2E_API_TOKEN). A new token is made in A2E's web page under Account > API Token"
 
 
 class PlanError(APIError):
-    """The account's plan does not allow this; the token itself is fine."""
+    """Request that the account's plan does not allow. The token is valid."""
 
-    hint = "The account's plan decides this: see Account > Plans in A2E's web page"
+    hint = "The account's plan does not allow this: see Account > Plans in A2E's web page"
 
 
 class InsufficientCreditsError(APIError):
-    """The account has not enough coins for this start; nothing was started."""
+    """Start for which the account has not enough coins; nothing was started."""
 
-    hint = "Buy coins, or choose a shorter video_time or a cheaper model_version"
+    hint = "Add coins to the account, or choose a shorter video_time or a cheaper model_version"
 
 
 class ContentRejectedError(APIError):
-    """A2E's moderation refused the image or the text. Final: the same request will be refused again."""
+    """Image or text that A2E's moderation rejected. Final: A2E will reject the same request again."""
 
 
 class NotFoundError(APIError):
-    """A2E knows no such task, or does not show it yet."""
+    """Task that A2E does not know, or does not show yet."""
 
 
 class RateLimitError(APIError):
-    """Too many requests. `retry_after` holds the seconds that A2E asked for, if it did."""
+    """Too many requests. `retry_after` holds the seconds that A2E asks for, if any."""
 
 
 class BusyError(APIError):
-    """A2E has no free machine at the moment; trying later can work."""
+    """No free machine at A2E. Transient: a later retry can succeed."""
 
 
 class ServerError(APIError):
-    """A2E failed (5xx). What this means for a paid start is settled first: see `SubmissionUncertainError`."""
+    """Failure of A2E (5xx). A paid start is reconciled first: see `SubmissionUncertainError`."""
 
 
 class NetworkError(A2EError):
-    """No usable answer arrived: name resolution, connection, TLS, time-out or a cut answer.
+    """Request without a complete response: name resolution, connection, TLS, timeout or a cut response.
 
     Attributes:
-        request_sent: False if the request surely never left this machine. True means that it may have arrived,
-            so that it may have been accepted. A start raises it only if nothing was sent.
+        request_sent: False if the request certainly did not leave this machine. True means that A2E may have
+            accepted it. A start raises this error only with False.
     """
 
     def __init__(self, message: str = "", *, request_sent: bool = True, task_id: str | None = None) -> None:
@@ -214,10 +212,10 @@ class NetworkError(A2EError):
 
 
 class UnexpectedResponseError(A2EError):
-    """An answer that is no A2E answer: HTML, cut or too large JSON, a redirect, a start without a task id.
+    """Response that A2E's API does not send: HTML, cut or too large JSON, a redirect, a start without a task id.
 
     Attributes:
-        status: The HTTP status, 0 where it is not known.
+        status: The HTTP status, 0 if unknown.
         body: The raw bytes, as far as they were read.
     """
 
@@ -233,18 +231,18 @@ class UnexpectedResponseError(A2EError):
             text += f" (HTTP {self.status})"
         if not self.body:
             return text
-        body = _PRIVATE.sub(_shorten, self.body[:_LOOKED_AT].decode("utf-8", "replace"))
-        dots = "…" if len(body) > _SHOWN or len(self.body) > _LOOKED_AT else ""
-        return f"{text}: {body[:_SHOWN]!r}{dots}"
+        body = _PRIVATE.sub(_redact, self.body[:_MAX_SEARCHED].decode("utf-8", "replace"))
+        dots = "…" if len(body) > _MAX_BODY_TEXT or len(self.body) > _MAX_SEARCHED else ""
+        return f"{text}: {body[:_MAX_BODY_TEXT]!r}{dots}"
 
 
 class EndpointNotAvailableError(A2EError):
-    """A2E does not know an operation that its documentation names and does not describe.
+    """Operation that A2E's documentation mentions without a description, and that A2E does not have at this path.
 
-    What A2E calls it now may be in its documentation: give the method that as ``path=``, or use `A2EClient.request`.
+    If A2E's documentation shows the right path, pass it to the method as ``path=``, or use `A2EClient.request`.
 
     Attributes:
-        path: The path that was tried.
+        path: The path of the request.
     """
 
     def __init__(self, message: str = "", *, path: str = "", task_id: str | None = None) -> None:
@@ -253,18 +251,19 @@ class EndpointNotAvailableError(A2EError):
 
 
 class UnpublishedEndpointWarning(UserWarning):
-    """A method is used whose operation A2E names and does not describe: its path and its fields are guesses."""
+    """Use of an operation that A2E mentions without a description: its path and its fields are guesses."""
 
 
 class SubmissionUncertainError(A2EError):
-    """A paid start may or may not have been accepted, and A2E's list does not show the task.
+    """Unknown outcome of a paid start: A2E may have accepted it, and A2E's list does not show the task.
 
-    Do not just start again: ``await client.image_to_video.find(error.marker)``, or that of the resource that started
-    it, finds the task once A2E shows it. The error that made it uncertain is the ``__cause__``.
+    A second start may cost coins twice. Call ``await client.image_to_video.find(error.marker)`` first, or `find` of
+    the resource that started the task: it returns the task as soon as A2E shows it. The ``__cause__`` is the error
+    that made the outcome unknown.
 
     Attributes:
-        marker: What the name of the task ends with, if there is one: ``"7f3k2m9q4d"``. Empty if names are not marked.
-        sent_at: When the start was sent, in UTC by this machine's clock, or None if unknown.
+        marker: The random tag at the end of the task's name, such as ``"7f3k2m9q4d"``. Empty if names are not marked.
+        sent_at: Time of the start, in UTC by this machine's clock, or None if unknown.
     """
 
     def __init__(
@@ -281,11 +280,11 @@ class SubmissionUncertainError(A2EError):
 
 
 class TransferError(A2EError):
-    """An upload or a download did not work. A failed download is not a failed task: try it again.
+    """Failed upload or download. A failed download is not a failed task: download again.
 
     Attributes:
-        status: The HTTP status that the storage answered with, 0 where it is not about one. A result link that has
-            expired answers 403, 404 or 410.
+        status: The HTTP status of the storage's response, 0 if there is none. For a result link that has expired it
+            is 403, 404 or 410.
     """
 
     def __init__(self, message: str = "", *, status: int = 0, task_id: str | None = None) -> None:
@@ -294,36 +293,36 @@ class TransferError(A2EError):
 
 
 class BudgetError(A2EError):
-    """A job of a batch was not started, since it would pass `max_coins`. Nothing was paid for it."""
+    """Job of a batch that was not started, because it would exceed `max_coins`. It cost nothing."""
 
 
 class JournalError(A2EError):
-    """A batch's journal cannot be used, or cannot be written any more; the message says why and what to do.
+    """Journal of a batch that cannot be read or written; the message says why and what to do.
 
-    Nothing is started that the journal does not know of, so nothing that was paid is lost.
+    A job is started only after the journal has stored it, so no paid task is lost.
     """
 
 
 class ClientClosedError(A2EError):
-    """The client was closed. Remote tasks go on: pick them up with ``resource.task(id)`` of an open client."""
+    """Use of a closed client. Tasks at A2E go on: an open client reaches them with ``resource.task(id)``."""
 
 
 class MissingExtraError(A2EError, ImportError):
-    """An optional part of the package is not installed; the message holds the command to type."""
+    """Optional part of the package that is not installed; the message contains the command that installs it."""
 
 
 class TaskError(A2EError):
-    """Something about one task, whose id is in `task_id`."""
+    """Error about one task, whose id is in `task_id`."""
 
 
 class TaskFailedError(TaskError):
-    """A2E says that the job failed.
+    """Task that failed at A2E.
 
     Attributes:
-        failed_code: A2E's code, possibly empty. No list of codes was ever published.
-        failed_message: A2E's text, possibly empty.
-        coins: What the task cost, or None if unknown. Whether a failed task is refunded is not published.
-        trace_id: A2E's name for the last exchange about it, possibly empty.
+        failed_code: A2E's code; may be empty. A2E has published no list of codes.
+        failed_message: A2E's text; may be empty.
+        coins: The price of the task, or None if unknown. A2E has not published whether a failed task is refunded.
+        trace_id: A2E's id of the last request about the task; may be empty.
         record: The last record of the task.
     """
 
@@ -336,7 +335,7 @@ class TaskFailedError(TaskError):
         failed_message: str = "",
         coins: float | None = None,
         trace_id: str = "",
-        record: Any = None,  # noqa: ANN401  the record of any family; errors are a leaf and know no models
+        record: Any = None,  # noqa: ANN401  the record of any family; this module imports no models
     ) -> None:
         super().__init__(message, task_id=task_id)
         self.failed_code = failed_code
@@ -347,12 +346,12 @@ class TaskFailedError(TaskError):
 
 
 class WaitError(TaskError):
-    """A wait that ended before its task did. The task goes on, is paid, and can be waited for again.
+    """Wait that ended before its task. The task goes on, is paid, and can be waited for again.
 
     Attributes:
-        handle: The task's handle; ``await error.handle.wait_until_done()`` goes on waiting.
+        handle: The task's handle; ``await error.handle.wait_until_done()`` continues the wait.
         record: The last record of the task.
-        coins: What the task cost, or None if unknown.
+        coins: The price of the task, or None if unknown.
     """
 
     def __init__(
@@ -360,7 +359,7 @@ class WaitError(TaskError):
         message: str = "",
         *,
         task_id: str | None = None,
-        handle: Any = None,  # noqa: ANN401  a TaskHandle; errors are a leaf and know no handles
+        handle: Any = None,  # noqa: ANN401  a TaskHandle; this module imports no handles
         record: Any = None,  # noqa: ANN401  as in TaskFailedError
         coins: float | None = None,
     ) -> None:
@@ -370,22 +369,23 @@ class WaitError(TaskError):
         self.coins = coins
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle everything but the handle, which is bound to its client: in another process, use the id."""
+        """Return the parts for pickling, without the handle."""
+        # A handle is bound to its client. Another process picks the task up by its id.
         return type(self), self.args, {**self.__dict__, "handle": None}
 
 
 class WaitTimeoutError(WaitError, TimeoutError):
-    """The deadline passed. The task goes on, is paid, and can be waited for again."""
+    """Wait whose timeout passed. The task goes on, is paid, and can be waited for again."""
 
 
 class OutageError(WaitError):
-    """A2E was out of reach for longer than the wait's `outage_budget`. The task goes on, and is paid."""
+    """Wait during which A2E could not be reached for longer than `outage_budget`. The task goes on, and is paid."""
 
 
 class TaskNotFoundError(NotFoundError, TaskError):
-    """A2E does not know the task any more, or has not shown it for so long that it is not just late.
+    """Task that A2E does not know any more, or has not shown for so long that it will not appear.
 
-    It was deleted, it has expired (A2E keeps results for about 3 days), or it belongs to another account.
+    The task was deleted, has expired (A2E keeps results for about 3 days), or belongs to another account.
     """
 
-    hint = "It was deleted, has expired, or belongs to another account"
+    hint = "The task was deleted, has expired, or belongs to another account"

@@ -1,6 +1,4 @@
-"""The handle of an asynchronous job, the same for every family of A2E; and what became of many of them."""
-
-from __future__ import annotations
+"""The handle of an asynchronous task, the same for every family; and waiting for many of them."""
 
 import asyncio
 import collections
@@ -14,7 +12,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 import attrs
 
 from a2e_async._polling.queue import Waiter
-from a2e_async._polling.updates import Changes, OnUpdate, Patience, Reporter, withdraw
+from a2e_async._polling.updates import ChangeDetector, Deadline, OnUpdate, UpdateDispatcher, delete_if_queued
 from a2e_async.errors import (
     A2EError,
     InvalidRequestError,
@@ -25,69 +23,72 @@ from a2e_async.errors import (
 )
 from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
 
-__all__ = ["CancelPolicy", "Operations", "Outcome", "TaskHandle", "outcomes"]
+__all__ = ["CancelPolicy", "TaskHandle", "TaskOperations", "WaitResult", "wait_results"]
 
 R = TypeVar("R", bound=TaskRecord)
 
 CancelPolicy: TypeAlias = Literal["detach", "delete"]
-"""What cancelling a wait means for the task."""
+"""What the cancellation of a wait means for the task."""
 
 _E = TypeVar("_E", WaitTimeoutError, OutageError)
 
+_CHUNK = 100  # waits started or cancelled in one pass of the event loop, so that very many do not block it
+
 
 @attrs.define(kw_only=True, eq=False)  # one is made for each handle, and frozen costs more to make
-class Operations(Generic[R]):
-    """What a family can do with a task by its id. Handed to the handle by the resource."""
+class TaskOperations(Generic[R]):
+    """The operations of a handle, which its resource provides."""
 
     get: Callable[[str], Awaitable[R]]
     delete: Callable[[str], Awaitable[None]]
-    join: Callable[[str, Waiter], Callable[[], None]]
+    subscribe: Callable[[str, Waiter], Callable[[], None]]
     download: Callable[[str, str | os.PathLike[str], bool], Awaitable[pathlib.Path]]
 
 
 @attrs.define(eq=False)
 class TaskHandle(Generic[R]):
-    """A paid job at A2E. It goes on whether or not anybody waits, and its `id` is all that is needed to find it again.
+    """Handle of a paid task at A2E. The task runs with or without a wait, and its `id` is enough to find it again.
 
     Attributes:
         id: A2E's id of the task.
-        adopted: The task was found in A2E's list by its marker or its idempotency key, instead of being started now.
+        adopted: The task was found in A2E's list by its marker or its idempotency key, and was not started now.
     """
 
     id: str
-    _known: R | Callable[[], R] = attrs.field(repr=False)
-    _operations: Operations[R] = attrs.field(repr=False)
+    _record: R | Callable[[], R] = attrs.field(repr=False)
+    _operations: TaskOperations[R] = attrs.field(repr=False)
     adopted: bool = attrs.field(default=False, kw_only=True)
-    _hooked: bool = attrs.field(default=False, kw_only=True, repr=False)
-    _trouble: A2EError | None = attrs.field(default=None, init=False, repr=False)
-    _shown: bool = attrs.field(default=False, init=False, repr=False)
+    _has_webhook: bool = attrs.field(default=False, kw_only=True, repr=False)
+    _last_error: A2EError | None = attrs.field(default=None, init=False, repr=False)
+    _is_seen: bool = attrs.field(default=False, init=False, repr=False)
     _seen_at: float = attrs.field(factory=lambda: time.monotonic(), init=False, repr=False)  # noqa: PLW0108  tests replace it in `time`
 
     def __repr__(self) -> str:
-        """Show the id and where the task stands."""
+        """Return the id and the status."""
         return f"<{type(self).__name__} {self.id} {self.record.current_status or self.status}>"
 
     @property
     def record(self) -> R:
-        """What A2E said about the task the last time; renewed by `refresh` and while it is waited for."""
-        known = self._known
-        if not isinstance(known, TaskRecord):  # who starts thousands needs their ids only
-            known = self._known = known()
-        return known
+        """The last record of the task that A2E sent. `refresh` and every wait update it."""
+        record = self._record
+        if not isinstance(record, TaskRecord):
+            # Decoded on first use: a program that starts thousands of tasks may need only their ids.
+            record = self._record = record()
+        return record
 
     @property
     def status(self) -> TaskStatus:
-        """Where the task stood when A2E was last asked."""
+        """The status of the last record."""
         return self.record.status
 
     async def refresh(self) -> R:
-        """Ask A2E now, and return the record. Free.
+        """Poll the task once, and return its record. Free.
 
         Raises:
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
-        self._saw(await self._operations.get(self.id))
+        self._on_record(await self._operations.get(self.id))
         return self.record
 
     async def wait_until_done(
@@ -99,34 +100,33 @@ class TaskHandle(Generic[R]):
         cancel_policy: CancelPolicy = "detach",
         on_update: OnUpdate[R] | None = None,
     ) -> R:
-        """Wait until the job has succeeded or failed, and return its last record. Free.
+        """Wait until the task has succeeded or failed, and return its last record. Free.
 
-        Trouble with the network or with A2E does not end the wait, as long as `outage_budget` lasts; an answer that
-        says that waiting is senseless does. Any number of waits on one task share the same questions, and up to 100
-        tasks share one request.
+        A network error or an error of A2E does not end the wait while the `outage_budget` lasts. An error that no later
+        poll can change ends it. All waits for one task share its polls, and up to 100 tasks share one request.
 
         Args:
-            timeout: Seconds from now for the job, the request under way included; None waits for ever.
-            outage_budget: Seconds for which A2E may be out of reach at a stretch; any good answer begins anew. None
-                has no limit but `timeout`.
-            raise_on_failure: False returns the record of a failed job instead of raising.
-            cancel_policy: What cancelling the wait means for the task. ``"detach"``: nothing, it goes on.
-                ``"delete"``: it is deleted if A2E has not begun it yet, which gives the coins back. That takes up to
-                10 seconds; then the cancellation goes on its way.
-            on_update: Is called with a `TaskUpdate` for each change, as `updates` yields them; it may be asynchronous.
-                What it raises is logged and does not end the wait. The wait returns when all changes were told, but
-                not later than `timeout` says. If the wait ends with an error, what was not told yet is not told.
+            timeout: Seconds from now for the task, including the request in flight; None waits forever.
+            outage_budget: Seconds in a row for which A2E may be unreachable; every response of A2E resets it. None has
+                no limit but `timeout`.
+            raise_on_failure: False returns the record of a failed task instead of raising.
+            cancel_policy: What the cancellation of the wait means for the task. ``"detach"``: the task goes on.
+                ``"delete"``: A2E deletes the task if it is still queued, and refunds its coins. The cancellation then
+                takes up to 10 seconds.
+            on_update: Called with a `TaskUpdate` for each change, as `updates` yields them; it may be asynchronous. An
+                error that it raises is logged and does not end the wait. The wait returns after the last call, but not
+                later than `timeout`. If the wait ends with an error, changes in the queue are dropped.
 
         Raises:
-            TaskFailedError: A2E says that the job failed.
+            TaskFailedError: A2E says that the task failed.
             InvalidRequestError: An argument cannot be used.
-            WaitTimeoutError: The time is over; the task goes on, and waiting again is possible.
-            OutageError: A2E was out of reach for too long; the task goes on, and waiting again is possible.
-            AuthenticationError: The token is not accepted (any more).
-            TaskNotFoundError: A2E does not know the task any more, or has not shown it for a minute.
-            ClientClosedError: The client was closed meanwhile.
+            WaitTimeoutError: The timeout is over. The task goes on, and can be waited for again.
+            OutageError: The outage budget is used up. The task goes on, and can be waited for again.
+            AuthenticationError: A2E does not accept the token, or no longer.
+            TaskNotFoundError: A2E no longer knows the task, or has not shown it for a minute.
+            ClientClosedError: The client was closed during the wait.
         """
-        patience = self._patience(timeout, outage_budget)
+        deadline = self._deadline(timeout, outage_budget)
         if cancel_policy not in get_args(CancelPolicy):
             msg = f"cancel_policy must be 'detach' or 'delete', not {cancel_policy!r}"
             raise InvalidRequestError(msg, task_id=self.id)
@@ -135,13 +135,13 @@ class TaskHandle(Generic[R]):
             raise InvalidRequestError(msg, task_id=self.id)
         if on_update is not None or not self.status.is_final:
             try:
-                await (self._wait(patience) if on_update is None else self._wait_and_tell(patience, on_update))
+                await (self._wait(deadline) if on_update is None else self._wait_with_updates(deadline, on_update))
             except asyncio.CancelledError:
                 if cancel_policy == "delete":
-                    await withdraw(self.id, self._operations.get, self._operations.delete)
+                    await delete_if_queued(self.id, self._operations.get, self._operations.delete)
                 raise
         if self.status is TaskStatus.FAILED and raise_on_failure:
-            raise self._failed()
+            raise self._failure()
         return self.record
 
     async def updates(
@@ -150,11 +150,11 @@ class TaskHandle(Generic[R]):
         *,
         outage_budget: float | None = 600.0,
     ) -> AsyncGenerator[TaskUpdate[R], None]:
-        """Yield each change of the task, and end after the final one, be it a success or a failure. Free.
+        """Yield each change of the task, and end after the final one, a success or a failure. Free.
 
-        A change is a new status, a new word of A2E, or more progress. What is known when the iteration begins is no
-        change, except that a task that is final already yields one. All who wait for the task share the same
-        questions, and a reader that is slow misses nothing.
+        A change is a new status, a new raw word of A2E, or more progress. The record at the start of the iteration is
+        not a change; but a task that is final already yields one. All waits for the task share its polls, and a slow
+        reader misses no change.
 
         Args:
             timeout: As in `wait_until_done`.
@@ -163,113 +163,124 @@ class TaskHandle(Generic[R]):
         Raises:
             A2EError: As in `wait_until_done`, but for `TaskFailedError`.
         """
-        patience = self._patience(timeout, outage_budget)
-        news: collections.deque[TaskUpdate[R]] = collections.deque()
+        deadline = self._deadline(timeout, outage_budget)
+        queue: collections.deque[TaskUpdate[R]] = collections.deque()
         wake = asyncio.Event()
 
-        def tell(update: TaskUpdate[R]) -> None:
-            news.append(update)
+        def add(update: TaskUpdate[R]) -> None:
+            queue.append(update)
             wake.set()
 
-        with self._told(patience, tell) as done:
+        with self._subscribe(deadline, add) as done:
             done.add_done_callback(lambda _: wake.set())
-            while news or not done.done():
-                if news:
-                    yield news.popleft()
+            while queue or not done.done():
+                if queue:
+                    yield queue.popleft()
                 else:
                     wake.clear()
-                    await self._within(patience, wake.wait())
-            await self._within(patience, done)
+                    await self._await(wake.wait(), deadline)
+            await self._await(done, deadline)
 
-    async def _wait(self, patience: Patience) -> None:
-        waiter = self._waiter(patience, self._saw)
-        leave = self._operations.join(self.id, waiter)
+    async def _wait(self, deadline: Deadline) -> None:
+        # Without `_subscribe`, which costs more: this is the wait of thousands of tasks.
+        waiter = self._waiter(deadline, self._on_record)
+        unsubscribe = self._operations.subscribe(self.id, waiter)
         try:
-            await self._within(patience, waiter.done)
+            await self._await(waiter.done, deadline)
         finally:
-            leave()
-            del waiter, leave  # an error would hold on to this frame, and this frame to the error
+            unsubscribe()
+            # An error holds this frame by its traceback. The frame must not hold the error, or only the garbage
+            # collector frees both.
+            del waiter, unsubscribe
 
-    async def _wait_and_tell(self, patience: Patience, on_update: OnUpdate[R]) -> None:
-        reporter = Reporter(on_update)
+    async def _wait_with_updates(self, deadline: Deadline, on_update: OnUpdate[R]) -> None:
+        dispatcher = UpdateDispatcher(on_update)
         try:
-            with self._told(patience, reporter.tell) as done:
-                await self._within(patience, done)
-            await reporter.finish(patience.left())
+            with self._subscribe(deadline, dispatcher.dispatch) as done:
+                await self._await(done, deadline)
+            await dispatcher.finish(deadline.remaining())
         finally:
-            reporter.stop()
+            dispatcher.cancel()
 
     @contextlib.contextmanager
-    def _told(self, patience: Patience, tell: Callable[[TaskUpdate[R]], None]) -> Iterator[asyncio.Future[R]]:
-        """Wait among all the others; `tell` hears of each change."""
-        changes: Changes[R] = Changes()
+    def _subscribe(self, deadline: Deadline, on_change: Callable[[TaskUpdate[R]], None]) -> Iterator[asyncio.Future[R]]:
+        """Subscribe to the polls of the task, and call a function for each change. Yields the future of the end."""
+        changes: ChangeDetector[R] = ChangeDetector()
 
-        def hear(record: R) -> None:
-            self._saw(record)
-            update = changes.of(record)
+        def on_record(record: R) -> None:
+            self._on_record(record)
+            update = changes.update(record)
             if update is not None:
-                tell(update)
+                on_change(update)
 
-        waiter = self._waiter(patience, hear)
+        waiter = self._waiter(deadline, on_record)
         if self.status.is_final:
-            hear(self.record)
+            on_record(self.record)
             waiter.done.set_result(self.record)
             yield waiter.done
             return
-        changes.begin(self.record)
-        leave = self._operations.join(self.id, waiter)
+        changes.start(self.record)
+        unsubscribe = self._operations.subscribe(self.id, waiter)
         try:
             yield waiter.done
         finally:
-            leave()
+            unsubscribe()
 
-    def _waiter(self, patience: Patience, on_record: Callable[[R], None]) -> Waiter:
+    def _waiter(self, deadline: Deadline, on_record: Callable[[R], None]) -> Waiter:
         return Waiter(
             on_record=on_record,
-            on_trouble=self._met,
-            outage_budget=patience.outage_budget,
-            at_once=not self.record.current_status,  # picked up by its id, it may be finished for long
-            seen=self._shown,
-            hooked=self._hooked,
+            on_error=self._on_error,
+            outage_budget=deadline.outage_budget,
+            # A handle without a word of A2E was made from an id, and its task may be finished already.
+            at_once=not self.record.current_status,
+            seen=self._is_seen,
+            has_webhook=self._has_webhook,
         )
 
-    async def _within(self, patience: Patience, what: Awaitable[object]) -> None:
-        """Await something, and explain if it takes too long."""
-        scope = asyncio.timeout_at(patience.deadline)
+    async def _await(self, awaitable: Awaitable[object], deadline: Deadline) -> None:
+        """Await something until the deadline.
+
+        Raises:
+            WaitTimeoutError: The timeout is over.
+            OutageError: The outage budget is used up.
+        """
+        scope = asyncio.timeout_at(deadline.at)
         try:
             async with scope:
-                await what
+                await awaitable
         except TimeoutError:
-            if not scope.expired():
+            if not scope.expired():  # the error of something else, and not of this timeout
                 raise
-            raise self._alive(WaitTimeoutError, f"is not finished after {patience.timeout:g} s") from self._trouble
+            raise self._wait_error(
+                WaitTimeoutError, f"is not finished after {deadline.timeout:g} s"
+            ) from self._last_error
         except OutageError:
-            budget = f"could not be asked about for {patience.outage_budget:g} s"
-            raise self._alive(OutageError, budget) from self._trouble
+            problem = f"could not be polled for {deadline.outage_budget:g} s"
+            raise self._wait_error(OutageError, problem) from self._last_error
         finally:
-            del scope, what  # as above
+            del scope, awaitable  # as in `_wait`
 
     async def download(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
-        """Download the result to a file and return its path. Free; links live for about 3 days.
+        """Download the result to a file, and return its path. Free; links are valid for about 3 days.
 
-        If the link has expired (403, 404, 410), A2E is asked once whether there is another one.
+        If the link has expired (403, 404, 410), the task is polled once for a new link.
 
         Args:
-            path: The file to write. Missing folders are made; until it is whole it is called ``<path>.part``.
+            path: The file to write. Missing folders are made. An incomplete file is called ``<path>.part``.
             overwrite: Replace an existing file.
 
         Raises:
             InvalidRequestError: The task is not finished, or the file exists.
-            TaskFailedError: The job failed, so there is nothing to download.
-            TransferError: The download did not work; the task is not affected, and trying again is possible.
+            TaskFailedError: The task failed, so that there is no result.
+            TransferError: The download failed. The task is not affected, and the download can be tried again.
         """
         if self.status is TaskStatus.FAILED:
-            raise self._failed()
+            raise self._failure()
         if self.status is not TaskStatus.SUCCEEDED:
             msg = "The task is not finished: await wait_until_done() first"
             raise InvalidRequestError(msg, task_id=self.id)
         if not self.record.result_url:
-            msg = "A2E gave no link to the result: refresh() may bring one"
+            msg = "The record has no link to the result: refresh() may return one"
             raise TransferError(msg, task_id=self.id)
         link = self.record.result_url
         try:
@@ -291,37 +302,37 @@ class TaskHandle(Generic[R]):
             raise
 
     async def delete(self) -> None:
-        """Delete the record of the task at A2E. This cannot be undone.
+        """Delete the record of the task at A2E. This cannot be undone. Free.
 
-        The record is the only way to the result: of a task that was paid for, download the result first. A2E deletes a
-        task that is initialized, and refunds it, or one that is final. Free.
+        Only the record has the link to the result: download the result of a paid task first. A2E deletes a queued task
+        and refunds its coins, or a finished task. It does not delete a running one.
 
         Raises:
-            BadRequestError: The task is under way.
+            BadRequestError: The task is running.
             A2EError: As for any request.
         """
         await self._operations.delete(self.id)
 
-    def _saw(self, record: R) -> None:
-        known = self.record
-        if known == record and known.extra == record.extra:
-            pass  # keep what is old: replacing very many records all the time is work for the garbage collector
-        elif record.status.is_final or not known.status.is_final:  # an answer that was overtaken does not count
-            self._known = record
-        self._trouble = None
-        self._shown, self._seen_at = True, time.monotonic()
+    def _on_record(self, record: R) -> None:
+        last = self.record
+        if last == record and last.extra == record.extra:
+            pass  # the old object stays: replacing very many equal records is work for the garbage collector
+        elif record.status.is_final or not last.status.is_final:  # a response that came late must not undo the end
+            self._record = record
+        self._last_error = None
+        self._is_seen, self._seen_at = True, time.monotonic()
 
-    def _patience(self, timeout: float | None, outage_budget: float | None) -> Patience:
+    def _on_error(self, error: A2EError) -> None:
+        self._last_error = error
+
+    def _deadline(self, timeout: float | None, outage_budget: float | None) -> Deadline:
         try:
-            return Patience(timeout, outage_budget)
+            return Deadline(timeout, outage_budget)
         except InvalidRequestError as error:
             error.task_id = self.id
             raise
 
-    def _met(self, error: A2EError) -> None:
-        self._trouble = error
-
-    def _failed(self) -> TaskFailedError:
+    def _failure(self) -> TaskFailedError:
         record = self.record
         reason = record.failed_message or record.failed_code or record.current_status or "no reason given"
         return TaskFailedError(
@@ -334,14 +345,14 @@ class TaskHandle(Generic[R]):
             record=record,
         )
 
-    def _alive(self, kind: type[_E], what: str) -> _E:
-        """Build the error of a wait that ended before its task did."""
+    def _wait_error(self, error_type: type[_E], problem: str) -> _E:
+        """Return the error of a wait that ended before its task."""
         word, age = self.record.current_status, time.monotonic() - self._seen_at
         seen = f"last seen {word!r} {age:.0f} s ago" if word else "never seen"
-        trouble = f"; the last question failed: {self._trouble}" if self._trouble else ""
-        return kind(
-            f"Task {self.id} {what} ({seen}){trouble}. It goes on and is paid: "
-            f"wait_until_done() waits again, also in another process by task({self.id!r})",
+        cause = f"; the last poll failed: {self._last_error}" if self._last_error else ""
+        return error_type(
+            f"Task {self.id} {problem} ({seen}){cause}. The task goes on at A2E and is paid: "
+            f"wait_until_done() waits again, also in another process with task({self.id!r})",
             task_id=self.id,
             handle=self,
             record=self.record,
@@ -349,18 +360,14 @@ class TaskHandle(Generic[R]):
         )
 
 
-_AT_A_TIME = 100
-"""Waits begun in one go, so that very many do not hold up the event loop."""
-
-
 @attrs.frozen(kw_only=True)
-class Outcome(Generic[R]):
-    """How one wait ended.
+class WaitResult(Generic[R]):
+    """Result of one wait.
 
     Attributes:
         handle: The task.
-        error: Why there is no result: a `TaskFailedError`, a `WaitError`, or what else `TaskHandle.wait_until_done`
-            raises; None if the task has succeeded.
+        error: The reason why there is no result: a `TaskFailedError`, a `WaitError`, or another error of
+            `TaskHandle.wait_until_done`. None if the task has succeeded.
     """
 
     handle: TaskHandle[R]
@@ -373,7 +380,7 @@ class Outcome(Generic[R]):
 
     @property
     def record(self) -> R:
-        """What A2E said about the task, the last time that it was asked."""
+        """The last record of the task that A2E sent."""
         return self.handle.record
 
     @property
@@ -382,28 +389,28 @@ class Outcome(Generic[R]):
         return self.error is None
 
 
-async def outcomes(
+async def wait_results(
     handles: Sequence[TaskHandle[R]],
     *,
     timeout: float | None,  # noqa: ASYNC109  as in `TaskHandle.wait_until_done`
     outage_budget: float | None,
-) -> AsyncGenerator[Outcome[R], None]:
-    """Wait for all of these tasks, and yield what became of each as it ends."""
+) -> AsyncGenerator[WaitResult[R], None]:
+    """Wait for several tasks, and yield the result of each wait as it ends."""
 
-    async def wait(handle: TaskHandle[R]) -> Outcome[R]:
+    async def wait(handle: TaskHandle[R]) -> WaitResult[R]:
         try:
             await handle.wait_until_done(timeout, outage_budget=outage_budget)
         except A2EError as error:
-            return Outcome(handle=handle, error=error)
-        return Outcome(handle=handle)
+            return WaitResult(handle=handle, error=error)
+        return WaitResult(handle=handle)
 
-    ended: asyncio.Queue[asyncio.Task[Outcome[R]]] = asyncio.Queue()
-    waits: set[asyncio.Task[Outcome[R]]] = set()
+    ended: asyncio.Queue[asyncio.Task[WaitResult[R]]] = asyncio.Queue()
+    waits: set[asyncio.Task[WaitResult[R]]] = set()
     try:
         for number, handle in enumerate(handles, 1):
             waits.add(task := asyncio.create_task(wait(handle), name=f"a2e-wait-{handle.id}"))
             task.add_done_callback(ended.put_nowait)
-            if number % _AT_A_TIME == 0:
+            if number % _CHUNK == 0:
                 await asyncio.sleep(0)
         for _ in handles:
             task = await ended.get()
@@ -414,12 +421,12 @@ async def outcomes(
 
 
 async def _cancel(waits: list[asyncio.Task[Any]]) -> None:
-    """End waits, a few at a time; all at once if this is cancelled."""
+    """Cancel waits in chunks; all at once if this function is cancelled itself."""
     rest = [*waits]
     try:
         while rest:
             rest.pop().cancel()
-            if len(rest) % _AT_A_TIME == 0:
+            if len(rest) % _CHUNK == 0:
                 await asyncio.sleep(0)
     finally:
         for task in rest:

@@ -1,7 +1,6 @@
-"""Receives A2E's webhooks, in an aiohttp application or as an ASGI app, and has the poller ask A2E sooner.
+"""Receiver of A2E's webhooks, for an aiohttp application or as an ASGI app. Each webhook makes the client poll at once.
 
-The law: a webhook only nudges. Nothing in it is believed, so a forged one can cost one read, never a false result.
-`_protocol/webhook.py` decides what it is worth.
+A webhook only triggers a poll: its content is never trusted. `_protocol/webhook.py` has the rules.
 """
 
 from __future__ import annotations
@@ -28,52 +27,51 @@ _Message: TypeAlias = MutableMapping[str, Any]
 _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
 _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 
-_PATIENCE = 10.0
-"""Seconds for a body to come."""
+_BODY_TIMEOUT = 10.0  # seconds
 
 
 class WebhookReceiver:
-    """Hears from A2E that a task has ended, so that whoever waits for it need not wait for the next question.
+    """Receives A2E's webhooks about finished tasks, so that waits end without waiting for the next scheduled poll.
 
-    A webhook only hastens a question: the answer is always read from A2E. Waits go on asking now and then, since A2E
-    tries to send a webhook only once.
+    A webhook only triggers a poll: the record always comes from A2E. Waits still poll from time to time, since A2E
+    sends a webhook only once.
 
-    Pass it to a start: ``start(..., webhook=receiver)``.
+    Pass the receiver to a start: ``start(..., webhook=receiver)``.
     """
 
     def __init__(self, a2e: A2EClient, *, url: str | None = None, token: str | None = None) -> None:
-        """Check the address; nothing is opened or sent.
+        """Check the URL and the token. Nothing is opened or sent.
 
         Args:
-            a2e: The client whose waits are hastened.
-            url: Where A2E reaches this receiver from outside: https (http on this machine), at most 2048 characters.
-            token: What A2E sends back to show that a webhook is genuine: ASCII, at most 256 characters. Default: a
-                random one. After a restart it is another one, so that the webhooks of older tasks are refused and
-                their ends are found by asking; give a fixed one from your settings to avoid that, and the same one to
-                each process that hears webhooks at `url`.
+            a2e: The client that polls.
+            url: The public URL of this receiver: https (http on this machine), at most 2048 characters.
+            token: Secret that A2E sends back, by which a webhook is genuine: ASCII, at most 256 characters. The default
+                is random and changes with a restart. The webhooks of older tasks are then rejected, and the scheduled
+                polls find their ends. A fixed token from your settings avoids that. Several processes that receive
+                webhooks at `url` need the same token.
 
         Raises:
-            InvalidRequestError: A2E would not take the URL or the token.
+            InvalidRequestError: A2E would reject the URL or the token.
         """
         self._a2e = a2e
         token = secrets.token_urlsafe(32) if token is None else token
         token = Secret(token) if isinstance(token, str) else token  # a traceback would show it
-        webhook.check_address(url, token)
+        webhook.check_receiver(url, token)
         self._url, self._token = url, token
-        self._seen = webhook.Seen()
+        self._seen = webhook.RecentBodies()
 
     def __repr__(self) -> str:
-        """Show whose waits it hastens; neither the address nor the token."""
+        """Return the client, without the URL and the token."""
         return f"<{type(self).__name__} of {self._a2e!r}>"
 
     @property
     def url(self) -> str | None:
-        """Where A2E reaches this receiver."""
+        """The public URL of this receiver."""
         return self._url
 
     @property
     def token(self) -> str:
-        """What makes a webhook genuine. Keep it secret."""
+        """The secret by which a webhook is genuine."""
         return self._token
 
     @property
@@ -85,7 +83,7 @@ class WebhookReceiver:
         """Return the receiver as routes of an aiohttp application.
 
         Args:
-            path: The path of `url`, or what a proxy makes of it.
+            path: The path of `url`, or the path to which a proxy maps it.
         """
         from aiohttp import web  # noqa: PLC0415  10 ms, which only a server of aiohttp needs to spend
 
@@ -97,45 +95,53 @@ class WebhookReceiver:
                     raise ConnectionError from error
 
             headers = request.headers
-            arrived = _Arrived(request.method, headers.get(webhook.HEADER), headers.get("Content-Length"), read)
-            return web.Response(status=await self._receive(arrived) or 400)
+            received = _Request(request.method, headers.get(webhook.AUTH_HEADER), headers.get("Content-Length"), read)
+            return web.Response(status=await self._receive(received) or 400)
 
         return [web.post(path, receive)]
 
-    async def _receive(self, arrived: _Arrived) -> int | None:
-        """Do what a webhook asks for, and return the status to answer with; None if its body broke off."""
-        refused = webhook.objection(arrived.method, arrived.token, self._token, arrived.length)
-        if refused is not None:
-            _LOGGER.debug("A webhook was turned away with %d", refused)
-            return refused
+    async def _receive(self, request: _Request) -> int | None:
+        """Handle a webhook, and return the status of the response; None if the connection broke."""
+        rejection = webhook.rejection_status(request.method, request.token, self._token, request.length)
+        if rejection is not None:
+            _LOGGER.debug("A webhook was rejected with HTTP %d", rejection)
+            return rejection
         try:
-            async with asyncio.timeout(_PATIENCE):
-                body = await arrived.body()
+            async with asyncio.timeout(_BODY_TIMEOUT):
+                body = await request.body()
         except TimeoutError:
             return 408
         except OSError:
             return None
         if body is None:
             return 413
-        self._take(body)
+        self._poll(body)
         return 204
 
-    def _take(self, body: bytes) -> None:
-        """Hasten the waits of the tasks that a genuine body mentions, or all of them if it mentions none."""
+    def _poll(self, body: bytes) -> None:
+        """Poll the tasks that a genuine body mentions, or all tasks if it mentions no id."""
         if body in self._seen:
             return
-        found = webhook.mentioned(body)
-        hastened = [text for text in found.texts if self._a2e.nudge(text)]
-        if hastened:
+        found = webhook.find_ids(body)
+        polled = [text for text in found.texts if self._a2e.poll_now(text)]
+        if polled:
+            # A body without a known task is not added: a webhook can come before the wait for its task begins.
             self._seen.add(body)
-            _LOGGER.debug("A webhook speaks of task %s", ", ".join(hastened))
+            _LOGGER.debug("A webhook mentions task %s", ", ".join(polled))
         elif not found.has_id:
-            self._a2e.nudge()
+            self._a2e.poll_now()
 
 
 @attrs.frozen
-class _Arrived:
-    """A request, whoever received it. `read` gives the next bytes of its body, or b"" at its end."""
+class _Request:
+    """A request, independent of the server.
+
+    Attributes:
+        method: The HTTP method.
+        token: The header with the token.
+        length: The header ``Content-Length``.
+        read: Returns the next bytes of the body, or b"" at its end.
+    """
 
     method: str
     token: str | None = attrs.field(repr=False)
@@ -147,47 +153,52 @@ class _Arrived:
         body = bytearray()
         while chunk := await self.read():
             body += chunk
-            if len(body) > webhook.LONGEST_BODY:
+            if len(body) > webhook.MAX_BODY_SIZE:
                 return None
         return bytes(body)
 
 
 @attrs.frozen
 class _Asgi:
-    """Speaks ASGI (asgi.readthedocs.io). An object, since Starlette takes a method for a function of a request."""
+    """The receiver as an ASGI app (asgi.readthedocs.io).
 
-    _receive: Callable[[_Arrived], Awaitable[int | None]] = attrs.field(repr=False)
+    It is an object, since Starlette takes a function or a method for an endpoint with a `Request` parameter.
+    """
+
+    _receive: Callable[[_Request], Awaitable[int | None]] = attrs.field(repr=False)
 
     async def __call__(self, scope: _Message, receive: _Receive, send: _Send) -> None:
-        kind = scope["type"]
-        if kind == "http":
-            await self._answer(scope, receive, send)
-        elif kind == "lifespan":
-            while kind != "lifespan.shutdown":
-                kind = (await receive())["type"]
-                await send({"type": f"{kind}.complete"})
-        elif kind == "websocket":
-            await send({"type": "websocket.close", "code": 1008})
+        scope_type = scope["type"]
+        if scope_type == "http":
+            await self._respond(scope, receive, send)
+        elif scope_type == "lifespan":
+            event = ""
+            while event != "lifespan.shutdown":
+                event = (await receive())["type"]
+                await send({"type": f"{event}.complete"})
+        elif scope_type == "websocket":
+            await send({"type": "websocket.close", "code": 1008})  # policy violation (RFC 6455, 7.4.1)
         else:
-            msg = f"This app serves no {kind!r}"
+            msg = f"This app does not support the ASGI scope {scope_type!r}"
             raise NotImplementedError(msg)
 
-    async def _answer(self, scope: _Message, receive: _Receive, send: _Send) -> None:
+    async def _respond(self, scope: _Message, receive: _Receive, send: _Send) -> None:
         headers = {name.lower(): value.decode("utf-8", "surrogateescape") for name, value in scope["headers"]}
-        token, length = headers.get(webhook.HEADER.lower().encode()), headers.get(b"content-length")
-        status = await self._receive(_Arrived(scope["method"], token, length, _AsgiBody(receive).read))
+        token, length = headers.get(webhook.AUTH_HEADER.lower().encode()), headers.get(b"content-length")
+        status = await self._receive(_Request(scope["method"], token, length, _AsgiBody(receive).read))
         if status is None:
             return
-        answer = [] if status == 204 else [(b"content-length", b"0")]
-        answer += [(b"allow", b"POST")] if status == 405 else []
-        with contextlib.suppress(OSError):  # what ASGI prescribes to servers whose client has gone
-            await send({"type": "http.response.start", "status": status, "headers": answer})
+        fields = [] if status == 204 else [(b"content-length", b"0")]
+        fields += [(b"allow", b"POST")] if status == 405 else []
+        # ASGI lets a server raise OSError here if the client has disconnected.
+        with contextlib.suppress(OSError):
+            await send({"type": "http.response.start", "status": status, "headers": fields})
             await send({"type": "http.response.body", "body": b""})
 
 
 @attrs.define
 class _AsgiBody:
-    """The body of a request, as ASGI brings it."""
+    """The body of an ASGI request."""
 
     _receive: _Receive
     _more: bool = True

@@ -1,9 +1,9 @@
-"""Write `a2e_async/resources/catalogue.json`: what the starts of A2E's families take.
+"""Write `a2e_async/resources/catalogue.json`: the fields of the starts of A2E's families.
 
-It is taken out of A2E's current specification, of which `operations.jsonl` holds an operation a line. Run it when that
-file has changed: ``python docs/catalogue.py operations.jsonl``. The catalogue notes the digest of what it was made of.
+The source is A2E's current specification, as `operations.jsonl` with one operation in each line. Run the script again
+when this file has changed: ``python docs/catalogue.py operations.jsonl``. The catalogue contains the file's digest.
 
-Without a file it prints the table of families for `docs/reference/families.md`.
+Without an argument the script prints the table of families for `docs/reference/families.md`.
 """
 
 from __future__ import annotations
@@ -15,41 +15,47 @@ import sys
 from typing import Any
 
 from a2e_async._protocol.families import FAMILIES
-from a2e_async.resources.other_families import form_of
+from a2e_async.resources.other_families import schema_of
 
 TARGET = pathlib.Path(__file__).parents[1] / "a2e_async" / "resources" / "catalogue.json"
 
-_KINDS = {
+# Type in A2E's specification -> type in `a2e_async._protocol.schema`.
+_TYPES = {
     "string": "text",
-    "integer": "whole",
+    "integer": "integer",
     "number": "number",
     "boolean": "flag",
     "array": "array",
     "object": "object",
 }
 
-_LINKS = ("url", "urls", "imageurls", "input_images", "image_list")
-"""How the names of fields end that hold links to inputs."""
+# Endings of the names of fields that hold links to inputs.
+_LINK_ENDINGS = ("url", "urls", "imageurls", "input_images", "image_list")
 
+# Families with a resource of their own.
 _OWN = ("userImage2Video", "userVoice", "userVideoTwin", "userCaptionRemoval")
-"""Families that have a resource of their own."""
 
+# Rules that are in the text of the specification and not in its schemas.
 _BY_PROSE: dict[str, dict[str, dict[str, Any]]] = {
     "hailuoVideo": {"prompt": {"required": True}},
-    "userWan26R2V": {"reference_urls": {"most": 5}},
-    "userGptImage": {"prompt": {"longest": 3000}, "input_images": {"most": 16}},
-    "userWan26Image": {"prompt": {"longest": 2000}, "negative_prompt": {"longest": 500}, "input_images": {"most": 4}},
-    "userWan27Image": {"input_images": {"most": 9}},
-    "userFlux2": {"input_images": {"most": 8}},
+    "userWan26R2V": {"reference_urls": {"max": 5}},
+    "userGptImage": {"prompt": {"max_length": 3000}, "input_images": {"max": 16}},
+    "userWan26Image": {
+        "prompt": {"max_length": 2000},
+        "negative_prompt": {"max_length": 500},
+        "input_images": {"max": 4},
+    },
+    "userWan27Image": {"input_images": {"max": 9}},
+    "userFlux2": {"input_images": {"max": 8}},
     "seedance2Video": {"duration": {"choices": [-1, *range(4, 31)]}},
     "klingOmni": {"duration": {"choices": [str(seconds) for seconds in range(3, 16)]}},
     "minimaxH3Video": {"duration": {"choices": [str(seconds) for seconds in range(4, 16)]}},
-    "userHappyhorseVideo": {"seed": {"least": 0, "most": 2147483647}},
-    "veoVideo": {"seeds": {"least": 10000, "most": 99999}},
+    "userHappyhorseVideo": {"seed": {"min": 0, "max": 2147483647}},
+    "veoVideo": {"seeds": {"min": 10000, "max": 99999}},
 }
-"""What the prose of the specification says and its schema does not."""
 
-_NEEDS: dict[str, list[tuple[dict[str, list[str | bool | None]], list[str]]]] = {
+# Fields of which one is required because of the value of another field, by the same text. None means not set.
+_REQUIREMENTS: dict[str, list[tuple[dict[str, list[str | bool | None]], list[str]]]] = {
     "grokVideo": [
         ({"model_type": ["text-to-video", None]}, ["prompt"]),
         ({"model_type": ["image-to-video"]}, ["image_url", "image_urls"]),
@@ -92,44 +98,43 @@ _NEEDS: dict[str, list[tuple[dict[str, list[str | bool | None]], list[str]]]] = 
     ],
     "veoVideo": [({"generationType": ["FIRST_AND_LAST_FRAMES_2_VIDEO", "REFERENCE_2_VIDEO"]}, ["imageUrls"])],
 }
-"""Of which fields one is needed when others say so, by the same prose. None stands for a field that is not set."""
 
 
-def kind_of(field: dict[str, Any]) -> str:
-    """Return the kind of a field, as `a2e_async._protocol.schema` calls it."""
-    kind, name = field["type"], field["name"].lower()
+def type_of(field: dict[str, Any]) -> str:
+    """Return the type of a field in `a2e_async._protocol.schema`."""
+    json_type, name = field["type"], field["name"].lower()
     if name.startswith("webhook"):
-        return "text"
-    if name.endswith(_LINKS) and kind == "string":
+        return "text"  # a link, but not an input
+    if name.endswith(_LINK_ENDINGS) and json_type == "string":
         return "link"
-    if name.endswith(_LINKS) and kind == "array" and field.get("items") == "string":
+    if name.endswith(_LINK_ENDINGS) and json_type == "array" and field.get("items") == "string":
         return "links"
-    return _KINDS[kind]
+    return _TYPES[json_type]
 
 
 def read_field(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the rules of a field, without those that are as usual."""
+    """Return the rules of a field, without the default values."""
     rules = {
-        "kind": kind_of(field),
+        "type": type_of(field),
         "required": field["required"] or None,
         "choices": field.get("enum"),
-        "least": field.get("min", field.get("minItems")),
-        "most": field.get("max", field.get("maxItems", field.get("maxItems_stated"))),
-        "longest": field.get("maxLength"),
+        "min": field.get("min", field.get("minItems")),
+        "max": field.get("max", field.get("maxItems", field.get("maxItems_stated"))),
+        "max_length": field.get("maxLength"),
         "fields": read_inner(field),
     }
     return {name: value for name, value in rules.items() if value is not None}
 
 
 def read_inner(field: dict[str, Any]) -> dict[str, Any] | None:
-    """Return what an object holds, or every object of an array; None if the specification does not say."""
+    """Return the fields of an object, or of every object of an array; None if the specification does not list them."""
     items = field.get("items")
     inner = items.get("fields") if isinstance(items, dict) else field.get("fields")
     return {part["name"]: read_field(part) for part in inner} if inner else None
 
 
 def read(lines: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
-    """Return family -> field -> rules."""
+    """Return the rules: family -> field -> rules."""
     families = {}
     for operation in map(json.loads, lines):
         method, path = operation["op"].split()
@@ -142,13 +147,13 @@ def read(lines: list[str]) -> dict[str, dict[str, dict[str, Any]]]:
     return dict(sorted(families.items()))
 
 
-def as_need(rule: tuple[dict[str, list[str | bool | None]], list[str]]) -> dict[str, Any]:
-    """Return a rule of `_NEEDS` with its parts named."""
+def to_requirement(rule: tuple[dict[str, list[str | bool | None]], list[str]]) -> dict[str, Any]:
+    """Return a rule of `_REQUIREMENTS` as the catalogue writes it."""
     return {"when": rule[0], "one_of": rule[1]}
 
 
 def main(source: str) -> None:
-    """Write the catalogue, a field a line."""
+    """Write the catalogue, with one field in each line."""
     content = pathlib.Path(source).read_bytes()
     lines = content.decode().splitlines()
     families = read(lines)
@@ -158,14 +163,17 @@ def main(source: str) -> None:
         rows = ",\n".join(f"   {json.dumps(name)}: {json.dumps(rules)}" for name, rules in fields.items())
         blocks.append(f"  {json.dumps(family)}: {{\n{rows}\n  }}")
     head = f' "source": "https://api.a2e.ai, OpenAPI specification",\n "version": {json.dumps(version)},\n'
-    needs = [f"  {json.dumps(family)}: {json.dumps(list(map(as_need, rules)))}" for family, rules in _NEEDS.items()]
+    requirements = [
+        f"  {json.dumps(family)}: {json.dumps(list(map(to_requirement, rules)))}"
+        for family, rules in _REQUIREMENTS.items()
+    ]
     text = (
         "{\n"
         + head
         + ' "families": {\n'
         + ",\n".join(blocks)
-        + '\n },\n "needs": {\n'
-        + ",\n".join(needs)
+        + '\n },\n "requirements": {\n'
+        + ",\n".join(requirements)
         + "\n }\n}\n"
     )
     TARGET.write_text(text, encoding="utf-8")
@@ -176,10 +184,9 @@ def table() -> str:
     lines = ["| key | family | required fields | result |", "|---|---|---|---|"]
     for key in json.loads(TARGET.read_text(encoding="utf-8"))["families"]:
         family = FAMILIES[key]
-        required = ", ".join(f"`{name}`" for name, field in form_of(family).fields.items() if field.required)
-        lines.append(
-            f"| `{key}` | {family.title} | {required or '-'} | {', '.join(f'`{name}`' for name in family.result)} |"
-        )
+        required = ", ".join(f"`{name}`" for name, field in schema_of(family).fields.items() if field.required)
+        results = ", ".join(f"`{name}`" for name in family.result_fields)
+        lines.append(f"| `{key}` | {family.title} | {required or '-'} | {results} |")
     return "\n".join(lines) + "\n"
 
 

@@ -46,7 +46,6 @@ autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 88
 
-suppress_warnings = ["ref.python"]  # there are two classes called Outcome, and each page means its own
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r"[a-z_]+(\(\))?"),  # single backticks around a parameter, or `str()`
@@ -54,7 +53,7 @@ nitpick_ignore_regex = [
     ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
     ("py:class", r"(a2e_async\.(tasks|resources\.task_resource)\.)?R"),  # the record of a family of tasks
-    ("py:class", r"dt\.datetime|RowState|Stage|State"),  # said in words beside each attribute of these types
+    ("py:(class|obj)", r"dt\.datetime|EntryState|JobState|Stage"),  # said in words beside each attribute of these types
     ("py:class", r"CancelPolicy|Media|OnUpdate|Webhook"),  # said in words beside each parameter of these types
     ("py:class", r"a2e_async\.resources\.(base|task_resource)\..+"),  # what they have is shown with each resource
     ("py:class", r"a2e_async\.sandbox\.state\..+"),  # described on the page of the sandbox
@@ -80,7 +79,7 @@ def _signature(
     _app: Sphinx,
     what: str,
     name: str,
-    thing: Any,  # noqa: ANN401  whatever is being described
+    thing: Any,  # noqa: ANN401  any documented object
     _options: object,
     signature: str | None,
     _returns: str | None,
@@ -94,7 +93,8 @@ def _signature(
         made = {field.name: field.default.factory.__name__ for field in attrs.fields(thing) if _is_made(field)}
         return re.sub(r"(\w+)=NOTHING", lambda match: f"{match[1]}={made[match[1]]}()", signature), None
     if what == "method":
-        returns = _short_type(str(inspect.signature(thing).return_annotation))
+        returned = inspect.signature(thing).return_annotation
+        returns = _short_type(returned if isinstance(returned, str) else inspect.formatannotation(returned))
         return signature, None if returns == "None" else re.sub(r"\bR\b", _record_of(name), returns)
     return None
 
@@ -117,7 +117,7 @@ def _is_made(field: attrs.Attribute[Any]) -> bool:
 
 
 def _short_type(text: str) -> str:
-    text = re.sub(r"_Resource\[(\w+)\]", r"\1", text)  # an attribute of the client gives the resource itself
+    text = re.sub(r"[\w.]*_Resource\[([\w.]+)\]", r"\1", text)  # an attribute of the client gives the resource itself
     return re.sub(r"\b(a2e_async|builtins|collections|typing)\.[\w.]*\b(\w+)", r"\2", text)
 
 

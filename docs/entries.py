@@ -1,7 +1,7 @@
-"""The entries of A2E's documentation navigation, and what they are called here.
+"""The entries of A2E's documentation, each with its methods in this package.
 
-``python docs/entries.py`` writes docs/reference/entries.md; tests look whether each entry has a method, a route in the
-sandbox and a test, and whether the page is up to date.
+``python docs/entries.py`` writes docs/reference/entries.md. Tests check that each entry has a method, a route in the
+sandbox and a test, and that the page is up to date.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ __all__ = ["ENTRIES", "PAGE", "Entry", "page"]
 
 PAGE = pathlib.Path(__file__).parent / "reference" / "entries.md"
 
+# A group and the page that describes its methods; then its entries: number, A2E's title, methods, operation.
 _NAVIGATION = """\
 Get Tokens | tokens
 2.1 | Obtain Login Token | tokens.login | POST /api/login/account | a guess
@@ -93,17 +94,16 @@ Miscellaneous | account
 12.4 | List Available Languages | account.languages voices.languages | POST anchor/language_list
 12.5 | Save URL to A2E's storage | storage.save | POST tos/transferToStorage
 """  # noqa: E501  a table
-"""A group and the page that describes its methods; then its entries: number, A2E's title, calls, operation."""
 
 
 @attrs.frozen
 class Entry:
-    """One entry.
+    """One entry of A2E's documentation.
 
     Attributes:
-        number: Its section in our description of A2E.
-        title: As A2E writes it.
-        calls: What does it here, the first one first: ``"voices.speak"`` is ``client.voices.speak``.
+        number: The section in the reference.
+        title: A2E's title.
+        calls: The methods for the entry, the main one first: ``"voices.speak"`` is ``client.voices.speak``.
         operation: A2E's method and path, below ``/api/v1`` unless it begins with a slash. Empty for a guide.
         published: Whether A2E has published the path. Otherwise it is a guess.
     """
@@ -120,18 +120,18 @@ def _read(line: str) -> Entry:
     return Entry(number, title, tuple(calls.split()), operation.strip("-"), not guess)
 
 
+# In the order of A2E's documentation.
 ENTRIES = tuple(_read(line) for line in _NAVIGATION.splitlines() if line[0].isdecimal())
-"""The navigation, in its order."""
 
 _HEAD = f"""\
 # A2E's navigation
 
 % Written by docs/entries.py: change that instead.
 
-A2E's documentation has {len(ENTRIES)} entries, and each of them can be called. Where A2E names an operation and has not
-described it, the path is a guess: its method warns once with an
+A2E's documentation has {len(ENTRIES)} entries, and this package has a method for each. A2E mentions some operations
+without a description. Their paths are guesses: the method warns once with an
 {{py:class}}`~a2e_async.UnpublishedEndpointWarning`, and raises an
-{{py:exc}}`~a2e_async.EndpointNotAvailableError` if A2E does not know it. `client` is an
+{{py:exc}}`~a2e_async.EndpointNotAvailableError` if A2E does not have the operation. `client` is an
 {{py:class}}`~a2e_async.A2EClient`."""
 
 
@@ -141,11 +141,13 @@ def page() -> str:
 
 
 def _line(line: str) -> str:
-    """Return a row of a table, or the head of the next one."""
+    """Return a row of a table, or the head of the next table."""
     if line[0].isdecimal():
         return _row(_read(line))
     title, page = line.split(" | ")
-    return f"\n## {title}\n\nMethods: [{page}]({page}.md).\n\n|  | A2E's entry | here | operation |\n|---|---|---|---|"
+    return (
+        f"\n## {title}\n\nMethods: [{page}]({page}.md).\n\n|  | A2E's entry | method | operation |\n|---|---|---|---|"
+    )
 
 
 def _row(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""The pages are true: every public name is there once, the commands are up to date, every example works."""
+"""Tests of the pages: every public name is described once, the generated page is current, every example works."""
 # ruff: noqa: S101, S603, ASYNC240, ASYNC110  (tests assert, run examples, touch small files, and wait for a server)
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from conditions import wait_until
 
 import a2e_async
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -46,12 +46,12 @@ def test_every_public_name_is_documented_once() -> None:
 
 
 def test_the_page_of_the_command_line_is_up_to_date() -> None:
-    """The page is the output of ``python docs/command_line.py > docs/reference/command-line.md``."""
+    """The page is the current output of ``python docs/command_line.py > docs/reference/command-line.md``."""
     written = runpy.run_path(str(DOCS / "command_line.py"))["page"]()
     assert (REFERENCE / "command-line.md").read_text(encoding="utf-8") == written
 
 
-def test_every_example_is_run() -> None:
+def test_every_example_has_a_test() -> None:
     """Every example has a test in this module."""
     tests = pathlib.Path(__file__).read_text(encoding="utf-8")
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
@@ -59,27 +59,27 @@ def test_every_example_is_run() -> None:
 
 @pytest.fixture
 def page(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """Give a program a local A2E, its address in the environment, and a folder with media to work in."""
+    """Run a local A2E for a program, with its URL in the environment, in a folder with media."""
     with pages.sandbox_for(request) as sandbox, pages.working_folder(tmp_path, sandbox):
         yield sandbox
 
 
 @pytest.fixture
 async def service(tmp_path: pathlib.Path) -> AsyncIterator[Sandbox]:
-    """Give a web application the same, in the event loop of the test."""
+    """Run a local A2E for a web application, in the event loop of the test."""
     async with Sandbox(speed=100, render="tiny") as sandbox:
         with pages.working_folder(tmp_path, sandbox):
             yield sandbox
 
 
 def run_example(patch: pytest.MonkeyPatch, name: str, *arguments: str) -> None:
-    """Run an example as its first line says."""
+    """Run an example with the arguments of its docstring."""
     patch.setattr(sys, "argv", [name, *arguments])
     runpy.run_path(str(EXAMPLES / name), run_name="__main__")
 
 
 def test_first_video(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of one video leaves a video, and pays for one task and one upload."""
+    """The example of one video writes a video, and pays for one task and one upload."""
     before = page.coins
     run_example(monkeypatch, "first_video.py", "ada.png")
     assert b"ftyp" in pathlib.Path("ada.mp4").read_bytes()[:12]
@@ -87,7 +87,7 @@ def test_first_video(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_speaking_avatar(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The example of an avatar that speaks pays for a speech and a video, and leaves the video."""
+    """The example of a speaking avatar pays for a speech and a video, and writes the video."""
     before = len(page.ledger)
     run_example(monkeypatch, "speaking_avatar.py", "Hello!")
     assert b"ftyp" in pathlib.Path("welcome.mp4").read_bytes()[:12]
@@ -96,7 +96,7 @@ def test_speaking_avatar(page: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("page")
 def test_cloned_voice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """The example of a cloned voice leaves an audio file; the second run trains no other voice."""
+    """The example of a cloned voice writes an audio file, and its second run trains no other voice."""
     for _ in range(2):
         run_example(monkeypatch, "cloned_voice.py", "grace.wav", "Hello!")
     assert pathlib.Path("grace.mp3").stat().st_size
@@ -107,15 +107,15 @@ def test_cloned_voice(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("name", "arguments", "result"),
     [
-        ("dub_a_video.py", ("film.mp4", "es"), "film.es.mp4"),
-        ("remove_captions.py", ("film.mp4",), "film.clean.mp4"),
-        ("swap_a_face.py", ("ada.png", "film.mp4"), "film.swapped.mp4"),
+        ("dub_a_video.py", ("video.mp4", "es"), "video.es.mp4"),
+        ("remove_captions.py", ("video.mp4",), "video.clean.mp4"),
+        ("swap_a_face.py", ("ada.png", "video.mp4"), "video.swapped.mp4"),
     ],
 )
-def test_another_video(
+def test_converted_video(
     page: Sandbox, monkeypatch: pytest.MonkeyPatch, name: str, arguments: tuple[str, ...], result: str
 ) -> None:
-    """The examples that make another video of one leave it, and start one task."""
+    """The examples that convert a video write the new video, and start one task."""
     before = len(page.tasks)
     run_example(monkeypatch, name, *arguments)
     assert b"ftyp" in pathlib.Path(result).read_bytes()[:12]
@@ -123,9 +123,9 @@ def test_another_video(
 
 
 @pytest.mark.usefixtures("page")
-def test_many_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+def test_many_images(capsys: pytest.CaptureFixture[str]) -> None:
     """The example of many images makes a video of each valid image, and reports the invalid one."""
-    example = runpy.run_path(str(EXAMPLES / "many_pictures.py"))
+    example = runpy.run_path(str(EXAMPLES / "many_images.py"))
     images = [pathlib.Path(name) for name in ("ada.png", "missing.png", "garden.jpg")]
     assert asyncio.run(example["main"](images)) == 1
     assert pathlib.Path("ada.png.mp4").stat().st_size
@@ -135,20 +135,20 @@ def test_many_pictures(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.realtime("kills a process")
 def test_overnight(page: Sandbox) -> None:
-    """The example of a night resumes after it was killed, and pays once for each image."""
-    folder = pathlib.Path("pictures")
+    """The overnight example resumes after it was killed, and pays once for each image."""
+    folder = pathlib.Path("images")
     folder.mkdir()
     for number in range(12):
         (folder / f"{number:03}.jpg").write_bytes(pathlib.Path("garden.jpg").read_bytes())
-    command = [sys.executable, str(EXAMPLES / "overnight.py"), "pictures"]
+    command = [sys.executable, str(EXAMPLES / "overnight.py"), "images"]
     before = len(page.tasks)
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as killed:
         while len(page.tasks) < before + 4 and killed.poll() is None:
             time.sleep(0.01)
         killed.kill()
     assert killed.returncode == -signal.SIGKILL
-    again = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert again.stdout.count(".mp4") == 12
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert second.stdout.count(".mp4") == 12
     assert len(page.tasks) == before + 12
     third = subprocess.run(command, capture_output=True, text=True, check=True)
     assert third.stdout.count("skipped") == 12
@@ -158,15 +158,15 @@ def test_overnight(page: Sandbox) -> None:
 @pytest.mark.usefixtures("service")
 async def test_web_app() -> None:
     """The example of a web service starts a video, shows its status, and sends it."""
-    async with _visitor() as visitor:
-        answer = await visitor.post("/videos", params={"prompt": "zoom in"}, data=pathlib.Path("ada.png").read_bytes())
-        assert answer.status == 202
-        task_id = (await answer.json())["id"]
+    async with _http_client() as http:
+        response = await http.post("/videos", params={"prompt": "zoom in"}, data=pathlib.Path("ada.png").read_bytes())
+        assert response.status == 202
+        task_id = (await response.json())["id"]
         async with asyncio.timeout(10):
-            while (await (await visitor.get(f"/videos/{task_id}")).json())["status"] != "succeeded":
+            while (await (await http.get(f"/videos/{task_id}")).json())["status"] != "succeeded":
                 await asyncio.sleep(0.05)
-        videos = await asyncio.gather(*(visitor.get(f"/videos/{task_id}/video") for _ in range(3)))
-        assert {answer.status for answer in videos} == {200}
+        videos = await asyncio.gather(*(http.get(f"/videos/{task_id}/video") for _ in range(3)))
+        assert {response.status for response in videos} == {200}
         assert b"ftyp" in (await videos[0].read())[:12]
 
 
@@ -174,29 +174,29 @@ async def test_web_app_starts_once(service: Sandbox) -> None:
     """The example of a web service starts one video for one Idempotency-Key, and rejects an empty key."""
     before = len(service.tasks)
     image = pathlib.Path("ada.png").read_bytes()
-    async with _visitor() as visitor:
-        answers = [
-            await visitor.post("/videos", data=image, headers={"Idempotency-Key": key}) for key in ("a", "a", "b", "")
+    async with _http_client() as http:
+        responses = [
+            await http.post("/videos", data=image, headers={"Idempotency-Key": key}) for key in ("a", "a", "b", "")
         ]
-        assert [answer.status for answer in answers] == [202, 202, 202, 400]
-        assert await answers[0].json() == await answers[1].json()
+        assert [response.status for response in responses] == [202, 202, 202, 400]
+        assert await responses[0].json() == await responses[1].json()
     assert len(service.tasks) == before + 2
 
 
-async def test_web_app_explains(service: Sandbox) -> None:
-    """The example of a web service reports errors that the visitor can fix, and nothing about the account."""
-    short_of_coins = web.json_response({"code": 400, "msg": "insufficient credits"}, status=400)
-    async with _visitor() as visitor:
-        assert (await visitor.post("/videos", data=b"no image")).status == 400
-        assert (await visitor.get("/videos/0123456789abcdef01234567")).status == 404
-        assert (await visitor.get("/videos/..%2Fsecret/video")).status == 404
-        with service.override("POST", "/api/v1/r2", short_of_coins):
-            answer = await visitor.post("/videos", data=pathlib.Path("ada.png").read_bytes())
-        assert answer.status == 503
-        assert "credit" not in await answer.text()
+async def test_web_app_errors(service: Sandbox) -> None:
+    """The example of a web service reports errors that the client can fix, and nothing about the account."""
+    no_coins = web.json_response({"code": 400, "msg": "insufficient credits"}, status=400)
+    async with _http_client() as http:
+        assert (await http.post("/videos", data=b"no image")).status == 400
+        assert (await http.get("/videos/0123456789abcdef01234567")).status == 404
+        assert (await http.get("/videos/..%2Fsecret/video")).status == 404
+        with service.override("POST", "/api/v1/r2", no_coins):
+            response = await http.post("/videos", data=pathlib.Path("ada.png").read_bytes())
+        assert response.status == 503
+        assert "credit" not in await response.text()
 
 
-def _visitor() -> TestClient[web.Request, web.Application]:
+def _http_client() -> TestClient[web.Request, web.Application]:
     return TestClient(TestServer(runpy.run_path(str(EXAMPLES / "web_app.py"))["make_app"]()))
 
 
@@ -204,7 +204,7 @@ async def test_webhook_aiohttp(service: Sandbox, listener: socket.socket) -> Non
     """The example of webhooks with aiohttp receives the webhook of its video, and downloads the video."""
     app = runpy.run_path(str(EXAMPLES / "webhook_aiohttp.py"))["make_app"]()
     async with TestServer(app, socket_factory=lambda *_: listener):
-        await _receives_its_video(service)
+        await _check_webhook(service)
 
 
 async def test_webhook_fastapi(service: Sandbox, listener: socket.socket) -> None:
@@ -213,7 +213,7 @@ async def test_webhook_fastapi(service: Sandbox, listener: socket.socket) -> Non
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     serving = asyncio.create_task(server.serve([listener]))
     try:
-        await _receives_its_video(service)
+        await _check_webhook(service)
     finally:
         server.should_exit = True
         await serving
@@ -221,20 +221,20 @@ async def test_webhook_fastapi(service: Sandbox, listener: socket.socket) -> Non
 
 @pytest.fixture
 def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
-    """Open a port of this machine, as the one for the webhooks of the examples."""
+    """Open a local port for the webhooks of the examples."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("WEBHOOK_URL", f"http://127.0.0.1:{listener.getsockname()[1]}/hooks/a2e")
         monkeypatch.setenv("WEBHOOK_TOKEN", "a-fixed-token")
         yield listener
 
 
-async def _receives_its_video(service: Sandbox) -> None:
+async def _check_webhook(service: Sandbox) -> None:
     """Start a video with an example, and wait for A2E's webhook and for the file."""
     url = os.environ["WEBHOOK_URL"].replace("/hooks/a2e", "/videos")
-    async with aiohttp.ClientSession() as visitor, asyncio.timeout(30):
-        async with visitor.post(url, data=pathlib.Path("ada.png").read_bytes()) as answer:
-            assert answer.status == 202
-            task_id = (await answer.json())["id"]
+    async with aiohttp.ClientSession() as http, asyncio.timeout(30):
+        async with http.post(url, data=pathlib.Path("ada.png").read_bytes()) as response:
+            assert response.status == 202
+            task_id = (await response.json())["id"]
         await wait_until(lambda: any(hook.task_id == task_id for hook in service.webhooks))
         assert [hook.status for hook in service.webhooks if hook.task_id == task_id] == [204]
         await wait_until(pathlib.Path("videos", f"{task_id}.mp4").exists)
@@ -244,14 +244,14 @@ def test_orders(page: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     """The example of orders starts one video in two runs, although the first response is lost."""
     main = runpy.run_path(str(EXAMPLES / "orders.py"))["main"]
     before = len(page.tasks)
-    monkeypatch.setattr(page, "weather", Weather(script={"start": [Fault("drop", after=True)]}))
+    monkeypatch.setattr(page, "faults", FaultPlan(script={"start": [Fault("drop", after=True)]}))
     assert [main("17", "ada.png") for _ in range(2)] == [0, 0]
     assert b"ftyp" in pathlib.Path("order-17.mp4").read_bytes()[:12]
     assert len(page.tasks) == before + 1
     assert capsys.readouterr().out.count("was found") == 2
 
 
-def test_orders_says_when_to_come_back(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_orders_with_an_unknown_outcome(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """The example of orders ends with 75 if the outcome of a start is unknown."""
     example = runpy.run_path(str(EXAMPLES / "orders.py"))
     error = a2e_async.SubmissionUncertainError("unknown outcome", marker="7f3k2m9q4d")

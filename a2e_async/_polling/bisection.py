@@ -1,94 +1,95 @@
-"""A question about many that was refused: ever smaller parts tell whether it was the number, or which of the ids.
+"""Bisection of a rejected batch: smaller and smaller parts show whether the size was rejected, or which of the ids.
 
-`_polling/fetcher.py` asks. Each part is answered or refused as a whole.
+Pure: `_polling/fetcher.py` sends the requests. Each part is accepted or rejected as a whole.
 """
 
 from __future__ import annotations
 
 import attrs
 
-__all__ = ["Halving"]
-
-_HOPELESS = 10
-"""Parts refused in a row, after which it is neither the number nor an id. One bad id of a hundred costs seven."""
+# Parts rejected in a row, after which neither the size nor an id can be the cause. One bad id of a hundred costs seven.
+_GIVE_UP_AFTER = 10
 
 
 @attrs.define(eq=False)
-class _Whole:
-    """Something that was refused: the size of its larger half, and how many of its halves were answered."""
+class _Split:
+    """A rejected batch that was halved: the size of its larger half, and the number of its accepted halves."""
 
     half: int
-    answered: int = 0
+    accepted: int = 0
 
 
 @attrs.define(eq=False)
 class _Part:
-    """Some ids, and what they are a half of."""
+    """One half of a split."""
 
     ids: list[str]
-    whole: _Whole
+    split: _Split
 
 
 @attrs.define(eq=False)
-class Halving:
-    """Halves what was refused.
+class Bisection:
+    """Bisection of one rejected batch. Parts are tried from left to right, depth first.
 
     Attributes:
-        most: Ids in a part, at most; what is larger is halved without asking.
-        refused: Parts refused in a row.
-        bad: Ids that are refused also if they are alone.
+        max_size: Ids in a part, at most. A larger part is halved without a request.
+        rejections: Parts rejected in a row.
+        bad_ids: Ids that are rejected even alone.
     """
 
-    most: int
-    refused: int = 0
-    bad: list[str] = attrs.field(factory=list)
+    max_size: int
+    rejections: int = 0
+    bad_ids: list[str] = attrs.field(factory=list)
     _parts: list[_Part] = attrs.field(factory=list)
 
     @classmethod
-    def of(cls, ids: list[str], most: int) -> Halving:
-        """Begin with a question of at least two ids, refused just now."""
-        halving = cls(most)
-        halving._halve(ids)
-        return halving
+    def of(cls, ids: list[str], max_size: int) -> Bisection:
+        """Start with a batch of at least two ids that was just rejected."""
+        bisection = cls(max_size)
+        bisection._split(ids)
+        return bisection
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether so much was refused that it is about none of the ids."""
-        return self.refused >= _HOPELESS
+        """Whether so many parts in a row were rejected that no id is the cause."""
+        return self.rejections >= _GIVE_UP_AFTER
 
-    def next(self) -> list[str]:
-        """Return the part to ask about next; empty if nothing is left, or it is hopeless."""
+    def next_part(self) -> list[str]:
+        """Return the next part to send; empty at the end, or if it is hopeless."""
         if self.is_hopeless:
             return []
-        while self._parts and len(self._parts[-1].ids) > self.most:
-            self._halve(self._parts.pop().ids)
+        while self._parts and len(self._parts[-1].ids) > self.max_size:
+            self._split(self._parts.pop().ids)
         return self._parts[-1].ids if self._parts else []
 
-    def take_answer(self) -> int | None:
-        """Take note that the part was answered.
+    def accept(self) -> int | None:
+        """Record that the part was accepted.
 
         Returns:
-            A number that is not refused, if both halves of something were answered that was refused as a whole.
+            A size that is accepted, if this was the second accepted half of a rejected batch: then only the size of the
+            whole can have been the cause. Else None.
         """
-        self.refused = 0
-        whole = self._parts.pop().whole
-        whole.answered += 1
-        return whole.half if whole.answered == 2 else None
+        self.rejections = 0
+        split = self._parts.pop().split
+        split.accepted += 1
+        return split.half if split.accepted == 2 else None
 
-    def take_refusal(self) -> None:
-        """Take note that the part was refused."""
-        self.refused += 1
+    def reject(self) -> None:
+        """Record that the part was rejected."""
+        self.rejections += 1
         ids = self._parts.pop().ids
         if len(ids) > 1:
-            self._halve(ids)
+            self._split(ids)
         else:
-            self.bad += ids
+            self.bad_ids += ids
 
-    def left(self) -> list[str]:
-        """Return what nothing was heard of yet, without what is bad unless it is hopeless."""
+    def remaining(self) -> list[str]:
+        """Return the ids without a result. Bad ids are among them only if the bisection is hopeless."""
         rest = [task_id for part in reversed(self._parts) for task_id in part.ids]
-        return [*self.bad, *rest] if self.is_hopeless else rest
+        # If everything is rejected, an id that was rejected alone need not be bad.
+        return [*self.bad_ids, *rest] if self.is_hopeless else rest
 
-    def _halve(self, ids: list[str]) -> None:
-        whole = _Whole((len(ids) + 1) // 2)
-        self._parts += [_Part(ids[whole.half :], whole), _Part(ids[: whole.half], whole)]
+    def _split(self, ids: list[str]) -> None:
+        split = _Split((len(ids) + 1) // 2)
+        # The parts are a stack: the left half is pushed last, so that it is tried first.
+        self._parts += [_Part(ids[split.half :], split), _Part(ids[: split.half], split)]

@@ -1,10 +1,21 @@
-"""Asks how several tasks of one family are doing, so that what goes wrong with one of them touches no other.
+"""Fetcher of the records of one family. A fault of one task does not affect the others.
 
-What is not answered together is asked about in halves, by way of A2E's list, or one by one. What an answer means is
-decided by `_polling/schedule.py`; who waits, and when to ask, is none of its business.
+How it works:
+
+The poller passes the due tasks to `next_batch`, and the batch to `fetch`, which reports one result for each task:
+
+1. Normally one batchDetail request reads up to 100 tasks. The detail operation reads a single task. A2E's list reads
+   many tasks while batchDetail is not available. All three operations are free.
+2. A task that is missing from three responses leaves the batch and is fetched alone.
+3. A rejected batch is bisected. Either its size was rejected: then batches become smaller. Or single ids were: then
+   these are quarantined, that is, fetched alone for ten minutes.
+4. A batch that keeps failing while other batches work is bisected as well, since one of its tasks must be the cause.
+5. When no batch works, a probe fetches one task alone. If the probe fails too, A2E is down, and all tasks get the
+   error. If it works, batchDetail itself is broken: `BatchSupport` is tripped, and the list or single requests take its
+   place for a while.
+
+`schedule.classify` decides which case an error is. The poller decides when to poll, and what a result means for a wait.
 """
-
-from __future__ import annotations
 
 import asyncio
 import itertools
@@ -14,325 +25,331 @@ from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
-from a2e_async._polling.bisection import Halving
-from a2e_async._polling.schedule import BATCH, Meaning, Route, meaning
+from a2e_async._polling.bisection import Bisection
+from a2e_async._polling.schedule import BATCH_SIZE, BatchFailure, BatchSupport, classify
 from a2e_async.errors import A2EError
 from a2e_async.models.common import TaskRecord
 
-__all__ = ["Answer", "Hear", "Inquiry", "Questions"]
-
 R = TypeVar("R", bound=TaskRecord)
 
-Answer: TypeAlias = "TaskRecord | A2EError | None"
-"""What was heard of a task: its record, trouble, or nothing, although A2E did answer."""
+# The record of a task, the error of its poll, or None if the response of A2E did not contain the task.
+PollResult: TypeAlias = "TaskRecord | A2EError | None"
 
-Hear: TypeAlias = "Callable[[str, Answer], None]"
-"""Takes the id of a task and what was heard of it."""
+# Called with the id of a task and the result of its poll.
+OnResult: TypeAlias = "Callable[[str, PollResult], None]"
 
-_MISSES = 3
-"""Times that a task is missing from an answer, or goes without one, until it is asked about otherwise."""
+# Misses of a task (in a response, or because of an error) after which it is fetched in another way.
+_MAX_MISSES = 3
 
-_LITTLE = 0.3
-"""What being turned away counts instead of a miss: it is hardly ever about the tasks."""
+# The weight of a throttled request, compared with a miss: tasks are hardly ever the cause of it.
+_THROTTLED_WEIGHT = 0.3
 
-_APART = 600.0
-"""Seconds for which a task that spoils every question is asked about alone."""
+_QUARANTINE = 600.0  # seconds
 
-_PROBE_EVERY = 10.0
-"""Seconds between two tries to find out, by asking about one task alone, whether it is A2E that does not answer."""
+_PROBE_INTERVAL = 10.0  # seconds
 
-_GOLDEN = 0.618034
-"""Of a question, how far from one probe to the next, since broken tasks can be neighbours."""
+# The distance between the tasks of two probes, as a fraction of the batch. Broken tasks can be neighbours, and steps of
+# the golden ratio spread evenly over any number of tasks.
+_GOLDEN_RATIO = 0.618034
 
-_READ = 5000
-"""Tasks looked for in one reading of A2E's list."""
+_LIST_SIZE = 5000  # tasks to look for in one pass over the list
 
 
 @attrs.define(eq=False, repr=False)
-class Questions(Generic[R]):
-    """What a family of tasks can be asked.
+class StatusApi(Generic[R]):
+    """The operations of one family that read records.
 
     Attributes:
-        one: Reads the record of a task.
-        several: Reads several records with one request, by their ids; what A2E does not show is missing. None if the
-            family has no such operation.
-        page: Reads a page of the list, counted from 1, with `BATCH` records; an empty one is behind the last. None if
-            the family has no list.
+        get: Returns the record of a task.
+        get_many: Returns the records of several tasks by their ids, with one request. A task that A2E does not return
+            is missing. None if the family has no such operation.
+        list_page: Returns the records of a page of the list, by their ids. Pages count from 1 and have `BATCH_SIZE`
+            records; the page after the last one is empty. None if the family has no list.
     """
 
-    one: Callable[[str], Awaitable[R]]
-    several: Callable[[list[str]], Awaitable[Mapping[str, R]]] | None = None
-    page: Callable[[int], Awaitable[Mapping[str, R]]] | None = None
+    get: Callable[[str], Awaitable[R]]
+    get_many: Callable[[list[str]], Awaitable[Mapping[str, R]]] | None = None
+    list_page: Callable[[int], Awaitable[Mapping[str, R]]] | None = None
 
 
 @attrs.define(eq=False, repr=False)
-class _Round:
-    """One round of questions: who is told, who is asked about alone or in line again, how many pages they are on."""
+class _Fetch:
+    """One call of `StatusFetcher.fetch`.
 
-    hear: Hear
-    pages: int
-    again: list[str] = attrs.field(factory=list)
-    back: list[str] = attrs.field(factory=list)
+    Attributes:
+        on_result: Receives the results.
+        max_pages: Pages of the list on which the tasks can be.
+        single: Tasks without a result, to be fetched alone next.
+        requeued: Tasks without a result, to be fetched with others by another operation.
+    """
 
-    def tell(self, ids: Iterable[str], trouble: A2EError) -> None:
-        """Tell of trouble."""
+    on_result: OnResult
+    max_pages: int
+    single: list[str] = attrs.field(factory=list)
+    requeued: list[str] = attrs.field(factory=list)
+
+    def fail(self, ids: Iterable[str], error: A2EError) -> None:
+        """Report an error for several tasks."""
         for task_id in ids:
-            self.hear(task_id, trouble)
+            self.on_result(task_id, error)
 
 
 @attrs.define(eq=False, repr=False)
-class Inquiry(Generic[R]):
-    """Asks about the tasks of one family. Remembers only those that there was trouble with."""
+class StatusFetcher(Generic[R]):
+    """Fetcher of the records of one family. It keeps state only about tasks with faults."""
 
-    questions: Questions[R]
-    _route: Route = attrs.field(factory=Route)
+    api: StatusApi[R]
+    _batches: BatchSupport = attrs.field(factory=BatchSupport)
     _misses: dict[str, float] = attrs.field(factory=dict)
-    _alone: set[str] = attrs.field(factory=set)
-    _apart: dict[str, float] = attrs.field(factory=dict)
+    _single: set[str] = attrs.field(factory=set)
+    _quarantined: dict[str, float] = attrs.field(factory=dict)  # until when
     _probed_at: float = -math.inf
     _probes: int = 0
     _clock: Callable[[], float] = attrs.field(factory=lambda: asyncio.get_running_loop().time)
 
-    def choose(self, due: Iterable[str]) -> list[str]:
-        """Return which of the tasks that are due (at least one) to `ask` about next."""
+    def next_batch(self, due: Iterable[str]) -> list[str]:
+        """Return which of the due tasks (at least one) to `fetch` next."""
         due = iter(due)
         first = next(due)
-        if self._goes_alone(first):
+        if self._is_single(first):
             return [first]
-        together = due if not (self._alone or self._apart) else itertools.filterfalse(self._goes_alone, due)
-        return [first, *itertools.islice(together, self._most() - 1)]
+        together = due if not (self._single or self._quarantined) else itertools.filterfalse(self._is_single, due)
+        size_without_batches = 1 if self.api.list_page is None else _LIST_SIZE
+        size = self._batches.size if self._can_batch else size_without_batches
+        return [first, *itertools.islice(together, size - 1)]
 
-    def _goes_alone(self, task_id: str) -> bool:
-        if self._clock() >= self._apart.get(task_id, math.inf):
-            del self._apart[task_id]
-        return task_id in self._alone or task_id in self._apart
-
-    def _most(self) -> int:
-        if self._is_open:
-            return self._route.size
-        return 1 if self.questions.page is None else _READ
+    def _is_single(self, task_id: str) -> bool:
+        if self._clock() >= self._quarantined.get(task_id, math.inf):
+            del self._quarantined[task_id]
+        return task_id in self._single or task_id in self._quarantined
 
     @property
-    def _is_open(self) -> bool:
-        return self.questions.several is not None and self._route.is_open(self._clock())
+    def _can_batch(self) -> bool:
+        return self.api.get_many is not None and self._batches.is_available(self._clock())
 
-    async def ask(self, ids: list[str], hear: Hear, *, waiting: int = 0) -> list[str]:
-        """Ask about tasks, and tell what is heard of each.
+    async def fetch(self, ids: list[str], on_result: OnResult, *, waiting: int = 0) -> list[str]:
+        """Fetch the records of tasks, and report the result of each.
 
         Args:
-            ids: The tasks.
-            hear: Is told of each.
-            waiting: How many tasks are waited for in all, which says how far back in A2E's list these can be.
+            ids: The tasks, as returned by `next_batch`.
+            on_result: Called once for each task with a result.
+            waiting: Number of all tasks that are polled, which limits how far back in A2E's list these can be.
 
         Returns:
-            The tasks that nothing was told of, because they have to be asked about in another way, at once.
+            The tasks without a result. They have to be fetched in another way, at once.
         """
         ids = [*ids]
-        now = _Round(hear, math.ceil(max(waiting, len(ids)) / BATCH) + 1)
+        current = _Fetch(on_result, math.ceil(max(waiting, len(ids)) / BATCH_SIZE) + 1)
         if len(ids) == 1:
-            hear(ids[0], await self._ask_alone(ids[0]))
-        elif self._is_open and len(ids) <= self._route.size:
-            await self._ask_together(ids, now)
+            on_result(ids[0], await self._fetch_single(ids[0]))
+        elif self._can_batch and len(ids) <= self._batches.size:
+            await self._fetch_batch(ids, current)
         else:
-            await self._look_up(ids, now)
-        self._alone.update(now.again)
-        return now.again + now.back
+            await self._fetch_list(ids, current)
+        self._single.update(current.single)
+        return current.single + current.requeued
 
     def forget(self, task_id: str) -> None:
-        """Forget a task that nobody waits for any more."""
-        if self._misses or self._alone or self._apart:
+        """Drop the state of a task that is no longer polled."""
+        if self._misses or self._single or self._quarantined:
             self._misses.pop(task_id, None)
-            self._alone.discard(task_id)
-            self._apart.pop(task_id, None)
+            self._single.discard(task_id)
+            self._quarantined.pop(task_id, None)
 
-    # one
+    # One task
 
-    async def _ask_alone(self, task_id: str) -> R | A2EError:
-        was_missing = task_id in self._alone and self._misses.get(task_id, 0.0) >= _MISSES
-        self._alone.discard(task_id)
-        answer = await self._one(task_id)
-        if was_missing and isinstance(answer, TaskRecord):
-            self._misses[task_id] = _MISSES - 1  # back into the crowd, and alone again if it is missing there still
-            if self._route.is_doubtful:
-                self._route.close(self._clock())
-        return answer
+    async def _fetch_single(self, task_id: str) -> R | A2EError:
+        was_missing = task_id in self._single and self._misses.get(task_id, 0.0) >= _MAX_MISSES
+        self._single.discard(task_id)
+        result = await self._get(task_id)
+        if was_missing and isinstance(result, TaskRecord):
+            # The task exists, and batchDetail did not return it. It goes back to the batches; one more miss there, and
+            # it is fetched alone again.
+            self._misses[task_id] = _MAX_MISSES - 1
+            if self._batches.is_suspect:  # batchDetail has not returned any other task either
+                self._batches.trip(self._clock())
+        return result
 
-    async def _one(self, task_id: str) -> R | A2EError:
+    async def _get(self, task_id: str) -> R | A2EError:
         try:
-            return await self.questions.one(task_id)
+            return await self.api.get(task_id)
         except A2EError as error:
             return error
 
-    async def _probe(self, ids: list[str], now: _Round) -> bool:
-        """Ask about one of them alone, each time another, and not too often; return whether A2E has answered."""
-        if self._clock() < self._probed_at + _PROBE_EVERY:
+    async def _probe(self, ids: list[str], current: _Fetch) -> bool:
+        """Fetch one of the tasks alone, and return whether A2E sent its record. It is then removed from `ids`.
+
+        Each probe takes another task, since the one may be broken. Within 10 seconds of the last probe, none is sent.
+        """
+        if self._clock() < self._probed_at + _PROBE_INTERVAL:
             return False
         self._probed_at, self._probes = self._clock(), self._probes + 1
-        chosen = ids[int(self._probes * _GOLDEN % 1 * len(ids))]
-        answer = await self._one(chosen)
-        if not isinstance(answer, TaskRecord):
+        task_id = ids[int(self._probes * _GOLDEN_RATIO % 1 * len(ids))]
+        result = await self._get(task_id)
+        if not isinstance(result, TaskRecord):
             return False
-        ids.remove(chosen)
-        now.hear(chosen, answer)
+        ids.remove(task_id)
+        current.on_result(task_id, result)
         return True
 
-    # several
+    # Several tasks by batchDetail
 
-    async def _ask_together(self, ids: list[str], now: _Round) -> None:
-        """Ask with one request, and with more if it is not answered."""
+    async def _fetch_batch(self, ids: list[str], current: _Fetch) -> None:
         try:
-            shown = await self._several(ids)
+            records = await self._get_many(ids)
         except A2EError as error:
-            await self._bear(error, ids, now)
+            await self._handle_error(error, ids, current)
         else:
-            self._take_in(shown, ids, now)
+            self._apply_results(records, ids, current)
 
-    async def _several(self, ids: list[str]) -> Mapping[str, R]:
-        assert self.questions.several is not None  # noqa: S101  for mypy: else the route is not open
-        self._route.begin()
+    async def _get_many(self, ids: list[str]) -> Mapping[str, R]:
+        assert self.api.get_many is not None  # noqa: S101  for mypy: else there are no batches
+        self._batches.on_request()
         try:
-            return await self.questions.several(ids)
+            return await self.api.get_many(ids)
         finally:
-            self._route.end()
+            self._batches.on_end()
 
-    def _take_in(self, shown: Mapping[str, R], ids: list[str], now: _Round) -> None:
-        if shown.keys().isdisjoint(ids):
-            self._route.let_down()
+    def _apply_results(self, records: Mapping[str, R], ids: list[str], current: _Fetch) -> None:
+        if records.keys().isdisjoint(ids):
+            self._batches.on_miss()
         else:
-            self._route.helped()
+            self._batches.on_hit()
         for task_id in ids:
-            record = shown.get(task_id)
+            record = records.get(task_id)
             if record is not None:
-                self._hear(task_id, record, now)
-            elif self._miss(task_id):
-                now.again.append(task_id)
+                self._report(task_id, record, current)
+            elif self._count_misses([task_id]):
+                current.single.append(task_id)
             else:
-                now.hear(task_id, None)
+                current.on_result(task_id, None)
 
-    def _hear(self, task_id: str, record: R, now: _Round) -> None:
+    def _report(self, task_id: str, record: R, current: _Fetch) -> None:
         if self._misses:
             self._misses.pop(task_id, None)
-        now.hear(task_id, record)
+        current.on_result(task_id, record)
 
-    def _miss(self, task_id: str, weight: float = 1.0) -> bool:
-        """Count, and tell whether it was often enough."""
-        self._misses[task_id] = self._misses.get(task_id, 0.0) + weight
-        return self._misses[task_id] >= _MISSES
+    def _count_misses(self, ids: list[str], weight: float = 1.0) -> bool:
+        """Count a miss for each task, and return whether any of them has reached the limit."""
+        for task_id in ids:
+            self._misses[task_id] = self._misses.get(task_id, 0.0) + weight
+        return self._has_missed_often(ids)
 
-    def _miss_all(self, ids: list[str], weight: float = 1.0) -> bool:
-        """Count for each, and tell whether it was often enough for any."""
-        return [self._miss(task_id, weight) for task_id in ids].count(True) > 0
+    def _has_missed_often(self, ids: list[str]) -> bool:
+        return any(self._misses.get(task_id, 0.0) >= _MAX_MISSES for task_id in ids)
 
-    async def _bear(self, error: A2EError, ids: list[str], now: _Round) -> None:
-        """Go on without an answer, as its meaning wants it."""
-        what = meaning(error)
-        if what is Meaning.NO_USE:
-            now.tell(ids, error)
-        elif what is Meaning.NO_SUCH or (what is Meaning.TROUBLE and self._route.is_on_trial):
-            self._ask_otherwise(ids, now)
-        elif what is Meaning.TOO_MANY:
-            await self._take_apart(error, ids, now)
+    async def _handle_error(self, error: A2EError, ids: list[str], current: _Fetch) -> None:
+        failure = classify(error)
+        # Case 1: no later request would succeed. The error goes to the waits.
+        if failure is BatchFailure.PERMANENT:
+            current.fail(ids, error)
+        # Case 2: the family has no batchDetail, or the single trial after a pause failed again.
+        elif failure is BatchFailure.UNSUPPORTED or (failure is BatchFailure.TRANSIENT and self._batches.is_half_open):
+            self._switch_operation(ids, current)
+        # Case 3: A2E rejected the number of ids, or one of the ids.
+        elif failure is BatchFailure.REJECTED:
+            await self._bisect(error, ids, current)
         else:
-            await self._bear_trouble(error, ids, now)
+            await self._handle_transient(error, ids, current)
 
-    async def _bear_trouble(self, error: A2EError, ids: list[str], now: _Round) -> None:
-        """Tell of trouble that will pass, unless it is trouble with some of these tasks, or with the operation."""
-        self._route.let_down()
-        is_worn = self._miss_all(ids, _LITTLE if meaning(error) is Meaning.LATER else 1.0)
-        if is_worn and not self._route.is_doubtful:  # the others are answered meanwhile, so it is about some of these
-            await self._take_apart(error, ids, now)
+    async def _handle_transient(self, error: A2EError, ids: list[str], current: _Fetch) -> None:
+        self._batches.on_miss()
+        weight = _THROTTLED_WEIGHT if classify(error) is BatchFailure.THROTTLED else 1.0
+        # Case 4: this batch fails again and again while others work, so that some of its tasks are the cause.
+        if self._count_misses(ids, weight) and not self._batches.is_suspect:
+            await self._bisect(error, ids, current)
         else:
-            await self._doubt(error, ids, now)
+            await self._diagnose(error, ids, current)
 
-    async def _doubt(self, error: A2EError, ids: list[str], now: _Round) -> None:
-        """Nobody is answered: find out whether this is the fault of A2E or of the operation."""
-        is_worn = any(self._misses.get(task_id, 0) >= _MISSES for task_id in ids)
-        if not is_worn or not await self._probe(ids, now):
-            now.tell(ids, error)
-        elif ids:
-            await self._try_once_more(error, ids, now)
-
-    async def _try_once_more(self, before: A2EError, ids: list[str], now: _Round) -> None:
-        """Ask again, since an outage can have ended just now; then ask another way for a while."""
+    async def _diagnose(self, error: A2EError, ids: list[str], current: _Fetch) -> None:
+        """Handle an error that may be the fault of A2E as a whole, or of the operation."""
+        # Case 5: a first error, or A2E does not answer the probe either: an outage. The tasks are polled again later.
+        if not self._has_missed_often(ids) or not await self._probe(ids, current):
+            current.fail(ids, error)
+            return
+        if not ids:  # the probe fetched the only task
+            return
+        # Case 6: A2E works. The outage can have ended just now, so batchDetail gets one more try.
         try:
-            shown = await self._several(ids)
-        except A2EError as error:
-            if meaning(error) in {Meaning.LATER, Meaning.NO_USE} and meaning(error) is not meaning(before):
-                now.tell(ids, error)
+            records = await self._get_many(ids)
+        except A2EError as again:
+            failure = classify(again)
+            if failure in {BatchFailure.THROTTLED, BatchFailure.PERMANENT} and failure is not classify(error):
+                current.fail(ids, again)  # a new reason, which says nothing about batchDetail
             else:
-                self._ask_otherwise(ids, now)
+                self._switch_operation(ids, current)
         else:
-            self._take_in(shown, ids, now)
+            self._apply_results(records, ids, current)
 
-    async def _take_apart(self, error: A2EError, ids: list[str], now: _Round) -> None:
-        """Ask about ever smaller parts, until it is known whether it was the number that A2E did not like, or an id."""
-        what = meaning(error)
-        halving = Halving.of(ids, self._route.size)
-        while part := halving.next():
+    async def _bisect(self, error: A2EError, ids: list[str], current: _Fetch) -> None:
+        """Fetch smaller and smaller parts, until the size or the bad ids are known."""
+        failure = classify(error)
+        bisection = Bisection.of(ids, self._batches.size)
+        while part := bisection.next_part():
             try:
-                shown = await self._several(part)
+                records = await self._get_many(part)
             except A2EError as again:
                 error = again
-                if meaning(error) is not what:
+                if classify(error) is not failure:
                     break
-                halving.take_refusal()
+                bisection.reject()
             else:
-                self._take_in(shown, part, now)
-                size = halving.take_answer()
-                if size is not None and what is Meaning.TOO_MANY:
-                    self._route.shrink(size, self._clock())
-        if not halving.is_hopeless:
-            self._set_apart(halving.bad, now)
-        left = halving.left()
-        if left:
-            await self._give_up_halving(error, left, now)
-
-    async def _give_up_halving(self, error: A2EError, left: list[str], now: _Round) -> None:
-        """Go on with those of whom nothing was heard, because it is hopeless, or something else came in between."""
-        if meaning(error) in {Meaning.NO_SUCH, Meaning.TOO_MANY}:
-            self._ask_otherwise(left, now)
-        elif meaning(error) is Meaning.TROUBLE:
-            await self._doubt(error, left, now)
-        else:
-            now.tell(left, error)
-
-    def _set_apart(self, ids: list[str], now: _Round) -> None:
-        """Ask alone about tasks that spoil every question, for a while."""
-        self._apart.update(dict.fromkeys(ids, self._clock() + _APART))
-        now.again += ids
-
-    # otherwise
-
-    def _ask_otherwise(self, ids: list[str], now: _Round) -> None:
-        """Ask without this operation for a while. These go back into line, where they meet all others of the kind."""
-        self._route.close(self._clock())
-        now.back += ids
-
-    async def _look_up(self, ids: list[str], now: _Round) -> None:
-        """Look tasks up in A2E's list, if that costs less than asking one by one; who is not there is asked alone."""
-        page, left = self.questions.page, dict.fromkeys(ids)
-        if page is None or len(ids) <= now.pages:
-            now.again += ids
+                self._apply_results(records, part, current)
+                size = bisection.accept()
+                if size is not None and failure is BatchFailure.REJECTED:
+                    self._batches.shrink(size, self._clock())
+        if not bisection.is_hopeless:
+            self._quarantined.update(dict.fromkeys(bisection.bad_ids, self._clock() + _QUARANTINE))
+            current.single += bisection.bad_ids
+        ids = bisection.remaining()
+        if not ids:
             return
-        for number in range(1, now.pages + 1):
-            try:
-                shown = await page(number)
-            except A2EError as error:
-                await self._bear_unlisted(error, [*left], now)
-                return
-            for task_id in shown.keys() & left.keys():
-                del left[task_id]
-                self._hear(task_id, shown[task_id], now)
-            if not left or not shown:
-                break
-        now.again += left
-
-    async def _bear_unlisted(self, error: A2EError, ids: list[str], now: _Round) -> None:
-        """Tell of trouble that will pass; if it does not, or the list is no good, these are asked about alone."""
-        what = meaning(error)
-        if what in {Meaning.NO_USE, Meaning.LATER}:
-            now.tell(ids, error)
-        elif what is not Meaning.TROUBLE or (self._miss_all(ids) and await self._probe(ids, now)):
-            now.again += ids
+        # Tasks remain, because everything was rejected, or because another error came in between.
+        failure = classify(error)
+        if failure in {BatchFailure.UNSUPPORTED, BatchFailure.REJECTED}:
+            self._switch_operation(ids, current)
+        elif failure is BatchFailure.TRANSIENT:
+            await self._diagnose(error, ids, current)
         else:
-            now.tell(ids, error)
+            current.fail(ids, error)
+
+    # Several tasks without batchDetail
+
+    def _switch_operation(self, ids: list[str], current: _Fetch) -> None:
+        """Do without batchDetail for a while.
+
+        The tasks go back to the queue, so that one pass over the list serves them together with all other due tasks.
+        """
+        self._batches.trip(self._clock())
+        current.requeued += ids
+
+    async def _fetch_list(self, ids: list[str], current: _Fetch) -> None:
+        """Look for the tasks in A2E's list, the newest first. Tasks that are not there are fetched alone."""
+        list_page, missing = self.api.list_page, dict.fromkeys(ids)
+        if list_page is None or len(ids) <= current.max_pages:  # single requests are fewer than pages
+            current.single += ids
+            return
+        for number in range(1, current.max_pages + 1):
+            try:
+                records = await list_page(number)
+            except A2EError as error:
+                await self._handle_list_error(error, [*missing], current)
+                return
+            for task_id in records.keys() & missing.keys():
+                del missing[task_id]
+                self._report(task_id, records[task_id], current)
+            if not missing or not records:
+                break
+        current.single += missing
+
+    async def _handle_list_error(self, error: A2EError, ids: list[str], current: _Fetch) -> None:
+        failure = classify(error)
+        # Case 7: no request would succeed now.
+        if failure in {BatchFailure.PERMANENT, BatchFailure.THROTTLED}:
+            current.fail(ids, error)
+        # Case 8: the list cannot be used, or it keeps failing although A2E answers a probe.
+        elif failure is not BatchFailure.TRANSIENT or (self._count_misses(ids) and await self._probe(ids, current)):
+            current.single += ids
+        # Case 9: a first error, or an outage.
+        else:
+            current.fail(ids, error)

@@ -1,11 +1,19 @@
-"""The shared schedule: which tasks are waited for, by whom, and when they are asked about. Nobody else polls.
+"""Poller of one client: one schedule for all waits for tasks of all families. Nothing else polls.
 
-Many waiters share each answer, and tasks that are due together share each question. A waiter can time out or be
-cancelled at any moment: it just leaves, and when the last one of a task has left, the task is no longer asked about.
-When to ask, and what an answer means for a wait, is decided by `_polling/schedule.py`; `_polling/fetcher.py` asks.
+How it works:
+
+- A task that is waited for has one `Watch`, with a `Waiter` for each wait. All waits for a task share its polls.
+- A watch is scheduled for a tick, due, urgent, or in a request in flight. One timer fires at the next tick with tasks.
+  The due tasks of a family are then sent in batches of up to 100. The families take turns, and
+  `PollPolicy.max_concurrent` limits the requests in flight.
+- Each result is delivered to all waits of its task. A final record ends them; after any other result the task is
+  scheduled again. `schedule.fatal_error` decides which errors end a wait; other errors only use up its outage budget.
+- `poll_now` makes a task urgent. If it is in flight, it is polled once more, since the response may be older than the
+  call.
+- A wait can end at any moment, by a timeout or a cancellation. It then calls the function that `subscribe` returned.
+  With the last wait of a task its polling ends, and with the last task of a request the request is cancelled.
+- A bug of this package in one task ends the waits of that task with an error. No wait hangs.
 """
-
-from __future__ import annotations
 
 import asyncio
 import collections
@@ -18,320 +26,334 @@ from typing import Any
 
 import attrs
 
-from a2e_async._polling.fetcher import Answer, Inquiry, Questions
+from a2e_async._polling.fetcher import PollResult, StatusApi, StatusFetcher
 from a2e_async._polling.outage import Outage
-from a2e_async._polling.queue import Kind, Question, Waiter, Watch, fail, leave_place
-from a2e_async._polling.schedule import Ticks, is_outage, next_look, verdict
+from a2e_async._polling.queue import FamilyQueue, PollRequest, Waiter, Watch
+from a2e_async._polling.schedule import TickGrid, fatal_error, is_outage, next_poll
 from a2e_async.config import PollPolicy
 from a2e_async.errors import A2EError, ClientClosedError
-from a2e_async.models.common import TaskRecord
-
-__all__ = ["Poller"]
 
 _LOGGER = logging.getLogger("a2e_async")
 
-_AT_A_TIME = 100
-"""Tasks whose waiters are woken in one go, so that closing with very many of them does not hold up the event loop."""
+_CHUNK = 100  # tasks whose waits `aclose` ends in one pass of the event loop, so that very many do not block it
 
-_ALL_AGAIN = 1.0
-"""Seconds between two times that all tasks are hastened."""
+_POLL_ALL_INTERVAL = 1.0  # seconds between two polls of all tasks at once
 
 
 @attrs.define(eq=False, repr=False)
 class Poller:
-    """The only one who asks how tasks are doing. Belongs to one event loop."""
+    """Poller of one client. Belongs to one event loop."""
 
     policy: PollPolicy
-    _kinds: dict[str, Kind] = attrs.field(factory=dict)
-    _turns: collections.deque[Kind] = attrs.field(factory=collections.deque)
-    _ticks: Ticks | None = None
-    _alarm: asyncio.TimerHandle | None = None
-    _alarm_at: int = 0
-    _pump: asyncio.Handle | None = None
-    _asking: dict[asyncio.Task[None], Question] = attrs.field(factory=dict)
-    _all_hastened_at: float = -math.inf
-    _all_again: asyncio.TimerHandle | None = None
+    _queues: dict[str, FamilyQueue] = attrs.field(factory=dict)
+    _rotation: collections.deque[FamilyQueue] = attrs.field(factory=collections.deque)
+    _ticks: TickGrid | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _timer_tick: int = 0
+    _sending: asyncio.Handle | None = None
+    _requests: dict[asyncio.Task[None], PollRequest] = attrs.field(factory=dict)
+    _all_polled_at: float = -math.inf
+    _poll_all_timer: asyncio.TimerHandle | None = None
     _outage: Outage = attrs.field(factory=Outage)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
-    def join(
-        self, family: str, task_id: str, questions: Callable[[], Questions[Any]], waiter: Waiter
+    def subscribe(
+        self, family: str, task_id: str, status_api: Callable[[], StatusApi[Any]], waiter: Waiter
     ) -> Callable[[], None]:
-        """Let somebody wait for a task; `waiter.done` becomes its last record, be it a success or a failure.
+        """Start polling for a wait. `waiter.done` gets the final record of the task, or an error.
 
         Args:
-            family: What kind of task it is; ids are unique within it.
+            family: The family's key; ids are unique within it.
             task_id: The task's id.
-            questions: Makes the questions that tasks of its kind can be asked; is called once.
-            waiter: Who waits.
+            status_api: Makes the operations of the family. Called for the first task of the family only.
+            waiter: The wait.
 
         Returns:
-            What the waiter has to call when it waits no longer, however that came about.
+            A function that ends the subscription. The wait must call it, whether or not it has a result.
         """
-        kind = self._kinds.get(family)
-        if kind is None:
-            kind = self._kinds[family] = Kind(Inquiry(questions()))
-            self._turns.append(kind)
-        watch = kind.watches.get(task_id)
+        queue = self._queues.get(family)
+        if queue is None:
+            queue = self._queues[family] = FamilyQueue(StatusFetcher(status_api()))
+            self._rotation.append(queue)
+        watch = queue.watches.get(task_id)
+        # Case 1: the first wait for the task.
         if watch is None:
-            watch = self._watch(kind, task_id, waiter)
-        elif waiter.at_once or (watch.hooked and not waiter.hooked):  # who came knows less, be it of a webhook
-            watch.hooked = watch.hooked and waiter.hooked
-            self._hasten(watch)
+            watch = self._add_watch(queue, task_id, waiter)
+        # Case 2: the new wait must not wait for the next scheduled poll, either because the task may be finished
+        # already, or because this handle has no webhook and the schedule relies on one.
+        elif waiter.at_once or (watch.has_webhook and not waiter.has_webhook):
+            watch.has_webhook = watch.has_webhook and waiter.has_webhook
+            self._expedite(watch)
+        # Case 3 (no branch): the new wait shares the polls that are scheduled.
         watch.waiters.append(waiter)
         watch.seen = watch.seen or waiter.seen
-        self._outage.try_patience(task_id, waiter)
-        return functools.partial(self._leave, watch, waiter)
+        self._outage.start_timer(task_id, waiter)
+        return functools.partial(self.unsubscribe, watch, waiter)
 
-    def _watch(self, kind: Kind, task_id: str, waiter: Waiter) -> Watch:
+    def _add_watch(self, queue: FamilyQueue, task_id: str, waiter: Waiter) -> Watch:
         now = self._loop.time()
         if self._ticks is None:
-            self._ticks = Ticks.of(self.policy, now=now, chance=random.random())  # noqa: S311  no secret
-        watch = kind.watches[task_id] = Watch(task_id, kind, now, waiter.hooked)
+            self._ticks = TickGrid.of(self.policy, now=now, chance=random.random())  # noqa: S311  no secret
+        watch = queue.watches[task_id] = Watch(task_id, queue, now, waiter.has_webhook)
         if waiter.at_once:
-            self._hasten(watch)
+            self._expedite(watch)
         else:
-            self._put(watch, self._ticks.first(now + self.policy.initial))
+            self._schedule(watch, self._ticks.first(now + self.policy.initial))
         return watch
 
-    def _leave(self, watch: Watch, waiter: Waiter) -> None:
-        self._outage.leave(waiter)
+    def unsubscribe(self, watch: Watch, waiter: Waiter) -> None:
+        """End a subscription, and the polling of the task if it was the last one. Calling it again does no harm."""
+        self._outage.cancel_timer(waiter)
         if waiter in watch.waiters:
             watch.waiters.remove(waiter)
         if not watch.waiters:
             self._drop(watch)
 
-    def is_awaited(self, task_id: str | None) -> bool:
-        """Tell whether anybody waits for a task with this id, None for any task at all. Any thread may ask."""
-        kinds = [*self._kinds.values()]
-        return any(bool(kind.watches) if task_id is None else task_id in kind.watches for kind in kinds)
+    def has_waiters(self, task_id: str | None) -> bool:
+        """Return whether the task is waited for; None for any task. Can be called from any thread."""
+        queues = [*self._queues.values()]  # the event loop may add a family meanwhile
+        return any(bool(queue.watches) if task_id is None else task_id in queue.watches for queue in queues)
 
-    def nudge(self, task_id: str | None = None) -> None:
-        """Ask now about the tasks with an id, None for all that are waited for."""
+    def poll_now(self, task_id: str | None = None) -> None:
+        """Poll the tasks with this id at once; None for all tasks."""
         if task_id is None:
-            self._hasten_all()
+            self._poll_all()
             return
-        for kind in self._kinds.values():
-            watch = kind.watches.get(task_id)
+        for queue in self._queues.values():
+            watch = queue.watches.get(task_id)
             if watch is not None:
-                watch.began, watch.hooked = self._loop.time(), False  # if it is not finished, it will be very soon
-                self._hasten(watch)
+                # The intervals start again from the shortest one, and the webhook has come: if the record is not final
+                # yet, it will be very soon.
+                watch.began, watch.has_webhook = self._loop.time(), False
+                self._expedite(watch)
 
     async def aclose(self) -> None:
-        """Wake everybody who waits, and stop."""
+        """End all waits with a `ClientClosedError`, and stop polling."""
         self._stop()
-        asking = [*self._asking]
-        for task in asking:
+        tasks = [*self._requests]
+        for task in tasks:
             task.cancel()
-        watches = [watch for kind in self._kinds.values() for watch in kind.watches.values()]
-        self._kinds.clear()
-        self._turns.clear()
-        msg = "The client was closed while this task was waited for; it goes on: pick it up with task(id)"
+        watches = [watch for queue in self._queues.values() for watch in queue.watches.values()]
+        self._queues.clear()
+        self._rotation.clear()
+        msg = "The client was closed during the wait. The task goes on at A2E: pick it up with task(id)"
         try:
             while watches:
-                fail(watches.pop(), ClientClosedError(msg))
-                if len(watches) % _AT_A_TIME == 0:
+                watches.pop().fail(ClientClosedError(msg))
+                if len(watches) % _CHUNK == 0:
                     await asyncio.sleep(0)
-            await asyncio.gather(*asking, return_exceptions=True)
-        finally:  # also if closing is cancelled: nobody may be left waiting
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:  # also if closing is cancelled: no wait may hang
             while watches:
-                fail(watches.pop(), ClientClosedError(msg))
+                watches.pop().fail(ClientClosedError(msg))
 
-    # the schedule
+    # The schedule
 
-    def _put(self, watch: Watch, tick: int) -> None:
-        watch.place, watch.tick = watch.kind.schedule.setdefault(tick, {}), tick
-        watch.place[watch.task_id] = watch
-        if self._alarm is None or tick < self._alarm_at:
-            self._arm(tick)
+    def _schedule(self, watch: Watch, tick: int) -> None:
+        watch.slot, watch.tick = watch.queue.slots.setdefault(tick, {}), tick
+        watch.slot[watch.task_id] = watch
+        if self._timer is None or tick < self._timer_tick:
+            self._start_timer(tick)
 
-    def _hasten(self, watch: Watch) -> None:
-        if watch.question is not None:
-            watch.hasten = True
-        elif watch.place is not watch.kind.urgent:
-            leave_place(watch)
-            watch.place = watch.kind.urgent
-            watch.place[watch.task_id] = watch
-            self._soon()
+    def _expedite(self, watch: Watch) -> None:
+        if watch.request is not None:
+            # The request in flight may have been answered before the reason to poll at once existed.
+            watch.is_expedited = True
+        elif watch.slot is not watch.queue.urgent:
+            watch.unschedule()
+            watch.slot = watch.queue.urgent
+            watch.slot[watch.task_id] = watch
+            self._send_soon()
 
-    def _hasten_all(self) -> None:
-        """Let all be due, but not more often than every second: then those who come in between share one time."""
-        if self._all_again is not None:
+    def _poll_all(self) -> None:
+        """Make all tasks due, at most once a second: calls in between share one poll at the end of the second."""
+        if self._poll_all_timer is not None:
             return
         now = self._loop.time()
-        if now < self._all_hastened_at + _ALL_AGAIN:
-            self._all_again = self._loop.call_at(self._all_hastened_at + _ALL_AGAIN, self._hasten_all_again)
+        if now < self._all_polled_at + _POLL_ALL_INTERVAL:
+            self._poll_all_timer = self._loop.call_at(self._all_polled_at + _POLL_ALL_INTERVAL, self._poll_all_again)
             return
-        self._all_hastened_at = now
-        for kind in self._kinds.values():
-            kind.fall_due(None)
-        for question in self._asking.values():
-            for watch in question.about.values():
-                watch.hasten = True
-        self._soon()
+        self._all_polled_at = now
+        for queue in self._queues.values():
+            queue.collect_due(None)
+        for request in self._requests.values():
+            for watch in request.pending.values():
+                watch.is_expedited = True
+        self._send_soon()
 
-    def _hasten_all_again(self) -> None:
-        self._all_again, self._all_hastened_at = None, -math.inf
-        self._hasten_all()
+    def _poll_all_again(self) -> None:
+        self._poll_all_timer, self._all_polled_at = None, -math.inf
+        self._poll_all()
 
-    def _arm(self, tick: int) -> None:
-        assert self._ticks is not None  # noqa: S101  for mypy: it begins with the first watch
-        if self._alarm is not None:
-            self._alarm.cancel()
-        self._alarm, self._alarm_at = self._loop.call_at(self._ticks.at(tick), self._tick), tick
+    def _start_timer(self, tick: int) -> None:
+        assert self._ticks is not None  # noqa: S101  for mypy: the first watch has made it
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_tick = self._loop.call_at(self._ticks.at(tick), self._on_timer), tick
 
-    def _tick(self) -> None:
-        """Let those be due whose tick has come, and come again at the next one that is anybody's."""
+    def _on_timer(self) -> None:
+        """Send what is due, and start the timer of the next tick with tasks."""
         assert self._ticks is not None  # noqa: S101  as above
-        self._alarm = None
-        now = max(self._ticks.last(self._loop.time()), self._alarm_at)
-        for kind in self._kinds.values():
-            kind.fall_due(now)
-        coming = [tick for kind in self._kinds.values() for tick in kind.schedule]
+        self._timer = None
+        # A timer may fire a clock resolution early, by which the tick would not be reached yet.
+        now = max(self._ticks.last(self._loop.time()), self._timer_tick)
+        for queue in self._queues.values():
+            queue.collect_due(now)
+        coming = [tick for queue in self._queues.values() for tick in queue.slots]
         if coming:
-            self._arm(min(coming))
-        self._ask_due()
+            self._start_timer(min(coming))
+        self._send_due()
 
-    def _soon(self) -> None:
-        """Ask in a moment, so that whoever comes until then shares the question."""
-        if self._pump is None:
-            self._pump = self._loop.call_soon(self._ask_due)
+    def _send_soon(self) -> None:
+        """Send what is due in the next pass of the event loop: waits that begin in this one share the request."""
+        if self._sending is None:
+            self._sending = self._loop.call_soon(self._send_due)
 
-    def _ask_due(self) -> None:
-        """Begin the questions that are due, as many as may be under way; the families take turns."""
-        if self._pump is not None:
-            self._pump.cancel()
-            self._pump = None
-        idle = 0
-        while idle < len(self._turns) and len(self._asking) < self.policy.max_at_once:
-            kind = self._turns[0]
-            self._turns.rotate(-1)
-            watches = kind.take()
+    def _send_due(self) -> None:
+        """Send the requests that are due, as many as are allowed in flight; the families take turns."""
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        idle = 0  # families in a row without a due task
+        while idle < len(self._rotation) and len(self._requests) < self.policy.max_concurrent:
+            queue = self._rotation[0]
+            self._rotation.rotate(-1)
+            watches = queue.pop_batch()
             idle = 0 if watches else idle + 1
             if watches:
-                self._ask(kind, watches)
+                self._send(queue, watches)
 
     def _drop(self, watch: Watch) -> None:
-        """Stop asking about a task. Doing it twice does no harm."""
-        kind = watch.kind
-        if kind.watches.get(watch.task_id) is not watch:
+        """Stop polling a task. Calling it again does no harm."""
+        queue = watch.queue
+        if queue.watches.get(watch.task_id) is not watch:
             return
-        del kind.watches[watch.task_id]
-        leave_place(watch)
-        kind.inquiry.forget(watch.task_id)
-        question, watch.question = watch.question, None
-        if question is not None:
-            question.about.pop(watch.task_id, None)
-            if not question.about and question.task is not None:
-                question.task.cancel()
-        if not any(kind.watches for kind in self._kinds.values()):
+        del queue.watches[watch.task_id]
+        watch.unschedule()
+        queue.fetcher.forget(watch.task_id)
+        request, watch.request = watch.request, None
+        if request is not None:
+            request.pending.pop(watch.task_id, None)
+            if not request.pending and request.task is not None:
+                request.task.cancel()
+        if not any(queue.watches for queue in self._queues.values()):
             self._stop()
 
     def _stop(self) -> None:
-        """Let the beat end; the next waiter begins another one."""
-        self._outage.stop()
-        for handle in (self._alarm, self._pump, self._all_again):
+        """Stop all timers. The next wait starts a new grid."""
+        self._outage.reset()
+        for handle in (self._timer, self._sending, self._poll_all_timer):
             if handle is not None:
                 handle.cancel()
-        self._alarm = self._pump = self._all_again = self._ticks = None
-        for kind in self._kinds.values():
-            kind.schedule.clear()
-            kind.due.clear()
+        self._timer = self._sending = self._poll_all_timer = self._ticks = None
+        for queue in self._queues.values():
+            queue.slots.clear()
+            queue.due.clear()
 
-    # asking
+    # Requests and their results
 
-    def _ask(self, kind: Kind, watches: list[Watch]) -> None:
-        question = Question(self._loop.time(), {watch.task_id: watch for watch in watches})
+    def _send(self, queue: FamilyQueue, watches: list[Watch]) -> None:
+        request = PollRequest(self._loop.time(), {watch.task_id: watch for watch in watches})
         for watch in watches:
-            watch.question = question
-        question.task = asyncio.create_task(self._inquire(kind, question), name="a2e-ask")
-        self._asking[question.task] = question
-        question.task.add_done_callback(self._asked)
+            watch.request = request
+        request.task = asyncio.create_task(self._fetch(queue, request), name="a2e-poll")
+        self._requests[request.task] = request
+        request.task.add_done_callback(self._on_request_done)
 
-    def _asked(self, task: asyncio.Task[None]) -> None:
-        question = self._asking.pop(task)
-        for task_id in [*question.about]:  # somebody has taken the question away, perhaps before it began
-            self._hear(question, task_id, None)
-        self._soon()
+    def _on_request_done(self, task: asyncio.Task[None]) -> None:
+        request = self._requests.pop(task)
+        # Tasks without a result are scheduled again: they go another way, or the request was cancelled from outside,
+        # perhaps before it began.
+        for task_id in [*request.pending]:
+            self._on_result(request, task_id, None)
+        self._send_soon()
 
-    async def _inquire(self, kind: Kind, question: Question) -> None:
-        ids = [*question.about]
+    async def _fetch(self, queue: FamilyQueue, request: PollRequest) -> None:
+        ids = [*request.pending]
         try:
-            hear = functools.partial(self._hear, question)
-            for task_id in await kind.inquiry.ask(ids, hear, waiting=len(kind.watches)):
-                if task_id in question.about:
-                    question.about[task_id].hasten = True
-        except Exception as error:  # noqa: BLE001  a bug of ours must not leave anybody waiting for ever
-            for watch in [*question.about.values()]:
-                self._fail(watch, error)
+            on_result = functools.partial(self._on_result, request)
+            for task_id in await queue.fetcher.fetch(ids, on_result, waiting=len(queue.watches)):
+                if task_id in request.pending:
+                    request.pending[task_id].is_expedited = True
+        except Exception as error:  # noqa: BLE001  a bug of this package must not let a wait hang
+            for watch in [*request.pending.values()]:
+                self._on_bug(watch, error)
         finally:
+            # `_drop` has done this already; but the fetcher may have counted a miss of such a task since.
             for task_id in ids:
-                if task_id not in kind.watches:
-                    kind.inquiry.forget(task_id)
+                if task_id not in queue.watches:
+                    queue.fetcher.forget(task_id)
 
-    def _hear(self, question: Question, task_id: str, answer: Answer) -> None:
-        """Take in what was heard of a task, and put it in its place again if somebody waits on."""
-        watch = question.about.pop(task_id, None)
+    def _on_result(self, request: PollRequest, task_id: str, result: PollResult) -> None:
+        """Deliver the result of a task, and schedule its next poll if it is still waited for."""
+        watch = request.pending.pop(task_id, None)
+        # Case 1: all waits for the task have ended since the request was sent.
         if watch is None:
-            return  # nobody waits any longer
-        watch.question = None
-        trouble = answer if isinstance(answer, A2EError) else None
+            return
+        watch.request = None
         try:
-            self._tell(watch, answer)
+            self._deliver(watch, result)
         except Exception as error:  # noqa: BLE001  as above
-            self._fail(watch, error)
-        if watch.kind.watches.get(task_id) is not watch or self._ticks is None:
+            self._on_bug(watch, error)
+        # Case 2: the result has ended all waits for the task.
+        if watch.queue.watches.get(task_id) is not watch or self._ticks is None:
             return
-        if watch.hasten:
-            watch.hasten = False
-            self._hasten(watch)
+        # Case 3: `poll_now`, a new wait or the fetcher wants the task polled again at once.
+        if watch.is_expedited:
+            watch.is_expedited = False
+            self._expedite(watch)
             return
-        now, asked = self._loop.time(), question.asked
-        began, hooked = watch.began, watch.hooked
-        self._put(
-            watch,
-            next_look(self.policy, self._ticks, began=began, asked=asked, now=now, hooked=hooked, trouble=trouble),
+        # Case 4: the task is polled again by the policy.
+        tick = next_poll(
+            self.policy,
+            self._ticks,
+            began=watch.began,
+            sent=request.sent,
+            now=self._loop.time(),
+            has_webhook=watch.has_webhook,
+            error=result if isinstance(result, A2EError) else None,
         )
+        self._schedule(watch, tick)
 
-    def _tell(self, watch: Watch, answer: Answer) -> None:
-        """Tell the waiters of a task what was heard of it."""
-        if isinstance(answer, A2EError):
-            self._meet(watch, answer)
-        elif answer is not None:
+    def _deliver(self, watch: Watch, result: PollResult) -> None:
+        """Pass a result to the waits of a task."""
+        if isinstance(result, A2EError):
+            self._on_error(watch, result)
+        elif result is not None:
             self._outage.end()
-            watch.last = None
-            self._show(watch, answer)
+            watch.last_error, watch.seen = None, True
+            for waiter in watch.waiters:
+                waiter.on_record(result)
+                if result.status.is_final and not waiter.done.done():
+                    waiter.done.set_result(result)
+            if result.status.is_final:
+                self._drop(watch)
 
-    def _fail(self, watch: Watch, bug: Exception) -> None:
-        """End the waits for a task with an error of ours."""
-        _LOGGER.error("Asking about task %s broke: %s", watch.task_id, type(bug).__name__)  # its text may quote
-        msg = f"Asking about the task broke ({type(bug).__name__}); it goes on: wait_until_done() waits again"
+    def _on_error(self, watch: Watch, error: A2EError) -> None:
+        """End the waits of a task if the error is fatal; otherwise their outage budgets may run."""
+        now = self._loop.time()
+        repeated, watch.last_error = type(error) is watch.last_error, type(error)
+        fatal = fatal_error(error, self.policy, began=watch.began, now=now, seen=watch.seen, repeated=repeated)
+        if fatal is None and is_outage(error):
+            self._outage.begin()
+        elif fatal is None:
+            self._outage.end()  # A2E has answered, although with an error
+        for waiter in watch.waiters:
+            waiter.on_error(error)
+            self._outage.start_timer(watch.task_id, waiter)
+        if fatal is not None:
+            watch.fail(fatal)
+            self._drop(watch)
+
+    def _on_bug(self, watch: Watch, bug: Exception) -> None:
+        """End the waits of a task after a bug of this package."""
+        # Only the class is logged: the text of the exception may quote a prompt.
+        _LOGGER.error("Polling task %s failed because of a bug in a2e_async: %s", watch.task_id, type(bug).__name__)
+        msg = (
+            f"Polling the task failed because of a bug in a2e_async ({type(bug).__name__}). The task goes on at A2E: "
+            "wait_until_done() waits again"
+        )
         error = A2EError(msg)
         error.__cause__ = bug
-        fail(watch, error)
+        watch.fail(error)
         self._drop(watch)
-
-    def _show(self, watch: Watch, record: TaskRecord) -> None:
-        watch.seen = True
-        for waiter in watch.waiters:
-            waiter.on_record(record)
-            if record.status.is_final and not waiter.done.done():
-                waiter.done.set_result(record)
-        if record.status.is_final:
-            self._drop(watch)
-
-    def _meet(self, watch: Watch, trouble: A2EError) -> None:
-        """Judge trouble with a question: it ends the waits, uses up their patience, or only delays them."""
-        now = self._loop.time()
-        repeated, watch.last = type(trouble) is watch.last, type(trouble)
-        end = verdict(trouble, self.policy, began=watch.began, now=now, seen=watch.seen, repeated=repeated)
-        if end is None and is_outage(trouble):
-            self._outage.begin()
-        elif end is None:
-            self._outage.end()  # A2E is there, even if it has nothing good to say
-        for waiter in watch.waiters:
-            waiter.on_trouble(trouble)
-            self._outage.try_patience(watch.task_id, waiter)
-        if end is not None:
-            fail(watch, end)
-            self._drop(watch)

@@ -1,7 +1,6 @@
-"""Which tasks are due, and what an answer about them means. `_polling/poller.py` asks, by way of `_polling/fetcher.py`.
+"""Rules of polling: when a task is due, what an error means, and whether a family's batch operation can be used.
 
-All waits of a client share one beat: a task is due at a tick and never between two, so that tasks that are due together
-are asked about together.
+All waits of a client share one grid of ticks. Tasks that are due at the same tick are polled with the same request.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ import math
 
 import attrs
 
-from a2e_async._protocol.failures import is_passing, turns_away
+from a2e_async._protocol.failures import is_throttled, is_transient
 from a2e_async.config import PollPolicy
 from a2e_async.errors import (
     A2EError,
@@ -27,255 +26,228 @@ from a2e_async.errors import (
     UnexpectedResponseError,
 )
 
-__all__ = ["BATCH", "Meaning", "Route", "Ticks", "is_outage", "meaning", "next_look", "verdict"]
+# Ids in one batchDetail: no maximum is stated for image to video, 200 for other families (reference 9.5).
+BATCH_SIZE = 100
 
-BATCH = 100
-"""Ids in one batchDetail: no maximum is stated for image to video, 200 for others (reference 9.5)."""
+_MAX_TICK = 1.0  # seconds
 
-_LONGEST_TICK = 1.0
-"""Seconds."""
-
+# A fraction of a tick. A poll that starts this much late still counts from its tick. Otherwise each poll would start
+# one tick later than the policy says, since a timer never fires early.
 _LATE = 0.1
-"""Of a tick; a question that is so much late still counts as asked at its tick."""
 
-_SLACK = 1e-6
-"""Of a tick; what floating-point numbers may be wrong."""
+_ROUNDING = 1e-6  # a fraction of a tick, for the rounding errors of floating-point numbers
+
+_MAX_RETRY_AFTER = 86400.0  # seconds: a wrong header must not end the polling
+
+_BATCH_PAUSE = 60.0  # seconds without the batch operation, the first time; it doubles
+_MAX_BATCH_PAUSE = 3600.0
+
+_REDUCED_FOR = 600.0  # seconds after a refused size, until batches of full size are tried again
+
+_SUSPECT_AFTER = 3  # batches in a row without a record, after which the operation itself may be at fault
+
+# Errors that any later request would raise as well.
+_PERMANENT = (AuthenticationError, ClientClosedError, ConfigurationError, InvalidRequestError)
 
 _BOM = b"\xef\xbb\xbf"
 
-_LONGEST_PAUSE = 86400.0
-"""Seconds; an odd header must not end the looking for ever."""
 
-_AGAIN = 60.0
-"""Seconds until asking about several at once is tried again, the first time; it doubles."""
-
-_LONGEST_AGAIN = 3600.0
-
-_LARGER_AGAIN = 600.0
-"""Seconds until full batches are tried again after A2E has refused their size."""
-
-_ENOUGH = 3
-"""Batches in a row that told nothing, after which one wonders whether they ever will."""
-
-_NO_USE = (
-    AuthenticationError,
-    ClientClosedError,
-    ConfigurationError,
-    InvalidRequestError,
-)
-"""What will not be otherwise the next time, whatever is asked."""
-
-
-# when
+# When to poll
 
 
 @attrs.frozen
-class Ticks:
-    """The beat of one client's questions.
+class TickGrid:
+    """The moments at which a client polls.
 
     Attributes:
         length: Seconds from one tick to the next.
-        phase: When tick 0 was, by the event loop's clock.
+        phase: The time of tick 0, by the event loop's clock.
     """
 
     length: float
     phase: float = 0.0
 
     @classmethod
-    def of(cls, policy: PollPolicy, *, now: float, chance: float) -> Ticks:
-        """Begin a beat.
+    def of(cls, policy: PollPolicy, *, now: float, chance: float) -> TickGrid:
+        """Make a grid.
 
         Args:
-            policy: Half of its shortest interval is a tick, but a second at most.
+            policy: A tick is half of its shortest interval, and at most a second.
             now: The event loop's clock.
-            chance: Evenly random, from 0 to 1: when the beat falls, so that many clients do not ask in step.
+            chance: A random number from 0 to 1 that shifts the grid, so that many clients do not poll at the same time.
         """
-        length = min(_LONGEST_TICK, min(seconds for _, seconds in policy.steps) / 2)
+        length = min(_MAX_TICK, min(seconds for _, seconds in policy.steps) / 2)
         return cls(length, now - chance * length)
 
     def at(self, tick: int) -> float:
-        """Return when a tick is."""
+        """Return the time of a tick."""
         return self.phase + tick * self.length
 
     def last(self, now: float) -> int:
-        """Return the last tick at or before a moment."""
-        return math.floor((now - self.phase) / self.length + _SLACK)
+        """Return the last tick at or before a time."""
+        return math.floor((now - self.phase) / self.length + _ROUNDING)
 
-    def first(self, when: float, *, late: float = _SLACK) -> int:
-        """Return the first tick at or after a moment, which may be late by a part of a tick."""
+    def first(self, when: float, *, late: float = _ROUNDING) -> int:
+        """Return the first tick at or after a time, or the tick that was at most `late` (in ticks) before it."""
         return math.ceil((when - self.phase) / self.length - late)
 
 
-def next_look(
+def next_poll(
     policy: PollPolicy,
-    ticks: Ticks,
+    ticks: TickGrid,
     *,
     began: float,
-    asked: float,
+    sent: float,
     now: float,
-    hooked: bool = False,
-    trouble: A2EError | None = None,
+    has_webhook: bool = False,
+    error: A2EError | None = None,
 ) -> int:
-    """Return the tick at which to look at a task again.
+    """Return the tick of the next poll of a task.
 
     Args:
-        policy: How often to look.
-        ticks: The beat.
-        began: When the wait began.
-        asked: When the task was asked about; after trouble the interval counts from the failure.
-        now: When the answer came, or the trouble.
-        hooked: A webhook will tell of the end, so that looking is a backstop only.
-        trouble: What came instead of an answer. A ``Retry-After`` that came with it is never shortened.
+        policy: The intervals.
+        ticks: The grid.
+        began: Start of the wait.
+        sent: Time of the poll. After an error, the interval counts from the failure instead.
+        now: Time of the result.
+        has_webhook: A webhook reports the end, so that polls are only a backstop.
+        error: The error of the poll. A ``Retry-After`` that came with it is never shortened.
     """
-    seconds = _interval(policy, asked - began)
-    if hooked:
-        seconds = max(seconds, policy.backstop)
-    base = asked if trouble is None else now
-    due = ticks.first(base, late=_LATE) + math.ceil(seconds / ticks.length - _SLACK)
-    wanted = trouble.retry_after if isinstance(trouble, APIError) else None
-    return max(due, ticks.first(now + min(wanted or 0.0, _LONGEST_PAUSE)))
-
-
-def _interval(policy: PollPolicy, age: float) -> float:
-    interval = policy.steps[0][1]
-    for from_age, seconds in policy.steps:
+    age, seconds = sent - began, policy.steps[0][1]
+    for from_age, interval in policy.steps:
         if age >= from_age:
-            interval = seconds
-    return interval
+            seconds = interval
+    if has_webhook:
+        seconds = max(seconds, policy.backstop)
+    base = sent if error is None else now
+    due = ticks.first(base, late=_LATE) + math.ceil(seconds / ticks.length - _ROUNDING)
+    retry_after = error.retry_after if isinstance(error, APIError) else None
+    return max(due, ticks.first(now + min(retry_after or 0.0, _MAX_RETRY_AFTER)))
 
 
-# how
+# What an error of a batch means
 
 
-class Meaning(enum.Enum):
-    """What it means that a question about several tasks was not answered."""
+class BatchFailure(enum.Enum):
+    """Reason why a request for several tasks failed."""
 
-    TOO_MANY = enum.auto()
-    """A2E does not like so many ids, or one of them: ask about fewer."""
-    NO_SUCH = enum.auto()
-    """The operation is not there, or not for us: ask another way."""
-    LATER = enum.auto()
-    """A2E wants to be asked less often."""
-    TROUBLE = enum.auto()
-    """It will pass."""
-    NO_USE = enum.auto()
-    """No question will be answered any more."""
+    REJECTED = enum.auto()  # too many ids, or one bad id: send fewer
+    UNSUPPORTED = enum.auto()  # the operation does not exist, or not for this account: use another one
+    THROTTLED = enum.auto()  # too many requests
+    TRANSIENT = enum.auto()
+    PERMANENT = enum.auto()  # no later request would succeed
 
 
-def meaning(error: A2EError) -> Meaning:
-    """Judge why a question about several tasks was not answered."""
-    if isinstance(error, _NO_USE):
-        return Meaning.NO_USE
+def classify(error: A2EError) -> BatchFailure:
+    """Return why a request for several tasks failed."""
+    if isinstance(error, _PERMANENT):
+        return BatchFailure.PERMANENT
     status = error.status if isinstance(error, APIError | UnexpectedResponseError) else 0
-    if turns_away(error):
-        return Meaning.LATER
+    if is_throttled(error):
+        return BatchFailure.THROTTLED
     if status in {404, 405, 410}:
-        return Meaning.NO_SUCH
+        return BatchFailure.UNSUPPORTED
     if isinstance(error, BadRequestError) or status in {413, 414}:
-        return Meaning.TOO_MANY
-    if isinstance(error, UnexpectedResponseError) and status < 500 and _is_page(error):
-        return Meaning.NO_SUCH
-    return Meaning.TROUBLE if is_passing(error) else Meaning.NO_SUCH
-
-
-def _is_page(error: UnexpectedResponseError) -> bool:
-    return error.body.removeprefix(_BOM).lstrip()[:1] == b"<"
+        return BatchFailure.REJECTED
+    # An HTML page with a status below 500 is the answer of a web server that has no such path.
+    is_page = isinstance(error, UnexpectedResponseError) and error.body.removeprefix(_BOM).lstrip()[:1] == b"<"
+    if is_page and status < 500:
+        return BatchFailure.UNSUPPORTED
+    return BatchFailure.TRANSIENT if is_transient(error) else BatchFailure.UNSUPPORTED
 
 
 @attrs.define
-class Route:
-    """Whether a family can be asked about several tasks at once, and about how many, as far as A2E has shown.
+class BatchSupport:
+    """State of the batch operation of one family: a circuit breaker, and the size that A2E accepts.
+
+    Closed: batches are sent. Tripped: the family does without batches for a while. Half open, when that time
+    is over: one batch at a time is sent; a record in its response closes the breaker again.
 
     Attributes:
-        size: How many ids one question may hold.
-        useless: Questions in a row that told nothing.
-        is_on_trial: It was given up, and has not helped since.
+        size: Ids in one batch, at most.
+        misses: Batches in a row without a record.
+        is_half_open: The breaker was tripped, and no batch has returned a record since.
     """
 
-    size: int = BATCH
-    useless: int = 0
-    is_on_trial: bool = False
-    _is_tried: bool = False
-    _closed_until: float = -math.inf
-    _pause: float = _AGAIN
-    _larger_at: float = math.inf
+    size: int = BATCH_SIZE
+    misses: int = 0
+    is_half_open: bool = False
+    _is_trying: bool = False
+    _open_until: float = -math.inf
+    _pause: float = _BATCH_PAUSE
+    _full_size_at: float = math.inf
 
-    def is_open(self, now: float) -> bool:
-        """Tell whether to ask about several at once. While on trial, one question at a time does."""
-        if now >= self._larger_at:
-            self.size, self._larger_at = BATCH, math.inf
-        return now >= self._closed_until and not self._is_tried
+    def is_available(self, now: float) -> bool:
+        """Return whether a batch may be sent."""
+        if now >= self._full_size_at:
+            self.size, self._full_size_at = BATCH_SIZE, math.inf
+        return now >= self._open_until and not self._is_trying
 
-    def begin(self) -> None:
-        """Take note of a question that begins."""
-        self._is_tried = self.is_on_trial
+    def on_request(self) -> None:
+        """Record the start of a request."""
+        self._is_trying = self.is_half_open
 
-    def end(self) -> None:
-        """Take note of a question that ends, however that came about."""
-        self._is_tried = False
+    def on_end(self) -> None:
+        """Record the end of a request, with or without a response."""
+        self._is_trying = False
 
-    def helped(self) -> None:
-        """Take note of an answer that told of at least one task."""
-        self.useless, self._pause, self.is_on_trial = 0, _AGAIN, False
+    def on_hit(self) -> None:
+        """Record a response with a record of at least one task."""
+        self.misses, self._pause, self.is_half_open = 0, _BATCH_PAUSE, False
 
-    def let_down(self) -> None:
-        """Take note of a question that told of no task."""
-        self.useless += 1
+    def on_miss(self) -> None:
+        """Record an error, or a response without a record of any task."""
+        self.misses += 1
 
     @property
-    def is_doubtful(self) -> bool:
-        """Whether nothing was heard of any task for so long that the operation itself may be at fault."""
-        return self.is_on_trial or self.useless >= _ENOUGH
+    def is_suspect(self) -> bool:
+        """Whether the operation itself may be at fault, since no task had a result for some time."""
+        return self.is_half_open or self.misses >= _SUSPECT_AFTER
 
-    def close(self, now: float) -> None:
-        """Ask another way for a while, each time longer."""
-        if now >= self._closed_until:
-            self._closed_until, self._pause = now + self._pause, min(self._pause * 2, _LONGEST_AGAIN)
-        self.useless, self.is_on_trial = 0, True
+    def trip(self, now: float) -> None:
+        """Stop sending batches for a while, each time for longer."""
+        # Several batches can fail side by side: only the first of them lengthens the pause.
+        if now >= self._open_until:
+            self._open_until, self._pause = now + self._pause, min(self._pause * 2, _MAX_BATCH_PAUSE)
+        self.misses, self.is_half_open = 0, True
 
     def shrink(self, size: int, now: float) -> None:
-        """Ask about no more than so many at once for a while."""
-        self.size, self._larger_at = min(self.size, size), now + _LARGER_AGAIN
+        """Send at most this number of ids for a while."""
+        self.size, self._full_size_at = min(self.size, size), now + _REDUCED_FOR
 
 
-# what an answer about one task means
+# What an error of one task means
 
 
-def verdict(
+def fatal_error(
     error: A2EError, policy: PollPolicy, *, began: float, now: float, seen: bool, repeated: bool
 ) -> A2EError | None:
-    """Return the error that ends a wait, or None for trouble that a paid job must outlive.
-
-    "No such task" is not believed at first: a fresh task can be invisible (reference 1.7). Nor are a 404 or a 400 that
-    come only once: a gateway can have said so.
+    """Return the error that ends a wait, or None if the wait of a paid task goes on.
 
     Args:
-        error: What asking about the task raised.
+        error: The error of a poll.
         policy: See `PollPolicy.invisible_for`.
-        began: When the wait began.
-        now: Seconds on the same clock.
-        seen: Whether A2E has ever shown the task.
-        repeated: Whether the answer before was of the same kind.
+        began: Start of the wait, in seconds.
+        now: The time, by the same clock.
+        seen: A2E has returned a record of the task before.
+        repeated: The poll before failed with the same class of error.
     """
+    # A fresh task can be invisible for a while (reference 1.7), and a gateway can answer 404 or 400 once: such an error
+    # must come twice, and for a task that was never seen also late enough.
     if isinstance(error, NotFoundError):
-        believed = repeated and (seen or now - began >= policy.invisible_for)
-        return _not_found(error) if believed else None
+        if not repeated or not (seen or now - began >= policy.invisible_for):
+            return None
+        not_found = TaskNotFoundError(
+            error.message, status=error.status, code=error.code, trace_id=error.trace_id, task_id=error.task_id
+        )
+        not_found.__cause__ = error
+        return not_found
     if isinstance(error, BadRequestError):
         return error if repeated else None
-    return error if isinstance(error, (*_NO_USE, PlanError)) else None
+    return error if isinstance(error, (*_PERMANENT, PlanError)) else None
 
 
 def is_outage(error: A2EError) -> bool:
-    """Tell whether an error means that A2E cannot be reached, so that the patience with an outage runs out.
-
-    Whatever it is that answered with a page or a redirect, it was not A2E.
-    """
-    return is_passing(error) or isinstance(error, UnexpectedResponseError)
-
-
-def _not_found(error: NotFoundError) -> TaskNotFoundError:
-    mine = TaskNotFoundError(
-        error.message, status=error.status, code=error.code, trace_id=error.trace_id, task_id=error.task_id
-    )
-    mine.__cause__ = error
-    return mine
+    """Return whether an error means that A2E cannot be reached, so that it uses up the outage budget."""
+    # A page or a redirect does not come from A2E, but from something in front of it.
+    return is_transient(error) or isinstance(error, UnexpectedResponseError)

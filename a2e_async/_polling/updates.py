@@ -1,6 +1,4 @@
-"""What the waits of a handle are made of: patience, changes and who hears of them, and giving up a task."""
-
-from __future__ import annotations
+"""Parts of the waits of a `TaskHandle`: the deadline, the detection of changes, their delivery, and a deletion."""
 
 import asyncio
 import datetime as dt
@@ -12,67 +10,70 @@ from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
-from a2e_async._protocol.statuses import is_unbegun
+from a2e_async._protocol.statuses import is_queued
 from a2e_async._protocol.validation import check_seconds
 from a2e_async.errors import A2EError
 from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
 
-__all__ = ["Changes", "OnUpdate", "Patience", "Reporter", "withdraw"]
-
 R = TypeVar("R", bound=TaskRecord)
 
 OnUpdate: TypeAlias = Callable[[TaskUpdate[R]], object]
-"""A function that is called with each change of a task; what it returns is awaited if it can be."""
+"""A function that is called with each change of a task. It may be asynchronous."""
 
 _LOGGER = logging.getLogger("a2e_async")
 
-_WITHDRAWAL = 10.0
-"""Seconds that a cancelled wait may spend on deleting its task."""
+_DELETE_TIMEOUT = 10.0  # seconds
 
 
 @attrs.define(eq=False, repr=False)
-class Patience:
-    """How long somebody waits, from now on: for the job, and for an A2E that is out of reach.
+class Deadline:
+    """Time limits of one wait, which starts now.
+
+    Attributes:
+        timeout: Seconds for the job; None for no limit.
+        outage_budget: Seconds for which A2E may be unreachable; None for no limit.
+        at: End of the timeout by the event loop's clock; None for no limit.
 
     Raises:
-        InvalidRequestError: One of them is no number of seconds.
+        InvalidRequestError: One of them is not a number of seconds.
     """
 
     timeout: float | None
     outage_budget: float | None
-    deadline: float | None = None
+    at: float | None = None
 
     def __attrs_post_init__(self) -> None:
-        """Check, and look at the event loop's clock."""
+        """Check the numbers, and start."""
         check_seconds("timeout", self.timeout)
         check_seconds("outage_budget", self.outage_budget)
         if self.timeout is not None:
-            self.deadline = asyncio.get_running_loop().time() + self.timeout
+            self.at = asyncio.get_running_loop().time() + self.timeout
 
-    def left(self) -> float | None:
-        """Return the seconds that are left, None for ever."""
-        return None if self.deadline is None else max(0.0, self.deadline - asyncio.get_running_loop().time())
+    def remaining(self) -> float | None:
+        """Return the remaining seconds; None for no limit."""
+        return None if self.at is None else max(0.0, self.at - asyncio.get_running_loop().time())
 
 
 @attrs.define(eq=False, repr=False)
-class Changes(Generic[R]):
-    """Tells which records of a task are a change: of the status, of A2E's word, or of the progress."""
+class ChangeDetector(Generic[R]):
+    """Compares each record of a task with the one before: its status, A2E's raw word, and its progress."""
 
-    _known: tuple[TaskStatus, str, float | None] | None = None
+    _last: tuple[TaskStatus, str, float | None] | None = None
 
-    def begin(self, record: R) -> None:
-        """Take this as known, unless A2E has said nothing yet."""
+    def start(self, record: R) -> None:
+        """Set the record from which changes count."""
+        # The handle of a task that was picked up by its id has no raw word: then the first record is a change.
         if record.current_status:
-            self._known = _gist(record)
+            self._last = (record.status, record.current_status, record.progress)
 
-    def of(self, record: R) -> TaskUpdate[R] | None:
-        """Return what this record changes, None if nothing."""
-        before, self._known = self._known, _gist(record)
-        if self._known == before:
+    def update(self, record: R) -> TaskUpdate[R] | None:
+        """Return the change that a record brings; None if it brings none."""
+        last, self._last = self._last, (record.status, record.current_status, record.progress)
+        if self._last == last:
             return None
         return TaskUpdate(
             task_id=record.id,
-            old=None if before is None else before[0],
+            old=None if last is None else last[0],
             new=record.status,
             current_status=record.current_status,
             progress=record.progress,
@@ -81,69 +82,68 @@ class Changes(Generic[R]):
         )
 
 
-def _gist(record: TaskRecord) -> tuple[TaskStatus, str, float | None]:
-    return record.status, record.current_status, record.progress
-
-
 @attrs.define(eq=False, repr=False)
-class Reporter(Generic[R]):
-    """Calls a function of the user for one change after the other, in a task of its own: it holds up nobody else."""
+class UpdateDispatcher(Generic[R]):
+    """Calls a function of the user for one change after the other.
+
+    It runs in an asyncio task of its own, so that a slow function delays no other wait.
+    """
 
     on_update: OnUpdate[R]
-    _updates: asyncio.Queue[TaskUpdate[R] | None] = attrs.field(factory=asyncio.Queue)
+    _updates: asyncio.Queue[TaskUpdate[R] | None] = attrs.field(factory=asyncio.Queue)  # None ends the task
     _task: asyncio.Task[None] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Begin. Needs a running event loop."""
-        self._task = asyncio.create_task(self._report(), name="a2e-on-update")
+        """Start. Needs a running event loop."""
+        self._task = asyncio.create_task(self._run(), name="a2e-on-update")
 
-    def tell(self, update: TaskUpdate[R]) -> None:
-        """Report a change when all the earlier ones are reported."""
+    def dispatch(self, update: TaskUpdate[R]) -> None:
+        """Add a change to the queue."""
         self._updates.put_nowait(update)
 
-    async def finish(self, within: float | None) -> None:
-        """Wait until everything is reported, but not for longer than so many seconds."""
+    async def finish(self, timeout: float | None) -> None:  # noqa: ASYNC109  it ends without an error
+        """Wait until the function was called for all changes; after the timeout it is cancelled."""
         self._updates.put_nowait(None)
-        _, late = await asyncio.wait({self._task}, timeout=within)
+        _, late = await asyncio.wait({self._task}, timeout=timeout)
         if late:
-            _LOGGER.warning("on_update was still at work when the time of the wait was over, and was cancelled")
+            _LOGGER.warning("on_update was still running at the timeout of the wait, and is cancelled")
 
-    def stop(self) -> None:
-        """Report nothing more."""
+    def cancel(self) -> None:
+        """Cancel the call in progress, and drop the changes in the queue."""
         self._task.cancel()
 
-    async def _report(self) -> None:
+    async def _run(self) -> None:
         while (update := await self._updates.get()) is not None:
             try:
-                answer = self.on_update(update)
-                if inspect.isawaitable(answer):
-                    await answer
+                result = self.on_update(update)
+                if inspect.isawaitable(result):
+                    await result
             except (Exception, asyncio.CancelledError):
+                # A CancelledError can come from the function itself: only a cancellation of this task ends it.
                 if (task := asyncio.current_task()) is not None and task.cancelling():
                     raise
-                _LOGGER.exception("on_update raised about task %s; the wait goes on", update.task_id)
+                _LOGGER.exception("on_update raised an error for task %s; the wait goes on", update.task_id)
 
 
-async def withdraw(
+async def delete_if_queued(
     task_id: str, get: Callable[[str], Awaitable[TaskRecord]], delete: Callable[[str], Awaitable[None]]
 ) -> None:
-    """Delete a task if nobody has begun it, whatever happens meanwhile, and in bounded time."""
-    deleting = asyncio.create_task(_delete_unbegun(task_id, get, delete))
+    """Delete a task whose wait was cancelled if A2E has not begun it yet. Takes 10 seconds at most, and logs errors."""
+
+    async def read_and_delete() -> None:
+        try:
+            # A2E also deletes a finished task, and with it a result that was paid for. So the status is read first.
+            if is_queued(await get(task_id)):
+                await delete(task_id)
+                _LOGGER.info("The wait for task %s was cancelled; the task was still queued, and is deleted", task_id)
+        except A2EError as error:
+            _LOGGER.warning("The wait for task %s was cancelled; the task could not be deleted: %s", task_id, error)
+
+    # A task of its own, so that the time is bounded even if a request ends late after its cancellation.
+    deletion = asyncio.create_task(read_and_delete())
     try:
-        _, late = await asyncio.wait({deleting}, timeout=_WITHDRAWAL)
+        _, late = await asyncio.wait({deletion}, timeout=_DELETE_TIMEOUT)
     finally:
-        deleting.cancel()
+        deletion.cancel()
     if late:
-        _LOGGER.warning("The wait for task %s was cancelled; whether it could be deleted is not known", task_id)
-
-
-async def _delete_unbegun(
-    task_id: str, get: Callable[[str], Awaitable[TaskRecord]], delete: Callable[[str], Awaitable[None]]
-) -> None:
-    try:
-        # asked first, since A2E would also delete a finished task, and with it what was paid
-        if is_unbegun(await get(task_id)):
-            await delete(task_id)
-            _LOGGER.info("Task %s was deleted before A2E had begun it, since its wait was cancelled", task_id)
-    except A2EError as error:
-        _LOGGER.warning("The wait for task %s was cancelled, and it could not be deleted: %s", task_id, error)
+        _LOGGER.warning("The wait for task %s was cancelled; it is unknown whether the task was deleted", task_id)

@@ -1,7 +1,7 @@
-"""How an operation of A2E is spelt, and whether an answer means that A2E spells it differently.
+"""One operation of A2E with its fallback names, and whether an error means that A2E does not have it.
 
-A2E has renamed operations, and nobody knows which old names still answer. So a route can know an older spelling, which
-is tried after an answer that means "no such operation" (reference 1.5: a wrong route answers 404 with a web page).
+A2E has renamed operations, and does not publish which old names still work. An endpoint can therefore have a fallback:
+it is tried after a response that means "no such operation" (reference 1.5: a wrong path gives 404 with a web page).
 """
 
 from __future__ import annotations
@@ -15,41 +15,39 @@ from a2e_async._protocol.messages import Request
 from a2e_async._protocol.validation import quote_id
 from a2e_async.errors import A2EError, NotFoundError, UnexpectedResponseError
 
-__all__ = ["Route", "is_wrong_route"]
-
 _NO_SUCH = frozenset({404, 405})
 
 
 @attrs.frozen(eq=False)
-class Route:
-    """One operation.
+class Endpoint:
+    """One operation of A2E: method, path, and where the id goes.
 
     Attributes:
         method: ``GET``, ``POST``, ``PUT`` or ``DELETE``.
         path: From the root of the host. ``{id}`` stands for an id.
-        field: Where the id goes if not into the path: into the query of a ``GET``, else into the body.
-        older: Another spelling, if the reference knows one.
+        field: Where the id goes if it is not in the path: into the query of a ``GET``, else into the body.
+        fallback: The endpoint to try if A2E does not have this one, or None.
     """
 
     method: str
     path: str
     field: str = ""
-    older: Route | None = None
+    fallback: Endpoint | None = None
 
     @classmethod
-    def of(cls, spelling: str, *older: str) -> Route:
-        """Read a route as a table writes it.
+    def of(cls, text: str, *fallbacks: str) -> Endpoint:
+        """Parse an endpoint as the tables write it.
 
         Args:
-            spelling: ``"GET userVoice/{id}"``, ``"GET video/detail?video_id"`` or ``"POST userVideoTwin/remove _id"``.
-            older: More of them, the best first.
+            text: ``"GET userVoice/{id}"``, ``"GET video/detail?video_id"`` or ``"POST userVideoTwin/remove _id"``.
+            fallbacks: Its fallbacks in the same notation, the best first.
         """
-        method, path, *field = spelling.replace("?", " ").split()
-        return cls(method, f"/api/v1/{path}", "".join(field), cls.of(*older) if older else None)
+        method, path, *field = text.replace("?", " ").split()
+        return cls(method, f"/api/v1/{path}", "".join(field), cls.of(*fallbacks) if fallbacks else None)
 
     @property
     def has_id(self) -> bool:
-        """Whether it is about one thing, so that a 404 can mean that this thing is missing."""
+        """Whether the operation takes an id, so that a 404 can mean that this id does not exist."""
         return bool(self.field) or "{id}" in self.path
 
     def request(
@@ -60,44 +58,46 @@ class Route:
         params: Mapping[str, str] | None = None,
         paid: bool = False,
         repeatable: bool = False,
-        within: float | None = None,
+        timeout: float | None = None,
     ) -> Request:
-        """Return the request, for the thing with this id if it is about one. See `Request`.
-
-        What one spelling takes as its query, another one takes as its body (trap 17): a ``GET`` has no body, and
-        everything else here has no query.
+        """Return the request, with the id where the operation takes it. The other arguments are those of `Request`.
 
         Raises:
-            InvalidRequestError: It is about one thing, and the id is none.
+            InvalidRequestError: The operation takes an id, and `id` is not one.
         """
         path = self.path
-        told: dict[str, Any] = {}
+        fields: dict[str, Any] = {}
         if self.has_id:
             path = path.replace("{id}", quote_id(id))
-            told = {self.field: id} if self.field else {}
-        told |= {**(params or {}), **(json or {})}
+            fields = {self.field: id} if self.field else {}
+        # trap 17: one name of an operation takes as its query what another one takes as its body. A GET has no body,
+        # and the other methods have no query, so both arguments are merged
+        fields |= {**(params or {}), **(json or {})}
         is_read = self.method == "GET"
         return Request(
             method=self.method,
             path=path,
-            json=None if is_read or (json is None and not told) else told,
-            params={name: str(value) for name, value in told.items()} if is_read and told else None,
+            json=None if is_read or (json is None and not fields) else fields,
+            params={name: str(value) for name, value in fields.items()} if is_read and fields else None,
             paid=paid,
             repeatable=repeatable,
-            within=within,
+            timeout=timeout,
         )
 
 
-def is_wrong_route(error: A2EError, route: Route, *, paid: bool = False) -> bool:
-    """Tell whether an answer means that A2E has no such operation.
+def is_unknown_endpoint(error: A2EError, endpoint: Endpoint, *, paid: bool = False) -> bool:
+    """Tell whether an error means that A2E has no such operation.
 
-    A JSON 404 is about the thing that was asked for, if there is one. A web page with another status can come from
-    anybody in between, behind whom something paid may have been accepted.
+    Args:
+        error: The error of the request.
+        endpoint: The endpoint that was called.
+        paid: Whether the request can cost coins. Then only an error that proves that it was not accepted counts.
     """
     if isinstance(error, NotFoundError):
-        return not route.has_id
+        return not endpoint.has_id  # with an id, a JSON 404 is about that id
     if not isinstance(error, UnexpectedResponseError):
         return False
     if error.status in _NO_SUCH:
         return True
+    # a web page with another status can come from a gateway, behind which a paid request may have been accepted
     return not paid and not 300 <= error.status < 400 and error.body.lstrip()[:1] == b"<"

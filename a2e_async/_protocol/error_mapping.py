@@ -1,10 +1,15 @@
-"""Which error a refusal of A2E is. Decided by code and text before the status, since one status means many things.
+"""Mapping from A2E's error responses to the error classes of this package.
 
-403 alone means plan, moderation, a limit or a bad token (reference 1.5), and 400 can mean missing coins. The words are
-those that callers match; they only choose the subclass, never whether something is an error.
+How it works: A2E uses one HTTP status for several errors. 403 can mean plan, moderation, a limit or a bad token, and
+400 can mean missing coins (reference 1.5). So the class is chosen in this order:
+
+1. by A2E's own code, where the code has one meaning;
+2. by an HTTP status that is certain: 401, 402, 404, 408, 429;
+3. by words in the text, for the statuses 400, 403 and 200 (an error inside a successful response);
+4. else 5xx is a `ServerError`, other 4xx a `BadRequestError`, and the rest a plain `APIError`.
+
+Words in a text choose the class only. They never decide whether a response is an error.
 """
-
-from __future__ import annotations
 
 import datetime as dt
 import email.utils
@@ -29,16 +34,17 @@ from a2e_async.errors import (
     ServerError,
 )
 
-__all__ = ["epoch", "refusal", "refused_content", "retry_after", "trace_of"]
+# Characters of an error text that are kept.
+_MAX_TEXT = 500
 
-_LONGEST = 500
-"""Characters of a refusal's text that are kept."""
+# Strings of a response that are searched for words of moderation.
+_MAX_STRINGS = 1000
 
 _BY_CODE: dict[int, type[APIError]] = {
-    1001: BusyError,  # streaming hosts are occupied
+    1001: BusyError,  # all streaming hosts are occupied
     1003: ContentRejectedError,  # a minor in the image
     1004: ContentRejectedError,  # a suspected minor
-    30005: BadRequestError,  # back_id and custom_back_id
+    30005: BadRequestError,  # back_id together with custom_back_id
 }
 
 _BY_STATUS: dict[int, type[APIError]] = {
@@ -59,18 +65,17 @@ _PLAN = re.compile(
 _CONTENT = re.compile(
     r"copyright|public figure|nsfw|nfsw|(?<!case.)sensitive|content policy|moderation|flagged", re.IGNORECASE
 )
+# Words of moderation that have another meaning with status 400: "portrait or landscape".
 _PERSON = re.compile(r"portrait|likeness|\bminor\b", re.IGNORECASE)
-"""Words of moderation that have another meaning where a request is wrong: "portrait or landscape"."""
-
 _BUSY = re.compile(r"occupied|\bbusy\b", re.IGNORECASE)
 
+# Replaces a value that is nested too deeply to be written as JSON.
 _TOO_DEEP = "…"
 
-_WORDS = 1000
-"""Words of an odd answer that are looked at."""
-
+# Fields in which A2E repeats the caller's own words, which say nothing about moderation.
 _ECHO = frozenset({"name", "prompt", "negative_prompt", "image_url", "end_image_url"})
 
+# Status -> words and their meaning; the first match counts. 200 stands for an error inside a successful response.
 _BY_TEXT: dict[int, tuple[tuple[re.Pattern[str], type[APIError]], ...]] = {
     400: (
         (_CONTENT, ContentRejectedError),
@@ -95,66 +100,68 @@ _BY_TEXT: dict[int, tuple[tuple[re.Pattern[str], type[APIError]], ...]] = {
         (_TOKEN, AuthenticationError),
     ),
 }
-"""Status -> words and what they mean, the first match first. 200: an error inside of a good answer."""
 
 
-def refusal(body: dict[str, Any], response: Response) -> APIError:
-    """Build the error for a refusal (E1 to E6), with everything that A2E said."""
+def to_api_error(body: dict[str, Any], response: Response) -> APIError:
+    """Return the error for an error response (E1 to E6), with all details that A2E gives."""
     code = body.get("code")
     code = code if isinstance(code, int | str) and not isinstance(code, bool) else None
     message = _message(body) or _reason(response.status)
-    return _kind(response.status, code, message)(
+    return _error_class(response.status, code, message)(
         message,
         status=response.status,
         code=code,
         errors=_details(body.get("errors")),
-        trace_id=trace_of(body),
+        trace_id=trace_id_of(body),
         retry_after=retry_after(response),
     )
 
 
-def trace_of(body: dict[str, Any]) -> str:
+def trace_id_of(body: dict[str, Any]) -> str:
     """Return the ``trace_id`` of an envelope, or an empty string."""
     trace_id = body.get("trace_id")
     return trace_id if isinstance(trace_id, str) else ""
 
 
-def refused_content(data: object) -> str:
-    """Return A2E's text if a good answer reports flagged content instead of a task (E8), else an empty string.
-
-    What holds an id, wherever and by whatever name, may be a task: then nobody knows what it means.
-    """
-    words: list[str] = []
-    waiting = [data]
-    while waiting and len(words) < _WORDS:
-        item = waiting.pop()
+def content_rejection(data: object) -> str:
+    """Return A2E's text if a successful response reports flagged content instead of a task (E8), else empty text."""
+    strings: list[str] = []
+    pending = [data]
+    while pending and len(strings) < _MAX_STRINGS:
+        item = pending.pop()
         if isinstance(item, dict):
+            # An object with any id may be a task that costs coins. Then the outcome is unknown, not rejected.
             if any(key.lower().endswith("id") for key in item):
                 return ""
-            told = {key: value for key, value in item.items() if value and key not in _ECHO}
-            words += told
-            waiting += told.values()
+            fields = {key: value for key, value in item.items() if value and key not in _ECHO}
+            strings += fields
+            pending += fields.values()
         elif isinstance(item, list):
-            waiting += item
+            pending += item
         elif isinstance(item, str):
-            words.append(item)
-    text, report = " ".join(words), _clip(_dump(data))
+            strings.append(item)
+    text, report = " ".join(strings), _shorten(_dump(data))
     return report if report != _TOO_DEEP and (_CONTENT.search(text) or _PERSON.search(text)) else ""
 
 
-def _kind(status: int, code: int | str | None, message: str) -> type[APIError]:
+def _error_class(status: int, code: int | str | None, message: str) -> type[APIError]:
     number = int(code) if isinstance(code, str) and code.isdecimal() and len(code) < 9 else code
+    # Case 1: A2E's own code.
     if isinstance(number, int) and number in _BY_CODE:
         return _BY_CODE[number]
-    if status < 400:  # reference 1.5: an inner 400, 401 or 403 means the same as the HTTP status
+    # An inner code of 400, 401 or 403 means the same as the HTTP status (reference 1.5).
+    if status < 400:
         status = number if isinstance(number, int) and 400 <= number <= 599 else 200
     elif status in {400, 403} and isinstance(number, int) and number in _BY_STATUS:
         status = number
+    # Case 2: a status with one meaning.
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    for words, kind in _BY_TEXT.get(status, ()):
+    # Case 3: words of the text.
+    for words, error_class in _BY_TEXT.get(status, ()):
         if words.search(message):
-            return kind
+            return error_class
+    # Case 4: nothing else is known.
     if status >= 500:
         return ServerError
     return BadRequestError if status not in {200, 403} else APIError
@@ -163,12 +170,12 @@ def _kind(status: int, code: int | str | None, message: str) -> type[APIError]:
 def _message(body: dict[str, Any]) -> str:
     for candidate in _texts(body):
         if isinstance(candidate, str) and candidate.strip():
-            return _clip(candidate.strip())
+            return _shorten(candidate.strip())
     return ""
 
 
 def _texts(body: dict[str, Any]) -> Iterator[object]:
-    """Yield the places of reference 1.4 where the text may stand, in its order."""
+    """Yield the places of reference 1.4 where the text may be, in its order."""
     yield "; ".join(text for text in _details(body.get("errors")) if text.strip())
     for key in ("msg", "message", "error", "err_message", "data"):
         yield body.get(key)
@@ -186,56 +193,54 @@ def _reason(status: int) -> str:
 
 
 def _details(errors: object) -> tuple[str, ...]:
-    """Render the validation details (E4): an array or an object of anything."""
+    """Return the validation details (E4) as text: an array or an object of anything."""
     if isinstance(errors, dict):
-        return tuple(_clip(f"{key}: {_render(value)}") for key, value in errors.items())
+        return tuple(_shorten(f"{key}: {_render(value)}") for key, value in errors.items())
     if isinstance(errors, list):
-        return tuple(_clip(_render(item)) for item in errors)
-    return (_clip(errors),) if isinstance(errors, str) and errors else ()
+        return tuple(_shorten(_render(item)) for item in errors)
+    return (_shorten(errors),) if isinstance(errors, str) and errors else ()
 
 
 def _render(item: object) -> str:
     if isinstance(item, dict):
         text = next((item[key] for key in ("msg", "message", "error") if isinstance(item.get(key), str)), None)
-        where = next((item[key] for key in ("path", "field", "param") if isinstance(item.get(key), str)), None)
+        path = next((item[key] for key in ("path", "field", "param") if isinstance(item.get(key), str)), None)
         if text is not None:
-            return f"{where}: {text}" if where else text
+            return f"{path}: {text}" if path else text
     return item if isinstance(item, str) else _dump(item)
 
 
 def _dump(item: object) -> str:
     try:
         return json.dumps(item, ensure_ascii=False, default=str)
-    except (RecursionError, ValueError):  # what could just be read can be too deep to be written
+    except (RecursionError, ValueError):  # JSON that could just be read can be nested too deeply to be written
         return _TOO_DEEP
 
 
-def _clip(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_TEXT else text[: _MAX_TEXT - 1] + "…"
 
 
 def retry_after(response: Response) -> float | None:
-    """Return the seconds of a ``Retry-After`` (a number or a date, RFC 9110), or None.
-
-    A date is compared with the answer's own ``Date``, so that a wrong clock of this machine does no harm.
-    """
+    """Return the seconds of a ``Retry-After`` header (a number or a date, RFC 9110), or None."""
     value = response.headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
     except ValueError:
-        then = epoch(value)
+        then = parse_http_date(value)
         if then is None:
             return None
-        now = epoch(response.headers.get("date", ""))
+        # The response's own Date is A2E's clock, so that a wrong clock of this machine does no harm.
+        now = parse_http_date(response.headers.get("date", ""))
         seconds = max(0.0, then - (response.received_at if now is None else now))
     return seconds if math.isfinite(seconds) and seconds >= 0 else None
 
 
-def epoch(value: str) -> float | None:
-    """Return the seconds since the epoch of a date in a header (RFC 9110), or None if it is none."""
+def parse_http_date(value: str) -> float | None:
+    """Return the seconds since the epoch of a date in a header (RFC 9110), or None if the text is not a date."""
     try:
         moment = email.utils.parsedate_to_datetime(value)
-        if moment.tzinfo is None:  # "-0000": UTC of unknown origin
+        if moment.tzinfo is None:  # the zone "-0000" means UTC of unknown origin
             moment = moment.replace(tzinfo=dt.UTC)
         return moment.timestamp()
     except (ValueError, TypeError, IndexError, OverflowError):

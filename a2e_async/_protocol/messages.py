@@ -1,17 +1,12 @@
-"""The plain values that cross the seam between deciding and doing.
-
-Treated as frozen, and not frozen by attrs: three of them are made for each request, and checking every assignment
-would cost more than reading the answer's JSON.
-"""
-
-from __future__ import annotations
+"""Plain values of one request: the request, the response, and the envelope decoded from the response."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
-__all__ = ["Envelope", "Request", "Response"]
+# The classes are treated as frozen but not frozen by attrs. Three objects are made for each request, and the checks of
+# frozen classes would cost more than parsing the JSON of the response.
 
 
 @attrs.define(kw_only=True)
@@ -20,12 +15,13 @@ class Request:
 
     Attributes:
         method: ``GET``, ``POST``, ``PUT`` or ``DELETE``.
-        path: From the root of the host, already quoted: ``/api/v1/userImage2Video/start``.
+        path: The path from the root of the host, already quoted: ``/api/v1/userImage2Video/start``.
         json: The JSON body, or None for none.
         params: The query.
-        paid: Accepting it costs coins.
-        repeatable: Sending it twice does no harm, so that it may be repeated after a failure.
-        within: Seconds for the answer, if not as `Config.request_timeout` says. Waiting for a place does not count.
+        paid: Whether the request costs coins if A2E accepts it.
+        repeatable: Whether sending the request twice does no harm, so that it may be retried.
+        timeout: Seconds for the response, if shorter than `Config.request_timeout`. Time in the throttle's queue does
+            not count.
     """
 
     method: str
@@ -34,16 +30,16 @@ class Request:
     params: Mapping[str, str] | None = attrs.field(default=None, repr=False)
     paid: bool = False
     repeatable: bool = False
-    within: float | None = None
+    timeout: float | None = None
 
 
 @attrs.define(kw_only=True)
 class Response:
-    """One answer, as it came.
+    """One response, before it is decoded.
 
     Attributes:
         status: The HTTP status.
-        headers: The headers, by lower-case name or in a mapping that does not mind the case.
+        headers: The headers, by lower-case name or in a case-insensitive mapping.
         body: The bytes after decompression.
         received_at: Seconds since the epoch by this machine's clock.
     """
@@ -56,14 +52,14 @@ class Response:
 
 @attrs.define(kw_only=True)
 class Envelope:
-    """A good answer, unwrapped.
+    """Content of a successful response.
 
     Attributes:
         data: The content of the envelope's ``data``: any JSON.
         status: The HTTP status.
-        trace_id: A2E's name for this exchange; empty if it gave none.
-        body: The raw bytes, for the error to be raised if `data` turns out to be of no use.
-        headers: The headers, for their ``Date``.
+        trace_id: A2E's id of this request; empty if the response has none.
+        body: The raw bytes, for the error that is raised if `data` cannot be used.
+        headers: The headers; `Date` tells A2E's clock.
     """
 
     data: Any = attrs.field(repr=False)

@@ -1,6 +1,4 @@
-"""How A2E's lists are gone through, page by page (reference 1.7)."""
-
-from __future__ import annotations
+"""Reading of A2E's lists, page by page (reference 1.7)."""
 
 from typing import Any
 
@@ -9,50 +7,48 @@ import attrs
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.responses import count_rows, id_of, records, total_of
 
-__all__ = ["LARGEST", "P1", "P2", "P3", "Pages", "Paging", "page_request"]
+MAX_PAGE_SIZE = 100
 
-LARGEST = 100
-"""Records in one page, at most."""
-
-_STALE = 3
-"""So many pages without anything new end a list; some servers answer the last page for ever."""
+# Pages in a row without a new record that end a list: some servers repeat the last page forever.
+_MAX_STALE_PAGES = 3
 
 
 @attrs.frozen
-class Paging:
-    """How a list is told which page is wanted, counted from 1."""
+class PageParams:
+    """Names of the query parameters for the page number, counted from 1, and for the page size."""
 
     number: str
     size: str
 
 
-P1 = Paging("pageNum", "pageSize")
-P2 = Paging("current", "pageSize")
-P3 = Paging("page", "page_size")
+# The three styles of reference 1.7.
+P1 = PageParams("pageNum", "pageSize")
+P2 = PageParams("current", "pageSize")
+P3 = PageParams("page", "page_size")
 
 
-def page_request(path: str, number: int, size: int = LARGEST, paging: Paging | None = P1) -> Request:
-    """Ask for one page of a list, counted from 1; for all of it, if it is not paged."""
+def page_request(path: str, number: int, size: int = MAX_PAGE_SIZE, paging: PageParams | None = P1) -> Request:
+    """Return the request for one page of a list, counted from 1, or for the whole list if it has no pages."""
     params = None if paging is None else {paging.number: str(number), paging.size: str(size)}
     return Request(method="GET", path=path, params=params, repeatable=True)
 
 
 @attrs.define
-class Pages:
-    """One reading of a list. Others may add to it and delete from it meanwhile.
+class PageReader:
+    """Progress of reading a list once, while records may be added to it and deleted from it.
 
     Attributes:
-        path: Where the list is.
+        path: The path of the list.
         size: Records in a page.
-        paging: How it is paged; None if it is not.
-        number: The page that was asked for last, from 1.
-        ended: There are no more pages.
-        shrank: A2E's total became smaller meanwhile, so that records may have slipped to a page that was read before.
+        paging: The style of its pages; None if it has none.
+        number: The number of the last page requested, from 1.
+        ended: Whether there are no more pages.
+        shrank: Whether A2E's total became smaller meanwhile, so that records may have moved to a page read before.
     """
 
     path: str
-    size: int = LARGEST
-    paging: Paging | None = P1
+    size: int = MAX_PAGE_SIZE
+    paging: PageParams | None = P1
     number: int = 0
     ended: bool = False
     shrank: bool = False
@@ -60,22 +56,21 @@ class Pages:
     _seen: set[str] = attrs.field(factory=set)
     _stale: int = 0
 
-    def next(self) -> Request:
-        """Return the question for the next page."""
+    def next_request(self) -> Request:
+        """Return the request for the next page."""
         self.number += 1
         return page_request(self.path, self.number, self.size, self.paging)
 
-    def take(self, envelope: Envelope) -> list[dict[str, Any]]:
-        """Return those records of a page that were on no page before.
-
-        A short page is the last one, unless A2E says that there are more: it may give less than was asked for.
-        """
+    def read(self, envelope: Envelope) -> list[dict[str, Any]]:
+        """Return the records of a page that were on no page before."""
         fresh = [record for record in records(envelope.data) if id_of(record) not in self._seen]
         self._seen.update(id_of(record) for record in fresh)
         total, rows = total_of(envelope.data), count_rows(envelope.data)
         self.shrank = self.shrank or (total is not None and self._total is not None and total < self._total)
         self._total = self._total if total is None else total
+        # One stale page can be an accident: new records at the top of the list push old ones to the next page.
         self._stale = 0 if fresh else self._stale + 1
+        # A short page is the last one, unless the total says otherwise: A2E may give less than the requested size.
         is_short = rows < self.size and (total is None or len(self._seen) >= total)
-        self.ended = self.paging is None or is_short or not rows or self._stale >= _STALE
+        self.ended = self.paging is None or is_short or not rows or self._stale >= _MAX_STALE_PAGES
         return fresh

@@ -1,6 +1,4 @@
-"""Which token and which host are used, and whether they can work. Nothing is sent before this has said yes."""
-
-from __future__ import annotations
+"""Choice and checks of the token, the base URL and the configuration, made before anything is sent."""
 
 import ipaddress
 import math
@@ -13,26 +11,23 @@ import attrs
 from a2e_async.config import DEFAULT_BASE_URL, Config, OnUnknown, Pacing, PollPolicy, RetryPolicy, StartPolicy
 from a2e_async.errors import ConfigurationError
 
-__all__ = ["VARIABLES", "Secret", "Settings", "is_host", "is_loopback", "resolve"]
-
+# Straight quotes, and the typographic quotes that word processors put in their place.
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
-"""Straight quotes, and the typographic ones that word processors make of them."""
 
+# Fields of the configuration that are not numbers.
+_NOT_NUMBERS = frozenset({"token", "base_url", "retry", "poll", "pacing", "start", "steps"})
 
-_NO_NUMBERS = frozenset({"token", "base_url", "retry", "poll", "pacing", "start", "steps"})
-
-
+# The environment variables that are read.
 VARIABLES = ("A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL")
-"""The environment that is looked at."""
 
 
 class Secret(str):
-    """Text that hides itself where it is shown for debugging: in a `repr`, or among the variables of a traceback."""
+    """Text that is hidden in every `repr`, so that no traceback, log line or debugger shows it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Show that there is something."""
+        """Return a placeholder."""
         return "'…'"
 
 
@@ -46,10 +41,10 @@ class Settings:
 
 
 def resolve(token: str | None, base_url: str | None, config: Config | None, environ: Mapping[str, str]) -> Settings:
-    """Put the settings together: the argument wins over `config`, which wins over the environment.
+    """Return the checked settings: an argument wins over `config`, which wins over the environment.
 
     Raises:
-        ConfigurationError: Something cannot work; the message says what to do.
+        ConfigurationError: A setting cannot work; the message says what to change.
     """
     config = Config() if config is None else config
     fallback = Config.from_env(environ)
@@ -75,7 +70,7 @@ def _clean_token(token: str | None) -> Secret:
         msg = "The A2E token is empty: paste the whole value (sk_…) from Account > API Token"
         raise ConfigurationError(msg)
     if not (clean.isascii() and clean.isprintable()) or " " in clean:
-        msg = "The A2E token holds spaces, control or non-ASCII characters: paste it again, only the value (sk_…)"
+        msg = "The A2E token contains spaces, control or non-ASCII characters: paste it again, only the value (sk_…)"
         raise ConfigurationError(msg)
     return clean
 
@@ -90,11 +85,11 @@ def _unquoted(token: str) -> Secret:
 def _clean_base_url(url: str) -> str:
     parts = _split(url)
     if parts.username is not None or parts.password is not None:
-        msg = "The base URL must not hold a user name or password; the token is passed by itself"
+        msg = "The base URL must not contain a user name or password: remove it, the token is sent in a header"
         raise ConfigurationError(msg)
     host = parts.hostname
-    if host and not is_host(host):
-        msg = f"The base URL's host {host!r} is no host name"
+    if host and not is_host_name(host):
+        msg = f"The host {host!r} of the base URL is not a host name"
         raise ConfigurationError(msg)
     if parts.scheme not in {"http", "https"} or not host:
         msg = f"The base URL must look like {DEFAULT_BASE_URL}, with https:// and a host"
@@ -103,7 +98,7 @@ def _clean_base_url(url: str) -> str:
         msg = "The base URL must not have a query or a fragment: remove everything from the '?' or '#' on"
         raise ConfigurationError(msg)
     if parts.scheme == "http" and not is_loopback(host):
-        msg = f"http:// would send the token to {host} in clear: use https:// (http is for this machine only)"
+        msg = f"http:// would send the token to {host} unencrypted: use https:// (http:// works for this machine only)"
         raise ConfigurationError(msg)
     if host.rstrip(".") == "api.a2e.ai":
         msg = f"api.a2e.ai is A2E's documentation, not its API: use {DEFAULT_BASE_URL}"
@@ -113,7 +108,7 @@ def _clean_base_url(url: str) -> str:
 
 
 def _split(url: str) -> SplitResult:
-    """Split a URL, refusing what no URL may hold."""
+    """Return the parts of a base URL, after a check of its characters."""
     if not isinstance(url, str) or not url.isprintable() or " " in url.strip() or "\\" in url:
         msg = f"The base URL must be a str like {DEFAULT_BASE_URL}, without spaces, backslashes or control characters"
         raise ConfigurationError(msg)
@@ -121,14 +116,14 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url.strip().strip(_QUOTES))
         _ = parts.port  # a property that raises for port 99999
     except ValueError as error:
-        msg = f"The base URL is no URL: {error}"
+        msg = f"The base URL is not a URL: {error}"
         raise ConfigurationError(msg) from error
     return parts
 
 
-def is_host(host: str) -> bool:
-    """Tell whether a name can be looked up: labels of 1 to 63 characters (RFC 1035), on which asyncio insists."""
-    if host.isascii():  # nearly always, and the codec is slow
+def is_host_name(host: str) -> bool:
+    """Tell whether a name can be resolved: asyncio insists on labels of 1 to 63 characters (RFC 1035)."""
+    if host.isascii():  # the usual case; the codec is slow
         return all(0 < len(label) < 64 for label in host.removesuffix(".").split("."))
     try:
         host.encode("idna")
@@ -138,7 +133,7 @@ def is_host(host: str) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or address is this machine itself."""
+    """Tell whether a host name or address is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -146,38 +141,38 @@ def is_loopback(host: str) -> bool:
 
 
 def _check_numbers(config: Config) -> None:
-    """Check every number of the configuration, and that it is one."""
-    _check_kind("config", config, Config)
-    parts = (("retry", RetryPolicy), ("poll", PollPolicy), ("pacing", Pacing), ("start", StartPolicy))
-    for name, kind in parts:
-        _check_kind(f"Config.{name}", getattr(config, name), kind)
+    """Check every number of the configuration."""
+    _check_class("config", config, Config)
+    policies = (("retry", RetryPolicy), ("poll", PollPolicy), ("pacing", Pacing), ("start", StartPolicy))
+    for name, expected in policies:
+        _check_class(f"Config.{name}", getattr(config, name), expected)
     for owner in (config, config.retry, config.poll, config.pacing):
         for field in attrs.fields(type(owner)):
-            if field.name not in _NO_NUMBERS:
+            if field.name not in _NOT_NUMBERS:
                 value = getattr(owner, field.name)
-                if not (field.name == "per_second" and value is None):
-                    _check_number(f"{type(owner).__name__}.{field.name}", value, whole="int" in str(field.type))
+                if not (field.name == "per_second" and value is None):  # None means no limit
+                    _check_number(f"{type(owner).__name__}.{field.name}", value, integer="int" in str(field.type))
     _check_steps(config.poll.steps)
     _check_start(config.start)
 
 
-def _check_kind(name: str, value: object, kind: type) -> None:
-    if not isinstance(value, kind):
-        msg = f"{name} must be a {kind.__name__}, not {type(value).__name__}"
+def _check_class(name: str, value: object, expected: type) -> None:
+    if not isinstance(value, expected):
+        msg = f"{name} must be a {expected.__name__}, not {type(value).__name__}"
         raise ConfigurationError(msg)
 
 
-def _check_number(name: str, value: object, *, whole: bool) -> None:
-    kinds = int if whole else (int, float)
-    if not isinstance(value, kinds) or isinstance(value, bool) or not (value > 0 and math.isfinite(value)):
-        msg = f"{name} must be {'a whole' if whole else 'a'} number above 0, not {value!r}"
+def _check_number(name: str, value: object, *, integer: bool) -> None:
+    types = int if integer else (int, float)
+    if not isinstance(value, types) or isinstance(value, bool) or not (value > 0 and math.isfinite(value)):
+        msg = f"{name} must be {'a whole' if integer else 'a'} number above 0, not {value!r}"
         raise ConfigurationError(msg)
 
 
 def _check_steps(steps: object) -> None:
-    msg = "PollPolicy.steps must be pairs (age, interval) in seconds, by growing age from 0, with intervals above 0"
+    msg = "PollPolicy.steps must be pairs (age, interval) in seconds, sorted by age from 0, with intervals above 0"
     try:
-        ages = [float(age) for age, _ in steps]  # type: ignore[attr-defined]  # that is what is being checked
+        ages = [float(age) for age, _ in steps]  # type: ignore[attr-defined]  # the check itself
         intervals = [float(interval) for _, interval in steps]  # type: ignore[attr-defined]  # as above
     except (TypeError, ValueError) as error:
         raise ConfigurationError(msg) from error
@@ -194,12 +189,12 @@ def _check_start(policy: StartPolicy) -> None:
         msg = f"StartPolicy.on_unknown must be 'raise' or 'resend', not {policy.on_unknown!r}"
         raise ConfigurationError(msg)
     if policy.on_unknown == "resend" and not policy.mark_names:
-        msg = "StartPolicy.on_unknown='resend' needs mark_names=True: without a marker nothing can be looked for"
+        msg = "StartPolicy.on_unknown='resend' needs mark_names=True: a task can be found only by its marker"
         raise ConfigurationError(msg)
-    looks = policy.looks if isinstance(policy.looks, tuple) else ()
-    for look in looks:
-        if look != 0 or isinstance(look, bool):
-            _check_number("StartPolicy.looks", look, whole=False)
-    if not looks or list(looks) != sorted(looks):
-        msg = "StartPolicy.looks must be a tuple of seconds by growing time, such as (0.0, 2.0, 7.0, 20.0)"
+    scan_delays = policy.scan_delays if isinstance(policy.scan_delays, tuple) else ()
+    for delay in scan_delays:
+        if delay != 0 or isinstance(delay, bool):
+            _check_number("StartPolicy.scan_delays", delay, integer=False)
+    if not scan_delays or list(scan_delays) != sorted(scan_delays):
+        msg = "StartPolicy.scan_delays must be a sorted tuple of seconds, such as (0.0, 2.0, 7.0, 20.0)"
         raise ConfigurationError(msg)

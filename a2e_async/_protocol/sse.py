@@ -1,41 +1,38 @@
-"""Server-sent events (envelope S7): what a prompt extension answers when ``stream`` is true.
+"""Server-sent events (envelope S7): the response to a prompt extension with ``stream`` true.
 
-The methods of this package never ask for a stream; `A2EClient.request` may. The answer is read to its end, and what
-counts is the last ``result`` or, if there is one, the ``error``.
+The methods of this package never request a stream; `A2EClient.request` can. The whole stream is read first. Its result
+is the last ``result`` event or, if there is one, the ``error`` event.
 """
-
-from __future__ import annotations
 
 import json
 from typing import Any
 
-__all__ = ["is_stream", "outcome"]
-
 
 def is_stream(content_type: str) -> bool:
-    """Tell whether an answer is a stream of events."""
+    """Tell whether a response is a stream of events."""
     return content_type.lower().startswith("text/event-stream")
 
 
-def outcome(body: bytes) -> tuple[str, Any]:
-    """Return the name and the data of the event that counts: ``error``, else the last ``result``, else ``("", None)``.
+def final_event(body: bytes) -> tuple[str, Any]:
+    """Return the name and the data of the final event: ``error``, else the last ``result``, else ``("", None)``.
 
-    Data that is no JSON comes as text.
+    Data that is not valid JSON is returned as text.
     """
     name, data = "", None
     for block in body.decode("utf-8", "replace").replace("\r\n", "\n").split("\n\n"):
-        event, text = _read(block)
+        event, text = _parse_event(block)
         if event in {"result", "error"}:
-            name, data = event, _json(text)
+            name, data = event, _parse_json(text)
         if event == "error":
             break
     return name, data
 
 
-def _read(block: str) -> tuple[str, str]:
+def _parse_event(block: str) -> tuple[str, str]:
     """Return the name and the text of one event."""
     event, lines = "", []
     for line in block.split("\n"):
+        # The standard allows one space after the colon, which is not part of the value, and several data lines.
         field, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if field == "event":
@@ -45,7 +42,7 @@ def _read(block: str) -> tuple[str, str]:
     return event, "\n".join(lines)
 
 
-def _json(text: str) -> Any:  # noqa: ANN401  any JSON
+def _parse_json(text: str) -> Any:  # noqa: ANN401  any JSON
     try:
         return json.loads(text)
     except (ValueError, RecursionError):

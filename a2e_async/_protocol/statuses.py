@@ -1,13 +1,10 @@
-"""What A2E's status words mean. The table is reference 1.12; an unknown word is RUNNING, never a crash."""
-
-from __future__ import annotations
+"""Tables of A2E's status words (reference 1.12)."""
 
 from collections.abc import Mapping
 
 from a2e_async.models.common import TaskRecord, TaskStatus
 
-__all__ = ["AVATAR_VIDEO", "IMAGE_TO_VIDEO", "TWIN", "USUAL", "VOICE", "is_unbegun", "status_of"]
-
+# Nearly all families use these words.
 USUAL: Mapping[str, TaskStatus] = {
     "initialized": TaskStatus.QUEUED,
     "sent": TaskStatus.QUEUED,
@@ -16,14 +13,13 @@ USUAL: Mapping[str, TaskStatus] = {
     "completed": TaskStatus.SUCCEEDED,
     "failed": TaskStatus.FAILED,
 }
-"""Of nearly all families."""
 
 IMAGE_TO_VIDEO: Mapping[str, TaskStatus] = {
     **USUAL,
-    "pending": TaskStatus.RUNNING,  # here: the AI works; elsewhere the same word means waiting
+    "pending": TaskStatus.RUNNING,  # in this family the model is at work; in all others the task is in the queue
 }
 
-VOICE: Mapping[str, TaskStatus] = {**USUAL, "pendding": TaskStatus.QUEUED}  # so spelt by A2E (trap 5)
+VOICE: Mapping[str, TaskStatus] = {**USUAL, "pendding": TaskStatus.QUEUED}  # A2E's spelling (trap 5)
 
 TWIN: Mapping[str, TaskStatus] = {
     **USUAL,
@@ -42,14 +38,15 @@ AVATAR_VIDEO: Mapping[str, TaskStatus] = {
 
 
 def status_of(words: Mapping[str, TaskStatus], word: str, *, failed_code: str, has_result: bool) -> TaskStatus:
-    """Judge a record.
+    """Return the status of a record. An unknown word without a result means RUNNING.
 
     Args:
         words: The table of the task's family.
-        word: A2E's word, trimmed and in lower case; empty if there was none.
-        failed_code: As in the record; anything but empty and "0" is a failure.
-        has_result: Whether the family's own result field is filled in, which settles an unknown word.
+        word: A2E's word, trimmed and in lower case; empty if the record has none.
+        failed_code: As in the record; empty or "0" means no failure.
+        has_result: Whether the family's own result field is filled in.
     """
+    # A2E marks flagged content in the status word, in two spellings, and the tables do not list these words.
     if failed_code or "nsfw" in word or "nfsw" in word:
         return TaskStatus.FAILED
     if word in words:
@@ -57,6 +54,6 @@ def status_of(words: Mapping[str, TaskStatus], word: str, *, failed_code: str, h
     return TaskStatus.SUCCEEDED if has_result else TaskStatus.RUNNING
 
 
-def is_unbegun(record: TaskRecord) -> bool:
-    """Tell whether nobody at A2E has begun the task, so that deleting it gives the coins back (reference 9.4)."""
+def is_queued(record: TaskRecord) -> bool:
+    """Tell whether A2E has not begun the task yet, so that deleting the task returns the coins (reference 9.4)."""
     return record.current_status == "initialized"

@@ -1,11 +1,9 @@
-"""What a webhook is worth: is it genuine, and which tasks does it speak of (reference 1.11)?
+"""Rules of webhooks: which requests are genuine, and which ids they mention (reference 1.11).
 
-The law: a webhook only *nudges*. What it says about a task is not even looked at; the answer is always
-read from A2E, so that a forged webhook can cost one read, never a false result. The payload is unpublished, so
-everything is taken, and every text in it may be the id of a task.
+A webhook only triggers a poll. Its content is never used as a record: the poll reads the record from A2E, so that a
+forged webhook costs one read and never brings a false result. A2E has not published the payload. So any body is
+accepted, and every text in it may be the id of a task.
 """
-
-from __future__ import annotations
 
 import hashlib
 import hmac
@@ -15,35 +13,30 @@ from typing import Any
 
 import attrs
 
-from a2e_async._protocol.validation import check_webhook, refuse
+from a2e_async._protocol.validation import check_webhook, raise_invalid
 
-__all__ = ["HEADER", "LONGEST_BODY", "Mentioned", "Seen", "check_address", "is_genuine", "mentioned", "objection"]
+AUTH_HEADER = "X-A2e-Webhook-Token"
 
-HEADER = "X-A2e-Webhook-Token"
-
-LONGEST_BODY = 64 * 1024
-"""Bytes. A record of A2E has about one thousand."""
+MAX_BODY_SIZE = 64 * 1024  # bytes; a record of A2E has about one thousand
 
 _ID_KEYS = frozenset({"_id", "id", "task_id", "taskid"})
 
-_LONGEST_ID = 100
-"""Characters. A2E's ids have 24, but nobody promised that."""
+_MAX_ID_LENGTH = 100  # A2E's ids have 24 characters, but A2E does not promise that
 
-_MOST_TEXTS = 1_000
+_MAX_TEXTS = 1_000
 
-_MOST_SEEN = 1_000
+_MAX_BODIES = 1_000
 
-_SOMEWHERE = "https://localhost/"
-"""Stands for a URL that is not known yet: A2E takes no token without one."""
+_PLACEHOLDER_URL = "https://localhost/"  # for a URL that is not known yet: A2E takes no token without one
 
 
 @attrs.frozen
-class Mentioned:
-    """What a body speaks of.
+class MentionedIds:
+    """Texts of a body that may be ids of tasks.
 
     Attributes:
-        texts: What may be the id of a task, each once; what stands where an id is expected comes first.
-        has_id: Something stands where an id is expected.
+        texts: The texts, each once. Texts under the key of an id come first.
+        has_id: A text is under the key of an id.
     """
 
     texts: tuple[str, ...] = attrs.field(default=(), repr=False)
@@ -51,75 +44,76 @@ class Mentioned:
 
 
 @attrs.define(eq=False)
-class Seen:
-    """Remembers the latest bodies that it was given, by their digests."""
+class RecentBodies:
+    """The digests of the latest bodies, by which a repeated webhook is recognized."""
 
-    _digests: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=_MOST_SEEN), init=False, repr=False)
+    _digests: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=_MAX_BODIES), init=False, repr=False)
 
     def __contains__(self, body: bytes) -> bool:
         return hashlib.sha256(body).digest() in self._digests
 
     def add(self, body: bytes) -> None:
-        """Remember a body; of too many, the oldest is forgotten."""
+        """Add a body, and drop the oldest one if there are too many."""
         self._digests.append(hashlib.sha256(body).digest())
 
 
-def check_address(url: str | None, token: str) -> None:
-    """Check where A2E is to send webhooks, and what shall make them genuine.
+def check_receiver(url: str | None, token: str) -> None:
+    """Check the URL to which A2E sends webhooks, and their token.
 
     Raises:
-        InvalidRequestError: A2E would not take it, or the token would not come back as it is.
+        InvalidRequestError: A2E would reject one of them, or the token would come back changed.
     """
-    check_webhook(_SOMEWHERE if url is None else url, token)
+    check_webhook(_PLACEHOLDER_URL if url is None else url, token)
     if not token.isascii() or token != token.strip():  # a header has no encoding, and loses the space around its value
-        refuse("webhook_token comes back in a header, and must be ASCII without white space around it")
+        raise_invalid("webhook_token comes back in a header, and must be ASCII without white space around it")
 
 
-def is_genuine(given: str | None, expected: str) -> bool:
-    """Tell whether a webhook carries the token, in a time that does not depend on how much of it is right.
+def verify_token(given: str | None, expected: str) -> bool:
+    """Return whether a webhook has the right token. The time does not depend on how much of it is right.
 
     Args:
-        given: The header as it came, in whatever way it was decoded; None if there is none.
+        given: The header as decoded by the server; None if it is missing.
         expected: The token.
     """
     if given is None:
         return False
-    # any str has these bytes, also one from aiohttp that holds halves of pairs for bytes that are no text
+    # `surrogatepass` encodes any str, also one with lone surrogates, which aiohttp makes of bytes that are not text.
     return hmac.compare_digest(given.encode("utf-8", "surrogatepass"), expected.encode("utf-8", "surrogatepass"))
 
 
-def objection(method: str, given: str | None, expected: str, length: str | None) -> int | None:
-    """Return the HTTP status with which a request is turned away before its body is read, or None.
+def rejection_status(method: str, given: str | None, expected: str, length: str | None) -> int | None:
+    """Return the HTTP status that rejects a request before its body is read, or None to accept it.
 
     Args:
         method: The HTTP method.
-        given: The header `HEADER`.
+        given: The header `AUTH_HEADER`.
         expected: The token.
         length: The header ``Content-Length``.
     """
     if method != "POST":
         return 405
-    if not is_genuine(given, expected):
+    if not verify_token(given, expected):
         return 401
-    if length is not None and length.isdecimal() and (len(length) > 9 or int(length) > LONGEST_BODY):
+    # Python refuses to read integers of thousands of digits: so the number of digits is checked first.
+    if length is not None and length.isdecimal() and (len(length) > 9 or int(length) > MAX_BODY_SIZE):
         return 413
     return None
 
 
-def mentioned(body: bytes) -> Mentioned:
-    """Look for ids of tasks in a body. What is no JSON mentions nothing."""
+def find_ids(body: bytes) -> MentionedIds:
+    """Return the texts of a body that may be ids of tasks. A body that is not valid JSON has none."""
     try:
-        # integers stay as they are written: an id may be one, and Python refuses to read very long ones
+        # Integers stay as they are written: an id may be one, and Python refuses to read very long ones.
         value = json.loads(body.decode(json.detect_encoding(body), "replace"), parse_int=str)
     except (ValueError, RecursionError):
-        return Mentioned()
+        return MentionedIds()
     ids, others = _texts(value)
-    texts = [text for text in ids | others if len(text) <= _LONGEST_ID]
-    return Mentioned(tuple(texts[:_MOST_TEXTS]), has_id=bool(ids))
+    texts = [text for text in ids | others if len(text) <= _MAX_ID_LENGTH]
+    return MentionedIds(tuple(texts[:_MAX_TEXTS]), has_id=bool(ids))
 
 
 def _texts(value: Any) -> tuple[dict[str, None], dict[str, None]]:  # noqa: ANN401  any JSON
-    """Return the texts that stand where an id is expected, and all others, the outer ones first."""
+    """Return the texts under the keys of ids, and all other texts, the outer ones first."""
     ids: dict[str, None] = {}
     others: dict[str, None] = {}
     pending = deque([("", value)])  # no recursion: JSON may be deeper than Python's stack

@@ -1,9 +1,18 @@
-"""Looks for tasks in A2E's list, for all who search at the same time, and remembers which task carries which marker.
+"""The reconciler finds the task of a start in A2E's list, by the marker in the task's name.
 
-What a record means for a search is decided by `_submission/markers.py`.
+How it works: a `Reconciler` reads ("scans") the list of one family, page by page.
+
+- Each record with a marker goes into the family's `MarkerIndex`, which passes it on to every open `Search`. So one scan
+  serves all searches that are open at the same time, and scans never run in parallel.
+- A scan reads back to the earliest start that is searched for. The first search for a key reads the whole list. Later
+  ones read only the newest records, since the index holds the others.
+- A2E's list can be late (a new task is missing from it for a while) and can shift (a deletion moves records to a page
+  that was read already). So each scan overlaps with the one before, and is repeated if the list became shorter.
+- A task that the index holds and the list no longer shows is adopted, unless three sources agree that it is gone: A2E's
+  detail page, the time since A2E last showed it, and a scan of the whole list (`_is_gone`).
+
+`markers.py` has the rules, `submitter.py` decides when to scan.
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -19,38 +28,30 @@ import attrs
 from a2e_async._protocol import responses
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
-from a2e_async._protocol.pagination import Pages
+from a2e_async._protocol.pagination import PageReader
 from a2e_async._submission import markers
-from a2e_async._submission.markers import Register, Search
-from a2e_async._transport.endpoints import Router
+from a2e_async._submission.markers import MarkerIndex, Search
+from a2e_async._transport.endpoints import EndpointResolver
 from a2e_async.errors import A2EError, NetworkError, NotFoundError, UnexpectedResponseError
-
-__all__ = ["WITHIN", "Lookout", "Task"]
 
 _LOGGER = logging.getLogger("a2e_async")
 
-_LATE = 120.0
-"""Seconds by which a task may be late in the list; so much of what was read before is read again."""
+_MAX_LISTING_DELAY = 120.0  # seconds by which a new task may be late in the list; each scan overlaps by so much
+_TRUST_SEEN_FOR = 600.0  # seconds after A2E last showed a task in which a "not found" is not believed
+_MAX_SCANS = 3  # how often a list is read again if records are deleted from it meanwhile
 
-_FRESH = 600.0
-"""Seconds for which a task that A2E has shown is not believed to be gone, whatever A2E says."""
-
-WITHIN = 120.0
-"""Seconds for a page of the list, where nobody is in a hurry."""
-
-_AGAIN = 3
-"""How often a list is read that is deleted from meanwhile."""
+PAGE_TIMEOUT = 120.0  # seconds for one page of the list, where no start waits for the result
 
 
-@attrs.define(eq=False)  # one is made for each start, and frozen costs more to make
-class Task:
-    """A task that was paid for.
+@attrs.define(eq=False)  # not frozen: one is made for each start, and a frozen class is slower to make
+class AcceptedTask:
+    """A task that A2E has accepted, and charged.
 
     Attributes:
         id: A2E's id.
-        raw: The record as A2E showed it, or None if it could not be had.
-        trace_id: A2E's name for the exchange.
-        adopted: It was found in A2E's list, and not started just now.
+        raw: The record as A2E sent it, or None if it could not be read.
+        trace_id: A2E's id of the exchange.
+        adopted: The task was found in A2E's list; this call did not start it.
     """
 
     id: str
@@ -60,137 +61,162 @@ class Task:
 
 
 @attrs.define(eq=False, repr=False)
-class Lookout:
-    """Reads the list of one family, one reader at a time. Belongs to one event loop; its register may be older."""
+class Reconciler:
+    """Reader of the list of one family. Belongs to one event loop; its index may be older than the loop."""
 
-    router: Router
+    resolver: EndpointResolver
     family: Family
-    _register: Register
-    _reading: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    _index: MarkerIndex
+    _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
-    _begun: int = 0
-    _last_read: int = 0
-    _read_since: float = math.inf
+    _scans_begun: int = 0  # scans are numbered, from 1
+    _last_complete: int = 0  # number of the last scan that was read to its end
+    _last_complete_since: float = math.inf  # how far back that scan went
     _last_failed: int = 0
     _failure: A2EError | None = None
 
     def __attrs_post_init__(self) -> None:
-        """Begin with a list that was never read: another event loop can have another clock."""
-        self._register.complete_since = -math.inf
+        """Treat the index as incomplete: its times come from the clock of another event loop."""
+        self._index.complete_since = -math.inf
 
     @contextlib.contextmanager
     def search(self, *markers: str, since: float | None = None) -> Iterator[Search]:
-        """Search for tasks with any of these markers, as long as the block lasts.
+        """Search for the tasks with any of these markers, as long as the block lasts.
 
         Args:
-            markers: What their names can end with.
-            since: When the first of them can have been made; None for whatever A2E still shows.
+            markers: The markers that a task's name can end with.
+            since: When the first of the tasks can have been created; None for all tasks that A2E still lists.
         """
-        known = self._register.complete_since - _LATE
-        search = Search(frozenset(markers), known if since is None else since)
-        self._register.open(search)
+        indexed = self._index.complete_since - _MAX_LISTING_DELAY
+        search = Search(frozenset(markers), indexed if since is None else since)
+        self._index.open(search)
         try:
             yield search
         finally:
-            self._register.close(search)
+            self._index.close(search)
 
-    async def look(self, search: Search, *, within: float) -> None:
-        """Read the list as far back as anybody searches, unless somebody else has begun to do so after we came.
+    async def scan(self, search: Search, *, page_timeout: float) -> None:
+        """Read the list as far back as any open search needs, or share a scan that began after this call.
 
         Args:
-            search: Who looks.
-            within: Seconds for each page, repeats included.
+            search: The search to serve.
+            page_timeout: Seconds for each page, retries included.
 
         Raises:
             A2EError: The list could not be read.
         """
-        came = self._begun  # a number and no time: two readings can begin in one tick of a coarse clock
-        async with self._reading:
-            if self._last_read > came and self._read_since <= search.since:
+        # a number instead of a time, since two scans can begin within one tick of a coarse clock
+        begun_before = self._scans_begun
+        async with self._lock:
+            # Case 1: another scan began after this call, is complete and went back far enough. Its records are in
+            # `search.found` already.
+            if self._last_complete > begun_before and self._last_complete_since <= search.since:
                 return
-            if self._failure is not None and self._last_failed > came:
+            # Case 2: another scan began after this call and failed. A2E would fail again, and hundreds of waiting
+            # searches would try one after the other: all of them get the same error.
+            if self._failure is not None and self._last_failed > begun_before:
                 raise copy.copy(self._failure)
-            self._begun += 1
-            number, began, since = self._begun, self._loop.time(), self._register.earliest()
+            # Case 3: scan now. A scan that began before this call does not count, since it may have read the first
+            # page before the task was listed.
+            self._scans_begun += 1
+            number, began, since = self._scans_begun, self._loop.time(), self._index.earliest()
             try:
-                await self._read(since, within)
+                await self._read_list(since, page_timeout)
             except A2EError as error:
                 self._last_failed, self._failure = number, copy.copy(error)
                 raise
-            self._last_read, self._read_since, self._failure = number, since, None
-            if since <= self._register.complete_since - _LATE:
-                self._register.complete_since = began
+            self._last_complete, self._last_complete_since, self._failure = number, since, None
+            # only a scan that overlaps with the one before leaves no gap in the index
+            if since <= self._index.complete_since - _MAX_LISTING_DELAY:
+                self._index.complete_since = began
 
-    async def _read(self, since: float, within: float) -> None:
-        """Read the list back to `since`, again if something can have slipped through."""
+    async def _read_list(self, since: float, page_timeout: float) -> None:
+        """Read the list back to `since`, and read it again if a record can have been missed."""
         if self.family.list is None:
-            msg = f"A2E has no list of {self.family.title}, so that nothing can be found there"
+            msg = f"A2E has no list of {self.family.title}: a task cannot be found by its marker"
             raise UnexpectedResponseError(msg)
-        for _ in range(_AGAIN):
-            pages = Pages(self.family.list.path, paging=self.family.paging)
+        for _ in range(_MAX_SCANS):
+            pages = PageReader(self.family.list.path, paging=self.family.paging)
             while not pages.ended:
-                envelope = await self._page(pages.next(), within)
-                for record in pages.take(envelope):
-                    _warn_of_duplicates(self._register.note(record, self._loop.time()))
-                horizon = markers.horizon(envelope, age=self._loop.time() - since, wall=time.time())
-                if markers.is_past(responses.records(envelope.data), horizon):
+                envelope = await self._read_page(pages.next_request(), page_timeout)
+                for record in pages.read(envelope):
+                    _warn_of_duplicates(self._index.add_record(record, self._loop.time()))
+                cutoff_time = markers.cutoff_time(envelope, age=self._loop.time() - since, wall=time.time())
+                if markers.ends_before(responses.records(envelope.data), cutoff_time):
                     break
+            # A deleted record moves all records behind it forward by one: the first record of the next page is then on
+            # the page that was read already.
             if not pages.shrank:
                 return
-        msg = "A2E's list is deleted from while it is read, so that what is not on it may be there"
+        msg = (
+            f"A2E's list of {self.family.title} became shorter during each of {_MAX_SCANS} scans, because records were "
+            "deleted: a task that was not found may still be there. Try again when nothing is being deleted"
+        )
         raise UnexpectedResponseError(msg)
 
-    async def _page(self, request: Request, within: float) -> Envelope:
-        assert self.family.list is not None  # noqa: S101  for mypy: seen by `_read`
+    async def _read_page(self, request: Request, page_timeout: float) -> Envelope:
+        assert self.family.list is not None  # noqa: S101  for mypy: `_read_list` has checked it
         try:
-            async with asyncio.timeout(within):
-                envelope = await self.router.send(self.family.list, params=request.params, repeatable=True)
+            async with asyncio.timeout(page_timeout):
+                envelope = await self.resolver.send(self.family.list, params=request.params, repeatable=True)
         except TimeoutError:
-            msg = f"A2E's list did not come within {within:g} s"
+            msg = f"A2E did not send its list of {self.family.title} within {page_timeout:g} s"
             raise NetworkError(msg) from None
-        responses.check_list(envelope, None if self.family.shows_names else self.family.name)
+        # a list without any names would look as if no task had a marker, and the start would be sent again
+        responses.check_list(envelope, None if self.family.lists_names else self.family.name_field)
         return envelope
 
-    async def adopt(self, search: Search) -> list[Task]:
-        """Return what was found. What A2E did not show just now is asked for, and forgotten if it is gone."""
+    async def adopt(self, search: Search) -> list[AcceptedTask]:
+        """Return the tasks that a search has found.
+
+        A task that is known only from the index is read from A2E first, and forgotten if A2E no longer has it.
+        """
         tasks = []
         for task_id, raw in search.found.items():
-            task = Task(task_id, raw, adopted=True)
+            task = AcceptedTask(task_id, raw, adopted=True)
             if raw is None and await self._is_gone(task, search):
                 self.forget(task_id)
             else:
                 tasks.append(task)
         return tasks
 
-    async def _is_gone(self, task: Task, search: Search) -> bool:
-        """Ask for the record of a task, and tell whether A2E has it no more. One odd answer does not tell."""
+    async def _is_gone(self, task: AcceptedTask, search: Search) -> bool:
+        """Read the record of a task into `task.raw`, and tell whether A2E has deleted the task.
+
+        A wrong "yes" would free the idempotency key of a task that exists, and the next start would pay again. So any
+        response that is not clear means "no".
+        """
         try:
-            envelope = await self.router.send(self.family.detail, task.id, repeatable=True)
+            envelope = await self.resolver.send(self.family.detail, task.id, repeatable=True)
             task.raw, task.trace_id = responses.detail(envelope, task.id), envelope.trace_id
         except NotFoundError:
-            if self._loop.time() - self._register.shown_at(task.id) < _FRESH:
+            # Case 1: A2E showed the task minutes ago. One of its servers may be behind the others.
+            if self._loop.time() - self._index.last_seen_at(task.id) < _TRUST_SEEN_FOR:
                 return False
         except A2EError:
+            # Case 2: A2E could not answer, which says nothing about the task.
             return False
         else:
+            # Case 3: A2E has the task.
             return False
-        with contextlib.suppress(A2EError), self.search(*search.markers, since=-math.inf) as again:
-            await self.look(again, within=WITHIN)
-            task.raw = again.found.get(task.id)
+        # Case 4: A2E does not know the id, and has not shown the task for long. A scan of the whole list decides.
+        with contextlib.suppress(A2EError), self.search(*search.markers, since=-math.inf) as full:
+            await self.scan(full, page_timeout=PAGE_TIMEOUT)
+            task.raw = full.found.get(task.id)
             return task.raw is None
         return False
 
-    def note(self, marker: str, tasks: list[Task], count: int) -> None:
-        """Remember what was started with a marker, whatever A2E's answer repeats of the name."""
+    def add_accepted(self, marker: str, tasks: list[AcceptedTask], count: int) -> None:
+        """Add the tasks of a start to the index. Their names need not be in A2E's response."""
         for task in tasks if marker else ():
             if task.raw is not None:
-                _warn_of_duplicates(self._register.add(marker, task.raw, self._loop.time(), count=count))
+                _warn_of_duplicates(self._index.add(marker, task.raw, self._loop.time(), count=count))
 
     def forget(self, task_id: str) -> None:
-        """Take no longer note of a task that is gone."""
-        self._register.forget(task_id)
+        """Remove a task that was deleted from the index."""
+        self._index.forget(task_id)
 
 
 def _warn_of_duplicates(ids: tuple[str, ...]) -> None:
     if ids:
-        _LOGGER.warning("More tasks than were ordered carry one marker, and all may be paid: %s", ", ".join(ids))
+        _LOGGER.warning("More tasks than were started have the same marker, all may be charged: %s", ", ".join(ids))

@@ -1,10 +1,26 @@
-"""One paid POST, started exactly once: posts, looks, adopts. `_submission/markers.py` decides what an answer means.
+"""The submitter sends a paid start so that A2E accepts it exactly once.
 
-The law: a start is sent again only if it surely was not accepted. If nobody knows, A2E's list is looked through for the
-marker in its name, and the task that carries it is adopted.
+How it works: A2E charges a start when it accepts it, and it has no idempotency keys. So one law holds: a start is sent
+again only if A2E certainly did not accept it. The comments below number the ways in which a start can end.
+
+- Case 1, accepted: the response names the tasks. They are returned.
+- Case 2, not accepted: the request was never sent, or A2E rejected it. A transient error (no connection, busy, rate
+  limit) is retried, any other one is raised.
+- Case 3, unknown: the request was sent, and its response was lost (dropped connection, time-out, 5xx, a web page). It
+  is not sent again. Instead the reconciler scans A2E's list for the marker in the task's name, at each of
+  `StartPolicy.scan_delays`, since a new task can be missing from the list for a while.
+    - 3a: the task's name has no marker, so nothing can be found: `SubmissionUncertainError`.
+    - 3b: the list shows the task: it is adopted, as if the response had arrived.
+    - 3c: the list was read, does not show the task, and the caller chose ``on_unknown="resend"``: the start is
+      sent once more, with the same marker. If the first one is listed late after all, both are charged, and a warning
+      is logged.
+    - 3d: otherwise `SubmissionUncertainError`, with the marker, so that the caller can search again later.
+- Case 4, cancelled: once the request is under way, the submitter first waits for its response. It logs the ids of
+  accepted tasks, or how to find them, and adds the same text to the `CancelledError`.
+
+With an idempotency key the marker is derived from the key, and the list is scanned *before* anything is uploaded or
+sent (cases 5 and 6 in `start_once`).
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -18,380 +34,425 @@ from typing import Any, Never
 
 import attrs
 
-from a2e_async._aio import SeenThrough
+from a2e_async._aio import uncancellable
 from a2e_async._protocol import failures, responses
-from a2e_async._protocol.endpoints import Route, is_wrong_route
-from a2e_async._protocol.failures import Outcome, is_passing
+from a2e_async._protocol.endpoints import Endpoint, is_unknown_endpoint
+from a2e_async._protocol.failures import StartOutcome, is_transient
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._submission import markers
-from a2e_async._submission.markers import Register, Search
-from a2e_async._submission.reconciler import WITHIN, Lookout, Task
-from a2e_async._transport.endpoints import Router
+from a2e_async._submission.markers import MarkerIndex, Search
+from a2e_async._submission.reconciler import PAGE_TIMEOUT, AcceptedTask, Reconciler
+from a2e_async._transport.endpoints import EndpointResolver
 from a2e_async.config import StartPolicy
 from a2e_async.errors import A2EError, NetworkError, SubmissionUncertainError
 
-__all__ = ["Memory", "Order", "Submitter"]
-
 _LOGGER = logging.getLogger("a2e_async")
 
-_UNSURE = "The start was cancelled, and nobody knows whether A2E accepted it"
-
-_WITHIN = 20.0
-"""Seconds for a page of A2E's list, while somebody waits for the outcome of a start; there are several looks."""
+_SHORT_PAGE_TIMEOUT = 20.0  # seconds for one page of the list while a start waits for it; there are several scans
 
 
-@attrs.define(eq=False)  # one is made for each start, and frozen costs more to make
-class Order:
-    """One start.
+@attrs.define(eq=False)  # not frozen: one is made for each start, and a frozen class is slower to make
+class StartRequest:
+    """What the submitter has to know of a start, apart from its body.
 
     Attributes:
-        family: Where to send it.
-        count: How many tasks it makes.
-        resend: Whether to send once more if nobody knows what became of it.
-        on_late: Is told what A2E made of a start whose caller was cancelled meanwhile.
+        family: The family of the tasks.
+        count: Number of tasks that the start makes.
+        resend: Whether to send the start once more if its outcome stays unknown.
+        on_late: Called with the accepted tasks if the caller was cancelled before the response arrived.
     """
 
     family: Family
     count: int = 1
     resend: bool = False
-    on_late: Callable[[list[Task]], None] | None = None
+    on_late: Callable[[list[AcceptedTask]], None] | None = None
 
 
 @attrs.define(eq=False, repr=False)
-class Memory:
-    """What must not be forgotten when an event loop ends and another one begins.
+class SubmissionState:
+    """State that outlives an event loop: a client may be used with one loop after another.
 
     Attributes:
-        registers: What A2E has shown of each family.
-        unsettled: Idempotency keys that may have been started, and since when.
-        known: How A2E spells its operations, see `Router`.
-        warned: Paths that nobody has to be warned of again.
+        marker_indexes: The index of each family.
+        unresolved: (Family, marker) -> when an unknown start with this idempotency key was first sent.
+        resolved: Endpoint -> the endpoint to send to, itself or a fallback, see `EndpointResolver`.
+        warned: Paths of unpublished operations that were warned of already.
     """
 
-    registers: dict[Family, Register] = attrs.field(factory=dict)
-    unsettled: dict[tuple[Family, str], float] = attrs.field(factory=dict)
-    known: dict[Route, Route] = attrs.field(factory=dict)
+    marker_indexes: dict[Family, MarkerIndex] = attrs.field(factory=dict)
+    unresolved: dict[tuple[Family, str], float] = attrs.field(factory=dict)
+    resolved: dict[Endpoint, Endpoint] = attrs.field(factory=dict)
     warned: set[str] = attrs.field(factory=set)
 
 
 @attrs.define(eq=False, repr=False)
 class Submitter:
-    """Starts. Belongs to one event loop."""
+    """Sender of all requests that cost coins. Belongs to one event loop."""
 
-    router: Router
+    resolver: EndpointResolver
     policy: StartPolicy
-    memory: Memory
-    _lookouts: dict[Family, Lookout] = attrs.field(factory=dict)
-    _keys: weakref.WeakValueDictionary[tuple[Family, str], asyncio.Lock] = attrs.field(
+    state: SubmissionState
+    _reconcilers: dict[Family, Reconciler] = attrs.field(factory=dict)
+    _key_locks: weakref.WeakValueDictionary[tuple[Family, str], asyncio.Lock] = attrs.field(
         factory=weakref.WeakValueDictionary
     )
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
-    def start(self, order: Order, body: dict[str, Any], marker: str | None = None) -> Awaitable[list[Task]]:
-        """Start a task, or several with one request, and return what was started or found, when awaited.
+    def start(
+        self, start: StartRequest, body: dict[str, Any], marker: str | None = None
+    ) -> Awaitable[list[AcceptedTask]]:
+        """Start one task, or several with one request, and return the tasks that were started or adopted.
 
         Args:
-            order: What is known of the start.
-            body: What to send; the marker is put into its ``name``.
-            marker: By default a random one, if names are marked. Another one must never have been sent before, or
-                `settle` must have found nothing.
+            start: The start.
+            body: The JSON body; the marker is added to the task's name in it.
+            marker: By default a random one, if names are marked. A given one must be new, or `reconcile` must have
+                found no task with it.
 
         Raises:
-            SubmissionUncertainError: Nobody knows whether it was accepted, and it is not in A2E's list.
-            A2EError: It was not accepted.
+            SubmissionUncertainError: The outcome is unknown, and A2E's list does not show the task.
+            A2EError: A2E did not accept the start.
         """
         if marker is None:
-            is_marked = self.policy.mark_names and order.family.is_searchable
-            marker = markers.marker_of(os.urandom(10)) if is_marked else ""
-        return self._buy(order, body, marker)
+            is_marked = self.policy.mark_names and start.family.is_searchable
+            marker = markers.make_marker(os.urandom(10)) if is_marked else ""
+        return self._submit(start, body, marker)
 
-    def settle(self, order: Order, marker: str, age: float) -> Awaitable[list[Task]]:
-        """Look for the tasks of a start that an earlier process has sent, a few times if that was just now.
+    def reconcile(self, start: StartRequest, marker: str, age: float) -> Awaitable[list[AcceptedTask]]:
+        """Return the tasks of a start that an earlier process has sent, as far as A2E's list shows them.
 
         Args:
-            order: What is known of the start.
-            marker: What it was marked with.
-            age: Seconds since it was sent.
+            start: The start.
+            marker: Its marker.
+            age: Seconds since it was sent. A young one is searched for several times, since it may be listed late.
 
         Raises:
             A2EError: A2E's list could not be read.
         """
-        is_fresh = age < self.policy.looks[-1]
-        return self._look_for_key(order, marker, self._loop.time() - age if is_fresh else None)
+        is_young = age < self.policy.scan_delays[-1]
+        return self._find_by_key(start, marker, self._loop.time() - age if is_young else None)
 
-    async def start_once(self, order: Order, key: str, prepare: Callable[[], Awaitable[dict[str, Any]]]) -> list[Task]:
-        """Return the tasks of an idempotency key, or start them if A2E shows none.
+    async def start_once(
+        self, start: StartRequest, key: str, prepare: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> list[AcceptedTask]:
+        """Return the tasks of an idempotency key; start them if A2E's list does not show any.
 
         Args:
-            order: What is known of the start.
-            key: The same key always means the same job.
-            prepare: Makes the body if it is needed, which can cost an upload.
+            start: The start.
+            key: The caller's name for the job.
+            prepare: Makes the body. It is called only if the tasks have to be started, since it may upload files.
 
         Raises:
             A2EError: As in `start`.
         """
-        marker = markers.marker_of_key(key)
-        mine, unsettled = (order.family, marker), self.memory.unsettled
-        async with self._keys.setdefault(mine, asyncio.Lock()):
-            found = await self._look_for_key(order, marker, unsettled.get(mine))
+        marker = markers.marker_for_key(key)
+        family_marker, unresolved = (start.family, marker), self.state.unresolved
+        async with self._key_locks.setdefault(family_marker, asyncio.Lock()):  # two calls with one key start once
+            # Case 5: the list, or the index of what it showed before, has the tasks of this key. Nothing is sent.
+            found = await self._find_by_key(start, marker, unresolved.get(family_marker))
             if found:
-                unsettled.pop(mine, None)
+                unresolved.pop(family_marker, None)
                 return found
+            # Case 6: it has not, so the start is sent. Until its outcome is known, the key counts as unresolved, and
+            # the next call with it scans several times before it sends anything.
             body = await prepare()
-            earlier = unsettled.setdefault(mine, now := self._loop.time())
+            first_sent_at = unresolved.setdefault(family_marker, now := self._loop.time())
             try:
-                made = await self._buy(order, body, marker)
+                accepted = await self._submit(start, body, marker)
             except SubmissionUncertainError:
                 raise
-            except A2EError:  # surely not accepted, which says nothing about an earlier start
-                if earlier == now:
-                    del unsettled[mine]
+            except A2EError:
+                # this start was not accepted, which says nothing about an earlier one with the same key
+                if first_sent_at == now:
+                    del unresolved[family_marker]
                 raise
-            del unsettled[mine]
-            self.lookout(order.family).note(marker, made, order.count)
-            return made
+            del unresolved[family_marker]
+            self.reconciler(start.family).add_accepted(marker, accepted, start.count)
+            return accepted
 
-    async def pay(
+    async def post_paid(
         self,
-        route: Route,
+        endpoint: Endpoint,
         id: str | None = None,
         *,
         json: dict[str, Any] | None = None,
         advice: str,
         on_late: Callable[[Envelope], None] | None = None,
-        again: bool = True,
+        retry: bool = True,
     ) -> Envelope:
-        """Send something that can cost coins and makes no task of its own; again only if it surely was not accepted.
+        """Send a request that can cost coins and makes no new task. It is retried only if A2E did not accept it.
 
         Args:
-            route: The operation.
-            id: What it is about.
+            endpoint: The operation.
+            id: The id in its path.
             json: The body.
-            advice: What to do if nobody knows whether it was accepted.
-            on_late: Is told what A2E answered if the caller was cancelled meanwhile.
-            again: Whether it may be sent again at all.
+            advice: What the caller can do if the outcome is unknown; the end of the error message.
+            on_late: Called with the response if the caller was cancelled before it arrived.
+            retry: Whether to retry at all.
 
         Raises:
-            SubmissionUncertainError: Nobody knows whether it was accepted.
-            A2EError: It was not accepted.
+            SubmissionUncertainError: The outcome is unknown.
+            A2EError: A2E did not accept the request.
         """
         sent_at = self._loop.time()
 
         async def send() -> Envelope:
-            return await self.router.send(route, id, json=json, paid=True)
+            return await self.resolver.send(endpoint, id, json=json, paid=True)
 
         async def send_once() -> Envelope:
-            sending = SeenThrough(send())
+            sending = uncancellable(send())
             try:
                 return await sending
             except asyncio.CancelledError:
-                if on_late is not None and not sending.unbegun and sending.task.exception() is None:
+                # Case 4, with a response that a caller of this method needs, such as the id of a paid stream
+                if on_late is not None and not sending.never_started and sending.task.exception() is None:
                     on_late(sending.task.result())
                 raise
 
         try:
-            if again:
-                return await self.router.api.retry.run(send_once, failures.may_send_again)
+            if retry:
+                return await self.resolver.api.retry.run(send_once, failures.may_send_again)
             return await send_once()
         except A2EError as error:
-            if failures.outcome(error) is not Outcome.UNKNOWN or is_wrong_route(error, route, paid=True):
+            is_unknown = failures.start_outcome(error) is StartOutcome.UNKNOWN
+            # A2E's web page for a path that it does not know is a rejection, though any other page means "unknown"
+            if not is_unknown or is_unknown_endpoint(error, endpoint, paid=True):
                 raise
-            _raise_uncertain(f"request {route.path}", "", self._loop.time() - sent_at, error, advice)
+            _raise_uncertain(f"request {endpoint.path}", "", self._loop.time() - sent_at, error, advice)
 
-    async def find(self, family: Family, marker_or_key: str) -> list[Task]:
-        """Look through A2E's list for the tasks with a marker, the oldest first."""
-        lookout = self.lookout(family)
-        with lookout.search(*markers.markers_asked(marker_or_key)) as search:
-            await lookout.look(search, within=WITHIN)
-        return await lookout.adopt(search)
+    async def find(self, family: Family, marker_or_key: str) -> list[AcceptedTask]:
+        """Return the tasks in A2E's list with a marker or an idempotency key, the oldest first.
 
-    def lookout(self, family: Family) -> Lookout:
-        """Return who looks for the tasks of a family."""
-        found = self._lookouts.get(family)
+        Raises:
+            A2EError: A2E's list could not be read.
+        """
+        reconciler = self.reconciler(family)
+        with reconciler.search(*markers.markers_for(marker_or_key)) as search:
+            await reconciler.scan(search, page_timeout=PAGE_TIMEOUT)
+        return await reconciler.adopt(search)
+
+    def reconciler(self, family: Family) -> Reconciler:
+        """Return the reconciler of a family."""
+        found = self._reconcilers.get(family)
         if found is None:
-            register = self.memory.registers.setdefault(family, Register(name=family.name or ""))
-            found = self._lookouts[family] = Lookout(self.router, family, register)
+            index = self.state.marker_indexes.setdefault(family, MarkerIndex(name=family.name_field or ""))
+            found = self._reconcilers[family] = Reconciler(self.resolver, family, index)
         return found
 
-    # starting
+    # sending
 
-    async def _buy(self, order: Order, body: dict[str, Any], marker: str) -> list[Task]:
-        """Send, and find out what became of it."""
+    async def _submit(self, start: StartRequest, body: dict[str, Any], marker: str) -> list[AcceptedTask]:
+        """Send a start, and return its tasks in whichever way it ends; see the cases in the module's docstring."""
         if marker:
-            field, longest = order.family.name or "", order.family.longest_name
-            body[field] = markers.mark(body[field], marker, order.count, longest)
-        request = Request(method="POST", path=order.family.start, json=body, paid=True)
+            field, max_length = start.family.name_field or "", start.family.max_name_length
+            body[field] = markers.mark_name(body[field], marker, start.count, max_length)
+        request = Request(method="POST", path=start.family.start, json=body, paid=True)
         sent_at = self._loop.time()
         try:
-            return await self._post(order, request, marker)
+            # Case 1 returns here, and case 2 is retried
+            return await self.resolver.api.retry.run(
+                lambda: self._post(start, request, marker), failures.may_send_again
+            )
         except A2EError as error:
-            first = error
-        try:
-            return await self._send_again(first, order, request, marker)
-        except A2EError as error:
-            if failures.outcome(error) is not Outcome.UNKNOWN:
+            # Case 2, with an error that is not transient or came in every try
+            if failures.start_outcome(error) is not StartOutcome.UNKNOWN:
                 raise
-            trouble = error
-        return await self._settle(order, marker, sent_at, trouble, request)
+            lost = error
+        # outside of the handler: else every later error would have this one as its context
+        return await self._reconcile_lost(start, marker, sent_at, lost, request)
 
-    async def _settle(
-        self, order: Order, marker: str, sent_at: float, trouble: A2EError, request: Request
-    ) -> list[Task]:
-        """Find the task of a start whose answer got lost."""
+    async def _reconcile_lost(
+        self, start: StartRequest, marker: str, sent_at: float, lost: A2EError, request: Request
+    ) -> list[AcceptedTask]:
+        """Find the tasks of a start whose response was lost with the error `lost` (case 3)."""
+        # Case 3a: no marker, no search
         if not marker:
-            _give_up(marker, self._loop.time() - sent_at, trouble, None, listed=order.family.list is not None)
-        lookout = self.lookout(order.family)
-        with lookout.search(marker, since=sent_at) as search:
-            looking = await self._look_again(order, marker, search)
-        if not search.found and looking is None and order.resend:
-            return await self._resend(order, marker, sent_at, trouble, request)
+            has_list = start.family.list is not None
+            _raise_not_found(marker, self._loop.time() - sent_at, lost, None, has_list=has_list)
+        reconciler = self.reconciler(start.family)
+        with reconciler.search(marker, since=sent_at) as search:
+            scan_error = await self._scan_repeatedly(start, search, cancel_hint=marker)
         if not search.found:
-            _give_up(marker, self._loop.time() - sent_at, trouble, looking)
+            # Case 3c: sent once more, but only after a scan that worked: an unread list may hold the task
+            if scan_error is None and start.resend:
+                return await self._resend(start, marker, sent_at, lost, request)
+            # Case 3d: the caller has to decide
+            _raise_not_found(marker, self._loop.time() - sent_at, lost, scan_error)
+        # Case 3b: found, so the tasks are adopted
         ids = ", ".join(search.found)
         _LOGGER.warning(
-            "The answer to a start got lost; marker %s found its task %s: nothing is paid twice", marker, ids
+            "The response to a start was lost. A2E's list shows its task %s (marker %s), which is adopted: "
+            "the start is not sent again, and nothing is charged twice",
+            *(ids, marker),
         )
-        if len(search.found) < order.count:
-            _LOGGER.warning("Of %d videos of the start %s only %s are shown", order.count, marker, ids)
-        return await lookout.adopt(search)
+        if len(search.found) < start.count:
+            _LOGGER.warning(
+                "A2E's list shows only %s of %d tasks of the start with marker %s", ids, start.count, marker
+            )
+        return await reconciler.adopt(search)
 
     async def _resend(
-        self, order: Order, marker: str, sent_at: float, trouble: A2EError, request: Request
-    ) -> list[Task]:
+        self, start: StartRequest, marker: str, sent_at: float, lost: A2EError, request: Request
+    ) -> list[AcceptedTask]:
+        """Send a start once more that A2E's list does not show (case 3c)."""
         _LOGGER.warning(
-            "The answer to a start got lost, and A2E shows no task with marker %s: sending once more", marker
+            "The response to a start was lost, and A2E's list shows no task with marker %s: sending once more", marker
         )
-        made: list[Task] = []
-        lookout = self.lookout(order.family)
+        accepted: list[AcceptedTask] = []
+        reconciler = self.reconciler(start.family)
         try:
-            made = await self.router.api.retry.run(lambda: self._post(order, request, marker), failures.may_send_again)
-            lookout.note(marker, made, order.count)
-            with contextlib.suppress(A2EError), lookout.search(marker, since=sent_at) as search:
-                await lookout.look(search, within=_WITHIN)  # a duplicate is noticed here, if it is shown by now
-        except A2EError as error:  # whatever it says, nobody knows what became of the first one
-            error.__cause__ = trouble
-            _give_up(marker, self._loop.time() - sent_at, error, None)
-        except asyncio.CancelledError as cancelled:
-            if made and order.on_late is not None:
-                order.on_late(made)
-            _tell(_accepted(made) if made else f"{_UNSURE}: {_clue(marker)}", cancelled)
-            raise
-        return made
-
-    async def _send_again(self, first: A2EError, order: Order, request: Request, marker: str) -> list[Task]:
-        """Send a start again, but only if it surely was not accepted; else raise `first`."""
-        if not failures.may_send_again(first):
-            raise first
-        return await self.router.api.retry.go_on(
-            first, lambda: self._post(order, request, marker), failures.may_send_again
-        )
-
-    async def _post(self, order: Order, request: Request, marker: str) -> list[Task]:
-        """Send once. Cancelled meanwhile, see what came of it before giving in."""
-        paced = self.router.api.paced
-        if not paced.take_place():
-            await paced.wait_for_place(paid=True)
-        sending = SeenThrough(paced.exchange(request))
-        try:
-            return _made(await sending)
-        except asyncio.CancelledError as cancelled:
-            if sending.unbegun:
-                paced.give_back()
-            else:
-                self._report(order, marker, sending.task, cancelled)
-            raise
-
-    def _report(
-        self, order: Order, marker: str, sent: asyncio.Task[Envelope], cancelled: asyncio.CancelledError
-    ) -> None:
-        """Log what became of a start that was cancelled, so that what was paid is not lost."""
-        try:
-            made = _made(sent.result())
-            self.lookout(order.family).note(marker, made, order.count)
-            if order.on_late is not None:
-                order.on_late(made)
-            msg = _accepted(made)
+            accepted = await self.resolver.api.retry.run(
+                lambda: self._post(start, request, marker), failures.may_send_again
+            )
+            reconciler.add_accepted(marker, accepted, start.count)
+            # warns of a duplicate, if the first task is listed by now; a failed scan is no failure of the start
+            with contextlib.suppress(A2EError), reconciler.search(marker, since=sent_at) as search:
+                await reconciler.scan(search, page_timeout=_SHORT_PAGE_TIMEOUT)
         except A2EError as error:
-            if failures.outcome(error) is not Outcome.UNKNOWN:
-                return
-            msg = f"{_UNSURE}: {_clue(marker)}"
-        except asyncio.CancelledError:  # somebody has found the request itself, and has cancelled that
-            msg = f"{_UNSURE}: {_clue(marker)}"
-        _tell(msg, cancelled)
+            # even a rejection of the second one leaves the outcome of the first one unknown
+            error.__cause__ = lost
+            _raise_not_found(marker, self._loop.time() - sent_at, error, None)
+        except asyncio.CancelledError as cancelled:
+            if accepted and start.on_late is not None:
+                start.on_late(accepted)
+            _warn_cancelled(_accepted_text(accepted) if accepted else _unknown_text(marker), cancelled)
+            raise
+        return accepted
 
-    # looking
-
-    async def _look_for_key(self, order: Order, marker: str, unsettled: float | None) -> list[Task]:
-        """Look for a task with this key, a few times if nobody knows what became of an earlier start with it."""
-        lookout = self.lookout(order.family)
+    async def _post(self, start: StartRequest, request: Request, marker: str) -> list[AcceptedTask]:
+        """Send the request once. If cancelled meanwhile, wait for the response first (case 4)."""
+        throttled = self.resolver.api.throttled
+        if not throttled.try_acquire():  # a cancellation in the queue of the throttle needs no care: nothing was sent
+            await throttled.acquire(paid=True)
+        sending = uncancellable(throttled.exchange(request))
         try:
-            with lookout.search(marker) as search:
-                if unsettled is None:
-                    await lookout.look(search, within=WITHIN)
+            return _accepted_tasks(await sending)
+        except asyncio.CancelledError as cancelled:
+            if sending.never_started:
+                throttled.release()
+            else:
+                self._report_cancelled(start, marker, sending.task, cancelled)
+            raise
+
+    def _report_cancelled(
+        self, start: StartRequest, marker: str, sent: asyncio.Task[Envelope], cancelled: asyncio.CancelledError
+    ) -> None:
+        """Report the outcome of a cancelled start (case 4), so that no accepted task is lost."""
+        try:
+            accepted = _accepted_tasks(sent.result())
+            self.reconciler(start.family).add_accepted(marker, accepted, start.count)
+            if start.on_late is not None:
+                start.on_late(accepted)
+            text = _accepted_text(accepted)
+        except A2EError as error:
+            if failures.start_outcome(error) is not StartOutcome.UNKNOWN:
+                return  # not accepted: there is nothing to report
+            text = _unknown_text(marker)
+        except asyncio.CancelledError:  # a program that cancels all tasks of asyncio has cancelled the request as well
+            text = _unknown_text(marker)
+        _warn_cancelled(text, cancelled)
+
+    # scanning
+
+    async def _find_by_key(self, start: StartRequest, marker: str, unresolved: float | None) -> list[AcceptedTask]:
+        """Return the tasks of a key.
+
+        Args:
+            start: The start.
+            marker: The key's marker.
+            unresolved: When an earlier start with this key was sent whose outcome is still unknown; None if there is
+                none. Such a start is searched for several times.
+        """
+        reconciler = self.reconciler(start.family)
+        try:
+            with reconciler.search(marker) as search:
+                if unresolved is None:
+                    await reconciler.scan(search, page_timeout=PAGE_TIMEOUT)
                 else:
-                    search.since = min(search.since, unsettled)
-                if unsettled is not None or 0 < len(search.found) < order.count:
-                    trouble = await self._look_again(order, "", search)
-                    if trouble is not None and not search.found:
-                        raise trouble
+                    search.since = min(search.since, unresolved)
+                # also if the list shows two of three tasks: the third one is late
+                if unresolved is not None or 0 < len(search.found) < start.count:
+                    scan_error = await self._scan_repeatedly(start, search)
+                    if scan_error is not None and not search.found:
+                        raise scan_error
         except NetworkError as error:
-            msg = f"Nothing was started, since A2E's list could not be looked through for the key: {error}"
+            # `request_sent` is False: the failed request was for the list, and the start itself may be tried again
+            msg = f"Nothing was started, since A2E's list could not be searched for the task. Try again later: {error}"
             raise NetworkError(msg, request_sent=False) from error
-        return await lookout.adopt(search)
+        return await reconciler.adopt(search)
 
-    async def _look_again(self, order: Order, marker: str, search: Search) -> A2EError | None:
-        """Look a few times until everything is found; return why the last look did not work, None if it did."""
+    async def _scan_repeatedly(self, start: StartRequest, search: Search, *, cancel_hint: str = "") -> A2EError | None:
+        """Scan at each of `StartPolicy.scan_delays`, until all tasks of the start are found.
+
+        Args:
+            start: The start.
+            search: The search for its tasks.
+            cancel_hint: The marker to name if the scans are cancelled; empty if no start is pending.
+
+        Returns:
+            The error of the last scan, None if it was complete.
+        """
         began = self._loop.time()
-        trouble: A2EError | None = None
+        scan_error: A2EError | None = None
         try:
-            for after in self.policy.looks:
-                await asyncio.sleep(began + after - self._loop.time())
+            for delay in self.policy.scan_delays:
+                await asyncio.sleep(began + delay - self._loop.time())
                 try:
-                    await self.lookout(order.family).look(search, within=_WITHIN)
-                    trouble = None
+                    await self.reconciler(start.family).scan(search, page_timeout=_SHORT_PAGE_TIMEOUT)
+                    scan_error = None
                 except A2EError as error:
-                    trouble = error
-                if len(search.found) >= order.count or (trouble is not None and not is_passing(trouble)):
+                    scan_error = error
+                # an error that is not transient, such as a wrong token, would only come again
+                if len(search.found) >= start.count or (scan_error is not None and not is_transient(scan_error)):
                     break
         except asyncio.CancelledError as cancelled:
-            if marker:
-                _tell(f"{_UNSURE}: {_clue(marker)}", cancelled)
+            if cancel_hint:
+                _warn_cancelled(_unknown_text(cancel_hint), cancelled)
             raise
-        return trouble
+        return scan_error
 
 
-def _made(envelope: Envelope) -> list[Task]:
-    return [Task(responses.id_of(raw), raw, envelope.trace_id) for raw in responses.started(envelope)]
+def _accepted_tasks(envelope: Envelope) -> list[AcceptedTask]:
+    records = responses.started_records(envelope)
+    return [AcceptedTask(responses.id_of(raw), raw, envelope.trace_id) for raw in records]
 
 
-def _give_up(marker: str, age: float, trouble: A2EError, looking: A2EError | None, *, listed: bool = True) -> Never:
-    if not listed:
-        advice = "A2E has no list in which it could be looked for: starting it again may pay twice"
+def _raise_not_found(
+    marker: str, age: float, error: A2EError, scan_error: A2EError | None, *, has_list: bool = True
+) -> Never:
+    if not has_list:
+        advice = "A2E has no list of such tasks to check: starting again may be charged twice"
     elif not marker:
-        advice = "It has no marker to look for: look at list() before you start it again"
-    elif looking is None:
-        advice = f"A2E shows no task with marker {marker}: await find({marker!r}) later, before you start it again"
+        advice = "The task's name has no marker to search for: check list() before you start it again"
+    elif scan_error is None:
+        advice = (
+            f"A2E's list shows no task with marker {marker}: await find({marker!r}) later, before you start it again"
+        )
     else:
-        advice = f"A2E's list could not be read ({looking}): await find({marker!r}) before you start it again"
-    _raise_uncertain("start", marker, age, trouble, advice)
+        advice = f"A2E's list could not be read ({scan_error}): await find({marker!r}) before you start it again"
+    _raise_uncertain("start", marker, age, error, advice)
 
 
-def _raise_uncertain(what: str, marker: str, age: float, trouble: A2EError, advice: str) -> Never:
+def _raise_uncertain(what: str, marker: str, age: float, error: A2EError, advice: str) -> Never:
     sent_at = dt.datetime.fromtimestamp(time.time(), dt.UTC) - dt.timedelta(seconds=age)
-    msg = f"Nobody knows whether A2E accepted the {what} of {sent_at:%Y-%m-%d %H:%M:%S} UTC: {trouble}. {advice}"
-    raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at) from trouble
+    msg = (
+        f"Unknown outcome: A2E may have accepted the {what} sent at {sent_at:%Y-%m-%d %H:%M:%S} UTC: {error}. {advice}"
+    )
+    raise SubmissionUncertainError(msg, marker=marker, sent_at=sent_at) from error
 
 
-def _accepted(tasks: list[Task]) -> str:
+def _accepted_text(tasks: list[AcceptedTask]) -> str:
     ids = ", ".join(task.id for task in tasks)
-    return f"The start was cancelled after A2E had accepted it: task {ids} goes on and is paid"
+    return f"The start was cancelled after A2E had accepted it: task {ids} goes on and is charged"
 
 
-def _tell(msg: str, cancelled: asyncio.CancelledError) -> None:
-    _LOGGER.warning("%s", msg)
-    cancelled.add_note(msg)
+def _unknown_text(marker: str) -> str:
+    check = f"await find({marker!r}) to check" if marker else "check list(), since the task's name has no marker"
+    return f"The start was cancelled with an unknown outcome: A2E may have accepted it; {check}"
 
 
-def _clue(marker: str) -> str:
-    return f"find({marker!r}) tells" if marker else "only list() can tell, since names are not marked"
+def _warn_cancelled(text: str, cancelled: asyncio.CancelledError) -> None:
+    # as a note as well: a log line is easily lost when a program is interrupted
+    _LOGGER.warning("%s", text)
+    cancelled.add_note(text)

@@ -1,1 +1,1 @@
-"""Does: sends, waits and repeats as `_protocol` decides."""
+"""Sends one request and returns one decoded answer: HTTP, throttle, retries, endpoints."""

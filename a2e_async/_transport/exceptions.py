@@ -1,9 +1,7 @@
-"""Foreign exceptions -> ours. Nothing of aiohttp leaves the package.
+"""Maps the exceptions of aiohttp and of sockets to ours: no exception of aiohttp leaves the package.
 
-The table names every exception class that aiohttp exports; a test fails when a release brings a new one.
+The table names every exception class that aiohttp exports; a test fails when a release adds one.
 """
-
-from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
@@ -12,57 +10,55 @@ import aiohttp
 
 from a2e_async.errors import A2EError, NetworkError
 
-__all__ = ["MEANINGS", "NEVER", "foreign_errors"]
-
 _UNSENT = False
 _MAYBE_SENT = True
 
+# Name of an exception class -> the text for the message, and whether the request may have been sent. Looked up along
+# the exception's bases. By name, since not every release of aiohttp has all of the classes.
 MEANINGS: Mapping[str, tuple[str, bool]] = {
     "ClientConnectorDNSError": ("the host name could not be resolved", _UNSENT),
-    "ClientConnectorCertificateError": ("the host's TLS certificate is not trusted", _UNSENT),
+    "ClientConnectorCertificateError": ("the TLS certificate of the host is not trusted", _UNSENT),
     "ClientConnectorSSLError": ("TLS failed", _UNSENT),
     "ClientSSLError": ("TLS failed", _UNSENT),
     "ClientProxyConnectionError": ("the proxy could not be reached", _UNSENT),
-    "ClientHttpProxyError": ("the proxy refused", _UNSENT),
-    "UnixClientConnectorError": ("no connection could be made", _UNSENT),
-    "ClientConnectorError": ("no connection could be made", _UNSENT),
-    "ConnectionTimeoutError": ("no connection was made in time", _UNSENT),
-    "ServerFingerprintMismatch": ("the host's TLS fingerprint is not the expected one", _UNSENT),
+    "ClientHttpProxyError": ("the proxy rejected the request", _UNSENT),
+    "UnixClientConnectorError": ("the connection failed", _UNSENT),
+    "ClientConnectorError": ("the connection failed", _UNSENT),
+    "ConnectionTimeoutError": ("the connection timed out", _UNSENT),
+    "ServerFingerprintMismatch": ("the TLS fingerprint of the host is not the expected one", _UNSENT),
     "InvalidURL": ("the URL is not valid", _UNSENT),
     "InvalidUrlClientError": ("the URL is not valid", _UNSENT),
     "NonHttpUrlClientError": ("the URL is neither http nor https", _UNSENT),
-    "InvalidUrlRedirectClientError": ("the host redirected to something that is no URL", _MAYBE_SENT),
-    "NonHttpUrlRedirectClientError": ("the host redirected to something that is not http", _MAYBE_SENT),
-    "RedirectClientError": ("the host's redirect could not be followed", _MAYBE_SENT),
-    "TooManyRedirects": ("the host redirected too often", _MAYBE_SENT),
-    "SocketTimeoutError": ("the host fell silent", _MAYBE_SENT),
-    "ServerTimeoutError": ("the answer took too long", _MAYBE_SENT),
+    "InvalidUrlRedirectClientError": ("the host redirected to an invalid URL", _MAYBE_SENT),
+    "NonHttpUrlRedirectClientError": ("the host redirected to a URL that is neither http nor https", _MAYBE_SENT),
+    "RedirectClientError": ("the redirect of the host could not be followed", _MAYBE_SENT),
+    "TooManyRedirects": ("the host redirected too many times", _MAYBE_SENT),
+    "SocketTimeoutError": ("the host stopped sending", _MAYBE_SENT),
+    "ServerTimeoutError": ("the request timed out", _MAYBE_SENT),
     "ServerDisconnectedError": ("the host closed the connection without an answer", _MAYBE_SENT),
     "ServerConnectionError": ("the connection broke", _MAYBE_SENT),
     "ClientConnectionResetError": ("the connection was reset", _MAYBE_SENT),
     "ClientOSError": ("the connection broke", _MAYBE_SENT),
     "ClientConnectionError": ("the connection broke", _MAYBE_SENT),
-    "UploadAbortedError": ("the request was not sent to its end", _MAYBE_SENT),
+    "UploadAbortedError": ("the request was not sent completely", _MAYBE_SENT),
     "ClientPayloadError": ("the answer was cut off or damaged", _MAYBE_SENT),
-    "ContentTypeError": ("the answer has another type than expected", _MAYBE_SENT),
-    "WSServerHandshakeError": ("the host refused the WebSocket", _MAYBE_SENT),
-    "ClientResponseError": ("the answer is no valid HTTP", _MAYBE_SENT),
+    "ContentTypeError": ("the answer has an unexpected content type", _MAYBE_SENT),
+    "WSServerHandshakeError": ("the host rejected the WebSocket", _MAYBE_SENT),
+    "ClientResponseError": ("the answer is not valid HTTP", _MAYBE_SENT),
     "EofStream": ("the answer was cut off", _MAYBE_SENT),
     "ClientError": ("the request failed", _MAYBE_SENT),
-    "TimeoutError": ("the answer took too long", _MAYBE_SENT),
-    "UnicodeError": ("the host has no valid name", _UNSENT),
+    "TimeoutError": ("the request timed out", _MAYBE_SENT),
+    "UnicodeError": ("the host name is not valid", _UNSENT),
     "OSError": ("the connection broke", _MAYBE_SENT),
 }
-"""Exception -> what to say, and whether the request may have been sent. Looked up by the exception's nearest base.
 
-By name, since not every release of aiohttp has all of them.
-"""
+# aiohttp raises or warns of these only for multipart bodies and WebSockets, which this package does not use
+NEVER_RAISED = frozenset(
+    {"BadContentDispositionHeader", "BadContentDispositionParam", "WSMessageTypeError", "WebSocketError"}
+)
 
-NEVER = frozenset({"BadContentDispositionHeader", "BadContentDispositionParam", "WSMessageTypeError", "WebSocketError"})
-"""What aiohttp raises or warns of only for multipart bodies and WebSockets, of which there are none here."""
-
+# their texts contain whole URLs, so they must not be kept as the cause: a traceback would show it
 _WITH_URL = (aiohttp.ClientResponseError, aiohttp.InvalidURL)
-"""What shows a whole URL in a traceback, and is therefore not kept as the cause."""
 
 _CAUGHT = (aiohttp.ClientError, aiohttp.EofStream, OSError, UnicodeError)
 
@@ -72,34 +68,44 @@ _ADVICE = {
 }
 
 
-class foreign_errors:  # noqa: N801  used like a function; a class is half the cost of contextlib's, once a request
-    """Turn every exception of aiohttp and of sockets into a `NetworkError`, as a context manager.
+class map_exceptions:  # noqa: N801  used like a function; a class costs half of contextlib's decorator, once a request
+    """Context manager that turns every exception of aiohttp and of sockets into a `NetworkError`.
 
-    Its arguments tell what is going on, for the message: ``"GET", "/api/v1/user/remainingCoins"``. No host, token or
-    prompt.
+    Its arguments describe the request for the message: ``"GET", "/api/v1/user/remainingCoins"``. No host, token or
+    prompt belongs there.
     """
 
-    __slots__ = ("doing",)
+    __slots__ = ("description",)
 
-    def __init__(self, *doing: str) -> None:
-        self.doing = doing
+    def __init__(self, *description: str) -> None:
+        self.description = description
 
     def __enter__(self) -> None:
         """Begin."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Raise ours instead of theirs. What is ours already passes, even if it is a TimeoutError too."""
+        """Raise our error instead of theirs. An `A2EError` passes, even one that is also a `TimeoutError`."""
+        # aiohttp cancels the requests that wait for a connection when their session is closed. That is no cancellation
+        # by the caller. Whether the request was sent is not known, so assume the worst.
         if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
-            # aiohttp cancels those who wait for a connection of a session that is closed
-            msg = f"{' '.join(self.doing)}: the session was closed meanwhile. {_ADVICE[_MAYBE_SENT]}"
-            raise NetworkError(msg, request_sent=_MAYBE_SENT) from None  # not known to be unsent: assume the worst
+            msg = f"{' '.join(self.description)}: the session was closed. {_ADVICE[_MAYBE_SENT]}"
+            raise NetworkError(msg, request_sent=_MAYBE_SENT) from None
         if isinstance(error, _CAUGHT) and not isinstance(error, A2EError):
             meaning, sent = next(MEANINGS[base.__name__] for base in type(error).__mro__ if base.__name__ in MEANINGS)
-            # aiohttp's own text is left out: it can hold whole URLs, and those can be signed
-            msg = f"{' '.join(self.doing)}: {meaning} ({type(error).__name__}). {_ADVICE[sent]}"
+            if isinstance(error, aiohttp.ClientConnectorError):
+                meaning = _connection_failure(error, meaning)
+            # without aiohttp's own text: it can contain a whole URL, and that can be signed
+            msg = f"{' '.join(self.description)}: {meaning} ({type(error).__name__}). {_ADVICE[sent]}"
             if isinstance(error, aiohttp.ClientResponseError):  # its repr would show the token among the headers
                 error.args, error.request_info, error.headers = (), None, None  # type: ignore[assignment]
             raise NetworkError(msg, request_sent=sent) from (None if isinstance(error, _WITH_URL) else error)
+
+
+def _connection_failure(error: aiohttp.ClientConnectorError, meaning: str) -> str:
+    # getattr: these are properties over aiohttp's private fields, and must not fail while an error is handled
+    host, port, os_error = (getattr(error, name, None) for name in ("host", "port", "os_error"))
+    reason = "connection refused" if isinstance(os_error, ConnectionRefusedError) else meaning
+    return f"cannot connect to {host}:{port}: {reason}"
 
 
 def _is_cancelled() -> bool:

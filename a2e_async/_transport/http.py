@@ -1,9 +1,4 @@
-"""The session of one event loop, and the one place where the token meets the network.
-
-Sends one request and reads one answer.
-"""
-
-from __future__ import annotations
+"""HTTP with aiohttp: sends one request and reads one answer. The only module that sends the token."""
 
 import contextlib
 import json
@@ -17,84 +12,84 @@ from yarl import URL
 
 from a2e_async._protocol.messages import Request, Response
 from a2e_async._protocol.settings import Secret, Settings
-from a2e_async._transport.exceptions import foreign_errors
+from a2e_async._transport.exceptions import map_exceptions
 from a2e_async.errors import ClientClosedError, ConfigurationError, InvalidRequestError, UnexpectedResponseError
-
-__all__ = ["HttpTransport", "OwnedSession", "check_verifies"]
 
 
 def check_verifies(session: aiohttp.ClientSession) -> None:
-    """Refuse a session that would send the token to whoever answers: it was made for something else.
+    """Reject a session that does not verify TLS certificates: it would send the token to any host that answers.
 
     Raises:
         ConfigurationError: The session's connector does not verify TLS certificates.
     """
-    choice = getattr(session.connector, "_ssl", True)  # there is no public way to ask
+    choice = getattr(session.connector, "_ssl", True)  # there is no public way to read it
     if choice is False or (isinstance(choice, ssl.SSLContext) and choice.verify_mode is ssl.CERT_NONE):
-        msg = "The session does not verify TLS certificates (ssl=False), so the token could go to anybody: lend another"
+        msg = "The session does not verify TLS certificates (ssl=False), so the token is not safe: pass another session"
         raise ConfigurationError(msg)
 
 
 @attrs.define
 class OwnedSession:
-    """A session of ours, or one that was lent to us and stays open.
+    """Session of aiohttp that is made when it is first needed, or an external one, which is never closed.
 
-    No cookies are kept: an API client has no use for them, and a CDN's cookie must not travel on.
+    Attributes:
+        external: The session that the user passed, or None.
     """
 
-    lent: aiohttp.ClientSession | None = None
+    external: aiohttp.ClientSession | None = None
     _own: aiohttp.ClientSession | None = None
     _closed: bool = False
     _headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
 
     @property
     def is_open(self) -> bool:
-        """Tell whether there is a session of ours to be closed."""
+        """Whether there is a session of ours to close."""
         return self._own is not None
 
-    def carry(self, headers: Mapping[str, str]) -> bool:
-        """Let every request of a session of ours have these headers; return False if the session was lent."""
-        if self.lent is None:
+    def set_headers(self, headers: Mapping[str, str]) -> bool:
+        """Send these headers with every request of our session; return False for an external session."""
+        if self.external is None:
             self._headers = headers
-        return self.lent is None
+        return self.external is None
 
     def get(self) -> aiohttp.ClientSession:
-        """Return the session, making one if none was lent. Needs a running event loop.
+        """Return the session, and make it if there is none. Needs a running event loop.
 
         Raises:
-            ClientClosedError: It was closed, by us or by who lent it.
+            ClientClosedError: The client or the external session was closed.
         """
-        if self._closed or (self.lent is not None and self.lent.closed):
-            msg = "The client was closed meanwhile, or the session that it was given"
+        if self._closed or (self.external is not None and self.external.closed):
+            msg = "The client or the session that it was given was closed: make another client"
             raise ClientClosedError(msg)
-        if self.lent is not None:
-            return self.lent
+        if self.external is not None:
+            return self.external
         if self._own is None:
+            # no cookies: an API client has no use for them, and a CDN's cookie must not be sent on
             self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=self._headers)
         return self._own
 
     async def aclose(self) -> None:
-        """Close the session if it is ours. Cancelled in between, it can be closed again."""
+        """Close the session if it is ours. After a cancellation it can be closed again."""
         self._closed = True
         if self._own is not None:
             await self._own.close()
             self._own = None
 
-    def abandon(self) -> None:
-        """Let go of the session where nothing can be awaited. Its connections close by themselves, if the loop runs."""
+    def close_sync(self) -> None:
+        """Close the session where nothing can be awaited. Its connections close later, if the event loop runs."""
         self._closed = True
         session, self._own = self._own, None
         if session is None:
             return
         closing = session.close()
         with contextlib.suppress(StopIteration, RuntimeError):
-            closing.send(None)  # the first step closes; the rest would only wait for it
+            closing.send(None)  # the first step closes; the next steps would only wait for the connections
         closing.close()
 
 
 @attrs.define
 class HttpTransport:
-    """The API side of aiohttp: bearer token, JSON, no redirects, bounded time and size."""
+    """Sender of API requests: bearer token, JSON, no redirects, limited time and size."""
 
     settings: Settings
     session: OwnedSession
@@ -102,54 +97,56 @@ class HttpTransport:
     _headers: dict[str, str] | None = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        """Prepare what every request needs."""
+        """Build the headers and the default time-out once, for all requests."""
         config = self.settings.config
         self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, connect=config.connect_timeout)
-        # a session that was lent can be used for other hosts: there the token is a header of each request
+        # An external session may send to other hosts too. So the token is not stored in it, but sent with each request.
         headers = {"Authorization": Secret(f"Bearer {self.settings.token}"), "Accept": "application/json"}
-        self._headers = None if self.session.carry(headers) else headers
+        self._headers = None if self.session.set_headers(headers) else headers
 
     async def send(self, request: Request) -> Response:
         """Send a request once.
 
         Raises:
-            InvalidRequestError: The body is no JSON.
-            NetworkError: There is no whole answer.
+            InvalidRequestError: The body is not valid JSON.
+            NetworkError: There is no complete answer.
             UnexpectedResponseError: The answer is larger than `Config.max_response_bytes`.
         """
-        sent = None if request.json is None else _encode(request)
-        with foreign_errors(request.method, request.path):
+        body = None if request.json is None else _encode(request)
+        with map_exceptions(request.method, request.path):
             async with self.session.get().request(
                 request.method,
                 URL(self.settings.base_url + request.path, encoded=True),
                 params=request.params,
-                data=sent,
+                data=body,
                 headers=self._headers,
-                timeout=self._timeout if request.within is None else self._bounded(request.within),
+                timeout=self._timeout if request.timeout is None else self._bounded(request.timeout),
                 allow_redirects=False,
-                raise_for_status=False,  # a lent session may say otherwise, and would lose A2E's words
-            ) as answer:
-                body = await self._read(answer)
-                return Response(status=answer.status, headers=answer.headers, body=body, received_at=time.time())
+                raise_for_status=False,  # an external session may raise, which would lose the body of A2E's error
+            ) as response:
+                content = await self._read(response)
+                return Response(status=response.status, headers=response.headers, body=content, received_at=time.time())
 
     def _bounded(self, within: float) -> aiohttp.ClientTimeout:
         config = self.settings.config
         return aiohttp.ClientTimeout(total=min(within, config.request_timeout), connect=config.connect_timeout)
 
-    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         limit = self.settings.config.max_response_bytes
-        length = answer.headers.get("Content-Length")
-        if length is not None and int(length) <= limit and "Content-Encoding" not in answer.headers:
-            return await answer.read()  # it cannot become more than it says
+        length = response.headers.get("Content-Length")
+        # without a content encoding the body cannot be longer than it says
+        if length is not None and int(length) <= limit and "Content-Encoding" not in response.headers:
+            return await response.read()
+        # else count the decompressed bytes: a small compressed body can become a very large one
         chunks: list[bytes] = []
         size = 0
-        async for chunk in answer.content.iter_any():
+        async for chunk in response.content.iter_any():
             size += len(chunk)
             chunks.append(chunk)
             if size > limit:
-                answer.close()
-                msg = f"A2E's answer is larger than max_response_bytes ({limit} bytes)"
-                raise UnexpectedResponseError(msg, status=answer.status, body=chunks[0][:1024])
+                response.close()
+                msg = f"A2E's answer is larger than Config.max_response_bytes ({limit:,} bytes)"
+                raise UnexpectedResponseError(msg, status=response.status, body=chunks[0][:1024])
         return b"".join(chunks)
 
 
@@ -160,5 +157,5 @@ def _encode(request: Request) -> aiohttp.BytesPayload:
     try:
         return aiohttp.BytesPayload(_JSON.encode(request.json).encode(), content_type="application/json")
     except (TypeError, ValueError, RecursionError) as error:
-        msg = f"The body is no JSON: {error}"
+        msg = f"The body of {request.method} {request.path} is not valid JSON: {error}"
         raise InvalidRequestError(msg) from error

@@ -1,11 +1,8 @@
-"""Whether to try something again, and after how long; and the loop that does. The only file that knows backoff.
+"""Whether to send again and when, and the loop that does it. The only module that imports backoff.
 
-backoff 2.2.1 measures with the wall clock, shortens what a server asked for, and logs exception texts. So it is left
-to do what it does well, the loop around the sleeping: when, how long and how often come from `Attempts`, by way of
-`backoff.runtime`, without jitter, limits or logger of its own.
+backoff 2.2.1 measures time with the wall clock, shortens a ``Retry-After`` and logs exception texts. So it runs only
+the loop around the sleep: `RetryState` decides about each try, through `backoff.runtime`, without jitter and logger.
 """
-
-from __future__ import annotations
 
 import asyncio
 import random
@@ -16,132 +13,134 @@ from typing import TypeVar
 import attrs
 import backoff
 
-from a2e_async._protocol.failures import TURNED_AWAY, is_passing
+from a2e_async._protocol.failures import THROTTLING_ERRORS, is_transient
 from a2e_async._protocol.messages import Envelope, Request
-from a2e_async._transport.throttle import PacedApi
+from a2e_async._transport.throttle import ThrottledTransport
 from a2e_async.config import RetryPolicy
-from a2e_async.errors import (
-    A2EError,
-    APIError,
-)
-
-__all__ = ["Api", "Attempts", "Retry"]
+from a2e_async.errors import A2EError, APIError
 
 
 @attrs.define
-class Attempts:
-    """The tries of one thing.
+class RetryState:
+    """Failed tries of one operation.
 
     Attributes:
-        policy: How often, and for how long.
-        worth_it: Tells whether an error is worth another try.
-        began: When the first try failed; the time before was no trouble, however long it was.
+        policy: How often to try, and for how long.
+        is_retryable: Tells whether an error is worth another try.
+        began: When the first try failed, in seconds on the loop's clock. The time of the first try does not count.
         failed: How many tries have failed.
     """
 
     policy: RetryPolicy
-    worth_it: Callable[[A2EError], bool]
+    is_retryable: Callable[[A2EError], bool]
     began: float
     failed: int = 0
 
-    def after(self, error: A2EError, *, now: float, chance: float) -> float | None:
-        """Return how many seconds to wait before the next try, or None if there shall be none.
+    def next_delay(self, error: A2EError, *, now: float, jitter: float) -> float | None:
+        """Return the seconds to wait before the next try, or None if there is no next try.
 
         Args:
-            error: Why the try failed.
+            error: The error of the try that just failed.
             now: Seconds on the clock that also gave `began`.
-            chance: Evenly random, from 0 to 1: full jitter.
+            jitter: Random, uniform from 0 to 1. It scales the whole delay (full jitter).
         """
         self.failed += 1
-        if not self.worth_it(error) or self.failed >= self.policy.max_attempts:
+        if not self.is_retryable(error) or self.failed >= self.policy.max_attempts:
             return None
-        asked = error.retry_after if isinstance(error, APIError) else None
-        pause = chance * self._longest() if asked is None else asked
-        # whoever was turned away stands in line with all the others; how long that takes is not A2E's trouble
-        spent = 0.0 if isinstance(error, TURNED_AWAY) else now - self.began
-        return pause if spent + pause <= self.policy.max_time else None
-
-    def _longest(self) -> float:
-        # the exponent is bounded, since 2.0 ** 1100 is an OverflowError
-        return min(self.policy.max_delay, self.policy.base * 2.0 ** min(self.failed - 1, 64))
+        delay = error.retry_after if isinstance(error, APIError) else None
+        if delay is None:  # the exponent is bounded, since 2.0 ** 1100 is an OverflowError
+            delay = jitter * min(self.policy.max_delay, self.policy.base * 2.0 ** min(self.failed - 1, 64))
+        # After a throttled answer the request waits in the queue of the throttle. The time in that queue is no outage,
+        # so it does not count against max_time.
+        spent = 0.0 if isinstance(error, THROTTLING_ERRORS) else now - self.began
+        return delay if spent + delay <= self.policy.max_time else None
 
 
 T = TypeVar("T")
 
 
-class _AgainError(Exception):
-    """Tells backoff to sleep for `pause` seconds and to try again."""
+class _RetryError(Exception):
+    """Signal to backoff: sleep for `delay` seconds, then try again."""
 
-    def __init__(self, pause: float) -> None:
+    def __init__(self, delay: float) -> None:
         super().__init__()
-        self.pause = pause
+        self.delay = delay
 
 
-async def _attempt(attempts: Attempts, operation: Callable[[], Awaitable[T]], failed: list[A2EError]) -> T:
-    """Judge the failure that brought us here, if there is one, else try."""
+async def _attempt(state: RetryState, operation: Callable[[], Awaitable[T]], first: list[A2EError]) -> T:
+    """Try once. The first call handles the error in `first` instead, which was raised before the loop began."""
     try:
-        if failed:
-            raise failed.pop()
+        if first:
+            raise first.pop()
         return await operation()
     except A2EError as error:
         now = asyncio.get_running_loop().time()
-        pause = attempts.after(error, now=now, chance=random.random())  # noqa: S311  a pause is no secret
-        if pause is None:
+        delay = state.next_delay(error, now=now, jitter=random.random())  # noqa: S311  a delay is no secret
+        if delay is None:
             raise
-    # raised outside of the handler, so that the final error does not drag all the earlier ones along
-    raise _AgainError(pause)
+    # raised outside of the handler: inside, the final error would show all earlier errors as its context
+    raise _RetryError(delay)
 
 
 with warnings.catch_warnings():
-    # it asks asyncio.iscoroutinefunction, deprecated in 3.14; decorating once keeps that to this line
+    # backoff calls asyncio.iscoroutinefunction, deprecated in Python 3.14. Decorated once, it warns only here
     warnings.simplefilter("ignore", DeprecationWarning)
-    _repeated = backoff.on_exception(
-        backoff.runtime, _AgainError, value=lambda again: again.pause, jitter=None, logger=None
+    _retried = backoff.on_exception(
+        backoff.runtime, _RetryError, value=lambda retry: retry.delay, jitter=None, logger=None
     )(_attempt)
 
 
 @attrs.frozen
 class Retry:
-    """Repeats an operation that does no harm when it is repeated."""
+    """Retry loop for operations that may be repeated without harm."""
 
     policy: RetryPolicy
 
-    async def run(self, operation: Callable[[], Awaitable[T]], worth_it: Callable[[A2EError], bool] = is_passing) -> T:
-        """Await `operation` until it works or its error is not worth another try; that error is raised.
+    async def run(
+        self, operation: Callable[[], Awaitable[T]], is_retryable: Callable[[A2EError], bool] = is_transient
+    ) -> T:
+        """Await `operation` until it succeeds, and return its result.
 
         Args:
-            operation: What to try.
-            worth_it: Which errors are worth another try.
+            operation: Called for each try.
+            is_retryable: Tells whether an error is worth another try.
+
+        Raises:
+            A2EError: The last error, if it is not retryable or the policy allows no further try.
         """
         try:
-            return await operation()  # nearly always enough, so backoff's bookkeeping is left for the rest
+            return await operation()  # nearly always enough: backoff's bookkeeping is only for the rest
         except A2EError as error:
             first = error
-        return await self.go_on(first, operation, worth_it)
+        return await self.run_after(first, operation, is_retryable)
 
-    async def go_on(
-        self, first: A2EError, operation: Callable[[], Awaitable[T]], worth_it: Callable[[A2EError], bool] = is_passing
+    async def run_after(
+        self,
+        first: A2EError,
+        operation: Callable[[], Awaitable[T]],
+        is_retryable: Callable[[A2EError], bool] = is_transient,
     ) -> T:
-        """Do as `run` does, after a try that has failed with `first`."""
-        attempts = Attempts(self.policy, worth_it, began=asyncio.get_running_loop().time())
-        return await _repeated(attempts, operation, [first])
+        """Continue like `run` after a first try that the caller made, and that failed with `first`."""
+        state = RetryState(self.policy, is_retryable, began=asyncio.get_running_loop().time())
+        return await _retried(state, operation, [first])
 
 
 @attrs.frozen
-class Api:
-    """Request in, unwrapped answer out; what is repeatable is repeated, and nothing else ever is."""
+class RetryingTransport:
+    """Sender that retries repeatable requests, and sends all others once."""
 
-    paced: PacedApi
+    throttled: ThrottledTransport
     retry: Retry
 
     def send(self, request: Request) -> Awaitable[Envelope]:
         """Send a request and decode the answer, when awaited.
 
         Raises:
-            APIError: A2E says that something is wrong.
-            NetworkError: There is no whole answer.
-            UnexpectedResponseError: The answer is none of A2E's.
+            APIError: A2E answered with an error.
+            NetworkError: There is no complete answer.
+            UnexpectedResponseError: The answer is not one of A2E's.
         """
+        # a paid request is never repeated here: the submitter decides that, with more knowledge
         if request.repeatable and not request.paid:
-            return self.retry.run(lambda: self.paced.send(request))
-        return self.paced.send(request)
+            return self.retry.run(lambda: self.throttled.send(request))
+        return self.throttled.send(request)

@@ -1,15 +1,19 @@
-"""How many requests at once, how fast, and how long to hold all of them back; and waits for a place.
+"""Limits how many requests of one client run at once, and how fast they start; pauses all of them when A2E asks.
 
-`Throttle` decides, `PacedApi` waits, for the whole client, and tells it what A2E said. Paid and free requests wait in
-two lines that take turns, so that a thousand starts do not hold up the question how one of them is doing, nor the other
-way round.
+How it works:
 
-A2E publishes no limits, so the throttle learns them as TCP does (AIMD): whoever is turned away makes everybody wait as
-long as A2E asks, and halves the number under way; every request that is accepted afterwards gives a little back. Who is
-turned away for asking too often also teaches a rate: a bit less than what A2E accepted in the second before.
+A2E publishes no limits, so the client learns them as TCP does (AIMD: additive increase, multiplicative decrease).
+`Throttle` is the arithmetic, without any I/O:
+
+1. A throttled answer (429, "busy", or any ``Retry-After``) pauses the whole client. The pause is as long as A2E asks,
+   or doubles each time if A2E does not say. The number of requests in flight is halved.
+2. A 429 also teaches a rate: a bit less than A2E accepted in the second before. No request starts faster than that.
+3. Each accepted request raises the number in flight and the learned rate a little. After a minute without a throttled
+   answer, the learned rate is forgotten.
+
+`ThrottledTransport` applies it. A request that may not start yet waits in one of two queues, paid or free. The queues
+take turns: a thousand starts must not delay the polls of the tasks, nor the polls the starts.
 """
-
-from __future__ import annotations
 
 import asyncio
 import collections
@@ -21,278 +25,277 @@ from typing import Protocol
 import attrs
 
 from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.failures import turns_away
+from a2e_async._protocol.failures import is_throttled
 from a2e_async._protocol.messages import Envelope, Request, Response
 from a2e_async.config import Pacing
 from a2e_async.errors import A2EError, APIError, ClientClosedError, RateLimitError
 
-__all__ = ["PacedApi", "Throttle", "Transport"]
-
-_LESS = 0.8
-"""Of the rate that was accepted, what is tried after being turned away."""
-
-_MORE = 0.05
-"""Requests a second by which an accepted request raises a learned rate, at most."""
-
-_SLOWEST = 1.0
-"""Requests a second: no lower rate is learned. The pauses that A2E asks for take care of the rest."""
-
-_ENOUGH = 5
-"""Requests accepted in a second, which make a rate."""
-
-_SOON = 10.0
-"""Seconds within which being turned away twice means that even few requests were too many."""
-
-_FORGET = 60.0
-"""Seconds without being turned away after which a learned rate is forgotten."""
-
-_LONGEST = 86400.0
-"""Seconds; an odd header must not switch the client off for ever."""
-
-_JITTER = 0.1
-"""At most so much of a pause is added to it by chance, so that many clients do not come back at once."""
+_RATE_DECREASE = 0.8  # of the rate that was accepted: the learned rate after a 429
+_MAX_RATE_INCREASE = 0.05  # requests a second by which one accepted request raises the learned rate, at most
+_MIN_RATE = 1.0  # requests a second; no lower rate is learned, since the pauses that A2E asks for do the rest
+_MIN_SAMPLE = 5  # requests accepted in a second that are enough to measure a rate
+_REPEATED_WITHIN = 10.0  # seconds; a second 429 within them teaches a rate, even from a smaller sample
+_FORGET_AFTER = 60.0  # seconds without a throttled answer after which the learned rate is forgotten
+_MAX_RETRY_AFTER = 86400.0  # seconds; an absurd header must not stop the client forever
+_MAX_JITTER = 0.1  # of a pause, added at random, so that many clients do not come back at the same moment
 
 
 @attrs.define
 class Throttle:
-    """Decides when the next request may begin. All times are seconds on one clock.
+    """Limits of one client: when the next request may start. All times are seconds on one clock.
 
     Attributes:
-        policy: What the user allows at most.
-        in_flight: Requests under way; whoever ends takes one off.
-        at_once: How many are allowed under way now, from 1 to `Pacing.max_in_flight`.
-        learned: Requests a second that A2E seems to allow; None if it never complained of late.
-        held_until: Nothing may begin before.
+        policy: The limits that the user set.
+        in_flight: Requests in flight; the caller of `begin` takes one off when it ends.
+        allowed_in_flight: How many may be in flight now, from 1 to `Pacing.max_in_flight`.
+        learned_rate: Requests a second that A2E seems to allow; None after a minute without a throttled answer.
+        paused_until: No request starts before this time.
     """
 
     policy: Pacing
     in_flight: int = 0
-    at_once: float = attrs.field(init=False)
-    learned: float | None = None
-    held_until: float = -math.inf
-    _next: float = -math.inf
-    _eased_at: float = -math.inf
-    _in_a_row: int = 0
-    _second: float = -math.inf
-    _accepted: int = 0
-    _accepted_before: int = 0
+    allowed_in_flight: float = attrs.field(init=False)
+    learned_rate: float | None = None
+    paused_until: float = -math.inf
+    _next_start: float = -math.inf
+    _decreased_at: float = -math.inf
+    _consecutive: int = 0  # throttled answers without an accepted request in between
+    _window: float = -math.inf  # start of the current window of one second
+    _accepted: int = 0  # requests accepted in the current window
+    _accepted_before: int = 0  # and in the window before
 
     def __attrs_post_init__(self) -> None:
-        """Begin with what the user allows."""
-        self.at_once = self.policy.max_in_flight
+        """Start with the limits that the user set."""
+        self.allowed_in_flight = self.policy.max_in_flight
 
     def delay(self, now: float) -> float | None:
-        """Return the seconds until the next request may begin, None if first one that is under way must end."""
-        if self.in_flight + 1 > self.at_once:
+        """Return the seconds until the next request may start, or None if one in flight has to end first."""
+        if self.in_flight + 1 > self.allowed_in_flight:
             return None
-        return max(0.0, self.held_until - now, self._next - now)
+        return max(0.0, self.paused_until - now, self._next_start - now)
 
     def begin(self, now: float) -> None:
-        """Take note of a request that begins: one in a regular beat, and never a burst to catch up."""
+        """Record that a request starts. With a rate limit, starts are evenly spaced, without bursts to catch up."""
         self.in_flight += 1
         rate = self.policy.per_second
-        if self.learned is not None:
-            rate = self.learned if rate is None else min(rate, self.learned)
+        if self.learned_rate is not None:
+            rate = self.learned_rate if rate is None else min(rate, self.learned_rate)
         if rate is not None:
-            self._next = max(now, self._next) + 1.0 / rate
+            self._next_start = max(now, self._next_start) + 1.0 / rate
 
-    def accepted(self, now: float, began: float) -> None:
-        """Take note of a good answer at `now` to a request of `began`: allow a little more again."""
-        if now - self._second >= 1.0:
-            self._accepted_before = self._accepted if now - self._second < 2.0 else 0
-            self._second, self._accepted = now, 0
+    def on_accepted(self, now: float, began: float) -> None:
+        """Record that a request was accepted, and raise the limits a little.
+
+        Args:
+            now: When the answer came.
+            began: When the request started.
+        """
+        if now - self._window >= 1.0:
+            self._accepted_before = self._accepted if now - self._window < 2.0 else 0
+            self._window, self._accepted = now, 0
         self._accepted += 1
-        if self._in_a_row and began > self._eased_at:
-            self._in_a_row = 0
-        if self.at_once < self.policy.max_in_flight or self.learned is not None:
-            self._recover(now, began)
+        # a request that started before the decrease proves nothing about the limits after it
+        if self._consecutive and began > self._decreased_at:
+            self._consecutive = 0
+        if self.allowed_in_flight < self.policy.max_in_flight or self.learned_rate is not None:
+            self._increase(now, began)
 
-    def turned_away(self, error: A2EError, now: float, *, began: float, chance: float) -> None:
-        """Take note of an answer for which `turns_away` holds: hold everybody back and allow less.
+    def pause(self, error: A2EError, now: float, *, began: float, jitter: float) -> None:
+        """Pause all requests after a throttled answer (see `is_throttled`), and lower the limits.
 
         Args:
             error: The answer.
             now: When it came.
-            began: When its request began. Requests that were under way together are turned away together, which
-                counts once.
-            chance: Evenly random, from 0 to 1.
+            began: When its request started.
+            jitter: Random, uniform from 0 to 1: how much of the possible jitter is added to the pause.
         """
-        if began > self._eased_at:  # at the same time: the clock is coarse, and they were under way together
-            self._ease(now, learn=isinstance(error, RateLimitError))
-        asked = error.retry_after if isinstance(error, APIError) else None
-        pause = self._pause() if asked is None else min(asked, _LONGEST)
-        self.held_until = max(self.held_until, now + pause * (1.0 + _JITTER * chance))
+        # Requests that were in flight together are throttled together: that counts as one decrease, hence `began`. A
+        # request of the very moment of the decrease belongs to them, since the clock is coarse.
+        if began > self._decreased_at:
+            self._decrease(now, learn=isinstance(error, RateLimitError))
+        retry_after = error.retry_after if isinstance(error, APIError) else None
+        if retry_after is None:  # reference 1.5: 2 to 30 s; the exponent is bounded, as 2.0 ** 1100 is an OverflowError
+            doubled = self.policy.pause * 2.0 ** min(max(0, self._consecutive - 1), 64)
+            seconds = float(min(self.policy.max_pause, doubled))
+        else:
+            seconds = min(retry_after, _MAX_RETRY_AFTER)
+        self.paused_until = max(self.paused_until, now + seconds * (1.0 + _MAX_JITTER * jitter))
 
-    def _ease(self, now: float, *, learn: bool) -> None:
-        again = now - self._eased_at < _SOON
-        self._eased_at = now
-        self._in_a_row += 1
-        self.at_once = max(1.0, self.at_once / 2)
-        age = now - self._second
+    def _decrease(self, now: float, *, learn: bool) -> None:
+        is_repeated = now - self._decreased_at < _REPEATED_WITHIN
+        self._decreased_at = now
+        self._consecutive += 1
+        self.allowed_in_flight = max(1.0, self.allowed_in_flight / 2)
+        # the current window has only just begun, so the one before may be the better measure
+        age = now - self._window
         rate = max(self._accepted if age < 2.0 else 0, self._accepted_before if age < 1.0 else 0)
-        if learn and (rate >= _ENOUGH or again):  # few requests teach nothing, unless they are turned away again
-            self.learned = max(_SLOWEST, _LESS * (rate if self.learned is None else min(rate, self.learned)))
+        if learn and (rate >= _MIN_SAMPLE or is_repeated):
+            measured = rate if self.learned_rate is None else min(rate, self.learned_rate)
+            self.learned_rate = max(_MIN_RATE, _RATE_DECREASE * measured)
 
-    def _recover(self, now: float, began: float) -> None:
-        if began <= self._eased_at:
+    def _increase(self, now: float, began: float) -> None:
+        if began <= self._decreased_at:
             return
-        self.at_once = min(float(self.policy.max_in_flight), self.at_once + 1.0 / self.at_once)
-        if self.learned is not None:  # at 20 a second and above, about one more a second every second
-            self.learned += min(1.0 / self.learned, _MORE)
-            if now - self._eased_at > _FORGET:
-                self.learned = None
-
-    def _pause(self) -> float:
-        """Return how long to hold back if A2E does not say (reference 1.5: 2 to 30 s)."""
-        return float(min(self.policy.max_hold_back, self.policy.hold_back * 2.0 ** min(max(0, self._in_a_row - 1), 64)))
+        # one more in flight per full round of requests, as in TCP
+        raised = self.allowed_in_flight + 1.0 / self.allowed_in_flight
+        self.allowed_in_flight = min(float(self.policy.max_in_flight), raised)
+        if self.learned_rate is not None:  # at 20 a second and above: about one more a second, every second
+            self.learned_rate += min(1.0 / self.learned_rate, _MAX_RATE_INCREASE)
+            if now - self._decreased_at > _FORGET_AFTER:
+                self.learned_rate = None
 
 
-_Place = asyncio.Future  # of None: it is done when the request may begin
+_Waiter = asyncio.Future  # of None: done when the request has its slot
 
 
 class Transport(Protocol):
-    """The plug: a request goes in, an answer comes out."""
+    """Sender of single requests: the interface between the throttle and the HTTP library."""
 
     async def send(self, request: Request) -> Response:
         """Send a request once."""
         ...
 
 
-@attrs.define(eq=False, repr=False)  # what asyncio logs of a slow callback must not be the whole line
-class PacedApi:
-    """Request in, unwrapped answer out, once there is a place. Sits inside of the retries, so that every try pays.
+@attrs.define(eq=False, repr=False)  # asyncio logs the repr of a slow callback: it must not contain both queues
+class ThrottledTransport:
+    """Sender that waits for a slot, sends once and decodes the answer. It is inside of the retries: each try waits.
 
     Attributes:
-        inner: Sends.
-        throttle: Decides who may begin when.
-        patience: Seconds; if A2E wants us to wait longer, nobody waits, and everybody gets a `RateLimitError`.
+        inner: Sends the request.
+        throttle: The limits.
+        max_wait: Seconds. If A2E pauses the client for longer, all waiting requests fail with a `RateLimitError`.
     """
 
     inner: Transport
     throttle: Throttle
-    patience: float
+    max_wait: float
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
-    _paid: collections.deque[_Place[None]] = attrs.field(factory=collections.deque)
-    _free: collections.deque[_Place[None]] = attrs.field(factory=collections.deque)
+    _paid_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
+    _free_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
     _paid_is_next: bool = False
     _timer: asyncio.TimerHandle | None = None
     _closed: bool = False
 
     async def send(self, request: Request) -> Envelope:
-        """Wait for a place, then send and decode; see `exchange`."""
-        if not self.take_place():
-            await self.wait_for_place(paid=request.paid)
+        """Wait for a slot, then send and decode; see `exchange`."""
+        if not self.try_acquire():
+            await self.acquire(paid=request.paid)
         return await self.exchange(request)
 
-    def take_place(self) -> bool:
-        """Take a place if there is one at once, which is nearly always so.
+    def try_acquire(self) -> bool:
+        """Take a slot if one is free now; return whether it was taken.
 
-        It is for `exchange`, which gives it back at its end; who does not come to that has to `give_back`.
+        `exchange` releases the slot at its end. A caller that does not get that far calls `release`.
         """
-        if self._paid or self._free or self._closed or self.throttle.delay(now := self._loop.time()) != 0.0:
+        # a request must not overtake those that wait already
+        if self._paid_waiters or self._free_waiters or self._closed:
+            return False
+        if self.throttle.delay(now := self._loop.time()) != 0.0:
             return False
         self.throttle.begin(now)
         return True
 
-    async def wait_for_place(self, *, paid: bool) -> None:
-        """Wait in line for a place.
+    async def acquire(self, *, paid: bool) -> None:
+        """Wait in the queue for a slot.
 
         Raises:
-            RateLimitError: A2E wants to be left alone for longer than our patience; nothing was sent.
-            ClientClosedError: The client was closed meanwhile.
+            RateLimitError: A2E pauses the client for longer than `max_wait`; nothing was sent.
+            ClientClosedError: The client was closed; nothing was sent.
         """
         if self._closed:
             raise _closed()
-        self._check_patience()
-        place: _Place[None] = self._loop.create_future()
-        (self._paid if paid else self._free).append(place)
-        self._advance()
+        self._check_pause()
+        waiter: _Waiter[None] = self._loop.create_future()
+        (self._paid_waiters if paid else self._free_waiters).append(waiter)
+        self._wake_waiters()
         try:
-            await place
+            await waiter
         except asyncio.CancelledError:
-            if place.done() and not place.cancelled() and place.exception() is None:
-                self.give_back()  # got the place in the same moment, and has no use for it
+            # the slot was given in the same moment as the cancellation, and will not be used
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self.release()
             raise
 
     async def exchange(self, request: Request) -> Envelope:
-        """Send a request, decode the answer, and give the place back.
+        """Send a request, decode the answer, and release the slot.
 
         Raises:
-            APIError: A2E says that something is wrong.
-            NetworkError: There is no whole answer.
-            UnexpectedResponseError: The answer is none of A2E's.
+            APIError: A2E answered with an error.
+            NetworkError: There is no complete answer.
+            UnexpectedResponseError: The answer is not one of A2E's.
         """
         clock, throttle = self._loop.time, self.throttle
         began = clock()
         try:
             envelope = decode(await self.inner.send(request))
         except A2EError as error:
-            if turns_away(error):
-                throttle.turned_away(error, clock(), began=began, chance=random.random())  # noqa: S311  no secret
+            if is_throttled(error):
+                throttle.pause(error, clock(), began=began, jitter=random.random())  # noqa: S311  no secret
             elif isinstance(error, APIError) and error.status < 500:
-                throttle.accepted(clock(), began)  # A2E did deal with it
+                throttle.on_accepted(clock(), began)  # rejected for its content, but not for its rate
             raise
         else:
-            throttle.accepted(clock(), began)
+            throttle.on_accepted(clock(), began)
             return envelope
         finally:
-            self.give_back()
+            self.release()
 
-    def give_back(self) -> None:
-        """Give a place back."""
+    def release(self) -> None:
+        """Give a slot back."""
         self.throttle.in_flight -= 1
-        if self._paid or self._free:
-            self._advance()
+        if self._paid_waiters or self._free_waiters:
+            self._wake_waiters()
 
     def close(self) -> None:
-        """Send away whoever waits in line."""
+        """Fail all waiting requests with a `ClientClosedError`."""
         self._closed = True
-        self._disarm()
-        self._send_away(_closed())
+        self._cancel_timer()
+        self._fail_waiters(_closed())
 
-    def _advance(self) -> None:
-        """Give places to those who come next; if it is too early for that, come back later."""
-        self._disarm()
+    def _wake_waiters(self) -> None:
+        """Give slots to the next waiters; if it is too early for that, set a timer."""
+        self._cancel_timer()
         try:
-            self._check_patience()
+            self._check_pause()
         except RateLimitError as error:
-            self._send_away(error)
-        while self._paid or self._free:
+            self._fail_waiters(error)
+        while self._paid_waiters or self._free_waiters:
             now = self._loop.time()
             delay = self.throttle.delay(now)
             if delay is None:
-                return  # whoever ends comes here again
+                return  # `release` comes here again
             if delay > 0.0:
-                self._timer = self._loop.call_later(delay, self._advance)
+                self._timer = self._loop.call_later(delay, self._wake_waiters)
                 return
-            place = self._next()
-            if not place.done():
+            waiter = self._pop_waiter()
+            if not waiter.done():  # a cancelled waiter stays in the queue until its turn
                 self.throttle.begin(now)
-                place.set_result(None)
+                waiter.set_result(None)
 
-    def _next(self) -> _Place[None]:
+    def _pop_waiter(self) -> _Waiter[None]:
         self._paid_is_next = not self._paid_is_next
-        first, second = (self._paid, self._free) if self._paid_is_next else (self._free, self._paid)
+        paid, free = self._paid_waiters, self._free_waiters
+        first, second = (paid, free) if self._paid_is_next else (free, paid)
         return (first or second).popleft()
 
-    def _disarm(self) -> None:
+    def _cancel_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _check_patience(self) -> None:
-        left = self.throttle.held_until - self._loop.time()
-        if left > self.patience:
-            msg = f"A2E has asked this client to wait, {left:.0f} s more; nothing was sent"
+    def _check_pause(self) -> None:
+        left = self.throttle.paused_until - self._loop.time()
+        if left > self.max_wait:
+            msg = f"Nothing was sent: A2E has asked this client to pause for {left:.0f} s more. Try again after that"
             raise RateLimitError(msg, status=429, retry_after=left)
 
-    def _send_away(self, error: A2EError) -> None:
-        for place in (*self._paid, *self._free):
-            if not place.done() and not self._loop.is_closed():  # in a closed loop nobody can be woken any more
-                place.set_exception(copy.copy(error))
-        self._paid.clear()
-        self._free.clear()
+    def _fail_waiters(self, error: A2EError) -> None:
+        for waiter in (*self._paid_waiters, *self._free_waiters):
+            if not waiter.done() and not self._loop.is_closed():  # a closed loop cannot run the callbacks
+                waiter.set_exception(copy.copy(error))  # a copy each: a raised exception collects tracebacks
+        self._paid_waiters.clear()
+        self._free_waiters.clear()
 
 
 def _closed() -> ClientClosedError:
-    return ClientClosedError("The client was closed meanwhile; nothing was sent")
+    return ClientClosedError("Nothing was sent: the client was closed. Use `async with`, or make another client")

@@ -1,4 +1,22 @@
-"""Keeps a batch from starting while nothing can be started, and finds out when it can again."""
+"""Circuit breaker of a batch: pauses all starts while A2E rejects them, and finds out when it accepts them again.
+
+How it works:
+
+* The breaker is *closed* in normal operation: every job attempts its start at once.
+* A rejection that concerns all jobs (no credits, A2E busy or out of reach) *trips* the breaker, and all jobs wait.
+  Starts that were already being sent may still succeed. They say nothing about the present, so they do not close the
+  breaker.
+* After a delay of 5 seconds one job makes an attempt: the *probe*. The others keep waiting in their queue.
+* If the probe fails in the same way, the delay doubles, up to 300 seconds, and the next job in the queue becomes the
+  probe.
+* If the probe succeeds, it *resets* the breaker, and all waiting jobs attempt their starts at once.
+* If the probe fails for a reason of its own job, that says nothing about A2E. The next job probes after the same delay.
+* If the batch *stops* starting for good, `stop` releases all waiting jobs. Each of them notices and is skipped.
+
+So when credits run out, one rejected start pauses the batch. Then it sends one start at a time, which A2E rejects
+without a charge, until the account has been topped up; then all jobs continue. The caller of the breaker,
+`submission.py`, decides which errors trip it.
+"""
 
 from __future__ import annotations
 
@@ -9,92 +27,103 @@ from collections.abc import Iterator
 
 import attrs
 
-__all__ = ["Gate"]
-
 _LOGGER = logging.getLogger("a2e_async")
 
-_FIRST = 5.0
-_LONGEST = 300.0
+_FIRST_DELAY = 5.0
+_MAX_DELAY = 300.0
 
 
 @attrs.define(eq=False)
-class Gate:
-    """Open, or closed for a reason. While it is closed, one scout at a time goes ahead, after growing pauses.
+class CircuitBreaker:
+    """Circuit breaker for the starts of one batch: closed, or tripped for a reason.
 
     Attributes:
-        reason: Why it is closed, empty while it is open.
-        passed: How often somebody got what he came for.
-        wanting: How many want to get through, wherever they are.
+        reason: Why it is tripped, empty while it is closed.
+        successes: How many attempts have succeeded.
+        attempting: How many jobs are inside of `attempt`, waiting or not.
     """
 
     reason: str = ""
-    passed: int = 0
-    wanting: int = 0
-    _pause: float = 0.0
-    _line: asyncio.Lock = attrs.field(factory=asyncio.Lock)
-    _news: asyncio.Event = attrs.field(factory=asyncio.Event)
-    _ended: bool = False
-    _doubted: int = -1
+    successes: int = 0
+    attempting: int = 0
+    _delay: float = 0.0
+    # the probe holds the lock, the queue of the lock is the queue of the waiting jobs
+    _probe_lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    # set by a reset or a stop, which end the wait for the delay
+    _released: asyncio.Event = attrs.field(factory=asyncio.Event)
+    _stopped: bool = False
+    # `successes` at the last unknown outcome, so that two in a row are noticed
+    _uncertain_at: int = -1
 
     @contextlib.contextmanager
-    def wanted(self) -> Iterator[None]:
-        """Count one who wants to get through."""
-        self.wanting += 1
+    def attempt(self) -> Iterator[None]:
+        """Count a job that attempts something, until it has succeeded or given up."""
+        self.attempting += 1
         try:
             yield
         finally:
-            self.wanting -= 1
+            self.attempting -= 1
 
-    async def admit(self) -> bool:
-        """Wait until the gate is open, or until it is our turn to find out; return whether we are the scout.
+    async def probe(self) -> bool:
+        """Wait until the breaker is closed or it is this job's turn to probe; return whether the job is the probe.
 
-        A scout has to `step_back` at the end, whatever has become of him. Then he stands at the end of the line.
+        A probe has to call `end_probe` after its attempt, in any case. The job is then the last one in the queue.
         """
-        if not self.reason or self._ended:
+        # Case 1: closed, or stopped. The job goes on, and finds out by itself if the batch has stopped.
+        if not self.reason or self._stopped:
             return False
-        await self._line.acquire()
+        # Case 2: tripped. The first job in the queue holds the lock and waits for the delay. A reset ends its wait.
+        await self._probe_lock.acquire()
         try:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._pause):
-                    await self._news.wait()
+                async with asyncio.timeout(self._delay):
+                    await self._released.wait()
         except BaseException:
-            self._line.release()
+            self._probe_lock.release()
             raise
-        if self.reason and not self._ended:
+        # Case 2a: still tripped after the delay. The job is the probe and keeps the lock.
+        if self.reason and not self._stopped:
             return True
-        self._line.release()
+        # Case 2b: reset or stopped meanwhile. The next job in the queue notices the same at once.
+        self._probe_lock.release()
         return False
 
-    def step_back(self) -> None:
-        """Let somebody else be the scout."""
-        self._line.release()
+    def end_probe(self) -> None:
+        """Let the next waiting job become the probe."""
+        self._probe_lock.release()
 
-    def close(self, reason: str, *, scout: bool) -> None:
-        """Nothing can be started at the moment. What the scout says makes the pauses longer."""
+    def trip(self, reason: str, *, probe: bool) -> None:
+        """Pause all starts.
+
+        Args:
+            reason: The text of the error, for `Progress.paused` and the log.
+            probe: Whether the probe has failed, which doubles the delay.
+        """
         if not self.reason:
-            self._pause = _FIRST
-            self._news.clear()
+            self._delay = _FIRST_DELAY
+            self._released.clear()
             _LOGGER.warning("The batch is paused: %s", reason)
-        elif scout:
-            self._pause = min(self._pause * 2, _LONGEST)
+        # Only a probe tells that the pause was too short. Starts sent before the pause all fail in the same moment.
+        elif probe:
+            self._delay = min(self._delay * 2, _MAX_DELAY)
         self.reason = reason
-        if self._ended:
-            self._news.set()
+        if self._stopped:
+            self._released.set()
 
-    def open(self) -> None:
-        """Somebody has got what he came for."""
-        self.passed += 1
+    def reset(self) -> None:
+        """Close the breaker after the success of a probe, or count the success if it is closed."""
+        self.successes += 1
         if self.reason:
-            _LOGGER.warning("The batch goes on")
+            _LOGGER.warning("The batch continues")
             self.reason = ""
-            self._news.set()
+            self._released.set()
 
-    def doubt(self) -> bool:
-        """Nobody knows whether somebody got through; return whether that is so for the second time in a row."""
-        again, self._doubted = self._doubted == self.passed, self.passed
+    def record_uncertain(self) -> bool:
+        """Record a start whose outcome stays unknown; return whether it is the second in a row without a success."""
+        again, self._uncertain_at = self._uncertain_at == self.successes, self.successes
         return again
 
-    def end(self) -> None:
-        """Let all go on at once, for ever: nothing is started any more, as they will find out."""
-        self._ended = True
-        self._news.set()
+    def stop(self) -> None:
+        """Release all waiting jobs, forever: the batch starts nothing more, and each job notices that by itself."""
+        self._stopped = True
+        self._released.set()

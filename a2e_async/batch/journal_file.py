@@ -1,6 +1,6 @@
-"""The file of a journal: made, checked, brought up to date and locked, before anything is started.
+"""File of a journal: it is created, checked, migrated and locked before anything is started.
 
-It is an ordinary SQLite database that everybody may read, also while a batch writes it.
+It is an ordinary SQLite database in WAL mode. Any program may read it, also while a batch writes to it.
 """
 
 from __future__ import annotations
@@ -19,73 +19,63 @@ import attrs
 
 from a2e_async.errors import JournalError
 
-__all__ = [
-    "PRUNED",
-    "Facts",
-    "Lock",
-    "check_is_ours",
-    "database_errors",
-    "holder_of",
-    "look_at",
-    "open_database",
-    "opened",
-]
+# SQLite's `application_id` of a journal: "A2J1".
+_APPLICATION_ID = 0x41324A31
 
-_APPLICATION = 0x41324A31
-"""``A2J1``: what SQLite's ``application_id`` says in a file of ours."""
-
-_STEPS = (
+# Step N leads from version N-1 of the schema (SQLite's `user_version`) to version N. Add steps, and never change one:
+# there are files of every version. All versions have the columns of `jobs` in the same order (`rules.COLUMNS`).
+_MIGRATIONS = (
     """
     CREATE TABLE jobs (
         key TEXT PRIMARY KEY NOT NULL,  -- the caller's name for the job
         state TEXT NOT NULL,            -- new, sending, running, succeeded, failed, uncertain
-        request TEXT NOT NULL,          -- JSON: what was asked for
+        request TEXT NOT NULL,          -- JSON: the options of the job
         purchases INTEGER NOT NULL,     -- starts that A2E has accepted
-        marker TEXT NOT NULL,           -- what the task's name ends with at A2E
+        marker TEXT NOT NULL,           -- the marker at the end of the task's name
         task_id TEXT,                   -- A2E's id of the last task
-        coins REAL,                     -- what its tasks have cost, NULL if not known
-        quoted REAL,                    -- what the start under way is expected to cost
-        record TEXT,                    -- JSON: what A2E said the last time
-        target TEXT,                    -- the file that is going to be written
-        path TEXT,                      -- the video's file, once it is there
+        coins REAL,                     -- what its tasks have cost, NULL if unknown
+        quoted REAL,                    -- expected cost of the start under way
+        record TEXT,                    -- JSON: the last record of the task
+        target TEXT,                    -- the file that will be written
+        path TEXT,                      -- the video's file, once it is complete
         error TEXT,                     -- JSON: type and message of the last error
-        created_at REAL NOT NULL,       -- these are seconds since the epoch
+        created_at REAL NOT NULL,       -- times are seconds since the epoch
         sent_at REAL,
         accepted_at REAL,
         finished_at REAL
     );
-    CREATE TABLE uploads (              -- images that are at A2E's storage
+    CREATE TABLE uploads (              -- images in A2E's storage
         digest TEXT PRIMARY KEY NOT NULL,  -- SHA-256 of the content
         link TEXT NOT NULL,
         uploaded_at REAL NOT NULL
     );
     CREATE TABLE about (name TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL);
     """,
+    "ALTER TABLE jobs RENAME COLUMN purchases TO starts",
 )
-"""Each step leads from one version of the schema (``user_version``) to the next one."""
 
-_PATIENCE = 0.5
-"""Seconds to wait for a lock: who only looks holds it for a moment."""
+# Seconds to wait for a lock of SQLite. A reader holds one for a moment only.
+_LOCK_TIMEOUT = 0.5
 
-PRUNED = "(SELECT TOTAL(value) FROM about WHERE name = 'pruned_coins')"
-"""What rows had cost that were removed."""
+# Cost of the entries that were removed by `JournalReader.prune`.
+PRUNED_COINS = "(SELECT TOTAL(value) FROM about WHERE name = 'pruned_coins')"
 
-_SPENT = f"SELECT TOTAL(coins) + TOTAL(quoted) + {PRUNED} FROM jobs"  # noqa: S608  ours
+_SPENT = f"SELECT TOTAL(coins) + TOTAL(quoted) + {PRUNED_COINS} FROM jobs"  # noqa: S608  names of ours
 
 
 @attrs.frozen(kw_only=True)
-class Facts:
-    """What a journal says about itself.
+class Metadata:
+    """Metadata of a journal.
 
     Attributes:
-        id: Random; it keeps the markers of two journals apart.
+        id: Random name, so that the markers of two journals differ.
         schema: Version of its schema.
         created_at: Seconds since the epoch.
-        base_url: The A2E that its tasks are at.
-        holder: The process that holds it or did so the last time.
+        base_url: Address of the A2E that has its tasks.
+        holder: The process that has the journal open, or was the last one.
         spent: Coins that were spent so far, or may have been.
-        has_rows: Whether it knows of jobs.
-        has_links: Whether it knows of uploaded images.
+        has_entries: Whether it has entries of jobs.
+        has_links: Whether it has links of uploaded images.
     """
 
     id: str
@@ -94,13 +84,13 @@ class Facts:
     base_url: str
     holder: str
     spent: float
-    has_rows: bool
+    has_entries: bool
     has_links: bool
 
 
 @contextlib.contextmanager
-def database_errors(path: pathlib.Path) -> Iterator[None]:
-    """Say what is wrong with a file instead of what SQLite says."""
+def raise_journal_error(path: pathlib.Path) -> Iterator[None]:
+    """Context manager that turns errors of SQLite and of the file system into a `JournalError` with advice."""
     try:
         yield
     except JournalError:
@@ -112,33 +102,34 @@ def database_errors(path: pathlib.Path) -> Iterator[None]:
 
 def _advice(error: Exception) -> str:
     text = (error.strerror if isinstance(error, OSError) else None) or str(error)
-    text = text.partition(" with text ")[0]  # SQLite shows what it cannot decode, which may be a prompt
+    text = text.partition(" with text ")[0]  # SQLite quotes the text that it cannot decode, which may be a prompt
     known = {
-        "is full": "the disk is full. Make room, and start again: nothing that was paid is lost",
-        "Could not decode": "it holds damaged text. Bring back a copy of it",
-        "not a database": "it is no SQLite database. Choose another file",
-        "malformed": "it is damaged. Bring back a copy of it, or recover it with `sqlite3 FILE .recover`",
-        "readonly": "it may not be written. Check the permissions of the file and of its folder",
-        "unable to open": "it can be neither opened nor made. Check its folder and the permissions",
-        "is locked": "another program is writing to it. Close that one",
+        "is full": "the disk is full. Free some space, and resume: nothing that was paid is lost",
+        "Could not decode": "it has damaged text. Restore a backup",
+        "not a database": "it is not an SQLite database. Choose another file",
+        "malformed": "it is damaged. Restore a backup, or recover it with `sqlite3 FILE .recover`",
+        "readonly": "it is read-only. Check the permissions of the file and of its folder",
+        "unable to open": "it cannot be opened or created. Check its folder and the permissions",
+        "is locked": "another program is writing to it. Close that program",
     }
     return next((advice for words, advice in known.items() if words in text), text)
 
 
-class Lock:
-    """Keeps a journal to one process. The operating system lets go of it when the process dies, however that happens.
+class JournalLock:
+    """Lock that allows one process at a time to use a journal. The operating system frees it when the process dies.
 
-    It is SQLite's own lock of a second, empty file beside the journal: readers of the journal do not notice it.
+    It is SQLite's own lock on a second, empty file beside the journal, so that readers of the journal are not locked
+    out.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
-        """Take it.
+        """Acquire the lock.
 
         Raises:
-            JournalError: Somebody else holds it.
+            JournalError: Another process holds it.
         """
         self._connection = sqlite3.connect(
-            _beside(path), timeout=_PATIENCE, isolation_level=None, check_same_thread=False
+            _lock_file(path), timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
         )
         try:
             self._connection.execute("BEGIN EXCLUSIVE")
@@ -146,49 +137,49 @@ class Lock:
             self._connection.close()
             if "locked" not in str(error):
                 raise
-            msg = f"The journal {str(path)!r} is in use by {_holder(path)}: wait until that has ended, or end it"
+            msg = f"The journal {str(path)!r} is in use by {_stored_holder(path)}: wait until that has ended, or end it"
             raise JournalError(msg) from error
 
     def release(self) -> None:
-        """Give it back."""
+        """Release the lock."""
         self._connection.close()
 
 
-def _holder(path: pathlib.Path) -> str:
-    with contextlib.suppress(sqlite3.Error), opened(path, "ro") as connection:
+def _stored_holder(path: pathlib.Path) -> str:
+    with contextlib.suppress(sqlite3.Error), connect(path, "ro") as connection:
         (holder,) = connection.execute("SELECT value FROM about WHERE name = 'holder'").fetchone() or ("",)
         if holder:
             return str(holder)
     return "another process"
 
 
-def holder_of(path: pathlib.Path) -> str:
-    """Name the process that holds a journal at the moment, empty if nobody does."""
-    beside = _beside(path)
-    if not beside.exists():
+def current_holder(path: pathlib.Path) -> str:
+    """Return the process that has a journal open at the moment, an empty text if none has."""
+    lock_file = _lock_file(path)
+    if not lock_file.exists():
         return ""
     try:
-        with opened(beside, "ro") as connection:
+        with connect(lock_file, "ro") as connection:
             connection.execute("SELECT * FROM sqlite_master")
     except sqlite3.OperationalError:
-        return _holder(path)
+        return _stored_holder(path)
     return ""
 
 
-def _beside(path: pathlib.Path) -> pathlib.Path:
-    file = path.resolve()  # a journal can have several names
+def _lock_file(path: pathlib.Path) -> pathlib.Path:
+    file = path.resolve()  # links to one journal must share one lock
     return file.with_name(f"{file.name}-lock")
 
 
 @contextlib.contextmanager
-def opened(path: pathlib.Path, mode: str) -> Iterator[sqlite3.Connection]:
-    """Open a database for a moment."""
-    if path.is_dir():  # which SQLite calls a disk I/O error
+def connect(path: pathlib.Path, mode: str) -> Iterator[sqlite3.Connection]:
+    """Connect to a database for a moment, in one of SQLite's modes: ``"ro"`` or ``"rw"``."""
+    if path.is_dir():  # SQLite would report a disk I/O error
         msg = "unable to open database file"
         raise sqlite3.OperationalError(msg)
     if mode == "ro" and path.resolve().with_name(f"{path.resolve().name}-journal").exists():
         _roll_back(path)
-    connection = _connect(path, mode)
+    connection = _open_connection(path, mode)
     try:
         yield connection
     finally:
@@ -196,114 +187,114 @@ def opened(path: pathlib.Path, mode: str) -> Iterator[sqlite3.Connection]:
 
 
 def _roll_back(path: pathlib.Path) -> None:
-    """Let SQLite undo what a process has half written that was killed while it made the file: no reader may."""
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_connect(path, "rw")) as connection:
-        connection.execute("PRAGMA schema_version")  # whoever reads and may write undoes it first
+    """Undo the unfinished transaction of a process that was killed while it created the file."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open_connection(path, "rw")) as connection:
+        connection.execute("PRAGMA schema_version")  # SQLite undoes it at the first read, but only in mode "rw"
 
 
-def _connect(path: pathlib.Path, mode: str) -> sqlite3.Connection:
+def _open_connection(path: pathlib.Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_PATIENCE)
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_LOCK_TIMEOUT)
 
 
-def open_database(path: pathlib.Path, base_url: str) -> Facts:
-    """Make a journal or bring it up to date, and write down who holds it. The lock must be held.
+def open_database(path: pathlib.Path, base_url: str) -> Metadata:
+    """Create or migrate a journal, and put this process into it as its holder. The caller must hold the lock.
 
     Raises:
-        JournalError: It is something else, damaged, from a newer release, of another A2E, or cannot be written.
+        JournalError: It is another kind of file, damaged, from a newer release, of another A2E, or read-only.
     """
     if not path.exists():
-        # what it will hold is confidential: prompts, and links that need no token
+        # its content is confidential: prompts, and links that work without a token
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-    with opened(path, "rw") as connection:
-        schema = _check(connection, path)
-        _check_whole(connection)
+    with connect(path, "rw") as connection:
+        schema = _check_schema(connection, path)
+        _check_integrity(connection)
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("BEGIN IMMEDIATE")
-        for number, step in enumerate(_STEPS[schema:], schema + 1):
+        for number, step in enumerate(_MIGRATIONS[schema:], schema + 1):
             for statement in step.split(";"):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {number}")
-        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         about = {"id": secrets.token_hex(8), "created_at": json.dumps(time.time()), "base_url": base_url}
         connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
         connection.execute("INSERT OR REPLACE INTO about VALUES ('holder', ?)", (_this_process(),))
         connection.execute("COMMIT")
-        facts = _read(connection)
-    if facts.base_url != base_url:
-        msg = f"The journal {str(path)!r} is about tasks at {facts.base_url}, not at {base_url}: choose another file"
+        metadata = _read_about(connection)
+    if metadata.base_url != base_url:
+        msg = f"The journal {str(path)!r} is for tasks at {metadata.base_url}, not at {base_url}: choose another file"
         raise JournalError(msg)
-    return facts
+    return metadata
 
 
-def check_is_ours(path: pathlib.Path) -> None:
-    """See that a file is a journal or can become one, before anything is put beside it.
+def check_file(path: pathlib.Path) -> None:
+    """Check that a file is a journal or can become one, before the lock file is created beside it.
 
     Raises:
-        JournalError: It is something else.
+        JournalError: It is another kind of file.
     """
     if path.exists():
-        with opened(path, "ro") as connection:
-            _check(connection, path)
+        with connect(path, "ro") as connection:
+            _check_schema(connection, path)
 
 
-def look_at(path: pathlib.Path) -> Facts:
-    """Read what a journal says about itself.
+def read_metadata(path: pathlib.Path) -> Metadata:
+    """Return the metadata of a journal, without changing it.
 
     Raises:
-        JournalError: There is none, or it is as in `open_database`.
+        JournalError: The file does not exist, or as in `open_database`.
     """
     if not path.is_file():
-        msg = f"There is no journal {str(path)!r}"
+        msg = f"The journal {str(path)!r} does not exist"
         raise JournalError(msg)
-    with opened(path, "ro") as connection:
-        if not _check(connection, path):
+    with connect(path, "ro") as connection:
+        if not _check_schema(connection, path):
             msg = f"The journal {str(path)!r} is empty"
             raise JournalError(msg)
-        _check_whole(connection)
-        return _read(connection)
+        _check_integrity(connection)
+        return _read_about(connection)
 
 
-def _check(connection: sqlite3.Connection, path: pathlib.Path) -> int:
-    """See that a file is a journal that we know, or empty; return the version of its schema."""
+def _check_schema(connection: sqlite3.Connection, path: pathlib.Path) -> int:
+    """Check that a file is a journal of a known version, or empty; return the version of its schema."""
     ((application,), (schema,)) = (
         connection.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
     )
     is_empty = connection.execute("SELECT COUNT(*) FROM sqlite_master").fetchone() == (0,)
-    if application != _APPLICATION and not (is_empty and application == 0):
-        msg = f"{str(path)!r} is an SQLite database of something else: choose another file"
+    if application != _APPLICATION_ID and not (is_empty and application == 0):
+        msg = f"{str(path)!r} is the SQLite database of another program: choose another file"
         raise JournalError(msg)
-    if schema > len(_STEPS):
+    if schema > len(_MIGRATIONS):
         msg = (
-            f"The journal {str(path)!r} was written by a newer release (schema {schema}, known are {len(_STEPS)}): "
-            "upgrade a2e-async, or choose another file"
+            f"The journal {str(path)!r} was written by a newer release (schema {schema}, known up to "
+            f"{len(_MIGRATIONS)}): upgrade a2e-async, or choose another file"
         )
         raise JournalError(msg)
     return int(schema)
 
 
-def _check_whole(connection: sqlite3.Connection) -> None:
+def _check_integrity(connection: sqlite3.Connection) -> None:
     (state,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if state != "ok":
         msg = f"database disk image is malformed: {state}"
         raise sqlite3.DatabaseError(msg)
 
 
-def _read(connection: sqlite3.Connection) -> Facts:
+def _read_about(connection: sqlite3.Connection) -> Metadata:
     about = dict(connection.execute("SELECT name, value FROM about"))
     if about.keys() < {"id", "created_at", "base_url", "holder"}:
-        msg = "database disk image is malformed: it says nothing about itself"
+        msg = "database disk image is malformed: no metadata"
         raise sqlite3.DatabaseError(msg)
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
     (spent,) = connection.execute(_SPENT).fetchone()
-    return Facts(
+    return Metadata(
         id=about["id"],
         schema=schema,
         created_at=json.loads(about["created_at"]),
         base_url=about["base_url"],
         holder=about["holder"],
         spent=spent,
-        has_rows=connection.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is not None,
+        has_entries=connection.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is not None,
         has_links=connection.execute("SELECT 1 FROM uploads LIMIT 1").fetchone() is not None,
     )
 

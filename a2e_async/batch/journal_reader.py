@@ -1,4 +1,4 @@
-"""Reads a journal: for `a2e batch status` and `export`, and for programs of yours."""
+"""Reader of a journal, for `a2e batch status` and `export`, and for programs of users."""
 
 from __future__ import annotations
 
@@ -14,26 +14,24 @@ from typing import Self
 import aiosqlite
 import attrs
 
-from a2e_async._protocol.validation import refuse
-from a2e_async.batch.journal_file import PRUNED, Lock, database_errors, holder_of, look_at
-from a2e_async.batch.rules import COLUMNS, Row, RowState, to_row
+from a2e_async._protocol.validation import raise_invalid
+from a2e_async.batch.journal_file import PRUNED_COINS, JournalLock, current_holder, raise_journal_error, read_metadata
+from a2e_async.batch.rules import EntryState, JournalEntry, from_values
 
-__all__ = ["JournalInfo", "JournalReader"]
-
+# States of entries whose task, if any, is not needed any more. Removing others could pay a start twice.
 _FINISHED = frozenset({"new", "failed", "succeeded"})
-"""States of rows that have nothing at A2E that is still of use."""
 
 
 @attrs.frozen(kw_only=True)
 class JournalInfo:
-    """What a journal says about itself.
+    """Metadata of a journal.
 
     Attributes:
         path: The file.
         schema: Version of its schema.
-        created_at: When it was made (UTC).
-        base_url: The A2E that its tasks are at.
-        holder: The process that holds it at the moment, empty if none does.
+        created_at: When it was created (UTC).
+        base_url: Address of the A2E that has its tasks.
+        holder: The process that has it open at the moment, empty if none has.
     """
 
     path: pathlib.Path
@@ -45,7 +43,7 @@ class JournalInfo:
 
 @attrs.define(eq=False)
 class JournalReader:
-    """Reads a journal, also while a batch writes it. Made by `open`."""
+    """Reader of a journal, which works also while a batch writes to it. Made by `open`."""
 
     info: JournalInfo
     _connection: aiosqlite.Connection = attrs.field(repr=False)
@@ -56,19 +54,21 @@ class JournalReader:
         """Open a journal for reading, as an asynchronous context manager.
 
         Raises:
-            JournalError: There is none, it is something else, damaged, or from a newer release.
+            JournalError: The file does not exist, is another kind of file, is damaged, or comes from a newer release.
         """
         file = pathlib.Path(path)
-        with database_errors(file):
-            facts, holder, place = await asyncio.to_thread(lambda: (look_at(file), holder_of(file), file.resolve()))
-            connection = await aiosqlite.connect(place)
+        with raise_journal_error(file):
+            metadata, holder, real_path = await asyncio.to_thread(
+                lambda: (read_metadata(file), current_holder(file), file.resolve())
+            )
+            connection = await aiosqlite.connect(real_path)
         try:
             yield cls(
                 JournalInfo(
                     path=file,
-                    schema=facts.schema,
-                    created_at=dt.datetime.fromtimestamp(facts.created_at, dt.UTC),
-                    base_url=facts.base_url,
+                    schema=metadata.schema,
+                    created_at=dt.datetime.fromtimestamp(metadata.created_at, dt.UTC),
+                    base_url=metadata.base_url,
                     holder=holder,
                 ),
                 connection,
@@ -76,64 +76,68 @@ class JournalReader:
         finally:
             await connection.close()
 
-    async def counts(self) -> dict[RowState, int]:
-        """Count the rows of each state."""
-        with database_errors(self.info.path):
+    async def counts(self) -> dict[EntryState, int]:
+        """Return the number of entries of each state."""
+        with raise_journal_error(self.info.path):
             found = await self._connection.execute_fetchall("SELECT state, COUNT(*) FROM jobs GROUP BY state")
-        return {state: count for state, count in found}  # noqa: C416  they are rows of SQLite
+        return {state: count for state, count in found}  # noqa: C416  SQLite's rows are not pairs for mypy
 
     async def coins(self) -> float:
-        """Return the coins that were spent, as far as that is known."""
-        with database_errors(self.info.path):
+        """Return the coins that were spent, as far as their cost is known."""
+        with raise_journal_error(self.info.path):
             ((coins,),) = await self._connection.execute_fetchall(
-                f"SELECT TOTAL(coins) + {PRUNED} FROM jobs"  # noqa: S608  ours
+                f"SELECT TOTAL(coins) + {PRUNED_COINS} FROM jobs"  # noqa: S608  names of ours
             )
         return float(coins)
 
-    async def rows(self, states: Iterable[RowState] | None = None) -> AsyncIterator[Row]:
-        """Go through the rows in the order in which they were first written.
+    async def entries(self, states: Iterable[EntryState] | None = None) -> AsyncIterator[JournalEntry]:
+        """Yield the entries in the order in which they were first written.
 
         Args:
-            states: Only rows of these states, None for all.
+            states: Only entries of these states, None for all.
         """
-        wanted: Sequence[RowState] | None = None if states is None else [*states]
-        query, last = f"SELECT rowid, {', '.join(COLUMNS)} FROM jobs WHERE rowid > ?", 0  # noqa: S608  ours
-        if wanted is not None:
-            query += f" AND state IN ({', '.join('?' * len(wanted))})"
-        with database_errors(self.info.path):
+        selected: Sequence[EntryState] | None = None if states is None else [*states]
+        # all columns by their order: an older version of the schema has other names, and a reader does not migrate it
+        query, last = "SELECT rowid, * FROM jobs WHERE rowid > ?", 0
+        if selected is not None:
+            query += f" AND state IN ({', '.join('?' * len(selected))})"
+        with raise_journal_error(self.info.path):
             while found := list(
-                await self._connection.execute_fetchall(f"{query} ORDER BY rowid LIMIT 500", [last, *(wanted or [])])
+                await self._connection.execute_fetchall(f"{query} ORDER BY rowid LIMIT 500", [last, *(selected or [])])
             ):
                 for row in found:
-                    yield to_row(row[1:])
+                    yield from_values(row[1:])
                 last = found[-1][0]
 
-    async def prune(self, *, states: Iterable[RowState] = ("succeeded",), older_than: float | None = None) -> int:
-        """Remove rows that are finished, and the uploads that are too old to be used; return how many rows.
+    async def prune(self, *, states: Iterable[EntryState] = ("succeeded",), older_than: float | None = None) -> int:
+        """Remove entries of finished jobs, and links of uploads that are too old; return the number of entries.
 
-        A job whose row is gone is a new job: the same input starts it again. What it has cost still counts.
+        A job without an entry is a new job: the same input starts it again, which costs coins. The cost of removed
+        entries still counts for `max_coins`.
 
         Args:
-            states: Which rows.
-            older_than: Seconds since they were finished, None for all.
+            states: Only entries of these states.
+            older_than: Only entries that finished more than this many seconds ago, None for all.
 
         Raises:
-            InvalidRequestError: One of the states is not a finished one.
-            JournalError: A batch holds the journal.
+            InvalidRequestError: One of the states is not that of a finished job.
+            JournalError: A batch has the journal open.
         """
-        wanted, until = [*states], time.time() - (older_than or 0)
-        if not {*wanted} <= _FINISHED:
-            refuse(f"only rows that are {', '.join(sorted(_FINISHED))} can be removed: the others are paid, or may be")
-        with database_errors(self.info.path):
-            lock = await asyncio.to_thread(Lock, self.info.path)
+        selected, until = [*states], time.time() - (older_than or 0)
+        if not {*selected} <= _FINISHED:
+            raise_invalid(
+                f"only entries with state {', '.join(sorted(_FINISHED))} can be removed: the others are paid, or may be"
+            )
+        with raise_journal_error(self.info.path):
+            lock = await asyncio.to_thread(JournalLock, self.info.path)
             try:
-                which = f"state IN ({', '.join('?' * len(wanted))}) AND COALESCE(finished_at, created_at) <= ?"
-                spent = f"SELECT 'pruned_coins', TOTAL(coins) + {PRUNED} FROM jobs WHERE {which}"  # noqa: S608  ours
-                await self._connection.execute(f"INSERT OR REPLACE INTO about {spent}", [*wanted, until])
-                done = await self._connection.execute(f"DELETE FROM jobs WHERE {which}", [*wanted, until])  # noqa: S608  ours
+                which = f"state IN ({', '.join('?' * len(selected))}) AND COALESCE(finished_at, created_at) <= ?"
+                spent = f"SELECT 'pruned_coins', TOTAL(coins) + {PRUNED_COINS} FROM jobs WHERE {which}"  # noqa: S608  names of ours
+                await self._connection.execute(f"INSERT OR REPLACE INTO about {spent}", [*selected, until])
+                deleted = await self._connection.execute(f"DELETE FROM jobs WHERE {which}", [*selected, until])  # noqa: S608  names of ours
                 await self._connection.execute("DELETE FROM uploads WHERE uploaded_at < ?", [time.time() - 3 * 86400])
                 await self._connection.commit()
                 await self._connection.execute("VACUUM")
             finally:
                 lock.release()
-        return done.rowcount
+        return deleted.rowcount

@@ -1,10 +1,10 @@
-"""What becomes of the jobs of a batch: values to be looked at and kept."""
+"""Results and progress of a batch."""
 
 from __future__ import annotations
 
 import datetime as dt
 import pathlib
-from typing import Literal, TypeAlias
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
@@ -12,50 +12,50 @@ from a2e_async.batch.jobs import Job
 from a2e_async.errors import A2EError
 from a2e_async.models.common import TaskRecord
 
-__all__ = ["Doing", "Outcome", "Progress", "Stage", "State"]
+R = TypeVar("R", bound=TaskRecord)
 
-State: TypeAlias = Literal["succeeded", "failed", "uncertain", "skipped"]
-"""How a job of a batch stands when its outcome is told."""
+JobState: TypeAlias = Literal["succeeded", "failed", "uncertain", "skipped"]
+"""State of a job at the end of a run."""
 
 Stage: TypeAlias = Literal["checking", "uploading", "starting", "running", "downloading"]
-"""What is being done about a job that is under way."""
+"""Stage of a job under way."""
 
 
 @attrs.frozen(kw_only=True)
-class Outcome:
-    """What became of one job.
+class JobResult(Generic[R]):
+    """Result of one job.
 
     Attributes:
-        key: Your name for the job; ``"#7"`` for the seventh item of the input if it has no usable one, or
-            if another job has it.
-        job: The job as it was given, None if it could not be read as one.
-        state: ``"succeeded"``: A2E made the video. ``"failed"``: it said no, or the job cannot be done; `error` says
-            why. ``"uncertain"``: nobody knows yet, because the answer to the start got lost or because the wait ended
-            before the task did; the next run with the same journal finds out and pays nothing for that. ``"skipped"``:
-            nothing was done in this run, since an earlier run has finished it (`error` is None), or since it
-            was not started (`error` says why).
-        record: What A2E said about the task the last time, or None.
-        path: The video's file, or None. A job can have succeeded while its download did not work: then `error` says
-            so, and the next run fetches only the file.
-        coins: What the job has cost, its retries and earlier runs included; None if it is not known, 0 if nothing was
+        key: Your name for the job; ``"#7"`` for the seventh item of the input if its key is missing, unusable or the
+            key of an earlier item.
+        job: The job as it was given, None if the item of the input is not a job.
+        state: ``"succeeded"``: A2E made the video. ``"failed"``: A2E rejected the job or its task failed, or the job
+            cannot work; see `error`. ``"uncertain"``: the outcome is still unknown, because the answer to the start was
+            lost or the wait ended before the task; the next run with the same journal finds out, at no cost.
+            ``"skipped"``: this run did nothing, because an earlier run has finished the job (`error` is None), or
+            because the job was not started (see `error`).
+        record: The last record of the task, or None.
+        path: The video's file, or None. If a job has succeeded and its download failed, `error` says why, and the next
+            run only downloads the file.
+        coins: What the job has cost, with its retries and earlier runs; None if that is unknown, 0 if nothing was
             started.
-        starts: How many starts A2E has accepted for it, earlier runs included.
+        starts: How many starts A2E has accepted for the job, in this run and earlier ones.
         error: What went wrong, or None.
-        marker: What the task's name ends with at A2E, for ``image_to_video.find(marker)``; empty before the first
+        marker: The marker at the end of the task's name, for ``image_to_video.find(marker)``; empty before the first
             start, and if names are not marked.
         read_at: When the job was read from the input (UTC).
-        sent_at: When its start was sent the last time (UTC), possibly by an earlier run, or None.
-        accepted_at: When A2E accepted it the last time (UTC), or None.
-        finished_at: When its outcome was known (UTC).
+        sent_at: When the last start was sent (UTC), possibly by an earlier run, or None.
+        accepted_at: When A2E accepted the last start (UTC), or None.
+        finished_at: When the job ended (UTC).
     """
 
     key: str
     job: Job | None = attrs.field(default=None, repr=False)
-    state: State
-    record: TaskRecord | None = attrs.field(default=None, repr=False)
+    state: JobState
+    record: R | None = attrs.field(default=None, repr=False)
     path: pathlib.Path | None = None
     coins: float | None = None
-    purchases: int = 0
+    starts: int = 0
     error: A2EError | None = None
     marker: str = ""
     read_at: dt.datetime = attrs.field(repr=False)
@@ -65,7 +65,7 @@ class Outcome:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is left to be done, since it has succeeded, now or in an earlier run, and has its file."""
+        """Whether the job has succeeded, in this run or an earlier one, and has its file. Nothing is left to do."""
         return self.state in {"succeeded", "skipped"} and self.error is None
 
     @property
@@ -75,14 +75,14 @@ class Outcome:
 
 
 @attrs.frozen(kw_only=True)
-class Doing:
-    """One job that is under way.
+class ActiveJob:
+    """One job under way.
 
     Attributes:
         key: Your name for the job.
         stage: ``"checking"``, ``"uploading"``, ``"starting"``, ``"running"`` or ``"downloading"``.
         task_id: A2E's id of the task, or None before it is accepted.
-        status: A2E's raw word about the task, empty before it is known.
+        status: A2E's raw status of the task, empty before it is known.
         seconds: Seconds since the stage began.
     """
 
@@ -95,21 +95,21 @@ class Doing:
 
 @attrs.frozen(kw_only=True)
 class Progress:
-    """How a batch is doing at this moment.
+    """Progress of a batch at one moment.
 
     Attributes:
-        total: Jobs in all, or None if the input does not tell.
+        total: Number of jobs, or None if the input has no length.
         read: Jobs that were read from the input.
-        succeeded: Outcomes of this state, told or about to be told.
+        succeeded: Results with this state, yielded or ready to be yielded.
         failed: As `succeeded`.
         uncertain: As `succeeded`.
         skipped: As `succeeded`.
         started: Starts that A2E has accepted in this run.
         retried: How many of them are new starts for jobs that had failed.
-        coins: What the batch has cost so far, earlier runs with the same journal included, as far as it is known.
-        doing: The jobs under way.
-        paused: Why nothing is started at the moment, empty if nothing is in the way.
-        stopped: Why nothing is started any more, empty if nothing is in the way.
+        coins: What the batch has cost so far, with earlier runs of the same journal, as far as that is known.
+        active: The jobs under way.
+        paused: Why no job is started at the moment, empty if the batch is not paused.
+        stopped: Why no job is started any more, empty if the batch has not stopped.
     """
 
     total: int | None
@@ -118,14 +118,14 @@ class Progress:
     failed: int
     uncertain: int
     skipped: int
-    bought: int
+    started: int
     retried: int
     coins: float
-    doing: tuple[Doing, ...]
+    active: tuple[ActiveJob, ...]
     paused: str
     stopped: str
 
     @property
     def done(self) -> int:
-        """Jobs whose outcome is known."""
+        """Jobs with a result."""
         return self.succeeded + self.failed + self.uncertain + self.skipped

@@ -1,6 +1,14 @@
-"""Reads the jobs of a batch as they are needed, and works on a bounded number of them.
+"""Runner of a batch: reads the jobs as needed, and runs a bounded number of them at the same time.
 
-`Batch` is the face of it: what is iterated over.
+How it works:
+
+* `Batch` is what the caller iterates over. Its iteration starts one background task, which runs `Runner.run`.
+* `Runner.run` opens the journal and reads the input. It runs each job in a task of its own, as soon as there is a slot.
+* Results go through a queue to the iteration. If the caller takes them too slowly, no more jobs are read.
+* An error of one job is a result. An error of the input ends the reading, and the jobs that were read still end. An
+  error of the journal cancels everything, because without it nothing may be started.
+* If the caller leaves early, all tasks are cancelled. A start that is being sent still gets its answer into the
+  journal.
 """
 
 from __future__ import annotations
@@ -12,35 +20,34 @@ import pathlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
 from types import AsyncGeneratorType, TracebackType
-from typing import Any, Self, cast
+from typing import Any, Generic, Self, TypeVar, cast
 
 import attrs
 
-from a2e_async._protocol.validation import refuse
-from a2e_async.batch.budget import Budget
-from a2e_async.batch.budget_guard import Purse
-from a2e_async.batch.circuit_breaker import Gate
-from a2e_async.batch.context import Case, Policy, Shop
-from a2e_async.batch.jobs import Desk, to_job
-from a2e_async.batch.journal import SqliteJournal
-from a2e_async.batch.results import Doing, Outcome, Progress
-from a2e_async.batch.rules import NoJournal, file_name
-from a2e_async.batch.uploads import Links
-from a2e_async.batch.worker import Errand, utc
+from a2e_async._protocol.validation import raise_invalid
+from a2e_async.batch.budget import Budget, BudgetGuard
+from a2e_async.batch.circuit_breaker import CircuitBreaker
+from a2e_async.batch.context import BatchContext, BatchPolicy, JobContext
+from a2e_async.batch.jobs import BatchApi, to_job
+from a2e_async.batch.results import ActiveJob, JobResult, Progress
+from a2e_async.batch.rules import Journal, NoJournal, file_name
+from a2e_async.batch.uploads import UploadCache
+from a2e_async.batch.worker import JobWorker, utc
 from a2e_async.errors import A2EError, ConfigurationError, InvalidRequestError, JournalError
 from a2e_async.files.local_files import LocalFile
+from a2e_async.models.common import TaskRecord
 
-__all__ = ["Batch", "Limits", "Runner", "ended"]
+R = TypeVar("R", bound=TaskRecord)
 
 _LOGGER = logging.getLogger("a2e_async")
 
-_AHEAD = 1000
-"""Outcomes that may wait to be fetched before no more jobs are begun."""
+# Results that may wait for the caller before no more jobs are read.
+_MAX_BUFFERED = 1000
 
 
 @attrs.frozen(kw_only=True)
 class Limits:
-    """How many at once; see `ImageToVideo.batch`."""
+    """Limits of what happens at the same time; see `ImageToVideo.batch`."""
 
     running: int
     uploads: int
@@ -48,184 +55,190 @@ class Limits:
     downloads: int
 
     @property
-    def at_once(self) -> int:
-        """Jobs that are under way, wherever they are: enough for every place, with others waiting behind it."""
+    def active(self) -> int:
+        """Jobs under way at the same time: enough to use all slots, with some that wait for the next free one."""
         return self.running + self.downloads + 2 * (self.uploads + self.starts)
 
 
 @attrs.define(eq=False)
-class Runner:
-    """Works on all jobs of a batch.
+class Runner(Generic[R]):
+    """Runner of all jobs of one batch.
 
     Attributes:
-        open_desk: Gives what is needed for the running event loop.
-        ready: What became of the jobs, with their numbers from 1, as they end; None comes last, whatever happens.
-        task: What does it, once that has begun.
-        ahead: A place for each outcome that nobody has fetched yet.
+        open_api: Returns the API for the running event loop.
+        results: Results with the numbers of their jobs from 1, in the order of completion; None comes last, in any
+            case.
+        buffer_slots: Bounds the jobs whose results the caller has not taken yet.
+        task: The task that executes `run`, once the iteration has begun.
     """
 
-    open_desk: Callable[[], Desk]
+    open_api: Callable[[], BatchApi[R]]
     jobs: Iterable[Any] | AsyncIterable[Any]
-    policy: Policy
+    policy: BatchPolicy
     limits: Limits
-    journal: pathlib.Path | None
+    journal_path: pathlib.Path | None
     max_coins: float | None
     total: int | None
-    ready: asyncio.Queue[tuple[int, Outcome] | None] = attrs.field(factory=asyncio.Queue)
-    ahead: asyncio.Semaphore = attrs.field(init=False)
+    results: asyncio.Queue[tuple[int, JobResult[R]] | None] = attrs.field(factory=asyncio.Queue)
+    buffer_slots: asyncio.Semaphore = attrs.field(init=False)
     task: asyncio.Task[None] | None = None
-    _shop: Shop | None = None
-    _cases: dict[str, Case] = attrs.field(factory=dict)
+    _context: BatchContext[R] | None = None
+    _active: dict[str, JobContext[R]] = attrs.field(factory=dict)
     _counts: dict[str, int] = attrs.field(init=False)
     _read: int = 0
     _tasks: set[asyncio.Task[None]] = attrs.field(factory=set)
     _seen: set[int] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
-        """Prepare; nothing is opened or read."""
-        self.ahead = asyncio.Semaphore(self.limits.at_once + _AHEAD)
+        """Prepare the counters; nothing is opened or read."""
+        self.buffer_slots = asyncio.Semaphore(self.limits.active + _MAX_BUFFERED)
         self._counts = dict.fromkeys(("succeeded", "failed", "uncertain", "skipped"), 0)
 
     def progress(self) -> Progress:
-        """Tell how it is doing at this moment."""
-        shop, now = self._shop, time.monotonic()
-        stopped = None if shop is None else shop.stopped
+        """Return the progress at this moment."""
+        batch, now = self._context, time.monotonic()
+        stopped = None if batch is None else batch.stopped
         return Progress(
             total=self.total,
             read=self._read,
             **self._counts,
-            bought=0 if shop is None else shop.bought,
-            retried=0 if shop is None else shop.retried,
-            coins=0 if shop is None else shop.purse.budget.spent,
-            doing=tuple(_doing(case, now) for case in self._cases.values()),
-            paused="" if shop is None else shop.gate.reason,
+            started=0 if batch is None else batch.started,
+            retried=0 if batch is None else batch.retried,
+            coins=0 if batch is None else batch.budget_guard.budget.spent,
+            active=tuple(_active_job(context, now) for context in self._active.values()),
+            paused="" if batch is None else batch.breaker.reason,
             stopped="" if stopped is None else str(stopped),
         )
 
-    async def work(self) -> None:
-        """Work on all jobs. Cancelled, it leaves running tasks alive at A2E, and writes down what is being started.
+    async def run(self) -> None:
+        """Run all jobs. If it is cancelled, running tasks stay alive at A2E, and starts being sent are recorded.
 
         Raises:
             JournalError: The journal cannot be used.
-            Exception: What the input has raised, when all that had begun is done.
+            Exception: An error of the input, after all jobs that were read have ended.
         """
         try:
-            desk = self.open_desk()
-            if self.policy.resend and not desk.marks_names:
+            api = self.open_api()
+            if self.policy.resend and not api.marks_names:
                 msg = "on_unknown='resend' needs StartPolicy(mark_names=True)"
                 raise ConfigurationError(msg)
-            async with self._open_journal(desk) as journal:
-                shop = self._shop = self._make_shop(desk, journal)
-                broken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-                feeding = asyncio.create_task(self._feed(shop, broken), name="a2e-batch-input")
+            async with self._open_journal(api) as journal:
+                batch = self._context = self._make_context(api, journal)
+                journal_failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+                reading = asyncio.create_task(self._read_jobs(batch, journal_failure), name="a2e-batch-input")
                 try:
-                    await asyncio.wait({feeding, broken}, return_when=asyncio.FIRST_COMPLETED)
-                    await (broken if broken.done() else feeding)
+                    await asyncio.wait({reading, journal_failure}, return_when=asyncio.FIRST_COMPLETED)
+                    await (journal_failure if journal_failure.done() else reading)
                 finally:
-                    broken.cancel()
-                    await ended(feeding)
-                    await ended(*self._tasks)
+                    journal_failure.cancel()
+                    await cancel_and_wait(reading)
+                    await cancel_and_wait(*self._tasks)
         finally:
-            self.ready.put_nowait(None)
+            self.results.put_nowait(None)
 
-    async def _feed(self, shop: Shop, broken: asyncio.Future[None]) -> None:
-        """Begin a job whenever there is a place for one, until all have ended."""
-        places = asyncio.Semaphore(self.limits.at_once)
+    async def _read_jobs(self, batch: BatchContext[R], journal_failure: asyncio.Future[None]) -> None:
+        """Read a job whenever there is a slot for one, and return when all jobs have ended."""
+        slots = asyncio.Semaphore(self.limits.active)
         try:
-            async with contextlib.aclosing(_each(self.jobs)) as jobs:
+            async with contextlib.aclosing(_iterate(self.jobs)) as jobs:
                 async for item in jobs:
-                    await self.ahead.acquire()
-                    await places.acquire()
+                    await self.buffer_slots.acquire()
+                    await slots.acquire()
                     self._read += 1
-                    task = asyncio.create_task(self._one(shop, self._read, item, broken), name="a2e-job")
+                    task = asyncio.create_task(self._run_job(batch, self._read, item, journal_failure), name="a2e-job")
                     self._tasks.add(task)
                     task.add_done_callback(self._tasks.discard)
-                    task.add_done_callback(lambda _: places.release())
-        except Exception:  # of the input: it ends the reading, not what has begun
-            await self._all_done()
+                    task.add_done_callback(lambda _: slots.release())
+        except Exception:  # an error of the input ends the reading, but not the jobs that were read
+            await self._wait_for_jobs()
             raise
-        await self._all_done()
+        await self._wait_for_jobs()
 
-    async def _all_done(self) -> None:
+    async def _wait_for_jobs(self) -> None:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _one(self, shop: Shop, number: int, item: object, broken: asyncio.Future[None]) -> None:
+    async def _run_job(
+        self, batch: BatchContext[R], number: int, item: object, journal_failure: asyncio.Future[None]
+    ) -> None:
         try:
-            outcome = await self._outcome(shop, number, item)
+            result = await self._job_result(batch, number, item)
         except JournalError as error:
-            if not broken.done():
-                broken.set_exception(error)
+            if not journal_failure.done():
+                journal_failure.set_exception(error)
             return
-        _let_go(outcome.error)
-        self._counts[outcome.state] += 1
-        self.ready.put_nowait((number, outcome))
+        _drop_tracebacks(result.error)
+        self._counts[result.state] += 1
+        self.results.put_nowait((number, result))
 
-    async def _outcome(self, shop: Shop, number: int, item: object) -> Outcome:
-        began = time.time()
+    async def _job_result(self, batch: BatchContext[R], number: int, item: object) -> JobResult[R]:
+        read_at = time.time()
+        # Case 1: the item is not a job.
         try:
             job = to_job(item)
         except InvalidRequestError as error:
-            return _refused(_key_of(item) or f"#{number}", error, began)
+            return _invalid_result(_key_of(item) or f"#{number}", error, read_at)
+        # Case 2: an earlier item has the same key. The result must not be taken for the one of that job.
         try:
-            self._check_new(job.key, shop)
+            self._check_unique(job.key, batch)
         except InvalidRequestError as error:
-            return _refused(f"#{number}", error, began)  # the key is the other one's
-        case = self._cases[job.key] = Case(shop, job)
-        errand = Errand(case)
+            return _invalid_result(f"#{number}", error, read_at)
+        # Case 3: a job.
+        context = self._active[job.key] = JobContext(batch, job)
+        worker = JobWorker(context)
         try:
-            return await errand.run()
+            return await worker.run()
         except A2EError:
             raise
-        except Exception as error:  # noqa: BLE001  a bug, of which the others shall know nothing
-            # its type only: who knows what its text holds
-            _LOGGER.error("A job of a batch has met something unexpected: %s", type(error).__name__)  # noqa: TRY400
-            msg = f"Something unexpected has happened, which is a bug: {type(error).__name__}"
+        except Exception as error:  # noqa: BLE001  a bug of ours must not end the other jobs
+            # only the type is logged: the text may hold a prompt or a link
+            _LOGGER.error("Unexpected error in a job of a batch: %s", type(error).__name__)  # noqa: TRY400
+            msg = f"Unexpected {type(error).__name__}. This is a bug of a2e-async: please report it"
             wrapped = A2EError(msg)
             wrapped.__cause__ = error
-            return await errand.give_up(wrapped)
+            return await worker.fail(wrapped)
         finally:
-            del self._cases[job.key]
+            del self._active[job.key]
 
-    def _check_new(self, key: str, shop: Shop) -> None:
-        """Refuse a key that came before, or whose file would be another one's where case does not matter.
-
-        Numbers are kept instead of the names, which would be longer.
-        """
-        number = hash(key if self.policy.out is None else file_name(key, shop.desk.extension).casefold())
+    def _check_unique(self, key: str, batch: BatchContext[R]) -> None:
+        """Refuse a key that came before, or whose file would be that of another key where case does not matter."""
+        # hashes instead of the names themselves: an input can have millions of jobs
+        number = hash(key if self.policy.out is None else file_name(key, batch.api.extension).casefold())
         if number in self._seen:
-            refuse(f"The key {key!r} comes twice in the input, possibly in other case: each job needs its own")
+            raise_invalid(
+                f"The key {key!r} comes twice in the input, possibly in another case: each job needs its own key"
+            )
         self._seen.add(number)
 
-    def _make_shop(self, desk: Desk, journal: SqliteJournal | NoJournal) -> Shop:
+    def _make_context(self, api: BatchApi[R], journal: Journal) -> BatchContext[R]:
         limits = self.limits
 
-        async def upload(picture: LocalFile) -> str:
-            shop.check_open()
-            return await desk.upload(picture)
+        async def upload(image: LocalFile) -> str:
+            batch.check_stopped()
+            return await api.upload(image)
 
-        shop = Shop(
-            desk=desk,
+        batch: BatchContext[R] = BatchContext(
+            api=api,
             policy=self.policy,
             journal=journal,
-            purse=Purse(desk, Budget(self.max_coins, spent=journal.spent)),
-            gate=Gate(),
-            links=Links(upload, journal, asyncio.Semaphore(limits.uploads)),
-            starts=asyncio.Semaphore(limits.starts),
-            running=asyncio.Semaphore(limits.running),
-            downloads=asyncio.Semaphore(limits.downloads),
+            budget_guard=BudgetGuard(api, Budget(self.max_coins, spent=journal.spent)),
+            breaker=CircuitBreaker(),
+            uploads=UploadCache(upload, journal, asyncio.Semaphore(limits.uploads)),
+            start_slots=asyncio.Semaphore(limits.starts),
+            running_slots=asyncio.Semaphore(limits.running),
+            download_slots=asyncio.Semaphore(limits.downloads),
         )
-        return shop
+        return batch
 
-    def _open_journal(self, desk: Desk) -> SqliteJournal | NoJournal:
-        if self.journal is None:
+    def _open_journal(self, api: BatchApi[R]) -> contextlib.AbstractAsyncContextManager[Journal]:
+        if self.journal_path is None:
             return NoJournal()
-        if not desk.marks_names:
-            msg = "A journal needs StartPolicy(mark_names=True): without a marker no start can be found again"
+        if not api.marks_names:
+            msg = "A journal needs StartPolicy(mark_names=True): without markers no start can be found again"
             raise ConfigurationError(msg)
-        from a2e_async.batch.journal import SqliteJournal  # noqa: PLC0415  aiosqlite is for those who keep one
+        from a2e_async.batch.journal import SqliteJournal  # noqa: PLC0415  only a batch with a journal needs aiosqlite
 
-        return SqliteJournal(self.journal, desk.base_url)
+        return SqliteJournal(self.journal_path, api.base_url)
 
 
 def _key_of(item: object) -> str:
@@ -233,36 +246,36 @@ def _key_of(item: object) -> str:
     return key if isinstance(key, str) else ""
 
 
-def _let_go(error: BaseException | None) -> None:
-    """Take the tracebacks off an error that is a value here: they hold on to everything that was under way."""
+def _drop_tracebacks(error: BaseException | None) -> None:
+    """Remove the tracebacks of an error that is a value here: they keep all objects of the finished job alive."""
     while error is not None:
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
 
 
-def _refused(key: str, error: A2EError, began: float) -> Outcome:
-    """Return the outcome of something that is no job, or no new one."""
-    return Outcome(
+def _invalid_result(key: str, error: A2EError, read_at: float) -> JobResult[Any]:
+    """Return the result of an item that is not a job, or has the key of another job."""
+    return JobResult(
         key=key,
         state="failed",
         coins=0,
         error=error,
-        read_at=utc(began),
+        read_at=utc(read_at),
         finished_at=utc(time.time()),
     )
 
 
-def _doing(case: Case, now: float) -> Doing:
-    return Doing(
-        key=case.job.key,
-        stage=case.stage,
-        task_id=case.row.task_id,
-        status="" if case.handle is None else case.handle.record.current_status,
-        seconds=now - case.since,
+def _active_job(context: JobContext[Any], now: float) -> ActiveJob:
+    return ActiveJob(
+        key=context.job.key,
+        stage=context.stage,
+        task_id=context.entry.task_id,
+        status="" if context.handle is None else context.handle.record.current_status,
+        seconds=now - context.stage_since,
     )
 
 
-async def _each(jobs: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
+async def _iterate(jobs: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any, None]:
     if isinstance(jobs, AsyncIterable):
         async for job in jobs:
             yield job
@@ -271,8 +284,8 @@ async def _each(jobs: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[Any,
             yield job
 
 
-async def ended(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks and wait until they have ended. Cancelled itself, it waits on, and says so afterwards."""
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and wait until all have ended. A cancellation meanwhile is raised afterwards."""
     cancelled: asyncio.CancelledError | None = None
     for task in tasks:
         task.cancel()
@@ -283,42 +296,43 @@ async def ended(*tasks: asyncio.Task[Any]) -> None:
             cancelled = error
     for task in tasks:
         if not task.cancelled():
-            task.exception()  # it is told elsewhere, or is about what is being ended
+            task.exception()  # marks it as retrieved: the caller raises it elsewhere, or does not need it
     if cancelled is not None:
         raise cancelled
 
 
 @attrs.define(eq=False, repr=False)
-class Batch:
-    """Jobs that are worked on while somebody iterates; yields an `Outcome` for each. Made by `ImageToVideo.batch`.
+class Batch(Generic[R]):
+    """Batch of jobs that run while it is iterated over; yields a `JobResult` for each. Made by `ImageToVideo.batch`.
 
-    It can be gone through once. To be sure that nothing is left behind when the loop is left early, use it with
-    ``async with`` as well. However it ends early: nothing new is started, what is being started gets its answer written
-    down, and tasks that are running are left alive at A2E.
+    It can be iterated over once. Use it with ``async with`` as well, to be sure that it has ended when the block ends.
+    Whenever it ends early, nothing more is started, the answer to a start that is being sent is recorded, and running
+    tasks stay alive at A2E.
     """
 
-    _runner: Runner
-    _outcomes: AsyncGeneratorType[Outcome, None]
+    _runner: Runner[R]
+    _results: AsyncGeneratorType[JobResult[R], None]
 
     @classmethod
-    def of(cls, runner: Runner, *, ordered: bool) -> Self:
-        """Make a batch; nothing happens before it is iterated over."""
-        outcomes = cast("AsyncGeneratorType[Outcome, None]", _run(runner, ordered=ordered))
-        return cls(runner, outcomes)  # which knows nothing of the batch: who drops that ends it
+    def of(cls, runner: Runner[R], *, ordered: bool) -> Self:
+        """Make a batch. Nothing happens before it is iterated over."""
+        # The generator has no reference to the batch. So a batch that is dropped is collected, which ends the
+        # generator.
+        return cls(runner, cast("AsyncGeneratorType[JobResult[R], None]", _run(runner, ordered=ordered)))
 
     def __repr__(self) -> str:
-        """Show how far it is."""
+        """Show the number of jobs that are done."""
         progress = self.progress
         total = "?" if progress.total is None else progress.total
         return f"<{type(self).__name__} {progress.done} of {total} jobs>"
 
     @property
     def progress(self) -> Progress:
-        """Tell how it is doing at this moment."""
+        """The progress at this moment."""
         return self._runner.progress()
 
     async def __aenter__(self) -> Self:
-        """Do nothing; leaving it ends the batch."""
+        """Return the batch itself. Leaving the block ends the batch."""
         return self
 
     async def __aexit__(
@@ -331,37 +345,38 @@ class Batch:
         """Return the batch itself."""
         return self
 
-    def __anext__(self) -> Awaitable[Outcome]:
-        """Return the next outcome, when awaited."""
-        return self._outcomes.__anext__()
+    def __anext__(self) -> Awaitable[JobResult[R]]:
+        """Return the next result, when awaited."""
+        return self._results.__anext__()
 
     async def aclose(self) -> None:
-        """End the batch; whoever goes through it then comes to its end. Ending it twice does no harm."""
+        """End the batch. Its iteration ends too. Closing it twice does no harm."""
         if self._runner.task is not None:
-            await ended(self._runner.task)
-        if not self._outcomes.ag_running:  # else another task waits for an outcome, and ends the generator by that
-            await self._outcomes.aclose()
+            await cancel_and_wait(self._runner.task)
+        # if another task is inside of the generator, it sees the end of the runner and ends the generator by itself
+        if not self._results.ag_running:
+            await self._results.aclose()
 
 
-async def _run(runner: Runner, *, ordered: bool) -> AsyncGenerator[Outcome, None]:
-    """Work in the background, and yield what comes of it."""
-    waiting: dict[int, Outcome] = {}
-    turn = 1
-    work = runner.task = asyncio.create_task(runner.work(), name="a2e-batch")
+async def _run(runner: Runner[R], *, ordered: bool) -> AsyncGenerator[JobResult[R], None]:
+    """Run the jobs in the background, and yield their results."""
+    waiting: dict[int, JobResult[R]] = {}
+    next_number = 1
+    task = runner.task = asyncio.create_task(runner.run(), name="a2e-batch")
     try:
-        while (item := await runner.ready.get()) is not None:
-            number, outcome = item
+        while (item := await runner.results.get()) is not None:
+            number, result = item
             if not ordered:
-                runner.ahead.release()
-                yield outcome
+                runner.buffer_slots.release()
+                yield result
                 continue
-            waiting[number] = outcome
-            while turn in waiting:
-                runner.ahead.release()
-                yield waiting.pop(turn)
-                turn += 1
-        await asyncio.wait({work})
-        if not work.cancelled():
-            work.result()
+            waiting[number] = result
+            while next_number in waiting:
+                runner.buffer_slots.release()
+                yield waiting.pop(next_number)
+                next_number += 1
+        await asyncio.wait({task})
+        if not task.cancelled():
+            task.result()
     finally:
-        await ended(work)
+        await cancel_and_wait(task)

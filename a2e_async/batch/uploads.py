@@ -1,4 +1,4 @@
-"""The images of a batch: what is remembered of them, and each of them uploaded once."""
+"""Images of a batch: fingerprints for the journal, and one upload for each content."""
 
 from __future__ import annotations
 
@@ -17,109 +17,121 @@ import attrs
 from a2e_async.batch.jobs import Job
 from a2e_async.batch.rules import Journal
 from a2e_async.errors import InvalidRequestError
-from a2e_async.files.local_files import Image, LocalFile, open_picture
+from a2e_async.files.local_files import Image, LocalFile, open_image
 
-__all__ = ["Links", "describe", "identity", "recall", "with_files_read"]
+# Either {"url": ...}, or {"sha256": ..., "size": ...} and for a file also "path" and "mtime" (nanoseconds).
+Fingerprint: TypeAlias = "dict[str, Any] | None"
 
-Described: TypeAlias = "dict[str, Any] | None"
-"""``{"url": ...}``, or ``{"sha256": ..., "size": ...}`` and, for a file, ``path`` and ``mtime`` (nanoseconds)."""
+# Seconds for which a link is used again. A2E's links live for about 3 days, and a queued task still has to read the
+# image.
+_LINK_LIFETIME = 86400.0
 
-_LIVES = 86400.0
-"""Seconds for which an upload is used again. Links live for about 3 days, and a start has to read it for a while."""
-
-_REMEMBERED = 10_000
-"""Links kept in memory; the journal keeps them all."""
+# Links kept in memory. The journal keeps all of them.
+_MAX_CACHED = 10_000
 
 
-async def describe(picture: LocalFile | str | None) -> Described:
-    """Return what is remembered of an image.
+async def fingerprint(image: LocalFile | str | None) -> Fingerprint:
+    """Return the fingerprint of an image or of a link, for the journal.
 
     Raises:
-        InvalidRequestError: Its file cannot be read.
+        InvalidRequestError: The file cannot be read.
     """
-    if picture is None or isinstance(picture, str):
-        return picture if picture is None else {"url": picture}
+    if image is None or isinstance(image, str):
+        return image if image is None else {"url": image}
     try:
-        return await asyncio.to_thread(_read, picture)
+        return await asyncio.to_thread(_read_fingerprint, image)
     except OSError as error:
-        msg = f"The image {str(picture.content)!r} cannot be read: {error.strerror or error}"
+        msg = f"The image {str(image.content)!r} cannot be read: {error.strerror or error}"
         raise InvalidRequestError(msg) from error
 
 
-def _read(picture: LocalFile) -> dict[str, Any]:
-    content = picture.content
+def _read_fingerprint(image: LocalFile) -> dict[str, Any]:
+    content = image.content
     if isinstance(content, bytes):
         return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     with content.open("rb") as file:
-        facts = os.fstat(file.fileno())
+        stat = os.fstat(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"sha256": digest, "size": facts.st_size, "path": str(content), "mtime": facts.st_mtime_ns}
+    return {"sha256": digest, "size": stat.st_size, "path": str(content), "mtime": stat.st_mtime_ns}
 
 
-async def recall(name: str, image: Image | None, url: str | None, old: Described) -> Described:
-    """Describe the image of a job that is known. It is read only if it can have changed, and may be gone."""
+async def fingerprint_again(name: str, image: Image | None, url: str | None, old: Fingerprint) -> Fingerprint:
+    """Return the fingerprint of an image whose earlier fingerprint is in the journal.
+
+    Args:
+        name: The parameter's name, for an error.
+        image: The image as it is given now.
+        url: Its link, if a link is given.
+        old: The fingerprint in the journal.
+    """
     if isinstance(image, str) and "://" in image:
         url = image
+    # Case 1: a link, or no image.
     if url is not None or image is None:
         return None if url is None else {"url": url}
+    # Case 2: bytes or an open file.
     if not isinstance(image, str | os.PathLike):
-        return await describe(await open_picture(name, image))
+        return await fingerprint(await open_image(name, image))
     path = pathlib.Path(image)
     try:
-        facts = await asyncio.to_thread(path.stat)
+        stat = await asyncio.to_thread(path.stat)
     except (OSError, ValueError):
+        # Case 3: the file is gone. A finished job does not need it any more, so the same path counts as the same image.
         return old if old and old.get("path") == str(path) else {"path": str(path)}
-    seen = {"size": facts.st_size, "path": str(path), "mtime": facts.st_mtime_ns}
-    if old and all(old.get(word) == value for word, value in seen.items()):
+    # Case 4: size and time are the same. The file is not read again, which saves gigabytes in a large batch.
+    seen = {"size": stat.st_size, "path": str(path), "mtime": stat.st_mtime_ns}
+    if old and all(old.get(field) == value for field, value in seen.items()):
         return old
-    return await describe(await open_picture(name, image))
+    # Case 5: possibly another content.
+    return await fingerprint(await open_image(name, image))
 
 
 async def with_files_read(job: Job) -> Job:
-    """Return a job whose images can be looked at several times: an open file can be read once.
+    """Return the job with the bytes of its open files, because an open file can be read only once.
 
     Raises:
-        InvalidRequestError: What is read is no image.
+        InvalidRequestError: A file is not an image.
     """
     read: dict[str, Any] = {
-        name: (await open_picture(name, image)).content
+        name: (await open_image(name, image)).content
         for name, image in (("image", job.image), ("end_image", job.end_image))
         if image is not None and not isinstance(image, str | os.PathLike | bytes | bytearray | memoryview)
     }
     return attrs.evolve(job, **read) if read else job
 
 
-def identity(described: Described) -> object:
-    """Return what makes an image the same one: its content or its address, not where its file lies."""
-    return described and (described.get("sha256") or described)
+def image_identity(found: Fingerprint) -> object:
+    """Return the part of a fingerprint that equal images share: content or link, but not the place of the file."""
+    return found and (found.get("sha256") or found)
 
 
 @attrs.define(eq=False)
-class Links:
-    """Where images were uploaded to, by their content."""
+class UploadCache:
+    """Cache of the links of uploaded images, by the SHA-256 of their content."""
 
     upload: Callable[[LocalFile], Awaitable[str]]
     journal: Journal
     slots: asyncio.Semaphore
-    _known: OrderedDict[str, tuple[str, float]] = attrs.field(factory=OrderedDict)
+    _links: OrderedDict[str, tuple[str, float]] = attrs.field(factory=OrderedDict)
+    # one lock for each digest, so that equal images of many jobs are uploaded once
     _locks: weakref.WeakValueDictionary[str, asyncio.Lock] = attrs.field(factory=weakref.WeakValueDictionary)
 
-    async def link(self, picture: LocalFile, digest: str) -> str:
-        """Return the link of an image, uploading it if it has none that surely lives."""
+    async def get(self, image: LocalFile, digest: str) -> str:
+        """Return the link of an image. Upload it, unless it has a link that certainly still works."""
         async with self._locks.setdefault(digest, asyncio.Lock()):
-            link = self._fresh(digest) or await self.journal.link(digest, time.time() - _LIVES)
+            link = self._cached(digest) or await self.journal.load_link(digest, time.time() - _LINK_LIFETIME)
             if link is None:
                 async with self.slots:
-                    link = await self.upload(picture)
-                self.journal.keep_link(digest, link)
-                self._remember(digest, link)
+                    link = await self.upload(image)
+                self.journal.write_link_soon(digest, link)
+                self._add(digest, link)
             return link
 
-    def _fresh(self, digest: str) -> str | None:
-        link, until = self._known.get(digest, (None, 0.0))
+    def _cached(self, digest: str) -> str | None:
+        link, until = self._links.get(digest, (None, 0.0))
         return link if time.monotonic() < until else None
 
-    def _remember(self, digest: str, link: str) -> None:
-        self._known[digest] = link, time.monotonic() + _LIVES
-        if len(self._known) > _REMEMBERED:
-            self._known.popitem(last=False)
+    def _add(self, digest: str, link: str) -> None:
+        self._links[digest] = link, time.monotonic() + _LINK_LIFETIME
+        if len(self._links) > _MAX_CACHED:
+            self._links.popitem(last=False)

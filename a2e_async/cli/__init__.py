@@ -1,4 +1,4 @@
-"""The `a2e` command: a shim that needs no extra, so that it can tell which one is missing."""
+"""The `a2e` command: an entry point that needs no extra, so that it can name the missing one."""
 
 from __future__ import annotations
 
@@ -11,60 +11,60 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["main"]
-
-_EXTRA = ("cyclopts", "rich")
+_REQUIRED = ("cyclopts", "rich")  # the packages of the extra `cli`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `a2e` command and return its exit code.
 
-    It is 0 if everything was done; 1 if a task failed, or if A2E refused, is not reachable or shows no such task; 2 for
-    wrong use; 130 after Ctrl-C; 141 if nobody reads the output any more.
+    The code is 0 for success; 1 if a task failed, or if A2E rejected the request, cannot be reached or does not show
+    the task; 2 for wrong usage; 130 after Ctrl-C; 141 if the reader of the output has closed it.
 
     Args:
-        arguments: The words after `a2e`; None takes them from the command line.
+        arguments: The arguments after `a2e`; None takes those of the process.
     """
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # no name of a task may end a command
+            # A task's name can hold any character; one that the terminal cannot encode must not end the command.
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(words)
-        sys.stdout.flush()
+        code = _run(arguments)
+        sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest, where it can be reported
     except KeyboardInterrupt:
         print("a2e: interrupted", file=sys.stderr)
         return 130
     except OSError as error:
-        return _without_stdout(error)
+        return _on_output_error(error)
     return code
 
 
-def _run(words: list[str]) -> int:
-    if not all(map(_is_there, _EXTRA)):
+def _run(arguments: list[str]) -> int:
+    if not all(map(_is_installed, _REQUIRED)):
         print('a2e: the command line is not installed: pip install "a2e-async[cli]"', file=sys.stderr)
         return 2
-    if words in ([], ["--help"], ["-h"]):
-        from a2e_async.cli.overview import show_overview  # noqa: PLC0415  a quarter of a second quicker than the rest
+    if arguments in ([], ["--help"], ["-h"]):
+        from a2e_async.cli.overview import show_overview  # noqa: PLC0415  a quarter of a second faster than the rest
 
         show_overview()
         return 0
     from a2e_async.cli.app import run  # noqa: PLC0415  the extra may be missing
 
-    return run(words)
+    return run(arguments)
 
 
-def _without_stdout(error: OSError) -> int:
-    """End a command whose output cannot be written (any more)."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at the very end
+def _on_output_error(error: OSError) -> int:
+    """Report that the output cannot be written, and return the exit code."""
+    # Python flushes stdout once more when the process ends. Without this, that flush would fail again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if isinstance(error, BrokenPipeError):
-        return 141
-    print(f"a2e: {error.filename or 'the output'} cannot be used: {error.strerror}", file=sys.stderr)
+        return 141  # what a shell reports for a process that SIGPIPE has ended: 128 + 13
+    print(f"a2e: cannot write to {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
     return 1
 
 
-def _is_there(module: str) -> bool:
+def _is_installed(module: str) -> bool:
     try:
         return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):
+    except (ImportError, ValueError):  # ValueError: the module is in `sys.modules` without a spec
         return False

@@ -1,4 +1,4 @@
-"""The tree of commands, and the one place where errors become a line and an exit code."""
+"""The tree of commands, and the one place where an error becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import cyclopts
 from cyclopts import Parameter
 
 from a2e_async import __version__
-from a2e_async.cli.messages import complain, log_to_stderr
+from a2e_async.cli.messages import log_to_stderr, print_error
 from a2e_async.cli.overview import ABOUT, COMMANDS, EPILOGUE
 from a2e_async.errors import A2EError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-__all__ = ["app", "run"]
 
 app = cyclopts.App(
     name="a2e",
@@ -24,9 +22,10 @@ app = cyclopts.App(
     help_epilogue=EPILOGUE,
     default_parameter=Parameter(negative=()),
     group_parameters="Options",
-    suppress_keyboard_interrupt=False,  # it is said in one line, as everything else
+    suppress_keyboard_interrupt=False,  # `main` reports it in one line, as all errors
 )
 for name, command in COMMANDS.items():
+    # `target` is an import path: cyclopts imports a command when it is called, so that `a2e --version` stays quick.
     usage = {"usage": f"Usage: a2e {name} [OPTIONS] {command.arguments}"} if command.arguments else {}
     app.command(command.target, name=name, **usage)
 
@@ -37,16 +36,16 @@ def run(arguments: Sequence[str]) -> int:
         with log_to_stderr():
             code = app(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
-        return complain(_with_hint(error), 2)
+        return print_error(_with_hint(error), 2)
     except A2EError as error:
-        return complain(error)
-    except SystemExit:  # this is how rich takes it that nobody reads its output any more
+        return print_error(error)
+    except SystemExit:  # rich raises it instead of the BrokenPipeError of a closed output
         raise BrokenPipeError from None
     return code if isinstance(code, int) else 0
 
 
 def _with_hint(error: cyclopts.CycloptsError) -> str:
     text = str(error)
-    if "Did you mean" in text or "Choose from" in text:
+    if "Did you mean" in text or "Choose from" in text:  # cyclopts keeps its suggestion in the text only
         return text
     return f"{text} See {' '.join(['a2e', *(error.command_chain or ())])} --help"

@@ -1,94 +1,102 @@
-"""How an error, a warning or a log line is said on the command line: one line, with what to type."""
+"""Errors, warnings and log lines on the command line: one line each, with the command to type.
 
-from __future__ import annotations
+The messages of the package are for Python programs, and name calls such as ``find('7f3k2m9q4d')``. The command line
+replaces each call by its command.
+"""
 
 import contextlib
 import logging
 import re
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
 
-from a2e_async.errors import A2EError, ConfigurationError, InvalidRequestError, MissingExtraError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-__all__ = ["code_of", "complain", "log_to_stderr", "one_line", "printable", "said", "set_verbosity"]
-
-_WRONG_USE = (ConfigurationError, InvalidRequestError, MissingExtraError)
-
-_SAID = (
-    (r"await find\('([^']+)'\)", r"type a2e image-to-video find \1"),
-    (r"find\('([^']+)'\)", r"a2e image-to-video find \1"),
-    (r"wait_until_done\(\) waits again, also in .+ by task\('([^']+)'\)", r"wait on with a2e image-to-video wait \1"),
-    (r"await wait_until_done\(\) first", "wait for it first with a2e image-to-video wait"),
-    (r"look at list\(\)", "look at a2e image-to-video list"),
-    (r"list\(\) can tell", "a2e image-to-video list can tell"),
-    (r"pass A2EClient\(token\)", "give --token"),
-    (r"pass (\w+)=True", r"add --\1"),
-    (r"shorter video_time or a cheaper model_version", "shorter --video-time or a cheaper --model-version"),
-    (r"\bsk_\w+", "sk_…"),
+from a2e_async.errors import (
+    A2EError,
+    ConfigurationError,
+    InsufficientCreditsError,
+    InvalidRequestError,
+    MissingExtraError,
 )
-"""What the package says to who writes Python, and what that means here; and a token never belongs on a screen."""
+
+_WRONG_USAGE = (ConfigurationError, InvalidRequestError, MissingExtraError)
+
+_CREDITS_HINT = "Add coins to the account, or choose a shorter --video-time or a cheaper --model-version"
+
+# Patterns of Python calls, never of sentences: the wording of a message may change. The order matters: a call that is
+# awaited is an instruction, and so is its command.
+_REPLACEMENTS = (
+    (re.escape(InsufficientCreditsError.hint), _CREDITS_HINT),
+    (r"wait_until_done\(\).*\btask\('([^']+)'\)(?:\.wait_until_done\(\))?", r"a2e image-to-video wait \1"),
+    (r"\bawait find\('([^']+)'\)", r"run a2e image-to-video find \1"),
+    (r"(?<![\w.])find\('([^']+)'\)", r"a2e image-to-video find \1"),
+    (r"\bawait wait_until_done\(\)", "run a2e image-to-video wait"),
+    (r"(?<![\w.])list\(\)", "a2e image-to-video list"),
+    (r"\bA2EClient\(token\)", "--token"),
+    (r"\boverwrite=True", "--overwrite"),
+    (r"\bsk_\w+", "sk_…"),  # a token, typed in the wrong place
+)
 
 
-def said(text: str) -> str:
-    """Say in one line, and in commands, what the package says."""
-    for python, command in _SAID:
-        text = re.sub(python, command, text)
+def to_cli_text(text: str) -> str:
+    """Return a message of the package as one line, with commands instead of Python calls and without tokens."""
+    for pattern, replacement in _REPLACEMENTS:
+        text = re.sub(pattern, replacement, text)
     return one_line(text)
 
 
 def one_line(text: str) -> str:
-    """Return a text without line breaks, without what would steer a terminal, and without spaces in a row."""
+    """Return a text without line breaks, terminal control characters and repeated spaces."""
     return " ".join(printable(text).split())
 
 
 def printable(text: str) -> str:
-    """Return a text with a space for everything that would steer a terminal, such as a line break."""
+    """Return a text with a space for each control character, such as a line break."""
+    # A2E returns names and messages that any user can choose. Escape sequences in them must not reach the terminal.
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def complain(trouble: A2EError | str, code: int = 1) -> int:
+def print_error(error: A2EError | str, code: int = 1) -> int:
     """Print one line on stderr, and return the exit code.
 
     Args:
-        trouble: What happened.
-        code: The exit code, if it is no error that has one of its own.
+        error: The error, or a message.
+        code: The exit code for a message; an error has its own.
     """
-    print(f"a2e: {said(str(trouble))}", file=sys.stderr)
-    return code_of(trouble) if isinstance(trouble, A2EError) else code
+    print(f"a2e: {to_cli_text(str(error))}", file=sys.stderr)
+    return exit_code_of(error) if isinstance(error, A2EError) else code
 
 
-def code_of(error: A2EError) -> int:
-    """Return 2 for wrong use, which nothing was sent for, else 1."""
-    return 2 if isinstance(error, _WRONG_USE) else 1
+def exit_code_of(error: A2EError) -> int:
+    """Return 2 for wrong usage, for which nothing was sent, else 1."""
+    return 2 if isinstance(error, _WRONG_USAGE) else 1
 
 
 _LOGGER = logging.getLogger("a2e_async")
 _LEVELS = (logging.WARNING, logging.INFO, logging.DEBUG)
 
 
-class _Stderr(logging.Handler):
-    """Writes to what is stderr at that moment, so that a live display can keep clear of the lines."""
+class _StderrHandler(logging.Handler):
+    """Log handler that writes to the current `sys.stderr`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"a2e: {said(self.format(record))}", file=sys.stderr)
+        # Not a `StreamHandler`: a live display replaces `sys.stderr`, and prints these lines above itself.
+        print(f"a2e: {to_cli_text(self.format(record))}", file=sys.stderr)
 
 
 @contextlib.contextmanager
 def log_to_stderr() -> Iterator[None]:
-    """Show warnings, and what `set_verbosity` adds to them, until the command has ended."""
-    handler, level = _Stderr(), _LOGGER.level
+    """Print warnings, and what `set_verbosity` adds, until the end of the block."""
+    handler, level = _StderrHandler(), _LOGGER.level
     _LOGGER.addHandler(handler)
     set_verbosity(0)
     try:
         yield
     finally:
+        # A program that calls `main` gets its own logging configuration back.
         _LOGGER.removeHandler(handler)
         _LOGGER.setLevel(level)
 
 
 def set_verbosity(verbosity: int) -> None:
-    """Say how much is shown: warnings (0), what happens (1), everything (2 and more)."""
+    """Set the log level: warnings (0), information (1), debugging (2 and more)."""
     _LOGGER.setLevel(_LEVELS[min(verbosity, len(_LEVELS) - 1)])

@@ -1,52 +1,46 @@
-"""The options that every command shares which talks to A2E, those of a start, and what they mean.
+"""Options that commands share: those of the connection, and those of a start.
 
-A command takes them as its last parameter, and makes its client with them::
+A command takes `Connection` as its last parameter, and makes its client with it::
 
-    def get(*ids: str, connection: Connection = DEFAULT) -> int:
+    def get(*ids: str, connection: Connection = DEFAULT_CONNECTION) -> int:
         async with connection.client() as a2e: ...
 
-`Connection.json` then tells whether stdout belongs to a program: one JSON object a line, and nothing else.
+With `Connection.json`, the command writes one JSON object per line to stdout, and nothing else.
 """
-
-from __future__ import annotations
 
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import attrs
 from cyclopts import Group, Parameter
 
-from a2e_async import A2EClient, ModelType, ModelVersion, StartOptions
+from a2e_async import A2EClient, Config, ModelType, ModelVersion, StartOptions
 from a2e_async._protocol.settings import Secret
-from a2e_async.cli.flow import NEGATIVE_PROMPT, VideoTime
+from a2e_async.cli.conversion import NEGATIVE_PROMPT, VideoTime
 from a2e_async.cli.messages import set_verbosity
 from a2e_async.config import OnUnknown
 from a2e_async.errors import InvalidRequestError
 
-if TYPE_CHECKING:
-    from a2e_async import Config
-
-__all__ = ["AS_USUAL", "DEFAULT", "FLAG", "Connection", "LocalFile", "Start"]
-
 FLAG = Parameter(negative="", show_default=False)
-"""An option that is there or not: ``overwrite: Annotated[bool, FLAG] = False``."""
+"""Parameter of an option without a value: ``overwrite: Annotated[bool, FLAG] = False``."""
 
 
 def _hide(token: str | None) -> str | None:
+    # A `Secret` shows no value in a `repr`. A traceback with local variables would else print the token.
     return None if token is None else Secret(token)
 
 
 @Parameter(name="*", group=Group("Shared options"))
 @attrs.frozen(kw_only=True)
 class Connection:
-    """Where A2E is, and how to talk to the person or the program at this end.
+    """Options of the connection to A2E and of the output.
 
     Attributes:
         token: The API token. Other users of this machine can see the arguments of a command: prefer A2E_API_TOKEN.
-        base_url: Where A2E is. Default: A2E_BASE_URL, else https://video.a2e.ai.
-        json: Print one JSON object a line, for programs.
-        verbose: Show on stderr what the package logs; -vv shows more.
+        base_url: The URL of A2E. Default: A2E_BASE_URL, else https://video.a2e.ai.
+        json: Print one JSON object per line, for programs.
+        verbose: Print the log of the package on stderr; -vv prints more.
     """
 
     token: str | None = attrs.field(default=None, converter=_hide, repr=False)
@@ -55,10 +49,10 @@ class Connection:
     verbose: Annotated[int, Parameter(name=["--verbose", "-v"], count=True, show_default=False)] = 0
 
     def client(self, config: Config | None = None) -> A2EClient:
-        """Make a client, and say on stderr what is worth saying about the options.
+        """Make a client. Print a warning on stderr if the token is an argument.
 
         Raises:
-            ConfigurationError: The token or the base URL cannot work.
+            ConfigurationError: The token or the base URL is missing or not valid.
         """
         set_verbosity(self.verbose)
         if self.token is not None:
@@ -66,34 +60,34 @@ class Connection:
         return A2EClient(self.token, base_url=self.base_url, config=config)
 
 
-DEFAULT = Connection()
-"""The default of the parameter: none of the options is given."""
+DEFAULT_CONNECTION = Connection()
+"""Default of the parameter `connection`: no option is given."""
 
-LocalFile: TypeAlias = str | pathlib.Path
-"""A path or a link. What is typed stays a `str`, since that comes first; the path has shells complete it."""
+PathOrLink: TypeAlias = str | pathlib.Path
+"""A path or a link. The argument stays a `str`, which comes first; `pathlib.Path` makes shells complete file names."""
 
 
-@Parameter(name="*", group=Group("What to make", sort_key=1))
+@Parameter(name="*", group=Group("Video options", sort_key=1))
 @attrs.frozen(kw_only=True)
-class Start:
-    """What is to be made.
+class StartArguments:
+    """Options of the video.
 
     Attributes:
-        prompt: What should happen. Needed unless --lora is given.
-        negative_prompt: What to avoid.
-        name: A name for the task, not unique. Default: the image's.
-        video_time: Seconds of video: 5, 10, 15 or 20. The price grows with it.
-        model_version: The model. The price depends on it: a2e-v2 is dearer than the other two.
+        prompt: The text that describes the motion. Required unless --lora is given.
+        negative_prompt: The text that describes what to avoid.
+        name: A name for the task; it need not be unique. Default: the name of the image.
+        video_time: Seconds of video: 5, 10, 15 or 20. A longer video costs more.
+        model_version: The model. a2e-v2 costs more than the other two.
         model_type: FLF2V (first and last frame) is implied by --end-image.
         end_image: The last image, a path or a link.
-        extend_prompt: Whether A2E rewrites the prompt. Default: it does.
-        skip_face_enhance: Whether to leave out the enhancement of face similarity. Default: it is done.
-        lora: The id of a LoRA, whose preset replaces the prompt.
-        idempotency_key: A name of yours for this job, such as order-17. If A2E has a task of this key already, that one
-            is taken, and nothing is started.
-        on_unknown: What to do if nobody knows whether A2E accepted the start: tell you (raise), or send it once more.
-        webhook_url: An https address that A2E calls once when the task ends.
-        webhook_token: What A2E sends along in X-A2e-Webhook-Token. Other users of this machine can see it.
+        extend_prompt: Let A2E rewrite the prompt, or not. Default: A2E rewrites it.
+        skip_face_enhance: Skip the enhancement of face similarity, or not. Default: it is done.
+        lora: The id of a LoRA; its preset replaces the prompt.
+        idempotency_key: Your own name for this job, such as order-17. If A2E already has a task with this key, that
+            task is adopted and nothing is started.
+        on_unknown: For a start with an unknown outcome: raise reports it, resend sends the start once more.
+        webhook_url: An https URL that A2E calls once when the task ends.
+        webhook_token: The value that A2E sends in X-A2e-Webhook-Token. Other users of this machine can see it.
     """
 
     prompt: str | None = attrs.field(default=None, repr=False)
@@ -102,7 +96,7 @@ class Start:
     video_time: VideoTime = 5
     model_version: ModelVersion = "a2e"
     model_type: ModelType | None = None
-    end_image: LocalFile | None = None
+    end_image: PathOrLink | None = None
     extend_prompt: Annotated[bool | None, Parameter(negative="--no-extend-prompt")] = None
     skip_face_enhance: Annotated[bool | None, Parameter(negative="--no-skip-face-enhance")] = None
     lora: str | None = None
@@ -111,8 +105,8 @@ class Start:
     webhook_url: str | None = attrs.field(default=None, repr=False)
     webhook_token: str | None = attrs.field(default=None, repr=False)
 
-    def of(self, image: LocalFile) -> StartOptions:
-        """Return the options of a start from an image.
+    def to_options(self, image: PathOrLink) -> StartOptions:
+        """Return the options of the start of an image.
 
         Raises:
             InvalidRequestError: There is no prompt.
@@ -122,9 +116,9 @@ class Start:
             raise InvalidRequestError(msg)
         options = {"image": image, **attrs.asdict(self)}
         if self.lora is not None and self.negative_prompt == NEGATIVE_PROMPT:
-            options["negative_prompt"] = None  # nobody has asked for it, and the preset has one of its own
+            options["negative_prompt"] = None  # it is only the default; the preset has a negative prompt of its own
         return StartOptions(**options)  # type: ignore[typeddict-item, no-any-return]  # mypy sees no names
 
 
-AS_USUAL = Start()
-"""The default of the parameter: nothing is said."""
+DEFAULT_START = StartArguments()
+"""Default of the parameter `options`: no option is given."""

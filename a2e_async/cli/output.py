@@ -1,15 +1,14 @@
-"""What a person sees on stdout: records of tasks, live lines, and a table at the end; JSON Lines for programs.
+"""Output of the commands: records of tasks, a live display and a final table; JSON Lines for programs.
 
-The columns stay as they are, so that scripts can count on them: new ones are added behind the last one.
+Scripts rely on the columns of a record. Existing columns never move; a new column is added at the end.
 """
-
-from __future__ import annotations
 
 import asyncio
 import datetime as dt
 import json
 import sys
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import attrs
 from rich.console import Console, Group
@@ -20,33 +19,15 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from a2e_async.cli.flow import Clip, Stage
+from a2e_async.cli.conversion import Conversion, ConversionStage
 from a2e_async.cli.messages import one_line, printable
-from a2e_async.models.common import TaskStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
-
-    from a2e_async.models.common import TaskRecord
-
-__all__ = [
-    "COLUMNS",
-    "DETAILS",
-    "Column",
-    "Printer",
-    "Watched",
-    "coins_text",
-    "print_json",
-    "record_json",
-    "show_result",
-    "watch",
-]
+from a2e_async.models.common import TaskRecord, TaskStatus
 
 _STYLES = {TaskStatus.SUCCEEDED: "green", TaskStatus.FAILED: "red"}
 
 
 def coins_text(coins: float | None) -> str:
-    """Return a number of coins, empty if it is not known."""
+    """Format a number of coins; return an empty text if it is unknown."""
     return "" if coins is None else f"{coins:g}"
 
 
@@ -56,7 +37,10 @@ def _time_text(time: dt.datetime | None) -> str:
 
 @attrs.frozen
 class Column:
-    """One column: its title, its width on a terminal, and what a record says in it. Width 0 is for scripts only."""
+    """Column of a record: its title, its width on a terminal, and the function that reads its text.
+
+    A column of width 0 is for scripts only.
+    """
 
     title: str
     width: int
@@ -71,31 +55,31 @@ COLUMNS = (
     Column("created (UTC)", 19, lambda record: _time_text(record.created_at)),
     Column("name", 1, lambda record: record.name),
 )
-"""What is said about every task. The name takes what is left of a line."""
+"""Columns of every task. On a terminal, the name takes the rest of the line."""
 
 DETAILS = (
     *COLUMNS,
     Column("link", 0, lambda record: record.result_url),
     Column("reason", 0, lambda record: record.failed_message or record.failed_code),
 )
-"""For who asks for one task. A link needs no token: whoever has it can see the video."""
+"""Columns of a task that was requested by its id. Keep the links confidential: they need no token."""
 
 
 @attrs.define(eq=False)
 class Printer:
-    """Prints records one by one, as they come.
+    """Printer of records, one by one.
 
     Attributes:
         as_json: Print JSON Lines.
-        columns: What a line says.
+        columns: The columns of a record.
+        console: The console of a terminal.
     """
 
     as_json: bool
     columns: tuple[Column, ...] = COLUMNS
     console: Console = attrs.field(factory=lambda: Console(highlight=False, soft_wrap=True))
+    # Not `console.is_terminal`: with FORCE_COLOR, rich takes a pipe for a terminal, and scripts would read colours.
     _to_terminal: bool = attrs.field(factory=lambda: sys.stdout.isatty())  # noqa: PLW0108  stdout can be replaced
-    """Whether a person reads it; rich says so of a pipe, too, if it is forced to use colours."""
-
     _has_header: bool = False
 
     def show(self, record: TaskRecord, **more: str | None) -> None:
@@ -103,17 +87,17 @@ class Printer:
 
         Args:
             record: The task.
-            more: What else is known of it: further words of the JSON object, and further columns for scripts.
+            more: Further fields of the JSON object, which are further columns for scripts.
         """
         if self.as_json:
             print_json(record_json(record) | more)
         elif self._to_terminal:
-            self._show_to_person(record, *more.values())
+            self._print_columns(record, *more.values())
         else:
             cells = [column.read(record) for column in self.columns] + [text or "" for text in more.values()]
             print(*map(printable, cells), sep="\t", flush=True)
 
-    def _show_to_person(self, record: TaskRecord, *more: str | None) -> None:
+    def _print_columns(self, record: TaskRecord, *more: str | None) -> None:
         shown = [column for column in self.columns if column.width]
         if not self._has_header:
             self._has_header = True
@@ -130,42 +114,43 @@ class Printer:
         self._write(line)
 
     def _write(self, line: Text) -> None:
-        with self.console.capture() as drawn:  # else rich would write across a live display
+        # `sys.stdout` can be the stream of a live display, which prints this line above itself. The console would
+        # write to the terminal, across the display.
+        with self.console.capture() as rendered:
             self.console.print(line)
-        sys.stdout.write(drawn.get())
+        sys.stdout.write(rendered.get())
         sys.stdout.flush()
 
 
 def record_json(record: TaskRecord) -> dict[str, Any]:
-    """Return all that a record says, in our names, as JSON can hold it."""
+    """Return the fields of a record as values of JSON."""
     return attrs.asdict(record, value_serializer=lambda _, __, value: _plain(value))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401  whatever a record holds
+def _plain(value: Any) -> Any:  # noqa: ANN401  any value of a record
     return value.isoformat() if isinstance(value, dt.datetime) else value
 
 
 def print_json(content: dict[str, Any]) -> None:
-    """Print one JSON object as one line, at once: who reads it may be waiting for it."""
+    """Print one JSON object as one line."""
     sys.stdout.write(f"{json.dumps(content)}\n")
-    sys.stdout.flush()
+    sys.stdout.flush()  # a program at the other end of a pipe reads line by line
 
 
-_CLIP_STYLES = {True: "green", False: "red", None: "cyan"}
-_TICK = 0.1
-"""Seconds between two looks."""
+_OK_STYLES = {True: "green", False: "red", None: "cyan"}
+_TICK = 0.1  # seconds between two refreshes of the display
 
 
-class Watched(Protocol):
-    """What a line is about."""
+class ProgressItem(Protocol):
+    """A conversion or a task, as one line of the display shows it."""
 
     @property
     def name(self) -> str:
-        """What it is called."""
+        """Its name."""
 
     @property
     def state(self) -> str:
-        """What it is doing, in a word."""
+        """Its state, in one word."""
 
     @property
     def elapsed(self) -> float:
@@ -173,85 +158,88 @@ class Watched(Protocol):
 
     @property
     def ok(self) -> bool | None:
-        """Whether it has worked; None as long as it is not known."""
+        """Whether it succeeded; None until it ends."""
 
 
-async def watch(console: Console, clips: Sequence[Watched], work: Awaitable[None]) -> None:
-    """Show how the clips or tasks are doing until the work is done."""
+async def show_progress(console: Console, items: Sequence[ProgressItem], work: Awaitable[None]) -> None:
+    """Show the state of the items until the work is done."""
     task = asyncio.ensure_future(work)
     try:
         if console.is_terminal:
-            await _watch_live(console, clips, task)
+            await _show_live(console, items, task)
         else:
-            await _watch_plain(console, clips, task)
+            await _show_changes(console, items, task)
         await task
     finally:
-        task.cancel()  # the display failed or was interrupted; a finished task does not mind
+        task.cancel()  # for a display that failed or was interrupted; a finished task ignores it
         await asyncio.wait({task})
 
 
-async def _watch_live(console: Console, clips: Sequence[Watched], task: asyncio.Future[None]) -> None:
-    spinners = {id(clip): Spinner("dots") for clip in clips}
-    to_terminal = sys.stdout.isatty()  # what is printed meanwhile goes above the display, unless it goes to a file
+async def _show_live(console: Console, items: Sequence[ProgressItem], task: asyncio.Future[None]) -> None:
+    spinners = {id(item): Spinner("dots") for item in items}
+    # Results that are printed meanwhile appear above the display. If stdout is a file, they must go there unchanged.
+    to_terminal = sys.stdout.isatty()
     with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=to_terminal) as live:
         while not task.done():
-            live.update(Group(*(_line(clip, spinners[id(clip)]) for clip in clips)), refresh=True)
+            live.update(Group(*(_progress_line(item, spinners[id(item)]) for item in items)), refresh=True)
             await asyncio.wait({task}, timeout=_TICK)
 
 
-def _line(clip: Watched, spinner: Spinner) -> Table:
+def _progress_line(item: ProgressItem, spinner: Spinner) -> Table:
     line = Table.grid(padding=(0, 1))
     line.add_column(width=1)
     line.add_column(width=24, no_wrap=True, overflow="ellipsis")
     line.add_column(width=12)
     line.add_column(width=8, justify="right")
-    style = _CLIP_STYLES[clip.ok]
-    mark = spinner if clip.ok is None else Text("✓" if clip.ok else "✗", style)
-    line.add_row(mark, Text(one_line(clip.name)), Text(clip.state, style), f"{clip.elapsed:.1f} s")
+    style = _OK_STYLES[item.ok]
+    mark = spinner if item.ok is None else Text("✓" if item.ok else "✗", style)
+    line.add_row(mark, Text(one_line(item.name)), Text(item.state, style), f"{item.elapsed:.1f} s")
     return line
 
 
-async def _watch_plain(console: Console, clips: Sequence[Watched], task: asyncio.Future[None]) -> None:
-    shown: dict[int, str] = {}
+async def _show_changes(console: Console, items: Sequence[ProgressItem], task: asyncio.Future[None]) -> None:
+    """Print a line for each new state; a log file or a pipe cannot show a live display."""
+    printed: dict[int, str] = {}
     while not task.done():
         await asyncio.wait({task}, timeout=_TICK)
-        for clip in clips:
-            if clip.ok is not False and shown.get(id(clip)) != clip.state:  # what has failed is told at the end
-                shown[id(clip)] = clip.state
-                text = f"{clip.elapsed:6.1f} s  {one_line(clip.name)}: {clip.state}"
+        for item in items:
+            # A failure is reported at the end, with its reason.
+            if item.ok is not False and printed.get(id(item)) != item.state:
+                printed[id(item)] = item.state
+                text = f"{item.elapsed:6.1f} s  {one_line(item.name)}: {item.state}"
                 console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def show_result(console: Console, clips: Sequence[Clip], lengths: Sequence[float | None]) -> None:
-    """Print a table of what was made, and a line for each failure.
+def show_conversions(console: Console, conversions: Sequence[Conversion], lengths: Sequence[float | None]) -> None:
+    """Print a table of the videos, and a line for each failure.
 
     Args:
         console: Where to print.
-        clips: The finished clips.
-        lengths: Seconds of video of each clip, None where it is not known; without any, there is no such column.
+        conversions: The finished conversions.
+        lengths: Seconds of video of each conversion, None where unknown. The column is left out if all are None.
     """
     table = Table(show_edge=False, header_style="bold")
-    table.add_column("picture", overflow="fold")
+    table.add_column("image", overflow="fold")
     table.add_column("video", overflow="fold")
-    known = any(length is not None for length in lengths)
-    for name in (*(["seconds"] if known else []), "size", "coins", "took"):
+    has_lengths = any(length is not None for length in lengths)
+    for name in (*(["seconds"] if has_lengths else []), "size", "coins", "took"):
         table.add_column(name, justify="right", no_wrap=True)
-    for clip, length in zip(clips, lengths, strict=True):
-        seconds = ["" if length is None else f"{length:.1f}"] if known else []
-        table.add_row(*_cells(clip, seconds), style="red" if clip.error else None)
+    for conversion, length in zip(conversions, lengths, strict=True):
+        seconds = ["" if length is None else f"{length:.1f}"] if has_lengths else []
+        table.add_row(*_cells(conversion, seconds), style="red" if conversion.error else None)
     console.print(table)
-    for clip in clips:
-        if clip.error is not None:
-            console.print(f"{clip.name}: {clip.error}", style="red", highlight=False, markup=False)
+    for conversion in conversions:
+        if conversion.error is not None:
+            console.print(f"{conversion.name}: {conversion.error}", style="red", highlight=False, markup=False)
 
 
-def _cells(clip: Clip, seconds: Sequence[str]) -> tuple[str, ...]:
-    done = clip.stage is Stage.DONE
+def _cells(conversion: Conversion, seconds: Sequence[str]) -> tuple[str, ...]:
+    done = conversion.stage is ConversionStage.DONE
     return (
-        escape(clip.name),
-        escape(str(clip.target)) if done else "failed",
+        escape(conversion.name),  # file names can hold rich's markup, such as [red]
+        escape(str(conversion.target)) if done else "failed",
         *seconds,
-        decimal(clip.target.stat().st_size) if done else "",
-        "" if clip.coins is None else f"{clip.coins:g}",
-        f"{clip.elapsed:.1f} s",
+        decimal(conversion.target.stat().st_size) if done else "",
+        coins_text(conversion.coins),
+        f"{conversion.elapsed:.1f} s",
     )

@@ -1,45 +1,30 @@
-"""The commands that there are, where each one lives, and what `a2e --help` says about them.
+"""The table of commands, and the page of `a2e --help`.
 
-The page is drawn by hand like the other pages of help: cyclopts would take much longer to draw it.
+This module imports nothing of the package and draws the page itself: with cyclopts the page takes much longer.
 """
-
-from __future__ import annotations
 
 import os
 import shutil
 import sys
 import textwrap
-from typing import TYPE_CHECKING, NamedTuple, TextIO
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = [
-    "ABOUT",
-    "COMMANDS",
-    "ENVIRONMENT",
-    "EPILOGUE",
-    "EXIT_CODES",
-    "OPTIONS",
-    "Command",
-    "overview",
-    "show_overview",
-]
+from collections.abc import Mapping
+from typing import NamedTuple, TextIO
 
 ABOUT = "A2E's video API on the command line. Try it offline and free of charge: a2e demo"
 
 EPILOGUE = (
-    "Exit codes: 0 done, 1 not done (a task failed, A2E refused or is not reachable), 2 wrong use, 130 interrupted."
+    "Exit codes: 0 success, 1 failure (a task failed, A2E rejected the request or cannot be reached), 2 wrong usage, "
+    "130 interrupted."
 )
 
 
-class Command(NamedTuple):  # attrs would take longer to import than everything else that `a2e --help` needs
-    """One command.
+class Command(NamedTuple):  # attrs takes longer to import than all other imports of `a2e --help`
+    """Command of the first level.
 
     Attributes:
-        target: The module and the name in it, for an import when the command is called.
+        target: The module and the name in it; imported when the command is called.
         help: The first line of its help.
-        arguments: What can follow its options, if cyclopts has no good name for that.
+        arguments: The arguments after the options, where cyclopts shows them badly.
     """
 
     target: str
@@ -55,11 +40,11 @@ COMMANDS = {
     ),
     "image-to-video": Command(
         "a2e_async.cli.commands.image_to_video:app",
-        "Turn images into videos at A2E, and look after the tasks.",
+        "Turn images into videos at A2E, and manage the tasks.",
     ),
     "batch": Command(
         "a2e_async.cli.batch.commands:app",
-        "Very many videos, with a journal: a crash or Ctrl-C costs nothing.",
+        "Make many videos, with a journal: a crash or Ctrl-C costs nothing extra.",
     ),
     "account": Command(
         "a2e_async.cli.commands.account:account",
@@ -71,7 +56,7 @@ COMMANDS = {
     ),
     "request": Command(
         "a2e_async.cli.commands.request:request",
-        "Call any operation of A2E's API and print what it answers.",
+        "Call any operation of A2E's API and print the response.",
     ),
     "sandbox": Command(
         "a2e_async.cli.commands.sandbox:sandbox",
@@ -79,7 +64,7 @@ COMMANDS = {
     ),
     "completion": Command(
         "a2e_async.cli.commands.completion:completion",
-        "Print a script with which a shell completes the commands.",
+        "Print a script that makes a shell complete the commands.",
         "[SHELL]",
     ),
 }
@@ -90,39 +75,38 @@ OPTIONS = {
 }
 
 ENVIRONMENT = {
-    "A2E_API_TOKEN": "The API token, which is made in A2E's web page under Account > API Token.",
-    "A2E_BASE_URL": "Where A2E is, such as the address of a sandbox. Default: https://video.a2e.ai",
+    "A2E_API_TOKEN": "The API token. Create one on A2E's website under Account > API Token.",
+    "A2E_BASE_URL": "The URL of A2E, or of a sandbox. Default: https://video.a2e.ai",
 }
 
 EXIT_CODES = {
-    "0": "Done.",
-    "1": "Not done: a task failed, A2E refused, is not reachable, or shows no such task.",
-    "2": "Wrong use: an option, a setting, a file that is no image, a missing extra.",
-    "130": "Interrupted with Ctrl-C. What was started goes on at A2E; its id is printed.",
-    "141": "Nobody reads the output any more (a2e ... | head).",
+    "0": "Success.",
+    "1": "Failure: a task failed, or A2E rejected the request, cannot be reached or does not show the task.",
+    "2": "Wrong usage: an option, a setting, a file that is not an image, a missing extra.",
+    "130": "Interrupted with Ctrl-C. Started tasks continue at A2E; their ids are printed.",
+    "141": "The reader of the output has closed it (a2e ... | head).",
 }
 
-_WIDTHS = range(40, 121)
-"""Columns of a page; longer lines are hard to read."""
+_WIDTHS = range(40, 121)  # columns of a page: longer lines are hard to read
 
-_BOX = "╭╮╰╯─│"
-_PLAIN_BOX = "++++-|"
+_BOX = "╭╮╰╯─│"  # as rich draws the other pages of help
+_PLAIN_BOX = "++++-|"  # for terminals without Unicode
 _NAME = "\033[36m{}\033[0m"
 
 
 def show_overview() -> None:
-    """Print the page as the terminal, or what stands in for it, can show it."""
+    """Print the page in the width, the characters and the colours that the output supports."""
     width = min(max(shutil.get_terminal_size().columns, _WIDTHS[0]), _WIDTHS[-1])
     print(overview(width, box=_BOX if _can_show(_BOX, sys.stdout) else _PLAIN_BOX, colour=_has_colour(sys.stdout)))
 
 
 def overview(width: int, *, box: str = _BOX, colour: bool = False) -> str:
-    """Draw the page.
+    """Return the page.
 
     Args:
         width: Columns of the terminal.
         box: Four corners, a horizontal and a vertical line.
-        colour: Whether names are coloured.
+        colour: Print names in colour.
     """
     panels = {
         "Commands": {name: command.help for name, command in COMMANDS.items()},
@@ -138,7 +122,7 @@ def overview(width: int, *, box: str = _BOX, colour: bool = False) -> str:
 def _panel(title: str, rows: Mapping[str, str], width: int, box: str, style: str) -> str:
     left, right, lower_left, lower_right, line, side = tuple(box)
     names = max(map(len, rows))
-    texts = width - names - 6  # two sides, a space beside each of them, two spaces between the columns
+    texts = width - names - 6  # two sides, a space next to each of them, two spaces between the columns
     drawn = [f"{left}{line} {title} {line * (width - len(title) - 5)}{right}"]
     for name, text in rows.items():
         for number, piece in enumerate(textwrap.wrap(text, texts)):

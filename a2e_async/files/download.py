@@ -1,6 +1,4 @@
-"""Reads a file over as many answers as it takes. Where it goes on, and whether it is whole, `Arrival` decides."""
-
-from __future__ import annotations
+"""Reads one file from a storage, over as many requests as it takes; `DownloadState` decides where to resume."""
 
 import functools
 import time
@@ -9,79 +7,79 @@ import aiohttp
 import attrs
 from yarl import URL
 
-from a2e_async._protocol.failures import is_passing
+from a2e_async._protocol.failures import is_transient
 from a2e_async._protocol.messages import Response
-from a2e_async._transport.exceptions import foreign_errors
+from a2e_async._transport.exceptions import map_exceptions
 from a2e_async._transport.http import OwnedSession
 from a2e_async._transport.retry import Retry
 from a2e_async.config import Config
 from a2e_async.errors import A2EError
-from a2e_async.files.download_state import Arrival
-from a2e_async.files.partial_file import Part
+from a2e_async.files.download_state import DownloadState
+from a2e_async.files.partial_file import PartialFile
 
-__all__ = ["Fetcher", "exact", "head_of"]
-
-_BUFFER = 256 * 1024
-"""Bytes that may arrive ahead while the disk is busy; aiohttp takes up to twice as many before it stops reading."""
+# bytes that may arrive ahead while the disk is busy; aiohttp takes up to twice as many before it stops reading
+_READ_BUFFER = 256 * 1024
 
 
 @attrs.frozen
-class Fetcher:
-    """Fetches files for a client."""
+class Downloader:
+    """Download of single files for one client."""
 
     config: Config
     retry: Retry
     session: OwnedSession
 
-    async def fetch(self, url: str, part: Part) -> int:
-        """Fetch a file into `part` and return its length in bytes.
+    async def download(self, url: str, file: PartialFile) -> int:
+        """Download to a partial file and return its length in bytes.
 
-        An attempt that has brought something is not held against the file: the count begins anew after it.
+        An attempt that brought new bytes does not count as failed: after it, the retries start from zero.
 
         Raises:
-            NetworkError: It could not be read to its end, also when tried again.
-            ServerError: The storage is in trouble, or talks nonsense, also when asked again.
-            TransferError: The storage or the disk refuses, or it is no result.
+            NetworkError: The connection broke too often without progress.
+            ServerError: The storage failed, or sent something else than the rest of the file, too often.
+            TransferError: The storage rejected the request, the disk failed, or the content is not a result.
         """
-        arrival = Arrival()
-        attempt = functools.partial(self._attempt, url, arrival, part)
+        state = DownloadState()
+        attempt = functools.partial(self._attempt, url, state, file)
 
         def is_stuck(error: A2EError) -> bool:
-            return is_passing(error) and not arrival.has_advanced
+            return is_transient(error) and not state.has_progress
 
-        attempts = self.retry.run(attempt, is_stuck)
+        retries = self.retry.run(attempt, is_stuck)
         while True:
             try:
-                await attempts
+                await retries
             except A2EError as error:
-                if not arrival.renew():
+                if not state.made_progress():
                     raise
-                attempts = self.retry.go_on(error, attempt, is_stuck)
+                # there is progress: resume, with a fresh count of retries
+                retries = self.retry.run_after(error, attempt, is_stuck)
             else:
-                return arrival.have
+                return state.received
 
-    async def _attempt(self, url: str, arrival: Arrival, part: Part) -> None:
+    async def _attempt(self, url: str, state: DownloadState, file: PartialFile) -> None:
+        # no total time-out: a large file may take long, as long as bytes arrive
         timeout = aiohttp.ClientTimeout(
             total=None, connect=self.config.connect_timeout, sock_read=self.config.transfer_timeout
         )
-        with foreign_errors("Download"):
+        with map_exceptions("Download"):
             async with self.session.get().get(
-                exact(url), timeout=timeout, headers=arrival.ask(), read_bufsize=_BUFFER
-            ) as answer:
-                arrival.meet(head_of(answer))
-                if not arrival.have:
-                    await part.empty()
-                async for piece in answer.content.iter_any():
-                    arrival.take(piece)
-                    await part.add(piece)
-        arrival.check_whole()
+                exact_url(url), timeout=timeout, headers=state.request_headers(), read_bufsize=_READ_BUFFER
+            ) as response:
+                state.on_response(head_of(response))
+                if not state.received:
+                    await file.truncate()
+                async for chunk in response.content.iter_any():
+                    state.on_chunk(chunk)
+                    await file.write(chunk)
+        state.check_complete()
 
 
-def exact(url: str) -> URL:
-    """Keep a link as it is: yarl would tidy its quoting up, and a signature can be made of the untidy one."""
+def exact_url(url: str) -> URL:
+    """Return a link unchanged: yarl would normalise its quoting, which can break the signature in it."""
     return URL(url, encoded=url.isascii())
 
 
-def head_of(answer: aiohttp.ClientResponse) -> Response:
+def head_of(response: aiohttp.ClientResponse) -> Response:
     """Return status and headers as a value."""
-    return Response(status=answer.status, headers=answer.headers, received_at=time.time())
+    return Response(status=response.status, headers=response.headers, received_at=time.time())

@@ -1,6 +1,4 @@
-"""Where a download goes on, and whether it is whole."""
-
-from __future__ import annotations
+"""State of one download: the next request, whether an answer continues the file, and whether the file is complete."""
 
 import re
 from collections.abc import Container, Mapping
@@ -10,144 +8,155 @@ import attrs
 from a2e_async._protocol.error_mapping import retry_after
 from a2e_async._protocol.messages import Response
 from a2e_async.errors import NetworkError, ServerError, TransferError
-from a2e_async.files.media_types import HEAD, looks_like_no_result
-
-__all__ = ["Arrival", "check_status"]
+from a2e_async.files.media_types import HEAD, is_error_page
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
 _NUMBER = re.compile(r"[0-9]{1,18}")
 
 
-def check_status(answer: Response, good: Container[int], what: str, why: str) -> None:
+def check_status(response: Response, good: Container[int], operation: str, hint: str) -> None:
     """Raise the error of a storage's status, unless it is a good one.
 
+    Args:
+        response: The answer.
+        good: The good statuses.
+        operation: For the message of a rejection: ``"The download"``.
+        hint: For the message: the usual reason of a rejection.
+
     Raises:
-        ServerError: The storage is in trouble, which can pass.
-        TransferError: It refused, for a reason such as `why`.
+        ServerError: The storage failed, which can pass.
+        TransferError: The storage rejected the request.
     """
-    if answer.status in good:
+    if response.status in good:
         return
-    if answer.status in {408, 429} or answer.status >= 500:
-        msg = f"{what} met a storage in trouble"
-        raise ServerError(msg, status=answer.status, retry_after=retry_after(answer))
-    msg = f"{what} was refused (HTTP {answer.status}): {why}"
-    raise TransferError(msg, status=answer.status)
+    if response.status in {408, 429} or response.status >= 500:
+        msg = f"The storage is not available (HTTP {response.status})"
+        raise ServerError(msg, status=response.status, retry_after=retry_after(response))
+    msg = f"{operation} was rejected (HTTP {response.status}): {hint}"
+    raise TransferError(msg, status=response.status)
 
 
 @attrs.define
-class Arrival:
-    """A file on its way, over as many answers as it takes.
+class DownloadState:
+    """State of a download over as many answers as it takes.
 
-    It is gone on with only if the rest surely belongs to what is there: the same ETag or, where that is not known, the
-    same length and no other Last-Modified. Else it begins anew.
+    The download resumes only if the rest surely belongs to the bytes received: the same ETag or, if that is not known,
+    the same length and no other Last-Modified. Otherwise it starts again from the first byte.
 
     Attributes:
-        have: Bytes that have arrived; 0 after `meet` means that the file begins anew.
-        total: Bytes of the whole file, or None where nobody has told.
+        received: Bytes received; 0 after `on_response` means that the file starts again.
+        total: Bytes of the complete file, or None if the storage has not sent it.
     """
 
-    have: int = attrs.field(default=0, init=False)
+    received: int = attrs.field(default=0, init=False)
     total: int | None = attrs.field(default=None, init=False)
     _etag: str = attrs.field(default="", init=False)
     _modified: str = attrs.field(default="", init=False)
-    _type: str = attrs.field(default="", init=False)
+    _content_type: str = attrs.field(default="", init=False)
     _head: bytes = attrs.field(default=b"", init=False, repr=False)
     _furthest: int = attrs.field(default=0, init=False)
 
     @property
-    def has_advanced(self) -> bool:
-        """Whether more is there than at the last `renew` that said so."""
-        return self.have > self._furthest
+    def has_progress(self) -> bool:
+        """Whether more bytes were received than at the last progress."""
+        return self.received > self._furthest
 
-    def renew(self) -> bool:
-        """Return whether more is there than ever before, and remember how much: whoever begins anew gets nowhere."""
-        if not self.has_advanced:
+    def made_progress(self) -> bool:
+        """Return whether more bytes were received than ever before, and remember how many.
+
+        A download that keeps starting again, without getting further than before, makes no progress.
+        """
+        if not self.has_progress:
             return False
-        self._furthest = self.have
+        self._furthest = self.received
         return True
 
-    def ask(self) -> dict[str, str]:
-        """Return the headers of the next request, which is for what is missing, or for all of it."""
-        # identity: the length of the file is to be the length of the answer
+    def request_headers(self) -> dict[str, str]:
+        """Return the headers of the next request: for the missing rest, or for the whole file."""
+        # identity: Content-Length and ranges must be about the bytes of the file
         headers = {"Accept-Encoding": "identity"}
         if self._is_resumable:
-            headers["Range"] = f"bytes={self.have}-"
-            if self._is_strong:
+            headers["Range"] = f"bytes={self.received}-"
+            if self._has_strong_etag:
                 headers["If-Range"] = self._etag
         return headers
 
-    def meet(self, answer: Response) -> None:
-        """Look at the head of an answer: does its body go on where the file ends, or begin it anew?
+    def on_response(self, response: Response) -> None:
+        """Process the head of an answer: its body continues the file, or starts it again.
 
         Raises:
-            ServerError: It does neither, or the storage is in trouble; asking again can help.
-            TransferError: The storage refuses.
+            ServerError: It does neither, or the storage failed; another request can help.
+            TransferError: The storage rejected the request.
         """
         good = {200, 206, 416} if self._is_resumable else {200}
-        check_status(answer, good, "The download", "result links live for about 3 days")
-        if answer.status == 206 and self._is_rest(answer.headers):
+        check_status(response, good, "The download", "result links expire after about 3 days, so refresh the record")
+        # Case 1: the requested rest. The file continues.
+        if response.status == 206 and self._is_rest(response.headers):
             return
-        self._begin(answer.headers)
-        if answer.status != 200:
-            msg = "The storage answered with something else than the rest of the file"
-            raise ServerError(msg, status=answer.status)
+        # Case 2: a whole file (200). It starts again, also because the file at the storage was replaced.
+        self._restart(response.headers)
+        # Case 3: another range (206), or none at all (416). Start again with the next request.
+        if response.status != 200:
+            msg = f"The storage did not send the rest of the file (HTTP {response.status})"
+            raise ServerError(msg, status=response.status)
 
-    def take(self, piece: bytes) -> None:
-        """Look at a piece of a body, and count it.
+    def on_chunk(self, chunk: bytes) -> None:
+        """Process a chunk of a body.
 
         Raises:
-            ServerError: There is more than there can be; asking again can help.
-            TransferError: It is no result at all.
+            ServerError: The body is longer than the file; another request can help.
+            TransferError: The content is an error page, not a result.
         """
         if len(self._head) < HEAD:
-            self._head += piece[: HEAD - len(self._head)]
-            if looks_like_no_result(self._type, self._head):
-                msg = f"The link answered a page or an error text ({self._type}) instead of a result"
+            self._head += chunk[: HEAD - len(self._head)]
+            if is_error_page(self._content_type, self._head):
+                msg = f"The link returned a web page or an error text ({self._content_type}) instead of a result"
                 raise TransferError(msg, status=200)
-        self.have += len(piece)
-        if self.total is not None and self.have > self.total:
-            self._begin({})
+        self.received += len(chunk)
+        if self.total is not None and self.received > self.total:
+            self._restart({})
             msg = "The storage sent more than the rest of the file"
             raise ServerError(msg, status=206)
 
-    def check_whole(self) -> None:
-        """Look at what is there when a body has come to its end.
+    def check_complete(self) -> None:
+        """Check the length at the end of a body.
 
         Raises:
-            NetworkError: Something is missing; asking again can help.
+            NetworkError: Bytes are missing; another request can help.
         """
-        if not self.have or self.total not in {None, self.have}:
-            msg = f"The download is cut short: {self.have} of {'some' if self.total is None else self.total} bytes"
+        if not self.received or self.total not in {None, self.received}:
+            total = "an unknown number of" if self.total is None else self.total
+            msg = f"The download is incomplete: {self.received} of {total} bytes"
             raise NetworkError(msg)
 
     @property
-    def _is_strong(self) -> bool:
+    def _has_strong_etag(self) -> bool:
         return self._etag.startswith('"')  # a weak one must not be sent as If-Range (RFC 9110, 13.1.5)
 
     @property
     def _is_resumable(self) -> bool:
-        return self.have > 0 and (self._is_strong or self.total is not None)
+        return self.received > 0 and (self._has_strong_etag or self.total is not None)
 
-    def _begin(self, headers: Mapping[str, str]) -> None:
-        """Forget what is there; `headers` are those of the answer that brings the file anew."""
-        self.have, self._head = 0, b""
-        self._type = headers.get("content-type", "")
-        if _is_encoded(headers):  # length, ETag and ranges are about the encoded bytes, which we never see
+    def _restart(self, headers: Mapping[str, str]) -> None:
+        """Forget the bytes received; `headers` are those of the answer that starts the file again."""
+        self.received, self._head = 0, b""
+        self._content_type = headers.get("content-type", "")
+        if _is_encoded(headers):  # length, ETag and ranges are about the encoded bytes, which aiohttp decodes
             headers = {}
         self.total = _length(headers)
         self._etag, self._modified = headers.get("etag", ""), headers.get("last-modified", "")
 
     def _is_rest(self, headers: Mapping[str, str]) -> bool:
         found = _CONTENT_RANGE.fullmatch(headers.get("content-range", ""))
-        if found is None or _is_encoded(headers) or not self._is_same(headers):
+        if found is None or _is_encoded(headers) or not self._is_same_file(headers):
             return False
         first, last, total = map(int, found.groups())
-        if first != self.have or not first <= last < total or _length(headers) not in {None, last + 1 - first}:
+        if first != self.received or not first <= last < total or _length(headers) not in {None, last + 1 - first}:
             return False
         self.total = total if self.total is None else self.total
         return self.total == total
 
-    def _is_same(self, headers: Mapping[str, str]) -> bool:
+    def _is_same_file(self, headers: Mapping[str, str]) -> bool:
         etag, modified = headers.get("etag", ""), headers.get("last-modified", "")
         if etag and self._etag:
             return etag == self._etag

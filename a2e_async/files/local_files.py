@@ -1,110 +1,107 @@
-"""Files of this machine: looked at before anything is sent or paid."""
-
-from __future__ import annotations
+"""Local files: checked before anything is sent or paid."""
 
 import asyncio
 import os
 import pathlib
-from collections.abc import Sequence
 from typing import BinaryIO, TypeAlias
 
 import attrs
 
-from a2e_async._protocol.validation import refuse
+from a2e_async._protocol.validation import raise_invalid
 from a2e_async.files import media_types, partial_file
-
-__all__ = ["Image", "LocalFile", "Media", "check_target", "open_file", "open_picture"]
 
 Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
 """A local image (a path, its bytes, or a file opened for reading in binary mode)."""
 
 Media: TypeAlias = Image
-"""A local image, video or sound, given in the same ways."""
+"""A local image, video or audio file, given in the same ways."""
 
-_TAKEN = {
-    "image": "image (PNG, JPEG, WebP, GIF or BMP)",
-    "video": "video (MP4, MOV, WebM, MKV or AVI)",
-    "audio": "sound (MP3, WAV, M4A, OGG or FLAC)",
+_FORMATS = {
+    "image": "an image (PNG, JPEG, WebP, GIF or BMP)",
+    "video": "a video (MP4, MOV, WebM, MKV or AVI)",
+    "audio": "an audio file (MP3, WAV, M4A, OGG or FLAC)",
 }
 
 
 @attrs.frozen
 class LocalFile:
-    """A local file that was found to be what it should. `content` is its bytes, or the path to read them from."""
+    """Local file of a media type that was checked.
 
-    kind: media_types.Kind
+    Attributes:
+        media_type: What it is.
+        size: Bytes.
+        content: Its bytes, or the path to read them from.
+    """
+
+    media_type: media_types.MediaType
     size: int
     content: bytes | pathlib.Path = attrs.field(repr=False)
 
 
-async def open_picture(name: str, image: Image) -> LocalFile:
-    """Look at a local image before anything is sent or paid; see `open_file`."""
+async def open_image(name: str, image: Image) -> LocalFile:
+    """Check a local image; see `open_file`."""
     return await open_file(name, image, "image")
 
 
 async def open_file(name: str, file: Media, *media: media_types.Medium) -> LocalFile:
-    """Look at a local file before anything is sent or paid.
+    """Check a local file. A path is not read yet, but for its first bytes.
 
     Args:
-        name: The parameter's name, for the error.
+        name: The name of the parameter, for the error.
         file: A path, bytes, or a file opened in binary mode, which is read to its end.
-        media: What it may be.
+        media: The media that are allowed.
 
     Raises:
-        InvalidRequestError: It is missing, empty, unreadable, or something else.
+        InvalidRequestError: The file is missing, empty, unreadable, or of another type.
     """
+    content: bytes | pathlib.Path
     if isinstance(file, str | os.PathLike):
-        path = pathlib.Path(file)
+        content = pathlib.Path(file)
+        label = f"{name} {str(content)!r}"
         try:
-            size, head = await asyncio.to_thread(_look, path)
+            size, head = await asyncio.to_thread(_read_head, content)
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
-            refuse(f"{name} {str(path)!r} cannot be read: {partial_file.reason(error)}")
-        return _judge(f"{name} {str(path)!r}", head, size, path, media)
-    content = file if isinstance(file, bytes | bytearray | memoryview) else await _read_all(name, file)
-    content = bytes(content)
-    return _judge(name, content[: media_types.HEAD], len(content), content, media)
+            raise_invalid(f"{label} cannot be read: {partial_file.os_error_text(error)}")
+    else:
+        content = bytes(file if isinstance(file, bytes | bytearray | memoryview) else await _read_all(name, file))
+        label, size, head = name, len(content), content[: media_types.HEAD]
+    if not size:
+        raise_invalid(f"{label} is empty")
+    media_type = media_types.detect(head)
+    if media_type is None or media_type.medium not in media:
+        raise_invalid(f"{label} is not {' or '.join(_FORMATS[medium] for medium in media)}")
+    return LocalFile(media_type, size, content)
 
 
-def _look(path: pathlib.Path) -> tuple[int, bytes]:
-    if path.exists() and not path.is_file():  # opening a pipe would wait for its other end
-        msg = "it is no regular file"
+def _read_head(path: pathlib.Path) -> tuple[int, bytes]:
+    if path.exists() and not path.is_file():  # opening a pipe would block until another program writes to it
+        msg = "not a regular file"
         raise ValueError(msg)
     with path.open("rb") as file:
         return os.fstat(file.fileno()).st_size, file.read(media_types.HEAD)
 
 
-async def _read_all(name: str, file: BinaryIO) -> bytes:
+async def _read_all(name: str, file: BinaryIO) -> bytes | bytearray:
     if not hasattr(file, "read"):
-        refuse(f"{name} must be a path, bytes or a binary file, not {type(file).__name__}")
+        raise_invalid(f"{name} must be a path, bytes or a binary file, not {type(file).__name__}")
     try:
         content = await asyncio.to_thread(file.read)
     except (OSError, ValueError) as error:  # ValueError: the file is closed
-        refuse(f"{name} cannot be read: {partial_file.reason(error)}")
+        raise_invalid(f"{name} cannot be read: {partial_file.os_error_text(error)}")
     if not isinstance(content, bytes | bytearray):
-        refuse(f"{name} must be a file opened in binary mode ('rb')")
-    return bytes(content)
-
-
-def _judge(
-    what: str, head: bytes, size: int, content: bytes | pathlib.Path, media: Sequence[media_types.Medium]
-) -> LocalFile:
-    if not size:
-        refuse(f"{what} is empty")
-    kind = media_types.kind_of(head)
-    if kind is None or kind.medium not in media:
-        refuse(f"{what} is no {' or '.join(_TAKEN[medium] for medium in media)}")
-    return LocalFile(kind, size, content)
+        raise_invalid(f"{name} must be a file opened in binary mode ('rb')")
+    return content
 
 
 async def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> pathlib.Path:
-    """Look at a file that is to be written, and make its folders.
+    """Check the path of a file that will be written, and make its folders.
 
     Raises:
-        InvalidRequestError: It is a folder, or exists and is not to be replaced.
-        TransferError: The disk refuses.
+        InvalidRequestError: It is a folder, or exists and must not be replaced.
+        TransferError: The disk failed.
     """
     if not isinstance(path, str | os.PathLike):
-        refuse(f"path must be a str or a path, not {type(path).__name__}")
+        raise_invalid(f"path must be a str or a path, not {type(path).__name__}")
     target = pathlib.Path(path)
-    await asyncio.to_thread(partial_file.prepare, target, overwrite=overwrite)
+    await asyncio.to_thread(partial_file.prepare_target, target, overwrite=overwrite)
     return target

@@ -1,6 +1,4 @@
-"""What a file is, by its first bytes and never by its name."""
-
-from __future__ import annotations
+"""Media type of a file, detected from its first bytes and never from its name."""
 
 import posixpath
 import re
@@ -9,97 +7,92 @@ from urllib.parse import unquote, urlsplit
 
 import attrs
 
-__all__ = ["Kind", "Medium", "kind_of", "looks_like_no_result", "name_from", "storage_key"]
-
-HEAD = 512
-"""Bytes that are enough to judge by."""
+HEAD = 512  # bytes that are enough to detect a type
 
 
 Medium: TypeAlias = Literal["image", "video", "audio"]
-"""What a file is to be."""
+"""The first half of a media type."""
 
 
 @attrs.frozen
-class Kind:
-    """A kind of file: its MIME type and the usual extension, with the dot."""
+class MediaType:
+    """Media type of a file: its MIME type and the usual extension, with the dot."""
 
     content_type: str
     extension: str
 
     @property
     def medium(self) -> str:
-        """Whether it is an ``image``, a ``video`` or ``audio``."""
+        """``image``, ``video`` or ``audio``."""
         return self.content_type.partition("/")[0]
 
 
 _SIGNATURES = (
-    (b"\x89PNG\r\n\x1a\n", Kind("image/png", ".png")),
-    (b"\xff\xd8\xff", Kind("image/jpeg", ".jpg")),
-    (b"GIF87a", Kind("image/gif", ".gif")),
-    (b"GIF89a", Kind("image/gif", ".gif")),
-    (b"ID3", Kind("audio/mpeg", ".mp3")),
-    (b"OggS", Kind("audio/ogg", ".ogg")),
-    (b"fLaC", Kind("audio/flac", ".flac")),
+    (b"\x89PNG\r\n\x1a\n", MediaType("image/png", ".png")),
+    (b"\xff\xd8\xff", MediaType("image/jpeg", ".jpg")),
+    (b"GIF87a", MediaType("image/gif", ".gif")),
+    (b"GIF89a", MediaType("image/gif", ".gif")),
+    (b"ID3", MediaType("audio/mpeg", ".mp3")),
+    (b"OggS", MediaType("audio/ogg", ".ogg")),
+    (b"fLaC", MediaType("audio/flac", ".flac")),
 )
-_RIFFS = {
-    b"WEBP": Kind("image/webp", ".webp"),
-    b"WAVE": Kind("audio/wav", ".wav"),
-    b"AVI ": Kind("video/x-msvideo", ".avi"),
+_RIFF_FORMATS = {
+    b"WEBP": MediaType("image/webp", ".webp"),
+    b"WAVE": MediaType("audio/wav", ".wav"),
+    b"AVI ": MediaType("video/x-msvideo", ".avi"),
 }
-_BRANDS = {
-    b"M4A ": Kind("audio/mp4", ".m4a"),
-    b"M4B ": Kind("audio/mp4", ".m4a"),
-    b"qt  ": Kind("video/quicktime", ".mov"),
+_MP4_BRANDS = {
+    b"M4A ": MediaType("audio/mp4", ".m4a"),
+    b"M4B ": MediaType("audio/mp4", ".m4a"),
+    b"qt  ": MediaType("video/quicktime", ".mov"),
 }
-_PICTURES = frozenset({b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"})
-"""Brands of images in the same container, which A2E does not take."""
+# images in the same container as MP4 (AVIF, HEIC), which A2E does not accept
+_IMAGE_BRANDS = frozenset({b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1"})
 
-_MP4 = Kind("video/mp4", ".mp4")
-_MP3 = Kind("audio/mpeg", ".mp3")
-_WEBM = Kind("video/webm", ".webm")
-_MKV = Kind("video/x-matroska", ".mkv")
-_BMP = Kind("image/bmp", ".bmp")
+_MP4 = MediaType("video/mp4", ".mp4")
+_MP3 = MediaType("audio/mpeg", ".mp3")
+_WEBM = MediaType("video/webm", ".webm")
+_MKV = MediaType("video/x-matroska", ".mkv")
+_BMP = MediaType("image/bmp", ".bmp")
+
+# the beginning of a web page, or of an error in XML or JSON
 _TEXT = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:<!doctype|<html|<\?xml|<error|\{\s*"|\[\s*[{"])', re.IGNORECASE)
-"""The beginning of a page, or of an error in XML or JSON."""
-
-_TEXTUAL = ("text/", "application/json", "application/problem+json", "application/xml", "application/xhtml")
+_TEXT_TYPES = ("text/", "application/json", "application/problem+json", "application/xml", "application/xhtml")
 
 
-def kind_of(head: bytes) -> Kind | None:
-    """Tell the kind of a file by its first bytes, never by its name; None if it is none that A2E takes."""
-    for signature, kind in _SIGNATURES:
+def detect(head: bytes) -> MediaType | None:
+    """Return the media type of a file from its first bytes, or None if it is not one that A2E accepts."""
+    for signature, media_type in _SIGNATURES:
         if head.startswith(signature):
-            return kind
+            return media_type
     if head[:4] == b"RIFF":
-        return _RIFFS.get(head[8:12])
-    if head[4:8] == b"ftyp":
-        return None if head[8:12] in _PICTURES else _BRANDS.get(head[8:12], _MP4)
-    if head[:4] == b"\x1aE\xdf\xa3":  # EBML
+        return _RIFF_FORMATS.get(head[8:12])
+    if head[4:8] == b"ftyp":  # MP4 and its relatives (ISO base media file format)
+        return None if head[8:12] in _IMAGE_BRANDS else _MP4_BRANDS.get(head[8:12], _MP4)
+    if head[:4] == b"\x1aE\xdf\xa3":  # EBML, the container of WebM and MKV
         return _WEBM if b"webm" in head[:64] else _MKV
-    # without a tag before it, an MP3 begins with a frame: MPEG 1, 2 or 2.5, layer 3
+    # without an ID3 tag, an MP3 begins with a frame header: 11 sync bits, MPEG 1, 2 or 2.5, layer 3
     if len(head) >= 4 and head[0] == 0xFF and head[1] & 0xE6 == 0xE2 and head[2] & 0xF0 != 0xF0:
         return _MP3
-    # "BM" alone would make an image of "BMW.txt": the reserved bytes 6 to 9 of a bitmap's header are zero
+    # a text file can begin with "BM" as well; in a bitmap, the reserved bytes 6 to 9 of the header are zero
     return _BMP if head[:2] == b"BM" and len(head) >= 14 and head[6:10] == bytes(4) else None
 
 
-def storage_key(unique: str, kind: Kind) -> str:
-    """Return a key for an upload: unique, so that no two images meet, and with the right extension."""
-    return f"{unique}{kind.extension}"
+def storage_key(unique: str, media_type: MediaType) -> str:
+    """Return the key of an upload: unique, so that no upload replaces another one, with the right extension."""
+    return f"{unique}{media_type.extension}"
 
 
 def name_from(source: str) -> str:
     """Return a display name from a path or a URL: its last part without the extension; empty if there is none."""
     try:
         path = unquote(urlsplit(source).path) if "://" in source else source.replace("\\", "/")
-    except ValueError:  # "http://[" is no URL, which is for others to tell
+    except ValueError:  # "http://[" is not a valid URL; the check of the link reports that
         return ""
     stem = posixpath.splitext(posixpath.basename(path.rstrip("/")))[0]
     return "".join(char for char in stem if char.isprintable()).strip()[:80]
 
 
-def looks_like_no_result(content_type: str, head: bytes) -> bool:
-    """Tell whether a download is a page or an error text instead of a video, an image or a sound."""
-    if content_type.lower().startswith(_TEXTUAL):
-        return True
-    return _TEXT.match(head) is not None
+def is_error_page(content_type: str, head: bytes) -> bool:
+    """Tell whether a download is a web page or an error text instead of a video, an image or audio."""
+    return content_type.lower().startswith(_TEXT_TYPES) or _TEXT.match(head) is not None

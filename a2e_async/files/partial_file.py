@@ -1,9 +1,8 @@
-"""The file that a download arrives in: written by threads, one step at a time, and gone unless it is whole.
+"""File that a download is written to: under a temporary name until it is complete, and removed if it never is.
 
-Each step is small enough for a thread, each failure of the disk an error of ours.
+How it works: threads do all disk work, one step at a time, so that the event loop never waits for a disk. While a
+thread writes one block, the next chunks are buffered, so that disk and network work at the same time.
 """
-
-from __future__ import annotations
 
 import asyncio
 import contextlib
@@ -14,213 +13,205 @@ from typing import IO, ParamSpec, Self
 
 import attrs
 
-from a2e_async._aio import begin, outlast, result
-from a2e_async._protocol.validation import refuse
+from a2e_async._aio import result_of, run_in_thread, wait_uncancellable
+from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import InvalidRequestError, TransferError
 
-__all__ = [
-    "Part",
-    "append",
-    "discard",
-    "disk_errors",
-    "finish",
-    "open_part",
-    "open_picture",
-    "place",
-    "prepare",
-    "reason",
-    "truncate",
-]
 
-
-def reason(error: Exception) -> str:
-    """Return what the operating system says, without the path that the message names anyway."""
+def os_error_text(error: Exception) -> str:
+    """Return the text of the operating system, without the path, which our message names already."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 
 @contextlib.contextmanager
-def disk_errors(path: pathlib.Path) -> Iterator[None]:
-    """Turn trouble with the disk into a `TransferError`."""
+def map_disk_errors(path: pathlib.Path) -> Iterator[None]:
+    """Turn an error of the disk into a `TransferError` that names the file."""
     try:
         yield
     except InvalidRequestError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte or half a surrogate pair in the path
-        msg = f"{str(path)!r}: {reason(error)}"
+        msg = f"{str(path)!r}: {os_error_text(error)}"
         raise TransferError(msg) from error
 
 
-def prepare(target: pathlib.Path, *, overwrite: bool) -> None:
-    """Make the folders of a file that is to be written, and see that nothing is in its way."""
-    with disk_errors(target):
+# Steps that a thread runs. Each is short, and none starts before the one before has ended.
+
+
+def prepare_target(target: pathlib.Path, *, overwrite: bool) -> None:
+    """Make the folders of a file that will be written.
+
+    Raises:
+        InvalidRequestError: It is a folder, or exists and must not be replaced.
+        TransferError: The disk failed.
+    """
+    with map_disk_errors(target):
         if not target.name or target.is_dir():
-            refuse(f"{str(target)!r} is a folder: give the name of a file")
+            raise_invalid(f"{str(target)!r} is a folder: pass the path of a file")
         if target.exists() and not overwrite:
-            refuse(f"{str(target)!r} exists: pass overwrite=True, or choose another name")
+            raise_invalid(f"{str(target)!r} exists: pass overwrite=True, or choose another name")
         target.parent.mkdir(parents=True, exist_ok=True)
 
 
-def place(target: pathlib.Path) -> pathlib.Path:
-    """Return the one name of a file, by whatever folders it is called."""
-    with disk_errors(target):
+def canonical_path(target: pathlib.Path) -> pathlib.Path:
+    """Return the one path of a file that can be written in several ways (``folder/../x.mp4``)."""
+    with map_disk_errors(target):
         return target.parent.resolve() / target.name
 
 
-def open_part(part: pathlib.Path) -> IO[bytes]:
-    """Open a file that nobody takes for the finished one."""
-    with disk_errors(part):
-        return part.open("wb")
+def open_partial(path: pathlib.Path) -> IO[bytes]:
+    """Open the partial file for writing."""
+    with map_disk_errors(path):
+        return path.open("wb")
 
 
-def append(file: IO[bytes], pieces: list[bytes]) -> None:
-    """Write some pieces."""
-    with disk_errors(pathlib.Path(file.name)):
-        file.writelines(pieces)
+def append(file: IO[bytes], chunks: list[bytes]) -> None:
+    """Write some chunks."""
+    with map_disk_errors(pathlib.Path(file.name)):
+        file.writelines(chunks)
 
 
 def truncate(file: IO[bytes]) -> None:
-    """Begin anew."""
-    with disk_errors(pathlib.Path(file.name)):
+    """Remove the content of a file."""
+    with map_disk_errors(pathlib.Path(file.name)):
         file.seek(0)
         file.truncate()
 
 
 def finish(file: IO[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
-    """Close a file of so many bytes and give it its name, unless another file has taken that meanwhile."""
-    part = pathlib.Path(file.name)
-    with disk_errors(part):
+    """Close a partial file that must have `size` bytes, and rename it to its final name."""
+    path = pathlib.Path(file.name)
+    with map_disk_errors(path):
         file.flush()
-        there = os.fstat(file.fileno()).st_size
-        file.close()  # which can fail too: some disks notice only now that they are full
-    if there != size:
-        msg = f"{str(part)!r} has {there} bytes instead of {size}: does another program write to it?"
+        written = os.fstat(file.fileno()).st_size
+        file.close()  # can fail as well: some disks report only now that they are full
+    if written != size:
+        msg = f"{str(path)!r} has {written} bytes instead of {size}: does another program write to it?"
         raise TransferError(msg)
-    with disk_errors(target):
-        if not overwrite and target.exists():
-            refuse(f"{str(target)!r} was made by somebody else meanwhile: pass overwrite=True, or choose another name")
-        part.replace(target)
+    with map_disk_errors(target):
+        if not overwrite and target.exists():  # it did not exist when the download began
+            raise_invalid(
+                f"{str(target)!r} was created by another program during the download: "
+                "pass overwrite=True, or choose another name"
+            )
+        path.replace(target)
 
 
 def discard(file: IO[bytes]) -> None:
-    """Close and remove what is left of a download."""
+    """Close and remove the partial file of a failed download."""
     with contextlib.suppress(OSError, ValueError):
-        file.close()  # which writes what is left, and can fail; it is closed in any case
+        file.close()  # writes its buffer, which can fail; the file is closed in any case
     with contextlib.suppress(OSError, ValueError):
         pathlib.Path(file.name).unlink(missing_ok=True)
 
 
-def open_picture(path: pathlib.Path, size: int) -> IO[bytes]:
-    """Open an image that was looked at before."""
-    with disk_errors(path):
+def open_checked(path: pathlib.Path, size: int) -> IO[bytes]:
+    """Open a file for an upload. Its size must be the one that was found when the file was checked."""
+    with map_disk_errors(path):
         file = path.open("rb")
     if os.fstat(file.fileno()).st_size != size:
         file.close()
-        msg = f"{str(path)!r} has changed since it was checked"
+        msg = f"{str(path)!r} has changed since it was checked: start again"
         raise TransferError(msg)
     return file
 
 
 P = ParamSpec("P")
 
-_WORTH_IT = 1024 * 1024
-"""Bytes that are worth a visit to a thread."""
-
-_LIMIT = 2 * 1024 * 1024
-"""Bytes that may gather while the disk is busy."""
-
-_KEPT = 8 * 1024 * 1024
-"""Bytes of freed memory that are worth keeping: more than is ever gathered and written at a time."""
+_MIN_WRITE = 1024 * 1024  # bytes that are worth the start of a thread
+_MAX_BUFFERED = 2 * 1024 * 1024  # bytes that may be buffered while a thread writes; then the download waits
+_HEAP = 8 * 1024 * 1024  # bytes of freed memory for glibc to keep: more than is ever buffered at a time
 
 
 @attrs.define(eq=False)
-class Part:
-    """A file under a name that nobody takes for the finished one. Use it with ``async with``.
+class PartialFile:
+    """Partial file of one download. Use it with ``async with``.
 
-    While one piece is being written the next ones are gathered, so that disk and network work at the same time.
+    Attributes:
+        path: The temporary name. The file is created with the first write.
     """
 
     path: pathlib.Path
     _file: IO[bytes] | None = attrs.field(default=None, init=False)
-    _pieces: list[bytes] = attrs.field(factory=list, init=False, repr=False)
-    _gathered: int = attrs.field(default=0, init=False)
+    _chunks: list[bytes] = attrs.field(factory=list, init=False, repr=False)
+    _buffered: int = attrs.field(default=0, init=False)
     _step: asyncio.Future[None] | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
-        """Begin; nothing is opened before there is something to write."""
-        # glibc hands freed pieces back to the kernel, which clears each page anew for the next ones: a third of the
-        # speed. Whoever frees a large block once is taken for somebody who will need as much again.
-        bytes(_KEPT)
+        """Begin. Nothing is opened yet."""
+        # glibc returns freed chunks to the kernel, which clears each page again for the next ones. That costs a third
+        # of the speed. After one large block was freed, glibc keeps as much memory for the next ones.
+        bytes(_HEAP)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Remove the file, unless it has another name by now. Nothing is left, however often this is cancelled."""
+        """Remove the file, unless `commit` renamed it. No cancellation can prevent that."""
         try:
             if self._step is not None:
-                await outlast(self._step)
+                await wait_uncancellable(self._step)
         finally:
             if self._file is not None:
-                await outlast(begin(discard, self._file))
+                await wait_uncancellable(run_in_thread(discard, self._file))
 
-    async def add(self, piece: bytes) -> None:
-        """Take what comes next.
+    async def write(self, chunk: bytes) -> None:
+        """Append a chunk. It is buffered, and written by a thread when there is enough.
 
         Raises:
-            TransferError: The disk refuses, now or what was added before.
+            TransferError: The disk failed, now or with an earlier chunk.
         """
-        self._pieces.append(piece)
-        self._gathered += len(piece)
-        idle = self._step is None or self._step.done()
-        if self._gathered >= (_WORTH_IT if idle else _LIMIT):
-            await self._do(self._write, self._taken())
+        self._chunks.append(chunk)
+        self._buffered += len(chunk)
+        is_idle = self._step is None or self._step.done()
+        if self._buffered >= (_MIN_WRITE if is_idle else _MAX_BUFFERED):
+            await self._start_step(self._append, self._take_chunks())
 
-    async def empty(self) -> None:
-        """Forget everything that was added."""
-        self._taken()
+    async def truncate(self) -> None:
+        """Remove all that was written."""
+        self._take_chunks()
         if self._step is not None:
-            await self._do(self._truncate)
+            await self._start_step(self._truncate)
 
-    async def become(self, target: pathlib.Path, *, size: int, overwrite: bool) -> None:
-        """Write what is left, see that all of it is there, and give the file its name.
+    async def commit(self, target: pathlib.Path, *, size: int, overwrite: bool) -> None:
+        """Write the buffered rest, check the size, and rename the file to `target`.
 
         Args:
-            target: The name.
-            size: Bytes that there must be.
-            overwrite: Replace a file of this name.
+            target: The final name.
+            size: The bytes that the file must have.
+            overwrite: Replace an existing file of this name.
 
         Raises:
-            InvalidRequestError: A file of this name has appeared, and is not to be replaced.
-            TransferError: The disk refuses.
+            InvalidRequestError: A file of this name has appeared meanwhile, and must not be replaced.
+            TransferError: The disk failed.
         """
-        await self._do(self._finish, self._taken(), target, size=size, overwrite=overwrite)
-        await self._end()
+        await self._start_step(self._finish, self._take_chunks(), target, size=size, overwrite=overwrite)
+        await self._end_step()
 
-    def _taken(self) -> list[bytes]:
-        pieces, self._pieces, self._gathered = self._pieces, [], 0
-        return pieces
+    def _take_chunks(self) -> list[bytes]:
+        chunks, self._chunks, self._buffered = self._chunks, [], 0
+        return chunks
 
-    async def _do(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Begin a step when the one before is done."""
-        await self._end()
-        self._step = begin(step, *args, **kwargs)
+    async def _start_step(self, step: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        await self._end_step()
+        self._step = run_in_thread(step, *args, **kwargs)
 
-    async def _end(self) -> None:
+    async def _end_step(self) -> None:
         if self._step is not None:
-            await result(self._step)
+            await result_of(self._step)
 
-    # what threads do
+    # Run in a thread. Only one step runs at a time, so these need no lock.
 
     def _open(self) -> IO[bytes]:
         if self._file is None:
-            self._file = open_part(self.path)
+            self._file = open_partial(self.path)
         return self._file
 
-    def _write(self, pieces: list[bytes]) -> None:
-        append(self._open(), pieces)
+    def _append(self, chunks: list[bytes]) -> None:
+        append(self._open(), chunks)
 
     def _truncate(self) -> None:
         truncate(self._open())
 
-    def _finish(self, pieces: list[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
-        self._write(pieces)
+    def _finish(self, chunks: list[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
+        self._append(chunks)
         finish(self._open(), target, size=size, overwrite=overwrite)
-        self._file = None
+        self._file = None  # renamed: there is nothing to remove, and another download may use the temporary name

@@ -1,24 +1,18 @@
-"""Inert values, one file per group of A2E's documentation. Each is imported when it is first asked for."""
+"""Values that A2E returns, one file per group of A2E's documentation."""
 
-from __future__ import annotations
-
-from importlib import import_module
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from a2e_async.models.account import Balance, Movement, Quote
-    from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
-    from a2e_async.models.avatars import Avatar, CustomAvatar, TwinRecord
-    from a2e_async.models.backgrounds import Background
-    from a2e_async.models.caption_removal import CaptionRemovalRecord
-    from a2e_async.models.common import Item, TaskRecord, TaskStatus, TaskUpdate
-    from a2e_async.models.dubbing import DubbingRecord
-    from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
-    from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
-    from a2e_async.models.other_families import FamilyRecord
-    from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
-    from a2e_async.models.tokens import ApiToken
-    from a2e_async.models.voices import Language, PublicVoice, Region, SpeechPreview, VoiceRecord
+from a2e_async.models.account import Balance, CreditTransaction, Quote
+from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
+from a2e_async.models.avatars import Avatar, CustomAvatar, TwinRecord
+from a2e_async.models.backgrounds import Background
+from a2e_async.models.caption_removal import CaptionRemovalRecord
+from a2e_async.models.common import Item, TaskRecord, TaskStatus, TaskUpdate
+from a2e_async.models.dubbing import DubbingRecord
+from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
+from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
+from a2e_async.models.other_families import FamilyRecord
+from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
+from a2e_async.models.tokens import ApiToken
+from a2e_async.models.voices import Language, PublicVoice, Region, SpeechPreview, VoiceRecord
 
 __all__ = [
     "ApiToken",
@@ -27,6 +21,7 @@ __all__ = [
     "Background",
     "Balance",
     "CaptionRemovalRecord",
+    "CreditTransaction",
     "CustomAvatar",
     "DubbingRecord",
     "FaceImage",
@@ -39,7 +34,6 @@ __all__ = [
     "LipSyncModel",
     "ModelType",
     "ModelVersion",
-    "Movement",
     "PublicVoice",
     "Quote",
     "Region",
@@ -52,48 +46,3 @@ __all__ = [
     "TwinRecord",
     "VoiceRecord",
 ]
-
-_HOMES = {
-    "ApiToken": "tokens",
-    "Avatar": "avatars",
-    "AvatarVideoRecord": "avatar_videos",
-    "Background": "backgrounds",
-    "Balance": "account",
-    "CaptionRemovalRecord": "caption_removal",
-    "CustomAvatar": "avatars",
-    "DubbingRecord": "dubbing",
-    "FaceImage": "face_swap",
-    "FaceSwapPreviewRecord": "face_swap",
-    "FaceSwapRecord": "face_swap",
-    "FamilyRecord": "other_families",
-    "ImageToVideoRecord": "image_to_video",
-    "Item": "common",
-    "Language": "voices",
-    "LipSyncModel": "avatar_videos",
-    "ModelType": "image_to_video",
-    "ModelVersion": "image_to_video",
-    "Movement": "account",
-    "PublicVoice": "voices",
-    "Quote": "account",
-    "Region": "voices",
-    "RoomToken": "streaming_avatar",
-    "SpeechPreview": "voices",
-    "StreamingAvatarInfo": "streaming_avatar",
-    "TaskRecord": "common",
-    "TaskStatus": "common",
-    "TaskUpdate": "common",
-    "TwinRecord": "avatars",
-    "VoiceRecord": "voices",
-}
-"""Where the names come from."""
-
-
-if not TYPE_CHECKING:  # a type checker would take any name
-
-    def __getattr__(name: str) -> object:
-        """Import a model: a client that does image to video does not wait for those of other groups."""
-        if name not in _HOMES:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-        return value

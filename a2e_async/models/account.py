@@ -1,23 +1,21 @@
 """Values of A2E's groups "Miscellaneous" and "Credits"."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 import attrs
 
 from a2e_async.models.common import Item
 
-__all__ = ["Balance", "Movement", "Quote"]
+__all__ = ["Balance", "CreditTransaction", "Quote"]
 
 
 @attrs.frozen(kw_only=True)
 class Balance(Item):
-    """What an account has (A2E page "Get User Remaining Credits").
+    """Balance of an account (A2E page "Get User Remaining Credits").
 
     Attributes:
-        coins: Coins, shown as credits in A2E's web page; None if A2E did not say.
-        diamonds: Diamonds, each of which costs 100 coins; None if A2E did not say.
+        coins: Coins, called credits in A2E's web page; None if unknown.
+        diamonds: Diamonds, each of which costs 100 coins; None if unknown.
     """
 
     coins: float | None = None
@@ -25,14 +23,14 @@ class Balance(Item):
 
 
 @attrs.frozen(kw_only=True)
-class Movement(Item):
-    """One movement of coins. Its fields are not published: what A2E calls otherwise is in `extra`.
+class CreditTransaction(Item):
+    """One transaction of coins. A2E does not publish its fields: fields with other names are in `extra`.
 
     Attributes:
-        id: A2E's id; empty if it shows none.
-        coins: Positive was granted or started, negative was spent; None if A2E calls it otherwise.
-        type: What it was for.
-        created_at: When it was (UTC), or None.
+        id: A2E's id; empty if there is none.
+        coins: Positive for granted or added coins, negative for spent coins; None if unknown.
+        type: The purpose.
+        created_at: Time of the transaction (UTC), or None.
     """
 
     id: str = ""
@@ -43,11 +41,13 @@ class Movement(Item):
 
 @attrs.frozen(kw_only=True)
 class Quote(Item):
-    """What a request would cost. Nothing was charged.
+    """Price of a request that was not sent. A quote is free.
 
     Attributes:
-        coins: The estimate in coins. How A2E names it is not published: None means that it was not understood.
-        validated: Whether A2E has checked the whole request, and not only what decides the price; None if unknown.
+        coins: The estimate in coins. A2E does not publish the name of the field: None means that no known field holds
+            a price.
+        validated: Whether A2E has checked the whole request, and not only the fields that decide the price; None if
+            unknown.
     """
 
     coins: float | None = None

@@ -1,7 +1,5 @@
 """Records of A2E's group "Generate Avatar Videos"."""
 
-from __future__ import annotations
-
 import attrs
 
 from a2e_async.models.common import Item, TaskRecord
@@ -18,9 +16,9 @@ class AvatarVideoRecord(TaskRecord):
     Attributes:
         anchor_id: The avatar that speaks.
         anchor_type: ``"0"`` for A2E's own avatars, ``"1"`` for those of the account.
-        replace_bg_id: A2E's background, if one was asked for (``back_id`` in the start).
-        custom_backs_id: The account's background, if one was asked for (``custom_back_id`` in the start).
-        color: The plain background, if one was asked for.
+        replace_bg_id: A2E's background, if the start set one (``back_id``).
+        custom_backs_id: The account's background, if the start set one (``custom_back_id``).
+        color: The plain background, if the start set one.
     """
 
     anchor_id: str = ""
@@ -32,12 +30,12 @@ class AvatarVideoRecord(TaskRecord):
 
 @attrs.frozen(kw_only=True)
 class LipSyncModel(Item):
-    """A personal lip-sync model. What A2E shows of it is not published: see `extra`.
+    """Personal lip-sync model. A2E does not publish its fields: see `extra`.
 
     Attributes:
         id: A2E's id.
-        name: Its name.
-        current_status: A2E's word for where its training stands.
+        name: The name.
+        current_status: A2E's status word of the training.
     """
 
     id: str = ""

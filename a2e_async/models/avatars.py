@@ -1,7 +1,5 @@
 """Values of A2E's groups "Create Avatars" and "Video Twin"."""
 
-from __future__ import annotations
-
 import attrs
 
 from a2e_async.models.common import Item, TaskRecord
@@ -11,18 +9,18 @@ __all__ = ["Avatar", "CustomAvatar", "TwinRecord"]
 
 @attrs.frozen(kw_only=True)
 class Avatar(Item):
-    """Somebody who can speak in a video (A2E page "List One or All Avatars").
+    """Avatar that can speak in a video (A2E page "List One or All Avatars").
 
     Attributes:
-        id: What `AvatarVideos.start` takes as ``anchor_id``.
+        id: The ``anchor_id`` of `AvatarVideos.start`.
         type: ``"default"`` for A2E's own (``anchor_type`` 0), ``"custom"`` for those of the account (1).
-        name: Its name, if A2E shows one.
-        video_cover: An image of it.
-        people_img: An image of it without the background.
-        background_img: Its original background, if it has one.
-        background_color: Its original background as a colour, if it has one.
-        base_video: The video that it was made of, if there is one.
-        lang: Languages that it speaks well.
+        name: The name; may be empty.
+        video_cover: An image of the avatar.
+        people_img: An image of the avatar without the background.
+        background_img: The original background, if it is an image.
+        background_color: The original background, if it is a colour.
+        base_video: The video from which the avatar was made; may be empty.
+        lang: The languages that the avatar speaks well.
     """
 
     id: str = ""
@@ -38,10 +36,10 @@ class Avatar(Item):
 
 @attrs.frozen(kw_only=True)
 class TwinRecord(TaskRecord):
-    """A video twin: the training of an avatar from a video or an image (A2E page "Status of One Task").
+    """Video twin: the training of an avatar from a video or an image (A2E page "Status of One Task").
 
     Attributes:
-        anchor_id: The avatar that it has become; empty until it is usable. `AvatarVideos.start` takes it, with
+        anchor_id: The trained avatar; empty until it can be used. Pass it to `AvatarVideos.start` with
             ``anchor_type=1``. The record's `result_url` is a preview.
     """
 
@@ -50,10 +48,10 @@ class TwinRecord(TaskRecord):
 
 @attrs.frozen(kw_only=True)
 class CustomAvatar(Item):
-    """A custom avatar. What A2E shows of it is not published: everything but the id is in `extra`.
+    """Custom avatar. A2E does not publish its fields: all fields except the id are in `extra`.
 
     Attributes:
-        id: What `CustomAvatars.delete` and `CustomAvatars.update` take.
+        id: The id for `CustomAvatars.delete` and `CustomAvatars.update`.
     """
 
     id: str = ""

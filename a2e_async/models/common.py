@@ -1,4 +1,4 @@
-"""What the records of all families share. Models are inert: only a `TaskHandle` can act."""
+"""Base classes of all models. Models are values without methods that send requests: see `TaskHandle` for those."""
 
 import datetime as dt
 import enum
@@ -12,17 +12,17 @@ __all__ = ["Item", "TaskRecord", "TaskStatus", "TaskUpdate"]
 
 @attrs.frozen(kw_only=True)
 class Item:
-    """Something that A2E shows and that is no task.
+    """Base of all values that are not tasks.
 
     Attributes:
-        extra: Fields of the answer that this version does not know, as they came.
+        extra: Fields of the response that this version of the package does not know, unchanged.
     """
 
     extra: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)
 
 
 class TaskStatus(enum.StrEnum):
-    """Where a task stands, in one vocabulary for all families. A2E's own word is in `TaskRecord.current_status`."""
+    """Status of a task, the same four words for all families. A2E's own word is in `TaskRecord.current_status`."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -37,21 +37,22 @@ class TaskStatus(enum.StrEnum):
 
 @attrs.frozen(kw_only=True)
 class TaskRecord:
-    """What A2E said about a task, the last time that it was asked.
+    """State of a task at one moment, as A2E showed it.
 
     Attributes:
         id: A2E's id, an opaque string.
         name: The name given at the start. Not unique.
-        status: Where it stands.
-        current_status: A2E's raw word, trimmed and in lower case; empty if it said none.
-        failed_code: Empty while healthy.
-        failed_message: Empty while healthy, and sometimes when not.
-        coins: The price in coins, or None if A2E did not say.
-        created_at: When it was accepted (UTC), or None.
-        progress: Per cent of the work, 0 to 100, in the families whose records say so (A2E's ``process``), else None.
-        result_url: Where the result can be downloaded, for about 3 days; empty before. Confidential: it needs no token.
-        trace_id: A2E's name for the exchange that this was read from.
-        extra: Fields of the answer that this version does not know, as they came.
+        status: The status.
+        current_status: A2E's status word, trimmed and in lower case; may be empty.
+        failed_code: A2E's code of a failure; empty for all other tasks.
+        failed_message: A2E's text of a failure; empty for all other tasks, and for some failed tasks too.
+        coins: The price in coins, or None if unknown.
+        created_at: Time when A2E accepted the task (UTC), or None.
+        progress: Progress in per cent, 0 to 100, in the families whose records have it (A2E's ``process``), else None.
+        result_url: Link of the result, which works for about 3 days; empty before the end. Confidential: it needs no
+            token.
+        trace_id: A2E's id of the request that returned this record.
+        extra: Fields of the response that this version of the package does not know, unchanged.
     """
 
     id: str
@@ -73,16 +74,16 @@ R = TypeVar("R", bound=TaskRecord)
 
 @attrs.frozen(kw_only=True)
 class TaskUpdate(Generic[R]):
-    """One change of a task, as far as A2E was asked meanwhile: a short status can be passed over.
+    """One change of a task between two polls. A status that lasts less than the time between polls can be missed.
 
     Attributes:
         task_id: A2E's id of the task.
-        old: The status before, or None if it was not known.
+        old: The status before, or None if unknown.
         new: The status now.
-        current_status: A2E's raw word now, as in the record.
-        progress: Per cent, 0 to 100, where A2E gives it, else None.
-        seen_at: When the answer that showed it came (UTC, by this machine's clock).
-        record: All that A2E said.
+        current_status: A2E's status word now, as in the record.
+        progress: Progress in per cent, 0 to 100, or None if unknown.
+        seen_at: Time of the response that showed the change (UTC, by this machine's clock).
+        record: The record.
     """
 
     task_id: str

@@ -1,7 +1,5 @@
 """Records of A2E's group "AI Dubbing"."""
 
-from __future__ import annotations
-
 import attrs
 
 from a2e_async.models.common import TaskRecord
@@ -11,12 +9,12 @@ __all__ = ["DubbingRecord"]
 
 @attrs.frozen(kw_only=True)
 class DubbingRecord(TaskRecord):
-    """One dubbing task (A2E page "Get Details"). What A2E shows besides is not published and in `extra`.
+    """One dubbing task (A2E page "Get Details"). Unpublished fields are in `extra`.
 
     Attributes:
-        source_url: The video to dub, as A2E echoes it.
-        source_lang: Its language, as A2E echoes it.
-        target_lang: The wanted language, as A2E echoes it.
+        source_url: The video to dub, as A2E repeats it.
+        source_lang: The language of the video, as A2E repeats it.
+        target_lang: The language of the result, as A2E repeats it.
     """
 
     source_url: str = attrs.field(default="", repr=False)

@@ -1,6 +1,4 @@
-"""What A2E shows in its group "Face Swap": tasks, previews, and saved images of faces."""
-
-from __future__ import annotations
+"""Values of A2E's group "Face Swap": tasks, previews, and saved images of faces."""
 
 import datetime as dt
 
@@ -16,13 +14,13 @@ class FaceSwapRecord(TaskRecord):
     """One face swap (A2E page "Get Details of Face Swap"). `FaceSwap.ongoing` fills in only the status and the result.
 
     Attributes:
-        face_url: The image of the face, as A2E echoes it.
-        video_url: The video or image that gets the face, as A2E echoes it.
+        face_url: The image of the face, as A2E repeats it.
+        video_url: The video or image that gets the face, as A2E repeats it.
         duration: The length of the video in seconds, or None.
-        updated_at: When A2E changed the record last (UTC), or None.
-        initialized_time: When the task was accepted (UTC), or None.
-        processing_time: When A2E began with it (UTC), or None.
-        completed_time: When it was done (UTC), or None.
+        updated_at: Time of the last change of the record (UTC), or None.
+        initialized_time: Time when A2E accepted the task (UTC), or None.
+        processing_time: Time when A2E began with the task (UTC), or None.
+        completed_time: Time of the end (UTC), or None.
     """
 
     face_url: str = attrs.field(default="", repr=False)
@@ -39,8 +37,8 @@ class FaceSwapPreviewRecord(TaskRecord):
     """One preview (A2E page "Get Status of Face Swap Preview Process"). Previews have no names.
 
     Attributes:
-        face_url: The image of the face, as A2E echoes it.
-        video_url: The video or image that gets the face, as A2E echoes it.
+        face_url: The image of the face, as A2E repeats it.
+        video_url: The video or image that gets the face, as A2E repeats it.
     """
 
     face_url: str = attrs.field(default="", repr=False)
@@ -49,13 +47,13 @@ class FaceSwapPreviewRecord(TaskRecord):
 
 @attrs.frozen(kw_only=True)
 class FaceImage(Item):
-    """A saved image of a face (A2E page "Get Records of Face Swap Images").
+    """Saved image of a face (A2E page "Get Records of Face Swap Images").
 
     Attributes:
         id: A2E's id, an opaque string: the ``face_swap_id`` of avatar videos.
-        face_url: Where the image is. Confidential: it needs no token.
-        created_at: When it was added (UTC), or None.
-        updated_at: When A2E changed it last (UTC), or None.
+        face_url: Link of the image. Confidential: it needs no token.
+        created_at: Time when the image was added (UTC), or None.
+        updated_at: Time of the last change (UTC), or None.
     """
 
     id: str = ""

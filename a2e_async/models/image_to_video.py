@@ -1,7 +1,5 @@
 """Records of A2E's page "Image to Video"."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 import attrs
@@ -11,10 +9,10 @@ from a2e_async.models.common import TaskRecord
 __all__ = ["ImageToVideoRecord", "ModelType", "ModelVersion"]
 
 ModelType = Literal["GENERAL", "FLF2V"]
-"""``GENERAL`` animates one image; ``FLF2V`` goes from a first frame to a last frame."""
+"""``GENERAL`` animates one image; ``FLF2V`` animates from a first frame to a last frame."""
 
 ModelVersion = Literal["a2e", "a2e-v2", "a2e-v2-flash"]
-"""The model, which decides the price per second: ``a2e-v2`` is dearer than the other two."""
+"""The model, which decides the price per second: ``a2e-v2`` costs more than the other two."""
 
 
 @attrs.frozen(kw_only=True)
@@ -22,9 +20,9 @@ class ImageToVideoRecord(TaskRecord):
     """One image-to-video task (A2E page "Check Status of One Task").
 
     Attributes:
-        image_url: The start image, as A2E echoes it.
-        prompt: What should happen, as A2E echoes it: possibly rewritten, never a way to recognise a task.
-        negative_prompt: What to avoid, as A2E echoes it.
+        image_url: The start image, as A2E repeats it.
+        prompt: The prompt as A2E repeats it. A2E may have rewritten it, so a task cannot be recognised by its prompt.
+        negative_prompt: The negative prompt, as A2E repeats it.
     """
 
     image_url: str = attrs.field(default="", repr=False)

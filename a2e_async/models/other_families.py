@@ -1,6 +1,4 @@
-"""Records of the families of tasks that have no model of their own."""
-
-from __future__ import annotations
+"""Record of all families of tasks that have no model of their own."""
 
 import attrs
 
@@ -11,11 +9,11 @@ __all__ = ["FamilyRecord"]
 
 @attrs.frozen(kw_only=True)
 class FamilyRecord(TaskRecord):
-    """One task of any family, see `A2EClient.family`. What only some families say is in `extra`.
+    """One task of any family, see `A2EClient.family`. Fields that only some families have are in `extra`.
 
     Attributes:
-        result_urls: All results, in A2E's order: families that make images can make several. The first of them is
-            `result_url`. Confidential: they need no token.
+        result_urls: Links of all results, in A2E's order: families that make images can make several. The first link
+            is `result_url`. Confidential: the links need no token.
     """
 
     result_urls: tuple[str, ...] = attrs.field(default=(), repr=False)

@@ -1,7 +1,5 @@
 """Values of A2E's group "Streaming Avatar"."""
 
-from __future__ import annotations
-
 import attrs
 
 from a2e_async.models.common import Item
@@ -11,11 +9,11 @@ __all__ = ["RoomToken", "StreamingAvatarInfo"]
 
 @attrs.frozen(kw_only=True)
 class StreamingAvatarInfo(Item):
-    """An avatar that can stream (A2E page "Get All avatars"). What A2E shows of it is not published: see `extra`.
+    """Avatar that can stream (A2E page "Get All avatars"). A2E does not publish its fields: see `extra`.
 
     Attributes:
-        id: What `StreamingAvatar.session` takes.
-        name: Its name.
+        id: The ``avatar_id`` of `StreamingAvatar.session`.
+        name: The name.
     """
 
     id: str = ""
@@ -24,13 +22,13 @@ class StreamingAvatarInfo(Item):
 
 @attrs.frozen(kw_only=True)
 class RoomToken(Item):
-    """What lets somebody into a room (A2E page "Get a Streaming Avatar Token"), for Agora's RTC software.
+    """Access to a room (A2E page "Get a Streaming Avatar Token"), for Agora's RTC software.
 
     Attributes:
-        app_id: Agora's application.
+        app_id: The id of Agora's application.
         channel: The room.
-        token: Lets one person in; whoever has it is in the same room. Keep it like a password.
-        uid: Who one is in the room.
+        token: The secret that gives access to the room. Keep it like a password.
+        uid: The user id in the room.
     """
 
     app_id: str = ""

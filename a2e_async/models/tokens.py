@@ -1,7 +1,5 @@
 """Values of A2E's group "Get Tokens"."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 import attrs
@@ -13,13 +11,13 @@ __all__ = ["ApiToken"]
 
 @attrs.frozen(kw_only=True)
 class ApiToken(Item):
-    """An API token (A2E page "Get API token").
+    """API token (A2E page "Get API token").
 
     Attributes:
-        id: A2E's id of it, which is no secret.
-        token: The token itself, shown only when it is made: keep it like a password. Empty in lists.
-        alias: The reminder that it was made with.
-        created_at: When it was made (UTC), or None.
+        id: A2E's id of the token, which is not secret.
+        token: The token itself, which A2E shows only once, when it is made. Keep it like a password. Empty in lists.
+        alias: The name that was given to the token.
+        created_at: Time when the token was made (UTC), or None.
     """
 
     id: str = ""

@@ -1,7 +1,5 @@
 """Values of A2E's group "TTS and Voice Clone"."""
 
-from __future__ import annotations
-
 import datetime as dt
 
 import attrs
@@ -13,12 +11,12 @@ __all__ = ["Language", "PublicVoice", "Region", "SpeechPreview", "VoiceRecord"]
 
 @attrs.frozen(kw_only=True)
 class PublicVoice(Item):
-    """A voice that everybody can use (A2E page "List Public TTS Options").
+    """Public voice (A2E page "List Public TTS Options").
 
     Attributes:
-        id: What `Voices.speak` takes as ``tts_id``.
-        name: Its name.
-        gender: ``"female"`` or ``"male"``; empty if A2E did not say.
+        id: The ``tts_id`` of `Voices.speak`.
+        name: The name.
+        gender: ``"female"`` or ``"male"``; may be empty.
     """
 
     id: str = ""
@@ -28,11 +26,11 @@ class PublicVoice(Item):
 
 @attrs.frozen(kw_only=True)
 class Region(Item):
-    """A region in which a language is spoken.
+    """Region in which a language is spoken.
 
     Attributes:
-        value: What A2E takes as ``region``, such as ``"US"``.
-        label: Its name.
+        value: A2E's ``region``, such as ``"US"``.
+        label: The name.
     """
 
     value: str = ""
@@ -41,12 +39,12 @@ class Region(Item):
 
 @attrs.frozen(kw_only=True)
 class Language(Item):
-    """A language that voices speak (A2E page "List Available Languages").
+    """Language of voices (A2E page "List Available Languages").
 
     Attributes:
-        value: What A2E takes as ``country``, such as ``"en"``.
-        label: Its name.
-        regions: Where it is spoken.
+        value: A2E's ``country``, such as ``"en"``.
+        label: The name.
+        regions: The regions in which the language is spoken.
     """
 
     value: str = ""
@@ -56,22 +54,22 @@ class Language(Item):
 
 @attrs.frozen(kw_only=True)
 class VoiceRecord(TaskRecord):
-    """A cloned voice, which is the task of its training too (A2E page "Get Details of a Voice").
+    """Cloned voice, and the task that trains it (A2E page "Get Details of a Voice").
 
-    Its `id` is what `Voices.speak` takes as ``user_voice_id`` once it is trained. There is nothing to download.
+    The `id` of a trained voice is the ``user_voice_id`` of `Voices.speak`. There is nothing to download.
 
     Attributes:
-        voice_urls: The samples that it was trained with.
+        voice_urls: The samples of the training.
         gender: ``"female"`` or ``"male"``.
-        model: The provider that it was trained with, which decided the coins.
-        lang: Its language.
-        language: Its language, with a region.
-        speaker_id: An older id; A2E's current specification wants `id` instead.
+        model: The provider of the training, which decided the price.
+        lang: The language.
+        language: The language with a region.
+        speaker_id: An older id; A2E's current specification uses `id` instead.
         denoise: Whether the samples were cleaned.
-        enhance_voice_similarity: Whether more likeness was asked for.
-        tts_rate: Coins for 10 seconds of speech with it.
-        has_refund_coin: Whether the coins came back because the training failed.
-        updated_at: When it has changed the last time (UTC), or None.
+        enhance_voice_similarity: Whether the start set this option.
+        tts_rate: Coins for 10 seconds of speech with the voice.
+        has_refund_coin: Whether the coins were returned because the training failed.
+        updated_at: Time of the last change (UTC), or None.
     """
 
     voice_urls: tuple[str, ...] = attrs.field(default=(), repr=False)
@@ -89,13 +87,13 @@ class VoiceRecord(TaskRecord):
 
 @attrs.frozen(kw_only=True)
 class SpeechPreview(Item):
-    """Something that was spoken in the last 24 hours. What A2E shows of it is not published: see `extra`.
+    """Speech that was made in the last 24 hours. A2E does not publish its fields: see `extra`.
 
     Attributes:
-        id: What `Voices.delete_preview` takes.
+        id: The id for `Voices.delete_preview`.
         msg: The text.
-        url: Where the sound is; empty if A2E calls it otherwise.
-        created_at: When it was made (UTC), or None.
+        url: Link of the audio; empty if A2E uses another name for the field.
+        created_at: Time when the speech was made (UTC), or None.
     """
 
     id: str = ""

@@ -1,6 +1,4 @@
-"""A2E's groups "Miscellaneous" and "Credits": what an account has, spends and is charged (reference 12 and 13)."""
-
-from __future__ import annotations
+"""A2E's groups "Miscellaneous" and "Credits": balance, transactions and prices (reference 12 and 13)."""
 
 import datetime as dt
 import itertools
@@ -11,33 +9,33 @@ import attrs
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.endpoints import Route
-from a2e_async._protocol.schema import Form, whole
-from a2e_async._protocol.validation import check_no_override, check_page_size, check_text, path_of, refuse
-from a2e_async.models.account import Balance, Movement, Quote
+from a2e_async._protocol.endpoints import Endpoint
+from a2e_async._protocol.schema import Schema, integer
+from a2e_async._protocol.validation import api_path, check_no_override, check_page_size, check_text, raise_invalid
+from a2e_async.models.account import Balance, CreditTransaction, Quote
 from a2e_async.resources.base import Languages
 
 __all__ = ["Account"]
 
-_BALANCE = Route.of("GET user/remainingCoins")
-_HISTORY = Route.of("GET transactionRecord/creditsHistory")
-_QUOTE = Route.of("POST generation/quote")
-_EXCHANGE = Route.of("POST user/exchangeDiamonds")
-_ADD_USER = Route.of("POST user/add")
+_BALANCE = Endpoint.of("GET user/remainingCoins")
+_HISTORY = Endpoint.of("GET transactionRecord/creditsHistory")
+_QUOTE = Endpoint.of("POST generation/quote")
+_EXCHANGE = Endpoint.of("POST user/exchangeDiamonds")
+_ADD_USER = Endpoint.of("POST user/add")
 
-_DIAMONDS = Form({"diamonds": whole(required=True, least=1)})
+_DIAMONDS = Schema({"diamonds": integer(required=True, min=1)})
 
 
 class Account(Languages):
     """The account: ``client.account``."""
 
     async def balance(self) -> Balance:
-        """Tell what the account has (A2E page "Get User Remaining Credits"). Free.
+        """Return the coins and diamonds of the account (A2E page "Get User Remaining Credits"). Free.
 
         Raises:
             A2EError: As for any request.
         """
-        return to_item(Balance, _object((await self._ask(_BALANCE)).data))
+        return to_item(Balance, _object((await self._read(_BALANCE)).data))
 
     async def history(
         self,
@@ -46,14 +44,14 @@ class Account(Languages):
         start_date: dt.datetime | None = None,
         end_date: dt.datetime | None = None,
         page_size: int = 100,
-    ) -> AsyncIterator[Movement]:
-        """Go through the movements of coins (A2E's ``creditsHistory``). Free.
+    ) -> AsyncIterator[CreditTransaction]:
+        """Iterate over the transactions of the account (A2E's ``creditsHistory``). Free.
 
         Args:
-            is_consumption: True for what was spent, False for what was granted or started, None for both.
-            start_date: Not before this moment. Without a time zone it is UTC.
-            end_date: Not after this moment.
-            page_size: Movements a request, 1 to 100.
+            is_consumption: True for spent coins, False for granted or added coins, None for both.
+            start_date: The earliest time. Without a time zone it is UTC.
+            end_date: The latest time. Without a time zone it is UTC.
+            page_size: Transactions in one request, 1 to 100.
 
         Raises:
             InvalidRequestError: An argument cannot be used.
@@ -61,16 +59,17 @@ class Account(Languages):
         """
         check_page_size(page_size)
         filters = _filters(is_consumption, start_date, end_date)
-        for number in itertools.count(1):  # rows need have no id, so that nothing else tells one page from another
+        # Transactions can lack an id, so `PageReader` could not recognise a page that comes twice.
+        for number in itertools.count(1):
             params = {"pageNum": str(number), "pageSize": str(page_size), **filters}
-            rows = responses.rows((await self._ask(_HISTORY, params=params)).data)
+            rows = responses.rows((await self._read(_HISTORY, params=params)).data)
             for raw in rows:
-                yield to_item(Movement, raw)
+                yield to_item(CreditTransaction, raw)
             if len(rows) < page_size:
                 return
 
     async def quote(self, endpoint: str, body: Mapping[str, Any]) -> Quote:
-        """Ask what a request would cost (A2E's ``generation/quote``). Free, and nothing is started.
+        """Return the price of a start without starting anything (A2E's ``generation/quote``). Free.
 
         For image to video see also `ImageToVideo.quote`.
 
@@ -79,47 +78,47 @@ class Account(Languages):
             body: A2E's fields and their values.
 
         Raises:
-            BadRequestError: A2E has no price for this, or misses something that decides it.
+            BadRequestError: A2E has no price for this operation, or a field that decides the price is missing.
             A2EError: As for any request.
         """
-        path = path_of(endpoint)
+        path = api_path(endpoint)
         check_no_override(body)
-        envelope = await self._ask(_QUOTE, json={"endpoint": path, "requestBody": dict(body)})
-        return attrs.evolve(to_item(Quote, _object(envelope.data)), coins=responses.quoted(envelope))
+        envelope = await self._read(_QUOTE, json={"endpoint": path, "requestBody": dict(body)})
+        return attrs.evolve(to_item(Quote, _object(envelope.data)), coins=responses.quoted_coins(envelope))
 
     async def exchange_diamonds(self, diamonds: int) -> None:
-        """Start diamonds for 100 coins each (A2E page "Exchange Diamonds"). It cannot be undone.
+        """Exchange coins for diamonds, 100 coins each (A2E page "Exchange Diamonds"). Cannot be undone.
 
-        Sent exactly once, never again, whatever goes wrong. `balance` tells what came of it.
+        The request is sent once and never retried. `balance` shows the result.
 
         Args:
-            diamonds: How many to start, 1 or more.
+            diamonds: The number of diamonds, 1 or more.
 
         Raises:
-            InvalidRequestError: It is no such number; nothing was sent.
-            SubmissionUncertainError: Nobody knows whether A2E has exchanged them.
+            InvalidRequestError: The number cannot be used; nothing was sent.
+            SubmissionUncertainError: Unknown outcome: A2E may have exchanged the coins.
             A2EError: As for any request; nothing was exchanged.
         """
         body = _DIAMONDS.check({"diamonds": diamonds})
-        advice = "account.balance() tells"
-        await self._parts().submitter.pay(_EXCHANGE, json=body, advice=advice, again=False)
+        advice = "Check account.balance() before you try again"
+        await self._services().submitter.post_paid(_EXCHANGE, json=body, advice=advice, retry=False)
 
     async def add_user(self, username: str, **fields: Any) -> Any:  # noqa: ANN401  unpublished
-        """Add a user (A2E page "Add a User"), probably for those who sell A2E on. What it costs is not published.
+        """Add a user (A2E page "Add a User"), probably for resellers of A2E. The price is not published.
 
         Args:
             username: The name.
-            fields: Whatever else A2E takes, which is not published.
+            fields: More of A2E's fields, which are not published.
 
         Returns:
-            A2E's ``data`` as it comes; its shape is not published.
+            A2E's ``data``, unchanged; its shape is not published.
 
         Raises:
             A2EError: As for any request.
         """
         check_text("username", username)
         check_no_override(fields)
-        return (await self._tell(_ADD_USER, json={**fields, "username": username})).data
+        return (await self._write(_ADD_USER, json={**fields, "username": username})).data
 
 
 def _object(data: object) -> dict[str, Any]:
@@ -127,16 +126,17 @@ def _object(data: object) -> dict[str, Any]:
 
 
 def _filters(is_consumption: object, start_date: object, end_date: object) -> dict[str, str]:
-    """Return what the history is filtered by, as A2E's query wants it."""
+    """Return the filters of the history as A2E's query parameters."""
     filters = {}
     if is_consumption is not None:
         if not isinstance(is_consumption, bool):
-            refuse("is_consumption must be True, False or None")
+            raise_invalid("is_consumption must be True, False or None")
         filters["is_consumption"] = str(is_consumption).lower()
-    for name, param, moment in (("start_date", "startDate", start_date), ("end_date", "endDate", end_date)):
-        if moment is not None:
-            if not isinstance(moment, dt.datetime):
-                refuse(f"{name} must be a datetime, not {type(moment).__name__}")
-            aware = moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment
+    for name, param, date in (("start_date", "startDate", start_date), ("end_date", "endDate", end_date)):
+        if date is not None:
+            if not isinstance(date, dt.datetime):
+                raise_invalid(f"{name} must be a datetime, not {type(date).__name__}")
+            # astimezone() would take a datetime without a zone for local time.
+            aware = date.replace(tzinfo=dt.UTC) if date.tzinfo is None else date
             filters[param] = aware.astimezone(dt.UTC).isoformat()
     return filters

@@ -1,6 +1,4 @@
-"""A2E's group "Generate Avatar Videos": an avatar speaks (reference 4)."""
-
-from __future__ import annotations
+"""A2E's group "Generate Avatar Videos": videos in which an avatar speaks (reference 4)."""
 
 import builtins
 from collections.abc import Mapping
@@ -8,14 +6,14 @@ from typing import Any, Literal, TypedDict, Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import AVATAR_VIDEOS
-from a2e_async._protocol.schema import Field, Form, choice, flag, link, number, text, whole
-from a2e_async._protocol.validation import check_text, refuse
+from a2e_async._protocol.schema import Field, Schema, choice, flag, integer, link, number, text
+from a2e_async._protocol.validation import check_text, raise_invalid
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media
 from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
-from a2e_async.resources.inputs import PurchaseOptions, needed_source, source_of
+from a2e_async.resources.inputs import CommonStartOptions, open_input, open_required_input
 from a2e_async.resources.task_resource import TaskResource
 from a2e_async.tasks import TaskHandle
 
@@ -27,57 +25,60 @@ _CAPTIONS = {
     "title": text(),
     "TitleBoxColour": text(),
     "FontName": text(),
-    "Fontsize": whole(least=1),
-    "subtitle_position": number(least=0, most=1),
+    "Fontsize": integer(min=1),
+    "subtitle_position": number(min=0, max=1),
     "OutlineColour": text(),
     "BackColour": text(),
 }
-_START = Form(
+# A2E's page of 2025 requires the resolution and the sizes too, but starts without them work (reference 4.1).
+_START = Schema(
     {
-        "title": text(longest=40),
+        "title": text(max_length=40),
         "anchor_id": text(required=True),
         "anchor_type": choice(0, 1, required=True),
         "audioSrc": link(required=True, title="audio"),
-        "resolution": whole(least=1),
+        "resolution": integer(min=1),
         "back_id": text(),
         "custom_back_id": text(),
         "color": text(),
         "anchor_background_img": link(),
         "anchor_background_color": text(),
-        "web_bg_width": number(least=0),
-        "web_bg_height": number(least=0),
-        "web_people_width": number(least=0),
-        "web_people_height": number(least=0),
+        "web_bg_width": number(min=0),
+        "web_bg_height": number(min=0),
+        "web_people_width": number(min=0),
+        "web_people_height": number(min=0),
         "web_people_x": number(),
         "web_people_y": number(),
-        "isSkipRs": flag(title="is_skip_rs"),
+        "isSkipRs": flag(title="is_skip_rs"),  # two meanings in A2E's pages (trap 20)
         "isCaptionEnabled": flag(title="is_caption_enabled"),
-        "captionAlign": Field(kind="object", title="caption_align"),
+        "captionAlign": Field(type="object", title="caption_align"),
         "face_swap_id": text(),
         "isToPublicPool": flag(title="is_to_public_pool"),
         "msg": text(),
     }
 )
-_CAPTION_FORM = Form(_CAPTIONS)
+_CAPTION_SCHEMA = Schema(_CAPTIONS)
 
+# Sizes that A2E needs to place an avatar on a background.
 _CANVAS = ("web_bg_width", "web_bg_height", "web_people_width", "web_people_height")
 
-_LIP_SYNC_MODELS = Route.of("GET userVideoTwin/trainingRecords")
-_LANGUAGE = Route.of("POST video/lang_classify")
-_POOL = Route.of("POST video/auto-public-pool")
+# The nearest known operation (reference 4.5, grade D): A2E has removed the page of the real one.
+_LIP_SYNC_MODELS = Endpoint.of("GET userVideoTwin/trainingRecords")
+_LANGUAGE = Endpoint.of("POST video/lang_classify")
+_POOL = Endpoint.of("POST video/auto-public-pool")
 
 
 class CaptionAlign(TypedDict, total=False):
-    """How captions look, by A2E's names.
+    """Style of captions, by A2E's names.
 
     Attributes:
-        language: Their language.
+        language: The language.
         PrimaryColour: The colour of the text.
         title: A title.
         TitleBoxColour: The colour behind the title.
         FontName: The font.
-        Fontsize: Its size, a whole number.
-        subtitle_position: Where they stand, 0 to 1 of the height.
+        Fontsize: The font size, a whole number.
+        subtitle_position: The position, 0 to 1 of the height.
         OutlineColour: The colour of the outline.
         BackColour: The colour behind the text.
     """
@@ -126,48 +127,49 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
         face_swap_id: str | None = None,
         is_to_public_pool: bool | None = None,
         msg: str | None = None,
-        **options: Unpack[PurchaseOptions],
+        **options: Unpack[CommonStartOptions],
     ) -> TaskHandle[AvatarVideoRecord]:
-        """Let an avatar speak (A2E page "Generate AI Avatar Videos"). Costs coins as soon as A2E accepts it.
+        """Start a video in which an avatar speaks (A2E page "Generate AI Avatar Videos").
 
-        Everything is checked before anything is sent; local files are then uploaded, which A2E charges too. Started
-        once, as `ImageToVideo.start` describes. A personal lip-sync model is used by itself.
+        Costs coins as soon as A2E accepts it. All arguments are checked before anything is sent. Then local files are
+        uploaded, which A2E charges too. The task is started exactly once, see `ImageToVideo.start`. A2E uses a personal
+        lip-sync model of the avatar without a further option.
 
         Args:
             anchor_id: The avatar, see `Avatars.list`.
             anchor_type: 0 for A2E's own avatars, 1 for those of the account.
-            audio: What it says, as sound: a path, bytes, a binary file, or an http(s) URL such as `Voices.speak` gives.
-            audio_url: The sound as a direct http(s) link. Give one of the two.
-            title: A display name, at most 40 characters; what the marker of the name leaves no room for is cut off. By
-                default it comes from the sound's name.
+            audio: The speech: a path, bytes, a binary file, or an http(s) URL such as the result of `Voices.speak`.
+            audio_url: The audio as a direct http(s) link. Give one of the two.
+            title: A display name, at most 40 characters; it is cut where the marker needs the room. By default it
+                comes from the name of the audio.
             resolution: The height of the video in pixels, such as 720 or 1080 (A2E's default).
-            back_id: A background of A2E's, see `Backgrounds.all`. Not together with `custom_back_id`.
-            custom_back_id: A background of one's own.
+            back_id: A background of A2E, see `Backgrounds.all`. Not together with `custom_back_id`.
+            custom_back_id: A background of the account.
             color: A plain background, ``"rgb(r,g,b)"`` or ``"rgba(r,g,b,a)"``.
-            anchor_background_img: The avatar's original backdrop, needed to replace it if A2E has none saved.
-            anchor_background_img_url: The same as a direct http(s) link.
-            anchor_background_color: Instead, its colour.
-            web_bg_width: Width of the canvas in pixels. It and the next three belong to a background.
+            anchor_background_img: The avatar's original backdrop, needed to replace it if A2E has not saved one.
+            anchor_background_img_url: The original backdrop as a direct http(s) link.
+            anchor_background_color: The original backdrop, if it is a colour.
+            web_bg_width: Width of the canvas in pixels. A background needs this and the next three options.
             web_bg_height: Height of the canvas.
-            web_people_width: Width of the avatar on it.
-            web_people_height: Height of the avatar on it.
-            web_people_x: Where the avatar is.
-            web_people_y: Where the avatar is.
-            is_skip_rs: What it does is told in two ways by A2E: leave it out.
-            is_caption_enabled: Whether captions are burnt in.
-            caption_align: How they look.
+            web_people_width: Width of the avatar on the canvas.
+            web_people_height: Height of the avatar on the canvas.
+            web_people_x: Horizontal position of the avatar.
+            web_people_y: Vertical position of the avatar.
+            is_skip_rs: Leave this out: A2E's pages contradict each other about its meaning.
+            is_caption_enabled: Whether the video shows captions.
+            caption_align: The style of the captions.
             face_swap_id: A saved face, see `FaceImages`.
-            is_to_public_pool: For accounts with dedicated machines: use the shared ones.
+            is_to_public_pool: For accounts with dedicated machines: whether to use the shared machines.
             msg: Notes.
-            options: See `PurchaseOptions`.
+            options: See `CommonStartOptions`.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
             A2EError: As in `ImageToVideo.start`.
         """
-        backdrop = await source_of("anchor_background_img", anchor_background_img, anchor_background_img_url, "image")
+        backdrop = await open_input("anchor_background_img", anchor_background_img, anchor_background_img_url, "image")
         inputs = {
-            "audioSrc": await needed_source("audio", audio, audio_url, "audio", "video"),
+            "audioSrc": await open_required_input("audio", audio, audio_url, "audio", "video"),
             "anchor_background_img": backdrop,
         }
         fields = {
@@ -198,64 +200,65 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
     async def lip_sync_models(self, *, path: str | None = None) -> builtins.list[LipSyncModel]:
         """List the personal lip-sync models (A2E page "Obtain the List of Personalized Lip-Sync Models"). Free.
 
-        A2E has not published this operation; the guess is the trainings of twins. Nothing depends on it: a trained
-        model is used by itself.
+        A2E has not published this operation: the path, the one for trainings of twins, is a guess. You do not need
+        this list, since A2E uses a trained model without a further option.
 
         Args:
-            path: A2E's path, if you know better.
+            path: A2E's path, instead of the guess.
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation.
             A2EError: As for any request.
         """
-        envelope = await self._guess(_LIP_SYNC_MODELS, path)
+        envelope = await self._call_undocumented(_LIP_SYNC_MODELS, path)
         return [to_item(LipSyncModel, raw) for raw in responses.records(envelope.data)]
 
     async def detect_language(self, msg: str) -> str:
-        """Tell the language of a text, as a code such as ``"en"`` (A2E page "Auto Language Detect"). Free.
+        """Return the language of a text, a code such as ``"en"`` (A2E page "Auto Language Detect"). Free.
 
         Raises:
-            UnexpectedResponseError: A2E did not say.
+            UnexpectedResponseError: A2E's response contains no language.
             A2EError: As for any request.
         """
         check_text("msg", msg)
-        envelope = await self._ask(_LANGUAGE, json={"msg": msg})
+        envelope = await self._read(_LANGUAGE, json={"msg": msg})
         if not isinstance(envelope.data, str) or not envelope.data:
-            problem = "A2E's answer holds no language"
+            problem = "A2E's response contains no language"
             raise UnexpectedResponseError(problem, status=envelope.status, body=envelope.body)
         return envelope.data
 
-    async def set_auto_public_pool(self, enabled: bool) -> bool:  # noqa: FBT001  the one thing that is set
-        """Set whether videos go to the shared machines when the dedicated ones are busy, for the whole account. Free.
+    async def set_auto_public_pool(self, enabled: bool) -> bool:  # noqa: FBT001  the only argument
+        """Set, for the whole account, whether videos use the shared machines while the dedicated ones are busy. Free.
 
-        (A2E page "Auto Swith to Public Computing Pool".) For accounts with dedicated machines.
+        For accounts with dedicated machines (A2E page "Auto Swith to Public Computing Pool").
 
         Returns:
-            What A2E says that is set now.
+            The new setting, as A2E confirms it.
 
         Raises:
             A2EError: As for any request.
         """
         if not isinstance(enabled, bool):
-            refuse(f"enabled must be True or False, not {enabled!r}")
-        data = (await self._tell(_POOL, json={"isAutoToPublicPool": enabled})).data
-        said = data.get("isAutoToPublicPool") if isinstance(data, dict) else None
-        return enabled if said is None else str(said).lower() in {"true", "1"}
+            raise_invalid(f"enabled must be True or False, not {enabled!r}")
+        data = (await self._write(_POOL, json={"isAutoToPublicPool": enabled})).data
+        confirmed = data.get("isAutoToPublicPool") if isinstance(data, dict) else None
+        return enabled if confirmed is None else str(confirmed).lower() in {"true", "1"}
 
 
 def _captions(caption_align: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(caption_align, dict):
-        refuse(f"caption_align must be a dict, not {type(caption_align).__name__}")
-    return _CAPTION_FORM.check(caption_align)
+        raise_invalid(f"caption_align must be a dict, not {type(caption_align).__name__}")
+    return _CAPTION_SCHEMA.check(caption_align)
 
 
 def _check_background(fields: Mapping[str, Any], *, has_backdrop: bool) -> None:
-    """Check what goes together: A2E refuses two backgrounds (30005), and places none without sizes."""
+    """Check the combination of the options for backgrounds."""
+    # A2E rejects two backgrounds (code 30005) and does not place an avatar on a background without sizes.
     if fields["back_id"] is not None and fields["custom_back_id"] is not None:
-        refuse("give back_id or custom_back_id, not both")
+        raise_invalid("give back_id or custom_back_id, not both")
     if has_backdrop and fields["anchor_background_color"] is not None:
-        refuse("give anchor_background_img or anchor_background_color, not both")
-    wanted = [name for name in ("back_id", "custom_back_id", "color") if fields[name] is not None]
+        raise_invalid("give anchor_background_img or anchor_background_color, not both")
+    backgrounds = [name for name in ("back_id", "custom_back_id", "color") if fields[name] is not None]
     missing = [name for name in _CANVAS if fields[name] is None]
-    if wanted and missing:
-        refuse(f"{wanted[0]} needs {', '.join(missing)}: where the avatar stands on it")
+    if backgrounds and missing:
+        raise_invalid(f"{backgrounds[0]} needs {', '.join(missing)}: the sizes of the canvas and of the avatar")

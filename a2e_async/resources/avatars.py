@@ -1,6 +1,4 @@
-"""A2E's groups "Create Avatars" and "Video Twin": those who speak in avatar videos (reference 4.3 and 5)."""
-
-from __future__ import annotations
+"""A2E's groups "Create Avatars" and "Video Twin": avatars that speak in avatar videos (reference 4.3 and 5)."""
 
 import builtins
 from collections.abc import AsyncIterator, Callable
@@ -8,24 +6,24 @@ from typing import Any, Literal, Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import TWINS
-from a2e_async._protocol.schema import Form, choice, flag, link, text
-from a2e_async._protocol.validation import check_choice, check_no_override, check_text, refuse
+from a2e_async._protocol.schema import Schema, choice, flag, link, text
+from a2e_async._protocol.validation import check_choice, check_no_override, check_text, raise_invalid
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media
 from a2e_async.models.avatars import Avatar, CustomAvatar, TwinRecord
-from a2e_async.resources.base import Group, Parts, about
-from a2e_async.resources.inputs import PurchaseOptions, source_of
-from a2e_async.resources.task_resource import Ongoing
+from a2e_async.resources.base import Resource, Services, attach_task_id
+from a2e_async.resources.inputs import CommonStartOptions, open_input
+from a2e_async.resources.task_resource import OngoingTaskResource
 from a2e_async.tasks import TaskHandle
 
 __all__ = ["Avatars", "CustomAvatars", "Twins"]
 
-_START = Form(
+_START = Schema(
     {
         "name": text(required=True),
-        "gender": choice("female", "male", required=True),
+        "gender": choice("female", "male", required=True),  # not in A2E's specification; callers had to send it
         "video_url": link(),
         "image_url": link(),
         "video_background_image": link(title="background_image"),
@@ -37,13 +35,14 @@ _START = Form(
     }
 )
 
-_CONTINUE = Route.of("POST userVideoTwin/continueTraining _id", "POST userVideoTwin/continueTranining _id")
+# The misspelt path is A2E's older one.
+_CONTINUE = Endpoint.of("POST userVideoTwin/continueTraining _id", "POST userVideoTwin/continueTranining _id")
 
 _STATUSES = ("pending", "processing", "completed", "failed")
 
 
-class Twins(Ongoing[TwinRecord]):
-    """Video twins: ``client.avatars.twins``. Make avatars of people who agree to it."""
+class Twins(OngoingTaskResource[TwinRecord]):
+    """Video twins: ``client.avatars.twins``. Use images and videos of people only with their consent."""
 
     _family = TWINS
     _record = TwinRecord
@@ -64,13 +63,13 @@ class Twins(Ongoing[TwinRecord]):
         prompt: str | None = None,
         negative_prompt: str | None = None,
         skip_preview: bool | None = None,
-        **options: Unpack[PurchaseOptions],
+        **options: Unpack[CommonStartOptions],
     ) -> TaskHandle[TwinRecord]:
-        """Make an avatar (A2E page "Create A Custom Avatar by a Video or an Image").
+        """Start the training of an avatar (A2E page "Create A Custom Avatar by a Video or an Image").
 
-        Of a video it is free, of an image it costs (30 coins, or 1 diamond, as A2E's pages differ). Everything is
-        checked before anything is sent; local files are then uploaded, which A2E charges too. Started once, as
-        `ImageToVideo.start` describes. When it is done, its `TwinRecord.anchor_id` can speak.
+        Training from a video is free. From an image it costs 30 coins or 1 diamond: A2E's pages differ. All arguments
+        are checked before anything is sent. Then local files are uploaded, which A2E charges too. The task is started
+        exactly once, see `ImageToVideo.start`. When it has succeeded, `TwinRecord.anchor_id` is the new avatar.
 
         Args:
             name: A display name.
@@ -78,30 +77,32 @@ class Twins(Ongoing[TwinRecord]):
             video: A video, MP4 or MOV, of 10 seconds or more, with exactly one face: a path, bytes, a binary file, or
                 an http(s) URL.
             video_url: The video as a direct http(s) link.
-            image: Instead, an image with one face, given in the same ways.
-            image_url: The image as a direct http(s) link. Give exactly one of the four.
-            background_image: The original background, if there is one to be replaced later.
-            background_image_url: The same as a direct http(s) link.
+            image: An image with one face, in the same forms as `video`.
+            image_url: The image as a direct http(s) link. Give exactly one of these four.
+            background_image: The original background, if it is to be replaced later.
+            background_image_url: The original background as a direct http(s) link.
             background_color: The original background as ``"rgba(r,g,b,a)"``.
-            model_version: For an image (grade D: not in A2E's specification), as the three that follow.
-            prompt: How the person moves.
-            negative_prompt: What to avoid.
+            model_version: The model for an image. This and the next three options are not in A2E's specification
+                (grade D).
+            prompt: The movement of the person.
+            negative_prompt: The things to avoid.
             skip_preview: Whether to make no preview.
-            options: See `PurchaseOptions`. Twins have no webhooks.
+            options: See `CommonStartOptions`. Twins have no webhooks.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
             A2EError: As in `ImageToVideo.start`.
         """
         inputs = {
-            "video_url": await source_of("video", video, video_url, "video"),
-            "image_url": await source_of("image", image, image_url, "image"),
-            "video_background_image": await source_of(
+            "video_url": await open_input("video", video, video_url, "video"),
+            "image_url": await open_input("image", image, image_url, "image"),
+            "video_background_image": await open_input(
                 "background_image", background_image, background_image_url, "image"
             ),
         }
+        # A schema has no rule for "exactly one of two fields".
         if (inputs["video_url"] is None) == (inputs["image_url"] is None):
-            refuse("an avatar is made of a video or of an image: give one of them, and not both")
+            raise_invalid("an avatar is made from a video or from an image: give exactly one of the two")
         fields = {
             "name": name,
             "gender": gender,
@@ -116,11 +117,11 @@ class Twins(Ongoing[TwinRecord]):
     async def list(
         self, *, page_size: int = 100, status: Literal["pending", "processing", "completed", "failed"] | None = None
     ) -> AsyncIterator[TwinRecord]:
-        """Go through all twins (A2E page "Get Status of All Tasks"), as A2E orders them. Free.
+        """Iterate over all twins (A2E page "Get Status of All Tasks"), in A2E's order. Free.
 
         Args:
-            page_size: Records a request, 1 to 100.
-            status: Only those that A2E shows in this status.
+            page_size: Records in one request, 1 to 100.
+            status: Only twins with this status word of A2E.
 
         Raises:
             A2EError: As for any request.
@@ -128,64 +129,65 @@ class Twins(Ongoing[TwinRecord]):
         if status is not None:
             check_choice("status", status, _STATUSES)
         filters = None if status is None else {"status": status}
-        async for record in self._listed(page_size, filters):
+        async for record in self._list_records(page_size, filters):
             yield record
 
     async def continue_training(self, id: str) -> TaskHandle[TwinRecord]:
         """Train a better lip-sync model of a finished twin (A2E page "Continue Training"). Costs 1 diamond.
 
-        It takes about two hours, and the new model is used without a further call. It is sent again only if it surely
-        was not accepted. What A2E shows meanwhile is not published: if the twin stays completed, a wait for it ends at
-        once.
+        The training takes about two hours, and A2E uses the new model without a further call. The request is retried
+        only if A2E certainly did not accept it. The status during the training is not published: if A2E shows the twin
+        as completed, a wait for it ends at once.
 
         Args:
             id: The twin's id.
 
         Raises:
-            SubmissionUncertainError: Nobody knows whether A2E accepted it: `A2EClient.account` shows the diamonds.
+            SubmissionUncertainError: Unknown outcome: A2E may have accepted it. `Account.balance` shows the diamonds.
             A2EError: As for any request.
         """
-        with about(id):
-            advice = "account.balance() shows the diamonds"
-            await self._parts().submitter.pay(_CONTINUE, id, advice=advice)
+        with attach_task_id(id):
+            advice = "Check the diamonds with account.balance() before you try again"
+            await self._services().submitter.post_paid(_CONTINUE, id, advice=advice)
         return self.task(id)
 
 
-_LIST = Route.of("GET anchor/character_list", "POST anchor/character_list")
-_OF_A_PICTURE = Route.of("POST userText2Image/quickAddAvatar")
+# A2E's navigation of 2025 calls this operation a POST (reference 4.3).
+_LIST = Endpoint.of("GET anchor/character_list", "POST anchor/character_list")
+_FROM_IMAGE = Endpoint.of("POST userText2Image/quickAddAvatar")
 
-_ADD = Route.of("POST custom_avatar/add")
-_OWN = Route.of("POST custom_avatar/list")
-_DELETE = Route.of("POST custom_avatar/del")
-_TAGS = Route.of("GET custom_avatar/all_tags")
-_UPDATE = Route.of("PUT custom_avatar/{id}")
+_ADD = Endpoint.of("POST custom_avatar/add")
+_OWN = Endpoint.of("POST custom_avatar/list")
+_DELETE = Endpoint.of("POST custom_avatar/del")
+_TAGS = Endpoint.of("GET custom_avatar/all_tags")
+_UPDATE = Endpoint.of("PUT custom_avatar/{id}")
 
 
-class Avatars(Group):
-    """Avatars: ``client.avatars``. Make avatars of people who agree to it.
+class Avatars(Resource):
+    """Avatars: ``client.avatars``. Use images and videos of people only with their consent.
 
     Attributes:
-        twins: Avatars that are trained with a video or an image, see `Twins`.
-        custom: What A2E calls custom avatars, see `CustomAvatars`.
+        twins: Avatars that are trained from a video or an image, see `Twins`.
+        custom: A2E's custom avatars, see `CustomAvatars`.
     """
 
-    def __init__(self, parts: Callable[[], Parts]) -> None:
-        """Make the two smaller groups, too."""
-        super().__init__(parts)
-        self.twins = Twins(parts)
-        self.custom = CustomAvatars(parts)
+    def __init__(self, services: Callable[[], Services]) -> None:
+        """Make the resource and its two parts."""
+        super().__init__(services)
+        self.twins = Twins(services)
+        self.custom = CustomAvatars(services)
 
     async def list(
         self,
         *,
-        type: Literal["default", "custom"] | None = None,  # noqa: A002  the word of A2E
+        type: Literal["default", "custom"] | None = None,  # noqa: A002  the name in A2E's API
         twin_id: str | None = None,
     ) -> AsyncIterator[Avatar]:
-        """Go through the avatars (A2E page "List One or All Avatars"). Free.
+        """Iterate over the avatars (A2E page "List One or All Avatars"). Free.
 
         Args:
             type: ``"default"`` for A2E's own, ``"custom"`` for those of the account; None for both.
-            twin_id: Only the avatar that was made of this twin (A2E's ``user_video_twin_id``).
+            twin_id: Only the avatar that was trained by this twin (A2E's ``user_video_twin_id``).
 
         Raises:
             A2EError: As for any request.
@@ -197,21 +199,21 @@ class Avatars(Group):
         if twin_id is not None:
             check_text("twin_id", twin_id)
             params["user_video_twin_id"] = twin_id
-        for raw in responses.records((await self._ask(_LIST, params=params)).data):
+        for raw in responses.records((await self._read(_LIST, params=params)).data):
             yield to_item(Avatar, raw)
 
     async def add_from_picture(self, id: str, *, gender: Literal["female", "male"] | None = None) -> Avatar:
-        """Make an avatar of an image of the family "Text to Image" (A2E's ``quickAddAvatar``).
+        """Make an avatar from an image of the family "Text to Image" (A2E's ``quickAddAvatar``).
 
-        What it costs is not published; it is sent again only if it surely was not accepted.
+        The price is not published. The request is retried only if A2E certainly did not accept it.
 
         Args:
             id: The id of the finished text-to-image task.
             gender: ``"female"`` (A2E's default) or ``"male"``.
 
         Raises:
-            UnexpectedResponseError: A2E accepted it and did not show the avatar: see `list`.
-            SubmissionUncertainError: Nobody knows whether A2E accepted it.
+            UnexpectedResponseError: A2E accepted the request and did not return the avatar: see `list`.
+            SubmissionUncertainError: Unknown outcome: A2E may have accepted it.
             A2EError: As for any request.
         """
         check_text("id", id)
@@ -219,67 +221,77 @@ class Avatars(Group):
         if gender is not None:
             check_choice("gender", gender, ("female", "male"))
             body["gender"] = gender
-        advice = "Look at avatars.list() before you try it again"
-        envelope = await self._parts().submitter.pay(_OF_A_PICTURE, json=body, advice=advice)
+        advice = "Check avatars.list() before you try again"
+        envelope = await self._services().submitter.post_paid(_FROM_IMAGE, json=body, advice=advice)
         for raw in responses.records(envelope.data):
             return to_item(Avatar, raw)
-        msg = "A2E has not shown the avatar that it made: avatars.list() tells"
+        msg = "A2E accepted the request and did not return the new avatar: look for it in avatars.list()"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
 
 
-class CustomAvatars(Group):
-    """Custom avatars: ``client.avatars.custom``. A2E has published no more than the paths."""
+class CustomAvatars(Resource):
+    """Custom avatars: ``client.avatars.custom``. A2E has published only the paths of these operations."""
 
     async def add(self, **fields: Any) -> Any:  # noqa: ANN401  unpublished
-        """Add one. What it takes and costs is not published: `fields` go out as they are, once.
+        """Add a custom avatar. Neither the fields nor the price are published. The request is sent once.
+
+        Args:
+            fields: A2E's fields, sent unchanged.
 
         Returns:
-            A2E's ``data`` as it comes.
+            A2E's ``data``, unchanged.
 
         Raises:
-            SubmissionUncertainError: Nobody knows whether A2E has added it: see `list`.
+            SubmissionUncertainError: Unknown outcome: A2E may have added the avatar, see `list`.
             A2EError: As for any request.
         """
         check_no_override(fields)
-        advice = "avatars.custom.list() tells"
-        return (await self._parts().submitter.pay(_ADD, json=fields, advice=advice, again=False)).data
+        advice = "Check avatars.custom.list() before you try again"
+        return (await self._services().submitter.post_paid(_ADD, json=fields, advice=advice, retry=False)).data
 
     async def list(self, **filters: Any) -> AsyncIterator[CustomAvatar]:  # noqa: ANN401  as above
-        """Go through them. Free. Which filters and pages there are is not published: `filters` go out as they are.
+        """Iterate over the custom avatars. Free.
+
+        Args:
+            filters: A2E's filters, sent unchanged. Neither filters nor pages are published.
 
         Raises:
             A2EError: As for any request.
         """
         check_no_override(filters)
-        for raw in responses.records((await self._ask(_OWN, json=filters)).data):
+        for raw in responses.records((await self._read(_OWN, json=filters)).data):
             yield to_item(CustomAvatar, raw)
 
     async def delete(self, id: str) -> None:
-        """Delete one. Free.
+        """Delete a custom avatar. Free.
 
         Raises:
             A2EError: As for any request.
         """
         check_text("id", id)
-        await self._tell(_DELETE, json={"_id": id})
+        await self._write(_DELETE, json={"_id": id})
 
     async def tags(self) -> builtins.list[str]:
-        """List the tags that they have. Free.
+        """Return the tags of all custom avatars. Free.
 
         Raises:
             A2EError: As for any request.
         """
-        data = (await self._ask(_TAGS)).data
+        data = (await self._read(_TAGS)).data
         return [tag for tag in data if isinstance(tag, str)] if isinstance(data, list) else []
 
     async def update(self, id: str, **fields: Any) -> Any:  # noqa: ANN401  as above
-        """Change one. What it takes is not published: `fields` go out as they are, once.
+        """Change a custom avatar. The fields are not published. The request is sent once.
+
+        Args:
+            id: The `CustomAvatar.id`.
+            fields: A2E's fields, sent unchanged.
 
         Returns:
-            A2E's ``data`` as it comes.
+            A2E's ``data``, unchanged.
 
         Raises:
             A2EError: As for any request.
         """
         check_no_override(fields)
-        return (await self._tell(_UPDATE, id, json=fields)).data
+        return (await self._write(_UPDATE, id, json=fields)).data

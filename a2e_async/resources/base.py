@@ -1,10 +1,4 @@
-"""What all resources stand on: the parts of the client, how an operation is called, and how tasks are asked about.
-
-What asks about tasks holds on to the API and to nothing else of the client, so that the poller keeps no forgotten
-client alive.
-"""
-
-from __future__ import annotations
+"""Base class of all resources, the services that they use, and the status requests of the poller."""
 
 import asyncio
 import logging
@@ -14,34 +8,32 @@ from typing import Any, TypeVar
 
 import attrs
 
-from a2e_async._polling.fetcher import Questions
+from a2e_async._polling.fetcher import StatusApi
 from a2e_async._polling.poller import Poller
-from a2e_async._polling.schedule import BATCH
+from a2e_async._polling.schedule import BATCH_SIZE
 from a2e_async._protocol import responses
-from a2e_async._protocol.converter import languages_in, to_record
-from a2e_async._protocol.endpoints import Route, is_wrong_route
+from a2e_async._protocol.converter import to_languages, to_record
+from a2e_async._protocol.endpoints import Endpoint, is_unknown_endpoint
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import page_request
-from a2e_async._protocol.validation import check_text, path_of
+from a2e_async._protocol.validation import api_path, check_text
 from a2e_async._submission.submitter import Submitter
-from a2e_async._transport.endpoints import Router
-from a2e_async._transport.retry import Api
+from a2e_async._transport.endpoints import EndpointResolver
+from a2e_async._transport.retry import RetryingTransport
 from a2e_async.errors import A2EError, EndpointNotAvailableError, NotFoundError, UnpublishedEndpointWarning
 from a2e_async.files.storage import Files
 from a2e_async.models.common import TaskRecord
 from a2e_async.models.voices import Language
 
-__all__ = ["Group", "Languages", "Parts", "about", "questions_of", "to_records"]
-
 
 @attrs.frozen(kw_only=True)
-class Parts:
-    """What a client is made of, for one event loop."""
+class Services:
+    """Objects that all resources of a client share, for one event loop."""
 
     base_url: str
-    api: Api
-    router: Router
+    api: RetryingTransport
+    resolver: EndpointResolver
     files: Files
     poller: Poller
     submitter: Submitter
@@ -49,8 +41,8 @@ class Parts:
     warned: MutableSet[str]
 
 
-class about:  # noqa: N801  used like a function; a class is half the cost of contextlib's, once a question
-    """Puts the id of the task on whatever is raised."""
+class attach_task_id:  # noqa: N801  used like a function; as a class it costs half of a contextlib function, at each poll
+    """Context manager that puts the id of a task on any `A2EError` that is raised inside."""
 
     __slots__ = ("task_id",)
 
@@ -58,50 +50,52 @@ class about:  # noqa: N801  used like a function; a class is half the cost of co
         self.task_id = task_id
 
     def __enter__(self) -> None:
-        """Begin."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Mark an error of ours."""
-        if isinstance(error, A2EError) and isinstance(self.task_id, str):
+        """Put the id on the error."""
+        if isinstance(error, A2EError) and isinstance(self.task_id, str):  # an id of a wrong type is the error itself
             error.task_id = self.task_id
 
 
-class Group:
-    """One group of A2E's documentation."""
+class Resource:
+    """Methods of one group of A2E's documentation."""
 
-    def __init__(self, parts: Callable[[], Parts]) -> None:
-        """Take the function that gives the parts for the running event loop."""
-        self._parts = parts
+    def __init__(self, services: Callable[[], Services]) -> None:
+        """Remember the function that returns the services of the running event loop."""
+        self._services = services
 
     def _send(self, request: Request) -> Awaitable[Envelope]:
-        return self._parts().api.send(request)
+        return self._services().api.send(request)
 
-    def _ask(
+    def _read(
         self,
-        route: Route,
+        endpoint: Endpoint,
         id: str | None = None,
         *,
         json: dict[str, Any] | None = None,
         params: Mapping[str, str] | None = None,
     ) -> Awaitable[Envelope]:
-        """Call what costs nothing and changes nothing, so that it may be asked again."""
-        return self._parts().router.send(route, id, json=json, params=params, repeatable=True)
+        """Call an operation that costs nothing and changes nothing. It is retried."""
+        return self._services().resolver.send(endpoint, id, json=json, params=params, repeatable=True)
 
-    def _tell(self, route: Route, id: str | None = None, *, json: dict[str, Any] | None = None) -> Awaitable[Envelope]:
-        """Call what costs nothing and changes something: once."""
-        return self._parts().router.send(route, id, json=json)
+    def _write(
+        self, endpoint: Endpoint, id: str | None = None, *, json: dict[str, Any] | None = None
+    ) -> Awaitable[Envelope]:
+        """Call an operation that costs nothing and changes something. It is never retried."""
+        return self._services().resolver.send(endpoint, id, json=json)
 
-    def _warn_of(self, route: Route, *, stacklevel: int = 3) -> None:
-        """Warn once of an operation that A2E names and does not describe."""
-        warned = self._parts().warned
-        if route.path not in warned:
-            warned.add(route.path)
-            msg = f"A2E has not published {route.method} {route.path}: its path and its fields are guesses"
+    def _warn_undocumented(self, endpoint: Endpoint, *, stacklevel: int = 3) -> None:
+        """Warn, once for each client, of an operation that A2E names and does not describe."""
+        warned = self._services().warned
+        if endpoint.path not in warned:
+            warned.add(endpoint.path)
+            msg = f"A2E has not published {endpoint.method} {endpoint.path}: its path and its fields are guesses"
             warnings.warn(msg, UnpublishedEndpointWarning, stacklevel=stacklevel)
 
-    async def _guess(
+    async def _call_undocumented(
         self,
-        route: Route,
+        endpoint: Endpoint,
         path: str | None,
         id: str | None = None,
         *,
@@ -113,32 +107,34 @@ class Group:
         """Call an operation that A2E names and does not describe.
 
         Args:
-            route: The reference's guess.
+            endpoint: The guess of this package.
             path: The caller's own path instead of it.
-            id: What it is about.
+            id: The id in the path.
             json: The body.
             params: The query.
-            advice: If it can cost coins, what to do if nobody knows whether it was accepted.
-            stacklevel: Who is warned: by default, who has called our caller.
+            advice: Only for an operation that can cost coins: what the caller can do if its outcome is unknown.
+            stacklevel: The frame that the warning points at; by default the caller of the public method.
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation.
         """
-        self._warn_of(route, stacklevel=stacklevel + 1)
-        chosen = route if path is None else attrs.evolve(route, path=path_of(path), older=None)
+        self._warn_undocumented(endpoint, stacklevel=stacklevel + 1)
+        chosen = endpoint if path is None else attrs.evolve(endpoint, path=api_path(path), fallback=None)
         paid = advice is not None
         try:
             if advice is not None:
-                return await self._parts().submitter.pay(chosen, id, json=json, advice=advice)
-            return await self._parts().router.send(
+                return await self._services().submitter.post_paid(chosen, id, json=json, advice=advice)
+            return await self._services().resolver.send(
                 chosen, id, json=json, params=params, repeatable=chosen.method == "GET"
             )
         except A2EError as error:
-            if not (is_wrong_route(error, chosen, paid=paid) or (isinstance(error, NotFoundError) and not paid)):
+            # Any 404 of a free call means that the path is wrong. A paid call may have been charged, unless the
+            # response is A2E's own page for unknown paths.
+            if not (is_unknown_endpoint(error, chosen, paid=paid) or (isinstance(error, NotFoundError) and not paid)):
                 raise
             msg = (
-                f"A2E does not know {chosen.method} {chosen.path}, which it names and never described. If you know "
-                f"the right path, give it as path=, or call it by client.request({chosen.method!r}, ...)"
+                f"A2E has no {chosen.method} {chosen.path}. A2E mentions this operation without its path, so this path "
+                f"is a guess. If you know the path, pass path=, or call client.request({chosen.method!r}, ...)"
             )
             raise EndpointNotAvailableError(msg, path=chosen.path, task_id=id) from error
 
@@ -148,66 +144,70 @@ R = TypeVar("R", bound=TaskRecord)
 _LOGGER = logging.getLogger("a2e_async")
 
 
-def questions_of(router: Router, family: Family, model: type[R], within: float) -> Questions[R]:
-    """Return the questions of a family.
+def status_api_of(resolver: EndpointResolver, family: Family, model: type[R], within: float) -> StatusApi[R]:
+    """Return the operations by which the poller reads the tasks of a family.
 
     Args:
-        router: Who sends them.
-        family: Where its tasks are.
-        model: What a task is read as.
-        within: Seconds for each answer.
+        resolver: Sends the requests.
+        family: The family, with the paths of its operations.
+        model: The class of its records.
+        within: Seconds for each request.
     """
+    # These functions hold the resolver and nothing else of the client: the poller must not keep a client alive that the
+    # program has dropped without closing it.
     batch, listing, paging = family.batch, family.list, family.paging
 
-    async def one(task_id: str) -> R:
-        envelope = await router.send(family.detail, task_id, within=within)
+    async def get(task_id: str) -> R:
+        envelope = await resolver.send(family.detail, task_id, timeout=within)
         return to_record(model, responses.detail(envelope, task_id), family, trace_id=envelope.trace_id)
 
-    async def several(ids: list[str]) -> dict[str, R]:
-        assert batch is not None  # noqa: S101  for mypy: else it is not asked
-        return await read(await router.send(batch, json={"ids": ids}, within=within))
+    async def get_many(ids: list[str]) -> dict[str, R]:
+        assert batch is not None  # noqa: S101  for mypy: else the fetcher does not call it
+        return await read(await resolver.send(batch, json={"ids": ids}, timeout=within))
 
-    async def page(number: int) -> dict[str, R]:
+    async def list_page(number: int) -> dict[str, R]:
         assert listing is not None  # noqa: S101  as above
         if paging is None and number > 1:
             return {}
-        params = page_request("", number, BATCH, paging).params
-        return await read(await router.send(listing, params=params, within=within))
+        params = page_request("", number, BATCH_SIZE, paging).params
+        return await read(await resolver.send(listing, params=params, timeout=within))
 
     async def read(envelope: Envelope) -> dict[str, R]:
         await turn.acquire()
-        # the next one has its turn in another pass of the event loop, so that many answers at once do not hold it up
+        # One response for each pass of the event loop: many responses of 100 records at once would block it.
         asyncio.get_running_loop().call_soon(turn.release)
         return to_records(model, envelope, family)
 
     turn = asyncio.Lock()
 
-    return Questions(one=one, several=None if batch is None else several, page=None if listing is None else page)
+    return StatusApi(
+        get=get, get_many=None if batch is None else get_many, list_page=None if listing is None else list_page
+    )
 
 
 def to_records(model: type[R], envelope: Envelope, family: Family) -> dict[str, R]:
-    """Read all records of an answer, by their ids. One that cannot be read is left out, and spoils no other."""
+    """Return all records of a response, by their ids. A record that cannot be read is left out and logged."""
     found: dict[str, R] = {}
     for raw in responses.records(envelope.data):
         task_id = responses.id_of(raw)
         try:
             found[task_id] = to_record(model, raw, family, trace_id=envelope.trace_id)
-        except Exception as error:  # noqa: BLE001  whatever it is
+        except Exception as error:  # noqa: BLE001  one bad record must not end the waits of 99 others
             _LOGGER.error("A record of task %s could not be read: %s", task_id, type(error).__name__)  # noqa: TRY400  the text may quote a prompt
     return found
 
 
-_LANGUAGES = Route.of("POST anchor/language_list", "GET anchor/language_list")
+_LANGUAGES = Endpoint.of("POST anchor/language_list", "GET anchor/language_list")
 
 
-class Languages(Group):
-    """A group that can be asked for the languages."""
+class Languages(Resource):
+    """Resource with the operation that lists the languages."""
 
     async def languages(self, *, voice_map_type: str | None = None) -> list[Language]:
         """List the languages that voices speak (A2E page "List Available Languages"). Free.
 
         Args:
-            voice_map_type: Only those of a locale, such as ``"en-US"``.
+            voice_map_type: A locale, such as ``"en-US"``: only its languages.
 
         Raises:
             A2EError: As for any request.
@@ -215,4 +215,4 @@ class Languages(Group):
         if voice_map_type is not None:
             check_text("voice_map_type", voice_map_type)
         body = {} if voice_map_type is None else {"voice_map_type": voice_map_type}
-        return languages_in((await self._ask(_LANGUAGES, json=body)).data)
+        return to_languages((await self._read(_LANGUAGES, json=body)).data)

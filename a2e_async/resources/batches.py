@@ -1,6 +1,4 @@
-"""Batches: very many tasks of one family in one call. `a2e_async.batch` does the work."""
-
-from __future__ import annotations
+"""Batches: many tasks of one family in one call. `a2e_async.batch` runs them."""
 
 import functools
 import math
@@ -8,35 +6,37 @@ import os
 import pathlib
 from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
-from typing import Any, ClassVar, Literal, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
+
+import attrs
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Request
-from a2e_async._protocol.validation import check_choice, check_seconds, check_text, refuse
-from a2e_async._submission.reconciler import Task
-from a2e_async._submission.submitter import Order
+from a2e_async._protocol.validation import check_choice, check_seconds, check_text, raise_invalid
+from a2e_async._submission.reconciler import AcceptedTask
+from a2e_async._submission.submitter import StartRequest
 from a2e_async.batch import Batch, Job
-from a2e_async.batch.jobs import Desk, Purchase
+from a2e_async.batch.context import BatchPolicy
+from a2e_async.batch.jobs import BatchApi, PreparedStart, to_job
+from a2e_async.batch.runner import Limits, Runner
 from a2e_async.config import OnUnknown
 from a2e_async.files.local_files import LocalFile
 from a2e_async.models.common import TaskRecord
 from a2e_async.resources.task_resource import TaskResource
 from a2e_async.tasks import TaskHandle
 
-__all__ = ["Batches"]
-
 R = TypeVar("R", bound=TaskRecord)
 
 
-class Batches(TaskResource[R]):
-    """A family whose tasks can be made in batches."""
+class BatchResource(TaskResource[R]):
+    """Resource of a family whose tasks can be made in batches."""
 
     _extension: ClassVar[str]
 
     @abstractmethod
-    async def _purchase(self, job: Job) -> Purchase:
-        """Check a job and look at its images."""
+    async def _prepare_start(self, job: Job) -> PreparedStart:
+        """Check a job and its images. Send nothing."""
 
     def batch(
         self,
@@ -57,55 +57,49 @@ class Batches(TaskResource[R]):
         timeout: float | None = 1800.0,
         outage_budget: float | None = 600.0,
         total: int | None = None,
-    ) -> Batch:
-        """Make very many videos, and iterate over what became of each: an `Outcome`, as they end.
+    ) -> Batch[R]:
+        """Make many videos, and iterate over their results: a `JobResult` for each job, in the order of completion.
 
-        Each job costs what `start` costs. A failure is a value and no exception, so that it never ends or hides the
-        others. With a journal a crash costs nothing: the same call goes on where it was, and pays for nothing twice.
-        What is done is skipped, what runs is waited for, and a start that was being sent is looked for at A2E.
+        Each job costs what `start` costs. The failure of a job is a value and not an exception, so that it never ends
+        or hides the other jobs. With a journal, the same call resumes an interrupted batch, and no start is paid twice:
+        finished jobs are skipped, running tasks are waited for, and a start that was being sent is looked up at A2E.
 
-        Leaving the loop early, or cancelling it, starts nothing new and leaves running tasks alive: use
-        ``async with`` as well to be sure that this has happened when the block ends.
+        If the loop is left early or cancelled, nothing more is started, and running tasks stay alive at A2E. Use
+        ``async with`` as well, to be sure that this has happened when the block ends.
 
         Args:
-            jobs: Jobs, or dicts of the same words, in any iterable or async iterable. They are read as they are needed.
-            journal: An SQLite file that remembers everything; made if it is not there. One process at a time.
+            jobs: Jobs, or dicts with the same fields, in an iterable or async iterable. They are read as needed.
+            journal: An SQLite file with the state of all jobs; it is created if it does not exist. Only one process at
+                a time can use it.
             out: A folder for the videos, which are named after the keys. Without it nothing is downloaded.
             overwrite: Replace existing files. Otherwise a job whose file exists fails before anything is paid.
             max_running: Tasks at A2E at the same time.
-            max_uploads: Images that are uploaded at the same time. An image of the same content is uploaded once. As
-                for downloads, the client's `Config.max_uploads` and `Config.max_downloads` hold as well.
+            max_uploads: Uploads at the same time. Images with the same content are uploaded once. As for downloads, the
+                client's `Config.max_uploads` and `Config.max_downloads` apply as well.
             max_starts: Starts that are sent at the same time.
-            max_downloads: Videos that are downloaded at the same time.
-            max_coins: Coins that the batch may spend on starts, earlier runs with its journal included; jobs that do
-                not fit are skipped with a `BudgetError`. The price is A2E's quote, or what the last start of the kind
-                has cost; if nobody knows it, one job goes ahead. Uploads are not counted, since A2E does not say
-                what it charges for them.
-            retry_failed: New starts for a job whose task A2E lets fail, at most. Each costs coins again.
-            ordered: Yield outcomes in the order of the input, instead of as they end.
-            on_shortage: What to do when there are not enough coins, when A2E is busy, or out of reach: ``"wait"``
-                pauses the batch and tries again after 5 seconds and growing pauses, up to 5 minutes; ``"stop"`` starts
-                nothing more, and the rest is skipped.
-            on_unknown: What to do if it stays unknown whether A2E accepted a start, as in `start`. By default as
-                `StartPolicy.on_unknown` says. ``"resend"`` also settles what earlier runs have left uncertain.
+            max_downloads: Downloads at the same time.
+            max_coins: Coins that the batch may spend on starts, including earlier runs with the same journal. A job
+                that would exceed them is skipped with a `BudgetError`. The price is A2E's quote, or the cost of the
+                last start of the same kind; if neither is known, one job is started first. Uploads are not counted,
+                because A2E does not tell what it charges for them.
+            retry_failed: Number of new starts for a job whose task has failed. Each costs coins again.
+            ordered: Yield the results in the order of the input, instead of the order of completion.
+            on_shortage: What to do when credits have run out, when A2E is busy, or when it cannot be reached:
+                ``"wait"`` pauses the batch and tries again after 5 seconds, then after longer pauses, up to 5 minutes;
+                ``"stop"`` starts nothing more, and the remaining jobs are skipped.
+            on_unknown: What to do if the outcome of a start stays unknown, as in `start`. By default the value of
+                `StartPolicy.on_unknown`. ``"resend"`` also applies to starts that earlier runs have left uncertain.
             timeout: Seconds to wait for each task, as in `TaskHandle.wait_until_done`.
             outage_budget: Seconds, as in `TaskHandle.wait_until_done`.
-            total: How many jobs there are, for `Batch.progress`; by default ``len(jobs)``, if it has one.
+            total: Number of jobs, for `Batch.progress`; by default ``len(jobs)``, if it has one.
 
         Raises:
-            InvalidRequestError: An argument cannot be used.
+            InvalidRequestError: An argument is invalid.
             JournalError: While iterating: the journal cannot be used. Nothing is started without it.
             ConfigurationError: While iterating: a journal needs ``StartPolicy(mark_names=True)``.
         """
-        from a2e_async.batch.context import Policy  # noqa: PLC0415  as above
-        from a2e_async.batch.runner import (  # noqa: PLC0415  as above
-            Batch,
-            Limits,
-            Runner,
-        )
-
         if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable | AsyncIterable):
-            refuse("jobs must be several jobs, in an iterable or an async iterable")
+            raise_invalid("jobs must be several jobs, in an iterable or an async iterable")
         limits = {"running": max_running, "uploads": max_uploads, "starts": max_starts, "downloads": max_downloads}
         for name, value in limits.items():
             _check_count(f"max_{name}", value, 1)
@@ -116,8 +110,8 @@ class Batches(TaskResource[R]):
             check_choice("on_unknown", on_unknown, get_args(OnUnknown))
         check_seconds("timeout", timeout)
         check_seconds("outage_budget", outage_budget)
-        policy = Policy(
-            out=None if out is None else _path("out", out),
+        policy = BatchPolicy(
+            out=None if out is None else _to_path("out", out),
             overwrite=overwrite,
             retry_failed=retry_failed,
             on_shortage=on_shortage,
@@ -126,92 +120,107 @@ class Batches(TaskResource[R]):
             outage_budget=outage_budget,
         )
         runner = Runner(
-            open_desk=self._desk,
+            open_api=self._batch_api,
             jobs=jobs,
             policy=policy,
             limits=Limits(**limits),
-            journal=None if journal is None else _path("journal", journal),
+            journal_path=None if journal is None else _to_path("journal", journal),
             max_coins=max_coins,
             total=len(jobs) if total is None and isinstance(jobs, Sized) else total,
         )
         return Batch.of(runner, ordered=ordered)
 
     async def check(self, job: Job | Mapping[str, Any]) -> None:
-        """Check a job of a batch as far as that is possible without sending anything. Free.
+        """Check a job of a batch, as far as that is possible without sending anything. Free.
 
         Raises:
-            InvalidRequestError: It cannot work: a wrong option, an image that cannot be read or is none.
+            InvalidRequestError: The job cannot work: an option is wrong, or a file cannot be read or is not an image.
         """
-        from a2e_async.batch.jobs import to_job  # noqa: PLC0415  only who makes batches pays for the import
-
-        await self._purchase(to_job(job))
+        await self._prepare_start(to_job(job))
 
     async def _quote(self, body: dict[str, Any]) -> float | None:
-        """Ask what a start would cost (reference 13, Credits). Free."""
+        """Return what a start would cost in coins, None if A2E does not tell (reference 13, Credits). Free."""
         request = Request(
             method="POST",
             path="/api/v1/generation/quote",
             json={"endpoint": self._family.start, "requestBody": body},
             repeatable=True,
         )
-        return responses.quoted(await self._send(request))
+        return responses.quoted_coins(await self._send(request))
 
-    def _desk(self) -> Desk:
-        from a2e_async.batch.jobs import Desk  # noqa: PLC0415  only who makes batches pays for the import
-
-        parts = self._parts()
-        return Desk(
-            base_url=parts.base_url,
-            marks_names=parts.submitter.policy.mark_names,
-            resends=parts.submitter.policy.on_unknown == "resend",
+    def _batch_api(self) -> BatchApi[R]:
+        services = self._services()
+        policy = services.submitter.policy
+        return _BatchAdapter(
+            resource=self,
+            base_url=services.base_url,
+            marks_names=policy.mark_names,
+            resends=policy.on_unknown == "resend",
             extension=self._extension,
-            shown_after=max(parts.submitter.policy.looks[-1], parts.poller.policy.invisible_for),
-            check=self._purchase,
-            upload=self._link,
-            quote=lambda purchase: self._quote(purchase.make_body(*map(_any_link, purchase.pictures))),
-            buy=self._buy,
-            settle=self._settle,
-            task=self._known,
+            listed_after=max(policy.scan_delays[-1], services.poller.policy.invisible_for),
         )
 
-    async def _buy(
+
+@attrs.frozen(eq=False, kw_only=True)
+class _BatchAdapter(Generic[R]):
+    """View of a resource as `BatchApi`. So the resource itself needs no further public methods."""
+
+    # Each method gets the services again, since a closed client then raises ClientClosedError, which stops the batch.
+    resource: BatchResource[R]
+    base_url: str
+    marks_names: bool
+    resends: bool
+    extension: str
+    listed_after: float
+
+    async def prepare(self, job: Job) -> PreparedStart:
+        return await self.resource._prepare_start(job)
+
+    async def upload(self, image: LocalFile) -> str:
+        return await self.resource._services().files.upload(image)
+
+    async def quote(self, start: PreparedStart) -> float | None:
+        # a quote does not read the image, so that nothing has to be uploaded for it
+        links = ("https://example.com/image.png" if isinstance(image, LocalFile) else image for image in start.images)
+        return await self.resource._quote(start.make_body(*links))
+
+    async def start(
         self, body: dict[str, Any], *, marker: str, resend: bool, on_late: Callable[[TaskHandle[R]], None]
     ) -> TaskHandle[R]:
-        submitter = self._parts().submitter
+        resource = self.resource
 
-        def tell(made: list[Task]) -> None:
-            on_late(self._handles(made)[0])
+        def on_late_tasks(tasks: list[AcceptedTask]) -> None:
+            on_late(resource._to_handles(tasks)[0])
 
-        return self._handles(await submitter.start(Order(self._family, 1, resend, tell), body, marker))[0]
+        request = StartRequest(resource._family, 1, resend, on_late_tasks)
+        return resource._to_handles(await resource._services().submitter.start(request, body, marker))[0]
 
-    async def _settle(self, marker: str, age: float) -> TaskHandle[R] | None:
-        found = await self._parts().submitter.settle(Order(self._family), marker, age)
-        return next(iter(self._handles(found)), None)
+    async def reconcile(self, marker: str, age: float) -> TaskHandle[R] | None:
+        found = await self.resource._services().submitter.reconcile(StartRequest(self.resource._family), marker, age)
+        return next(iter(self.resource._to_handles(found)), None)
 
-    def _known(self, task_id: str, raw: dict[str, Any] | None) -> TaskHandle[R]:
+    def known_task(self, task_id: str, raw: dict[str, Any] | None) -> TaskHandle[R]:
+        resource = self.resource
         if raw is None:
-            return self.task(task_id)
-        return self._handle(task_id, functools.partial(to_record, self._record, {**raw, "_id": task_id}, self._family))
+            return resource.task(task_id)
+        # the record is decoded at its first use: a resumed batch may skip thousands of tasks
+        record = functools.partial(to_record, resource._record, {**raw, "_id": task_id}, resource._family)
+        return resource._to_handle(task_id, record)
 
 
-def _any_link(picture: LocalFile | str | None) -> str | None:
-    """Return a link for a quote, which does not look at it."""
-    return picture if picture is None or isinstance(picture, str) else "https://example.com/picture.png"
-
-
-def _check_count(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        refuse(f"{name} must be a whole number of at least {least}, not {value!r}")
+def _check_count(name: str, value: object, min: int) -> None:  # noqa: A002  as in the schemas
+    if isinstance(value, bool) or not isinstance(value, int) or value < min:
+        raise_invalid(f"{name} must be an integer of at least {min}, not {value!r}")
 
 
 def _check_coins(value: object) -> None:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (number and 0 <= float(str(value)) < math.inf):
-        refuse(f"max_coins must be a number of coins, or None, not {value!r}")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if value is not None and not (is_number and 0 <= float(str(value)) < math.inf):
+        raise_invalid(f"max_coins must be a number of coins, or None, not {value!r}")
 
 
-def _path(name: str, value: object) -> pathlib.Path:
+def _to_path(name: str, value: object) -> pathlib.Path:
     if not isinstance(value, str | os.PathLike):
-        refuse(f"{name} must be a str or a path, not {value!r}")
+        raise_invalid(f"{name} must be a str or a path, not {value!r}")
     check_text(name, os.fspath(value))
     return pathlib.Path(value)

@@ -1,32 +1,30 @@
-"""A2E's group "AI Dubbing": a video speaks another language (reference 8)."""
-
-from __future__ import annotations
+"""A2E's group "AI Dubbing": a video in another language (reference 8)."""
 
 from typing import Unpack
 
 from a2e_async._protocol.families import DUBBINGS
-from a2e_async._protocol.schema import Form, flag, link, text, whole
+from a2e_async._protocol.schema import Schema, flag, integer, link, text
 from a2e_async.files.local_files import Media
 from a2e_async.models.dubbing import DubbingRecord
-from a2e_async.resources.inputs import PurchaseOptions, needed_source
-from a2e_async.resources.task_resource import Ongoing
+from a2e_async.resources.inputs import CommonStartOptions, open_required_input
+from a2e_async.resources.task_resource import OngoingTaskResource
 from a2e_async.tasks import TaskHandle
 
 __all__ = ["Dubbing"]
 
-_START = Form(
+_START = Schema(
     {
         "name": text(required=True),
         "source_url": link(required=True),
         "source_lang": text(required=True),
         "target_lang": text(required=True),
-        "num_speakers": whole(required=True, least=1),
+        "num_speakers": integer(required=True, min=1),
         "drop_background_audio": flag(required=True),
     }
 )
 
 
-class Dubbing(Ongoing[DubbingRecord]):
+class Dubbing(OngoingTaskResource[DubbingRecord]):
     """Dubbing tasks: ``client.dubbing``."""
 
     _family = DUBBINGS
@@ -42,22 +40,22 @@ class Dubbing(Ongoing[DubbingRecord]):
         num_speakers: int = 1,
         drop_background_audio: bool = False,
         name: str | None = None,
-        **options: Unpack[PurchaseOptions],
+        **options: Unpack[CommonStartOptions],
     ) -> TaskHandle[DubbingRecord]:
-        """Start dubbing a video (A2E page "Start dubbing"). Costs coins as soon as A2E accepts it.
+        """Start the dubbing of a video (A2E page "Start dubbing"). Costs coins as soon as A2E accepts it.
 
-        Everything is checked before anything is sent; a local video is then uploaded, which A2E charges too. Started
-        once, as `ImageToVideo.start` describes.
+        All arguments are checked before anything is sent. Then a local video is uploaded, which A2E charges too. The
+        task is started exactly once, see `ImageToVideo.start`.
 
         Args:
-            target_lang: The wanted language, a code such as ``"en"``. Which ones A2E knows is not published.
+            target_lang: The language of the result, a code such as ``"en"``. The list of codes is not published.
             source: The video: a path, bytes, a binary file, or an http(s) URL.
             source_url: The video as a direct http(s) link. Give one of the two.
-            source_lang: The spoken language, a code such as ``"zh"``.
-            num_speakers: How many people speak.
+            source_lang: The language of the video, a code such as ``"zh"``.
+            num_speakers: The number of speakers.
             drop_background_audio: Whether to remove music and noise.
             name: A display name. By default it comes from the file's name.
-            options: See `PurchaseOptions`.
+            options: See `CommonStartOptions`.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
@@ -70,5 +68,5 @@ class Dubbing(Ongoing[DubbingRecord]):
             "num_speakers": num_speakers,
             "drop_background_audio": drop_background_audio,
         }
-        inputs = {"source_url": await needed_source("source", source, source_url, "video")}
+        inputs = {"source_url": await open_required_input("source", source, source_url, "video")}
         return await self._submit(_START, fields, inputs, options)

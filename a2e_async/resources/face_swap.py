@@ -1,28 +1,26 @@
-"""A2E's group "Face Swap": a video or an image gets another face (reference 7)."""
-
-from __future__ import annotations
+"""A2E's group "Face Swap": another face in a video or an image (reference 7)."""
 
 from collections.abc import AsyncIterator, Callable
 from typing import Unpack
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import FACE_SWAP_PREVIEWS, FACE_SWAPS
-from a2e_async._protocol.schema import Form, choice, link, text
+from a2e_async._protocol.schema import Schema, choice, link, text
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media
 from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
-from a2e_async.resources.base import Group, Parts, about
-from a2e_async.resources.inputs import PurchaseOptions, needed_source, source_of
-from a2e_async.resources.task_resource import Ongoing, TaskResource
+from a2e_async.resources.base import Resource, Services, attach_task_id
+from a2e_async.resources.inputs import CommonStartOptions, open_input, open_required_input
+from a2e_async.resources.task_resource import OngoingTaskResource, TaskResource
 from a2e_async.tasks import TaskHandle
 
 __all__ = ["FaceImages", "FaceSwap", "FaceSwapPreviews"]
 
-_PREVIEW = Form({"face_url": link(required=True), "video_url": link(required=True)})
+_PREVIEW = Schema({"face_url": link(required=True), "video_url": link(required=True)})
 
-_START = Form(
+_START = Schema(
     {
         **_PREVIEW.fields,
         "name": text(required=True),
@@ -31,13 +29,13 @@ _START = Form(
     }
 )
 
-_ADD_IMAGE = Route.of("POST userFaceSwapImage/add")
-_LIST_IMAGES = Route.of("GET userFaceSwapImage/records")
-_DELETE_IMAGE = Route.of("DELETE userFaceSwapImage/{id}")
+_ADD_IMAGE = Endpoint.of("POST userFaceSwapImage/add")
+_LIST_IMAGES = Endpoint.of("GET userFaceSwapImage/records")
+_DELETE_IMAGE = Endpoint.of("DELETE userFaceSwapImage/{id}")
 
 
-class FaceSwap(Ongoing[FaceSwapRecord]):
-    """Face swaps: ``client.face_swap``. Use faces and videos of people who agree to it.
+class FaceSwap(OngoingTaskResource[FaceSwapRecord]):
+    """Face swaps: ``client.face_swap``. Use faces and videos of people only with their consent.
 
     Attributes:
         previews: Quick previews, see `FaceSwapPreviews`.
@@ -47,11 +45,11 @@ class FaceSwap(Ongoing[FaceSwapRecord]):
     _family = FACE_SWAPS
     _record = FaceSwapRecord
 
-    def __init__(self, parts: Callable[[], Parts]) -> None:
-        """Make the two smaller groups, too."""
-        super().__init__(parts)
-        self.previews = FaceSwapPreviews(parts)
-        self.images = FaceImages(parts)
+    def __init__(self, services: Callable[[], Services]) -> None:
+        """Make the resource and its two parts."""
+        super().__init__(services)
+        self.previews = FaceSwapPreviews(services)
+        self.images = FaceImages(services)
 
     async def start(
         self,
@@ -64,23 +62,23 @@ class FaceSwap(Ongoing[FaceSwapRecord]):
         cover_url: str | None = None,
         model_version: str | None = None,
         name: str | None = None,
-        **options: Unpack[PurchaseOptions],
+        **options: Unpack[CommonStartOptions],
     ) -> TaskHandle[FaceSwapRecord]:
-        """Start swapping a face (A2E page "Start a Face Swap Task"). Costs coins as soon as A2E accepts it.
+        """Start a face swap (A2E page "Start a Face Swap Task"). Costs coins as soon as A2E accepts it.
 
-        Everything is checked before anything is sent; local files are then uploaded, which A2E charges too. Started
-        once, as `ImageToVideo.start` describes.
+        All arguments are checked before anything is sent. Then local files are uploaded, which A2E charges too. The
+        task is started exactly once, see `ImageToVideo.start`.
 
         Args:
             face: An image of the new face: a path, bytes, a binary file, or an http(s) URL.
             face_url: The face as a direct http(s) link. Give one of the two.
             video: The video, or the image, that gets the face.
             video_url: The video or image as a direct http(s) link. Give one of the two.
-            cover: An image that stands for the video, if wanted.
-            cover_url: The cover as a direct http(s) link. Give one of the two at most.
-            model_version: ``"v1"``, which A2E takes by default, or ``"v2"``, which takes images only.
+            cover: A cover image for the video; optional.
+            cover_url: The cover as a direct http(s) link. Give at most one of the two.
+            model_version: ``"v1"`` (A2E's default), or ``"v2"``, which takes images only.
             name: A display name. By default it comes from the video's name.
-            options: See `PurchaseOptions`.
+            options: See `CommonStartOptions`.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
@@ -88,9 +86,9 @@ class FaceSwap(Ongoing[FaceSwapRecord]):
         """
         media = ("image",) if model_version == "v2" else ("video", "image")
         inputs = {
-            "video_url": await needed_source("video", video, video_url, *media),  # the first one gives the name
-            "face_url": await needed_source("face", face, face_url, "image"),
-            "cover_url": await source_of("cover", cover, cover_url, "image"),
+            "video_url": await open_required_input("video", video, video_url, *media),  # the first one gives the name
+            "face_url": await open_required_input("face", face, face_url, "image"),
+            "cover_url": await open_input("cover", cover, cover_url, "image"),
         }
         return await self._submit(_START, {"name": name, "model_version": model_version}, inputs, options)
 
@@ -98,7 +96,7 @@ class FaceSwap(Ongoing[FaceSwapRecord]):
 class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
     """Quick previews of face swaps: ``client.face_swap.previews``.
 
-    A2E has no list of them, so that keeping the id is the only way back, and a start cannot be looked for.
+    A2E has no list of previews. So keep the id: a preview cannot be found by its marker or in a list.
     """
 
     _family = FACE_SWAP_PREVIEWS
@@ -111,36 +109,36 @@ class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
         face_url: str | None = None,
         video: Media | None = None,
         video_url: str | None = None,
-        **options: Unpack[PurchaseOptions],
+        **options: Unpack[CommonStartOptions],
     ) -> TaskHandle[FaceSwapPreviewRecord]:
-        """Start a preview (A2E page "Add User Face Swap Preview"). What it costs is not published.
+        """Start a preview (A2E page "Add User Face Swap Preview"). The price is not published.
 
-        Everything is checked before anything is sent; local files are then uploaded, which A2E charges.
+        All arguments are checked before anything is sent. Then local files are uploaded, which A2E charges.
 
         Args:
             face: An image of the new face: a path, bytes, a binary file, or an http(s) URL.
             face_url: The face as a direct http(s) link. Give one of the two.
             video: The video, or the image, that gets the face.
             video_url: The video or image as a direct http(s) link. Give one of the two.
-            options: See `PurchaseOptions`. Previews have no webhooks, and nothing that needs a list.
+            options: See `CommonStartOptions`. Previews take no webhook, idempotency key or `on_unknown`.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            SubmissionUncertainError: Nobody knows whether A2E accepted it; there is no list to look at.
+            SubmissionUncertainError: Unknown outcome: A2E may have accepted it, and there is no list to check.
             A2EError: As in `ImageToVideo.start`.
         """
         inputs = {
-            "face_url": await needed_source("face", face, face_url, "image"),
-            "video_url": await needed_source("video", video, video_url, "video", "image"),
+            "face_url": await open_required_input("face", face, face_url, "image"),
+            "video_url": await open_required_input("video", video, video_url, "video", "image"),
         }
         return await self._submit(_PREVIEW, {}, inputs, options)
 
 
-class FaceImages(Group):
+class FaceImages(Resource):
     """Saved images of faces: ``client.face_swap.images``."""
 
     async def add(self, *, face: Media | None = None, face_url: str | None = None) -> FaceImage:
-        """Save an image of a face (A2E page "Add Face Swap Image"). Whether A2E charges for it is not published.
+        """Save an image of a face (A2E page "Add Face Swap Image"). The price is not published.
 
         A local image is uploaded first, which A2E charges.
 
@@ -150,26 +148,26 @@ class FaceImages(Group):
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            UnexpectedResponseError: A2E answered without the new image; `list` may show it.
+            UnexpectedResponseError: A2E's response does not contain the new image; `list` may show it.
             A2EError: As for any request.
         """
-        source = await needed_source("face", face, face_url, "image")
-        link = source if isinstance(source, str) else await self._parts().files.upload(source)
-        envelope = await self._tell(_ADD_IMAGE, json={"face_url": link})
-        # A2E answers with the whole list, the newest first
+        source = await open_required_input("face", face, face_url, "image")
+        link = source if isinstance(source, str) else await self._services().files.upload(source)
+        envelope = await self._write(_ADD_IMAGE, json={"face_url": link})
+        # The response is the whole list, the newest image first.
         added = next((raw for raw in responses.records(envelope.data) if raw.get("face_url") == link), None)
         if added is None:
-            msg = "A2E's answer does not show the new image: list() may"
+            msg = "A2E's response does not contain the new image: check face_swap.images.list() before you try again"
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
         return to_item(FaceImage, added)
 
     async def list(self) -> AsyncIterator[FaceImage]:
-        """Go through all saved images (A2E page "Get Records of Face Swap Images"), the newest first. Free.
+        """Iterate over all saved images (A2E page "Get Records of Face Swap Images"), the newest first. Free.
 
         Raises:
             A2EError: As for any request.
         """
-        envelope = await self._ask(_LIST_IMAGES)
+        envelope = await self._read(_LIST_IMAGES)
         for raw in responses.records(envelope.data):
             yield to_item(FaceImage, raw)
 
@@ -179,5 +177,5 @@ class FaceImages(Group):
         Raises:
             A2EError: As for any request.
         """
-        with about(id):
-            await self._tell(_DELETE_IMAGE, id)
+        with attach_task_id(id):
+            await self._write(_DELETE_IMAGE, id)

@@ -1,125 +1,112 @@
-"""Inputs as callers give them, files and links, and what the starts of all families have in common."""
-
-from __future__ import annotations
+"""Inputs of starts, as local files or links, and the start options that all families have in common."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, TypeAlias, TypedDict
 
 from a2e_async._protocol.families import Family
-from a2e_async._protocol.validation import check_link, check_webhook, refuse
+from a2e_async._protocol.validation import check_link, check_webhook, raise_invalid
 from a2e_async.config import OnUnknown
 from a2e_async.files import media_types
 from a2e_async.files.local_files import LocalFile, Media, open_file
 from a2e_async.files.media_types import Medium
 
-__all__ = [
-    "PurchaseOptions",
-    "Source",
-    "Webhook",
-    "hook_fields",
-    "link_source",
-    "name_of",
-    "needed_source",
-    "shown",
-    "source_of",
-    "webhook_fields",
-]
-
 Source: TypeAlias = LocalFile | str
-"""A local file that was looked at, or a link that was checked."""
+"""A local file that was opened and checked, or a link that was checked."""
 
-_CALLED = {"image": "an image", "video": "a video", "audio": "a sound"}
+_WITH_ARTICLE = {"image": "an image", "video": "a video", "audio": "an audio file"}
 
 
 class Webhook(Protocol):
-    """Where A2E shall tell that a task has ended: a `WebhookReceiver`."""
+    """Receiver of the webhook that A2E sends when a task ends: a `WebhookReceiver`."""
 
     @property
     def url(self) -> str | None:
-        """The address that A2E can reach it at."""
+        """The public URL of the receiver, None if it is not known."""
         ...
 
     @property
     def token(self) -> str:
-        """What A2E has to send back."""
+        """The secret that A2E sends back with the webhook."""
         ...
 
 
-def link_source(name: str, file: Media | None, url: str | None) -> str | None:
-    """Return the checked link that was given, None if it was none.
+def check_input_link(name: str, file: Media | None, url: str | None) -> str | None:
+    """Return the link among the two values after checking it; None if there is no link.
 
     Raises:
-        InvalidRequestError: A file and a link were given, or the link cannot be used.
+        InvalidRequestError: There are a file and a link, or the link is not valid.
     """
     if file is not None and url is not None:
-        refuse(f"give {name} or {name}_url, not both")
-    link = file if isinstance(file, str) and "://" in file else url
+        raise_invalid(f"pass {name} or {name}_url, not both")
+    link = file if isinstance(file, str) and "://" in file else url  # a str without a scheme is a path
     if link is not None:
         check_link(f"{name}_url", link)
     return link
 
 
-async def source_of(name: str, file: Media | None, url: str | None, *media: Medium) -> Source | None:
-    """Return the checked file or link that was given, None if neither was.
+async def open_input(name: str, file: Media | None, url: str | None, *media: Medium) -> Source | None:
+    """Return an input after checking it: the file, opened, or the link. None if there is neither.
 
     Args:
-        name: The parameter's name, for the errors; that of the link ends with ``_url``.
+        name: The parameter's name, for error messages. The parameter of the link ends with ``_url``.
         file: A local file, or a link.
         url: A link.
-        media: What a local file may be.
+        media: The allowed media types of a local file.
 
     Raises:
-        InvalidRequestError: Both were given, or what was given cannot be used.
+        InvalidRequestError: There are a file and a link, or the given one is not valid.
     """
-    link = link_source(name, file, url)
+    link = check_input_link(name, file, url)
     return link if link is not None or file is None else await open_file(name, file, *media)
 
 
-async def needed_source(name: str, file: Media | None, url: str | None, *media: Medium) -> Source:
-    """Return the checked file or link that was given; see `source_of`.
+async def open_required_input(name: str, file: Media | None, url: str | None, *media: Medium) -> Source:
+    """Return an input as `open_input` does, but require one.
 
     Raises:
-        InvalidRequestError: As there, or neither was given.
+        InvalidRequestError: As in `open_input`, or there is neither a file nor a link.
     """
-    source = await source_of(name, file, url, *media)
+    source = await open_input(name, file, url, *media)
     if source is None:
-        what = " or ".join(_CALLED[medium] for medium in media)
-        refuse(f"{what} is needed: give {name} (a path, bytes or a binary file) or {name}_url")
+        what = " or ".join(_WITH_ARTICLE[medium] for medium in media)
+        raise_invalid(f"{what} is needed: pass {name} (a path, bytes or a binary file) or {name}_url")
     return source
 
 
-def webhook_fields(webhook: Webhook | None, url: str | None, token: str | None) -> tuple[str | None, str | None]:
-    """Return the two fields that ask A2E for a webhook.
+def resolve_webhook(webhook: Webhook | None, url: str | None, token: str | None) -> tuple[str | None, str | None]:
+    """Return the URL and the token of a webhook, from a receiver or as they were passed.
 
     Raises:
-        InvalidRequestError: A receiver was given and a field besides, or it does not know its own address.
+        InvalidRequestError: There are a receiver and a URL or a token, or the receiver has no URL.
     """
     if webhook is None:
         return url, token
+    # by attributes: the class itself is in a module above this one
     if not hasattr(webhook, "url") or not hasattr(webhook, "token"):
-        refuse(f"webhook must be a WebhookReceiver, not {type(webhook).__name__}; for an address of yours: webhook_url")
+        raise_invalid(
+            f"webhook must be a WebhookReceiver, not {type(webhook).__name__}; for a URL of your own pass webhook_url"
+        )
     if url is not None or token is not None:
-        refuse("give webhook, which fills in webhook_url and webhook_token, or those two, not both")
+        raise_invalid("pass webhook, or webhook_url and webhook_token, not both")
     if webhook.url is None:
-        refuse("the webhook has no address: WebhookReceiver(a2e, url='https://…')")
+        raise_invalid("the webhook has no URL: make it with WebhookReceiver(a2e, url='https://…')")
     return webhook.url, webhook.token
 
 
-_ANY_LINK = "https://example.com/file"
-"""Stands for a file that is not uploaded yet."""
+_PLACEHOLDER_LINK = "https://example.com/file"
 
 
-class PurchaseOptions(TypedDict, total=False):
-    """How a job is started, the same for every family; all of it can be left out.
+class CommonStartOptions(TypedDict, total=False):
+    """Options of ``start`` that are the same for every family. All of them are optional.
 
     Attributes:
         webhook: A `WebhookReceiver`, which A2E calls once when the task ends.
         webhook_url: Instead, an https URL of yours that A2E calls once when the task ends, at most 2048 characters.
         webhook_token: Sent back in ``X-A2e-Webhook-Token``, at most 256 characters.
-        idempotency_key: A name of yours for this job. If A2E still has a task of this key, that one is returned and
-            nothing is started, even if the other options differ now.
-        on_unknown: What to do if it stays unknown whether A2E accepted the start: ``"raise"`` or ``"resend"``. By
-            default as `StartPolicy.on_unknown` says.
+        idempotency_key: Your name for this job. If A2E still has a task of this key, that task is returned and nothing
+            is started, even if the other options are different.
+        on_unknown: What to do if the outcome of the start stays unknown: ``"raise"`` or ``"resend"``. The default is
+            `StartPolicy.on_unknown`.
     """
 
     webhook: Webhook | None
@@ -129,34 +116,38 @@ class PurchaseOptions(TypedDict, total=False):
     on_unknown: OnUnknown | None
 
 
-def hook_fields(family: Family, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the fields that ask for a webhook.
+def webhook_body(family: Family, options: Mapping[str, Any]) -> dict[str, str]:
+    """Return the fields of a start's body that request a webhook; empty without one.
 
     Raises:
-        TypeError: There is no such option.
-        InvalidRequestError: They cannot work.
+        TypeError: An option has an unknown name.
+        InvalidRequestError: The webhook options are not valid, or the family has no webhooks.
     """
-    unknown = options.keys() - PurchaseOptions.__annotations__.keys()
+    # Python does not check the names of a TypedDict, and A2E would never see a misspelt option
+    unknown = options.keys() - CommonStartOptions.__annotations__.keys()
     if unknown:
         msg = f"start() got unexpected keyword arguments: {', '.join(sorted(unknown))}"
         raise TypeError(msg)
-    url, token = webhook_fields(options.get("webhook"), options.get("webhook_url"), options.get("webhook_token"))
+    url, token = resolve_webhook(options.get("webhook"), options.get("webhook_url"), options.get("webhook_token"))
     check_webhook(url, token)
-    if url is not None and not family.hooked:
-        refuse(f"{family.title} has no webhooks: wait for it instead")
+    if url is not None and not family.has_webhooks:
+        raise_invalid(f"{family.title} has no webhooks: wait for the task instead")
     fields = {"webhook_url": url, "webhook_token": token}
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def shown(value: Source | list[Source]) -> Any:  # noqa: ANN401  what a form checks
-    """Return an input as the form is shown it: what is not uploaded yet has no link."""
+def with_placeholder_links(value: Source | list[Source]) -> Any:  # noqa: ANN401  a value of a JSON body
+    """Return an input with a placeholder for the link of each file that is not uploaded yet.
+
+    So the schema can check the whole body before the first upload, which A2E charges.
+    """
     if isinstance(value, list):
-        return [shown(item) for item in value]
-    return _ANY_LINK if isinstance(value, LocalFile) else value
+        return [with_placeholder_links(item) for item in value]
+    return _PLACEHOLDER_LINK if isinstance(value, LocalFile) else value
 
 
-def name_of(sources: Iterable[Source]) -> str:
-    """Name a task after its first input."""
+def default_name(sources: Iterable[Source]) -> str:
+    """Return a name for a task: the name of its first input that has one."""
     for source in sources:
         path = source.content if isinstance(source, LocalFile) else source
         if not isinstance(path, bytes):

@@ -1,7 +1,13 @@
 """A2E's group "Streaming Avatar": rooms in which an avatar answers and speaks (reference 11).
 
-Sound and image come over Agora's RTC, which is not part of this package; this is the HTTP part. A room is paid at
-once for its whole time, and what is not used comes back when it is left: so it is always left.
+This is the HTTP part. Audio and video are sent over Agora's RTC, which is not part of this package.
+
+How it works: A2E charges for the whole time of a room when it opens, and returns the coins of the unused time when the
+client leaves the room. So `StreamingAvatar.session` always leaves the room. Three cases are special:
+
+1. The block of the session is cancelled: the room is left first, then the cancellation goes on.
+2. The caller is cancelled while A2E opens the room: the late response is awaited, and its room is left.
+3. A2E cannot be reached: leaving is retried a few times, and then logged as an error.
 """
 
 from __future__ import annotations
@@ -17,38 +23,38 @@ import attrs
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.messages import Envelope
-from a2e_async._protocol.schema import Form, text, whole
+from a2e_async._protocol.schema import Schema, integer, text
 from a2e_async._protocol.validation import check_text
 from a2e_async.errors import A2EError, UnexpectedResponseError
 from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
-from a2e_async.resources.base import Group
+from a2e_async.resources.base import Resource
 
 __all__ = ["StreamingAvatar", "StreamingSession"]
 
 _LOGGER = logging.getLogger("a2e_async")
 
-_AVATARS = Route.of("GET streaming-avatar/all_avatars")
-_TOKEN = Route.of("POST streaming-avatar/agora-token")
-_SET_CONTEXT = Route.of("POST streaming-avatar/set-qa-context")
-_GET_CONTEXT = Route.of("GET streaming-avatar/get-qa-context")
-_ASK = Route.of("POST streaming-avatar/ask")
-_SPEAK = Route.of("POST streaming-avatar/speak")
-_LEAVE = Route.of("POST streaming-avatar/leave", "POST streaming-avatar/leave_room")
+_AVATARS = Endpoint.of("GET streaming-avatar/all_avatars")
+_TOKEN = Endpoint.of("POST streaming-avatar/agora-token")
+_SET_CONTEXT = Endpoint.of("POST streaming-avatar/set-qa-context")
+_GET_CONTEXT = Endpoint.of("GET streaming-avatar/get-qa-context")
+_ASK = Endpoint.of("POST streaming-avatar/ask")
+_SPEAK = Endpoint.of("POST streaming-avatar/speak")
+_LEAVE = Endpoint.of("POST streaming-avatar/leave", "POST streaming-avatar/leave_room")
 
-_ROOM = Form({"avatar_id": text(required=True), "expire_seconds": whole(required=True, least=1)})
-_CONTEXT = Form({"channel": text(required=True), "text": text(required=True, longest=5000)})
-_SAID = Form({"channel": text(required=True), "text": text(required=True)})
+_ROOM = Schema({"avatar_id": text(required=True), "expire_seconds": integer(required=True, min=1)})
+_CONTEXT = Schema({"channel": text(required=True), "text": text(required=True, max_length=5000)})
+_TEXT = Schema({"channel": text(required=True), "text": text(required=True)})
 
-_LEAVING = (0.0, 1.0, 3.0)
-"""Seconds before each try to leave a room."""
+# Seconds before each try to leave a room.
+_LEAVE_DELAYS = (0.0, 1.0, 3.0)
 
-_WITHIN = 30.0
-"""Seconds for all of them, whoever waits."""
+# Seconds for all tries: even a cancelled program must end some time.
+_LEAVE_TIMEOUT = 30.0
 
 
-class StreamingAvatar(Group):
+class StreamingAvatar(Resource):
     """Streaming avatars: ``client.streaming_avatar``. A2E's current specification does not list them any more."""
 
     async def avatars(self) -> builtins.list[StreamingAvatarInfo]:
@@ -57,126 +63,127 @@ class StreamingAvatar(Group):
         Raises:
             A2EError: As for any request.
         """
-        return [to_item(StreamingAvatarInfo, raw) for raw in responses.records((await self._ask(_AVATARS)).data)]
+        return [to_item(StreamingAvatarInfo, raw) for raw in responses.records((await self._read(_AVATARS)).data)]
 
     @contextlib.asynccontextmanager
     async def session(self, avatar_id: str, *, expire_seconds: int) -> AsyncGenerator[StreamingSession, None]:
-        """Open a room for the length of a block, and leave it at the end, whatever happens.
+        """Open a room for the length of a block, and always leave it at the end.
 
-        Costs coins for the whole time at once; what is left of it comes back when the room is left. Leaving is tried a
-        few times, for 30 seconds at most, also if the block was cancelled; if it does not work, that is logged as an
-        error, with the room, and hides no exception of the block. A room that A2E opens while the caller is being
-        cancelled is left as well.
+        A2E charges for the whole time when the room opens, and returns the coins of the unused time when the room is
+        left. Leaving is tried a few times, for at most 30 seconds, also after a cancellation. If leaving fails, an
+        error with the room's name is logged, and an exception of the block is raised unchanged. If the caller is
+        cancelled while A2E opens a room, that room is left too.
 
         Args:
             avatar_id: The avatar, see `avatars`.
-            expire_seconds: Seconds that are paid, and after which the room ends.
+            expire_seconds: The time of the room in seconds, which is paid. The room ends afterwards.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            BusyError: All of A2E's machines for this are occupied.
-            SubmissionUncertainError: Nobody knows whether A2E has opened a room.
+            BusyError: All of A2E's streaming machines are busy.
+            SubmissionUncertainError: Unknown outcome: A2E may have opened a room.
             A2EError: As for any request.
         """
         room = await self._open(avatar_id, expire_seconds)
         try:
             yield StreamingSession(room, avatar_id, self)
         finally:
-            await _through(self._leave_surely(room, avatar_id))
+            # Case 1: also after a cancellation of the block.
+            await _finish_despite_cancellation(self._leave_with_retries(room, avatar_id))
 
     async def token(self, avatar_id: str, *, expire_seconds: int) -> RoomToken:
-        """Open a room that is left by hand (A2E page "Get a Streaming Avatar Token"); better use `session`.
+        """Open a room that you must leave yourself (A2E page "Get a Streaming Avatar Token"). Prefer `session`.
 
-        Costs, arguments and errors are as there. ``await leave(token.channel, avatar_id=avatar_id)`` brings back what
-        is not used.
+        Price, arguments and errors are those of `session`. ``await leave(token.channel, avatar_id=avatar_id)`` returns
+        the coins of the unused time.
         """
         return await self._open(avatar_id, expire_seconds)
 
     async def set_qa_context(self, channel: str, text: str) -> None:
-        """Tell what questions are answered from (A2E page "Set QA Context"). Whether it costs is not published.
+        """Set the text from which the avatar answers (A2E page "Set QA Context"). The price is not published.
 
         Args:
             channel: The room.
-            text: Put into the prompt, at most 5,000 characters.
+            text: The context for the prompt, at most 5,000 characters.
 
         Raises:
             A2EError: As for any request.
         """
-        await self._tell(_SET_CONTEXT, json=_CONTEXT.check({"channel": channel, "text": text}))
+        await self._write(_SET_CONTEXT, json=_CONTEXT.check({"channel": channel, "text": text}))
 
     async def get_qa_context(self, channel: str, *, path: str | None = None) -> Any:  # noqa: ANN401  unpublished
-        """Read the context back (A2E page "Get QA Context"). Free.
+        """Return the context (A2E page "Get QA Context"). Free.
 
         A2E has not published this operation: path and field are guesses.
 
         Args:
             channel: The room.
-            path: A2E's path, if you know better.
+            path: A2E's path, instead of the guess.
 
         Returns:
-            A2E's ``data`` as it comes.
+            A2E's ``data``, unchanged.
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation.
             A2EError: As for any request.
         """
         check_text("channel", channel)
-        return (await self._guess(_GET_CONTEXT, path, params={"channel": channel})).data
+        return (await self._call_undocumented(_GET_CONTEXT, path, params={"channel": channel})).data
 
     async def ask(self, channel: str, text: str) -> None:
-        """Ask the avatar (A2E page "Ask a Question to the Avatar"). It needs a context first.
+        """Ask the avatar a question (A2E page "Ask a Question to the Avatar"). Set a context first.
 
-        The reply comes over RTC only. A2E has published the path and not the fields: they are those of `speak`.
+        The avatar answers over RTC only. A2E has published only the path: the fields are those of `speak`.
 
         Raises:
             A2EError: As for any request.
         """
-        await self._tell(_ASK, json=_SAID.check({"channel": channel, "text": text}))
+        await self._write(_ASK, json=_TEXT.check({"channel": channel, "text": text}))
 
     async def speak(self, channel: str, text: str) -> None:
-        """Let the avatar say something (A2E page "Let the Avatar Speak Directly").
+        """Let the avatar say a text (A2E page "Let the Avatar Speak Directly").
 
         Raises:
             A2EError: As for any request.
         """
-        await self._tell(_SPEAK, json=_SAID.check({"channel": channel, "text": text}))
+        await self._write(_SPEAK, json=_TEXT.check({"channel": channel, "text": text}))
 
     async def leave(self, channel: str, *, avatar_id: str | None = None) -> None:
-        """Leave a room (A2E page "Leave the Room"), which brings back what of its time is not used.
+        """Leave a room (A2E page "Leave the Room"). A2E returns the coins of the unused time.
 
         Args:
             channel: The room.
-            avatar_id: Its avatar, which the older spelling of this operation (``leave_room``) asks for.
+            avatar_id: The avatar, which the older form of this operation (``leave_room``) needs.
 
         Raises:
-            A2EError: As for any request; then the room may still be open, and leaving again does no harm.
+            A2EError: As for any request; the room may still be open. Leaving twice does no harm.
         """
         check_text("channel", channel)
         body = {"channel": channel}
         if avatar_id is not None:
             check_text("avatar_id", avatar_id)
             body["avatar_id"] = avatar_id
-        await self._ask(_LEAVE, json=body)
+        await self._read(_LEAVE, json=body)
 
     async def _open(self, avatar_id: str, expire_seconds: int) -> RoomToken:
         body = _ROOM.check({"avatar_id": avatar_id, "expire_seconds": expire_seconds})
-        advice = "If it has, the room ends by itself, and A2E keeps what it cost"
+        advice = "If there is a room, it ends after the paid time, and its coins are not returned"
         late: list[Envelope] = []
         try:
-            envelope = await self._parts().submitter.pay(_TOKEN, json=body, advice=advice, on_late=late.append)
+            envelope = await self._services().submitter.post_paid(_TOKEN, json=body, advice=advice, on_late=late.append)
         except asyncio.CancelledError:
+            # Case 2: the submitter has waited for the response of a request that was already sent.
             for envelope in late:
                 with contextlib.suppress(UnexpectedResponseError):  # no room to leave
-                    await _through(self._leave_surely(_room_in(envelope), avatar_id))
+                    await _finish_despite_cancellation(self._leave_with_retries(_room_in(envelope), avatar_id))
             raise
         return _room_in(envelope)
 
-    async def _leave_surely(self, room: RoomToken, avatar_id: str) -> None:
-        """Leave, with a few tries."""
-        failure: A2EError | str = f"A2E has not answered within {_WITHIN:g} seconds"
+    async def _leave_with_retries(self, room: RoomToken, avatar_id: str) -> None:
+        failure: A2EError | str = f"no response within {_LEAVE_TIMEOUT:g} seconds"
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_WITHIN):
-                for pause in _LEAVING:
+            async with asyncio.timeout(_LEAVE_TIMEOUT):
+                for pause in _LEAVE_DELAYS:
                     await asyncio.sleep(pause)
                     try:
                         await self.leave(room.channel, avatar_id=avatar_id)
@@ -184,45 +191,46 @@ class StreamingAvatar(Group):
                         failure = error
                     else:
                         return
-        _LOGGER.error("Room %s may still be open, and what it costs is not refunded: %s", room.channel, failure)
+        # Case 3: the room ends after the paid time.
+        _LOGGER.error("Room %s may still be open, and its coins are not returned: %s", room.channel, failure)
 
 
 @attrs.define(eq=False)
 class StreamingSession:
-    """A room that is open; see `StreamingAvatar.session`.
+    """Open room; see `StreamingAvatar.session`.
 
     Attributes:
-        token: What lets Agora's software in: ``app_id``, ``channel``, ``token``, ``uid``.
+        token: Access to the room for Agora's software: ``app_id``, ``channel``, ``token``, ``uid``.
     """
 
     token: RoomToken
     _avatar_id: str = attrs.field(repr=False)
-    _group: StreamingAvatar = attrs.field(repr=False)
+    _resource: StreamingAvatar = attrs.field(repr=False)
 
     @property
     def channel(self) -> str:
-        """The room."""
+        """The name of the room."""
         return self.token.channel
 
     async def set_qa_context(self, text: str) -> None:
-        """Tell what questions are answered from; see `StreamingAvatar.set_qa_context`."""
-        await self._group.set_qa_context(self.channel, text)
+        """Set the text from which the avatar answers; see `StreamingAvatar.set_qa_context`."""
+        await self._resource.set_qa_context(self.channel, text)
 
     async def get_qa_context(self, *, path: str | None = None) -> Any:  # noqa: ANN401  unpublished
-        """Read it back; see `StreamingAvatar.get_qa_context`."""
-        return await self._group.get_qa_context(self.channel, path=path)
+        """Return the context; see `StreamingAvatar.get_qa_context`."""
+        return await self._resource.get_qa_context(self.channel, path=path)
 
     async def ask(self, text: str) -> None:
-        """Ask the avatar; see `StreamingAvatar.ask`."""
-        await self._group.ask(self.channel, text)
+        """Ask the avatar a question; see `StreamingAvatar.ask`."""
+        await self._resource.ask(self.channel, text)
 
     async def speak(self, text: str) -> None:
-        """Let the avatar say something; see `StreamingAvatar.speak`."""
-        await self._group.speak(self.channel, text)
+        """Let the avatar say a text; see `StreamingAvatar.speak`."""
+        await self._resource.speak(self.channel, text)
 
     async def leave(self) -> None:
-        """Leave before the block ends; see `StreamingAvatar.leave`. Leaving again does no harm."""
-        await self._group.leave(self.channel, avatar_id=self._avatar_id)
+        """Leave before the block ends; see `StreamingAvatar.leave`. Leaving twice does no harm."""
+        await self._resource.leave(self.channel, avatar_id=self._avatar_id)
 
 
 def _room_in(envelope: Envelope) -> RoomToken:
@@ -230,13 +238,13 @@ def _room_in(envelope: Envelope) -> RoomToken:
         room = to_item(RoomToken, raw)
         if room.channel:
             return room
-    msg = "A2E's answer holds no room, which may be paid: it ends by itself"
-    raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may hold a token
+    msg = "A2E's response contains no room. If A2E opened one, it ends after the paid time"
+    raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may contain a token
 
 
-async def _through(leaving: Any) -> None:  # noqa: ANN401  a coroutine
-    """See something through, also if whoever waits for it is cancelled meanwhile."""
-    task = asyncio.ensure_future(leaving)
+async def _finish_despite_cancellation(coroutine: Any) -> None:  # noqa: ANN401  a coroutine
+    """Run a coroutine to its end, and raise a cancellation of the caller afterwards."""
+    task = asyncio.ensure_future(coroutine)
     cancelled: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -1,42 +1,41 @@
-"""A2E's group "Get Tokens" (reference 2). Tokens are best made in A2E's web page, under Account > API Token."""
-
-from __future__ import annotations
+"""A2E's group "Get Tokens" (reference 2). A2E recommends its web page, Account > API Token, to make tokens."""
 
 from collections.abc import AsyncIterator
 
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
-from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.settings import Secret
 from a2e_async._protocol.validation import check_text
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.tokens import ApiToken
-from a2e_async.resources.base import Group
+from a2e_async.resources.base import Resource
 
 __all__ = ["Tokens"]
 
-_LOGIN = Route("POST", "/api/login/account")
-_GENERATE = Route.of("POST token/generate")
-_LIST = Route.of("GET token/list")
-_DELETE = Route.of("POST token/delete _id")
+_LOGIN = Endpoint("POST", "/api/login/account")
+_GENERATE = Endpoint.of("POST token/generate")
+_LIST = Endpoint.of("GET token/list")
+_DELETE = Endpoint.of("POST token/delete _id")
 
 
-class Tokens(Group):
+class Tokens(Resource):
     """API tokens: ``client.tokens``.
 
-    Making one needs a *login token*, which is that of a web session: make a client of it, ``A2EClient(login_token)``.
+    A new API token needs a *login token*, the token of a web session: use a client of its own,
+    ``A2EClient(login_token)``.
     """
 
     async def login(self, account: str, password: str, *, path: str | None = None) -> str:
         """Return a login token (A2E page "Obtain Login Token"). Free.
 
-        A2E has not published this operation: path and fields are guesses. Copying a token from A2E's web page needs no
-        password here.
+        A2E has not published this operation: path and fields are guesses. To avoid the password here, copy a token
+        from A2E's web page.
 
         Args:
             account: The account's name.
-            password: Its password, sent as it is and kept nowhere.
-            path: A2E's path, if you know better.
+            password: The account's password. It is sent unchanged and not kept.
+            path: A2E's path, instead of the guess.
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation.
@@ -44,62 +43,62 @@ class Tokens(Group):
         """
         check_text("account", account)
         check_text("password", password)
-        envelope = await self._guess(_LOGIN, path, json={"account": account, "password": Secret(password)})
+        envelope = await self._call_undocumented(_LOGIN, path, json={"account": account, "password": Secret(password)})
         data = envelope.data
         token = data.get("token") if isinstance(data, dict) else data
         if not isinstance(token, str) or not token:
-            msg = "A2E's answer holds no token"
-            raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may hold secrets
+            msg = "A2E's response contains no token"
+            raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may contain secrets
         return token
 
     async def generate(self, alias: str) -> ApiToken:
-        """Make an API token (A2E page "Get API token"). Free. The client must have been made with a login token.
+        """Make an API token (A2E page "Get API token"). Free. The client's own token must be a login token.
 
-        A2E shows the token only now, and recommends its web page instead.
+        A2E shows the token only once, in this response.
 
         Args:
-            alias: A reminder of what it is for.
+            alias: A name for the token.
 
         Raises:
-            AuthenticationError: The client's token is no login token.
+            AuthenticationError: The client's token is not a login token.
             A2EError: As for any request.
         """
         check_text("alias", alias)
-        envelope = await self._tell(_GENERATE, json={"alias": alias})
+        envelope = await self._write(_GENERATE, json={"alias": alias})
         raw = envelope.data
         if not isinstance(raw, dict) or not isinstance(raw.get("token"), str) or not raw["token"]:
-            msg = "A2E's answer holds no token; if it was made, its web page shows it"
+            msg = "A2E's response contains no token: check in A2E's web page whether the token was made"
             raise UnexpectedResponseError(msg, status=envelope.status)  # as above
         return to_item(ApiToken, {"alias": alias, **raw})
 
     async def list(self, *, path: str | None = None) -> AsyncIterator[ApiToken]:
-        """Go through the API tokens (A2E page "List api tokens"). Free.
+        """Iterate over the API tokens (A2E page "List api tokens"). Free.
 
         A2E has not published this operation: its path is a guess.
 
         Args:
-            path: A2E's path, if you know better.
+            path: A2E's path, instead of the guess.
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation.
             A2EError: As for any request.
         """
-        envelope = await self._guess(_LIST, path)
+        envelope = await self._call_undocumented(_LIST, path)
         for raw in responses.records(envelope.data):
             yield to_item(ApiToken, raw)
 
     async def delete(self, id: str, *, path: str | None = None) -> None:
-        """Delete an API token (A2E page "Delete API token"). Free. Whoever uses it is shut out.
+        """Delete an API token (A2E page "Delete API token"). Free. Programs that use the token lose access.
 
         A2E has not published this operation: path and field are guesses.
 
         Args:
             id: The `ApiToken.id`, not the token itself.
-            path: A2E's path, if you know better.
+            path: A2E's path, instead of the guess.
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation, or no such token.
             A2EError: As for any request.
         """
         check_text("id", id)
-        await self._guess(_DELETE, path, id)
+        await self._call_undocumented(_DELETE, path, id)

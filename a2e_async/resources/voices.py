@@ -1,30 +1,28 @@
 """A2E's group "TTS and Voice Clone": public voices, cloned voices, and speech (reference 3)."""
 
-from __future__ import annotations
-
 import builtins
 from collections.abc import AsyncIterator, Iterable
 from typing import Literal, Unpack
 
 from a2e_async._protocol import responses
-from a2e_async._protocol.converter import to_item, voices_in
-from a2e_async._protocol.endpoints import Route
+from a2e_async._protocol.converter import to_item, to_voices
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import VOICES
-from a2e_async._protocol.pagination import P2, Pages
-from a2e_async._protocol.schema import Form, choice, flag, links, number, text
-from a2e_async._protocol.validation import check_link, check_page_size, check_text, refuse
-from a2e_async._submission.reconciler import Task
+from a2e_async._protocol.pagination import P2, PageReader
+from a2e_async._protocol.schema import Schema, choice, flag, links, number, text
+from a2e_async._protocol.validation import check_link, check_page_size, check_text, raise_invalid
+from a2e_async._submission.reconciler import AcceptedTask
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media, open_file
 from a2e_async.models.voices import PublicVoice, SpeechPreview, VoiceRecord
-from a2e_async.resources.base import Languages, about, to_records
-from a2e_async.resources.inputs import PurchaseOptions, Source
-from a2e_async.resources.task_resource import Ongoing
+from a2e_async.resources.base import Languages, attach_task_id, to_records
+from a2e_async.resources.inputs import CommonStartOptions, Source
+from a2e_async.resources.task_resource import OngoingTaskResource
 from a2e_async.tasks import TaskHandle
 
 __all__ = ["Voices"]
 
-_TRAIN = Form(
+_TRAIN = Schema(
     {
         "name": text(required=True),
         "voice_urls": links(required=True, title="samples"),
@@ -35,30 +33,32 @@ _TRAIN = Form(
         "enhance_voice_similarity": flag(),
     }
 )
-_SPEAK = Form(
+_SPEAK = Schema(
     {
-        "msg": text(required=True, longest=1000),  # for API tokens; the schema's 3000 are for web users (trap 26)
+        "msg": text(required=True, max_length=1000),  # for API tokens; the schema's 3000 are for web users (trap 26)
         "tts_id": text(),
         "user_voice_id": text(),
         "country": text(),
         "region": text(),
-        "speechRate": number(least=0.5, most=2.0, title="speech_rate"),
+        "speechRate": number(min=0.5, max=2.0, title="speech_rate"),
     }
 )
 
-_PUBLIC = Route.of("GET anchor/voice_list", "POST anchor/voice_list")
-_COMPLETED = Route.of("GET userVoice/completedRecord")
-_RENAME = Route.of("PUT userVoice/{id}")
-_CLONE = Route.of("POST userVideoTwin/addVoiceClone _id", "POST userVideoTwin/cloneVoice _id")
-_SEND_TTS = Route.of("POST video/send_tts")
-_PREVIEWS = Route.of("GET tts/preview/list")
-_DELETE_PREVIEW = Route.of("DELETE tts/preview/{id}")
+_PUBLIC = Endpoint.of("GET anchor/voice_list", "POST anchor/voice_list")
+_COMPLETED = Endpoint.of("GET userVoice/completedRecord")
+# A2E's documentation has no page for this operation and for the previews; its current specification lists them.
+_RENAME = Endpoint.of("PUT userVoice/{id}")
+# Both paths are guesses (reference 5.7, grade D).
+_CLONE = Endpoint.of("POST userVideoTwin/addVoiceClone _id", "POST userVideoTwin/cloneVoice _id")
+_SEND_TTS = Endpoint.of("POST video/send_tts")
+_PREVIEWS = Endpoint.of("GET tts/preview/list")
+_DELETE_PREVIEW = Endpoint.of("DELETE tts/preview/{id}")
 
 
-class Voices(Ongoing[VoiceRecord], Languages):
-    """Voices: ``client.voices``. Cloned voices are tasks: their training is started, waited for and paid.
+class Voices(OngoingTaskResource[VoiceRecord], Languages):
+    """Voices: ``client.voices``. A cloned voice is a task: the training is started, costs coins, and can be waited for.
 
-    Clone voices of people who agree to it.
+    Clone the voices of people only with their consent.
     """
 
     _family = VOICES
@@ -67,7 +67,7 @@ class Voices(Ongoing[VoiceRecord], Languages):
     async def public(
         self, *, country: str | None = None, region: str | None = None, voice_map_type: str | None = None
     ) -> builtins.list[PublicVoice]:
-        """List the voices that everybody can use (A2E page "List Public TTS Options"). Free.
+        """List the public voices (A2E page "List Public TTS Options"). Free.
 
         Args:
             country: The `Language.value`, such as ``"en"`` (A2E's default).
@@ -82,7 +82,7 @@ class Voices(Ongoing[VoiceRecord], Languages):
             if value is not None:
                 check_text(name, value)
         given = {name: value for name, value in params.items() if value is not None}
-        return voices_in((await self._ask(_PUBLIC, params=given)).data)
+        return to_voices((await self._read(_PUBLIC, params=given)).data)
 
     async def completed(self) -> builtins.list[VoiceRecord]:
         """List the cloned voices that are ready to speak (A2E page "List Voice Clone Options"). Free.
@@ -90,7 +90,7 @@ class Voices(Ongoing[VoiceRecord], Languages):
         Raises:
             A2EError: As for any request.
         """
-        return [*to_records(self._record, await self._ask(_COMPLETED), self._family).values()]
+        return [*to_records(self._record, await self._read(_COMPLETED), self._family).values()]
 
     async def start(
         self,
@@ -102,31 +102,33 @@ class Voices(Ongoing[VoiceRecord], Languages):
         language: str | None = None,
         denoise: bool | None = None,
         enhance_voice_similarity: bool | None = None,
-        **options: Unpack[PurchaseOptions],
+        **options: Unpack[CommonStartOptions],
     ) -> TaskHandle[VoiceRecord]:
-        """Clone a voice (A2E page "Train TTS Model of The User's Voice"). Costs coins as soon as A2E accepts it.
+        """Start the training of a cloned voice (A2E page "Train TTS Model of The User's Voice").
 
-        Usually ready within 1 to 2 minutes; A2E trains one voice at a time. Everything is checked before anything is
-        sent; local samples are then uploaded, which A2E charges too. Started once, as `ImageToVideo.start` describes.
+        Costs coins as soon as A2E accepts it. A voice is usually ready within 1 to 2 minutes; A2E trains one voice at a
+        time. All arguments are checked before anything is sent. Then local samples are uploaded, which A2E charges
+        too. The task is started exactly once, see `ImageToVideo.start`.
 
         Args:
-            samples: One or more sounds of one clean speaker: paths, bytes, binary files or http(s) URLs, MP3, WAV or
-                M4A (MP4 works too). Together 15 to 60 seconds; aim at 30 to 60.
+            samples: One or more recordings of one speaker without noise: paths, bytes, binary files or http(s) URLs,
+                MP3, WAV or M4A (MP4 works too). Together 15 to 60 seconds; 30 to 60 are best.
             name: A display name. By default it comes from the first file's name.
             gender: ``"female"`` (A2E's default) or ``"male"``.
-            model: The provider, which decides the coins (A2E's default: ``"a2e"``).
-            language: Of the samples, such as ``"en-US"`` or ``"zh-CN"``. English and Chinese work best.
-            denoise: Whether to clean the sound.
-            enhance_voice_similarity: Whether to aim at more likeness.
-            options: See `PurchaseOptions`.
+            model: The provider, which decides the price (A2E's default: ``"a2e"``).
+            language: The language of the samples, such as ``"en-US"`` or ``"zh-CN"``. English and Chinese work best.
+            denoise: Whether to remove noise from the samples.
+            enhance_voice_similarity: Whether to make the voice more similar to the samples.
+            options: See `CommonStartOptions`.
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            PlanError: The account may not have more voices.
+            PlanError: The account's plan does not allow more voices.
             A2EError: As in `ImageToVideo.start`.
         """
+        # A str is iterable too: samples="ada.mp3" would be seven samples of one letter.
         if isinstance(samples, str | bytes | bytearray) or not isinstance(samples, Iterable):
-            refuse("samples must be several sounds, as a list")
+            raise_invalid("samples must be a list of audio files or links")
         sources = [await _sample(f"samples[{number}]", sample) for number, sample in enumerate(samples)]
         fields = {
             "name": name,
@@ -139,28 +141,28 @@ class Voices(Ongoing[VoiceRecord], Languages):
         return await self._submit(_TRAIN, fields, {"voice_urls": sources}, options)
 
     async def clone_from_video(self, twin_id: str, *, path: str | None = None) -> TaskHandle[VoiceRecord]:
-        """Clone the voice of a video twin (A2E page "Clone Voice from a Video"). What it costs is not published.
+        """Clone the voice of a video twin (A2E page "Clone Voice from a Video"). The price is not published.
 
-        A2E has not published this operation: path and answer are guesses of others who have used it. What surely works
-        is to take the sound out of the video and to `start` with it.
+        A2E has not published this operation: the path and the response are guesses. A safe alternative is to extract
+        the audio of the video and pass it to `start`.
 
         Args:
-            twin_id: The video twin.
-            path: A2E's path, if you know better.
+            twin_id: The id of the video twin.
+            path: A2E's path, instead of the guess.
 
         Raises:
-            InvalidRequestError: It is no id; nothing was sent.
+            InvalidRequestError: The id cannot be used; nothing was sent.
             EndpointNotAvailableError: A2E has no such operation.
-            SubmissionUncertainError: Nobody knows whether A2E accepted it.
-            UnexpectedResponseError: A2E accepted it and did not name the voice: see `list`.
+            SubmissionUncertainError: Unknown outcome: A2E may have accepted it.
+            UnexpectedResponseError: A2E accepted the request and did not return the voice: see `list`.
             A2EError: As for any request.
         """
         check_text("twin_id", twin_id)
-        advice = "Look at voices.list() before you try it again"
-        with about(twin_id):
-            envelope = await self._guess(_CLONE, path, twin_id, advice=advice)
-            raw, *_ = responses.started(envelope)
-        return self._handles([Task(responses.id_of(raw), raw, envelope.trace_id)])[0]
+        advice = "Check voices.list() before you try again"
+        with attach_task_id(twin_id):
+            envelope = await self._call_undocumented(_CLONE, path, twin_id, advice=advice)
+            raw, *_ = responses.started_records(envelope)  # also raises if the response names no voice
+        return self._to_handles([AcceptedTask(responses.id_of(raw), raw, envelope.trace_id)])[0]
 
     async def rename(self, id: str, name: str) -> None:
         """Rename a cloned voice. Free.
@@ -169,8 +171,8 @@ class Voices(Ongoing[VoiceRecord], Languages):
             A2EError: As for any request.
         """
         check_text("name", name)
-        with about(id):
-            await self._tell(_RENAME, id, json={"name": name})
+        with attach_task_id(id):
+            await self._write(_RENAME, id, json={"name": name})
 
     async def speak(
         self,
@@ -182,22 +184,22 @@ class Voices(Ongoing[VoiceRecord], Languages):
         region: str | None = None,
         speech_rate: float | None = None,
     ) -> str:
-        """Speak a text, and return the link of the sound (A2E page "Generate TTS Audio"). Costs coins.
+        """Convert a text to speech, and return the link of the audio (A2E page "Generate TTS Audio"). Costs coins.
 
-        It is sent again only if it surely was not accepted. The link needs no token and lives for about 3 days; pass it
-        on as ``audio_url``, or fetch it with `A2EClient.download`.
+        The request is retried only if A2E certainly did not accept it. The link needs no token and works for about 3
+        days: pass it on as ``audio_url``, or download it with `A2EClient.download`.
 
         Args:
             msg: The text, 1 to 1,000 characters.
-            tts_id: The `PublicVoice.id` of a public voice. Give this or the next one.
+            tts_id: The `PublicVoice.id` of a public voice. Give either this or `user_voice_id`.
             user_voice_id: The id of a cloned voice, see `VoiceRecord`.
-            country: With a cloned voice, the `Language.value` to speak (A2E's default: ``"en"``).
-            region: With a cloned voice, the `Region.value` to speak (A2E's default: ``"US"``).
+            country: For a cloned voice, the `Language.value` of the speech (A2E's default: ``"en"``).
+            region: For a cloned voice, the `Region.value` of the speech (A2E's default: ``"US"``).
             speech_rate: The speed, 0.5 to 2.0 (A2E's default: 1).
 
         Raises:
             InvalidRequestError: A local check failed; nothing was sent.
-            SubmissionUncertainError: Nobody knows whether A2E has spoken it; `previews` may show it.
+            SubmissionUncertainError: Unknown outcome: A2E may have accepted it, and `previews` may show the audio.
             A2EError: As for any request.
         """
         body = _SPEAK.check(
@@ -211,37 +213,37 @@ class Voices(Ongoing[VoiceRecord], Languages):
             }
         )
         if ("tts_id" in body) == ("user_voice_id" in body):
-            refuse("give a tts_id (a public voice) or a user_voice_id (a cloned one), and not both")
-        advice = "voices.previews() shows what was spoken lately"
-        envelope = await self._parts().submitter.pay(_SEND_TTS, json=body, advice=advice)
+            raise_invalid("give either tts_id (a public voice) or user_voice_id (a cloned voice)")
+        advice = "Check voices.previews() before you try again"
+        envelope = await self._services().submitter.post_paid(_SEND_TTS, json=body, advice=advice)
         if not isinstance(envelope.data, str) or not envelope.data:
-            msg = "A2E answered without the link of the sound, which may be paid: voices.previews() may show it"
+            msg = "A2E's response contains no link of the audio, which may have cost coins: check voices.previews()"
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
         return envelope.data
 
     async def previews(self, *, page_size: int = 100) -> AsyncIterator[SpeechPreview]:
-        """Go through what was spoken in the last 24 hours. Free.
+        """Iterate over the speech of the last 24 hours. Free.
 
         Args:
-            page_size: Records a request, 1 to 100.
+            page_size: Records in one request, 1 to 100.
 
         Raises:
             A2EError: As for any request.
         """
         check_page_size(page_size)
-        pages = Pages(_PREVIEWS.path, page_size, P2)
+        pages = PageReader(_PREVIEWS.path, page_size, P2)
         while not pages.ended:
-            for raw in pages.take(await self._ask(_PREVIEWS, params=pages.next().params)):
+            for raw in pages.read(await self._read(_PREVIEWS, params=pages.next_request().params)):
                 yield to_item(SpeechPreview, raw)
 
     async def delete_preview(self, id: str) -> None:
-        """Forget something that was spoken; the sound itself stays for its time. Free.
+        """Delete the entry of one speech. The audio itself stays until it expires. Free.
 
         Raises:
             A2EError: As for any request.
         """
-        with about(id):
-            await self._tell(_DELETE_PREVIEW, id)
+        with attach_task_id(id):
+            await self._write(_DELETE_PREVIEW, id)
 
 
 async def _sample(name: str, sample: Media) -> Source:

@@ -3,8 +3,8 @@
 It imports nothing else of this project, so that a misreading of A2E in the client cannot hide in it.
 """
 
-from a2e_async.sandbox.faults.plan import Fault, Weather
+from a2e_async.sandbox.faults.plan import Fault, FaultPlan
 from a2e_async.sandbox.server import Sandbox
 from a2e_async.sandbox.state import SandboxError
 
-__all__ = ["Fault", "Sandbox", "SandboxError", "Weather"]
+__all__ = ["Fault", "FaultPlan", "Sandbox", "SandboxError"]

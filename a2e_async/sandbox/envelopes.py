@@ -1,8 +1,6 @@
-"""The shapes of A2E's answers (reference 1.3 and 1.4), the clocks of the sandbox, and the reading of JSON bodies.
+"""Envelopes of A2E's responses (reference 1.3 and 1.4), the clocks of the sandbox, and the reader of JSON bodies.
 
-The clocks look `time` up at each call, so that tests can put virtual time in its place.
-
-Unknown fields are ignored without a word, as A2E does (reference 1.6). ``null`` counts as missing (unpublished).
+S1, S2, E1 and so on are the names that the reference gives to A2E's envelopes. "Unpublished" marks a guess of ours.
 """
 
 import time
@@ -17,6 +15,8 @@ from uuid import uuid4
 from aiohttp import web
 from attrs import define, field
 
+# The clocks look `time` up at each call, so that tests can put virtual time in its place.
+
 
 def now() -> datetime:
     """Return the time of day, in UTC."""
@@ -24,7 +24,7 @@ def now() -> datetime:
 
 
 def monotonic() -> float:
-    """Return seconds that never go back."""
+    """Return the seconds of the monotonic clock."""
     return time.monotonic()
 
 
@@ -38,25 +38,25 @@ _NOT_FOUND_PAGE = """<!DOCTYPE html>
 """
 
 
-def iso(moment: datetime) -> str:
-    """Write a moment as A2E does: UTC, milliseconds, ``Z`` (reference 1.6)."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def iso(time_of_day: datetime) -> str:
+    """Format a time as A2E does: UTC, milliseconds, ``Z`` (reference 1.6)."""
+    return time_of_day.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def success(data: object, *, traced: bool = True) -> web.Response:
-    """Wrap `data` in S1, the envelope of most operations; a few answers lack the trace_id."""
+    """Wrap `data` in S1, the envelope of most operations. A few operations send no trace_id."""
     trace = {"trace_id": str(uuid4())} if traced else {}
     return web.json_response({"code": 0, "data": data, **trace})
 
 
-def acknowledged(data: object) -> web.Response:
-    """Wrap `data` in S2, which some newer operations declare instead of S1."""
+def success_s2(data: object) -> web.Response:
+    """Wrap `data` in S2, the envelope of some newer operations."""
     return web.json_response({"success": True, "data": data, "timestamp": iso(now())})
 
 
 @define(eq=False)
-class Refusal(Exception):  # noqa: N818  (A2E refuses; nothing of ours went wrong)
-    """Raised by a route to answer with an error: E1, or E4 when `errors` say which fields are wrong."""
+class ErrorResponse(Exception):  # noqa: N818  (an answer of A2E, no error of the sandbox)
+    """Error that a route raises to answer with E1, or with E4 if `errors` names invalid fields."""
 
     status: int
     message: str
@@ -64,7 +64,8 @@ class Refusal(Exception):  # noqa: N818  (A2E refuses; nothing of ours went wron
     code: int | None = None  # the inner code, if it is not the HTTP status
 
     def response(self) -> web.Response:
-        """Build the answer. The inner code repeats the HTTP status (unpublished for most cases)."""
+        """Build the response."""
+        # That the inner code repeats the HTTP status is published for a few cases only.
         body: dict[str, object] = {"code": self.code or self.status, "msg": self.message, "trace_id": str(uuid4())}
         if self.errors:
             body["errors"] = list(self.errors)
@@ -72,101 +73,105 @@ class Refusal(Exception):  # noqa: N818  (A2E refuses; nothing of ours went wron
 
 
 def not_found_page(request: web.Request) -> web.Response:
-    """Answer a wrong route with HTML (E6); a wrong method gets the same page (unpublished)."""
+    """Return the HTML page for an unknown route (E6); an unknown method gets the same page (unpublished)."""
     page = _NOT_FOUND_PAGE.format(method=escape(request.method), path=escape(request.path))
     return web.Response(status=404, text=page, content_type="text/html")
 
 
 @define
 class Fields:
-    """The fields of one body; read them all, then call `check`."""
+    """Fields of one JSON body, which collects all errors until `raise_errors`.
+
+    Unknown fields are ignored, as A2E does (reference 1.6). ``null`` counts as missing (unpublished).
+    """
 
     body: Json
     errors: list[Json] = field(factory=list)
 
     @classmethod
-    async def of(cls, request: web.Request) -> "Fields":
-        """Read the body of `request`, which has to be a JSON object.
-
-        A body that does not call itself JSON counts as empty (unpublished; common among such services).
-        """
+    async def read(cls, request: web.Request) -> "Fields":
+        """Read the body of `request`, which must be a JSON object."""
+        # A body of another content type counts as empty (unpublished; usual for services of this kind).
         if request.content_type != "application/json":
             return cls({})
         try:
             body = await request.json()
         except (JSONDecodeError, UnicodeDecodeError, LookupError) as error:
-            raise Refusal(400, "Bad Request", [{"field": "", "message": "the body is not JSON"}]) from error
+            raise ErrorResponse(400, "Bad Request", [{"field": "", "message": "the body is not JSON"}]) from error
         if not isinstance(body, dict):
-            raise Refusal(400, "Bad Request", [{"field": "", "message": "the body is not an object"}])
+            raise ErrorResponse(400, "Bad Request", [{"field": "", "message": "the body is not an object"}])
         return cls(body)
 
-    def wrong(self, name: str, message: str) -> None:
-        """Note that the field `name` cannot be accepted."""
+    def add_error(self, name: str, message: str) -> None:
+        """Add an error about the field `name`."""
         self.errors.append({"field": name, "message": f"{name} {message}"})
 
-    def check(self) -> None:
-        """Refuse the request if any field was wrong. The `msg` is as useless as the real one."""
-        if self.errors:
-            raise Refusal(400, "Bad Request", self.errors)
+    def raise_errors(self) -> None:
+        """Reject the request if any field was invalid."""
+        if self.errors:  # A2E's `msg` says no more than this either
+            raise ErrorResponse(400, "Bad Request", self.errors)
 
-    def text(self, name: str, *, required: bool = False, longest: int | None = None) -> str:
-        """Read a string; missing means ``""``."""
+    def text(self, name: str, *, required: bool = False, max_length: int | None = None) -> str:
+        """Read a string; a missing one is ``""``."""
         value = self.body.get(name)
         if value is None:
             value = ""
         if not isinstance(value, str):
-            self.wrong(name, "must be a string")
+            self.add_error(name, "must be a string")
             return ""
         if required and not value.strip():
-            self.wrong(name, "is required")
-        if longest is not None and len(value) > longest:
-            self.wrong(name, f"must be at most {longest} characters long")
+            self.add_error(name, "is required")
+        if max_length is not None and len(value) > max_length:
+            self.add_error(name, f"must be at most {max_length} characters long")
         return value
 
     def choice(self, name: str, allowed: Sequence[str]) -> str:
-        """Read one of the `allowed` words; missing means the first one."""
+        """Read one of the `allowed` words; a missing one is the first of them."""
         value = self.text(name) or allowed[0]
         if value not in allowed:
-            self.wrong(name, f"must be one of {', '.join(allowed)}")
+            self.add_error(name, f"must be one of {', '.join(allowed)}")
             return allowed[0]
         return value
 
-    def whole(self, name: str, default: int | None = None, *, low: int = 1, high: int | None = None) -> int | None:
+    def integer(
+        self, name: str, default: int | None = None, *, minimum: int = 1, maximum: int | None = None
+    ) -> int | None:
         """Read an integer: a JSON number, not a string."""
         value = self.body.get(name)
         if value is None:
             return default
-        if isinstance(value, float) and value.is_integer():  # JSON knows no difference between 5 and 5.0
+        if isinstance(value, float) and value.is_integer():  # JSON does not distinguish 5 from 5.0
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
-            self.wrong(name, "must be an integer")
+            self.add_error(name, "must be an integer")
             return default
-        if value < low or (high is not None and value > high):
-            self.wrong(name, f"must be {low} or more" if high is None else f"must be from {low} to {high}")
+        if value < minimum or (maximum is not None and value > maximum):
+            allowed = f"must be {minimum} or more" if maximum is None else f"must be from {minimum} to {maximum}"
+            self.add_error(name, allowed)
             return default
         return value
 
-    def flag(self, name: str, *, default: bool) -> bool:
+    def boolean(self, name: str, *, default: bool) -> bool:
         """Read a boolean."""
         value = self.body.get(name)
         if value is None:
             return default
         if not isinstance(value, bool):
-            self.wrong(name, "must be a boolean")
+            self.add_error(name, "must be a boolean")
             return default
         return value
 
-    def link(self, name: str, *, required: bool = True) -> str:
-        """Read an input URL: http(s), no spaces, no data URL (reference 1.10)."""
+    def url(self, name: str, *, required: bool = True) -> str:
+        """Read the URL of an input: http or https, without spaces, no data URL (reference 1.10)."""
         before = len(self.errors)
         value = self.text(name, required=required)
-        if len(self.errors) == before and value and not is_link(value):
-            self.wrong(name, "must be a direct http or https URL without spaces")
+        if len(self.errors) == before and value and not is_fetchable_url(value):
+            self.add_error(name, "must be a direct http or https URL without spaces")
         return value
 
 
-def is_link(value: str) -> bool:
-    """Tell whether A2E could fetch this at all."""
+def is_fetchable_url(value: str) -> bool:
+    """Tell whether `value` is a URL that A2E can fetch."""
     if any(c.isspace() for c in value):
         return False
     try:

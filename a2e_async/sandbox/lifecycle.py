@@ -1,8 +1,16 @@
-"""The life of a task: waiting, being worked on, then its end, in the words of its family (reference 1.12).
+"""Lifecycle of tasks: queued, working, ended, in the words of their family (reference 1.12); and their webhooks.
 
-Whoever asked for it is told that a task has ended: one POST, one attempt (reference 1.11).
+How it works
+------------
+Each task runs in an asyncio task of its own, which is cancelled by `stop`, `finish` and `fail`:
 
-Nobody waits for a webhook, and whatever a receiver does with it, the task and the sandbox stay as they are.
+1. It passes the queued words of its family, then its working words. Durations are divided by the option `speed`.
+2. The result is rendered while the working time passes, so that it exists before the end is shown.
+3. The last status and the result URL appear in one step.
+4. The end puts one webhook into the queue of the sender, if the start asked for one (reference 1.11).
+
+While `hold` is open, a step that is due waits for the end of the block. A webhook is sent once, in its own asyncio
+task: a slow or broken receiver changes neither the task nor the sandbox.
 """
 
 import asyncio
@@ -16,103 +24,103 @@ from typing import Final, TypeAlias
 import aiohttp
 from attrs import define, field
 
-from a2e_async.sandbox.faults.schedule import Sky
-from a2e_async.sandbox.media.renderer import Studio
-from a2e_async.sandbox.media.storage import BUCKET, PictureError, Storage, StoredObject
+from a2e_async.sandbox.faults.schedule import FaultInjector
+from a2e_async.sandbox.media.renderer import Renderer
+from a2e_async.sandbox.media.storage import BUCKET, ImageError, Storage, StoredObject
 from a2e_async.sandbox.state import Options, SandboxError, SentWebhook, State, Task
 from a2e_async.sandbox.tasks.scenarios import Delivery
 
 _LOG: Final = logging.getLogger(__name__)
 
-TOKEN_HEADER: Final = "X-A2e-Webhook-Token"  # noqa: S105  (the name of a header)
+AUTH_HEADER: Final = "X-A2e-Webhook-Token"
 
-# Both limits are unpublished; they keep silent receivers from piling up.
+# Both limits are unpublished. They bound the number of requests that wait for silent receivers.
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
-_AT_ONCE: Final = 50
+_MAX_CONCURRENT: Final = 50
 
 
 def _new_session() -> aiohttp.ClientSession:
-    """Open a session of its own: a kept connection that the receiver has closed would cost the only attempt."""
+    # No connection is kept: one that the receiver has closed meanwhile would fail the only attempt.
     connector = aiohttp.TCPConnector(force_close=True)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT)
 
 
 @define(kw_only=True, eq=False)
-class Messenger:
-    """Sends webhooks in the order in which tasks end, a bounded number of them at a time."""
+class WebhookSender:
+    """Sender of webhooks: in the order in which tasks end, and at most 50 at a time."""
 
     state: State
-    sky: Sky
+    injector: FaultInjector
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _session: aiohttp.ClientSession = field(factory=_new_session, init=False)
-    _line: deque[Task] = field(factory=deque, init=False)
-    _couriers: "list[asyncio.Task[None]]" = field(factory=list, init=False)
+    _queue: deque[Task] = field(factory=deque, init=False)
+    _workers: "list[asyncio.Task[None]]" = field(factory=list, init=False)
 
-    def tell(self, task: Task) -> None:
-        """Send the webhook of a task that has just ended, if its start asked for one. Returns at once."""
-        if not task.order.webhook_url or self.sky.loses_webhook():
+    def enqueue(self, task: Task) -> None:
+        """Queue the webhook of a task that has just ended, if its start asked for one."""
+        if not task.start.webhook_url or self.injector.loses_webhook():
             return
-        self._line.append(task)
-        self._couriers = [courier for courier in self._couriers if not courier.done()]
-        if len(self._couriers) < _AT_ONCE:
-            self._couriers.append(self._loop.create_task(self._work(), name="a2e-sandbox-webhooks"))
+        self._queue.append(task)
+        self._workers = [worker for worker in self._workers if not worker.done()]
+        if len(self._workers) < _MAX_CONCURRENT:
+            self._workers.append(self._loop.create_task(self._work(), name="a2e-sandbox-webhooks"))
 
     async def aclose(self) -> None:
-        """Stop: what is under way is broken off, what waits is never sent."""
-        for courier in self._couriers:
-            courier.cancel()
-        await asyncio.gather(*self._couriers, return_exceptions=True)
+        """Cancel the requests that are under way, and drop the queued webhooks."""
+        for worker in self._workers:
+            worker.cancel()
+        await asyncio.gather(*self._workers, return_exceptions=True)
         await self._session.close()
 
     async def _work(self) -> None:
-        """Send until nobody waits in line any more."""
-        while self._line:
-            task = self._line.popleft()
+        """Send until the queue is empty."""
+        while self._queue:
+            task = self._queue.popleft()
             if not task.deleted:
                 await self._send(task)
 
     async def _send(self, task: Task) -> None:
-        """Make the one attempt, and note it."""
+        """Make the one attempt, and record it."""
         event, status = f"task.{'failed' if task.failed else 'completed'}", 0
         try:
             status = await self._post(task, event)
-        except Exception as error:  # noqa: BLE001  (whatever goes wrong at a receiver is no trouble of the sandbox)
-            # No more than this: addresses and texts of errors may hold secrets.
+        except Exception as error:  # noqa: BLE001  (no fault of a receiver is an error of the sandbox)
+            # Only the type is logged: addresses and texts of errors may contain secrets.
             _LOG.debug("the webhook of task %s was not answered: %s", task.id, type(error).__name__)
         finally:
             self.state.webhooks.append(SentWebhook(task_id=task.id, event=event, status=status))
 
     async def _post(self, task: Task, event: str) -> int:
-        """Return the status of the receiver's answer; its body is of no interest."""
-        order = task.order
-        headers = {TOKEN_HEADER: order.webhook_token} if order.webhook_token else {}
+        """Return the status of the receiver's answer; its body is ignored."""
+        start = task.start
+        headers = {AUTH_HEADER: start.webhook_token} if start.webhook_token else {}
         # A guess: the payload is unpublished (reference 15), only the names of the events are known.
         payload = {"event": event, "data": task.record()}
         async with self._session.post(
-            order.webhook_url, json=payload, headers=headers, allow_redirects=False
-        ) as answer:
-            return answer.status
+            start.webhook_url, json=payload, headers=headers, allow_redirects=False
+        ) as response:
+            return response.status
 
 
 Failure: TypeAlias = tuple[str, str]  # failed_code, failed_message
 
 NOT_GENERATED: Final = "The video could not be generated."
 
-# Seconds at speed 1. The vendor speaks of "within 10 minutes" (reference 1.14); a demo should not take as long.
-_QUEUED: Final = 2.0  # all words of waiting together
-_WORK: Final = (20.0, 40.0)
-_CLOSING: Final = 0.5  # each word of work after the first
+# Seconds at speed 1. A2E says "within 10 minutes" (reference 1.14); a demo should not take as long.
+_QUEUED_TIME: Final = 2.0  # all queued words together
+_WORKING_TIME: Final = (20.0, 40.0)
+_CLOSING_TIME: Final = 0.5  # each working word after the first
 
 
 @define(kw_only=True)
-class Life:
-    """Leads every task from its start to its end, each in an asyncio task of its own."""
+class Lifecycle:
+    """Lifecycle of all tasks of one sandbox."""
 
     options: Options
     state: State
     storage: Storage
-    studio: Studio
-    messenger: Messenger
+    renderer: Renderer
+    webhook_sender: WebhookSender
     _random: random.Random = field(init=False)
     _running: dict[str, "asyncio.Task[None]"] = field(factory=dict, init=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
@@ -121,43 +129,43 @@ class Life:
     _closed: bool = field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Seed the durations. They are no secret, so the plain generator will do."""
-        self._random = random.Random(self.options.seed)  # noqa: S311
+        """Seed the durations."""
+        self._random = random.Random(self.options.seed)  # noqa: S311  (durations are no secret)
 
     def begin(self, task: Task) -> None:
-        """Let a task live."""
-        self._run(task, self._live(task, self.draw_work()))
+        """Run a task in the background."""
+        self._run(task, self._run_to_end(task, self.draw_working_time()))
 
-    def draw_work(self) -> float:
-        """Draw how long the next task is pending, in seconds at speed 1."""
-        return self._random.uniform(*_WORK)
+    def draw_working_time(self) -> float:
+        """Draw the working time of the next task, in seconds at speed 1."""
+        return self._random.uniform(*_WORKING_TIME)
 
-    def end(self, task: Task) -> None:
-        """Stop a task that was deleted."""
+    def stop(self, task: Task) -> None:
+        """Stop a task."""
         if running := self._running.get(task.id):
             running.cancel()
 
-    async def ended(self, task: Task) -> None:
-        """Wait until a task lives no more, or return at once while tasks are held."""
+    async def wait_until_ended(self, task: Task) -> None:
+        """Wait for the end of a task, but return at once while tasks are held."""
         while not self._holds and (running := self._running.get(task.id)):
             await asyncio.wait([running])
 
     def finish(self, task: Task) -> None:
-        """Make the result of a task now, and end it well then."""
+        """Render the result of a task now, and then let it succeed."""
         self._check_open()
-        self.end(task)
+        self.stop(task)
         self._run(task, self._finish(task))
 
     def fail(self, task: Task, code: str, message: str) -> None:
-        """End a task badly, at once."""
+        """Let a task fail at once."""
         self._check_open()
-        self.end(task)
+        self.stop(task)
         self._fail(task, code, message)
-        self.messenger.tell(task)
+        self.webhook_sender.enqueue(task)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Let no task reach its next status inside of the block."""
+        """Keep every task at its status inside of the block."""
         self._holds += 1
         self._released.clear()
         try:
@@ -168,62 +176,62 @@ class Life:
                 self._released.set()
 
     async def aclose(self) -> None:
-        """Stop all tasks, wherever they are."""
+        """Stop all tasks."""
         self._closed = True
         running = list(self._running.values())
-        for life in running:
-            life.cancel()
+        for one in running:
+            one.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
     def _check_open(self) -> None:
         if self._closed:
-            message = "the sandbox is closed: its tasks cannot change"
+            message = "the sandbox is closed: its tasks cannot change any more"
             raise SandboxError(message)
 
     def _run(self, task: Task, steps: Coroutine[None, None, None]) -> None:
-        """Lead a task in an asyncio task, which may follow one that was cancelled."""
-        life = self._loop.create_task(steps, name=f"a2e-sandbox-{task.id}")
-        self._running[task.id] = life
+        """Run a task in an asyncio task, which may replace a cancelled one."""
+        running = self._loop.create_task(steps, name=f"a2e-sandbox-{task.id}")
+        self._running[task.id] = running
 
         def forget(_: "asyncio.Task[None]") -> None:
-            if self._running.get(task.id) is life:
+            if self._running.get(task.id) is running:  # a cancelled one ends after the one that replaced it
                 del self._running[task.id]
 
-        life.add_done_callback(forget)
+        running.add_done_callback(forget)
 
-    async def _live(self, task: Task, work: float) -> None:
-        pace = 1.0 if task.order.fate.pace is None else task.order.fate.pace
-        queueing_pace = pace if pace < float("inf") else 1.0  # a stuck task hangs where the work is
-        words = task.order.family.words
+    async def _run_to_end(self, task: Task, working_time: float) -> None:
+        pace = 1.0 if task.start.scenario.pace is None else task.start.scenario.pace
+        queued_pace = pace if pace < float("inf") else 1.0  # #stuck tasks hang while working
+        words = task.start.family.words
         for next_word in (*words.queued[1:], words.working[0]):
-            await self._wait(_QUEUED / len(words.queued) * queueing_pace)
-            task.become(next_word)
+            await self._wait(_QUEUED_TIME / len(words.queued) * queued_pace)
+            task.set_status(next_word)
         if pace < float("inf"):
-            await self._work(task, work * pace, _CLOSING * pace)
-            self.messenger.tell(task)
+            await self._work(task, working_time * pace, _CLOSING_TIME * pace)
+            self.webhook_sender.enqueue(task)
 
     async def _wait(self, seconds: float) -> None:
         await self._sleep(seconds / self.options.speed)
 
     async def _sleep(self, seconds: float) -> None:
-        """Wait; what is held waits longer."""
+        """Sleep, and then until no block of `hold` is open."""
         await asyncio.sleep(seconds)
         while self._holds:
             await self._released.wait()
 
     async def _work(self, task: Task, seconds: float, closing: float) -> None:
-        """Make the result while the time passes, so that it exists before the end is shown."""
+        """Render the results while the working time passes, then end the task."""
         clock = asyncio.get_running_loop()
         until = clock.time() + seconds / self.options.speed
-        failure = task.order.fate.failure
-        results, broken = ([], None) if failure else await self._made(task)
-        if broken:
+        failure = task.start.scenario.failure
+        results, input_failure = ([], None) if failure else await self._render(task)
+        if input_failure:
             await self._sleep(0)
-            self._fail(task, *broken)
+            self._fail(task, *input_failure)
             return
         await self._sleep(until - clock.time())
-        for word in task.order.family.words.working[1:]:
-            task.become(word)
+        for word in task.start.family.words.working[1:]:
+            task.set_status(word)
             await self._wait(closing)
         if failure:
             self._fail(task, *failure)
@@ -231,44 +239,45 @@ class Life:
             task.complete(*results)
 
     async def _finish(self, task: Task) -> None:
-        """Make the result, and end without any wait."""
-        results, broken = await self._made(task)
-        if broken:
-            self._fail(task, *broken)
+        """Render the results, and end the task without any wait."""
+        results, failure = await self._render(task)
+        if failure:
+            self._fail(task, *failure)
         else:
             task.complete(*results)
-        self.messenger.tell(task)
+        self.webhook_sender.enqueue(task)
 
-    async def _made(self, task: Task) -> tuple[list[str], Failure | None]:
-        """Make the results; also tell why that was not possible."""
+    async def _render(self, task: Task) -> tuple[list[str], Failure | None]:
+        """Return the URLs of the results, or no URLs and the reason."""
         try:
-            return await self._results(task), None
-        except PictureError as error:
+            return await self._store_results(task), None
+        except ImageError as error:
             return [], (error.code, str(error))
-        except Exception:  # noqa: BLE001  (logged, and told to the caller)
-            # Whatever breaks in a codec must not leave the caller waiting for ever.
+        except Exception:  # noqa: BLE001  (logged, and shown in the failed task)
+            # A codec can raise anything, and its task must end all the same.
             _LOG.exception("the sandbox could not render task %s", task.id)
             return [], ("generation_error", NOT_GENERATED)
 
     def _fail(self, task: Task, code: str, message: str) -> None:
-        """End a task badly; a few families give its coins back then."""
+        """Let a task fail."""
         task.fail(code, message)
-        if task.coins and "failed" in task.order.family.refunds:
+        # Whether A2E refunds failed tasks is mostly unpublished (reference 15); the table names the few known families.
+        if task.coins and "failed" in task.start.family.refunds:
             self.state.refund(task)
 
-    async def _results(self, task: Task) -> list[str]:
-        """Make the results and give them their links; the path holds the account's id (reference 1.9)."""
-        delivery = task.order.fate.delivery
-        folder = f"{BUCKET}/adam2eve/prod/user/{self.state.user_id}/{task.order.family.prefix.removeprefix('user')}"
-        links = []
-        for number, made in enumerate(await self.studio.make(task.order)):
-            stored = StoredObject(path=made.path, content_type=made.content_type, delivery=delivery)
+    async def _store_results(self, task: Task) -> list[str]:
+        """Render the results, and return their URLs. The path contains the id of the account (reference 1.9)."""
+        delivery = task.start.scenario.delivery
+        folder = f"{BUCKET}/adam2eve/prod/user/{self.state.user_id}/{task.start.family.prefix.removeprefix('user')}"
+        urls = []
+        for number, file in enumerate(await self.renderer.render(task.start)):
+            stored = StoredObject(path=file.path, content_type=file.content_type, delivery=delivery)
             name = task.id if number == 0 else f"{task.id}-{number}"
-            links.append(self.storage.store(f"{folder.lower()}/{name}{made.suffix}", stored))
-        return links
+            urls.append(self.storage.store(f"{folder.lower()}/{name}{file.suffix}", stored))
+        return urls
 
 
 def is_listed(task: Task) -> bool:
-    """Some lists show only records whose result has not expired (reference 9.3)."""
-    expired = task.succeeded and task.order.fate.delivery is Delivery.EXPIRED
-    return not (expired and task.order.family.forgets_expired)
+    """Tell whether lists show a task. Some lists hide a result that has expired (reference 9.3)."""
+    expired = task.succeeded and task.start.scenario.delivery is Delivery.EXPIRED
+    return not (expired and task.start.family.hides_expired)

@@ -1,7 +1,4 @@
-"""What happens to every request before its route: overrides, wrong routes, the token; and the record of it after.
-
-In the era "2025" the paths that A2E has renamed answer as they did then (reference 14, traps 17 and 22).
-"""
+"""Middleware around all routes: overrides, unknown routes, the token, the record of requests; and renamed paths."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Iterable
@@ -12,16 +9,16 @@ from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from attrs import define, field
 
-from a2e_async.sandbox.envelopes import Refusal, not_found_page
-from a2e_async.sandbox.state import SeenRequest, State
+from a2e_async.sandbox.envelopes import ErrorResponse, not_found_page
+from a2e_async.sandbox.state import RecordedRequest, State
 
 API = "/api/v1"
 
-# What needs no API token: the first is open to all (reference 1.2), the second wants a login token and checks it.
+# Operations without an API token: the first is public (reference 1.2), the second checks a login token itself.
 _OPEN: Final = frozenset({f"{API}/custom_back/randomBackground", f"{API}/token/generate"})
 
-# The kind of the fault that the current request met; aiohttp runs each request in a context of its own.
-MET: Final = ContextVar("a2e-sandbox-met", default="")
+# The type of the fault that the current request met; aiohttp runs each request in a context of its own.
+CURRENT_FAULT: Final = ContextVar("a2e-sandbox-fault", default="")
 
 Answer: TypeAlias = web.StreamResponse | None
 OverrideHandler: TypeAlias = Callable[[web.Request], Awaitable[Answer] | Answer]
@@ -29,14 +26,14 @@ OverrideHandler: TypeAlias = Callable[[web.Request], Awaitable[Answer] | Answer]
 
 @define(eq=False)
 class Override:
-    """Another answer for some requests, asked before any route."""
+    """Response to some requests that replaces the one of their route."""
 
     method: str
     path_prefix: str
     answer: OverrideHandler | web.Response
 
     async def respond(self, request: web.Request) -> Answer:
-        """Answer, or return `None` to let the next one speak."""
+        """Return the response, or `None` if the override does not apply."""
         if self.method not in {"*", request.method} or not request.path.startswith(self.path_prefix):
             return None
         if isinstance(self.answer, web.Response):
@@ -47,18 +44,18 @@ class Override:
 
 
 @define(kw_only=True)
-class Gate:
-    """Guards the routes."""
+class ApiMiddleware:
+    """Middleware that checks requests and records their responses."""
 
     token: str = field(repr=False)
     state: State
     overrides: list[Override] = field(factory=list)
 
     def middleware(self) -> Middleware:
-        """Wrap every handler of the application."""
+        """Return the middleware for aiohttp."""
 
         @web.middleware
-        async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
             for override in reversed(self.overrides):
                 if (answer := await override.respond(request)) is not None:
                     return answer
@@ -67,40 +64,40 @@ class Gate:
             try:
                 self._check_token(request)
                 return await handler(request)
-            except Refusal as refusal:
-                return refusal.response()
+            except ErrorResponse as error:
+                return error.response()
 
-        return guard
+        return handle
 
-    async def remember(self, request: web.Request, response: web.StreamResponse) -> None:
-        """Note a request just before its answer leaves, so that whoever has the answer finds the note."""
-        self.note(request, response.status)
+    async def on_response_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Record a request just before its response is sent, so that a test that has the response finds the record."""
+        self.record(request, response.status)
 
-    def note(self, request: web.Request, status: int) -> None:
-        """Note a request and how it was answered; 0 is no answer."""
+    def record(self, request: web.Request, status: int) -> None:
+        """Record a request and the status of its response; 0 is no response."""
         self.state.requests.append(
-            SeenRequest(
+            RecordedRequest(
                 method=request.method,
                 path=request.path,
                 had_authorization=hdrs.AUTHORIZATION in request.headers,
                 status=status,
-                fault=MET.get(),
+                fault=CURRENT_FAULT.get(),
             )
         )
 
     def _check_token(self, request: web.Request) -> None:
-        """All API operations need the bearer token; storage and CDN must never see it (reference 1.2)."""
+        """Check the bearer token, which all API operations need, but not storage and CDN (reference 1.2)."""
         if not request.path.startswith(API) or request.path in _OPEN:
             return
-        given = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
-        if not hmac.compare_digest(given, f"Bearer {self.token}".encode()):
-            raise Refusal(401, "Unauthorized: invalid token")
+        header = request.headers.get(hdrs.AUTHORIZATION, "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(header, f"Bearer {self.token}".encode()):
+            raise ErrorResponse(401, "Unauthorized: invalid token")
 
 
 _GET, _POST = hdrs.METH_GET, hdrs.METH_POST
 
-# method and path now: method and path then
-RENAMED: Final = {
+# The current method and path of each operation that A2E has renamed: those of 2025 (reference 14, traps 17 and 22).
+RENAMED_PATHS: Final = {
     (_POST, f"{API}/userVideoTwin/continueTraining"): (_POST, f"{API}/userVideoTwin/continueTranining"),
     (_GET, f"{API}/userVideoTwin/trainingRecords"): (_GET, f"{API}/userVideoTwin/processingRecord"),
     (_GET, f"{API}/userVoice/trainingRecord"): (_GET, f"{API}/userVoice/processingRecord"),
@@ -113,18 +110,19 @@ RENAMED: Final = {
 }
 
 
-def of_2025(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
-    """Give every route the path that it had in 2025. The newer path is none then, and no id of a task either."""
-    gone = [web.RouteDef(method, path, _unknown, {}) for method, path in RENAMED]
-    return [*gone, *map(_older, routes)]
+def routes_of_2025(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
+    """Return the routes with the paths that they had in 2025."""
+    # The current paths must answer "not found" then, and must not match as the id of a task.
+    missing = [web.RouteDef(method, path, _not_found, {}) for method, path in RENAMED_PATHS]
+    return [*missing, *map(_renamed, routes)]
 
 
-async def _unknown(request: web.Request) -> web.Response:
+async def _not_found(request: web.Request) -> web.Response:
     return not_found_page(request)
 
 
-def _older(route: web.RouteDef) -> web.RouteDef:
-    if (route.method, route.path) not in RENAMED:
+def _renamed(route: web.RouteDef) -> web.RouteDef:
+    if (route.method, route.path) not in RENAMED_PATHS:
         return route
-    method, path = RENAMED[route.method, route.path]
+    method, path = RENAMED_PATHS[route.method, route.path]
     return web.RouteDef(method, path, route.handler, {})

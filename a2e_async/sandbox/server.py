@@ -1,8 +1,4 @@
-"""The sandbox: puts the parts together, listens, and leaves nothing behind.
-
-The table of paths is the same in every sandbox, and built once for all of them: with 250 routes this is most of the
-work of a start, and test suites start thousands of sandboxes.
-"""
+"""The sandbox: it composes the parts, listens on a port, and leaves no file, task or thread behind."""
 
 import secrets
 from collections import deque
@@ -17,23 +13,23 @@ import attrs
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from a2e_async.sandbox.faults.middleware import Storm
-from a2e_async.sandbox.faults.plan import Weather
-from a2e_async.sandbox.faults.schedule import Sky
-from a2e_async.sandbox.lifecycle import NOT_GENERATED, Life, Messenger
-from a2e_async.sandbox.listener import Door
-from a2e_async.sandbox.media.renderer import FilmStudio, Studio, TinyStudio, check_extra
-from a2e_async.sandbox.media.storage import Fetcher, Storage
-from a2e_async.sandbox.middleware import Gate, Override, OverrideHandler, of_2025
+from a2e_async.sandbox.faults.middleware import FaultMiddleware
+from a2e_async.sandbox.faults.plan import FaultPlan
+from a2e_async.sandbox.faults.schedule import FaultInjector
+from a2e_async.sandbox.lifecycle import NOT_GENERATED, Lifecycle, WebhookSender
+from a2e_async.sandbox.listener import Listener
+from a2e_async.sandbox.media.renderer import Renderer, TinyRenderer, VideoRenderer, check_extra
+from a2e_async.sandbox.media.storage import InputFetcher, Storage
+from a2e_async.sandbox.middleware import ApiMiddleware, Override, OverrideHandler, routes_of_2025
 from a2e_async.sandbox.routes import account, avatars, backgrounds, families, image_to_video, storage, streaming, voices
 from a2e_async.sandbox.routes.base import Context
 from a2e_async.sandbox.state import (
-    Era,
+    ApiVersion,
     LedgerEntry,
     Options,
+    RecordedRequest,
     RenderMode,
     SandboxError,
-    SeenRequest,
     SentWebhook,
     State,
     Task,
@@ -43,7 +39,9 @@ _HANDLERS: Final = web.AppKey("handlers", list[Any])
 
 
 def add_routes(application: web.Application, routes: Sequence[web.RouteDef]) -> None:
-    """Let the application answer at these paths, by the handlers that belong to its sandbox."""
+    """Add the routes to an application."""
+    # The table of paths is equal in all sandboxes, and is built once. With 250 routes it would be most of the work of
+    # each start, and test suites start thousands of sandboxes.
     application[_HANDLERS] = [route.handler for route in routes]
     for resource in _resources(tuple((route.method, route.path) for route in routes)):
         application.router.register_resource(resource)
@@ -51,7 +49,7 @@ def add_routes(application: web.Application, routes: Sequence[web.RouteDef]) -> 
 
 @cache
 def _resources(paths: tuple[tuple[str, str], ...]) -> Sequence[web.AbstractResource]:
-    """Build the table of these paths, which knows no handler but the number of each."""
+    """Build the table of paths. Each path has the number of its handler, not the handler of one sandbox."""
     router = web.UrlDispatcher()
     for number, (method, path) in enumerate(paths):
         web.RouteDef(method, path, _forward_to(number), {}).register(router)
@@ -60,19 +58,19 @@ def _resources(paths: tuple[tuple[str, str], ...]) -> Sequence[web.AbstractResou
 
 def _forward_to(number: int) -> Handler:
     async def forward(request: web.Request) -> web.StreamResponse:
-        answer: web.StreamResponse = await request.app[_HANDLERS][number](request)
-        return answer
+        response: web.StreamResponse = await request.app[_HANDLERS][number](request)
+        return response
 
     return forward
 
 
-# Open requests at closing get this long, in seconds; aiohttp's own default is a minute.
-_PATIENCE = 0.1
+# Seconds for open requests at closing. aiohttp's default is a minute.
+_SHUTDOWN_TIMEOUT: Final = 0.1
 
-_NOT_STARTED = "the sandbox was not started: use `async with Sandbox()` or `await sandbox.start()`"
+_NOT_STARTED: Final = "the sandbox was not started: use `async with Sandbox()` or `await sandbox.start()`"
 
-# Large enough for an image sent as a data URL by mistake to be refused as such.
-_LARGEST_BODY = 32 * 1024 * 1024
+# An image that is sent by mistake as a data URL must get the error of its field, not a 413.
+_MAX_BODY: Final = 32 * 1024 * 1024
 
 
 class Sandbox:
@@ -89,28 +87,28 @@ class Sandbox:
         render: RenderMode = "video",
         cdn_lag: float = 0.0,
         seed: int | None = None,
-        weather: Weather | None = None,
+        faults: FaultPlan | None = None,
         diamonds: int = 3,
-        era: Era = "now",
+        api_version: ApiVersion = "current",
     ) -> None:
-        """Prepare; nothing listens before `start`.
+        """Make a sandbox. It listens after `start`.
 
         Args:
             host: The address to listen on.
-            port: The port to listen on; 0 takes any free one.
-            token: The API token to expect; by default a random one that begins with ``sk_``.
-            coins: The balance to start with.
-            speed: How many times faster than life a task goes.
+            port: The port to listen on; 0 chooses a free one.
+            token: The API token that clients must send; by default a random one that begins with ``sk_``.
+            coins: The initial balance.
+            speed: How many times faster than at A2E a task ends.
             render: "video" for real videos (needs the `sandbox` extra), "tiny" for one constant, tiny MP4.
-            cdn_lag: Seconds for which an uploaded object is not yet visible at the CDN.
+            cdn_lag: Seconds until an uploaded object is visible at the CDN.
             seed: Makes the durations of tasks reproducible.
-            weather: Faults of the network and of A2E; `None` is fair weather.
-            diamonds: The diamonds to start with.
-            era: "now", or "2025" for the paths that A2E had then, where it has changed them.
+            faults: Faults of the network and of A2E; `None` means no faults.
+            diamonds: The initial balance of diamonds.
+            api_version: "current", or "2025" for the paths that A2E has renamed since then.
 
         Raises:
-            SandboxError: Real videos are asked for and the extra is not installed.
-            TypeError: `weather` is something else.
+            SandboxError: The extra for real videos is not installed.
+            TypeError: `faults` is not a `FaultPlan`.
             ValueError: An option is out of its range.
         """
         self._options = Options(
@@ -122,21 +120,21 @@ class Sandbox:
             cdn_lag=cdn_lag,
             seed=seed,
             diamonds=diamonds,
-            era=era,
+            api_version=api_version,
         )
         if render == "video":
             check_extra()
         self._state = State(coins=coins, diamonds=diamonds)
-        self._gate = Gate(token=token or f"sk_{secrets.token_hex(24)}", state=self._state)
-        self._sky = Sky()
-        self.weather = weather
+        self._api_middleware = ApiMiddleware(token=token or f"sk_{secrets.token_hex(24)}", state=self._state)
+        self._injector = FaultInjector()
+        self.faults = faults
         self._url: str | None = None
         self._storage: Storage | None = None
-        self._life: Life | None = None
+        self._lifecycle: Lifecycle | None = None
         self._exits: AsyncExitStack | None = None
 
     def __repr__(self) -> str:
-        """Show where it listens, never the token."""
+        """Show the base URL, never the token."""
         return f"<Sandbox {self._url or 'not started'}>"
 
     @property
@@ -152,16 +150,16 @@ class Sandbox:
 
     @property
     def token(self) -> str:
-        """The API token that is expected. Once another one is set, the old one is refused with 401."""
-        return self._gate.token
+        """The API token that clients must send. After a change, the old one gets a 401."""
+        return self._api_middleware.token
 
     @token.setter
     def token(self, token: str) -> None:
-        self._gate.token = token
+        self._api_middleware.token = token
 
     @property
     def coins(self) -> int:
-        """The current balance. Setting it, as when coins are started, makes no entry in the ledger and ends no task."""
+        """The balance. Setting it adds no entry to the ledger, and ends no task."""
         return self._state.coins
 
     @coins.setter
@@ -170,63 +168,64 @@ class Sandbox:
 
     @property
     def diamonds(self) -> int:
-        """The current balance of the second currency."""
+        """The balance of diamonds, the second currency."""
         return self._state.diamonds
 
     @property
     def tasks(self) -> Mapping[str, Task]:
-        """The tasks of all families by id, oldest first; deleted ones too, with `deleted` set."""
+        """The tasks of all families by id, oldest first. Deleted tasks have `deleted` set."""
         return MappingProxyType(self._state.tasks)
 
     @property
     def ledger(self) -> list[LedgerEntry]:
-        """What tasks and calls have cost and refunded, oldest first; negative coins were spent."""
+        """All changes of the balances, oldest first. Negative coins were spent."""
         return self._state.ledger
 
     @property
-    def requests(self) -> deque[SeenRequest]:
-        """The requests, oldest first; the latest 100,000 are kept. `status` is 0 where no answer was sent."""
+    def requests(self) -> deque[RecordedRequest]:
+        """The latest 100,000 requests, oldest first. `status` is 0 if no response was sent."""
         return self._state.requests
 
     @property
     def webhooks(self) -> deque[SentWebhook]:
-        """The webhooks that were sent, oldest first, each noted when its one attempt is over; the latest 100,000."""
+        """The latest 100,000 webhooks, oldest first. Each is recorded at the end of its one attempt."""
         return self._state.webhooks
 
     @property
-    def weather(self) -> Weather | None:
-        """The weather now, `None` if fair. It can be set at any time; what is set begins at its start."""
-        forecast = self._sky.forecast
-        return None if forecast is None else forecast.weather
+    def faults(self) -> FaultPlan | None:
+        """The fault plan, or `None`. It can be set at any time; a new plan begins at the first line of its scripts."""
+        schedule = self._injector.schedule
+        return None if schedule is None else schedule.plan
 
-    @weather.setter
-    def weather(self, weather: Weather | None) -> None:
-        self._sky.change(weather)
+    @faults.setter
+    def faults(self, faults: FaultPlan | None) -> None:
+        self._injector.set_plan(faults)
 
     @contextmanager
     def override(self, method: str, path_prefix: str, answer: OverrideHandler | web.Response) -> Iterator[None]:
-        """Answer some requests differently for a while; the latest override is asked first.
+        """Replace the response to some requests inside of the block. The latest override has priority.
 
         Args:
             method: The HTTP method in capitals, or ``*`` for all.
-            path_prefix: How the path begins, such as ``/api/v1/userImage2Video``.
-            answer: A response for all of them, or a function of the request (asynchronous or not) that returns a
-                response (a new one each time: aiohttp sends a response object once only), or `None` to let the
-                sandbox answer as usual.
+            path_prefix: The begin of the path, such as ``/api/v1/userImage2Video``.
+            answer: One response for all requests, or a function of the request, asynchronous or not. The function
+                returns a new response each time (aiohttp sends a response object once only), or `None` for the usual
+                response.
         """
         override = Override(method, path_prefix, answer)
-        self._gate.overrides.append(override)
+        self._api_middleware.overrides.append(override)
         try:
             yield
         finally:
-            self._gate.overrides.remove(override)
+            self._api_middleware.overrides.remove(override)
 
     def finish(self, task_id: str) -> None:
-        """Let a task end well now, however long it would still take and whatever its prompt asked for.
+        """Let a task succeed now, regardless of its remaining time and of the tags in its prompt.
 
-        Its result is made first. With ``render="tiny"`` the task has ended after one turn of the event loop; with
-        ``render="video"`` it is at work until its video is rendered. A task whose input cannot be used fails instead.
-        Like `fail`, it sends the webhook that the start asked for, also works inside of `hold`, and is called in the
+        Its result is rendered first. With ``render="tiny"`` the task has ended after one turn of the event loop; with
+        ``render="video"`` it ends when its video is rendered. A task whose input cannot be used fails instead.
+
+        Like `fail`, this method sends the webhook of the start, also works inside of `hold`, and must be called in the
         thread of the sandbox's event loop.
 
         Args:
@@ -235,51 +234,51 @@ class Sandbox:
         Raises:
             SandboxError: There is no such task, it has ended or was deleted, or the sandbox is closed.
         """
-        life, task = self._unfinished(task_id)
-        life.finish(task)
+        lifecycle, task = self._running_task(task_id)
+        lifecycle.finish(task)
 
     def fail(self, task_id: str, *, code: str = "generation_error", message: str = NOT_GENERATED) -> None:
-        """Let a task fail at once. As for every failed task, few families refund its coins.
+        """Let a task fail at once. Only a few families refund failed tasks.
 
         Args:
             task_id: The task, of any family.
-            code: The failure code, in families whose records show one.
-            message: What the record says about the failure, in families whose records say something.
+            code: The failure code, in families whose records have one.
+            message: The failure message, in families whose records have one.
 
         Raises:
             SandboxError: There is no such task, it has ended or was deleted, or the sandbox is closed.
         """
-        life, task = self._unfinished(task_id)
-        life.fail(task, code, message)
+        lifecycle, task = self._running_task(task_id)
+        lifecycle.fail(task, code, message)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Let no task reach its next status inside of the block, except by `finish` and `fail`.
+        """Keep every task at its status inside of the block. Only `finish` and `fail` change it.
 
-        Tasks can be started, read and deleted meanwhile. A step that is due inside of the block happens at its end, and
-        the steps after it take their usual time. Blocks may overlap; the last end counts.
+        Tasks can be started, read and deleted meanwhile. A step that is due inside of the block happens at its end; the
+        next steps take their usual time. Blocks may overlap: tasks continue after the end of the last one.
 
         Raises:
             SandboxError: The sandbox was not started yet.
         """
-        if self._life is None:
+        if self._lifecycle is None:
             raise SandboxError(_NOT_STARTED)
-        with self._life.hold():
+        with self._lifecycle.hold():
             yield
 
     def expire_upload_links(self) -> None:
-        """Let all presigned upload links end now, as if their time were over."""
+        """Let all presigned upload URLs expire now."""
         if self._storage is not None:
             self._storage.expire_grants()
 
     async def start(self) -> None:
-        """Begin to listen.
+        """Start to listen.
 
         Raises:
-            SandboxError: It was started before, or the address cannot be listened on.
+            SandboxError: It was started before, or cannot listen on the address.
         """
         if self._exits is not None:
-            message = "a sandbox can be started once only; make a new one"
+            message = "a sandbox can be started only once: make a new one"
             raise SandboxError(message)
         self._exits = AsyncExitStack()
         try:
@@ -289,7 +288,7 @@ class Sandbox:
             raise
 
     async def aclose(self) -> None:
-        """Stop listening, end all tasks and remove all files. Closing twice is fine; `url` stays readable."""
+        """Stop listening, stop all tasks and remove all files. It may be called twice; `url` can still be read."""
         if self._exits is not None:
             await self._exits.aclose()
 
@@ -304,66 +303,69 @@ class Sandbox:
         """Close."""
         await self.aclose()
 
-    def _unfinished(self, task_id: str) -> tuple[Life, Task]:
-        """Look up a task that has not ended."""
+    def _running_task(self, task_id: str) -> tuple[Lifecycle, Task]:
+        """Return the lifecycle, and a task that has not ended."""
         task = self._state.tasks.get(task_id)
-        if self._life is None or task is None:
+        if self._lifecycle is None or task is None:
             message = f"the sandbox has no task {task_id!r}"
         elif task.deleted:
             message = f"task {task_id} was deleted"
         elif task.done:
             message = f"task {task_id} has ended already: {task.status}"
         else:
-            return self._life, task
+            return self._lifecycle, task
         raise SandboxError(message)
 
     async def _open(self, exits: AsyncExitStack) -> None:
-        """Open the parts; `exits` closes them in the opposite order: first the door, last the files."""
+        """Open the parts."""
+        # `exits` closes them in the opposite order: the port first, the files last.
         storage = self._storage = Storage(cdn_lag=self._options.cdn_lag)
         exits.callback(storage.close)
         session = await exits.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
-        fetcher = Fetcher(storage, session)
-        studio: Studio = FilmStudio(storage, fetcher) if self._options.render == "video" else TinyStudio(storage)
-        exits.push_async_callback(studio.aclose)
-        messenger = Messenger(state=self._state, sky=self._sky)
-        exits.push_async_callback(messenger.aclose)
-        life = Life(options=self._options, state=self._state, storage=storage, studio=studio, messenger=messenger)
-        self._life = life
-        exits.push_async_callback(life.aclose)
-        context = Context(self._state, life, self._sky, storage, fetcher, studio, self._options)
+        fetcher = InputFetcher(storage, session)
+        renderer: Renderer = (
+            VideoRenderer(storage, fetcher) if self._options.render == "video" else TinyRenderer(storage)
+        )
+        exits.push_async_callback(renderer.aclose)
+        webhook_sender = WebhookSender(state=self._state, injector=self._injector)
+        exits.push_async_callback(webhook_sender.aclose)
+        lifecycle = self._lifecycle = Lifecycle(
+            options=self._options, state=self._state, storage=storage, renderer=renderer, webhook_sender=webhook_sender
+        )
+        exits.push_async_callback(lifecycle.aclose)
+        context = Context(self._state, lifecycle, self._injector, storage, fetcher, renderer, self._options)
         await self._listen(exits, context)
 
     async def _listen(self, exits: AsyncExitStack, context: Context) -> None:
-        """Open the port."""
-        door = Door(host=self._options.host, port=self._options.port)
-        storm = Storm(sky=self._sky, gate=self._gate, door=door)
-        application = self._application(storm, context)
-        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_PATIENCE)
+        """Start the server."""
+        listener = Listener(host=self._options.host, port=self._options.port)
+        fault_middleware = FaultMiddleware(
+            injector=self._injector, api_middleware=self._api_middleware, listener=listener
+        )
+        middlewares = [fault_middleware.middleware(), self._api_middleware.middleware()]
+        application = web.Application(client_max_size=_MAX_BODY, middlewares=middlewares)
+        application.on_response_prepare.append(self._api_middleware.on_response_prepare)
+        add_routes(application, _routes(context))
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         exits.push_async_callback(runner.cleanup)
         await runner.setup()
-        exits.push_async_callback(storm.aclose)
-        exits.push_async_callback(door.aclose)
+        exits.push_async_callback(fault_middleware.aclose)
+        exits.push_async_callback(listener.aclose)
         try:
-            context.storage.base_url = self._url = await door.open(cast("web.Server", runner.server))
+            context.storage.base_url = self._url = await listener.open(cast("web.Server", runner.server))
         except OSError as error:
             message = f"the sandbox cannot listen on {self._options.host}:{self._options.port}: {error.strerror}"
             raise SandboxError(message) from error
 
-    def _application(self, storm: Storm, context: Context) -> web.Application:
-        middlewares = [storm.middleware(), self._gate.middleware()]
-        application = web.Application(client_max_size=_LARGEST_BODY, middlewares=middlewares)
-        application.on_response_prepare.append(self._gate.remember)
-        add_routes(application, _routes(context))
-        return application
-
 
 def _routes(context: Context) -> list[web.RouteDef]:
-    """Name all paths, fixed ones first: "avgProcessingTime" would pass for a task's id."""
+    """Return all routes."""
+    # Fixed paths come first: "avgProcessingTime" would match as the id of a task.
     checks = {"avatar_video": avatars.check_avatar_video, "voice_training": families.check_voice}
     groups = (
         voices.routes, avatars.routes, backgrounds.routes, backgrounds.face_routes, streaming.routes,
         account.token_routes, account.misc_routes, avatars.avatar_video_routes, families.training_routes,
-        families.exception_routes,
+        families.special_routes,
     )  # fmt: skip
     all_routes = [
         *image_to_video.interaction_routes(context.state),
@@ -374,4 +376,4 @@ def _routes(context: Context) -> list[web.RouteDef]:
         *storage.upload_routes(context.state, context.storage, context.fetcher),
         *storage.cdn_routes(context.storage),
     ]
-    return of_2025(all_routes) if context.options.era == "2025" else all_routes
+    return routes_of_2025(all_routes) if context.options.api_version == "2025" else all_routes

@@ -1,4 +1,4 @@
-"""What the sandbox remembers: tasks, coins, the ledger and the requests; and its options. Plain values, no I/O."""
+"""State of a sandbox: its options, tasks, coins, ledger and recorded requests. Plain values, no I/O."""
 
 import secrets
 from collections import deque
@@ -8,19 +8,19 @@ from typing import Any, Final, Literal, TypeAlias
 from attrs import Factory, define, field, frozen, validators
 
 from a2e_async.sandbox.envelopes import iso, monotonic, now
-from a2e_async.sandbox.tasks.starts import Order
+from a2e_async.sandbox.tasks.starts import Start
 
 RenderMode: TypeAlias = Literal["video", "tiny"]
-Era: TypeAlias = Literal["now", "2025"]
+ApiVersion: TypeAlias = Literal["current", "2025"]
 
 
 class SandboxError(Exception):
-    """The sandbox itself cannot do what it was asked; never an answer of A2E."""
+    """A call of the sandbox cannot be executed. This is never an answer of A2E."""
 
 
 @frozen(kw_only=True)
 class Options:
-    """The settings of one sandbox. Durations are in seconds, money in coins."""
+    """Settings of one sandbox. Durations are in seconds."""
 
     host: str = "127.0.0.1"
     port: int = field(default=0, validator=[validators.ge(0), validators.le(65535)])
@@ -30,22 +30,22 @@ class Options:
     cdn_lag: float = field(default=0.0, validator=validators.ge(0))
     seed: int | None = None
     diamonds: int = field(default=3, validator=validators.ge(0))
-    era: Era = field(default="now", validator=validators.in_(("now", "2025")))
+    api_version: ApiVersion = field(default="current", validator=validators.in_(("current", "2025")))
 
 
-_KEPT: Final = 100_000
+_MAX_RECORDED: Final = 100_000
 
 
 def new_id() -> str:
-    """Make an id that looks like A2E's: 24 hexadecimal digits (reference 1.6)."""
+    """Return a new id with the form of A2E's: 24 hexadecimal digits (reference 1.6)."""
     return secrets.token_hex(12)
 
 
 @frozen(kw_only=True)
 class LedgerEntry:
-    """One movement of coins, diamonds or both: positive was given back or started, negative was spent."""
+    """One change of the balances: negative amounts were spent, positive ones were refunded or received."""
 
-    what: str
+    reason: str
     task_id: str | None
     coins: int
     diamonds: int = 0
@@ -53,196 +53,192 @@ class LedgerEntry:
 
 
 @frozen(kw_only=True)
-class SeenRequest:
-    """One request. The path is without its query; `status` is 0 if no answer was sent; `fault` is its weather."""
+class RecordedRequest:
+    """One request. `path` has no query; `status` is 0 if no answer was sent."""
 
     method: str
     path: str
     had_authorization: bool
     status: int
-    fault: str = ""  # the kind of the fault that it met
+    fault: str = ""  # the type of the fault that it met
 
 
 @frozen(kw_only=True)
 class SentWebhook:
-    """One webhook that was sent; `status` is that of the receiver's answer, 0 if there was none."""
+    """One webhook that was sent. `status` is that of the receiver's answer, 0 if no answer came."""
 
     task_id: str
     event: str
     status: int
 
 
-def _first_word(task: "Task") -> str:
-    return task.order.family.words.queued[0]
-
-
 @define(kw_only=True, eq=False)
 class Task:
-    """One task of any family. `coins` is its price; `refunded` tells whether they were given back.
+    """One task of any family.
 
-    `status` is A2E's own word, so what ends well is `completed` in most families and `success` for avatar videos.
+    `status` is A2E's own word: a task that succeeded is `completed` in most families and `success` for avatar videos.
     """
 
-    order: Order = field(repr=False)
-    coins: int
+    start: Start = field(repr=False)
+    coins: int  # its price, even if it was refunded
     id: str = field(factory=new_id)
-    status: str = field(default=Factory(_first_word, takes_self=True))
+    status: str = field(default=Factory(lambda task: task.start.family.words.queued[0], takes_self=True))
     failed_code: str = ""
     failed_message: str = ""
     result_url: str = field(default="", repr=False)
     more_results: tuple[str, ...] = field(default=(), repr=False)
-    anchor_id: str = field(factory=new_id)  # of the avatar that a finished twin is
-    renamed: str | None = None
+    anchor_id: str = field(factory=new_id)  # the avatar that a finished twin becomes
+    new_name: str | None = None
     created: datetime = field(factory=now)
     updated: datetime = field(factory=now)
     refunded: bool = False
     deleted: bool = False
     marks: set[str] = field(factory=set)
-    _born: float = field(factory=monotonic, init=False)
+    _started_at: float = field(factory=monotonic, init=False)
 
     @property
     def age(self) -> float:
-        """Seconds since the start was accepted, whatever happened to the clock on the wall."""
-        return monotonic() - self._born
+        """Seconds since the start was accepted, on the monotonic clock."""
+        return monotonic() - self._started_at
 
     @property
     def family(self) -> str:
         """The name of the task's family, such as "image_to_video"; `families` lists them."""
-        return self.order.family.name
+        return self.start.family.name
 
     @property
     def name(self) -> str:
-        """The display name: what was sent, or what it was renamed to."""
-        return self.order.name if self.renamed is None else self.renamed
+        """The display name: the one that was sent, or the last one that it was renamed to."""
+        return self.start.name if self.new_name is None else self.new_name
 
     @property
     def prompt(self) -> str:
         """The prompt that was sent."""
-        return self.order.prompt
+        return self.start.prompt
 
     @property
     def negative_prompt(self) -> str:
         """The negative prompt that was sent."""
-        return self.order.negative_prompt
+        return self.start.negative_prompt
 
     @property
     def image_url(self) -> str:
         """The start image that was sent."""
-        return self.order.image_url
+        return self.start.image_url
 
     @property
     def charged(self) -> int:
-        """The coins that this task has cost so far."""
+        """The coins that this task has cost: 0 if they were refunded."""
         return 0 if self.refunded else self.coins
 
     @property
-    def waiting(self) -> bool:
-        """Whether nobody has begun with the task."""
-        return self.status == _first_word(self)
+    def is_queued(self) -> bool:
+        """Whether the task has its first status word."""
+        return self.status == self.start.family.words.queued[0]
 
     @property
     def succeeded(self) -> bool:
-        """Whether the task has ended well."""
-        return self.status == self.order.family.words.good
+        """Whether the task has succeeded."""
+        return self.status == self.start.family.words.succeeded
 
     @property
     def failed(self) -> bool:
-        """Whether the task has ended badly."""
-        return self.status == self.order.family.words.bad
+        """Whether the task has failed."""
+        return self.status == self.start.family.words.failed
 
     @property
     def done(self) -> bool:
-        """Whether the task has reached its end."""
+        """Whether the task has succeeded or failed."""
         return self.succeeded or self.failed
 
-    def become(self, status: str) -> None:
-        """Move on to the next status."""
+    def set_status(self, status: str) -> None:
+        """Set the next status word."""
         self.status = status
         self.updated = now()
 
     def complete(self, *result_urls: str) -> None:
-        """End well: status and link appear together."""
+        """End the task with its results."""
         self.result_url, *more = result_urls or ("",)
         self.more_results = tuple(more)
-        self.become(self.order.family.words.good)
+        self.set_status(self.start.family.words.succeeded)
 
     def fail(self, code: str, message: str) -> None:
-        """End badly. Whether A2E refunds a failed task is mostly unpublished (reference 15); then we do not."""
+        """End the task with a failure."""
         self.failed_code, self.failed_message = code, message
-        self.become(self.order.family.words.bad)
+        self.set_status(self.start.family.words.failed)
 
-    def started(self) -> dict[str, object]:
-        """Show the record as a start answers it: no result yet (reference 9.1)."""
-        return self._shown({})
+    def start_record(self) -> dict[str, object]:
+        """Return the record as the answer to a start has it: without a result (reference 9.1)."""
+        return self._record({})
 
     def record(self) -> dict[str, object]:
-        """Show the record as details and lists do (reference 9.2). Empty is "" or an empty array."""
+        """Return the record as details and lists have it (reference 9.2). An empty result is "" or an empty array."""
         urls = [url for url in (self.result_url, *self.more_results) if url]
-        names = self.order.family.result
-        return self._shown({name: urls if name.endswith("s") else self.result_url for name in names})
+        names = self.start.family.result_fields
+        return self._record({name: urls if name.endswith("s") else self.result_url for name in names})
 
-    def _shown(self, result: dict[str, object]) -> dict[str, object]:
-        family = self.order.family
-        shown: dict[str, object] = {"_id": self.id, **self.order.sent}
-        if self.renamed is not None:
-            shown["name"] = self.renamed
-        shown |= {family.words.field: self.status, "coins": self.coins}
-        shown |= {"createdAt": iso(self.created), "updatedAt": iso(self.updated)}
-        for name, value in zip(family.failure, (self.failed_message, self.failed_code), strict=True):
+    def _record(self, result: dict[str, object]) -> dict[str, object]:
+        family = self.start.family
+        record: dict[str, object] = {"_id": self.id, **self.start.sent}
+        if self.new_name is not None:
+            record["name"] = self.new_name
+        record |= {family.words.field: self.status, "coins": self.coins}
+        record |= {"createdAt": iso(self.created), "updatedAt": iso(self.updated)}
+        for name, value in zip(family.failure_fields, (self.failed_message, self.failed_code), strict=True):
             if name:
-                shown[name] = value
-        shown |= result
-        if family.makes == "twin" and self.succeeded:
-            shown["anchor_id"] = self.anchor_id
-        return shown if family.dress is None else family.dress(shown, self.order.sent)
+                record[name] = value
+        record |= result
+        if family.output == "twin" and self.succeeded:
+            record["anchor_id"] = self.anchor_id
+        return record if family.quirk is None else family.quirk(record, self.start.sent)
 
 
 @define(kw_only=True)
 class State:
-    """Everything that one account has, owes and did."""
+    """State of the one account of a sandbox."""
 
     coins: int
     diamonds: int = 0
     user_id: str = field(factory=new_id)
-    tasks: dict[str, Task] = field(factory=dict)  # oldest first; deleted ones stay, marked
+    tasks: dict[str, Task] = field(factory=dict)  # oldest first, with the deleted ones
     ledger: list[LedgerEntry] = field(factory=list)
-    requests: deque[SeenRequest] = field(factory=lambda: deque(maxlen=_KEPT))
-    webhooks: deque[SentWebhook] = field(factory=lambda: deque(maxlen=_KEPT))
-    shelves: dict[str, dict[str, Any]] = field(factory=dict)  # what groups without tasks keep, by name
+    requests: deque[RecordedRequest] = field(factory=lambda: deque(maxlen=_MAX_RECORDED))
+    webhooks: deque[SentWebhook] = field(factory=lambda: deque(maxlen=_MAX_RECORDED))
+    collections: dict[str, dict[str, Any]] = field(factory=dict)  # the records of groups without tasks, by group
 
-    def spend(self, what: str, coins: int, task_id: str | None = None, *, diamonds: int = 0) -> None:
-        """Take coins and diamonds that were checked to be there."""
+    def spend(self, reason: str, coins: int, task_id: str | None = None, *, diamonds: int = 0) -> None:
+        """Subtract coins and diamonds. The caller has checked the balances."""
         self.coins -= coins
         self.diamonds -= diamonds
-        self.ledger.append(LedgerEntry(what=what, task_id=task_id, coins=-coins, diamonds=-diamonds))
+        self.ledger.append(LedgerEntry(reason=reason, task_id=task_id, coins=-coins, diamonds=-diamonds))
 
-    def buy(self, order: Order) -> list[Task]:
-        """Create and charge the tasks of an order (charged at acceptance, reference 1.8); what is free is no entry."""
-        tasks = [Task(order=order, coins=order.price) for _ in range(order.count)]
+    def create_tasks(self, start: Start) -> list[Task]:
+        """Create and charge the tasks of an accepted start (charged at acceptance, reference 1.8)."""
+        tasks = [Task(start=start, coins=start.price) for _ in range(start.count)]
         for task in tasks:
             self.tasks[task.id] = task
-            if task.coins:
-                self.spend(order.family.what, task.coins, task.id)
+            if task.coins:  # whether A2E lists free tasks is unpublished
+                self.spend(start.family.label, task.coins, task.id)
         return tasks
 
     def find(self, task_id: str) -> Task | None:
-        """Look up a task that was not deleted."""
+        """Return a task that was not deleted."""
         task = self.tasks.get(task_id)
         return None if task is None or task.deleted else task
 
     def newest_first(self, family: str | None = None) -> list[Task]:
-        """List the tasks, of one family or of all, that were not deleted."""
+        """Return the tasks of one family or of all families, without the deleted ones."""
         tasks = [task for task in reversed(self.tasks.values()) if not task.deleted]
         return tasks if family is None else [task for task in tasks if task.family == family]
 
     def delete(self, task: Task) -> None:
-        """Forget a task. In some families one that nobody has begun is refunded (reference 9.4)."""
+        """Delete a task. Some families refund a task that is still queued (reference 9.4)."""
         task.deleted = True
-        if task.waiting and "deleted" in task.order.family.refunds:
+        if task.is_queued and "deleted" in task.start.family.refunds:
             self.refund(task)
 
     def refund(self, task: Task) -> None:
-        """Give the coins of a task back."""
+        """Refund the coins of a task."""
         task.refunded = True
         self.coins += task.coins
-        self.ledger.append(LedgerEntry(what="refund", task_id=task.id, coins=task.coins))
+        self.ledger.append(LedgerEntry(reason="refund", task_id=task.id, coins=task.coins))

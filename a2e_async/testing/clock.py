@@ -1,21 +1,21 @@
-"""A clock that jumps to the next timer as soon as an event loop has nothing left to do.
+"""Virtual time: a clock that jumps to the next timer when an event loop has nothing else to do.
 
 How it works
 ------------
 An event loop waits in one place: its selector, until a socket is ready or the next timer is due. The selector of a
-virtual event loop never waits for a timer. It asks for ready sockets without a timeout, and then, in this order:
+virtual event loop never waits for a timer. It selects ready sockets without a timeout, and then, in this order:
 
-1. A socket is ready: it is served first. The clock stands still.
-2. A thread works for the loop (an executor's job, SQLite): wait in real time until it is done. The clock stands still.
-3. No timer is set: only another thread or process can wake the loop. Wait in real time, and raise after 30 seconds.
-4. A connection is being opened: give the kernel 3.5 seconds of real time. If a listener has no room, it
-   asks again after one second and after three.
-5. The kernel may still hold what one socket has sent to another: wait until it is delivered, and serve it.
-6. Nothing can happen before the next timer: the clock jumps there.
+1. A socket is ready: return it. The clock stands still.
+2. A thread works for the loop (an executor's job, SQLite): wait in real time until it ends. The clock stands still.
+3. No timer is set: only another thread or process can wake the loop. Wait in real time; raise after 30 seconds.
+4. A connection is being opened: give the kernel 3.5 seconds of real time. If the backlog of a listener is full, the
+   kernel tries again after one second and after three.
+5. The kernel may still have data that one socket has sent to another: wait until it is delivered, and return it.
+6. Nothing can happen before the next timer: the clock jumps to it.
 
-So a client and a server in one loop see the same hours pass in milliseconds, in the same order each time, however slow
-the machine is. `time.time` and `time.monotonic` follow the clock in its thread: inside of virtual event loops, and
-outside of all loops. Other threads and other event loops keep real time.
+So a client and a server in one loop see hours pass in milliseconds, with the same order of events in each run, even on
+a slow machine. `time.time` and `time.monotonic` follow the clock in its thread: inside of virtual event loops, and
+outside of all event loops. Other threads and other event loops keep real time.
 """
 
 from __future__ import annotations
@@ -37,49 +37,49 @@ import attrs
 
 __all__ = ["VirtualClock", "virtual_time"]
 
-_GRACE = 0.0 if sys.platform == "linux" else 0.0002
-"""Real seconds for a kernel that delivers between two sockets later than it says."""
+# Real seconds that a kernel other than Linux may need to deliver data between two sockets after a send.
+_DELIVERY_TIME = 0.0 if sys.platform == "linux" else 0.0002
 
-_OPENING = 3.5
-"""Real seconds for the kernel to open a connection to a listener that has no room at the moment."""
+# Real seconds in which the kernel can open a connection to a listener whose backlog is full.
+_CONNECT_TIME = 3.5
 
 _REAL = {name: getattr(time, name) for name in ("monotonic", "monotonic_ns", "time", "time_ns")}
 
-_FOLLOWERS = ("aiohttp", "a2e_async")
-"""Packages whose modules may have imported a function of `time` by its name."""
+# Packages whose modules may have imported a function of `time` by name.
+_PATCHED_PACKAGES = ("aiohttp", "a2e_async")
 
 
 @attrs.define(eq=False)
 class VirtualClock:
-    """Seconds that pass only when everything waits for them.
+    """Clock that advances only when all tasks of its event loops wait.
 
     Attributes:
         elapsed: Virtual seconds since the clock was made.
     """
 
     elapsed: float = attrs.field(default=0.0, init=False)
-    _monotonic: float = attrs.field(default=1000.0, init=False)  # the same each time: so is every rounding
+    _monotonic: float = attrs.field(default=1000.0, init=False)  # a constant: each run rounds alike
     _time: float = attrs.field(factory=_REAL["time"], init=False)
     _thread: int = attrs.field(factory=threading.get_ident, init=False)
     _holds: int = attrs.field(default=0, init=False)
 
     def monotonic(self) -> float:
-        """Return what `time.monotonic` returns: seconds that never go back."""
+        """Return the seconds of the monotonic clock, as `time.monotonic` does."""
         return self._monotonic + self.elapsed
 
     def time(self) -> float:
-        """Return what `time.time` returns: seconds since 1970. It begins at the real time."""
+        """Return the seconds since 1970, as `time.time` does. They begin at the real time."""
         return self._time + self.elapsed
 
     def advance(self, seconds: float) -> None:
-        """Let time pass at once, as if the machine had slept. Timers that are due meanwhile ring late."""
+        """Advance the clock at once, as if the machine had slept. Timers that were due meanwhile are late."""
         self.elapsed += seconds
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Let no time pass inside of the block: something works that the event loop does not know of.
+        """Stop the clock inside of the block, for work that the event loop does not know.
 
-        For example a process, or a thread that was not started by the loop. The loop waits for it in real time.
+        Such work is a process, or a thread that the loop did not start. The loop waits for it in real time.
         """
         self._holds += 1
         try:
@@ -94,16 +94,15 @@ class VirtualClock:
 
     @property
     def is_mine(self) -> bool:
-        """Whether the current thread is the one that the clock was made in."""
+        """Whether the clock was made in the current thread."""
         return threading.get_ident() == self._thread
 
 
-_active: VirtualClock | None = None
-"""The clock of `virtual_time`."""
+_active: VirtualClock | None = None  # the clock of `virtual_time`
 
 
 def _current() -> VirtualClock | None:
-    """Return the clock that the caller's `time` follows."""
+    """Return the clock for the caller's functions of `time`."""
     clock = _active
     if clock is None or not clock.is_mine:
         return None
@@ -137,12 +136,12 @@ _VIRTUAL = {"monotonic": _monotonic, "monotonic_ns": _monotonic_ns, "time": _tim
 class VirtualEventLoop(asyncio.SelectorEventLoop):
     """An event loop on a `VirtualClock`, for the thread in which the clock was made."""
 
-    def __init__(self, clock: VirtualClock, patience: float) -> None:
+    def __init__(self, clock: VirtualClock, stall_timeout: float) -> None:
         self.clock = clock
-        self.jobs: set[object] = set()  # of threads, which hold the clock
-        self.opening: dict[socket.socket, float] = {}  # connections, and the real time until which they hold the clock
+        self.jobs: set[object] = set()  # jobs of threads; while there are any, the clock stands still
+        self.connecting: dict[socket.socket, float] = {}  # until which real time each may stop the clock
         self._executor: ThreadPoolExecutor | None = None
-        super().__init__(_JumpingSelector(self, patience))
+        super().__init__(_JumpingSelector(self, stall_timeout))
 
     def time(self) -> float:
         """Return the virtual time in seconds."""
@@ -154,8 +153,8 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         func: Callable[..., Any],
         *args: Any,  # noqa: ANN401  as in asyncio
     ) -> asyncio.Future[Any]:
-        """Call a function in a thread, and let no time pass until it has returned, even if its caller is cancelled."""
-        self._check_closed()  # type: ignore[attr-defined]  # what asyncio's own method does first
+        """Call a function in a thread. The clock stands still until it returns, even if its caller is cancelled."""
+        self._check_closed()  # type: ignore[attr-defined]  # as asyncio's method does first
         if executor is None:
             if self._executor is None:
                 self.set_default_executor(ThreadPoolExecutor(thread_name_prefix="asyncio"))
@@ -163,19 +162,19 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         job = cast("Executor", executor).submit(func, *args)
         self.jobs.add(job)
         future = asyncio.wrap_future(job, loop=self)
-        job.add_done_callback(self._end)  # after that of `wrap_future`: the result arrives before time may pass
+        job.add_done_callback(self._end)  # after the callback of `wrap_future`: the result arrives first
         return future
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:  # noqa: ANN401  as in asyncio
-        """Open a connection, and let no time pass while the kernel may still succeed."""
-        self.opening[sock] = _REAL["monotonic"]() + _OPENING
+        """Open a connection. The clock stands still while the kernel may still succeed."""
+        self.connecting[sock] = _REAL["monotonic"]() + _CONNECT_TIME
         try:
             await super().sock_connect(sock, address)
         finally:
-            del self.opening[sock]
+            del self.connecting[sock]
 
     def _end(self, job: Future[Any]) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+        with contextlib.suppress(RuntimeError):  # the loop was closed in the meantime
             self.call_soon_threadsafe(self.jobs.discard, job)
 
     def set_default_executor(self, executor: ThreadPoolExecutor) -> None:  # type: ignore[override]
@@ -184,38 +183,40 @@ class VirtualEventLoop(asyncio.SelectorEventLoop):
         super().set_default_executor(executor)
 
     async def shutdown_default_executor(self, *args: float | None) -> None:
-        """Wait for the threads. asyncio gives them five minutes, which must not pass in a jump."""
+        """Wait for the threads."""
+        # asyncio gives them five minutes, which must not pass in one jump.
         with self.clock.hold():
             await super().shutdown_default_executor(*args)
 
 
 class _JumpingSelector(selectors.DefaultSelector):
-    """The selector of a virtual loop: the real one, but for its timeout."""
+    """Selector of a virtual event loop, which never waits for a timer."""
 
-    def __init__(self, loop: VirtualEventLoop, patience: float) -> None:
+    def __init__(self, loop: VirtualEventLoop, stall_timeout: float) -> None:
         super().__init__()
-        self._loop, self._patience = loop, patience
+        self._loop, self._stall_timeout = loop, stall_timeout
         self._probe: socket.socket | None = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        if (ready := super().select(0)) or (timeout is not None and timeout <= 0):  # 1
+        if (ready := super().select(0)) or (timeout is not None and timeout <= 0):  # case 1
             return ready
-        if timeout is None or self._loop.jobs or self._loop.clock.is_held:  # 2, 3
-            return super().select(self._patience) or self._give_up()
-        if self._loop.opening:  # 4
-            left = max(self._loop.opening.values()) - _REAL["monotonic"]()
+        if timeout is None or self._loop.jobs or self._loop.clock.is_held:  # cases 2 and 3
+            return super().select(self._stall_timeout) or self._raise_stalled()
+        if self._loop.connecting:  # case 4
+            left = max(self._loop.connecting.values()) - _REAL["monotonic"]()
             if left > 0 and (ready := super().select(left)):
                 return ready
-        if len(self.get_map()) > 1:  # 5: there is a socket besides the one by which threads wake the loop
+        if len(self.get_map()) > 1:  # case 5: one socket is that by which threads wake the loop
             self._flush()
-            if ready := super().select(_GRACE):
+            if ready := super().select(_DELIVERY_TIME):
                 return ready
-        self._loop.clock.advance(timeout)  # 6
+        self._loop.clock.advance(timeout)  # case 6
         return []
 
     def _flush(self) -> None:
-        """Wait until the kernel has delivered what was sent: a datagram on the same way arrives behind it."""
-        with contextlib.suppress(OSError):  # this machine has no 127.0.0.1, so nothing was sent there
+        """Wait until the kernel has delivered all data between sockets."""
+        # The loopback interface delivers in order: when this datagram arrives, everything sent before has arrived.
+        with contextlib.suppress(OSError):  # a machine without 127.0.0.1 sends nothing there
             if self._probe is None:
                 self._probe = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
                 self._probe.settimeout(1)
@@ -224,13 +225,13 @@ class _JumpingSelector(selectors.DefaultSelector):
             self._probe.send(b".")
             self._probe.recv(1)
 
-    def _give_up(self) -> NoReturn:
+    def _raise_stalled(self) -> NoReturn:
         is_held = self._loop.jobs or self._loop.clock.is_held
-        why = "a thread or a process still works" if is_held else "no timer is set"
+        cause = "a thread or a process still works" if is_held else "no timer is set"
         tasks = "".join(f"\n  {task!r}" for task in asyncio.all_tasks(self._loop))
         msg = (
-            f"virtual time stands still: {why}, and for {self._patience:g} seconds of real time nothing has woken the "
-            f"event loop. These tasks wait:{tasks}"
+            f"virtual time stands still: {cause}, and nothing has woken the event loop for "
+            f"{self._stall_timeout:g} seconds of real time. These tasks are waiting:{tasks}"
         )
         raise RuntimeError(msg)
 
@@ -242,7 +243,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
 @attrs.frozen(eq=False)
 class _Reply:
-    """Stands for the future of a request to aiosqlite's thread, and for the loop that the thread sets it by."""
+    """Stand-in for the future of a request to aiosqlite's thread, and for the event loop of that future."""
 
     future: asyncio.Future[Any]
     loop: VirtualEventLoop
@@ -259,10 +260,10 @@ class _Reply:
 
 
 class _HoldingQueue(queue.SimpleQueue[Any]):
-    """The requests to the thread of an aiosqlite connection. Each holds the clock until its reply has arrived."""
+    """Queue of requests to the thread of an aiosqlite connection. Each stops the clock until its reply has arrived."""
 
     def put_nowait(self, item: object) -> None:
-        match item:  # what ends the thread has no future, and in older versions it is no pair
+        match item:  # the item that ends the thread has no future, and in older versions it is not a pair
             case (asyncio.Future() as future, function) if isinstance(loop := future.get_loop(), VirtualEventLoop):
                 reply = _Reply(future, loop)
                 loop.jobs.add(reply)
@@ -271,18 +272,18 @@ class _HoldingQueue(queue.SimpleQueue[Any]):
 
 
 @contextlib.contextmanager
-def virtual_time(*, patience: float = 30.0) -> Iterator[VirtualClock]:
-    """Let every event loop that is made in this thread inside of the block run on virtual time.
+def virtual_time(*, stall_timeout: float = 30.0) -> Iterator[VirtualClock]:
+    """Run every event loop that this thread makes inside of the block on virtual time.
 
     `time.time`, `time.monotonic` and their ``_ns`` forms follow its clock. Other threads, and event loops that exist
     already, keep real time.
 
     Args:
-        patience: Real seconds. A loop that nothing has woken for so long raises a `RuntimeError`, which names its
-            tasks: most likely they wait for each other.
+        stall_timeout: Real seconds. An event loop that nothing wakes for this time raises a `RuntimeError` with a list
+            of its tasks. Most likely they wait for each other.
 
     Raises:
-        RuntimeError: Virtual time is in use already.
+        RuntimeError: Virtual time is already in use.
 
     Example:
         ::
@@ -293,15 +294,15 @@ def virtual_time(*, patience: float = 30.0) -> Iterator[VirtualClock]:
     """
     global _active  # noqa: PLW0603  the functions of `time` are global as well
     if _active is not None:
-        msg = "virtual_time() is in use already: it cannot be nested, nor used by two threads at once"
+        msg = "virtual_time() is already in use: it cannot be nested, and only one thread can use it at a time"
         raise RuntimeError(msg)
     clock = VirtualClock()
     real_loop = asyncio.new_event_loop
 
     def new_event_loop() -> asyncio.AbstractEventLoop:
-        return VirtualEventLoop(clock, patience) if clock.is_mine else real_loop()
+        return VirtualEventLoop(clock, stall_timeout) if clock.is_mine else real_loop()
 
-    import aiosqlite.core  # noqa: PLC0415  only tests pay for the import
+    import aiosqlite.core  # noqa: PLC0415  only tests need the import
 
     patches: list[tuple[Any, str, Any]] = [
         *((time, name, function) for name, function in _VIRTUAL.items()),
@@ -323,18 +324,15 @@ def virtual_time(*, patience: float = 30.0) -> Iterator[VirtualClock]:
 
 
 _scanned: set[str] = set()
-_found: list[tuple[ModuleType, str, Callable[[], float]]] = []
+_patches: list[tuple[ModuleType, str, Callable[[], float]]] = []
 
 
 def _imported_by_name() -> list[tuple[ModuleType, str, Callable[[], float]]]:
-    """Return modules that have imported a function of `time` by name, that name, and what follows the clock instead.
-
-    Only modules that are new since the last call are searched.
-    """
-    for name in sys.modules.keys() - _scanned:
+    """Return modules that imported a function of `time` by name, that name, and the virtual function for it."""
+    for name in sys.modules.keys() - _scanned:  # only the new ones, since each test searches
         _scanned.add(name)
-        if name.partition(".")[0] in _FOLLOWERS:
+        if name.partition(".")[0] in _PATCHED_PACKAGES:
             module = sys.modules[name]
             for attribute, value in vars(module).items():
-                _found.extend((module, attribute, _VIRTUAL[real]) for real in _REAL if value is _REAL[real])
-    return _found
+                _patches.extend((module, attribute, _VIRTUAL[real]) for real in _REAL if value is _REAL[real])
+    return _patches

@@ -1,34 +1,35 @@
 """The pytest plugin: the marks ``virtual_time`` and ``a2e_sandbox``, and three fixtures.
 
-pytest finds it by its entry point, and imports it in every run: what it needs is imported when it is first used.
+pytest finds it by its entry point, and imports it in every run. So functions import their dependencies on first use.
 
 How it works
 ------------
-The asynchronous fixtures run in the event loop of the test, which belongs to another plugin. pytest-asyncio takes
-functions that carry a mark of its own, and warns of all others; anyio's plugin takes plain asynchronous generators.
-So the fixtures are registered as functions that are neither, and never called. While one is set up, the function that
-the plugin of the test takes stands in its place.
+The asynchronous fixtures run in the event loop of the test, which another plugin owns. pytest-asyncio accepts functions
+with a mark of its own, and warns of all others. anyio's plugin accepts plain asynchronous generators. So the fixtures
+are registered as plain functions, which are never called. During the setup of a fixture, `pytest_fixture_setup`
+replaces its function by one that the plugin of the test accepts.
 """
 
 from __future__ import annotations
 
 import types
-from collections.abc import AsyncIterator, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from a2e_async import A2EClient
-from a2e_async.sandbox import Sandbox
-from a2e_async.testing.clock import VirtualClock
-
 # ruff: noqa: PLC0415  (see above)
 
+if TYPE_CHECKING:  # not at run time, since pytest imports this module in every run
+    from collections.abc import AsyncIterator, Iterator
+
+    from a2e_async import A2EClient
+    from a2e_async.sandbox import Sandbox
+    from a2e_async.testing.clock import VirtualClock
 
 __all__ = ["a2e_client", "a2e_clock", "a2e_sandbox"]
 
 _MARKS = (
-    "virtual_time(patience=30.0): run the test on a clock that jumps to the next timer when nothing else is left to do",
+    "virtual_time(stall_timeout=30.0): run the test on a clock that jumps to the next timer when all tasks wait",
     "a2e_sandbox(**options): make the sandbox of the fixture with these options of a2e_async.sandbox.Sandbox",
 )
 
@@ -36,14 +37,14 @@ _CLOCK: pytest.StashKey[VirtualClock] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Describe the marks."""
+    """Register the marks."""
     for mark in _MARKS:
         config.addinivalue_line("markers", mark)
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    """Put a marked test, and the fixtures that are set up for it, on virtual time."""
+    """Run a marked test, with its fixtures, on virtual time."""
     mark = item.get_closest_marker("virtual_time")
     if mark is None:
         return (yield)
@@ -56,25 +57,25 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse a test on virtual time whose event loop is older than its clock."""
+    """Fail a test on virtual time whose event loop is older than its clock."""
     if item.get_closest_marker("virtual_time") and _loop_scope(item) not in (None, "function"):
-        _refuse_loop()
+        _fail_for_loop()
 
 
 @pytest.fixture
 def a2e_sandbox(request: pytest.FixtureRequest) -> Sandbox:
-    """A local A2E with 10,000 coins, as fast as the real one: use it on virtual time.
+    """A local A2E with 10,000 coins, which is as slow as the real one: use it on virtual time.
 
-    Its results are constant, tiny files. The mark ``a2e_sandbox`` takes the options of `a2e_async.sandbox.Sandbox`, as
+    Its results are tiny files. The mark ``a2e_sandbox`` takes the options of `a2e_async.sandbox.Sandbox`, as
     in ``@pytest.mark.a2e_sandbox(coins=0)``.
     """
-    _no_plugin(request)
+    _fail_without_plugin(request)
 
 
 @pytest.fixture
-def a2e_client(request: pytest.FixtureRequest, a2e_sandbox: Sandbox) -> A2EClient:  # noqa: ARG001  its function needs it
+def a2e_client(request: pytest.FixtureRequest, a2e_sandbox: Sandbox) -> A2EClient:  # noqa: ARG001  `_client` needs it
     """A client of `a2e_sandbox`."""
-    _no_plugin(request)
+    _fail_without_plugin(request)
 
 
 @pytest.fixture
@@ -93,7 +94,7 @@ async def _sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
 
     clock = request.node.stash.get(_CLOCK, None)
     if clock is not None and getattr(asyncio.get_running_loop(), "clock", None) is not clock:
-        _refuse_loop()
+        _fail_for_loop()
     mark = request.node.get_closest_marker("a2e_sandbox")
     options: dict[str, Any] = {"render": "tiny", "seed": 1} | (mark.kwargs if mark else {})
     async with Sandbox(**options) as sandbox:
@@ -112,7 +113,7 @@ _FUNCTIONS: dict[str, Any] = {"a2e_sandbox": _sandbox, "a2e_client": _client}
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> Iterator[None]:
-    """Give the plugin that runs the test's event loop a function that it takes."""
+    """Replace the function of an asynchronous fixture by one that the plugin of the test accepts."""
     function = _FUNCTIONS.get(fixturedef.argname)
     if function is None or fixturedef.func.__module__ != __name__:
         return (yield)
@@ -121,14 +122,16 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.Fix
             return (yield)
         import pytest_asyncio
 
-        function = types.FunctionType(function.__code__, globals())  # a copy, for it is changed: anyio has its own
+        function = types.FunctionType(
+            function.__code__, globals()
+        )  # a copy, since the mark changes it, and anyio needs the original
         pytest_asyncio.fixture(loop_scope=_loop_scope(request.node))(function)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fixturedef, "func", function)
         return (yield)
 
 
-def _loop_scope(item: pytest.Item) -> Any:  # noqa: ANN401  one of pytest's words for scopes
+def _loop_scope(item: pytest.Item) -> Any:  # noqa: ANN401  one of pytest's names for scopes
     """Return the scope of the event loop of a test that pytest-asyncio runs, or `None`."""
     if (mark := item.get_closest_marker("asyncio")) is None:
         return None
@@ -139,16 +142,16 @@ def _loop_scope(item: pytest.Item) -> Any:  # noqa: ANN401  one of pytest's word
     )
 
 
-def _refuse_loop() -> NoReturn:
+def _fail_for_loop() -> NoReturn:
     pytest.fail(
-        "the event loop of this test does not follow its clock: it serves other tests too, or a loop factory made it. "
+        "the event loop of this test is not on virtual time: other tests use it as well, or a loop factory made it. "
         'Use @pytest.mark.asyncio(loop_scope="function") beside @pytest.mark.virtual_time.',
         pytrace=False,
     )
 
 
-def _no_plugin(request: pytest.FixtureRequest) -> NoReturn:
+def _fail_without_plugin(request: pytest.FixtureRequest) -> NoReturn:
     pytest.fail(
-        f"the fixture {request.fixturename} needs a plugin that runs asynchronous tests: pytest-asyncio or anyio's",
+        f"the fixture {request.fixturename} needs a plugin for asynchronous tests: pytest-asyncio or anyio",
         pytrace=False,
     )

@@ -1,4 +1,4 @@
-"""Speak with a voice of your own: ``python cloned_voice.py SAMPLE TEXT``. Costs coins, unless A2E is the sandbox."""
+"""Speak a text with a cloned voice: ``python cloned_voice.py SAMPLE TEXT``. Costs coins, except with the sandbox."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from a2e_async import A2EClient
 
 
 async def main(sample: pathlib.Path, text: str) -> None:
-    """Train a voice from a sample of 30 to 60 seconds, say a text with it, and download the sound."""
+    """Train a voice from a sample of 30 to 60 seconds, speak a text with it, and download the audio file."""
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         task = await a2e.voices.start(
             samples=[sample],
             gender="female",
             language="en-US",
-            idempotency_key=f"voice-{sample.stem}",  # run again, it finds the voice instead of training another
+            idempotency_key=f"voice-{sample.stem}",  # a second run adopts the voice instead of training another one
         )
         voice = await task.wait_until_done(timeout=600)
         print(f"voice {voice.id} costs {voice.coins} coins")
         speech = await a2e.voices.speak(text, user_voice_id=voice.id, country="en", region="US")
-        sound = await a2e.download(speech, sample.with_suffix(".mp3"), overwrite=True)
-        print(f"{sound}: {sound.stat().st_size} bytes")
+        audio = await a2e.download(speech, sample.with_suffix(".mp3"), overwrite=True)
+        print(f"{audio}: {audio.stat().st_size} bytes")
 
 
 if __name__ == "__main__":

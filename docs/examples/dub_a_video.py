@@ -1,4 +1,4 @@
-"""Dub a video: ``python dub_a_video.py VIDEO LANGUAGE``. Costs coins, unless A2E is the sandbox."""
+"""Dub a video: ``python dub_a_video.py VIDEO LANGUAGE``. Costs coins, except with the sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from a2e_async import A2EClient
 
 
 async def main(video: pathlib.Path, language: str) -> None:
-    """Upload a video, have it dubbed, wait, and download the result."""
+    """Upload a video, dub it, wait, and download the result."""
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         task = await a2e.dubbing.start(source=video, source_lang="auto", target_lang=language)
         print(f"task {task.id} is {task.status}")

@@ -1,4 +1,4 @@
-"""Make one video of one image: ``python first_video.py [IMAGE]``. Costs coins, unless A2E is the sandbox."""
+"""Make one video of one image: ``python first_video.py [IMAGE]``. Costs coins, except with the sandbox."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import sys
 from a2e_async import A2EClient
 
 
-async def main(picture: pathlib.Path) -> None:
+async def main(image: pathlib.Path) -> None:
     """Upload an image, start a video of it, wait, and download it."""
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         task = await a2e.image_to_video.start(
-            image=picture,
+            image=image,
             prompt="she smiles at the camera",
             negative_prompt="blurry, extra fingers",
         )
         print(f"task {task.id}: {task.record.coins} coins")
         await task.wait_until_done(timeout=1800)
-        video = await task.download(picture.with_suffix(".mp4"), overwrite=True)
+        video = await task.download(image.with_suffix(".mp4"), overwrite=True)
         print(f"{video}: {video.stat().st_size} bytes")
 
 

@@ -1,4 +1,4 @@
-"""Make the video of an order, and start it once, however often this is run: ``python orders.py ORDER IMAGE``."""
+"""Make the video of an order. Each order is started once, in any number of runs: ``python orders.py ORDER IMAGE``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import sys
 from a2e_async import A2EClient, SubmissionUncertainError, WaitError
 
 
-async def deliver(order: str, picture: pathlib.Path) -> pathlib.Path:
-    """Make the video of an order, or go on with it if it was started before."""
+async def deliver(order: str, image: pathlib.Path) -> pathlib.Path:
+    """Make the video of an order, or resume it if it was started before."""
     async with A2EClient() as a2e:
         task = await a2e.image_to_video.start(
-            image=picture,  # not even uploaded if the order has a task already
+            image=image,  # not uploaded if the order already has a task
             prompt="slow zoom in, gentle light",
             negative_prompt="blurry, distorted",
             idempotency_key=f"order-{order}",
@@ -23,10 +23,10 @@ async def deliver(order: str, picture: pathlib.Path) -> pathlib.Path:
         return await task.download(f"order-{order}.mp4", overwrite=True)
 
 
-def main(order: str, picture: str) -> int:
-    """Deliver, and return 75 ("try again later") if that makes sense."""
+def main(order: str, image: str) -> int:
+    """Deliver an order; return 75 ("try again later") if the same command can be run again."""
     try:
-        print(asyncio.run(deliver(order, pathlib.Path(picture))))
+        print(asyncio.run(deliver(order, pathlib.Path(image))))
     except (SubmissionUncertainError, WaitError) as error:
         print(f"{error}\nRun this again in some minutes.")
         return 75

@@ -1,4 +1,4 @@
-"""Turn every image of a folder into a video: ``python overnight.py images``. Start it again after a crash."""
+"""Turn every image of a folder into a video: ``python overnight.py images``. Run it again after a crash."""
 
 import asyncio
 import pathlib
@@ -9,33 +9,33 @@ from a2e_async import A2EClient, Job
 
 
 def jobs(folder: pathlib.Path) -> Iterator[Job]:
-    """Read the jobs one by one; they can come from anywhere."""
-    for picture in sorted(folder.glob("*.jpg")):
+    """Yield the jobs one by one; a batch reads them from any iterable."""
+    for image in sorted(folder.glob("*.jpg")):
         yield Job(
-            key=picture.stem,
-            image=picture,
+            key=image.stem,
+            image=image,
             prompt="slow zoom in, gentle light",
             negative_prompt="blurry, distorted",
         )
 
 
 async def main(folder: pathlib.Path) -> int:
-    """Make the videos that are not made yet, and return the exit code."""
-    left = 0
+    """Make the missing videos, and return the exit code."""
+    missing = 0
     async with (
         A2EClient() as a2e,
         a2e.image_to_video.batch(
             jobs(folder),
-            journal="overnight.sqlite",  # what makes a second start go on instead of paying again
+            journal="overnight.sqlite",  # with it, a second run resumes the batch and pays nothing twice
             out="videos",
             max_running=20,
             max_coins=30_000,
         ) as batch,
     ):
-        async for outcome in batch:
-            print(outcome.key, outcome.state, outcome.path or outcome.error)
-            left += not outcome.ok
-    return 1 if left else 0
+        async for result in batch:
+            print(result.key, result.state, result.path or result.error)
+            missing += not result.ok
+    return 1 if missing else 0
 
 
 if __name__ == "__main__":

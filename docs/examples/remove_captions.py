@@ -1,4 +1,4 @@
-"""Take the captions off a video: ``python remove_captions.py VIDEO``. Costs coins, unless A2E is the sandbox."""
+"""Remove the captions of a video: ``python remove_captions.py VIDEO``. Costs coins, except with the sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from a2e_async import A2EClient
 
 
 async def main(video: pathlib.Path) -> None:
-    """Upload a video, have its captions removed, wait, and download the result."""
+    """Upload a video, remove its captions, wait, and download the result."""
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         task = await a2e.caption_removal.start(source=video)
         print(f"task {task.id} is {task.status}")

@@ -1,4 +1,4 @@
-"""Let an avatar say a text: ``python speaking_avatar.py TEXT``. Costs coins, unless A2E is the sandbox."""
+"""Make an avatar speak a text: ``python speaking_avatar.py TEXT``. Costs coins, except with the sandbox."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from a2e_async import A2EClient
 
 
 async def main(text: str) -> None:
-    """Speak a text, make a video of an avatar that says it, wait, and download it."""
+    """Convert a text to speech, make a video of an avatar that speaks it, wait, and download it."""
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         voices = await a2e.voices.public(country="en", region="US")
         speech = await a2e.voices.speak(text, tts_id=voices[0].id)
         avatars = [avatar async for avatar in a2e.avatars.list(type="default")]
         task = await a2e.avatar_videos.start(
             anchor_id=avatars[0].id,
-            anchor_type=0,  # an avatar of A2E's; one of yours is 1
+            anchor_type=0,  # 0 is an avatar of A2E, 1 is one of yours
             audio_url=speech,
             title="Welcome",
             resolution=720,

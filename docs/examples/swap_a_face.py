@@ -1,4 +1,4 @@
-"""Give a video of yours another face: ``python swap_a_face.py FACE VIDEO``. Costs coins, unless A2E is the sandbox."""
+"""Swap the face in a video: ``python swap_a_face.py FACE VIDEO``. Costs coins, except with the sandbox."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from a2e_async import A2EClient
 
 
 async def main(face: pathlib.Path, video: pathlib.Path) -> None:
-    """Swap the face in a video that is yours; whose face it is has agreed."""
+    """Swap the face in a video. You need the rights to the video, and the consent of the person with the face."""
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         task = await a2e.face_swap.start(face=face, video=video)
         await task.wait_until_done(timeout=3600, on_update=lambda update: print(f"task {task.id} is {update.new}"))

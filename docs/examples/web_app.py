@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 VIDEOS = pathlib.Path("videos")
-VISITORS_TO_MEND = (
+CLIENT_ERRORS = (
     InvalidRequestError,
     BadRequestError,
     ContentRejectedError,
@@ -43,29 +43,29 @@ async def a2e_client(app: web.Application) -> AsyncIterator[None]:
 
 
 async def start(request: web.Request) -> web.Response:
-    """Start a video of the image in the body, and answer with its id; the same one to the same Idempotency-Key."""
+    """Start a video of the image in the body, and return its id. One Idempotency-Key always gives the same id."""
     task = await request.app[A2E].image_to_video.start(
         image=await request.read(),
         prompt=request.query.get("prompt", "slow zoom in"),
         negative_prompt="blurry, distorted",
         idempotency_key=request.headers.get("Idempotency-Key"),
     )
-    # a real service writes task.id to its database here: it is paid
+    # A real service stores task.id in its database here: the task is paid.
     return web.json_response({"id": task.id, "coins": task.record.coins}, status=202)
 
 
 async def status(request: web.Request) -> web.Response:
-    """Say how a video is doing."""
+    """Return the status of a video."""
     record = await request.app[A2E].image_to_video.get(request.match_info["id"])
-    answer = {"id": record.id, "status": record.status, "reason": record.failed_message}
-    return web.json_response(answer)
+    body = {"id": record.id, "status": record.status, "reason": record.failed_message}
+    return web.json_response(body)
 
 
 async def video(request: web.Request) -> web.StreamResponse:
-    """Send a copy of our own of the video, since A2E's links are confidential."""
+    """Send a local copy of the video, because A2E's links are confidential."""
     task = request.app[A2E].image_to_video.task(request.match_info["id"])
     path = VIDEOS / f"{task.id}.mp4"
-    async with request.app[DOWNLOADS][task.id]:  # two visitors, one download
+    async with request.app[DOWNLOADS][task.id]:  # two clients, one download
         if not path.exists():
             await task.refresh()
             await task.download(path)
@@ -74,20 +74,20 @@ async def video(request: web.Request) -> web.StreamResponse:
 
 @web.middleware
 async def explain(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turn our errors into answers, without telling visitors about the account."""
+    """Convert errors to responses, without details of the account."""
     try:
         return await handler(request)
-    except VISITORS_TO_MEND as error:
+    except CLIENT_ERRORS as error:
         return web.json_response({"error": error.message}, status=400)
     except NotFoundError:
-        return web.json_response({"error": "no such video"}, status=404)
-    except A2EError:  # coins, plan, token, network, an uncertain start: not for visitors
-        request.app.logger.exception("A2E did not work")
+        return web.json_response({"error": "video not found"}, status=404)
+    except A2EError:  # coins, plan, token, network, unknown outcome: not for clients
+        request.app.logger.exception("The request to A2E failed")
         return web.json_response({"error": "no videos at the moment"}, status=503)
 
 
 def make_app() -> web.Application:
-    """Put the service together."""
+    """Return the application."""
     app = web.Application(middlewares=[explain], client_max_size=20 * 1024 * 1024)
     app[DOWNLOADS] = defaultdict(asyncio.Lock)
     app.cleanup_ctx.append(a2e_client)

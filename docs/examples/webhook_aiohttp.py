@@ -1,4 +1,4 @@
-"""A web service that hears from A2E when a video is done: ``python webhook_aiohttp.py``, see the page "Webhooks"."""
+"""A web service with webhooks of A2E for finished videos: ``python webhook_aiohttp.py``, see the page "Webhooks"."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WAITS = web.AppKey("waits", set[asyncio.Task[None]])
 
 
 async def start(request: web.Request) -> web.Response:
-    """Start a video of the image in the body, and have it fetched when it is done."""
+    """Start a video of the image in the body, and download it in the background."""
     task = await request.app[A2E].image_to_video.start(
         image=await request.read(),
         prompt=request.query.get("prompt", "slow zoom in"),
@@ -31,23 +31,23 @@ async def start(request: web.Request) -> web.Response:
         webhook=request.app[RECEIVER],
     )
     waits = request.app[WAITS]
-    wait = asyncio.create_task(fetch(task, request.app))
+    wait = asyncio.create_task(download(task, request.app))
     waits.add(wait)
     wait.add_done_callback(waits.discard)
     return web.json_response({"id": task.id}, status=202)
 
 
-async def fetch(task: TaskHandle[ImageToVideoRecord], app: web.Application) -> None:
-    """Wait for a video and download it; the webhook ends the wait."""
+async def download(task: TaskHandle[ImageToVideoRecord], app: web.Application) -> None:
+    """Wait for a video and download it; the webhook shortens the wait."""
     try:
         await task.wait_until_done()
         await task.download(VIDEOS / f"{task.id}.mp4")
     except A2EError:
-        app.logger.exception("There is no video of task %s", task.id)
+        app.logger.exception("No video of task %s", task.id)
 
 
 async def client(app: web.Application) -> AsyncIterator[None]:
-    """Open the client when the server starts; when it stops, leave the tasks to A2E and close it."""
+    """Open the client when the server starts, and close it when the server stops. Tasks continue at A2E."""
     async with app[A2E]:
         yield
         waits = app[WAITS]
@@ -57,7 +57,7 @@ async def client(app: web.Application) -> AsyncIterator[None]:
 
 
 def make_app() -> web.Application:
-    """Put the service together."""
+    """Return the application."""
     a2e = A2EClient()
     receiver = WebhookReceiver(
         a2e,

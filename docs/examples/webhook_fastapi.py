@@ -1,4 +1,4 @@
-"""A FastAPI service that hears from A2E when a video is done: ``python webhook_fastapi.py``, see page "Webhooks"."""
+"""A FastAPI service with webhooks of A2E for finished videos: ``python webhook_fastapi.py``, see "Webhooks"."""
 
 import asyncio
 import logging
@@ -16,17 +16,17 @@ VIDEOS = pathlib.Path("videos")
 LOGGER = logging.getLogger(__name__)
 
 
-async def fetch(task: TaskHandle[ImageToVideoRecord]) -> None:
-    """Wait for a video and download it; the webhook ends the wait."""
+async def download(task: TaskHandle[ImageToVideoRecord]) -> None:
+    """Wait for a video and download it; the webhook shortens the wait."""
     try:
         await task.wait_until_done()
         await task.download(VIDEOS / f"{task.id}.mp4")
     except A2EError:
-        LOGGER.exception("There is no video of task %s", task.id)
+        LOGGER.exception("No video of task %s", task.id)
 
 
 def make_app() -> FastAPI:
-    """Put the service together."""
+    """Return the application."""
     a2e = A2EClient()
     receiver = WebhookReceiver(
         a2e,
@@ -37,7 +37,7 @@ def make_app() -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        """Open the client when the server starts; when it stops, leave the tasks to A2E and close it."""
+        """Open the client when the server starts, and close it when the server stops. Tasks continue at A2E."""
         async with a2e:
             yield
             for wait in waits:
@@ -49,14 +49,14 @@ def make_app() -> FastAPI:
 
     @app.post("/videos", status_code=202)
     async def start(request: Request, prompt: str = "slow zoom in") -> dict[str, str]:
-        """Start a video of the image in the body, and have it fetched when it is done."""
+        """Start a video of the image in the body, and download it in the background."""
         task = await a2e.image_to_video.start(
             image=await request.body(),
             prompt=prompt,
             negative_prompt="blurry, distorted",
             webhook=receiver,
         )
-        wait = asyncio.create_task(fetch(task))
+        wait = asyncio.create_task(download(task))
         waits.add(wait)
         wait.add_done_callback(waits.discard)
         return {"id": task.id}

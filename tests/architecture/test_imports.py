@@ -1,4 +1,4 @@
-"""Who may import whom: the contracts of pyproject.toml, and which package is allowed in which file."""
+"""Imports: the contracts of pyproject.toml, and which package is allowed in which file."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ALLOWED = {
 
 
 def test_contracts_hold() -> None:
-    """Layers, circles, and who may know whom are as drawn in the architecture."""
+    """The layers, the absence of circles and the allowed imports are as drawn in the architecture."""
     root = pathlib.Path(__file__).parents[2]
     command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache"]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)

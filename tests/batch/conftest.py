@@ -39,4 +39,4 @@ def journal(path: pathlib.Path) -> pathlib.Path:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the time that SQLite waits for a lock, in real time."""
-    monkeypatch.setattr("a2e_async.batch.journal_file._PATIENCE", 0.01)
+    monkeypatch.setattr("a2e_async.batch.journal_file._LOCK_TIMEOUT", 0.01)

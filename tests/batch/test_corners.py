@@ -1,4 +1,4 @@
-"""Where two things meet that seldom do: pauses and resumes, shared folders, removed rows, prices that come late."""
+"""Rare combinations: pause and resume, shared folders, removed entries, late prices."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from paid_starts import LIST_PATH, charged_task_ids, count_starts
 
 from a2e_async import BudgetError, InvalidRequestError, TaskFailedError
 from a2e_async.batch import JournalReader
-from a2e_async.sandbox import Fault, Weather
+from a2e_async.sandbox import Fault, FaultPlan
 
 if TYPE_CHECKING:
     import pathlib
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 PRICE = 30
 
 
-async def test_a_row_that_is_looked_for_takes_no_place(
+async def test_reconciling_needs_no_running_slot(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that is settled does not keep the only place while it waits behind a job that wants the place."""
-    monkeypatch.setattr("a2e_async.batch.circuit_breaker._FIRST", 0.05)
+    """A job that is being reconciled does not hold the only running slot while it waits behind a job that needs it."""
+    monkeypatch.setattr("a2e_async.batch.circuit_breaker._FIRST_DELAY", 0.05)
     journal = tmp_path / "jobs.sqlite"
     with sandbox.override("POST", quick.START_PATH, lambda _: web.Response(status=502)):
         assert (await run_job(a2e, make_job("a"), journal)).state == "uncertain"
@@ -57,20 +57,20 @@ async def test_a_row_that_is_looked_for_takes_no_place(
     items = [make_job("a"), make_job("b"), make_job("c")]
     with sandbox.override("GET", LIST_PATH, drop):
         async with asyncio.timeout(0.5):
-            outcomes = await run_batch(a2e, items, journal=journal, max_running=1, on_unknown="resend")
-    assert states_by_key(outcomes) == dict.fromkeys("abc", "succeeded")
+            results = await run_batch(a2e, items, journal=journal, max_running=1, on_unknown="resend")
+    assert states_by_key(results) == dict.fromkeys("abc", "succeeded")
     assert count_charges(sandbox) == dict.fromkeys("abc", 1)
 
 
 async def test_files_of_two_batches_do_not_replace_each_other(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """Of two batches that share a folder and a key, the later one has no file, also when it runs again."""
+    """Of two batches with a common folder and key, the later one has no file, also when it runs again."""
     out = tmp_path / "videos"
 
     async def go(number: int) -> tuple[str, bool]:
-        outcome = await run_job(a2e, make_job("ada"), tmp_path / f"{number}.sqlite", out=out)
-        return outcome.state, outcome.path is not None
+        result = await run_job(a2e, make_job("ada"), tmp_path / f"{number}.sqlite", out=out)
+        return result.state, result.path is not None
 
     first = await go(0)
     with sandbox.override("GET", "/api/v1/userImage2Video", lambda _: None):
@@ -81,7 +81,7 @@ async def test_files_of_two_batches_do_not_replace_each_other(
         run_job(a2e, make_job("eve"), tmp_path / "2.sqlite", out=out),
         run_job(a2e, make_job("eve"), tmp_path / "3.sqlite", out=out),
     )
-    late = next(number for number, outcome in enumerate(both, 2) if outcome.path is None)
+    late = next(number for number, result in enumerate(both, 2) if result.path is None)
     again = await run_job(a2e, make_job("eve"), tmp_path / f"{late}.sqlite", out=out)
     assert (again.state, again.path) == ("succeeded", None)
     assert isinstance(again.error, InvalidRequestError)
@@ -90,10 +90,10 @@ async def test_files_of_two_batches_do_not_replace_each_other(
 async def test_keys_that_differ_in_case_do_not_share_a_file(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """Where a file system takes upper and lower case for the same, the second key is refused, unpaid, everywhere."""
+    """A key that differs from an earlier one only in upper and lower case is refused, unpaid, on every file system."""
     batch = a2e.image_to_video.batch([make_job("Ada"), make_job("ada")], out=tmp_path)
-    outcomes = {outcome.key: outcome.state async for outcome in batch}
-    assert outcomes == {"Ada": "succeeded", "#2": "failed"}
+    results = {result.key: result.state async for result in batch}
+    assert results == {"Ada": "succeeded", "#2": "failed"}
     assert count_charges(sandbox) == {"Ada": 1}
     assert states_by_key(await run_batch(a2e, [make_job("Eve"), make_job("eve")])) == {
         "Eve": "succeeded",
@@ -101,8 +101,8 @@ async def test_keys_that_differ_in_case_do_not_share_a_file(
     }
 
 
-async def test_what_was_removed_still_counts(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Removing rows from a journal does not give its budget back."""
+async def test_removed_entries_still_count(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Removing entries from a journal does not free their coins."""
     journal = tmp_path / "jobs.sqlite"
     await run_batch(a2e, [make_job("a"), make_job("b")], journal=journal, max_coins=2 * PRICE)
     async with JournalReader.open(journal) as reader:
@@ -110,17 +110,17 @@ async def test_what_was_removed_still_counts(a2e: A2EClient, sandbox: Sandbox, t
         assert await reader.coins() == 2 * PRICE
         assert await reader.prune() == 0
         assert await reader.coins() == 2 * PRICE
-    outcome = await run_job(a2e, make_job("c"), journal, max_coins=2 * PRICE)
-    assert isinstance(outcome.error, BudgetError)
+    result = await run_job(a2e, make_job("c"), journal, max_coins=2 * PRICE)
+    assert isinstance(result.error, BudgetError)
     assert len(charged_task_ids(sandbox)) == 2
 
 
-async def test_a_start_that_was_sent_again_is_written_down(
+async def test_a_start_that_was_sent_again_is_recorded(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """Cancelled while it looks for a duplicate, a start that was sent once more has its id in the journal."""
+    """If a batch is cancelled while it looks for a duplicate, the start that was sent again has its id in the journal."""
     journal = tmp_path / "jobs.sqlite"
-    sandbox.weather = Weather(script={"start": [Fault("drop")]})
+    sandbox.faults = FaultPlan(script={"start": [Fault("drop")]})
 
     over = asyncio.Event()
 
@@ -129,12 +129,12 @@ async def test_a_start_that_was_sent_again_is_written_down(
             await over.wait()
 
     with sandbox.override("GET", LIST_PATH, slow):
-        gathering = asyncio.create_task(
+        running = asyncio.create_task(
             collect_results(a2e.image_to_video.batch([make_job("a", "#stuck")], journal=journal, on_unknown="resend"))
         )
         await wait_until(lambda: charged_task_ids(sandbox))
         await asyncio.sleep(0.1)
-        await cancel_and_wait(gathering)
+        await cancel_and_wait(running)
         over.set()
         await asyncio.sleep(0.05)
     assert (await read_journal(journal))["a"].task_id == charged_task_ids(sandbox)[0]
@@ -143,9 +143,9 @@ async def test_a_start_that_was_sent_again_is_written_down(
 async def test_a_price_that_comes_at_the_end_is_counted(
     a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the answer to a start names no price, what the finished task names is the price."""
+    """If the answer to a start has no price, the price of the finished task counts."""
     monkeypatch.setattr(
-        "a2e_async.sandbox.state.Task.started",
+        "a2e_async.sandbox.state.Task.start_record",
         lambda task: {"_id": task.id, "name": task.name, "current_status": task.status},
     )
     monkeypatch.setattr(
@@ -160,17 +160,17 @@ async def test_a_price_that_comes_at_the_end_is_counted(
     )
     batch = a2e.image_to_video.batch([make_job("a")], max_coins=100)
     with sandbox.override("POST", "/api/v1/generation/quote", web.json_response({"code": 0, "data": {"coins": 10}})):
-        (outcome,) = [outcome async for outcome in batch]
-    assert outcome.coins == PRICE
+        (result,) = [result async for result in batch]
+    assert result.coins == PRICE
     assert batch.progress.coins == PRICE
 
 
-async def test_outcomes_hold_on_to_nothing(a2e: A2EClient) -> None:
-    """Who keeps the outcomes of thousands of failures keeps no frames of what was under way."""
-    outcomes = await run_batch(a2e, [make_job("a", "#fast #fail"), make_job("b", image="nowhere.png", image_url=None)])
-    assert isinstance(outcomes["a"].error, TaskFailedError)
-    for outcome in outcomes.values():
-        error: BaseException | None = outcome.error
+async def test_results_keep_no_frames_alive(a2e: A2EClient) -> None:
+    """Results of failed jobs keep no frames of the jobs alive."""
+    results = await run_batch(a2e, [make_job("a", "#fast #fail"), make_job("b", image="nowhere.png", image_url=None)])
+    assert isinstance(results["a"].error, TaskFailedError)
+    for result in results.values():
+        error: BaseException | None = result.error
         while error is not None:
             assert error.__traceback__ is None
             error = error.__cause__ or error.__context__

@@ -1,4 +1,4 @@
-"""The file of a journal: kept to one process, made, checked and brought up to date before anything is started."""
+"""File of a journal: locked, created, checked and migrated before anything is started."""
 
 from __future__ import annotations
 
@@ -16,12 +16,21 @@ import tempfile
 import threading
 from typing import TYPE_CHECKING
 
+import attrs
 import pytest
 from batches import open_sqlite
 
-from a2e_async.batch import journal_file
-from a2e_async.batch.journal_file import Lock, check_is_ours, database_errors, holder_of, look_at, open_database
-from a2e_async.batch.rules import Row
+from a2e_async.batch import JournalReader, journal_file
+from a2e_async.batch.journal import SqliteJournal
+from a2e_async.batch.journal_file import (
+    JournalLock,
+    check_file,
+    current_holder,
+    open_database,
+    raise_journal_error,
+    read_metadata,
+)
+from a2e_async.batch.rules import COLUMNS, JournalEntry
 from a2e_async.errors import JournalError
 
 if TYPE_CHECKING:
@@ -29,14 +38,16 @@ if TYPE_CHECKING:
 
 URL = "https://a2e.example"
 
+OLD_COLUMN = "purchases"  # the name of the column `starts` in schema 1
+
 posix = pytest.mark.skipif(os.name != "posix", reason="elsewhere there are other permissions and signals")
 
 
-def use(path: pathlib.Path) -> journal_file.Facts:
+def open_and_close(path: pathlib.Path) -> journal_file.Metadata:
     """Open a journal as a batch does, and close it."""
-    with database_errors(path):
-        check_is_ours(path)
-        lock = Lock(path)
+    with raise_journal_error(path):
+        check_file(path)
+        lock = JournalLock(path)
         try:
             return open_database(path, URL)
         finally:
@@ -44,9 +55,9 @@ def use(path: pathlib.Path) -> journal_file.Facts:
 
 
 @contextlib.contextmanager
-def held(path: pathlib.Path) -> Iterator[None]:
+def hold(path: pathlib.Path) -> Iterator[None]:
     """Hold a journal in this process."""
-    lock = Lock(path)
+    lock = JournalLock(path)
     try:
         open_database(path, URL)
         yield
@@ -54,31 +65,31 @@ def held(path: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
-def fill(path: pathlib.Path, count: int) -> None:
-    """Write rows into a journal."""
-    use(path)
+def add_entries(path: pathlib.Path, count: int) -> None:
+    """Write entries into a journal."""
+    open_and_close(path)
     with open_sqlite(path) as other:
         other.execute("BEGIN")
         for number in range(count):
             other.execute(
-                "INSERT INTO jobs (key, state, request, purchases, marker, created_at) VALUES (?, 'running', ?, 1, ?, 0)",
+                "INSERT INTO jobs (key, state, request, starts, marker, created_at) VALUES (?, 'running', ?, 1, ?, 0)",
                 (f"key-{number}", '{"prompt": "a private prompt"}', f"marker-{number}"),
             )
         other.execute("COMMIT")
 
 
-def keys(path: pathlib.Path) -> set[str]:
-    """Read the keys of all rows."""
+def read_keys(path: pathlib.Path) -> set[str]:
+    """Read the keys of all entries."""
     with open_sqlite(path) as other:
         return {key for (key,) in other.execute("SELECT key FROM jobs")}
 
 
-def files(folder: pathlib.Path) -> dict[str, bytes]:
+def read_files(folder: pathlib.Path) -> dict[str, bytes]:
     """Read all files of a folder."""
     return {file.name: file.read_bytes() for file in folder.iterdir() if file.is_file()}
 
 
-def sizes(folder: pathlib.Path) -> dict[str, int]:
+def file_sizes(folder: pathlib.Path) -> dict[str, int]:
     """Return the sizes of the files of a folder, which may not be readable."""
     return {file.name: file.stat().st_size for file in folder.iterdir()}
 
@@ -87,9 +98,9 @@ def sizes(folder: pathlib.Path) -> dict[str, int]:
 
 _HOLDS = """
 import pathlib, sys
-from a2e_async.batch.journal_file import Lock, open_database
+from a2e_async.batch.journal_file import JournalLock, open_database
 path = pathlib.Path(sys.argv[1])
-lock = Lock(path)
+lock = JournalLock(path)
 open_database(path, "https://a2e.example")
 print("held", flush=True)
 sys.stdin.read()
@@ -97,7 +108,7 @@ sys.stdin.read()
 
 
 @contextlib.contextmanager
-def process_that_holds(path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
+def hold_in_another_process(path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
     """Hold a journal in another process."""
     command = [sys.executable, "-c", _HOLDS, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -111,64 +122,64 @@ def process_that_holds(path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.mark.usefixtures("impatient")
 def test_second_batch_of_this_process_is_refused(path: pathlib.Path) -> None:
-    """A journal has one user, also within a process; the refusal names it."""
-    who = rf"in use by process {os.getpid()} on '{socket.gethostname()}' since \d{{4}}-.*: wait until that has ended"
-    with held(path), pytest.raises(JournalError, match=who):
-        Lock(path)
-    use(path)
+    """A journal has one user, also within a process; the error names it."""
+    holder = rf"in use by process {os.getpid()} on '{socket.gethostname()}' since \d{{4}}-.*: wait until that has ended"
+    with hold(path), pytest.raises(JournalError, match=holder):
+        JournalLock(path)
+    open_and_close(path)
 
 
 @pytest.mark.usefixtures("impatient")
 def test_second_process_is_refused(path: pathlib.Path) -> None:
-    """While another process holds a journal, nobody gets it, and it is known which one that is."""
-    with process_that_holds(path) as process:
-        who = f"process {process.pid} on {socket.gethostname()!r}"
-        assert holder_of(path).startswith(who)
+    """While another process holds a journal, no other one can open it, and the error names that process."""
+    with hold_in_another_process(path) as process:
+        holder = f"process {process.pid} on {socket.gethostname()!r}"
+        assert current_holder(path).startswith(holder)
         with pytest.raises(JournalError) as caught:
-            use(path)
-        assert f"The journal {str(path)!r} is in use by {who} since" in str(caught.value)
+            open_and_close(path)
+        assert f"The journal {str(path)!r} is in use by {holder} since" in str(caught.value)
         process.communicate("go")
-    use(path)
+    open_and_close(path)
 
 
 @posix
 def test_killed_process_leaves_no_lock(path: pathlib.Path) -> None:
-    """A journal whose process was killed is there at once for the next one."""
-    with process_that_holds(path) as process:
+    """A journal whose process was killed can be opened at once."""
+    with hold_in_another_process(path) as process:
         process.send_signal(signal.SIGKILL)
         process.wait()
-        assert holder_of(path) == ""
-        use(path)
+        assert current_holder(path) == ""
+        open_and_close(path)
 
 
-def test_no_holder_is_no_name(path: pathlib.Path) -> None:
-    """Nobody holds a journal that is not there, or that was closed; then its last holder is only remembered."""
-    assert holder_of(path) == ""
-    facts = use(path)
-    assert holder_of(path) == ""
+def test_holder_is_empty_if_there_is_none(path: pathlib.Path) -> None:
+    """A journal that does not exist, or was closed, has no holder; the metadata keeps the last one."""
+    assert current_holder(path) == ""
+    facts = open_and_close(path)
+    assert current_holder(path) == ""
     assert facts.holder.startswith(f"process {os.getpid()} ")
 
 
 @pytest.mark.usefixtures("impatient")
-def test_holder_that_has_not_said_its_name(path: pathlib.Path) -> None:
-    """A journal that is just being made is refused as well."""
-    lock = Lock(path)
+def test_holder_without_a_name(path: pathlib.Path) -> None:
+    """A journal that is being created is refused as well."""
+    lock = JournalLock(path)
     try:
         with pytest.raises(JournalError, match="in use by another process"):
-            Lock(path)
-        assert holder_of(path) == "another process"
+            JournalLock(path)
+        assert current_holder(path) == "another process"
     finally:
         lock.release()
 
 
-def test_look_at_the_lock_does_not_refuse_a_batch(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Somebody who looks at the very moment whether a journal is held is waited for."""
-    use(path)
-    monkeypatch.setattr(journal_file, "_PATIENCE", 30)
-    with open_sqlite(journal_file._beside(path)) as looking:
+def test_check_of_the_lock_does_not_refuse_a_batch(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch waits for a program that checks at this moment whether the journal is held."""
+    open_and_close(path)
+    monkeypatch.setattr(journal_file, "_LOCK_TIMEOUT", 30)
+    with open_sqlite(journal_file._lock_file(path)) as looking:
         looking.execute("BEGIN")
         looking.execute("SELECT * FROM sqlite_master").fetchall()
-        opening = threading.Thread(target=use, args=[path])
+        opening = threading.Thread(target=open_and_close, args=[path])
         opening.start()
         opening.join(0.1)
         assert opening.is_alive()
@@ -177,29 +188,29 @@ def test_look_at_the_lock_does_not_refuse_a_batch(path: pathlib.Path, monkeypatc
         assert not opening.is_alive()
 
 
-def test_lock_is_not_waited_for(path: pathlib.Path) -> None:
-    """A process that finds its journal in use says so within seconds."""
-    assert journal_file._PATIENCE <= 2
+def test_used_journal_is_reported_soon(path: pathlib.Path) -> None:
+    """A process that finds its journal in use reports it within seconds."""
+    assert journal_file._LOCK_TIMEOUT <= 2
 
 
-def test_readers_find_a_journal_that_is_held(path: pathlib.Path) -> None:
-    """Looking at a journal works while a batch writes it, in the middle of a commit too."""
-    with held(path), open_sqlite(path) as writing:
+def test_held_journal_can_be_read(path: pathlib.Path) -> None:
+    """A journal can be read while a batch writes to it, also during a commit."""
+    with hold(path), open_sqlite(path) as writing:
         writing.execute("BEGIN IMMEDIATE")
         writing.execute("INSERT INTO about VALUES ('x', 'y')")
-        assert look_at(path).holder.startswith(f"process {os.getpid()} ")
+        assert read_metadata(path).holder.startswith(f"process {os.getpid()} ")
         writing.execute("ROLLBACK")
 
 
 @posix
 @pytest.mark.usefixtures("impatient")
 def test_other_name_of_the_same_file_is_refused(path: pathlib.Path) -> None:
-    """A journal is held under all of its names."""
-    use(path)
+    """A journal is held under all names of its file."""
+    open_and_close(path)
     link = path.with_name("link.sqlite")
     link.symlink_to(path)
-    with held(path), pytest.raises(JournalError, match="in use"):
-        use(link)
+    with hold(path), pytest.raises(JournalError, match="in use"):
+        open_and_close(link)
 
 
 @posix
@@ -207,99 +218,102 @@ def test_other_name_of_the_same_file_is_refused(path: pathlib.Path) -> None:
 def test_other_name_of_the_same_folder_is_refused(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
     """A journal is held under all names of its folder."""
     (tmp_path / "folder").symlink_to(tmp_path)
-    with held(path), pytest.raises(JournalError, match="in use"):
-        use(tmp_path / "folder" / path.name)
+    with hold(path), pytest.raises(JournalError, match="in use"):
+        open_and_close(tmp_path / "folder" / path.name)
 
 
 @pytest.mark.usefixtures("impatient")
-def test_relative_name_is_the_same(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal is held whatever folder one is in."""
+def test_relative_name_is_refused(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal is held under its relative name too."""
     monkeypatch.chdir(path.parent)
-    with held(path), pytest.raises(JournalError, match="in use"):
-        use(pathlib.Path(path.name))
+    with hold(path), pytest.raises(JournalError, match="in use"):
+        open_and_close(pathlib.Path(path.name))
 
 
-# made
+# created
 
 
 def test_new_journal(path: pathlib.Path) -> None:
-    """A journal that was just made is empty and knows itself; so does who looks at it."""
-    made = use(path)
-    assert (made.schema, made.base_url, made.spent, made.has_rows, made.has_links) == (1, URL, 0, False, False)
-    assert look_at(path) == made
+    """A new journal is empty and has its metadata, for its owner and for readers."""
+    made = open_and_close(path)
+    assert (made.schema, made.base_url, made.spent, made.has_entries, made.has_links) == (2, URL, 0, False, False)
+    assert read_metadata(path) == made
     with open_sqlite(path) as other:
         assert other.execute("PRAGMA application_id").fetchone() == (0x41324A31,)
-        assert other.execute("PRAGMA user_version").fetchone() == (1,)
+        assert other.execute("PRAGMA user_version").fetchone() == (2,)
         assert other.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 @pytest.fixture
-def half_made(path: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
-    """Leave what is left when a process is killed that has begun to make the file."""
+def half_created(path: pathlib.Path, tmp_path: pathlib.Path) -> pathlib.Path:
+    """Leave the files of a process that was killed while it created the journal."""
     begun = tmp_path / "begun.sqlite"
     with open_sqlite(begun) as other:
         other.execute("PRAGMA cache_size = 1")
         other.execute("BEGIN")
         other.execute("CREATE TABLE half (text)")
-        other.executemany("INSERT INTO half VALUES (?)", [("x" * 1000,)] * 1000)  # more than it keeps in memory
+        other.executemany("INSERT INTO half VALUES (?)", [("x" * 1000,)] * 1000)  # more than SQLite keeps in memory
         shutil.copy(begun, path)
         shutil.copy(tmp_path / "begun.sqlite-journal", f"{path}-journal")
     return path
 
 
-def test_half_made_journal(half_made: pathlib.Path) -> None:
-    """A process that was killed while it made the file does no harm: the file becomes a journal."""
-    uri = f"{half_made.as_uri()}?mode=ro"
+def test_half_created_journal(half_created: pathlib.Path) -> None:
+    """A process that was killed while it created the file does no harm: the file becomes a journal."""
+    uri = f"{half_created.as_uri()}?mode=ro"
     with (
         contextlib.closing(sqlite3.connect(uri, uri=True)) as reader,
         pytest.raises(sqlite3.OperationalError, match="readonly"),
     ):
         reader.execute("PRAGMA user_version")
-    assert use(half_made) == look_at(half_made)
+    assert open_and_close(half_created) == read_metadata(half_created)
 
 
-def test_look_at_a_half_made_journal(half_made: pathlib.Path) -> None:
-    """Who only looks is told that there is nothing in it."""
-    assert not holder_of(half_made)
+def test_reading_a_half_created_journal(half_created: pathlib.Path) -> None:
+    """For a reader, a half-created journal is empty."""
+    assert not current_holder(half_created)
     with pytest.raises(JournalError, match="is empty"):
-        look_at(half_made)
-    assert use(half_made).schema == 1
+        read_metadata(half_created)
+    assert open_and_close(half_created).schema == 2
 
 
-def test_known_journal(path: pathlib.Path) -> None:
-    """What a journal says about itself stays, and it knows that it has rows and links."""
-    made = use(path)
-    fill(path, 3)
+def test_existing_journal(path: pathlib.Path) -> None:
+    """The metadata of a journal stays the same, and says that there are entries and links."""
+    made = open_and_close(path)
+    add_entries(path, 3)
     with open_sqlite(path) as other:
         other.execute("UPDATE jobs SET coins = 30 WHERE key != 'key-0'")
         other.execute("UPDATE jobs SET quoted = 7 WHERE key = 'key-0'")
         other.execute("INSERT INTO uploads VALUES ('digest', 'https://cdn.example/a.png', 0)")
-    again = use(path)
+    again = open_and_close(path)
     assert (again.id, again.created_at) == (made.id, made.created_at)
-    assert (again.spent, again.has_rows, again.has_links) == (67, True, True)
+    assert (again.spent, again.has_entries, again.has_links) == (67, True, True)
 
 
 def test_empty_file_becomes_a_journal(path: pathlib.Path) -> None:
-    """A file that somebody has only touched is taken; for who only looks, there is nothing in it."""
+    """An empty file becomes a journal; for a reader it is empty."""
     path.touch()
     with pytest.raises(JournalError, match="is empty"):
-        look_at(path)
-    use(path)
-    assert look_at(path).schema == 1
+        read_metadata(path)
+    open_and_close(path)
+    assert read_metadata(path).schema == 2
 
 
 @posix
-def test_nobody_else_may_read_it(path: pathlib.Path) -> None:
-    """The prompts and links in a journal are the owner's, in all of its files, whatever the umask is."""
+def test_only_the_owner_may_read_it(path: pathlib.Path) -> None:
+    """All files of a journal are readable for their owner only, for any umask."""
     before = os.umask(0)
     try:
-        with held(path), open_sqlite(path) as other:
+        with hold(path), open_sqlite(path) as other:
             other.execute("INSERT INTO about VALUES ('x', 'y')")
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
     confidential = {f"journal.sqlite{end}" for end in ("", "-wal", "-shm")}
-    assert modes.keys() - confidential <= {"journal.sqlite-lock", "journal.sqlite-lock-journal"}  # which say nothing
+    assert modes.keys() - confidential <= {
+        "journal.sqlite-lock",
+        "journal.sqlite-lock-journal",
+    }  # which are empty
     assert {modes[name] for name in confidential} == {0o600}
 
 
@@ -307,21 +321,21 @@ def test_nobody_else_may_read_it(path: pathlib.Path) -> None:
 
 
 def make_foreign(path: pathlib.Path) -> None:
-    """Make a database of something else."""
+    """Make the database of another program."""
     with open_sqlite(path) as other:
         other.execute("CREATE TABLE jobs (title TEXT)")
         other.execute("INSERT INTO jobs VALUES ('a private title')")
 
 
 def make_foreign_and_empty(path: pathlib.Path) -> None:
-    """Make a database of something else that has no tables yet."""
+    """Make the database of another program, without tables."""
     with open_sqlite(path) as other:
         other.execute("PRAGMA application_id = 252006674")
 
 
 def make_newer(path: pathlib.Path) -> None:
     """Make a journal of a newer release."""
-    use(path)
+    open_and_close(path)
     with open_sqlite(path) as other:
         other.execute("PRAGMA user_version = 99")
 
@@ -332,7 +346,7 @@ def make_text(path: pathlib.Path) -> None:
 
 
 def make_short_text(path: pathlib.Path) -> None:
-    """Make a text file that is shorter than the head of a database."""
+    """Make a text file that is shorter than the header of a database."""
     path.write_text("a private text\n")
 
 
@@ -342,98 +356,101 @@ def make_folder(path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
-        pytest.param(make_foreign, "is an SQLite database of something else: choose another file", id="foreign"),
-        pytest.param(make_foreign_and_empty, "of something else: choose another file", id="foreign and empty"),
-        pytest.param(make_newer, r"newer release \(schema 99, known are 1\): upgrade a2e-async", id="newer"),
-        pytest.param(make_text, "it is no SQLite database", id="text"),
-        pytest.param(make_short_text, "it is no SQLite database", id="short text"),
+        pytest.param(make_foreign, "is the SQLite database of another program: choose another file", id="foreign"),
+        pytest.param(make_foreign_and_empty, "of another program: choose another file", id="foreign and empty"),
+        pytest.param(make_newer, r"newer release \(schema 99, known up to 2\): upgrade a2e-async", id="newer"),
+        pytest.param(make_text, "it is not an SQLite database", id="text"),
+        pytest.param(make_short_text, "it is not an SQLite database", id="short text"),
         pytest.param(
             make_folder,
-            "it can be neither opened nor made|There is no journal",
+            "cannot be opened or created|does not exist",
             id="folder",
         ),
     ],
 )
-def test_something_else_is_refused(path: pathlib.Path, make: Callable[[pathlib.Path], None], said: str) -> None:
-    """What is no journal of ours is refused by who writes and by who reads, with its name and without its content."""
+def test_other_kind_of_file_is_refused(path: pathlib.Path, make: Callable[[pathlib.Path], None], message: str) -> None:
+    """A file that is not a journal is refused for writing and reading, with its name and without its content."""
     make(path)
-    for refuse in (use, look_at):
-        with pytest.raises(JournalError, match=said) as caught, database_errors(path):
-            refuse(path)
+    for open_it in (open_and_close, read_metadata):
+        with pytest.raises(JournalError, match=message) as caught, raise_journal_error(path):
+            open_it(path)
         assert repr(str(path)) in str(caught.value)
         assert "private" not in str(caught.value)
 
 
 @pytest.mark.parametrize("make", [make_text, make_short_text, make_folder], ids=lambda make: make.__name__)
-def test_something_else_is_left_alone(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
-    """A file that turns out to be something else is as it was."""
+def test_other_kind_of_file_is_not_changed(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
+    """A file that is not a journal is not changed."""
     make(path)
-    before = files(path.parent)
+    before = read_files(path.parent)
     with pytest.raises(JournalError):
-        use(path)
-    assert before.items() <= files(path.parent).items()
+        open_and_close(path)
+    assert before.items() <= read_files(path.parent).items()
 
 
-def test_foreign_database_is_left_alone(path: pathlib.Path) -> None:
-    """A database of another program is as it was."""
+def test_foreign_database_is_not_changed(path: pathlib.Path) -> None:
+    """The database of another program is not changed."""
     make_foreign(path)
     before = path.read_bytes()
     with pytest.raises(JournalError):
-        use(path)
+        open_and_close(path)
     assert path.read_bytes() == before
 
 
-def test_newer_journal_is_left_alone(path: pathlib.Path) -> None:
-    """A journal of a newer release keeps its version, its holder and its rows."""
-    fill(path, 5)
+def test_newer_journal_is_not_changed(path: pathlib.Path) -> None:
+    """A journal of a newer release keeps its version, its holder and its entries."""
+    add_entries(path, 5)
     with open_sqlite(path) as other:
         other.execute("PRAGMA user_version = 99")
         other.execute("UPDATE about SET value = 'process 1' WHERE name = 'holder'")
     with pytest.raises(JournalError):
-        use(path)
+        open_and_close(path)
     with open_sqlite(path) as other:
         assert other.execute("PRAGMA user_version").fetchone() == (99,)
         assert other.execute("SELECT value FROM about WHERE name = 'holder'").fetchone() == ("process 1",)
-    assert len(keys(path)) == 5
+    assert len(read_keys(path)) == 5
 
 
 @pytest.mark.parametrize("make", [make_text, make_foreign], ids=lambda make: make.__name__)
-def test_nothing_is_left_beside_something_else(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
-    """Who has mistyped the name of a journal finds no new files afterwards."""
+def test_no_file_is_left_beside_another_kind_of_file(path: pathlib.Path, make: Callable[[pathlib.Path], None]) -> None:
+    """A mistyped name of a journal leaves no new files behind."""
     make(path)
     with pytest.raises(JournalError):
-        use(path)
+        open_and_close(path)
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
 def test_journal_of_another_a2e_is_refused(path: pathlib.Path) -> None:
-    """A journal of the sandbox is not used with the real A2E; who only looks sees what it is about."""
-    use(path)
-    with pytest.raises(JournalError, match=f"is about tasks at {URL}, not at https://other.example: choose another"):
+    """A journal of the sandbox is not used with the real A2E; its metadata has the address."""
+    open_and_close(path)
+    with pytest.raises(JournalError, match=f"is for tasks at {URL}, not at https://other.example: choose another"):
         open_database(path, "https://other.example")
-    assert look_at(path).base_url == URL
+    assert read_metadata(path).base_url == URL
 
 
 @pytest.mark.parametrize("name", ["nothing.sqlite", "no/such/folder.sqlite", "null\0byte"])
-def test_nothing_to_look_at(tmp_path: pathlib.Path, name: str) -> None:
-    """Who only looks makes nothing."""
-    with pytest.raises(JournalError, match="There is no journal"):
-        look_at(tmp_path / name)
-    assert not files(tmp_path)
+def test_missing_journal_is_not_created(tmp_path: pathlib.Path, name: str) -> None:
+    """Reading the metadata creates no file."""
+    with pytest.raises(JournalError, match="does not exist"):
+        read_metadata(tmp_path / name)
+    assert not read_files(tmp_path)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="there is no such folder")  # noqa: PTH112  before pathlib is needed
-def test_folder_in_which_nothing_can_be_made() -> None:
-    """Where not even root can make a file, the folder and the permissions are to be checked."""
-    with pytest.raises(JournalError, match="Check its folder and the permissions"), database_errors(pathlib.Path("x")):
-        Lock(pathlib.Path("/proc/journal.sqlite"))
+def test_folder_in_which_no_file_can_be_created() -> None:
+    """Where not even root can create a file, the error advises to check the folder and its permissions."""
+    with (
+        pytest.raises(JournalError, match="Check its folder and the permissions"),
+        raise_journal_error(pathlib.Path("x")),
+    ):
+        JournalLock(pathlib.Path("/proc/journal.sqlite"))
 
 
 @contextlib.contextmanager
 def without_rights() -> Iterator[None]:
-    """Be an ordinary user inside of the block: root may do everything."""
+    """Be an ordinary user inside the block, because root may do everything."""
     if os.geteuid():
         yield
         return
@@ -450,8 +467,8 @@ def without_rights() -> Iterator[None]:
 
 
 @pytest.fixture
-def common() -> Iterator[pathlib.Path]:
-    """Make a folder into which every user can look; those of pytest are closed."""
+def public_folder() -> Iterator[pathlib.Path]:
+    """Make a folder that every user can read; those of pytest are private."""
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         folder.chmod(0o755)
@@ -461,64 +478,64 @@ def common() -> Iterator[pathlib.Path]:
 
 @posix
 @pytest.mark.parametrize(
-    ("exists", "folder_mode", "file_mode", "said"),
+    ("exists", "folder_mode", "file_mode", "message"),
     [
-        pytest.param(False, 0o555, 0, "it can be neither opened nor made. Check its folder", id="nothing can be made"),
+        pytest.param(False, 0o555, 0, "it cannot be opened or created. Check its folder", id="nothing can be made"),
         pytest.param(True, 0o555, 0o444, "Check", id="nothing can be written"),
-        pytest.param(True, 0o777, 0o444, "it may not be written. Check the permissions", id="file cannot be written"),
-        pytest.param(True, 0o777, 0o000, "it can be neither opened nor made", id="file cannot be read"),
+        pytest.param(True, 0o777, 0o444, "it is read-only. Check the permissions", id="file cannot be written"),
+        pytest.param(True, 0o777, 0o000, "it cannot be opened or created", id="file cannot be read"),
     ],
 )
-def test_what_may_not_be_written(
-    common: pathlib.Path, *, exists: bool, folder_mode: int, file_mode: int, said: str
+def test_read_only_journal_is_refused(
+    public_folder: pathlib.Path, *, exists: bool, folder_mode: int, file_mode: int, message: str
 ) -> None:
-    """A journal that may not be written is refused before anything is started, with the advice to look at the permissions."""
-    path = common / "journal.sqlite"
+    """A read-only journal is refused before anything is started, with the advice to check the permissions."""
+    path = public_folder / "journal.sqlite"
     if exists:
-        fill(path, 3)
-        journal_file._beside(path).unlink()
+        add_entries(path, 3)
+        journal_file._lock_file(path).unlink()
         path.chmod(file_mode)
-    common.chmod(folder_mode)
-    before = sizes(common)
+    public_folder.chmod(folder_mode)
+    before = file_sizes(public_folder)
     with without_rights(), pytest.raises(JournalError) as caught:
-        use(path)
+        open_and_close(path)
     assert str(caught.value).startswith(f"The journal {str(path)!r} cannot be used: ")
-    assert said in str(caught.value)
+    assert message in str(caught.value)
     assert "private" not in str(caught.value)
-    assert before.items() <= sizes(common).items()
+    assert before.items() <= file_sizes(public_folder).items()
 
 
 # damaged
 
 
 def cut(data: bytes) -> bytes:
-    """Leave the first half."""
+    """Keep the first half."""
     return data[: len(data) // 2]
 
 
-def cut_to_the_head(data: bytes) -> bytes:
-    """Leave the head of the first page."""
+def cut_to_the_header(data: bytes) -> bytes:
+    """Keep the header of the first page."""
     return data[:100]
 
 
 def cut_the_end(data: bytes) -> bytes:
-    """Leave all but the last page."""
+    """Keep all pages but the last one."""
     return data[:-4096]
 
 
 def overwrite_a_page(data: bytes) -> bytes:
-    """Fill a page in the middle."""
+    """Overwrite a page in the middle."""
     middle = len(data) // 8192 * 4096
     return data[:middle] + b"\xff" * 4096 + data[middle + 4096 :]
 
 
 def empty_a_page(data: bytes) -> bytes:
-    """Empty a page in the middle, as a file system may after a crash."""
+    """Empty a page in the middle, as a file system may do after a crash."""
     middle = len(data) // 8192 * 4096
     return data[:middle] + bytes(4096) + data[middle + 4096 :]
 
 
-def flip_heads_of_pages(data: bytes) -> bytes:
+def flip_headers_of_pages(data: bytes) -> bytes:
     """Flip bits at the beginning of all pages but the first."""
     flipped = bytearray(data)
     for start in range(4096, len(data), 4096):
@@ -526,49 +543,49 @@ def flip_heads_of_pages(data: bytes) -> bytes:
     return bytes(flipped)
 
 
-def flip_the_head(data: bytes) -> bytes:
+def flip_the_header(data: bytes) -> bytes:
     """Flip bits at the beginning of the file."""
     return bytes(byte ^ 0xFF for byte in data[:16]) + data[16:]
 
 
 @pytest.mark.parametrize(
     "damage",
-    [cut, cut_to_the_head, cut_the_end, overwrite_a_page, empty_a_page, flip_heads_of_pages, flip_the_head],
+    [cut, cut_to_the_header, cut_the_end, overwrite_a_page, empty_a_page, flip_headers_of_pages, flip_the_header],
     ids=lambda damage: damage.__name__,
 )
 def test_damaged_journal_is_refused(path: pathlib.Path, damage: Callable[[bytes], bytes]) -> None:
-    """A damaged file is refused before anything is started, with advice and without its content, and is left alone."""
-    fill(path, 1200)
+    """A damaged file is refused before anything is started, with advice and without its content, and is not changed."""
+    add_entries(path, 1200)
     damaged = damage(path.read_bytes())
     path.write_bytes(damaged)
-    said = r"it is damaged\. Bring back|it is no SQLite database"
-    for refuse in (use, look_at):
-        with pytest.raises(JournalError, match=said) as caught, database_errors(path):
-            refuse(path)
+    message = r"it is damaged\. Restore a backup|it is not an SQLite database"
+    for open_it in (open_and_close, read_metadata):
+        with pytest.raises(JournalError, match=message) as caught, raise_journal_error(path):
+            open_it(path)
         assert "private" not in str(caught.value)
     assert path.read_bytes() == damaged
 
 
-def test_journal_without_a_word_about_itself(path: pathlib.Path) -> None:
-    """A journal from which somebody has removed rows by hand raises nothing but a `JournalError`."""
-    use(path)
+def test_journal_without_metadata(path: pathlib.Path) -> None:
+    """A journal whose metadata was removed by hand raises nothing but a `JournalError`."""
+    open_and_close(path)
     with open_sqlite(path) as other:
         other.execute("DELETE FROM about")
-    with pytest.raises(JournalError), database_errors(path):
-        look_at(path)
+    with pytest.raises(JournalError), raise_journal_error(path):
+        read_metadata(path)
 
 
 def test_journal_without_its_tables(path: pathlib.Path) -> None:
-    """A journal from which somebody has removed tables is refused."""
-    use(path)
+    """A journal whose tables were removed is refused."""
+    open_and_close(path)
     with open_sqlite(path) as other:
         other.execute("DROP TABLE jobs")
-    for refuse in (use, look_at):
-        with pytest.raises(JournalError, match="cannot be used"), database_errors(path):
-            refuse(path)
+    for open_it in (open_and_close, read_metadata):
+        with pytest.raises(JournalError, match="cannot be used"), raise_journal_error(path):
+            open_it(path)
 
 
-# brought up to date
+# migrated
 
 _STEP = """
     ALTER TABLE jobs ADD COLUMN note TEXT NOT NULL DEFAULT 'none';
@@ -584,70 +601,141 @@ def version(path: pathlib.Path) -> tuple[int, bool]:
     return schema, "notes" in tables
 
 
-def test_older_journal_is_brought_up_to_date(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next release goes on with the journals of this one, with their rows, and does so once."""
-    made = use(path)
-    fill(path, 100)
-    before = keys(path)
-    monkeypatch.setattr(journal_file, "_STEPS", (*journal_file._STEPS, _STEP, "CREATE TABLE more (text TEXT)"))
+def test_older_journal_is_migrated(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next release migrates the journals of this one once, with all their entries."""
+    made = open_and_close(path)
+    add_entries(path, 100)
+    before = read_keys(path)
+    monkeypatch.setattr(
+        journal_file, "_MIGRATIONS", (*journal_file._MIGRATIONS, _STEP, "CREATE TABLE more (text TEXT)")
+    )
     for _ in range(2):
-        facts = use(path)
-        assert (facts.id, facts.schema, facts.created_at) == (made.id, 3, made.created_at)
-    assert version(path) == (3, True)
-    assert keys(path) == before
+        migrated = open_and_close(path)
+        assert (migrated.id, migrated.schema, migrated.created_at) == (made.id, 4, made.created_at)
+    assert version(path) == (4, True)
+    assert read_keys(path) == before
     with open_sqlite(path) as other:
         assert other.execute("SELECT DISTINCT note FROM jobs").fetchall() == [("none",)]
 
 
-def test_new_journal_gets_all_steps(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal that was made by the next release is the same as one that was brought up to date."""
-    monkeypatch.setattr(journal_file, "_STEPS", (*journal_file._STEPS, _STEP))
-    assert use(path).schema == 2
-    assert version(path) == (2, True)
+def test_new_journal_gets_all_migrations(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that the next release creates has the schema of a migrated one."""
+    monkeypatch.setattr(journal_file, "_MIGRATIONS", (*journal_file._MIGRATIONS, _STEP))
+    assert open_and_close(path).schema == 3
+    assert version(path) == (3, True)
 
 
-def test_step_that_fails_leaves_the_old_version(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A journal that cannot be brought up to date is refused, and is whole for the older release."""
-    fill(path, 100)
+def test_failed_migration_leaves_the_old_version(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that cannot be migrated is refused, and stays intact for the older release."""
+    add_entries(path, 100)
     with monkeypatch.context() as patch:
-        patch.setattr(journal_file, "_STEPS", (*journal_file._STEPS, _STEP, "CREATE TABLE jobs (twice TEXT)"))
+        patch.setattr(journal_file, "_MIGRATIONS", (*journal_file._MIGRATIONS, _STEP, "CREATE TABLE jobs (twice TEXT)"))
         with pytest.raises(JournalError, match="cannot be used"):
-            use(path)
-    assert version(path) == (1, False)
-    assert len(keys(path)) == 100
-    use(path)
+            open_and_close(path)
+    assert version(path) == (2, False)
+    assert len(read_keys(path)) == 100
+    open_and_close(path)
 
 
 _CRASHES = f"""
 import os, pathlib, signal, sys
 from a2e_async.batch import journal_file
-journal_file._STEPS = (*journal_file._STEPS, {_STEP!r})
+journal_file._MIGRATIONS = (*journal_file._MIGRATIONS, {_STEP!r})
 journal_file._this_process = lambda: os.kill(os.getpid(), signal.SIGKILL)
 path = pathlib.Path(sys.argv[1])
-lock = journal_file.Lock(path)
+lock = journal_file.JournalLock(path)
 journal_file.open_database(path, "https://a2e.example")
 """
 
 
 @posix
 @pytest.mark.parametrize("rows", [None, 100])
-def test_crash_in_the_middle_leaves_the_old_version(path: pathlib.Path, rows: int | None) -> None:
-    """A process that is killed between the steps and their commit leaves what was there, and what can be opened."""
+def test_crash_during_a_migration_leaves_the_old_version(path: pathlib.Path, rows: int | None) -> None:
+    """A process that is killed before the commit of a migration leaves the old version, which can be opened."""
     if rows is not None:
-        fill(path, rows)
+        add_entries(path, rows)
     done = subprocess.run([sys.executable, "-c", _CRASHES, path], capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert version(path) == (0 if rows is None else 1, False)
-    assert use(path).schema == 1
-    assert len(keys(path)) == (rows or 0)
+    assert version(path) == (0 if rows is None else 2, False)
+    assert open_and_close(path).schema == 2
+    assert len(read_keys(path)) == (rows or 0)
+
+
+# the migration from schema 1
+
+
+@pytest.fixture
+def schema_1(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    """Make a journal of schema 1, with one entry of each kind that a batch continues differently."""
+    with monkeypatch.context() as patch:
+        patch.setattr(journal_file, "_MIGRATIONS", journal_file._MIGRATIONS[:1])
+        assert open_and_close(path).schema == 1
+    columns = dict.fromkeys(COLUMNS) | {"request": "{}", "marker": "m", "created_at": 1.0}
+    with open_sqlite(path) as other:
+        assert [name for _, name, *_ in other.execute("PRAGMA table_info(jobs)")][3] == OLD_COLUMN
+        for key, state, count in (("a", "succeeded", 2), ("b", "running", 1), ("c", "new", 0)):
+            values = columns | {"key": key, "state": state, "starts": count, "coins": 30.0 * count}
+            other.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(values))})", [*values.values()])
+    return path
+
+
+ENTRIES_OF_SCHEMA_1 = [("a", "succeeded", 2, 60.0), ("b", "running", 1, 30.0), ("c", "new", 0, 0.0)]
+
+
+async def read_entries(path: pathlib.Path) -> list[tuple[str, str, int, float | None]]:
+    """Read the entries of a journal."""
+    async with JournalReader.open(path) as reader:
+        return [(entry.key, entry.state, entry.starts, entry.coins) async for entry in reader.entries()]
+
+
+async def test_reader_reads_schema_1(schema_1: pathlib.Path) -> None:
+    """A reader shows the entries of a journal of schema 1, and does not migrate it."""
+    assert await read_entries(schema_1) == ENTRIES_OF_SCHEMA_1
+    assert read_metadata(schema_1).schema == 1
+
+
+async def test_prune_of_schema_1(schema_1: pathlib.Path) -> None:
+    """Entries of a journal of schema 1 can be pruned, and their cost still counts after the migration."""
+    async with JournalReader.open(schema_1) as reader:
+        assert await reader.prune() == 1
+    assert open_and_close(schema_1).spent == 90
+    assert await read_entries(schema_1) == ENTRIES_OF_SCHEMA_1[1:]
+
+
+async def test_schema_1_is_migrated(schema_1: pathlib.Path) -> None:
+    """A batch migrates a journal of schema 1: the column has its new name, and all entries are kept."""
+    before = read_metadata(schema_1)
+    migrated = open_and_close(schema_1)
+    assert migrated == attrs.evolve(before, schema=2, holder=migrated.holder)
+    assert migrated.spent == 90
+    assert await read_entries(schema_1) == ENTRIES_OF_SCHEMA_1
+    async with SqliteJournal(schema_1, URL) as journal:
+        entry = await journal.load("b")
+        assert entry is not None
+        assert (entry.state, entry.starts, entry.coins) == ("running", 1, 30.0)
+        entry.starts = 2
+        await journal.save(entry)
+    assert (await read_entries(schema_1))[1] == ("b", "running", 2, 30.0)
+
+
+def test_migrated_journal_is_the_same_as_a_new_one(schema_1: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The columns of a migrated journal are those of a new one, in the same order."""
+    new = tmp_path / "new.sqlite"
+    open_and_close(schema_1)
+    open_and_close(new)
+    columns = []
+    for path in (schema_1, new):
+        with open_sqlite(path) as other:
+            columns.append([name for _, name, *_ in other.execute("PRAGMA table_info(jobs)")])
+    assert columns[0] == columns[1] == [*COLUMNS]
 
 
 # columns
 
 
-def test_schema_is_that_of_rows(path: pathlib.Path) -> None:
-    """The table has a column for each field of a row, so that nothing is left out."""
-    use(path)
+def test_schema_has_all_fields_of_an_entry(path: pathlib.Path) -> None:
+    """The table has a column for each field of an entry."""
+    open_and_close(path)
     with open_sqlite(path) as other:
         columns = {name for _, name, *_ in other.execute("PRAGMA table_info(jobs)")}
-    assert columns == {name for name in Row.__slots__ if not name.startswith("_")}
+    assert columns == {name for name in JournalEntry.__slots__ if not name.startswith("_")}

@@ -1,4 +1,4 @@
-"""How many at once, as the sandbox sees it; and the same image uploaded once."""
+"""Limits of what happens at the same time, as the sandbox sees it, and one upload for equal images."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from paid_starts import PRESIGN_PATH, count_requests, make_client
 
 from a2e_async import A2EClient, Pacing
 from a2e_async.errors import TransferError
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-async def wide(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
-    """Open a client that limits nothing itself, so that only the batch does."""
+async def unlimited(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
+    """Open a client without limits of its own, so that only the batch limits."""
     async with make_client(sandbox, pacing=Pacing(max_in_flight=1000)) as a2e:
         yield a2e
 
@@ -50,36 +50,40 @@ async def wide(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_uploads_at_once(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int) -> None:
-    """Not more than max_uploads images are on their way at the same time, and not fewer if there are more."""
+async def test_uploads_at_the_same_time(
+    unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int
+) -> None:
+    """At most max_uploads images are uploaded at the same time, and not fewer if there are more."""
     meter = ConcurrencyMeter()
     with sandbox.override("PUT", STORAGE_PATH, meter.hold):
-        outcomes = await run_batch(wide, make_jobs_with_images(tmp_path, 12), max_uploads=limit)
-    assert set(states_by_key(outcomes).values()) == {"succeeded"}
+        results = await run_batch(unlimited, make_jobs_with_images(tmp_path, 12), max_uploads=limit)
+    assert set(states_by_key(results).values()) == {"succeeded"}
     assert (meter.peak, meter.total) == (limit, 12)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_starts_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) -> None:
-    """Not more than max_starts starts are on their way at the same time, and not fewer if there are more."""
+async def test_starts_at_the_same_time(unlimited: A2EClient, sandbox: Sandbox, limit: int) -> None:
+    """At most max_starts starts are sent at the same time, and not fewer if there are more."""
     meter = ConcurrencyMeter()
     with sandbox.override("POST", quick.START_PATH, meter.hold):
-        await run_batch(wide, make_jobs(12), max_starts=limit, max_running=12)
+        await run_batch(unlimited, make_jobs(12), max_starts=limit, max_running=12)
     assert (meter.peak, meter.total) == (limit, 12)
 
 
 @pytest.mark.parametrize("limit", [1, 3])
-async def test_downloads_at_once(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int) -> None:
-    """Not more than max_downloads results are fetched at the same time, and not fewer if there are more."""
+async def test_downloads_at_the_same_time(
+    unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, limit: int
+) -> None:
+    """At most max_downloads results are downloaded at the same time, and not fewer if there are more."""
     meter = ConcurrencyMeter(0.1)
     with sandbox.override("GET", CDN_PATH, meter.hold):
-        await run_batch(wide, make_jobs(12), out=tmp_path, max_downloads=limit, max_running=12)
+        await run_batch(unlimited, make_jobs(12), out=tmp_path, max_downloads=limit, max_running=12)
     assert (meter.peak, meter.total) == (limit, 12)
 
 
 @pytest.mark.parametrize("limit", [1, 4])
-async def test_running_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) -> None:
-    """Not more than max_running tasks are alive at A2E at the same time, and not fewer if there are more."""
+async def test_running_tasks_at_the_same_time(unlimited: A2EClient, sandbox: Sandbox, limit: int) -> None:
+    """At most max_running tasks are alive at A2E at the same time, and not fewer if there are more."""
     most = 0
 
     def look(_: web.Request) -> None:
@@ -87,22 +91,24 @@ async def test_running_at_once(wide: A2EClient, sandbox: Sandbox, limit: int) ->
         most = max(most, 1 + sum(not task.done for task in sandbox.tasks.values()))
 
     with sandbox.override("POST", quick.START_PATH, look):
-        outcomes = await run_batch(wide, make_jobs(2 * limit, ""), max_running=limit, max_starts=1)
+        results = await run_batch(unlimited, make_jobs(2 * limit, ""), max_running=limit, max_starts=1)
     assert most == limit
-    assert count_charges(sandbox) == dict.fromkeys(outcomes, 1)
+    assert count_charges(sandbox) == dict.fromkeys(results, 1)
 
 
-async def test_retries_and_old_tasks_have_places_too(wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """New starts after failures, and tasks of an earlier run that are waited for, count among the running ones."""
-    first = wide.image_to_video.batch(make_jobs(3, "#stuck"), journal=tmp_path / "journal.sqlite", max_running=3)
+async def test_retries_and_old_tasks_need_slots_too(
+    unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """New starts after failures, and tasks of an earlier run, count among the running ones."""
+    first = unlimited.image_to_video.batch(make_jobs(3, "#stuck"), journal=tmp_path / "journal.sqlite", max_running=3)
     async with first:
         waiting = asyncio.ensure_future(anext(first))
         await wait_until(
-            lambda: len(first.progress.doing) == 3 and all(it.stage == "running" for it in first.progress.doing)
+            lambda: len(first.progress.active) == 3 and all(it.stage == "running" for it in first.progress.active)
         )
         await cancel_and_wait(waiting)
     items = [*make_jobs(3, "#stuck"), *[make_job(f"f{n}", "#fail") for n in range(4)]]
-    second = wide.image_to_video.batch(items, journal=tmp_path / "journal.sqlite", max_running=5, retry_failed=1)
+    second = unlimited.image_to_video.batch(items, journal=tmp_path / "journal.sqlite", max_running=5, retry_failed=1)
     most = 0
 
     def look(_: web.Request) -> None:
@@ -120,12 +126,12 @@ async def test_retries_and_old_tasks_have_places_too(wide: A2EClient, sandbox: S
     }
 
 
-async def test_a_waiting_job_holds_nothing_but_its_place(
-    wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+async def test_a_waiting_job_holds_only_its_slot(
+    unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """While tasks hang in all places but one, the others are uploaded, started and downloaded through that one."""
+    """While tasks hang in all slots but one, the others are uploaded, started and downloaded through that one."""
     hanging = [make_job(f"hang{n}", "#stuck") for n in range(4)]
-    batch = wide.image_to_video.batch(
+    batch = unlimited.image_to_video.batch(
         [*hanging, *make_jobs_with_images(tmp_path, 8)],
         out=tmp_path / "out",
         max_running=5,
@@ -135,17 +141,17 @@ async def test_a_waiting_job_holds_nothing_but_its_place(
     )
     async with batch, asyncio.timeout(0.5):
         told = [await anext(batch) for _ in range(8)]
-        assert {outcome.state for outcome in told} == {"succeeded"}
-        assert all(outcome.path for outcome in told)
-        assert {doing.key for doing in batch.progress.doing} == {item.key for item in hanging}
+        assert {result.state for result in told} == {"succeeded"}
+        assert all(result.path for result in told)
+        assert {active.key for active in batch.progress.active} == {item.key for item in hanging}
 
 
-async def test_uploads_and_downloads_go_on_while_all_places_are_taken(
-    wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+async def test_uploads_and_downloads_continue_while_all_slots_are_used(
+    unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """With a task in every place, images for later are uploaded, and the result of an earlier run is fetched."""
+    """With a task in every slot, images for later are uploaded, and the result of an earlier run is downloaded."""
     done = make_job("done")
-    await run_batch(wide, [done], journal=tmp_path / "journal.sqlite")
+    await run_batch(unlimited, [done], journal=tmp_path / "journal.sqlite")
 
     async def source() -> AsyncIterator[Job]:
         yield make_job("hang0", "#stuck")
@@ -154,27 +160,25 @@ async def test_uploads_and_downloads_go_on_while_all_places_are_taken(
         for item in [*make_jobs_with_images(tmp_path, 3), done]:
             yield item
 
-    batch = wide.image_to_video.batch(
+    batch = unlimited.image_to_video.batch(
         source(), journal=tmp_path / "journal.sqlite", out=tmp_path / "out", max_running=2
     )
     async with batch, asyncio.timeout(0.5):
-        outcome = await anext(batch)
-        assert (outcome.key, outcome.path) == ("done", tmp_path / "out" / "done.mp4")
+        result = await anext(batch)
+        assert (result.key, result.path) == ("done", tmp_path / "out" / "done.mp4")
         await wait_until(lambda: count_uploads(sandbox) == 3)
         assert len(count_charges(sandbox)) == 3
 
 
-async def test_a_download_holds_no_place_of_a_running_task(
-    wide: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
-) -> None:
-    """While a result is fetched that takes long, the next task runs in its place, and ends."""
+async def test_a_download_holds_no_running_slot(unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """During a long download the next task runs in the free slot, and ends."""
     here = asyncio.Event()
 
     async def hold(request: web.Request) -> None:
         if request.path.endswith(f"{next(iter(sandbox.tasks))}.mp4"):
             await here.wait()
 
-    batch = wide.image_to_video.batch([make_job("a"), make_job("b")], out=tmp_path, max_running=1, max_downloads=2)
+    batch = unlimited.image_to_video.batch([make_job("a"), make_job("b")], out=tmp_path, max_running=1, max_downloads=2)
     with sandbox.override("GET", CDN_PATH, hold):
         async with batch, asyncio.timeout(0.5):
             quick_one = await anext(batch)
@@ -186,32 +190,32 @@ async def test_a_download_holds_no_place_of_a_running_task(
 # one upload for each image
 
 
-async def test_the_same_picture_is_uploaded_once(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+async def test_the_same_image_is_uploaded_once(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """Fifty jobs with one image, by path, by another path and as bytes, at the same time, cost one upload."""
     path, copy = write_image(tmp_path), write_image(tmp_path, "copy.png")
     sources = [path, str(path), copy, path.read_bytes(), bytearray(path.read_bytes())]
-    outcomes = await run_batch(a2e, [make_job(f"k{n}", image=sources[n % 5]) for n in range(50)])
-    assert set(states_by_key(outcomes).values()) == {"succeeded"}
+    results = await run_batch(a2e, [make_job(f"k{n}", image=sources[n % 5]) for n in range(50)])
+    assert set(states_by_key(results).values()) == {"succeeded"}
     assert (count_uploads(sandbox), count_requests(sandbox, PRESIGN_PATH)) == (1, 1)
     assert len({task.image_url for task in sandbox.tasks.values()}) == 1
 
 
-async def test_a_picture_is_uploaded_once_also_as_the_last_one(
+async def test_an_image_is_uploaded_once_also_as_end_image(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """Start and end images share their uploads, and do not take each other's links."""
+    """Start and end images share their uploads, and each gets its own link."""
     first, last = write_image(tmp_path, "first.png", b"1"), write_image(tmp_path, "last.png", b"2")
     await run_batch(a2e, [make_job("a", image=first, end_image=last), make_job("b", image=last, end_image=first)])
     assert count_uploads(sandbox) == 2
-    forth, back = (task.order for task in sandbox.tasks.values())
+    forth, back = (task.start for task in sandbox.tasks.values())
     assert (forth.image_url, forth.end_image_url) == (back.end_image_url, back.image_url)
     assert forth.image_url != forth.end_image_url
 
 
-async def test_pictures_of_the_same_name_are_not_mixed_up(
+async def test_images_of_the_same_name_are_not_confused(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
-    """What counts is the content: two files of one name and size are two images, and each job gets its own."""
+    """Two files of one name and size and different content are two images, and each job gets its own."""
     paths = []
     for content in (b"one", b"two"):
         (tmp_path / content.decode()).mkdir()
@@ -229,7 +233,7 @@ async def test_pictures_of_the_same_name_are_not_mixed_up(
 
 
 async def test_a_later_run_uses_the_upload_again(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """With the same journal an image of an earlier run is not uploaded again while its link lives."""
+    """With the same journal an image of an earlier run is not uploaded again while its link works."""
     path = write_image(tmp_path)
     for key in ("a", "b"):
         await run_batch(a2e, [make_job(key, image=path)], journal=tmp_path / "journal.sqlite")
@@ -240,7 +244,7 @@ async def test_a_later_run_uses_the_upload_again(a2e: A2EClient, sandbox: Sandbo
 async def test_an_old_upload_is_not_used(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A link that may end soon is not given to A2E: after a day the image is uploaded again."""
+    """A link that may expire soon is not given to A2E: after a day the image is uploaded again."""
     path, clock = write_image(tmp_path), time.time
     await run_batch(a2e, [make_job("a", image=path)], journal=tmp_path / "journal.sqlite")
     with monkeypatch.context() as later:
@@ -254,10 +258,10 @@ async def test_an_upload_that_has_failed_is_tried_again(
 ) -> None:
     """A job whose image could not be uploaded fails; the next job with the same image uploads it."""
     path = write_image(tmp_path)
-    sandbox.weather = Weather(script={"put": [Fault("status", status=403)]})
-    outcomes = await run_batch(a2e, [make_job(f"k{n}", image=path) for n in range(3)], max_uploads=1)
-    assert sorted(states_by_key(outcomes).values()) == ["failed", "succeeded", "succeeded"]
-    (failed,) = (outcome for outcome in outcomes.values() if outcome.state == "failed")
+    sandbox.faults = FaultPlan(script={"put": [Fault("status", status=403)]})
+    results = await run_batch(a2e, [make_job(f"k{n}", image=path) for n in range(3)], max_uploads=1)
+    assert sorted(states_by_key(results).values()) == ["failed", "succeeded", "succeeded"]
+    (failed,) = (result for result in results.values() if result.state == "failed")
     assert isinstance(failed.error, TransferError)
     assert failed.coins == 0
     assert count_uploads(sandbox) == 2

@@ -1,4 +1,4 @@
-"""The same call again: every state in which an earlier run can have left a row, beside what A2E has charged."""
+"""Resume: every state in which an earlier run can have left an entry, with what A2E has charged."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from paid_starts import (
     count_starts,
     faults_on_start,
     make_client,
-    marker_of,
+    marker_in,
 )
 
 from a2e_async import A2EClient, JournalError, Pacing, RetryPolicy, StartPolicy
@@ -48,36 +48,36 @@ from a2e_async.errors import (
     SubmissionUncertainError,
     TaskNotFoundError,
 )
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
 
-    from a2e_async.batch.rules import Row
+    from a2e_async.batch.rules import JournalEntry
 
 MINUTE, DAY = 60.0, 86400.0
 
 STURDY: dict[str, Any] = {
     "retry": RetryPolicy(max_attempts=6, max_time=5.0, base=0.01, max_delay=0.05),
-    "start": StartPolicy(looks=(0.0, 0.1, 0.3, 0.6)),
-    "pacing": Pacing(hold_back=0.02, max_hold_back=0.1, max_in_flight=100),
+    "start": StartPolicy(scan_delays=(0.0, 0.1, 0.3, 0.6)),
+    "pacing": Pacing(pause=0.02, max_pause=0.1, max_in_flight=100),
 }
 """A client that keeps trying, and looks for a lost start until A2E surely shows it."""
 
 
 @pytest.fixture
 def earlier_run(journal: pathlib.Path, sandbox: Sandbox) -> EarlierRun:
-    """Prepare an earlier run."""
+    """Return an earlier run."""
     return EarlierRun(journal, sandbox)
 
 
-# what is durable, and when
+# what is on the disk, and when
 
 
 async def test_the_intent_is_durable_before_the_start_is_sent(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path
 ) -> None:
-    """When A2E gets a start, the journal on the disk already holds its row, its request and its marker."""
+    """When A2E gets a start, the journal on the disk already has its entry, its request and its marker."""
     found = {}
 
     async def look(request: web.Request) -> None:
@@ -86,41 +86,41 @@ async def test_the_intent_is_durable_before_the_start_is_sent(
         with sqlite3.connect(journal) as connection:
             query = "SELECT state, marker, json_extract(request, '$.prompt'), task_id FROM jobs WHERE key = ?"
             assert connection.execute(query, [key]).fetchone() == (
-                "sending", marker_of(body["name"]), body["prompt"], None,
+                "sending", marker_in(body["name"]), body["prompt"], None,
             )  # fmt: skip
         connection.close()
         found[key] = body
 
     with sandbox.override("POST", quick.START_PATH, look):
-        outcomes = await run_batch(a2e, make_jobs(20), journal=journal)
-    assert set(states_by_key(outcomes).values()) == {"succeeded"}
-    assert found.keys() == outcomes.keys()
+        results = await run_batch(a2e, make_jobs(20), journal=journal)
+    assert set(states_by_key(results).values()) == {"succeeded"}
+    assert found.keys() == results.keys()
 
 
 async def test_the_id_is_durable_before_the_task_is_waited_for(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path
 ) -> None:
-    """When A2E is asked about a task for the first time, the journal on the disk already holds its id and its price."""
+    """When a task is polled for the first time, the journal on the disk already has its id and its price."""
     asked = []
 
     def look(request: web.Request) -> None:
         if request.method == "GET" and request.path.rpartition("/")[2] in sandbox.tasks:
             with sqlite3.connect(journal) as connection:
-                query = "SELECT state, task_id, purchases, coins, quoted FROM jobs"
+                query = "SELECT state, task_id, starts, coins, quoted FROM jobs"
                 asked.append(connection.execute(query).fetchone())
             connection.close()
 
     with sandbox.override("GET", quick.FAMILY_PATH, look):
-        outcome = await run_job(a2e, make_job("a"), journal)
-    assert asked[0] == ("running", outcome.task_id, 1, PRICE, None)
+        result = await run_job(a2e, make_job("a"), journal)
+    assert asked[0] == ("running", result.task_id, 1, PRICE, None)
 
 
-async def test_nothing_is_sent_that_the_journal_does_not_know(
+async def test_no_start_is_sent_without_its_entry(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A journal that cannot be written any more ends the batch with its error, and no start is sent."""
+    """A journal that cannot be written ends the batch with its error, and no start is sent."""
 
-    async def full(self: SqliteJournal, row: Row) -> None:
+    async def full(self: SqliteJournal, entry: JournalEntry) -> None:
         msg = "the disk is full"
         raise JournalError(msg)
 
@@ -133,63 +133,63 @@ async def test_nothing_is_sent_that_the_journal_does_not_know(
 async def test_a_journal_that_breaks_after_the_start_loses_nothing(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If the disk is full just when the answer of a start is there, the batch ends, and the next run finds its task."""
-    note = SqliteJournal.note
+    """If the disk is full when the answer of a start arrives, the batch ends, and the next run finds the task."""
+    write_soon = SqliteJournal.write_soon
 
-    def full(self: SqliteJournal, row: Row) -> None:
-        if row.state == "running":
+    def full(self: SqliteJournal, entry: JournalEntry) -> None:
+        if entry.state == "running":
             msg = "the disk is full"
             raise JournalError(msg)
-        note(self, row)
+        write_soon(self, entry)
 
     with monkeypatch.context() as broken:
-        broken.setattr(SqliteJournal, "note", full)
+        broken.setattr(SqliteJournal, "write_soon", full)
         with pytest.raises(JournalError, match="disk is full"):
             await run_batch(a2e, make_jobs(6), journal=journal, max_starts=2)
-    bought = len(charged_task_ids(sandbox))
-    assert bought >= 1
-    assert {row.state for row in (await read_journal(journal)).values()} <= {"new", "sending"}
-    outcomes = await run_batch(a2e, make_jobs(6), journal=journal)
-    assert set(states_by_key(outcomes).values()) == {"succeeded"}
-    assert count_charges(sandbox) == dict.fromkeys(outcomes, 1)
+    started = len(charged_task_ids(sandbox))
+    assert started >= 1
+    assert {entry.state for entry in (await read_journal(journal)).values()} <= {"new", "sending"}
+    results = await run_batch(a2e, make_jobs(6), journal=journal)
+    assert set(states_by_key(results).values()) == {"succeeded"}
+    assert count_charges(sandbox) == dict.fromkeys(results, 1)
 
 
-async def test_what_a_finished_run_leaves_behind(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """After the end the rows say what the outcomes said, and nothing is set aside any more."""
-    outcomes = await run_batch(
+async def test_entries_of_a_finished_run(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """After the end the entries agree with the results, and no coins are reserved."""
+    results = await run_batch(
         a2e, [make_job("good"), make_job("bad", "#fast #fail"), make_job("refused", "#refuse")], journal=journal
     )
     left = await read_journal(journal)
-    assert {key: row.state for key, row in left.items()} == states_by_key(outcomes)
-    for key, row in left.items():
-        outcome = outcomes[key]
-        assert (row.task_id, row.coins, row.purchases) == (outcome.task_id, outcome.coins, outcome.purchases)
-        assert (row.quoted, row.marker) == (None, outcome.marker)
-        assert (row.error and row.error["type"]) == (outcome.error and type(outcome.error).__name__)
-        assert row.finished_at is not None
+    assert {key: entry.state for key, entry in left.items()} == states_by_key(results)
+    for key, entry in left.items():
+        result = results[key]
+        assert (entry.task_id, entry.coins, entry.starts) == (result.task_id, result.coins, result.starts)
+        assert (entry.quoted, entry.marker) == (None, result.marker)
+        assert (entry.error and entry.error["type"]) == (result.error and type(result.error).__name__)
+        assert entry.finished_at is not None
     assert left["good"].record is not None
     assert left["good"].record["result_url"] == sandbox.tasks[str(left["good"].task_id)].result_url
 
 
-# done
+# finished jobs
 
 
-async def test_what_is_done_is_told_without_a_request(
+async def test_finished_jobs_are_skipped_without_a_request(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """A second run tells each finished job as skipped, with record, file and price, and asks A2E nothing at all."""
+    """A second run skips each finished job, with record, file and price, and sends no request."""
     options = {"journal": journal, "out": tmp_path / "out", "max_coins": 1000, "retry_failed": 1}
     first = await run_batch(a2e, make_jobs(5), **options)
     sandbox.requests.clear()
     second = await run_batch(a2e, make_jobs(5), **options)
     assert not sandbox.requests
-    same = ("path", "coins", "purchases", "marker", "task_id", "sent_at", "accepted_at", "finished_at", "record")
-    for key, outcome in second.items():
-        assert (outcome.state, outcome.error, outcome.ok) == ("skipped", None, True)
-        assert [getattr(outcome, name) for name in same] == [getattr(first[key], name) for name in same]
+    same = ("path", "coins", "starts", "marker", "task_id", "sent_at", "accepted_at", "finished_at", "record")
+    for key, result in second.items():
+        assert (result.state, result.error, result.ok) == ("skipped", None, True)
+        assert [getattr(result, name) for name in same] == [getattr(first[key], name) for name in same]
 
 
-async def test_a_picture_that_is_gone_does_no_harm_to_what_is_done(
+async def test_the_image_of_a_finished_job_may_be_removed(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     """Images of finished jobs can be removed."""
@@ -201,17 +201,15 @@ async def test_a_picture_that_is_gone_does_no_harm_to_what_is_done(
 
 
 async def test_the_input_can_change_around_the_keys(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """Rows can be added, taken out and moved between two runs: each key is started once."""
+    """Jobs can be added, removed and moved between two runs: each key is started once."""
     await run_batch(a2e, make_jobs(6), journal=journal)
-    outcomes = await run_batch(a2e, [make_job("x"), *reversed(make_jobs(4)), make_job("y")], journal=journal)
-    assert states_by_key(outcomes) == {"x": "succeeded", "y": "succeeded", **{f"k{n}": "skipped" for n in range(4)}}
+    results = await run_batch(a2e, [make_job("x"), *reversed(make_jobs(4)), make_job("y")], journal=journal)
+    assert states_by_key(results) == {"x": "succeeded", "y": "succeeded", **{f"k{n}": "skipped" for n in range(4)}}
     assert set(count_charges(sandbox).values()) == {1}
     assert len(await read_journal(journal)) == 8
 
 
-async def test_two_journals_know_nothing_of_each_other(
-    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
-) -> None:
+async def test_two_journals_are_independent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """The same keys in another journal are other jobs, with other markers."""
     markers = {(await run_job(a2e, make_job("a"), tmp_path / name)).marker for name in ("one", "two")}
     assert len(markers) == 2
@@ -226,55 +224,55 @@ async def test_two_journals_know_nothing_of_each_other(
 async def test_a_start_that_was_accepted_is_adopted(
     a2e: A2EClient, sandbox: Sandbox, earlier_run: EarlierRun, state: str, resend: Any
 ) -> None:
-    """A row whose answer nobody has read, and whose task is at A2E, is waited for, and nothing is sent."""
+    """An entry without an answer, whose task is at A2E, is waited for, and nothing is sent."""
     task_id = await earlier_run.add_row_with_task(a2e, make_job("a"), state=state)
     before = count_starts(sandbox)
     batch = a2e.image_to_video.batch([make_job("a")], journal=earlier_run.path, on_unknown=resend)
-    outcome = (await collect_results(batch))["a"]
-    assert (outcome.state, outcome.task_id, outcome.coins, outcome.purchases) == ("succeeded", task_id, PRICE, 1)
+    result = (await collect_results(batch))["a"]
+    assert (result.state, result.task_id, result.coins, result.starts) == ("succeeded", task_id, PRICE, 1)
     assert count_starts(sandbox) == before
     assert count_charges(sandbox) == {"a": 1}
-    assert (batch.progress.bought, batch.progress.coins) == (0, PRICE)
-    row = (await read_journal(earlier_run.path))["a"]
-    assert (row.state, row.task_id, row.quoted) == ("succeeded", task_id, None)
+    assert (batch.progress.started, batch.progress.coins) == (0, PRICE)
+    entry = (await read_journal(earlier_run.path))["a"]
+    assert (entry.state, entry.task_id, entry.quoted) == ("succeeded", task_id, None)
 
 
-async def test_a_start_that_a2e_shows_late_is_adopted(sandbox: Sandbox, earlier_run: EarlierRun) -> None:
-    """Right after a crash the task may not be in A2E's list yet: it is looked for a few times."""
-    async with make_client(sandbox, start=StartPolicy(looks=(0.0, 0.05, 0.2, 3.0))) as a2e:
+async def test_a_start_that_is_listed_late_is_adopted(sandbox: Sandbox, earlier_run: EarlierRun) -> None:
+    """Right after a crash the task may not be in A2E's list yet: the list is read a few times."""
+    async with make_client(sandbox, start=StartPolicy(scan_delays=(0.0, 0.05, 0.2, 3.0))) as a2e:
         task_id = await earlier_run.add_row_with_task(a2e, make_job("a"))
         with sandbox.override("GET", LIST_PATH, EmptyListFirst(2)):
-            outcome = await run_job(a2e, make_job("a"), earlier_run.path)
-    assert (outcome.state, outcome.task_id) == ("succeeded", task_id)
+            result = await run_job(a2e, make_job("a"), earlier_run.path)
+    assert (result.state, result.task_id) == ("succeeded", task_id)
     assert count_charges(sandbox) == {"a": 1}
 
 
-async def test_a_start_that_a2e_shows_very_late_is_adopted(sandbox: Sandbox, earlier_run: EarlierRun) -> None:
-    """A task that is in no list at first is looked for once more when A2E surely shows it, before anything is started."""
-    sandbox.weather = Weather(invisible=0.5)
+async def test_a_start_that_is_listed_very_late_is_adopted(sandbox: Sandbox, earlier_run: EarlierRun) -> None:
+    """If no list shows the task, the list is read once more when it certainly shows the task, before anything is started."""
+    sandbox.faults = FaultPlan(invisible=0.5)
     async with make_client(sandbox, poll=attrs.evolve(quick.CONFIG.poll, invisible_for=1.2)) as a2e:
         task_id = await earlier_run.add_row_with_task(a2e, make_job("a"))
-        outcome = await run_job(a2e, make_job("a"), earlier_run.path)
-    assert (outcome.state, outcome.task_id) == ("succeeded", task_id)
+        result = await run_job(a2e, make_job("a"), earlier_run.path)
+    assert (result.state, result.task_id) == ("succeeded", task_id)
     assert count_charges(sandbox) == {"a": 1}
 
 
-async def test_a_start_that_was_never_accepted_is_bought_once(
+async def test_a_start_that_was_never_accepted_is_sent_once(
     a2e: A2EClient, sandbox: Sandbox, earlier_run: EarlierRun
 ) -> None:
-    """A row that was being sent when the process died, and of which A2E knows nothing, is started, with the same marker."""
-    row = await earlier_run.add_row(make_job("a"))
-    outcome = await run_job(a2e, make_job("a"), earlier_run.path)
-    assert (outcome.state, outcome.purchases, outcome.marker) == ("succeeded", 1, row.marker)
+    """An entry that was being sent when the process died, and that A2E does not know, is started with the same marker."""
+    entry = await earlier_run.add_row(make_job("a"))
+    result = await run_job(a2e, make_job("a"), earlier_run.path)
+    assert (result.state, result.starts, result.marker) == ("succeeded", 1, entry.marker)
     assert count_starts(sandbox) == 1
 
 
 @pytest.mark.parametrize(
-    ("state", "age", "resend", "bought"),
+    ("state", "age", "resend", "started"),
     [
         ("sending", 0, None, True),
         ("sending", 2 * DAY, None, True),
-        ("sending", 3 * DAY, None, False),  # lists do not go back so far: nobody can know
+        ("sending", 3 * DAY, None, False),  # lists do not go back so far: the outcome stays unknown
         ("sending", 3 * DAY, "raise", False),
         ("sending", 3 * DAY, "resend", True),
         ("uncertain", 0, None, False),  # A2E may still show it
@@ -285,32 +283,32 @@ async def test_a_start_that_was_never_accepted_is_bought_once(
         ("uncertain", 3 * DAY, "resend", True),
     ],
 )
-async def test_a_start_that_a2e_does_not_show(  # noqa: PLR0917  a table has many columns
+async def test_a_start_that_is_not_listed(  # noqa: PLR0917  a table has many columns
     a2e: A2EClient,
     earlier_run: EarlierRun,
     state: str,
     age: float,
     resend: Any,
-    bought: bool,  # noqa: FBT001  as above
+    started: bool,  # noqa: FBT001  as above
 ) -> None:
-    """A start without a task is started again if it is sure that there is none, or if the caller takes the risk."""
+    """A start without a task is sent again if there certainly is none, or if the caller accepts the risk."""
     sent_at = time.time() - age
     left = await earlier_run.add_row(make_job("a"), state=state, sent_at=sent_at, created_at=sent_at)
-    outcome = await run_job(a2e, make_job("a"), earlier_run.path, on_unknown=resend)
-    assert count_charges(earlier_run.sandbox) == ({"a": 1} if bought else {})
-    assert outcome.state == ("succeeded" if bought else "uncertain")
-    if not bought:
-        assert isinstance(outcome.error, SubmissionUncertainError)
-        assert outcome.error.sent_at is not None
-        assert abs(outcome.error.sent_at.timestamp() - sent_at) < 1
-        row = (await read_journal(earlier_run.path))["a"]
-        assert (row.state, row.quoted, row.marker, row.task_id) == (state, PRICE, left.marker, None)
+    result = await run_job(a2e, make_job("a"), earlier_run.path, on_unknown=resend)
+    assert count_charges(earlier_run.sandbox) == ({"a": 1} if started else {})
+    assert result.state == ("succeeded" if started else "uncertain")
+    if not started:
+        assert isinstance(result.error, SubmissionUncertainError)
+        assert result.error.sent_at is not None
+        assert abs(result.error.sent_at.timestamp() - sent_at) < 1
+        entry = (await read_journal(earlier_run.path))["a"]
+        assert (entry.state, entry.quoted, entry.marker, entry.task_id) == (state, PRICE, left.marker, None)
 
 
-async def test_a_very_old_start_is_adopted_if_a2e_still_shows_it(
+async def test_a_very_old_start_is_adopted_if_it_is_still_listed(
     a2e: A2EClient, sandbox: Sandbox, earlier_run: EarlierRun
 ) -> None:
-    """However old a row is, a task that is in the list is its task."""
+    """However old an entry is, a task in the list with its marker is its task."""
     old = time.time() - 20 * DAY
     task_id = await earlier_run.add_row_with_task(a2e, make_job("a"), sent_at=old, created_at=old)
     assert (await run_job(a2e, make_job("a"), earlier_run.path)).task_id == task_id
@@ -318,16 +316,16 @@ async def test_a_very_old_start_is_adopted_if_a2e_still_shows_it(
 
 
 @pytest.mark.parametrize("state", ["sending", "uncertain"])
-async def test_a_list_that_cannot_be_read_buys_nothing(
+async def test_nothing_is_started_if_the_list_cannot_be_read(
     a2e: A2EClient, sandbox: Sandbox, earlier_run: EarlierRun, state: str
 ) -> None:
-    """While A2E's list is broken nobody knows, so that nothing is sent; the run after that finds the task."""
+    """While A2E's list is broken nothing is sent; the run after that finds the task."""
     old = time.time() - 20 * MINUTE
     task_id = await earlier_run.add_row_with_task(a2e, make_job("a"), state=state, sent_at=old)
     before = count_starts(sandbox)
     with sandbox.override("GET", LIST_PATH, web.Response(status=500)):
-        outcome = await run_job(a2e, make_job("a"), earlier_run.path)
-    assert (outcome.state, outcome.task_id) == ("uncertain", None)
+        result = await run_job(a2e, make_job("a"), earlier_run.path)
+    assert (result.state, result.task_id) == ("uncertain", None)
     assert count_starts(sandbox) == before
     assert (await read_journal(earlier_run.path))["a"].state == state
     assert (await run_job(a2e, make_job("a"), earlier_run.path)).task_id == task_id
@@ -337,72 +335,72 @@ async def test_a_list_that_cannot_be_read_buys_nothing(
 async def test_a_retry_that_was_being_sent_is_adopted(
     a2e: A2EClient, sandbox: Sandbox, earlier_run: EarlierRun
 ) -> None:
-    """The second start of a job has a marker of its own, by which it is found: the first one's task is not taken for it."""
+    """The second start of a job has a marker of its own, so that the task of the first start is not adopted for it."""
     first = await earlier_run.start_task(
         a2e, make_job("a", "#fast #fail"), (await earlier_run.add_row(make_job("a"))).marker
     )
-    second = await earlier_run.add_row_with_task(a2e, make_job("a"), purchases=1, coins=PRICE, task_id=first)
-    outcome = await run_job(a2e, make_job("a"), earlier_run.path, retry_failed=1)
-    assert (outcome.state, outcome.task_id, outcome.purchases, outcome.coins) == ("succeeded", second, 2, 2 * PRICE)
+    second = await earlier_run.add_row_with_task(a2e, make_job("a"), starts=1, coins=PRICE, task_id=first)
+    result = await run_job(a2e, make_job("a"), earlier_run.path, retry_failed=1)
+    assert (result.state, result.task_id, result.starts, result.coins) == ("succeeded", second, 2, 2 * PRICE)
     assert count_charges(sandbox) == {"a": 2}
 
 
-async def test_a_picture_that_is_gone_ends_a_job_that_was_not_bought(
+async def test_a_missing_image_ends_a_job_that_was_not_accepted(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A row that was being sent, has no task, and whose image is gone meanwhile, has failed: nobody doubts that."""
+    """An entry that was being sent, has no task, and whose image is missing, has certainly failed."""
     item = make_job("a", image=write_image(tmp_path))
-    await _die_before_the_post(a2e, item, journal, monkeypatch)
+    await _die_before_the_start(a2e, item, journal, monkeypatch)
     (tmp_path / "ada.png").unlink()
-    outcome = await run_job(a2e, item, journal)
+    result = await run_job(a2e, item, journal)
     assert count_starts(sandbox) == 0
-    assert isinstance(outcome.error, InvalidRequestError)
-    assert outcome.state == "failed"
+    assert isinstance(result.error, InvalidRequestError)
+    assert result.state == "failed"
 
 
 async def test_an_open_file_is_read_once(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An image from a file object is compared with the journal's, and can still be uploaded."""
+    """An image from a file object is compared with the journal, and can still be uploaded."""
     path = write_image(tmp_path)
-    await _die_before_the_post(a2e, make_job("a", image=path), journal, monkeypatch)
+    await _die_before_the_start(a2e, make_job("a", image=path), journal, monkeypatch)
     with path.open("rb") as file:
-        outcome = await run_job(a2e, make_job("a", image=file), journal)
-    assert outcome.state == "succeeded"
+        result = await run_job(a2e, make_job("a", image=file), journal)
+    assert result.state == "succeeded"
     assert count_charges(sandbox) == {"a": 1}
 
 
 @pytest.mark.parametrize(
     "fault", [Fault("drop", after=True), Fault("status", after=True), Fault("cut"), Fault("empty", after=True)]
 )
-async def test_a_lost_answer_is_settled_by_the_next_run(
+async def test_a_lost_answer_is_reconciled_by_the_next_run(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """Starts that A2E has charged without an answer, and has not shown in time, are adopted by the next run."""
+    """Starts that A2E has charged without an answer, and not listed in time, are adopted by the next run."""
     shorten_pauses(monkeypatch)
-    sandbox.weather = faults_on_start(*[fault] * 5)
+    sandbox.faults = faults_on_start(*[fault] * 5)
     with sandbox.override("GET", LIST_PATH, web.json_response({"code": 0, "data": {"rows": [], "count": 0}})):
         first = await run_batch(a2e, make_jobs(5), journal=journal)
     assert set(states_by_key(first).values()) == {"uncertain"}
-    assert {row.state for row in (await read_journal(journal)).values()} == {"uncertain"}
+    assert {entry.state for entry in (await read_journal(journal)).values()} == {"uncertain"}
     second = await run_batch(a2e, make_jobs(5), journal=journal)
     assert set(states_by_key(second).values()) == {"succeeded"}
     assert count_charges(sandbox) == dict.fromkeys(second, 1)
     assert count_starts(sandbox) == 5
 
 
-# what the journal knows is not lost, whatever goes wrong later
+# paid entries are not lost, however later steps fail
 
 
 @pytest.mark.parametrize("tags", ["#fast", "#stuck", "#fast #fail"])
-async def test_a_file_that_was_read_already_does_not_wipe_out_what_was_paid(
+async def test_a_file_at_its_end_does_not_change_a_paid_entry(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tags: str
 ) -> None:
-    """The same job object again, whose open file is at its end by now, says so at most: its row stays as it is."""
+    """A job object whose open file is at its end only reports an error: its paid entry stays unchanged."""
     item = make_job("a", tags, image=io.BytesIO(quick.PNG))
     await run_job(a2e, item, journal, timeout=0.1)
     before = (await read_journal(journal))["a"]
-    assert before.purchases == 1
+    assert before.starts == 1
     again = await run_job(a2e, item, journal, timeout=0.1)
     assert again.state in {"failed", "skipped"}
     assert attrs.asdict((await read_journal(journal))["a"]) == attrs.asdict(before)
@@ -411,10 +409,10 @@ async def test_a_file_that_was_read_already_does_not_wipe_out_what_was_paid(
 
 
 @pytest.mark.parametrize("tags", ["#fast", "#stuck"])
-async def test_a_bug_of_ours_does_not_wipe_out_what_was_paid(
+async def test_an_unexpected_error_does_not_change_a_paid_entry(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch, tags: str
 ) -> None:
-    """Something that nobody has thought of, met while a job is compared with its row, leaves the row as it is."""
+    """An unexpected error during the comparison of a job with its entry leaves the entry unchanged."""
     item = make_job("a", tags)
     await run_job(a2e, item, journal, timeout=0.1)
     before = (await read_journal(journal))["a"]
@@ -423,27 +421,25 @@ async def test_a_bug_of_ours_does_not_wipe_out_what_was_paid(
         raise ZeroDivisionError
 
     with monkeypatch.context() as bug:
-        bug.setattr("a2e_async.batch.worker.recall", broken)
+        bug.setattr("a2e_async.batch.worker.fingerprint_again", broken)
         assert (await run_job(a2e, item, journal, timeout=0.1)).state in {"failed", "uncertain"}
     assert attrs.asdict((await read_journal(journal))["a"]) == attrs.asdict(before)
     await run_job(a2e, item, journal, timeout=0.1)
     assert count_charges(sandbox) == {"a": 1}
 
 
-async def test_a_row_that_cannot_be_read_is_not_bought_again(
-    a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path
-) -> None:
-    """A row that somebody has damaged ends in an error of ours, and neither in a start nor in another row."""
+async def test_a_damaged_entry_is_not_started_again(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """A damaged entry ends in an error, and neither in a start nor in another entry."""
     await run_batch(a2e, make_jobs(2), journal=journal)
     connection = sqlite3.connect(journal)
     with connection:
         connection.execute("UPDATE jobs SET request = '{' WHERE key = 'k0'")
     try:
-        outcomes = await run_batch(a2e, make_jobs(2), journal=journal)
+        results = await run_batch(a2e, make_jobs(2), journal=journal)
     except JournalError:
         pass
     else:
-        assert outcomes["k0"].error is not None
+        assert results["k0"].error is not None
     task_id = "SELECT task_id FROM jobs WHERE key = 'k0'"
     assert connection.execute(task_id).fetchone()[0] in sandbox.tasks
     connection.close()
@@ -453,84 +449,84 @@ async def test_a_row_that_cannot_be_read_is_not_bought_again(
 # running
 
 
-async def test_a_task_that_runs_is_waited_for(
+async def test_a_running_task_is_waited_for(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """Tasks that an earlier run has left alive are waited for and fetched, without a start."""
+    """Tasks that an earlier run has left running are waited for and downloaded, without a start."""
     items = make_jobs(4, "#stuck")
     first = await run_batch(a2e, items, journal=journal, timeout=0.1)
     assert set(states_by_key(first).values()) == {"uncertain"}
     second = asyncio.create_task(run_batch(a2e, items, journal=journal, out=tmp_path / "out"))
     for item in items:
         await finish_task(sandbox, item.key)
-    outcomes = await second
-    assert set(states_by_key(outcomes).values()) == {"succeeded"}
+    results = await second
+    assert set(states_by_key(results).values()) == {"succeeded"}
     assert count_starts(sandbox) == 4
-    assert {outcome.task_id for outcome in outcomes.values()} == {*sandbox.tasks}
+    assert {result.task_id for result in results.values()} == {*sandbox.tasks}
 
 
-@pytest.mark.parametrize(("retries", "bought"), [(0, 1), (1, 2)])
+@pytest.mark.parametrize(("retries", "started"), [(0, 1), (1, 2)])
 async def test_a_task_that_failed_meanwhile(
-    a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, retries: int, bought: int
+    a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, retries: int, started: int
 ) -> None:
-    """A task that has failed while nobody looked is told as failed, or started again if that was asked for."""
+    """A task that failed between the runs is a failure, or is started again on request."""
     await run_job(a2e, make_job("a", "#stuck"), journal, timeout=0.1)
     await finish_task(sandbox, "a", succeeded=False)
     again = asyncio.create_task(run_job(a2e, make_job("a", "#stuck"), journal, retry_failed=retries))
     if retries:
         await wait_until(lambda: len(sandbox.tasks) == 2)
         await finish_task(sandbox, "a")
-    outcome = await again
-    assert (outcome.state, outcome.purchases) == ("succeeded" if retries else "failed", bought)
-    assert (outcome.error is None) == bool(retries)
-    assert count_charges(sandbox) == {"a": bought}
+    result = await again
+    assert (result.state, result.starts) == ("succeeded" if retries else "failed", started)
+    assert (result.error is None) == bool(retries)
+    assert count_charges(sandbox) == {"a": started}
 
 
-async def test_a_task_that_is_gone_is_not_bought_again(sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """A task that somebody has deleted at A2E was paid: nobody starts it again without being asked."""
+async def test_a_deleted_task_is_not_started_again(sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """A task that was deleted at A2E was paid, and is not started again without a request."""
     poll = attrs.evolve(quick.CONFIG.poll, invisible_for=0.1)
     async with make_client(sandbox, poll=poll) as a2e:
         first = await run_job(a2e, make_job("a", "#stuck"), journal, timeout=0.1)
         sandbox.tasks[str(first.task_id)].deleted = True
-        outcome = await run_job(a2e, make_job("a", "#stuck"), journal)
-    assert isinstance(outcome.error, TaskNotFoundError)
-    assert (outcome.state, outcome.purchases, outcome.coins) == ("uncertain", 1, PRICE)
+        result = await run_job(a2e, make_job("a", "#stuck"), journal)
+    assert isinstance(result.error, TaskNotFoundError)
+    assert (result.state, result.starts, result.coins) == ("uncertain", 1, PRICE)
     assert count_starts(sandbox) == 1
 
 
 # the file
 
 
-async def test_only_the_file_is_fetched(
+async def test_only_the_file_is_downloaded(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """What has succeeded without a file gets it from the next run, which asks A2E for nothing else."""
+    """A succeeded job without a file gets it from the next run, without any other request."""
     await run_batch(a2e, make_jobs(3), journal=journal)
     sandbox.requests.clear()
-    outcomes = await run_batch(a2e, make_jobs(3), journal=journal, out=tmp_path / "out")
-    assert set(states_by_key(outcomes).values()) == {"succeeded"}
-    assert {outcome.path for outcome in outcomes.values()} == {tmp_path / "out" / f"k{n}.mp4" for n in range(3)}
+    results = await run_batch(a2e, make_jobs(3), journal=journal, out=tmp_path / "out")
+    assert set(states_by_key(results).values()) == {"succeeded"}
+    assert {result.path for result in results.values()} == {tmp_path / "out" / f"k{n}.mp4" for n in range(3)}
     assert count_downloads(sandbox) == len(sandbox.requests) == 3
 
 
 async def test_the_first_folder_counts(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """What is done stays where it is, also if a later run names another folder; new jobs go there."""
+    """A finished file stays where it is, also if a later run has another folder; new files go there."""
     await run_batch(a2e, make_jobs(1), journal=journal, out=tmp_path / "one")
-    outcomes = await run_batch(a2e, make_jobs(2), journal=journal, out=tmp_path / "two")
-    assert outcomes["k0"].path == tmp_path / "one" / "k0.mp4"
-    assert (outcomes["k0"].state, outcomes["k1"].path) == ("skipped", tmp_path / "two" / "k1.mp4")
+    results = await run_batch(a2e, make_jobs(2), journal=journal, out=tmp_path / "two")
+    assert results["k0"].path == tmp_path / "one" / "k0.mp4"
+    assert (results["k0"].state, results["k1"].path) == ("skipped", tmp_path / "two" / "k1.mp4")
     assert count_downloads(sandbox) == 2
 
 
 # failed
 
 
-async def test_what_failed_for_free_is_tried_again(
+async def test_a_failure_without_a_charge_is_tried_again(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """A job that has cost nothing, since its image was missing, is done by the next run when it is there."""
+    """A job that failed without a charge, because its image was missing, is started by the next run."""
     item = make_job("a", image=tmp_path / "ada.png")
     assert (await run_job(a2e, item, journal)).state == "failed"
     write_image(tmp_path)
@@ -538,8 +534,8 @@ async def test_what_failed_for_free_is_tried_again(
     assert count_charges(sandbox) == {"a": 1}
 
 
-async def test_a_refusal_is_told_again(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """What moderation has refused is not sent again, unless retries were asked for."""
+async def test_a_rejection_is_reported_again(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """A start that moderation has rejected is not sent again, unless retries are requested."""
     first = await run_job(a2e, make_job("a", "#refuse"), journal)
     again = await run_job(a2e, make_job("a", "#refuse"), journal)
     assert (again.state, type(again.error), again.coins) == ("failed", ContentRejectedError, 0)
@@ -552,7 +548,7 @@ async def test_a_refusal_is_told_again(a2e: A2EClient, sandbox: Sandbox, journal
 
 
 async def test_a_job_that_cost_nothing_may_be_changed(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """A key is bound to its request from the first start on: what failed for free can be put right."""
+    """A key is bound to its request from the first accepted start on; before, the job can be corrected."""
     assert (await run_job(a2e, make_job("a", video_time=7), journal)).state == "failed"
     assert (await run_job(a2e, make_job("a", video_time=10), journal)).state == "succeeded"
     assert count_charges(sandbox) == {"a": 1}
@@ -583,21 +579,21 @@ async def test_a_job_that_cost_nothing_may_be_changed(a2e: A2EClient, sandbox: S
 async def test_a_changed_job_under_an_old_key_is_refused(
     a2e: A2EClient, earlier_run: EarlierRun, tags: str, changes: dict[str, Any], words: str
 ) -> None:
-    """Whatever became of a job that was started, another one under its key fails, says what differs, and costs nothing."""
+    """Another job under the key of a started one fails, with the differing fields, and costs nothing."""
     await run_job(a2e, make_job("a", tags), earlier_run.path, timeout=0.1)
     before = (await read_journal(earlier_run.path))["a"]
-    outcome = await run_job(a2e, make_job("a", tags, **changes), earlier_run.path, retry_failed=9, timeout=0.1)
-    assert (outcome.state, outcome.coins) == ("failed", 0)
-    assert isinstance(outcome.error, InvalidRequestError)
-    assert f"'a' ({words} differ)" in str(outcome.error)
+    result = await run_job(a2e, make_job("a", tags, **changes), earlier_run.path, retry_failed=9, timeout=0.1)
+    assert (result.state, result.coins) == ("failed", 0)
+    assert isinstance(result.error, InvalidRequestError)
+    assert f"'a' ({words} differ)" in str(result.error)
     assert count_starts(earlier_run.sandbox) == 1
     assert attrs.asdict((await read_journal(earlier_run.path))["a"]) == attrs.asdict(before)
 
 
-async def test_the_content_of_a_picture_counts(
+async def test_the_content_of_an_image_counts(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
-    """The same image at another place, touched, or as bytes is the same; another one at the same place is not."""
+    """The same image at another path, touched, or as bytes is the same; another one at the same path is not."""
     path = write_image(tmp_path)
     content = path.read_bytes()
     await run_job(a2e, make_job("a", image=path), journal)
@@ -608,25 +604,25 @@ async def test_the_content_of_a_picture_counts(
     other = write_image(tmp_path, "other.png", b"other")
     path.write_bytes(other.read_bytes())
     for different in (path, other, other.read_bytes(), tmp_path / "nowhere.png"):
-        outcome = await run_job(a2e, make_job("a", image=different), journal)
-        assert (outcome.state, "image differ" in str(outcome.error)) == ("failed", True)
+        result = await run_job(a2e, make_job("a", image=different), journal)
+        assert (result.state, "image differ" in str(result.error)) == ("failed", True)
     assert count_charges(sandbox) == {"a": 1}
     assert count_uploads(sandbox) == 1
 
 
-# weather
+# fault plans
 
 
-def changeable(seed: int) -> Weather:
-    """Make weather with a bit of everything but orders to wait, which would only make a single client slow."""
-    weather = Weather.changeable(seed, rate=0.15)
+def random_faults(seed: int) -> FaultPlan:
+    """Make a plan with every type of fault except orders to wait, which would only make a single client slow."""
+    plan = FaultPlan.random(seed, rate=0.15)
     return attrs.evolve(
-        weather,
+        plan,
         chances={
             operation: {
-                fault: chance for fault, chance in faults.items() if fault.kind != "429" and fault.retry_after is None
+                fault: chance for fault, chance in faults.items() if fault.type != "429" and fault.retry_after is None
             }
-            for operation, faults in weather.chances.items()
+            for operation, faults in plan.chances.items()
         },
     )
 
@@ -634,36 +630,36 @@ def changeable(seed: int) -> Weather:
 @pytest.mark.parametrize(
     ("count", "seed"), [(50, 1), *[pytest.param(500, seed, marks=pytest.mark.soak) for seed in (1, 2, 3)]]
 )
-async def test_many_jobs_in_changeable_weather(
+async def test_many_jobs_with_random_faults(
     no_leaked_tasks: None, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, count: int, seed: int
 ) -> None:
-    """Whatever goes wrong with every eighth request, runs that are repeated until all is done start each key once."""
+    """With a fault in every eighth request, runs that are repeated until all is done start each key once."""
     shorten_pauses(monkeypatch)
     options: dict[str, Any] = {"journal": tmp_path / "journal.sqlite", "out": tmp_path / "out", "on_unknown": "resend"}
     options |= {"max_running": 200, "max_starts": 100, "max_downloads": 20}
     async with (
-        Sandbox(speed=100, coins=10**6, render="tiny", weather=changeable(seed)) as sandbox,
+        Sandbox(speed=100, coins=10**6, render="tiny", faults=random_faults(seed)) as sandbox,
         make_client(sandbox, **STURDY) as a2e,
     ):
         for _ in range(8):
-            outcomes = await run_batch(a2e, make_jobs(count), **options)
-            assert len(outcomes) == count
+            results = await run_batch(a2e, make_jobs(count), **options)
+            assert len(results) == count
             assert set(count_charges(sandbox).values()) == {1}
-            if all(outcome.ok for outcome in outcomes.values()):
+            if all(result.ok for result in results.values()):
                 break
-        assert count_charges(sandbox) == dict.fromkeys(outcomes, 1)
-        assert all(outcome.ok and outcome.path and outcome.path.stat().st_size for outcome in outcomes.values())
+        assert count_charges(sandbox) == dict.fromkeys(results, 1)
+        assert all(result.ok and result.path and result.path.stat().st_size for result in results.values())
 
 
-async def _die_before_the_post(
+async def _die_before_the_start(
     a2e: A2EClient, item: Any, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leave a row behind that was just about to be sent."""
+    """Leave an entry that was about to be sent."""
 
     async def die(*_: Any, **__: Any) -> None:
         raise asyncio.CancelledError
 
     with monkeypatch.context() as dying:
-        dying.setattr(type(a2e.image_to_video), "_buy", die)
+        dying.setattr("a2e_async.resources.batches._BatchAdapter.start", die)
         await run_batch(a2e, [item], journal=journal)
     assert (await read_journal(journal))["a"].state == "sending"

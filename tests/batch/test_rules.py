@@ -1,4 +1,4 @@
-"""What is to be done about a row of a batch's journal, and what an error means for the batch."""
+"""Rules of a batch: the next action for a journal entry, the scope of an error, file names, stored form."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from a2e_async.batch import rules
-from a2e_async.batch.rules import Next, Row, RowState, Trouble
+from a2e_async.batch.rules import Action, EntryState, FailureScope, JournalEntry
 from a2e_async.errors import (
     A2EError,
     APIError,
@@ -34,25 +34,25 @@ from a2e_async.errors import (
 
 pytestmark = pytest.mark.pure  # no event loop, no socket, no sleep
 
-_STATES: tuple[RowState, ...] = get_args(RowState)
-_OPEN: tuple[RowState, ...] = ("sending", "running", "uncertain")
+_STATES: tuple[EntryState, ...] = get_args(EntryState)
+_OPEN: tuple[EntryState, ...] = ("sending", "running", "uncertain")
 
 
-def row(state: RowState = "new", **changes: Any) -> Row:
-    """Make a row."""
-    return Row(key="k", state=state, created_at=1000.0, **changes)
+def make_entry(state: EntryState = "new", **changes: Any) -> JournalEntry:
+    """Make an entry."""
+    return JournalEntry(key="k", state=state, created_at=1000.0, **changes)
 
 
-def failed(kind: str, **changes: Any) -> Row:
-    """Make a row of a job that has failed with an error of this type."""
-    return row("failed", error={"type": kind, "message": "no"}, **changes)
+def make_failed(kind: str, **changes: Any) -> JournalEntry:
+    """Make the entry of a job that has failed with an error of this type."""
+    return make_entry("failed", error={"type": kind, "message": "no"}, **changes)
 
 
-rows = st.builds(
-    Row,
+entries = st.builds(
+    JournalEntry,
     key=st.just("k"),
     state=st.sampled_from(_STATES),
-    purchases=st.integers(0, 4),
+    starts=st.integers(0, 4),
     task_id=st.none() | st.just("t1"),
     path=st.none() | st.just("k.mp4"),
     error=st.none() | st.builds(lambda kind: {"type": kind, "message": ""}, st.sampled_from(["A2EError", "BusyError"])),
@@ -60,94 +60,104 @@ rows = st.builds(
 )
 
 
-# what to do
+# next action
 
 
 @pytest.mark.parametrize(
-    ("known", "fetch", "retry_failed", "step"),
+    ("known", "download", "retry_failed", "action"),
     [
-        pytest.param(row(), True, 0, Next.START, id="new"),
-        pytest.param(row(purchases=1, task_id="t1"), True, 0, Next.TELL, id="refused retry"),
-        pytest.param(row(purchases=1, task_id="t1"), True, 1, Next.START, id="refused retry, asked once more"),
-        pytest.param(row("sending", marker="m"), True, 0, Next.SETTLE, id="sending"),
-        pytest.param(row("uncertain", marker="m"), True, 0, Next.SETTLE, id="uncertain"),
-        pytest.param(row("sending", task_id="t1", purchases=1), True, 3, Next.SETTLE, id="sending once more"),
-        pytest.param(row("running", task_id="t1", purchases=1), True, 0, Next.WAIT, id="running"),
-        pytest.param(row("succeeded", task_id="t1", purchases=1), True, 0, Next.FETCH, id="succeeded without a file"),
-        pytest.param(row("succeeded", task_id="t1", purchases=1), False, 0, Next.SKIP, id="no file wanted"),
-        pytest.param(row("succeeded", task_id="t1", path="a.mp4"), True, 0, Next.SKIP, id="succeeded with a file"),
-        pytest.param(row("succeeded", task_id="t1", purchases=1), False, 9, Next.SKIP, id="succeeded, retries asked"),
-        pytest.param(failed("InvalidRequestError"), True, 0, Next.START, id="failed before it was sent"),
-        pytest.param(failed("TransferError"), True, 0, Next.START, id="failed upload"),
-        pytest.param(row("failed"), True, 0, Next.START, id="failed without a reason"),
-        pytest.param(row("failed", error={}), True, 0, Next.START, id="failed with half a reason"),
-        pytest.param(failed("BadRequestError"), True, 0, Next.TELL, id="refused"),
-        pytest.param(failed("ContentRejectedError"), True, 0, Next.TELL, id="refused for its content"),
-        pytest.param(failed("BadRequestError"), True, 1, Next.START, id="refused, retries asked"),
-        pytest.param(failed("TaskFailedError", purchases=1), True, 0, Next.TELL, id="paid and failed"),
-        pytest.param(row("failed", purchases=1), True, 0, Next.TELL, id="paid and failed without a reason"),
-        pytest.param(failed("TaskFailedError", purchases=1), True, 1, Next.START, id="paid, one retry asked"),
-        pytest.param(failed("TaskFailedError", purchases=2), True, 1, Next.TELL, id="paid twice, one retry asked"),
-        pytest.param(failed("TaskFailedError", purchases=2), True, 2, Next.START, id="paid twice, two retries asked"),
+        pytest.param(make_entry(), True, 0, Action.START, id="new"),
+        pytest.param(make_entry(starts=1, task_id="t1"), True, 0, Action.REPORT, id="refused retry"),
+        pytest.param(make_entry(starts=1, task_id="t1"), True, 1, Action.START, id="refused retry, asked once more"),
+        pytest.param(make_entry("sending", marker="m"), True, 0, Action.RECONCILE, id="sending"),
+        pytest.param(make_entry("uncertain", marker="m"), True, 0, Action.RECONCILE, id="uncertain"),
+        pytest.param(make_entry("sending", task_id="t1", starts=1), True, 3, Action.RECONCILE, id="sending once more"),
+        pytest.param(make_entry("running", task_id="t1", starts=1), True, 0, Action.WAIT, id="running"),
+        pytest.param(
+            make_entry("succeeded", task_id="t1", starts=1), True, 0, Action.DOWNLOAD, id="succeeded without a file"
+        ),
+        pytest.param(make_entry("succeeded", task_id="t1", starts=1), False, 0, Action.SKIP, id="no file wanted"),
+        pytest.param(
+            make_entry("succeeded", task_id="t1", path="a.mp4"), True, 0, Action.SKIP, id="succeeded with a file"
+        ),
+        pytest.param(
+            make_entry("succeeded", task_id="t1", starts=1), False, 9, Action.SKIP, id="succeeded, retries asked"
+        ),
+        pytest.param(make_failed("InvalidRequestError"), True, 0, Action.START, id="failed before it was sent"),
+        pytest.param(make_failed("TransferError"), True, 0, Action.START, id="failed upload"),
+        pytest.param(make_entry("failed"), True, 0, Action.START, id="failed without a reason"),
+        pytest.param(make_entry("failed", error={}), True, 0, Action.START, id="failed with half a reason"),
+        pytest.param(make_failed("BadRequestError"), True, 0, Action.REPORT, id="refused"),
+        pytest.param(make_failed("ContentRejectedError"), True, 0, Action.REPORT, id="refused for its content"),
+        pytest.param(make_failed("BadRequestError"), True, 1, Action.START, id="refused, retries asked"),
+        pytest.param(make_failed("TaskFailedError", starts=1), True, 0, Action.REPORT, id="paid and failed"),
+        pytest.param(make_entry("failed", starts=1), True, 0, Action.REPORT, id="paid and failed without a reason"),
+        pytest.param(make_failed("TaskFailedError", starts=1), True, 1, Action.START, id="paid, one retry asked"),
+        pytest.param(
+            make_failed("TaskFailedError", starts=2), True, 1, Action.REPORT, id="paid twice, one retry asked"
+        ),
+        pytest.param(
+            make_failed("TaskFailedError", starts=2), True, 2, Action.START, id="paid twice, two retries asked"
+        ),
     ],
 )
-def test_next_step(known: Row, *, fetch: bool, retry_failed: int, step: Next) -> None:
-    """Every state of a row leads to what is left to be done, and to no more."""
-    assert rules.next_step(known, fetch=fetch, retry_failed=retry_failed) is step
+def test_next_action(known: JournalEntry, *, download: bool, retry_failed: int, action: Action) -> None:
+    """Every state of an entry leads to the right action."""
+    assert rules.next_action(known, download=download, retry_failed=retry_failed) is action
 
 
-@given(rows, st.booleans(), st.integers(0, 5))
-def test_task_that_is_not_final_is_never_started_again(known: Row, fetch: bool, retry_failed: int) -> None:  # noqa: FBT001  drawn
-    """What is at A2E, or may be, is not started a second time, whatever was asked for."""
+@given(entries, st.booleans(), st.integers(0, 5))
+def test_task_that_is_not_final_is_never_started_again(known: JournalEntry, download: bool, retry_failed: int) -> None:  # noqa: FBT001  drawn
+    """A job with a task at A2E, or a possible one, is not started a second time, for any options."""
     assume(known.state in {*_OPEN, "succeeded"})
-    assert rules.next_step(known, fetch=fetch, retry_failed=retry_failed) is not Next.START
+    assert rules.next_action(known, download=download, retry_failed=retry_failed) is not Action.START
 
 
-@given(rows, st.booleans())
-def test_every_row_has_a_next_step(known: Row, fetch: bool) -> None:  # noqa: FBT001  drawn
-    """No state is forgotten."""
-    assert isinstance(rules.next_step(known, fetch=fetch, retry_failed=0), Next)
+@given(entries, st.booleans())
+def test_every_entry_has_a_next_action(known: JournalEntry, download: bool) -> None:  # noqa: FBT001  drawn
+    """Every state of an entry has an action."""
+    assert isinstance(rules.next_action(known, download=download, retry_failed=0), Action)
 
 
-@given(rows, st.booleans(), st.integers(0, 5))
-def test_one_purchase_and_as_many_as_were_asked_for(known: Row, fetch: bool, retry_failed: int) -> None:  # noqa: FBT001  drawn
-    """A row is never started more often than once and `retry_failed` times."""
-    if rules.next_step(known, fetch=fetch, retry_failed=retry_failed) is Next.START:
-        assert known.purchases == 0 or known.purchases < 1 + retry_failed
+@given(entries, st.booleans(), st.integers(0, 5))
+def test_starts_are_limited(known: JournalEntry, download: bool, retry_failed: int) -> None:  # noqa: FBT001  drawn
+    """A job is never started more often than once and `retry_failed` times."""
+    if rules.next_action(known, download=download, retry_failed=retry_failed) is Action.START:
+        assert known.starts == 0 or known.starts < 1 + retry_failed
 
 
-def test_unknown_state_is_not_bought() -> None:
-    """A word that somebody has written into a journal by hand is not taken for leave to start."""
-    known = row(cast("RowState", "paused"), task_id="t1", purchases=1)
-    assert rules.next_step(known, fetch=True, retry_failed=3) is not Next.START
+def test_unknown_state_is_not_started() -> None:
+    """A state that was put into a journal by hand never leads to a start."""
+    known = make_entry(cast("EntryState", "paused"), task_id="t1", starts=1)
+    assert rules.next_action(known, download=True, retry_failed=3) is not Action.START
 
 
-# what was sent, and made no task
+# starts without a task
 
 
 @pytest.mark.parametrize(
     ("state", "age", "resend", "may"),
     [
         pytest.param("sending", 0.0, False, True, id="just crashed"),
-        pytest.param("sending", rules.SHOWN_UNTIL - 1, False, True, id="crashed while lists still show it"),
-        pytest.param("sending", rules.SHOWN_UNTIL, False, False, id="crashed too long ago"),
+        pytest.param("sending", rules.LISTED_UNTIL - 1, False, True, id="crashed while lists still show it"),
+        pytest.param("sending", rules.LISTED_UNTIL, False, False, id="crashed too long ago"),
         pytest.param("uncertain", 0.0, False, False, id="its answer just got lost"),
-        pytest.param("uncertain", rules.SHOWN_AFTER - 1, False, False, id="A2E may still show it"),
-        pytest.param("uncertain", rules.SHOWN_AFTER, False, True, id="A2E would show it"),
-        pytest.param("uncertain", rules.SHOWN_UNTIL - 1, False, True, id="A2E would still show it"),
-        pytest.param("uncertain", rules.SHOWN_UNTIL, False, False, id="A2E would not show it any more"),
-        pytest.param("sending", rules.SHOWN_UNTIL, True, True, id="crashed too long ago, wanted in any case"),
+        pytest.param("uncertain", rules.LISTED_AFTER - 1, False, False, id="A2E may still show it"),
+        pytest.param("uncertain", rules.LISTED_AFTER, False, True, id="A2E would show it"),
+        pytest.param("uncertain", rules.LISTED_UNTIL - 1, False, True, id="A2E would still show it"),
+        pytest.param("uncertain", rules.LISTED_UNTIL, False, False, id="A2E would not show it any more"),
+        pytest.param("sending", rules.LISTED_UNTIL, True, True, id="crashed too long ago, wanted in any case"),
         pytest.param("uncertain", 0.0, True, True, id="its answer just got lost, wanted in any case"),
     ],
 )
-def test_may_be_bought(state: RowState, *, age: float, resend: bool, may: bool) -> None:
-    """A start without a task is started while A2E's list would surely show what it made, or if the caller says so."""
-    assert rules.may_be_bought(row(state), age=age, resend=resend) is may
+def test_may_restart(state: EntryState, *, age: float, resend: bool, may: bool) -> None:
+    """A start without a task is sent again while A2E's list would certainly show its task, or if the caller accepts the risk."""
+    assert rules.may_restart(make_entry(state), age=age, resend=resend) is may
 
 
-def test_lists_show_a_task_for_longer_than_they_take_to_show_it() -> None:
-    """There is a time in which the list of A2E can be relied on; it ends before the 3 days after which tasks expire."""
-    assert 60 < rules.SHOWN_AFTER < rules.SHOWN_UNTIL < 3 * 86400
+def test_there_is_a_time_in_which_lists_are_reliable() -> None:
+    """There is a time in which A2E's list certainly shows a task; it ends before the 3 days after which tasks expire."""
+    assert 60 < rules.LISTED_AFTER < rules.LISTED_UNTIL < 3 * 86400
 
 
 # errors
@@ -159,8 +169,8 @@ def caused(error: A2EError, cause: Exception) -> A2EError:
     return error
 
 
-def named(case: object) -> str:
-    """Name an error in a table."""
+def error_name(case: object) -> str:
+    """Return the id of an error in a table of cases."""
     cause = case.__cause__ if isinstance(case, A2EError) else None
     return type(case).__name__ + (f" by {type(cause).__name__}" if cause else "")
 
@@ -175,17 +185,17 @@ def named(case: object) -> str:
         caused(TransferError("x"), NetworkError("y")),
         caused(TransferError("x"), ServerError("y", status=500)),
     ],
-    ids=named,
+    ids=error_name,
 )
-def test_shortage_pauses(error: A2EError) -> None:
-    """What would happen to every job at this moment is no job's fault, and passes."""
-    assert rules.trouble(error) is Trouble.PAUSE
+def test_errors_that_pause(error: A2EError) -> None:
+    """An error that every job would get at this moment, and that may pass, pauses the batch."""
+    assert rules.failure_scope(error) is FailureScope.PAUSE
 
 
-@pytest.mark.parametrize("error", [AuthenticationError("x", status=401), ClientClosedError("x")], ids=named)
-def test_what_does_not_pass_stops(error: A2EError) -> None:
-    """What would happen to every job from now on ends the starting."""
-    assert rules.trouble(error) is Trouble.STOP
+@pytest.mark.parametrize("error", [AuthenticationError("x", status=401), ClientClosedError("x")], ids=error_name)
+def test_errors_that_stop(error: A2EError) -> None:
+    """An error that every job would get from now on stops the batch."""
+    assert rules.failure_scope(error) is FailureScope.STOP
 
 
 @pytest.mark.parametrize(
@@ -207,11 +217,11 @@ def test_what_does_not_pass_stops(error: A2EError) -> None:
         caused(TransferError("x"), BadRequestError("y", status=400)),
         caused(ServerError("x", status=500), NetworkError("y")),
     ],
-    ids=named,
+    ids=error_name,
 )
-def test_own_trouble_fails_the_job_alone(error: A2EError) -> None:
-    """Everything else is about the one job: the others go on."""
-    assert rules.trouble(error) is Trouble.JOB
+def test_errors_of_one_job(error: A2EError) -> None:
+    """Every other error fails its job only."""
+    assert rules.failure_scope(error) is FailureScope.JOB
 
 
 _UNREACHABLE = NetworkError("x", request_sent=False)
@@ -234,33 +244,33 @@ _BROKEN_OFF = NetworkError("x", request_sent=True)
         (BusyError("x", status=400), 1000, True),
         (InsufficientCreditsError("x", status=400), 1000, True),
     ],
-    ids=named,
+    ids=error_name,
 )
-def test_may_try_again(error: A2EError, times: int, *, may: bool) -> None:
-    """An image that cannot be uploaded while others can gets three tries; who waits for coins or the line, any number."""
-    assert rules.may_try_again(error, times) is may
+def test_may_retry(error: A2EError, times: int, *, may: bool) -> None:
+    """An image that cannot be uploaded while others can gets three tries; a job that waits for credits or the network, any number."""
+    assert rules.may_retry(error, times) is may
 
 
 # keys
 
 
 def test_job_key_is_the_same_everywhere() -> None:
-    """Another process makes the same marker of the same row."""
-    assert rules.job_key("j1", row()) == rules.job_key("j1", Row(key="k", created_at=5.0, marker="m"))
+    """Another process makes the same marker of the same entry."""
+    assert rules.job_key("j1", make_entry()) == rules.job_key("j1", JournalEntry(key="k", created_at=5.0, marker="m"))
 
 
 @pytest.mark.parametrize(
     ("journal", "other"),
     [
-        pytest.param("j2", row(), id="another journal"),
-        pytest.param("j1", row(purchases=1), id="another purchase"),
-        pytest.param("j1", Row(key="l", created_at=1000.0), id="another key"),
-        pytest.param("j1", Row(key="0/k", created_at=1000.0), id="a key that looks like a purchase"),
+        pytest.param("j2", make_entry(), id="another journal"),
+        pytest.param("j1", make_entry(starts=1), id="another start"),
+        pytest.param("j1", JournalEntry(key="l", created_at=1000.0), id="another key"),
+        pytest.param("j1", JournalEntry(key="0/k", created_at=1000.0), id="a key that looks like a start"),
     ],
 )
-def test_job_key_is_another_one_for_another_purchase(journal: str, other: Row) -> None:
+def test_each_start_has_its_own_job_key(journal: str, other: JournalEntry) -> None:
     """Two starts never share a marker."""
-    assert rules.job_key(journal, other) != rules.job_key("j1", row())
+    assert rules.job_key(journal, other) != rules.job_key("j1", make_entry())
 
 
 keys = st.text(st.sampled_from("abk/01"), min_size=1, max_size=6)
@@ -268,27 +278,27 @@ keys = st.text(st.sampled_from("abk/01"), min_size=1, max_size=6)
 
 @given(st.tuples(keys, st.integers(0, 20)), st.tuples(keys, st.integers(0, 20)))
 def test_job_keys_of_a_journal_are_unambiguous(one: tuple[str, int], other: tuple[str, int]) -> None:
-    """No key and number of starts run into those of another job."""
+    """No key with its number of starts equals that of another job."""
     assume(one != other)
-    first, second = (Row(key=key, purchases=number, created_at=0.0) for key, number in (one, other))
+    first, second = (JournalEntry(key=key, starts=number, created_at=0.0) for key, number in (one, other))
     assert rules.job_key("j1", first) != rules.job_key("j1", second)
 
 
 @pytest.mark.parametrize(
     ("known", "bound"),
     [
-        pytest.param(row(), False, id="new"),
-        pytest.param(row("failed"), False, id="failed before it was paid"),
-        pytest.param(row("failed", purchases=1), True, id="failed after it was paid"),
-        pytest.param(row(purchases=1), True, id="a refused retry of what was paid"),
-        pytest.param(row("sending"), True, id="sending"),
-        pytest.param(row("uncertain"), True, id="uncertain"),
-        pytest.param(row("running"), True, id="running"),
-        pytest.param(row("succeeded"), True, id="succeeded"),
+        pytest.param(make_entry(), False, id="new"),
+        pytest.param(make_entry("failed"), False, id="failed before it was paid"),
+        pytest.param(make_entry("failed", starts=1), True, id="failed after it was paid"),
+        pytest.param(make_entry(starts=1), True, id="a refused retry of what was paid"),
+        pytest.param(make_entry("sending"), True, id="sending"),
+        pytest.param(make_entry("uncertain"), True, id="uncertain"),
+        pytest.param(make_entry("running"), True, id="running"),
+        pytest.param(make_entry("succeeded"), True, id="succeeded"),
     ],
 )
-def test_key_is_bound(known: Row, *, bound: bool) -> None:
-    """A key may mean another job only as long as surely nothing was started under it."""
+def test_key_is_bound(known: JournalEntry, *, bound: bool) -> None:
+    """A key may mean another job only as long as certainly no start was accepted for it."""
     assert rules.is_bound(known) is bound
 
 
@@ -305,25 +315,25 @@ def test_key_is_bound(known: Row, *, bound: bool) -> None:
         pytest.param({"image": {"sha256": "x"}}, {"image": {"sha256": "y"}}, ["image"], id="in depth"),
     ],
 )
-def test_difference(old: dict[str, Any], new: dict[str, Any], words: list[str]) -> None:
-    """The words in which two requests differ are named, in order; None means that a word is not there."""
-    assert rules.difference(old, new) == words
+def test_changed_fields(old: dict[str, Any], new: dict[str, Any], words: list[str]) -> None:
+    """The fields in which two requests differ are listed, in order; None means that a field is missing."""
+    assert rules.changed_fields(old, new) == words
 
 
 requests = st.dictionaries(st.sampled_from(["prompt", "name", "lora"]), st.none() | st.integers(0, 2))
 
 
 @given(requests, requests)
-def test_difference_is_the_same_from_both_sides(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """It does not matter which request came first, and one that differs from itself there is none."""
-    assert rules.difference(old, new) == rules.difference(new, old)
-    assert rules.difference(old, old) == []
+def test_changed_fields_are_symmetric(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """The order of the two requests does not matter, and a request does not differ from itself."""
+    assert rules.changed_fields(old, new) == rules.changed_fields(new, old)
+    assert rules.changed_fields(old, old) == []
 
 
 @given(requests, requests)
-def test_difference_is_all_of_it(old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Requests that agree in all that is not named are the same otherwise."""
-    words = rules.difference(old, new)
+def test_changed_fields_are_complete(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Requests agree in all fields that are not listed."""
+    words = rules.changed_fields(old, new)
     assert {**old, **{word: new.get(word) for word in words}}.items() >= {
         (word, value) for word, value in new.items() if value is not None
     }
@@ -339,7 +349,7 @@ _DEVICES = ["con", "PRN", "Aux", "nul", "COM1", "com9", "lpt1", "LPT0"]
 
 
 def is_device(name: str) -> bool:
-    """Tell whether Windows takes a name for a device: up to the first dot it is one, spaces behind it do not count."""
+    """Return whether Windows reads a name as a device, by its part before the first dot, without spaces at its end."""
     return _DEVICE.fullmatch(name.split(".", 1)[0].rstrip(" ")) is not None
 
 
@@ -347,7 +357,7 @@ def is_device(name: str) -> bool:
     "key", ["order-17", "a", "7", "_", "-", "a b", "v1.2", "Ada_Lovelace-2.final", "x" * 100, "con1", "icon", "nulls"]
 )
 def test_plain_key_is_its_file_name(key: str) -> None:
-    """Who names jobs like files finds the files under these names."""
+    """A key that is a plain file name becomes that file name."""
     assert rules.file_name(key, ".mp4") == f"{key}.mp4"
 
 
@@ -377,14 +387,14 @@ def test_plain_key_is_its_file_name(key: str) -> None:
     ],
 )
 def test_other_key_is_changed_and_marked(key: str, stem: str) -> None:
-    """What no file should be called is replaced, and a part of the key's hash keeps two of them apart."""
+    """Unsafe characters are replaced, and a part of the key's hash keeps two such keys apart."""
     name = rules.file_name(key, ".mp4")
     assert re.fullmatch(re.escape(stem) + r"~[0-9a-f]{8,64}\.mp4", name), name
 
 
 @given(_KEYS)
 def test_file_name_is_a_name(key: str) -> None:
-    """No key leads out of the folder, to no file, or to one that is hidden or too long for a file system."""
+    """No key leads out of the folder, to no file, or to a name that is hidden or too long for a file system."""
     name = rules.file_name(key, ".mp4")
     assert re.fullmatch(r"[A-Za-z0-9_. ~-]+\.mp4", name)
     assert len(name.encode()) <= 200
@@ -394,7 +404,7 @@ def test_file_name_is_a_name(key: str) -> None:
 
 @given(_KEYS)
 def test_file_name_without_an_extension_is_a_name(key: str) -> None:
-    """Also without an extension it is neither the folder itself, nor the one above, nor something Windows cuts off."""
+    """Also without an extension, the name is neither `.` nor `..`, and does not end with a character that Windows removes."""
     name = rules.file_name(key, "")
     assert name.strip(" .") == name != ""
 
@@ -405,13 +415,13 @@ def test_file_name_without_an_extension_is_a_name(key: str) -> None:
     st.sampled_from(["", "a", " ", "."]),
 )
 def test_file_name_is_no_device(device: str, end: str, front: str) -> None:
-    """On Windows a video is not written to the console or the printer."""
+    """On Windows no video is written to a device."""
     assert not is_device(rules.file_name(front + device + end, ".mp4"))
 
 
 @pytest.mark.parametrize("key", ["con .x", "NUL  .a.b"])
 def test_file_name_is_no_device_with_spaces(key: str) -> None:
-    """A space behind a device's name hides it from us no more than from Windows."""
+    """A space behind the name of a device makes no difference to Windows, nor to us."""
     assert not is_device(rules.file_name(key, ".mp4"))
 
 
@@ -427,40 +437,40 @@ def test_changed_names_differ(one: str, other: str) -> None:
 
 @pytest.mark.parametrize("spelling", ["a/b", "A/B", "a\\b", "a_b", "a:b", "a/b ", "é/b", "è/b"])
 def test_similar_keys_have_their_own_files(spelling: str) -> None:
-    """Keys that become the same text when they are changed are still told apart."""
+    """Keys that become the same text when they are changed get different files."""
     others = {"a?b", "A?B", "a*b", "a?b.", "ê/b"}
     name = rules.file_name(spelling, ".mp4").casefold()
     assert name not in {rules.file_name(other, ".mp4").casefold() for other in others}
 
 
 def test_name_of_a_changed_key_belongs_to_no_other_key() -> None:
-    """A key that is spelt like the file of another one gets a file of its own."""
+    """A key that is spelt like the file of another key gets a file of its own."""
     taken = rules.file_name("a/b", "")
     assert rules.file_name(taken, "") != taken
 
 
 def test_million_keys_of_one_shape_have_their_own_files() -> None:
-    """Keys in a script of which no letter is kept are told apart by the hash alone, however many there are."""
+    """Keys in a script of which no letter is kept differ by the hash alone, however many there are."""
     assert rules.file_name("第零一四八五六号", ".mp4") != rules.file_name("第零八四五四一号", ".mp4")
 
 
-# rows
+# entries
 
 
-def test_new_row_has_cost_nothing() -> None:
-    """A job of which nothing else is known was not started, and is known to have cost nothing."""
-    fresh = Row(key="k", created_at=0.0)
-    assert (fresh.state, fresh.purchases, fresh.coins, fresh.quoted, fresh.task_id) == ("new", 0, 0, None, None)
+def test_new_entry_has_cost_nothing() -> None:
+    """A new entry has no start and a known cost of 0."""
+    fresh = JournalEntry(key="k", created_at=0.0)
+    assert (fresh.state, fresh.starts, fresh.coins, fresh.quoted, fresh.task_id) == ("new", 0, 0, None, None)
 
 
-def test_row_keeps_secrets_to_itself() -> None:
-    """Neither the prompt nor the links are in a row's `repr`."""
-    shown = repr(row(request={"prompt": "a private prompt"}, record={"result_url": "https://cdn/signed"}))
+def test_entry_shows_no_secrets() -> None:
+    """Neither the prompt nor the links are in the `repr` of an entry."""
+    shown = repr(make_entry(request={"prompt": "a private prompt"}, record={"result_url": "https://cdn/signed"}))
     assert "private" not in shown
     assert "signed" not in shown
 
 
-def test_price_that_cannot_be_counted_is_not_known() -> None:
-    """A price of more digits than a float can hold is written as one that nobody knows, and the rest of the row as it is."""
-    written = rules.to_values(row("running", coins=10**400, task_id="t1"))
-    assert written == rules.to_values(row("running", coins=None, task_id="t1"))
+def test_price_beyond_the_range_of_numbers_is_unknown() -> None:
+    """A price that no float can hold is written as unknown, and the other fields as they are."""
+    written = rules.to_values(make_entry("running", coins=10**400, task_id="t1"))
+    assert written == rules.to_values(make_entry("running", coins=None, task_id="t1"))

@@ -1,4 +1,4 @@
-"""The images of a batch: recognised by their content, and each of them uploaded once."""
+"""Images of a batch: recognised by their content, and uploaded once."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import quick
 
 from a2e_async.batch import Job
 from a2e_async.batch.rules import NoJournal
-from a2e_async.batch.uploads import Links, describe, identity, recall, with_files_read
+from a2e_async.batch.uploads import UploadCache, fingerprint, fingerprint_again, image_identity, with_files_read
 from a2e_async.errors import InvalidRequestError, TransferError
-from a2e_async.files.local_files import LocalFile, open_picture
+from a2e_async.files.local_files import LocalFile, open_image
 
 if TYPE_CHECKING:
     import pathlib
@@ -32,7 +32,7 @@ OTHER = quick.PNG + b"another one"
 
 
 def digest(content: bytes) -> str:
-    """Return what a content is known by."""
+    """Return the SHA-256 of a content."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -44,30 +44,30 @@ def ada(tmp_path: pathlib.Path) -> pathlib.Path:
     return path
 
 
-async def seen(image: Any) -> dict[str, Any]:
-    """Describe a local image."""
-    described = await describe(await open_picture("image", image))
-    assert described is not None
-    return described
+async def make_fingerprint(image: Any) -> dict[str, Any]:
+    """Return the fingerprint of a local image."""
+    found = await fingerprint(await open_image("image", image))
+    assert found is not None
+    return found
 
 
-# described
+# fingerprints
 
 
-@pytest.mark.parametrize(("picture", "described"), [(None, None), (LINK, {"url": LINK})], ids=["none", "link"])
-async def test_what_is_not_here_is_not_read(picture: str | None, described: object) -> None:
-    """A link is its address; no image is nothing."""
-    assert await describe(picture) == described
+@pytest.mark.parametrize(("image", "found"), [(None, None), (LINK, {"url": LINK})], ids=["none", "link"])
+async def test_fingerprint_of_a_link(image: str | None, found: object) -> None:
+    """The fingerprint of a link is its URL; without an image there is none."""
+    assert await fingerprint(image) == found
 
 
-async def test_bytes_are_their_content() -> None:
-    """Bytes are known by what they are."""
-    assert await seen(quick.PNG) == {"sha256": digest(quick.PNG), "size": len(quick.PNG)}
+async def test_fingerprint_of_bytes() -> None:
+    """The fingerprint of bytes is their SHA-256 and size."""
+    assert await make_fingerprint(quick.PNG) == {"sha256": digest(quick.PNG), "size": len(quick.PNG)}
 
 
-async def test_file_is_its_content_and_what_tells_that_it_has_changed(ada: pathlib.Path) -> None:
-    """A file is known by its content, and it is remembered where, how large and how old it is."""
-    assert await seen(ada) == {
+async def test_fingerprint_of_a_file(ada: pathlib.Path) -> None:
+    """The fingerprint of a file is its SHA-256, with the path, size and time that show a change."""
+    assert await make_fingerprint(ada) == {
         "sha256": digest(quick.PNG),
         "size": len(quick.PNG),
         "path": str(ada),
@@ -75,19 +75,19 @@ async def test_file_is_its_content_and_what_tells_that_it_has_changed(ada: pathl
     }
 
 
-async def test_file_that_has_gone_meanwhile(ada: pathlib.Path) -> None:
-    """A file that disappears after it was checked is the job's error, with its name."""
-    picture = await open_picture("image", ada)
+async def test_file_that_was_removed_after_its_check(ada: pathlib.Path) -> None:
+    """A file that disappears after its check is an error of the job, with the name of the file."""
+    image = await open_image("image", ada)
     ada.unlink()
     with pytest.raises(InvalidRequestError, match=r"ada\.png' cannot be read: No such file"):
-        await describe(picture)
+        await fingerprint(image)
 
 
-# recalled
+# fingerprints of known jobs
 
 
 @pytest.mark.parametrize(
-    ("image", "url", "described"),
+    ("image", "url", "found"),
     [
         pytest.param(None, None, None, id="no image"),
         pytest.param(None, LINK, {"url": LINK}, id="link"),
@@ -96,108 +96,111 @@ async def test_file_that_has_gone_meanwhile(ada: pathlib.Path) -> None:
         pytest.param(bytearray(quick.PNG), None, {"sha256": digest(quick.PNG), "size": 72}, id="bytearray"),
     ],
 )
-async def test_recall_without_a_file(image: Any, url: str | None, described: object) -> None:
-    """Links and bytes are described as they are when they are first seen, whatever was there before."""
+async def test_fingerprint_again_without_a_file(image: Any, url: str | None, found: object) -> None:
+    """Links and bytes get their usual fingerprint, for any content of the journal."""
     for old in (None, {"url": "https://example.com/old.png"}, {"sha256": "0", "path": "old.png"}):
-        assert await recall("image", image, url, old) == described
+        assert await fingerprint_again("image", image, url, old) == found
 
 
-async def test_recall_of_an_open_file() -> None:
-    """A file that was opened is read to its end."""
-    assert await recall("image", io.BytesIO(quick.PNG), None, None) == {"sha256": digest(quick.PNG), "size": 72}
+async def test_fingerprint_again_of_an_open_file() -> None:
+    """An open file is read to its end."""
+    assert await fingerprint_again("image", io.BytesIO(quick.PNG), None, None) == {
+        "sha256": digest(quick.PNG),
+        "size": 72,
+    }
 
 
 @pytest.mark.parametrize("as_text", [True, False])
-async def test_file_that_looks_the_same_is_not_read(ada: pathlib.Path, *, as_text: bool) -> None:
-    """A million known images are not read again: same place, size and time are enough."""
-    old = {**await seen(ada), "sha256": "what it was"}
-    assert await recall("image", str(ada) if as_text else ada, None, old) == old
+async def test_unchanged_file_is_not_read_again(ada: pathlib.Path, *, as_text: bool) -> None:
+    """A file with the same path, size and time as in the journal is not read again."""
+    old = {**await make_fingerprint(ada), "sha256": "old digest"}
+    assert await fingerprint_again("image", str(ada) if as_text else ada, None, old) == old
 
 
-async def test_file_that_is_known_without_a_description(ada: pathlib.Path) -> None:
-    """A file is described as if it were new where there was no image, or a link, before."""
+async def test_file_without_an_earlier_fingerprint(ada: pathlib.Path) -> None:
+    """A file gets a new fingerprint if the job had no image, or a link, before."""
     for old in (None, {"url": LINK}):
-        assert await recall("image", ada, None, old) == await seen(ada)
+        assert await fingerprint_again("image", ada, None, old) == await make_fingerprint(ada)
 
 
-async def test_file_that_is_gone_is_the_old_one(ada: pathlib.Path) -> None:
-    """Inputs may be tidied away once they are started: the same path stands for the same image."""
-    old = await seen(ada)
+async def test_removed_file_counts_as_unchanged(ada: pathlib.Path) -> None:
+    """An image may be removed once it is started: the same path counts as the same image."""
+    old = await make_fingerprint(ada)
     ada.unlink()
-    assert await recall("image", ada, None, old) == old
+    assert await fingerprint_again("image", ada, None, old) == old
 
 
-async def test_other_file_that_is_gone_is_another_one(ada: pathlib.Path) -> None:
-    """A path that was never seen, and where nothing is, is no image that is known."""
-    old = await seen(ada)
+async def test_unknown_missing_file_is_another_image(ada: pathlib.Path) -> None:
+    """A path that is not in the journal, and has no file, is another image."""
+    old = await make_fingerprint(ada)
     missing = ada.with_name("missing.png")
     for known in (old, None, {"url": LINK}):
-        assert identity(await recall("image", missing, None, known)) != identity(known)
+        assert image_identity(await fingerprint_again("image", missing, None, known)) != image_identity(known)
 
 
-async def test_path_that_is_none(ada: pathlib.Path) -> None:
-    """A path that no file can have is not known either."""
-    old = await seen(ada)
-    assert identity(await recall("image", "null\0byte.png", None, old)) != identity(old)
+async def test_impossible_path_is_another_image(ada: pathlib.Path) -> None:
+    """A path that no file can have is another image."""
+    old = await make_fingerprint(ada)
+    assert image_identity(await fingerprint_again("image", "null\0byte.png", None, old)) != image_identity(old)
 
 
-async def test_file_of_the_same_content_is_the_same(ada: pathlib.Path) -> None:
-    """An image that was copied, moved or touched is the same image, and is remembered where it is now."""
-    old = await seen(ada)
+async def test_file_of_the_same_content_is_the_same_image(ada: pathlib.Path) -> None:
+    """An image that was copied, moved or touched is the same image, and its fingerprint has the new path and time."""
+    old = await make_fingerprint(ada)
     os.utime(ada, ns=(0, 0))
-    touched = await recall("image", ada, None, old)
+    touched = await fingerprint_again("image", ada, None, old)
     assert touched is not None
-    assert (touched["mtime"], identity(touched)) == (0, identity(old))
+    assert (touched["mtime"], image_identity(touched)) == (0, image_identity(old))
     moved = ada.rename(ada.with_name("moved.png"))
-    recalled = await recall("image", moved, None, old)
-    assert recalled is not None
-    assert (recalled["path"], identity(recalled)) == (str(moved), identity(old))
-    assert identity(await recall("image", quick.PNG, None, old)) == identity(old)
+    again = await fingerprint_again("image", moved, None, old)
+    assert again is not None
+    assert (again["path"], image_identity(again)) == (str(moved), image_identity(old))
+    assert image_identity(await fingerprint_again("image", quick.PNG, None, old)) == image_identity(old)
 
 
-async def test_file_of_another_content_is_another_one(ada: pathlib.Path) -> None:
-    """An image that was replaced is noticed by its size or its time."""
-    old = await seen(ada)
+async def test_file_of_another_content_is_another_image(ada: pathlib.Path) -> None:
+    """An image that was replaced is detected by its size or its time."""
+    old = await make_fingerprint(ada)
     ada.write_bytes(OTHER)
     os.utime(ada, ns=(old["mtime"], old["mtime"]))
-    assert identity(await recall("image", ada, None, old)) == digest(OTHER)
+    assert image_identity(await fingerprint_again("image", ada, None, old)) == digest(OTHER)
     same_size = quick.PNG[:-1] + b"x"
     ada.write_bytes(same_size)
     os.utime(ada, ns=(0, 0))
-    assert identity(await recall("image", ada, None, old)) == digest(same_size)
+    assert image_identity(await fingerprint_again("image", ada, None, old)) == digest(same_size)
 
 
-async def test_file_that_is_no_picture_any_more(ada: pathlib.Path) -> None:
-    """A file that was replaced by something else is the job's error."""
-    old = await seen(ada)
-    ada.write_bytes(b"a text that is no image")
+async def test_file_that_is_not_an_image_any_more(ada: pathlib.Path) -> None:
+    """A file that was replaced by another kind of file is an error of the job."""
+    old = await make_fingerprint(ada)
+    ada.write_bytes(b"a text, not an image")
     with pytest.raises(InvalidRequestError, match=r"ada\.png"):
-        await recall("image", ada, None, old)
+        await fingerprint_again("image", ada, None, old)
 
 
 # open files
 
 
 async def test_open_files_are_read_once() -> None:
-    """Both images of a job can be looked at again and again, also if they came as open files."""
+    """Both images of a job can be read several times, also if they came as open files."""
     job = Job(key="k", image=io.BytesIO(quick.PNG), end_image=io.BytesIO(OTHER), prompt="she smiles")
     assert await with_files_read(job) == attrs.evolve(job, image=quick.PNG, end_image=OTHER)
 
 
 @pytest.mark.parametrize("image", [None, LINK, "ada.png", PurePath("ada.png"), quick.PNG, bytearray(b"x")], ids=repr)
-async def test_what_can_be_read_again_is_left_alone(image: Any) -> None:
-    """Paths, links and bytes are what they are, and are not even looked at."""
+async def test_paths_links_and_bytes_are_not_read(image: Any) -> None:
+    """Paths, links and bytes stay as they are, and are not read."""
     job = Job(key="k", image=image, end_image=image)
     assert await with_files_read(job) is job
 
 
-async def test_open_file_that_is_no_picture() -> None:
-    """What is no image is the job's error, before anything is sent."""
+async def test_open_file_that_is_not_an_image() -> None:
+    """An open file that is not an image is an error of the job, before anything is sent."""
     with pytest.raises(InvalidRequestError, match="end_image"):
         await with_files_read(Job(key="k", image=quick.PNG, end_image=io.BytesIO(b"a text")))
 
 
-# the same
+# identity
 
 
 @pytest.mark.parametrize(
@@ -206,33 +209,33 @@ async def test_open_file_that_is_no_picture() -> None:
         pytest.param(None, None, True, id="none"),
         pytest.param({"url": LINK}, {"url": LINK}, True, id="link"),
         pytest.param({"url": LINK}, {"url": f"{LINK}?x"}, False, id="another link"),
-        pytest.param({"url": LINK}, None, False, id="none any more"),
+        pytest.param({"url": LINK}, None, False, id="no image any more"),
         pytest.param({"sha256": "a", "size": 1}, {"sha256": "a", "path": "x", "mtime": 2}, True, id="content"),
         pytest.param({"sha256": "a", "path": "x"}, {"sha256": "b", "path": "x"}, False, id="another content"),
         pytest.param({"sha256": "a"}, {"url": LINK}, False, id="a link instead"),
-        pytest.param({"sha256": "a", "path": "x"}, {"path": "x"}, False, id="content that is not known"),
+        pytest.param({"sha256": "a", "path": "x"}, {"path": "x"}, False, id="unknown content"),
     ],
 )
 def test_identity(one: dict[str, Any] | None, other: dict[str, Any] | None, *, same: bool) -> None:
-    """An image is its content, or its address; where its file lies, and how old it is, does not matter."""
-    assert (identity(one) == identity(other)) is same
+    """Content or URL identify an image; the path and the time of its file do not."""
+    assert (image_identity(one) == image_identity(other)) is same
 
 
-# uploaded
+# uploads
 
 
 @attrs.define
 class Uploads:
-    """Takes a moment for each upload, and notes how many there are at once."""
+    """Uploads that take a moment each, with a count of those at the same time."""
 
     fails: int = 0
     done: list[bytes] = attrs.field(factory=list)
     now: int = 0
     most: int = 0
 
-    async def __call__(self, picture: LocalFile) -> str:
+    async def __call__(self, image: LocalFile) -> str:
         """Upload an image."""
-        assert isinstance(picture.content, bytes)
+        assert isinstance(image.content, bytes)
         self.now += 1
         self.most = max(self.most, self.now)
         try:
@@ -241,7 +244,7 @@ class Uploads:
                 self.fails -= 1
                 msg = "no"
                 raise TransferError(msg)
-            self.done.append(picture.content)
+            self.done.append(image.content)
             return f"https://cdn.example/{len(self.done)}.png"
         finally:
             self.now -= 1
@@ -249,84 +252,84 @@ class Uploads:
 
 @attrs.define(eq=False)
 class Journal(NoJournal):
-    """Remembers links, with their time."""
+    """Journal that stores links with their time."""
 
-    kept: dict[str, tuple[str, float]] = attrs.field(factory=dict)
+    stored: dict[str, tuple[str, float]] = attrs.field(factory=dict)
     clock: Callable[[], float] = time.time
 
-    async def link(self, digest: str, since: float) -> str | None:
-        """Return a link that is young enough."""
-        link, at = self.kept.get(digest, (None, 0.0))
+    async def load_link(self, digest: str, since: float) -> str | None:
+        """Return a link that is new enough."""
+        link, at = self.stored.get(digest, (None, 0.0))
         return link if at >= since else None
 
-    def keep_link(self, digest: str, link: str) -> None:
-        """Keep a link."""
-        self.kept[digest] = link, self.clock()
+    def write_link_soon(self, digest: str, link: str) -> None:
+        """Store a link."""
+        self.stored[digest] = link, self.clock()
 
 
-def make(slots: int = 4, **options: Any) -> tuple[Links, Uploads, Journal]:
-    """Make links, with what they upload by, and what remembers them."""
+def make(slots: int = 4, **options: Any) -> tuple[UploadCache, Uploads, Journal]:
+    """Return a cache, with its uploads and its journal."""
     uploads, journal = Uploads(**options), Journal()
-    return Links(uploads, journal, asyncio.Semaphore(slots)), uploads, journal
+    return UploadCache(uploads, journal, asyncio.Semaphore(slots)), uploads, journal
 
 
-async def link(links: Links, content: bytes) -> str:
-    """Ask for the link of an image."""
-    return await links.link(await open_picture("image", content), digest(content))
+async def link(cache: UploadCache, content: bytes) -> str:
+    """Return the link of an image from the cache."""
+    return await cache.get(await open_image("image", content), digest(content))
 
 
-async def test_picture_is_uploaded_once() -> None:
+async def test_image_is_uploaded_once() -> None:
     """A hundred jobs with the same image, at once and one after the other, share one upload."""
-    links, uploads, journal = make()
-    first = await asyncio.gather(*(link(links, quick.PNG) for _ in range(100)))
-    assert {*first, await link(links, quick.PNG)} == {"https://cdn.example/1.png"}
+    cache, uploads, journal = make()
+    first = await asyncio.gather(*(link(cache, quick.PNG) for _ in range(100)))
+    assert {*first, await link(cache, quick.PNG)} == {"https://cdn.example/1.png"}
     assert uploads.done == [quick.PNG]
-    assert journal.kept[digest(quick.PNG)][0] == "https://cdn.example/1.png"
+    assert journal.stored[digest(quick.PNG)][0] == "https://cdn.example/1.png"
 
 
-async def test_each_picture_has_its_own_link() -> None:
-    """Images of different content are not mistaken for each other."""
-    links, uploads, _ = make()
+async def test_each_image_has_its_own_link() -> None:
+    """Images of different content get different links."""
+    cache, uploads, _ = make()
     contents = [quick.PNG + bytes([number]) for number in range(20)]
-    found = await asyncio.gather(*(link(links, content) for content in contents))
+    found = await asyncio.gather(*(link(cache, content) for content in contents))
     assert [uploads.done[int(name.rpartition("/")[2].removesuffix(".png")) - 1] for name in found] == contents
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-async def test_no_more_uploads_at_once_than_allowed(slots: int) -> None:
-    """The places for uploads are used, and there are no others."""
-    links, uploads, _ = make(slots)
-    await asyncio.gather(*(link(links, quick.PNG + bytes([number])) for number in range(12)))
+async def test_uploads_at_the_same_time_are_limited(slots: int) -> None:
+    """All upload slots are used, and no more uploads run at the same time."""
+    cache, uploads, _ = make(slots)
+    await asyncio.gather(*(link(cache, quick.PNG + bytes([number])) for number in range(12)))
     assert uploads.most == slots
 
 
-async def test_who_waits_for_the_same_picture_holds_no_place() -> None:
-    """Jobs that wait for an upload that is under way do not keep other images from being uploaded."""
-    links, uploads, _ = make(slots=2)
-    await asyncio.gather(*(link(links, quick.PNG) for _ in range(5)), link(links, OTHER))
+async def test_job_that_waits_for_the_same_image_holds_no_slot() -> None:
+    """Jobs that wait for an upload under way do not keep other images from being uploaded."""
+    cache, uploads, _ = make(slots=2)
+    await asyncio.gather(*(link(cache, quick.PNG) for _ in range(5)), link(cache, OTHER))
     assert uploads.most == 2
 
 
 async def test_link_of_an_earlier_run_is_used() -> None:
-    """What the journal remembers need not be uploaded again."""
-    links, uploads, journal = make()
-    journal.keep_link(digest(quick.PNG), LINK)
-    assert await link(links, quick.PNG) == LINK
+    """An image whose link is in the journal is not uploaded again."""
+    cache, uploads, journal = make()
+    journal.write_link_soon(digest(quick.PNG), LINK)
+    assert await link(cache, quick.PNG) == LINK
     assert uploads.done == []
 
 
 async def test_old_link_of_an_earlier_run_is_not_used() -> None:
     """A link that may have expired before the task reads it is replaced."""
-    links, uploads, journal = make()
-    journal.kept[digest(quick.PNG)] = LINK, time.time() - 86400 - 60
-    assert await link(links, quick.PNG) == "https://cdn.example/1.png"
+    cache, uploads, journal = make()
+    journal.stored[digest(quick.PNG)] = LINK, time.time() - 86400 - 60
+    assert await link(cache, quick.PNG) == "https://cdn.example/1.png"
     assert uploads.done == [quick.PNG]
 
 
 async def test_old_link_of_this_run_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a batch of several days an image is uploaded again when its link has become old."""
-    links, uploads, journal = make()
-    await link(links, quick.PNG)
+    """In a batch of several days an image is uploaded again when its link is too old."""
+    cache, uploads, journal = make()
+    await link(cache, quick.PNG)
     now, today = time.monotonic(), time.time()
     for hours, count in ((23, 1), (25, 2), (47, 2), (50, 3)):
         clock = SimpleNamespace(
@@ -334,48 +337,48 @@ async def test_old_link_of_this_run_is_not_used(monkeypatch: pytest.MonkeyPatch)
         )
         monkeypatch.setattr("a2e_async.batch.uploads.time", clock)
         journal.clock = clock.time
-        await link(links, quick.PNG)
+        await link(cache, quick.PNG)
         assert len(uploads.done) == count
-    assert journal.kept[digest(quick.PNG)][0] == "https://cdn.example/3.png"
+    assert journal.stored[digest(quick.PNG)][0] == "https://cdn.example/3.png"
 
 
 async def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of very many images the last ones are kept in memory, and the others are found in the journal."""
-    monkeypatch.setattr("a2e_async.batch.uploads._REMEMBERED", 3)
-    links, uploads, _ = make()
+    """The last links are kept in memory, and the others are read from the journal."""
+    monkeypatch.setattr("a2e_async.batch.uploads._MAX_CACHED", 3)
+    cache, uploads, _ = make()
     contents = [quick.PNG + bytes([number]) for number in range(10)]
     for content in contents:
-        await link(links, content)
-    assert len(links._known) == 3
+        await link(cache, content)
+    assert len(cache._links) == 3
     for content in contents:
-        await link(links, content)
+        await link(cache, content)
     assert uploads.done == contents
-    assert not links._locks
+    assert not cache._locks
 
 
 async def test_forgotten_link_is_uploaded_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without a journal, an image that came too long ago is uploaded once more; one that just came is not."""
-    monkeypatch.setattr("a2e_async.batch.uploads._REMEMBERED", 1)
+    """Without a journal, an image whose link has left the memory is uploaded again."""
+    monkeypatch.setattr("a2e_async.batch.uploads._MAX_CACHED", 1)
     uploads = Uploads()
-    links = Links(uploads, NoJournal(), asyncio.Semaphore(1))
+    cache = UploadCache(uploads, NoJournal(), asyncio.Semaphore(1))
     for content in (quick.PNG, quick.PNG, OTHER, OTHER, quick.PNG):
-        await link(links, content)
+        await link(cache, content)
     assert uploads.done == [quick.PNG, OTHER, quick.PNG]
 
 
-async def test_failed_upload_is_its_jobs_error() -> None:
-    """An upload that fails fails for the job whose turn it was; the next one tries, and the rest share its link."""
-    links, uploads, journal = make(fails=1)
-    answers = await asyncio.gather(*(link(links, quick.PNG) for _ in range(5)), return_exceptions=True)
+async def test_failed_upload_is_an_error_of_one_job() -> None:
+    """A failed upload is an error of one job; the next job uploads the image, and the rest share its link."""
+    cache, uploads, journal = make(fails=1)
+    answers = await asyncio.gather(*(link(cache, quick.PNG) for _ in range(5)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [TransferError, str, str, str, str]
     assert uploads.done == [quick.PNG]
-    assert len(journal.kept) == 1
+    assert len(journal.stored) == 1
 
 
-async def test_cancelled_upload_is_taken_over() -> None:
-    """When the job that uploads is cancelled, another one of the same image does it."""
-    links, uploads, _ = make(slots=1)
-    first, second = (asyncio.create_task(link(links, quick.PNG)) for _ in range(2))
+async def test_cancelled_upload_is_repeated() -> None:
+    """If the job that uploads an image is cancelled, another job with the same image uploads it."""
+    cache, uploads, _ = make(slots=1)
+    first, second = (asyncio.create_task(link(cache, quick.PNG)) for _ in range(2))
     while not uploads.now:
         await asyncio.sleep(0)
     first.cancel()

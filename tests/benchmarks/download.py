@@ -1,9 +1,9 @@
 """A download of 500 MiB: `A2EClient.download` next to a hand-written loop of aiohttp that writes to the disk.
 
-The file is served by a process of its own. Each download has a process of its own too, so that what it says about its
-memory is true; before it is measured, it fetches something small. Both sides take turns, and the ratio is the median of
-the ratios of the rounds, so that a machine that is busy for a while disturbs only a few. The loop by hand reads pieces of
-1 MiB, which is where it is fastest. Run it with ``nox -s bench -- download``; it needs 1 GiB of disk. Fails if the ratio
+A separate process serves the file. Each download runs in its own process too, so that the memory is its own. Before the
+measurement it downloads a small file. Both sides take turns, and the ratio is the median of
+the ratios of the rounds, so that a busy moment of the machine affects only a few. The loop by hand reads chunks of
+1 MiB, at which it is fastest. Run it with ``nox -s bench -- download``; it needs 1 GiB of disk. Fails if the ratio
 is below the bound, or if memory is not flat.
 """
 
@@ -47,7 +47,7 @@ STATUS = pathlib.Path("/proc/self/status")
 
 @attrs.frozen
 class Sample:
-    """One download: MiB a second, and by how many MiB the process has grown at its largest."""
+    """One download: MiB a second, and the growth of the process in MiB at its peak."""
 
     speed: float
     growth: float
@@ -71,72 +71,72 @@ def serve(folder: str, pipe: Connection) -> None:
 async def by_hand(url: str, target: pathlib.Path, pipe: Connection) -> None:
     """Download as the documentation of aiohttp does it."""
 
-    async def fetch(name: str) -> None:
+    async def download_file(name: str) -> None:
         async with session.get(f"{url}/{name}") as answer:
             with target.open("wb") as file:
                 async for chunk in answer.content.iter_chunked(MIB):
                     file.write(chunk)
 
     async with aiohttp.ClientSession() as session:
-        await measure(fetch, pipe)
+        await measure(download_file, pipe)
 
 
 async def by_sdk(url: str, target: pathlib.Path, pipe: Connection) -> None:
     """Download with the package."""
 
-    async def fetch(name: str) -> None:
+    async def download_file(name: str) -> None:
         await a2e.download(f"{url}/{name}", target, overwrite=True)
 
     async with A2EClient("sk_bench", base_url=url) as a2e:
-        await measure(fetch, pipe)
+        await measure(download_file, pipe)
 
 
-async def measure(fetch: Callable[[str], Awaitable[None]], pipe: Connection) -> None:
-    """Fetch something small, then the video, and send the sample of that."""
-    await fetch("small.mp4")
+async def measure(download_file: Callable[[str], Awaitable[None]], pipe: Connection) -> None:
+    """Download a small file, then the video, and send the sample of the video."""
+    await download_file("small.mp4")
     before = memory("VmRSS")
     began = time.perf_counter()
-    await fetch("film.mp4")
+    await download_file("video.mp4")
     speed = SIZE / (time.perf_counter() - began)
     pipe.send(Sample(speed, memory("VmHWM") - before))
 
 
-def memory(word: str) -> float:
-    """Return MiB of this process: ``VmRSS`` is what it takes now, ``VmHWM`` the most that it ever took."""
+def memory(field: str) -> float:
+    """Return MiB of this process: ``VmRSS`` is its memory now, ``VmHWM`` its peak."""
     if STATUS.exists():
-        line = next(line for line in STATUS.read_text().splitlines() if line.startswith(word))
+        line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field))
         return int(line.split()[1]) / 1024
     unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB  # the most so far, in both cases
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / MIB  # the peak, in both cases
 
 
 def download(side: Side, url: str, target: str, pipe: Connection) -> None:
-    """Download in a process of its own."""
+    """Download in a separate process."""
     asyncio.run(side(url, pathlib.Path(target), pipe))
 
 
 def sample(side: Side, url: str, folder: pathlib.Path) -> Sample:
     """Return the sample of one download."""
     here, there = CONTEXT.Pipe()
-    target = folder / "arrived.mp4"
+    target = folder / "downloaded.mp4"
     child = CONTEXT.Process(target=download, args=(side, url, str(target), there))
     child.start()
     there.close()
-    taken: Sample = here.recv()
+    measured: Sample = here.recv()
     child.join()
     assert target.stat().st_size == SIZE * MIB
     target.unlink()
-    return taken
+    return measured
 
 
 def rounds(folder: pathlib.Path) -> list[tuple[Sample, Sample]]:
     """Return the samples of all rounds: by hand, and with the package."""
     served = folder / "served"
     served.mkdir()
-    piece = os.urandom(MIB)
-    for name, size in (("small.mp4", 4), ("film.mp4", SIZE)):
+    chunk = os.urandom(MIB)
+    for name, size in (("small.mp4", 4), ("video.mp4", SIZE)):
         with (served / name).open("wb") as file:
-            file.writelines(piece for _ in range(size))
+            file.writelines(chunk for _ in range(size))
     here, there = CONTEXT.Pipe()
     server = CONTEXT.Process(target=serve, args=(str(served), there), daemon=True)
     server.start()
@@ -159,9 +159,9 @@ def main() -> int:
     print("| | aiohttp by hand | a2e_async | |")
     print("| --- | ---: | ---: | --- |")
     hand, sdk = (statistics.median(column) for column in zip(*speeds, strict=True))
-    print(f"| MiB a second | {hand:.0f} | {sdk:.0f} | ratio {ratio:.2f}, wanted at least {RATIO} |")
+    print(f"| MiB a second | {hand:.0f} | {sdk:.0f} | ratio {ratio:.2f}, required at least {RATIO} |")
     largest = max(hand.growth for hand, _ in samples)
-    print(f"| growth of memory in MiB, the largest | {largest:.1f} | {growth:.1f} | wanted below {GROWTH:g} |")
+    print(f"| growth of memory in MiB, the largest | {largest:.1f} | {growth:.1f} | required below {GROWTH:g} |")
     good = ratio >= RATIO and growth < GROWTH
     print(f"\n{'ok' if good else 'MISSED'}")
     return int(not good)

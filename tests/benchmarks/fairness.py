@@ -1,8 +1,8 @@
-"""How long 50,000 waiting tasks hold up the event loop, beside a heart that beats in it every millisecond.
+"""How long 50,000 waiting tasks block the event loop, measured by a task that wakes up every millisecond.
 
-A2E is a function in the same process, so that the heart is late for nothing but our own work. Python's garbage collector is
-switched off while it is measured: it looks at all objects of the program at once, whoever made them, and the second column
-says what it adds. Run it with ``nox -s bench -- fairness``. Fails if the loop is held for more than 20 ms at a time.
+A2E is a function in the same process, so that only the work of a2e-async delays that task. Python's garbage collector is
+off during the measurement: it goes through all objects of the program in one pass. The second column includes it. Run it
+with ``nox -s bench -- fairness``. Fails if the loop is blocked for more than 20 ms at a time.
 """
 
 from __future__ import annotations
@@ -18,106 +18,105 @@ from a2e_async import A2EClient, NetworkError
 from a2e_async._protocol.messages import Request, Response
 
 TASKS = 50_000
-BOUND = 20.0
-"""Milliseconds."""
+BOUND = 20.0  # milliseconds
 
-PHASES = {"begin to wait": 8.0, "wait": 12.0, "be nudged": 4.0, "bear an outage": 8.0, "wait again": 4.0}
-"""What happens, and for how many seconds; closing comes last."""
+# The phases and their lengths in seconds; closing comes last.
+PHASES = {"start": 8.0, "wait": 12.0, "poll_now": 4.0, "outage": 8.0, "wait again": 4.0}
 
 
 class Service:
-    """Answers every question after 20 ms; no task ever ends."""
+    """Transport that answers each poll after 20 ms; no task ever ends."""
 
     def __init__(self) -> None:
-        self.is_out = False
-        self._answers: dict[tuple[str, ...], bytes] = {}
+        self.is_outage = False
+        self._bodies: dict[tuple[str, ...], bytes] = {}
 
     async def send(self, request: Request) -> Response:
-        """Answer as a transport does."""
+        """Return the response to a poll, as a transport does."""
         await asyncio.sleep(0.02)
-        if self.is_out:
-            msg = "out of reach"
+        if self.is_outage:
+            msg = "unreachable"
             raise NetworkError(msg)
         ids = tuple(request.json["ids"]) if request.json else (request.path.rpartition("/")[2],)
-        body = self._answers.get(ids)
+        body = self._bodies.get(ids)
         if body is None:
             records = [_record(task_id) for task_id in ids]
             data = records if request.json else records[0]
-            body = self._answers[ids] = json.dumps({"code": 0, "data": data, "trace_id": "a1ae4185"}).encode()
+            body = self._bodies[ids] = json.dumps({"code": 0, "data": data, "trace_id": "a1ae4185"}).encode()
         return Response(status=200, headers={"content-type": "application/json"}, body=body)
 
 
 def _record(task_id: str) -> dict[str, object]:
-    words = {"name": "Ada [a2e:7f3k2m9q4d]", "prompt": "she smiles at the camera", "negative_prompt": "blurry"}
-    fate = {"current_status": "processing", "failed_message": "", "failed_code": "", "result_url": ""}
-    return {"_id": task_id, "image_url": "https://example.com/a.png", "coins": 30, **words, **fate}
+    texts = {"name": "Ada [a2e:7f3k2m9q4d]", "prompt": "she smiles at the camera", "negative_prompt": "blurry"}
+    state = {"current_status": "processing", "failed_message": "", "failed_code": "", "result_url": ""}
+    return {"_id": task_id, "image_url": "https://example.com/a.png", "coins": 30, **texts, **state}
 
 
-class Heart:
-    """Beats every millisecond, and remembers the longest time between two beats."""
+class LoopMonitor:
+    """Wakes up every millisecond, and keeps the longest delay."""
 
     def __init__(self) -> None:
-        self._task = asyncio.create_task(self._beat())
-        self.longest = 0.0
+        self._task = asyncio.create_task(self._run())
+        self.max_delay = 0.0
 
-    async def _beat(self) -> None:
+    async def _run(self) -> None:
         last = time.perf_counter()
         while True:
             await asyncio.sleep(0.001)
             now = time.perf_counter()
-            self.longest, last = max(self.longest, now - last - 0.001), now
+            self.max_delay, last = max(self.max_delay, now - last - 0.001), now
 
     def take(self) -> float:
-        """Return the longest hold in milliseconds, and begin anew."""
-        longest, self.longest = self.longest * 1000, 0.0
-        return longest
+        """Return the longest delay in milliseconds, and reset it."""
+        max_delay, self.max_delay = self.max_delay * 1000, 0.0
+        return max_delay
 
     def stop(self) -> None:
-        """Beat no longer."""
+        """Stop the monitor."""
         self._task.cancel()
 
 
 async def measure() -> dict[str, float]:
-    """Return the longest hold of each phase, in milliseconds."""
+    """Return the longest block of the event loop in each phase, in milliseconds."""
     service = Service()
     with mock.patch("a2e_async.client.HttpTransport", return_value=service):
         a2e = A2EClient("sk_bench", base_url="http://127.0.0.1:1")
         handles = [a2e.image_to_video.task(f"{number:024x}") for number in range(TASKS)]
 
         async def wait() -> int:
-            return len([outcome async for outcome in a2e.image_to_video.wait_all(handles)])
+            return len([result async for result in a2e.image_to_video.wait_all(handles)])
 
-        heart = Heart()
+        monitor = LoopMonitor()
         await asyncio.sleep(0.1)
-        heart.take()
+        monitor.take()
         waiting = asyncio.create_task(wait())
-        held = {}
+        blocked_for = {}
         for phase, seconds in PHASES.items():
-            service.is_out = phase == "bear an outage"
-            if phase == "be nudged":
-                a2e.nudge()
+            service.is_outage = phase == "outage"
+            if phase == "poll_now":
+                a2e.poll_now()
             await asyncio.sleep(seconds)
-            held[phase] = heart.take()
+            blocked_for[phase] = monitor.take()
         await a2e.aclose()
         assert await waiting == TASKS
-        held["be sent away"] = heart.take()
-        heart.stop()
-        return held
+        blocked_for["closing"] = monitor.take()
+        monitor.stop()
+        return blocked_for
 
 
 def main() -> int:
-    """Measure, print a table, and return 1 if the event loop was held too long."""
+    """Measure, print a table, and return 1 if the event loop was blocked for too long."""
     collected = asyncio.run(measure())
     gc.collect()
     gc.disable()
-    held = asyncio.run(measure())
-    print(f"longest hold of the event loop with {TASKS:,} waiting tasks, in ms:\n")
-    print("| phase | ours | with the garbage collector |")
+    blocked_for = asyncio.run(measure())
+    print(f"longest block of the event loop with {TASKS:,} waiting tasks, in ms:\n")
+    print("| phase | without the garbage collector | with the garbage collector |")
     print("| --- | ---: | ---: |")
-    for phase, longest in held.items():
-        print(f"| {phase} | {longest:.1f} | {collected[phase]:.1f} |")
-    worst = max(held.values())
-    print(f"\n{'ok' if worst <= BOUND else 'TOO LONG'}: {worst:.1f} ms, wanted at most {BOUND:g}")
+    for phase, blocked in blocked_for.items():
+        print(f"| {phase} | {blocked:.1f} | {collected[phase]:.1f} |")
+    worst = max(blocked_for.values())
+    print(f"\n{'ok' if worst <= BOUND else 'TOO LONG'}: {worst:.1f} ms, limit {BOUND:g}")
     return int(worst > BOUND)
 
 

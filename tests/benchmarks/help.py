@@ -1,8 +1,8 @@
-"""How long `a2e --help` takes, next to the import of the libraries that the command line is made with.
+"""Benchmark of `a2e --help`, compared with the import of the libraries of the command line.
 
-Both run in processes of their own, in turns. The ratio is the median of the ratios of many rounds, so that a machine
-that is busy for a while disturbs both sides of a few of them. Run it with ``nox -s bench -- help``; it fails over the
-bound. The other rows are for information.
+Both run alternately, each in its own process. The ratio is the median of the ratios of many rounds, so that a busy machine
+disturbs both sides of a few rounds only. Run it with ``nox -s bench -- help``; it fails if the ratio is above the bound. The
+other rows are for information.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ COMMANDS = {
 }
 
 
-def seconds(*words: str) -> float:
-    """Return how long a process of Python takes."""
+def seconds(*arguments: str) -> float:
+    """Return the seconds that a Python process takes."""
     began = time.perf_counter()
-    subprocess.run([sys.executable, *words], stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - began
 
 
 def measure(arguments: list[str]) -> tuple[float, float, float]:
-    """Return the medians of both columns in seconds, and the median of their ratios."""
+    """Return the medians of both times in seconds, and the median of their ratios."""
     samples = [(seconds("-c", LIBRARIES), seconds("-m", "a2e_async", *arguments)) for _ in range(ROUNDS)]
     libraries, command = (statistics.median(column) for column in zip(*samples, strict=True))
     return libraries, command, statistics.median(command / libraries for libraries, command in samples)
 
 
 def main() -> int:
-    """Measure, print a table, and return 1 if `a2e --help` is over the bound."""
+    """Measure, print a table, and return 1 if the ratio of `a2e --help` is above the bound."""
     rows = {name: measure(arguments) for name, arguments in COMMANDS.items()}
     print(f"{'ms':28}{LIBRARIES:>24}{'command':>10}{'ratio':>8}")
     for name, (libraries, command, ratio) in rows.items():

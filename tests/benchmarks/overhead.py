@@ -1,7 +1,8 @@
-"""What the SDK costs: CPU per start and per get next to hand-written aiohttp, and the time of its import.
+"""Overhead of the SDK: CPU per start and per get compared to hand-written aiohttp, and the time of its import.
 
-Both clients run in this process, in turns, against one loopback server in a process of its own. A ratio is the median
-of the ratios of many short rounds, so that a machine that is busy for a while disturbs both sides of a few of them. Run it with ``nox -s bench -- overhead``; it fails over the bound.
+Both clients run in this process, in turns, against one loopback server in a separate process. A ratio is the median
+of the ratios of many short rounds, so that a busy moment of the machine affects both sides of a few of them. Run it
+with ``nox -s bench -- overhead``; it fails over the bound.
 """
 
 from __future__ import annotations
@@ -51,10 +52,10 @@ ANSWER = (
 
 
 class Canned(asyncio.Protocol):
-    """Answers every request with the same record."""
+    """Server that answers every request with the same record."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to answer."""
+        """Store the transport for the answers."""
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.buffer = b""
@@ -84,7 +85,7 @@ def serve(pipe: Connection) -> None:
 
 
 async def cpu(call: Callable[[], Awaitable[object]]) -> float:
-    """Return the CPU microseconds of one call, as the mean of many after each other."""
+    """Return the CPU microseconds of one call, as the mean of many in a row."""
     began = time.process_time()
     for _ in range(CALLS):
         await call()
@@ -133,7 +134,7 @@ async def measure(base_url: str) -> list[tuple[str, float, float, float]]:
 
 
 def measure_import() -> tuple[str, float, float, float]:
-    """Return a row of the milliseconds to import aiohttp and our client, each in processes of their own, in turns."""
+    """Return a row of the milliseconds to import aiohttp and the client, each in separate processes, in turns."""
 
     def run(statement: str) -> float:
         code = f"import time; began = time.perf_counter(); {statement}; print(time.perf_counter() - began)"

@@ -1,4 +1,4 @@
-"""What the sandbox's videos cost: CPU per second of video, and how long the event loop is held meanwhile.
+"""The cost of the sandbox's videos: CPU time per second of video, and delays of the event loop during rendering.
 
 Run it with ``nox -s bench -- rendering``; it fails if a video takes more CPU time than it lasts.
 """
@@ -19,31 +19,33 @@ from PIL import Image
 
 from a2e_async import A2EClient, Config, PollPolicy
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.media.video import Film, render
+from a2e_async.sandbox.media.video import VideoSpec, render
 
 BOUND = 1.0
-PICTURES = importlib.resources.files("a2e_async.cli.commands") / "pictures"
+IMAGES = importlib.resources.files("a2e_async.cli.commands") / "images"
 LENGTHS = (5, 20)
 
 
-def pictures() -> dict[str, bytes]:
-    """Return a drawing, and noise, which is the hardest thing to encode."""
+def images() -> dict[str, bytes]:
+    """Return a drawing, and noise, which takes the encoder the most time."""
     noise = Image.effect_noise((1920, 1280), 80).convert("RGB")
     photo = io.BytesIO()
     noise.save(photo, "JPEG", quality=90)
-    return {"drawing": (PICTURES / "lighthouse.jpg").read_bytes(), "noise": photo.getvalue()}
+    return {"drawing": (IMAGES / "lighthouse.jpg").read_bytes(), "noise": photo.getvalue()}
 
 
-def cpu(picture: bytes, seconds: int) -> float:
-    """Return the CPU seconds that one video takes."""
+def cpu(image: bytes, seconds: int) -> float:
+    """Return the CPU seconds of one video."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.process_time()
-        render(Film(first=picture, prompt="zoom in", seconds=seconds), pathlib.Path(folder, "x.mp4"), threading.Event())
+        render(
+            VideoSpec(first=image, prompt="zoom in", seconds=seconds), pathlib.Path(folder, "x.mp4"), threading.Event()
+        )
         return time.process_time() - began
 
 
-async def gaps(picture: bytes) -> list[float]:
-    """Return how many milliseconds late the event loop was, time after time, while videos were rendered and fetched."""
+async def loop_delays(image: bytes) -> list[float]:
+    """Return the delays of the event loop in milliseconds, while videos are rendered and served."""
     late: list[float] = []
 
     async def tick() -> None:
@@ -55,7 +57,7 @@ async def gaps(picture: bytes) -> list[float]:
     config = Config(poll=PollPolicy(initial=0.1, steps=((0.0, 0.1),)))
     async with Sandbox(speed=100) as sandbox, A2EClient(sandbox.token, base_url=sandbox.url, config=config) as a2e:
         ticking = asyncio.create_task(tick())
-        starts = (a2e.image_to_video.start(image=picture, prompt="left", negative_prompt="x") for _ in range(3))
+        starts = (a2e.image_to_video.start(image=image, prompt="left", negative_prompt="x") for _ in range(3))
         tasks = await asyncio.gather(*starts)
         await asyncio.gather(*(task.wait_until_done() for task in tasks))
         ticking.cancel()
@@ -63,18 +65,18 @@ async def gaps(picture: bytes) -> list[float]:
 
 
 def main() -> int:
-    """Measure, print a table, and return 1 if a video costs more CPU time than it lasts."""
+    """Measure, print a table, and return 1 if a video takes more CPU time than it lasts."""
     ratios = []
-    print(f"{'picture':10}{'video s':>9}{'CPU s':>8}{'ratio':>8}")
-    for name, picture in pictures().items():
+    print(f"{'image':10}{'video s':>9}{'CPU s':>8}{'ratio':>8}")
+    for name, image in images().items():
         for seconds in LENGTHS:
-            spent = min(cpu(picture, seconds) for _ in range(2))
+            spent = min(cpu(image, seconds) for _ in range(2))
             ratios.append(spent / seconds)
             print(f"{name:10}{seconds:>9}{spent:>8.2f}{spent / seconds:>8.2f}")
-    late = asyncio.run(gaps(pictures()["drawing"]))
+    late = asyncio.run(loop_delays(images()["drawing"]))
     worst = max(late)
     middle = statistics.median(late)
-    print(f"event loop late while three videos are rendered: median {middle:.1f} ms, worst {worst:.1f} ms")
+    print(f"delay of the event loop while three videos are rendered: median {middle:.1f} ms, worst {worst:.1f} ms")
     print(f"bound of the ratios: {BOUND}")
     return int(max(ratios) > BOUND)
 

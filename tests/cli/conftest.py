@@ -1,4 +1,4 @@
-"""Fixtures of the tests of the commands; none of them is automatic."""
+"""Fixtures of the tests of the commands. No fixture is automatic."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ def service(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, request: pyte
 
 
 @pytest.fixture
-def picture(folder: pathlib.Path) -> str:
+def image(folder: pathlib.Path) -> str:
     """Write a file that begins like an image, and return its name."""
     pathlib.Path("ada.png").write_bytes(quick.PNG)
     return "ada.png"
 
 
 @pytest.fixture
-def started(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
-    """Return a function that starts a task with the command and returns its id."""
+def start_task(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> Callable[[str], str]:
+    """Return a function that starts a task with the command and returns the task's id."""
 
     def start(prompt: str) -> str:
-        assert main(["image-to-video", "start", picture, "--prompt", prompt]) == 0
+        assert main(["image-to-video", "start", image, "--prompt", prompt]) == 0
         return capsys.readouterr().out.strip()
 
     return start

@@ -1,4 +1,4 @@
-"""The `a2e` command as it is typed: output, files, exit codes."""
+"""The `a2e` command as a user types it: output, files, exit codes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("folder")
 
-PICTURES = importlib.resources.files("a2e_async.cli.commands") / "pictures"
+IMAGES = importlib.resources.files("a2e_async.cli.commands") / "images"
 
 
 def size_of(path: str) -> tuple[int, int, float]:
     """Return width, height and seconds of a video."""
-    with av.open(path) as film:
-        stream = film.streams.video[0]
-        return stream.width, stream.height, (film.duration or 0) / 1_000_000
+    with av.open(path) as container:
+        stream = container.streams.video[0]
+        return stream.width, stream.height, (container.duration or 0) / 1_000_000
 
 
 def test_demo_makes_real_videos(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without anything, `a2e demo` turns its two images into two real videos and ends with a table."""
+    """Without arguments, `a2e demo` makes two real videos of its two images and prints a table."""
     assert main(["demo"]) == 0
     assert size_of("videos/lighthouse.mp4") == pytest.approx((1280, 720, 5), abs=0.1)
     assert size_of("videos/balloon.mp4") == pytest.approx((720, 1280, 5), abs=0.1)
@@ -46,21 +46,21 @@ def test_demo_makes_real_videos(capsys: pytest.CaptureFixture[str]) -> None:
         assert word in out
 
 
-def test_demo_with_own_pictures(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """Own images, also two of one name, a folder, a prompt and a length are taken."""
-    monkeypatch.setattr(video, "_PORTRAIT", (90, 160))  # it takes a twentieth of the time
+def test_demo_with_own_images(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo accepts own images, also two with one name, a folder, a prompt and a length."""
+    monkeypatch.setattr(video, "_PORTRAIT", (90, 160))  # rendering takes a twentieth of the time
     for folder in ("a", "b"):
         pathlib.Path(folder).mkdir()
-        pathlib.Path(folder, "same.jpg").write_bytes((PICTURES / "balloon.jpg").read_bytes())
-    arguments = ["demo", "a/same.jpg", "b/same.jpg", "--out", "clips", "--prompt", "pan left", "--video-time", "10"]
+        pathlib.Path(folder, "same.jpg").write_bytes((IMAGES / "balloon.jpg").read_bytes())
+    arguments = ["demo", "a/same.jpg", "b/same.jpg", "--out", "made", "--prompt", "pan left", "--video-time", "10"]
     assert main(arguments) == 0
-    assert sorted(path.name for path in pathlib.Path("clips").iterdir()) == ["same-2.mp4", "same.mp4"]
-    assert size_of("clips/same.mp4")[2] == pytest.approx(10, abs=0.1)
+    assert sorted(path.name for path in pathlib.Path("made").iterdir()) == ["same-2.mp4", "same.mp4"]
+    assert size_of("made/same.mp4")[2] == pytest.approx(10, abs=0.1)
     assert "60" in capsys.readouterr().out
 
 
-def test_demo_tells_of_a_failed_task(capsys: pytest.CaptureFixture[str]) -> None:
-    """A task that fails is in the table, with its reason, and the exit code is 1."""
+def test_demo_reports_a_failed_task(capsys: pytest.CaptureFixture[str]) -> None:
+    """A failed task is in the table, with its reason, and the exit code is 1."""
     assert main(["demo", "--prompt", "#fail"]) == 1
     out, _ = capsys.readouterr()
     assert out.count("failed") >= 4
@@ -68,7 +68,7 @@ def test_demo_tells_of_a_failed_task(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "text"),
     [
         (["demo", "nowhere.png"], "nowhere.png"),
         (["demo", "--video-time", "7"], "--video-time"),
@@ -82,33 +82,33 @@ def test_demo_tells_of_a_failed_task(capsys: pytest.CaptureFixture[str]) -> None
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_wrong_use_is_one_line(
-    capsys: pytest.CaptureFixture[str], picture: str, arguments: list[str], words: str
+def test_wrong_usage_is_one_line(
+    capsys: pytest.CaptureFixture[str], image: str, arguments: list[str], text: str
 ) -> None:
-    """Wrong use ends with exit code 2 and one line that names what is wrong, without a traceback."""
+    """Wrong usage ends with exit code 2 and one line that names the cause, without a traceback."""
     assert main(arguments) == 2
     out, err = capsys.readouterr()
-    assert words in out + err
+    assert text in out + err
     assert len(err.splitlines()) <= 1
     assert "Traceback" not in out + err
 
 
-def test_run_makes_a_video(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_makes_a_video(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
     """`image-to-video run` uploads, starts, waits and downloads at the configured A2E."""
-    assert main(["image-to-video", "run", picture, "--prompt", "she smiles", "--out", "clips/ada.mp4"]) == 0
-    assert pathlib.Path("clips/ada.mp4").read_bytes()[4:8] == b"ftyp"
+    assert main(["image-to-video", "run", image, "--prompt", "she smiles", "--out", "made/ada.mp4"]) == 0
+    assert pathlib.Path("made/ada.mp4").read_bytes()[4:8] == b"ftyp"
     (task,) = service.tasks.values()
     assert re.fullmatch(r"ada \[a2e:\w{10}\]", task.name)
     assert task.prompt == "she smiles"
     out, err = capsys.readouterr()
-    assert "clips/ada.mp4" in out
+    assert "made/ada.mp4" in out
     assert service.token not in out + err
 
 
-def test_run_keeps_an_existing_file(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """An existing file is refused before anything is paid, unless --overwrite is said."""
+def test_run_keeps_an_existing_file(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An existing file is rejected before the start, unless --overwrite is given."""
     pathlib.Path("ada.mp4").write_text("mine")
-    arguments = ["image-to-video", "run", picture, "--prompt", "x", "--out", "ada.mp4"]
+    arguments = ["image-to-video", "run", image, "--prompt", "x", "--out", "ada.mp4"]
     assert main(arguments) == 2
     assert "overwrite" in capsys.readouterr().err
     assert not service.requests
@@ -116,21 +116,21 @@ def test_run_keeps_an_existing_file(service: Sandbox, picture: str, capsys: pyte
     assert pathlib.Path("ada.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-@pytest.mark.parametrize("fate", ["#fail", "#refuse", "#expired"])
-def test_run_that_fails(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str], fate: str) -> None:
-    """A failed task, a refused start and a failed download end with exit code 1 and a line behind those of the wait."""
-    assert main(["image-to-video", "run", picture, "--prompt", fate, "--out", "ada.mp4"]) == 1
+@pytest.mark.parametrize("scenario", ["#fail", "#refuse", "#expired"])
+def test_run_that_fails(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str], scenario: str) -> None:
+    """After a failed task, a rejected start or a failed download, the exit code is 1 and the last line has the reason."""
+    assert main(["image-to-video", "run", image, "--prompt", scenario, "--out", "ada.mp4"]) == 1
     out, err = capsys.readouterr()
     assert not out
     assert [line[:5] for line in err.splitlines() if "ada.png: " not in line] == ["a2e: "]
     assert not pathlib.Path("ada.mp4").exists()
 
 
-def test_unreachable_service(picture: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """An A2E that cannot be reached is exit code 1 and one line."""
+def test_unreachable_service(image: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """If A2E cannot be reached, the exit code is 1 and the error is one line."""
     monkeypatch.setenv("A2E_BASE_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("A2E_API_TOKEN", "sk_x")
-    assert main(["image-to-video", "run", picture, "--prompt", "x", "--out", "a.mp4"]) == 1
+    assert main(["image-to-video", "run", image, "--prompt", "x", "--out", "a.mp4"]) == 1
     assert "Nothing was sent" in capsys.readouterr().err
 
 
@@ -146,7 +146,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.realtime("a process that serves, and a signal to it")
 def test_sandbox_command_serves_until_interrupted() -> None:
-    """`a2e sandbox` prints how to point a client at it, serves one, and ends quietly at Ctrl-C."""
+    """`a2e sandbox` prints the settings of a client, serves one, and ends without an error at Ctrl-C."""
     command = [sys.executable, "-m", "a2e_async", "sandbox", "--port", "0", "--render", "tiny"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -156,18 +156,18 @@ def test_sandbox_command_serves_until_interrupted() -> None:
             assert lines[-1], "".join(lines)
         settings = dict(line.split()[1].split("=", 1) for line in lines if "export" in line)
 
-        async def ask() -> object:
+        async def read_balance() -> object:
             async with A2EClient(settings["A2E_API_TOKEN"], base_url=settings["A2E_BASE_URL"]) as a2e:
                 return await a2e.request("GET", "user/remainingCoins")
 
-        assert asyncio.run(ask()) == {"coins": 10_000, "diamonds": 3}
+        assert asyncio.run(read_balance()) == {"coins": 10_000, "diamonds": 3}
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
         assert (process.returncode, err) == (0, "")
 
 
-def test_port_that_is_taken(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """A port in use is exit code 2 and one line."""
+def test_port_in_use(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the port is in use, the exit code is 2 and the error is one line."""
     assert main(["sandbox", "--port", service.url.rpartition(":")[2], "--render", "tiny"]) == 2
     assert "listen" in capsys.readouterr().err
 
@@ -185,8 +185,8 @@ sys.exit(main(sys.argv[1:]))
 
 
 @pytest.mark.parametrize(("blocked", "extra"), [({"cyclopts"}, "cli"), ({"av", "PIL"}, "demo")], ids=["cli", "demo"])
-def test_missing_extra_says_what_to_install(blocked: set[str], extra: str) -> None:
-    """Where an extra is not installed, `a2e demo` prints the exact command to type and ends with 2."""
+def test_missing_extra(blocked: set[str], extra: str) -> None:
+    """If an extra is not installed, `a2e demo` prints the command that installs it, and the exit code is 2."""
     code = BLOCK.replace("{blocked!r}", repr(blocked))
     done = subprocess.run([sys.executable, "-c", code, "demo"], capture_output=True, text=True, check=False)
     assert f'pip install "a2e-async[{extra}]"' in done.stderr
@@ -194,15 +194,17 @@ def test_missing_extra_says_what_to_install(blocked: set[str], extra: str) -> No
 
 
 @pytest.mark.parametrize("missing", ["av", "PIL"])
-def test_half_of_a_renderer(missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_package_of_the_renderer_is_missing(
+    missing: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The demo needs both packages of its extra."""
     monkeypatch.setitem(sys.modules, missing, None)
     assert main(["demo"]) == 2
     assert 'pip install "a2e-async[demo]"' in capsys.readouterr().err
 
 
-def test_bug_in_an_import_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A missing module that is no extra is not explained away."""
+def test_a_broken_import_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The import error of a module that belongs to no extra is raised."""
     monkeypatch.setitem(sys.modules, "a2e_async.cli.app", None)
     with pytest.raises(ImportError):
         main(["--version"])
@@ -210,11 +212,11 @@ def test_bug_in_an_import_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.realtime("a process on a pseudo-terminal")
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-def test_terminal_shows_a_line_per_picture(picture: str, service: Sandbox) -> None:
+def test_terminal_shows_a_line_per_image(image: str, service: Sandbox) -> None:
     """On a terminal, the live display shows the image and its state."""
     master, slave = os.openpty()
     environ = {**os.environ, "TERM": "xterm-256color"}
-    command = [sys.executable, "-m", "a2e_async", "image-to-video", "run", picture, "--prompt", "x", "--out", "a.mp4"]
+    command = [sys.executable, "-m", "a2e_async", "image-to-video", "run", image, "--prompt", "x", "--out", "a.mp4"]
     with subprocess.Popen(command, stdout=slave, stderr=slave, env=environ) as process:
         os.close(slave)
         shown = b"".join(iter(lambda: read_terminal(master), b""))

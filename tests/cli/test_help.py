@@ -1,4 +1,4 @@
-"""Help, its speed, suggestions, and the completion of a shell."""
+"""Help pages, their speed, suggestions, and shell completion."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("folder")
 
 
 def leaves(parent: cyclopts.App, *words: str) -> Iterator[tuple[tuple[str, ...], cyclopts.App]]:
-    """Go through all commands that do something."""
+    """Yield all commands that are not groups."""
     for name in parent:
         if not name.startswith("-"):
             command = parent[name]
@@ -42,18 +42,18 @@ def leaves(parent: cyclopts.App, *words: str) -> Iterator[tuple[tuple[str, ...],
 LEAVES = dict(leaves(app))
 
 
-def test_every_command_is_there() -> None:
-    """These commands exist, and what is not in this list needs a line in the reference and in the changelog."""
+def test_all_commands_exist() -> None:
+    """The commands are these. A new one needs a line in the reference and in the changelog."""
     family = {"run", "start", "get", "list", "wait", "delete", "find", "download"}
     batch = {"run", "status", "export", "prune"}
-    alone = {"account", "upload", "sandbox", "demo", "request", "completion"}
+    single = {"account", "upload", "sandbox", "demo", "request", "completion"}
     expected = {("image-to-video", name) for name in family} | {("batch", name) for name in batch}
-    assert set(LEAVES) == expected | {(name,) for name in alone}
+    assert set(LEAVES) == expected | {(name,) for name in single}
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]], ids=" ".join)
-def test_the_overview_names_everything(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """`a2e` explains itself: every command with the first line of its own help, the environment and the exit codes."""
+def test_overview(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """`a2e` lists every command with the first line of its help, the environment and the exit codes."""
     assert main(words) == 0
     out = " ".join(capsys.readouterr().out.replace("│", " ").split())
     for name, command in COMMANDS.items():
@@ -67,16 +67,16 @@ def test_the_overview_names_everything(words: list[str], capsys: pytest.CaptureF
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])
-def test_the_overview_fits(width: int) -> None:
-    """The page is as wide as the terminal, and its boxes are whole."""
+def test_width_of_the_overview(width: int) -> None:
+    """The page is as wide as the terminal, and its boxes are complete."""
     lines = [line for line in overview(width).splitlines() if line[:1] in "╭│╰"]
     assert lines
     assert {len(line) for line in lines if line} == {width}
 
 
 @pytest.mark.parametrize("words", [["--help"], ["-h"], []], ids=" ".join)
-def test_the_overview_needs_next_to_nothing(words: list[str]) -> None:
-    """`a2e --help` imports neither the client nor what the other pages of help are drawn with, so that it is quick."""
+def test_overview_imports_little(words: list[str]) -> None:
+    """`a2e --help` imports neither the client nor the packages of the other help pages, so that it is quick."""
     code = (
         "import sys; from a2e_async.cli import main; main(sys.argv[1:]); "
         "print(*{'aiohttp', 'asyncio', 'attrs', 'cyclopts', 'rich'} & {*sys.modules}, file=sys.stderr)"
@@ -86,15 +86,15 @@ def test_the_overview_needs_next_to_nothing(words: list[str]) -> None:
     assert done.stderr == "\n"
 
 
-def test_the_version_needs_no_client() -> None:
+def test_version_does_not_import_the_client() -> None:
     """`a2e --version` does not import aiohttp."""
     code = "import sys; from a2e_async.cli import main; main(['--version']); print('aiohttp' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == [a2e_async.__version__, "False"]
 
 
-def test_names_are_imported_when_they_are_asked_for() -> None:
-    """Every public name of the package is there, also for `import *`, and an unknown one is an AttributeError."""
+def test_names_are_imported_on_access() -> None:
+    """Every public name can be imported, also by `import *`, and an unknown name is an AttributeError."""
     code = (
         "import sys, a2e_async; assert 'aiohttp' not in sys.modules; assert {*a2e_async.__all__} <= {*dir(a2e_async)}; "
         "from a2e_async import *; print(A2EClient.__name__, A2EError.__name__, Job.__name__)"
@@ -108,31 +108,32 @@ def test_names_are_imported_when_they_are_asked_for() -> None:
             getattr(a2e_async, name)
 
 
-def test_names_are_those_of_the_type_checker() -> None:
-    """What is imported at run time is what a type checker is told to be imported."""
+def test_names_at_run_time_and_for_type_checkers() -> None:
+    """The names at run time are the same objects as for a type checker."""
     source = inspect.getsource(a2e_async).partition("if TYPE_CHECKING:\n")[2].partition("\n__version__")[0]
-    told: dict[str, object] = {}
-    exec(inspect.cleandoc(source), told)
-    told = {name: value for name, value in told.items() if not name.startswith("_")}
-    assert told == {name: getattr(a2e_async, name) for name in a2e_async.__all__ if name != "__version__"}
+    declared: dict[str, object] = {}
+    exec(inspect.cleandoc(source), declared)
+    declared = {name: value for name, value in declared.items() if not name.startswith("_")}
+    lazy = set(a2e_async.__all__) - {"__version__", *a2e_async.errors.__all__}
+    assert declared == {name: getattr(a2e_async, name) for name in lazy}
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
-def test_every_page_of_help_has_an_example(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """The help of each command shows how to type it, tells every option in words, and ends with the exit codes."""
+def test_help_of_every_command(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of each command has an example, a text for every option, and the exit codes."""
     assert main([*words, "--help"]) == 0
     out, err = capsys.readouterr()
     text = " ".join(out.partition("\n\n")[2].partition("╭")[0].split())  # between the usage and the first box
     assert f"a2e {' '.join(words)}" in text
-    assert "Exit codes: 0 done" in " ".join(out.split())
+    assert "Exit codes: 0 success" in " ".join(out.split())
     assert not err
     for argument in LEAVES[words].assemble_argument_collection(parse_docstring=True):
         assert argument.parameter.help, argument.names
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
-def test_every_example_can_be_typed(words: tuple[str, ...]) -> None:
-    """The examples of the help are understood by the command: no option in them is unknown or lacks its value."""
+def test_examples_of_the_help(words: tuple[str, ...]) -> None:
+    """The command accepts the examples of its help: every option in them exists and has its value."""
     text = inspect.getdoc(LEAVES[words].default_command) or ""
     examples = re.findall(r"(?:^    |``|\$\()(a2e .+?)(?:``|\)?$|\)\"$| [|>])", text.replace(",\n", "\n"), re.MULTILINE)
     assert examples
@@ -157,8 +158,8 @@ def test_every_example_can_be_typed(words: tuple[str, ...]) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_wrong_words_get_a_suggestion(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A word that is not understood is exit code 2 and one line with what was meant, or where it is explained."""
+def test_suggestions(words: list[str], hint: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """For an unknown word, the exit code is 2 and one line has a suggestion or the command that explains it."""
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert not out
@@ -170,8 +171,8 @@ def test_wrong_words_get_a_suggestion(words: list[str], hint: str, capsys: pytes
 @pytest.mark.parametrize(
     ("shell", "call"), [("bash", "complete -F"), ("zsh", "#compdef a2e"), ("fish", "complete -c a2e")]
 )
-def test_completion_names_the_commands(shell: str, call: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The script for each shell knows the commands, those of a family, and their options."""
+def test_completion_scripts(shell: str, call: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The script for each shell has the commands, the subcommands and their options."""
     assert main(["completion", shell]) == 0
     out, err = capsys.readouterr()
     assert not err
@@ -202,9 +203,9 @@ echo "${COMPREPLY[@]}"
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_bash_completes(
-    typed: list[str], completed: str, folder: pathlib.Path, picture: str, capsys: pytest.CaptureFixture[str]
+    typed: list[str], completed: str, folder: pathlib.Path, image: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Bash, having read the script, completes commands, options, choices and files."""
+    """With the script, bash completes commands, options, choices and files."""
     assert main(["completion", "bash"]) == 0
     (folder / "a2e.bash").write_text(capsys.readouterr().out)
     done = subprocess.run(
@@ -213,10 +214,10 @@ def test_bash_completes(
     assert (done.stdout.split(), done.stderr) == (completed.split(), "")
 
 
-def test_completion_is_installed(
+def test_installing_the_completion(
     folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--install writes the script below the home folder, and prints where."""
+    """--install writes the script below the home folder, and prints its path."""
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("USERPROFILE", str(folder))
     assert main(["completion", "fish", "--install"]) == 0
@@ -226,7 +227,7 @@ def test_completion_is_installed(
 
 
 def test_completion_of_an_unknown_shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the shell cannot be told, one line says to name it."""
+    """If the shell cannot be detected, one line asks to name it."""
     detection = importlib.import_module("cyclopts.completion.detect")
 
     def fail() -> str:

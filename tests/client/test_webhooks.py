@@ -1,4 +1,4 @@
-"""Receiving webhooks: the same behaviour in an aiohttp application, in FastAPI, and as an ASGI app of its own."""
+"""Webhook receiver: the same behaviour in an aiohttp application, in FastAPI, and as a separate ASGI app."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from yarl import URL
 
 from a2e_async import A2EClient, InvalidRequestError, PollPolicy, TaskStatus
 from a2e_async import webhooks as module
-from a2e_async._protocol.webhook import LONGEST_BODY
+from a2e_async._protocol.webhook import MAX_BODY_SIZE
 from a2e_async.webhooks import WebhookReceiver
 
 if TYPE_CHECKING:
@@ -33,43 +33,43 @@ if TYPE_CHECKING:
 
 ADDRESS = "https://my.site/hooks/a2e"
 TOKEN = "a-fixed-token"
-GENUINE = {"X-A2e-Webhook-Token": TOKEN}
+AUTHORIZED = {"X-A2e-Webhook-Token": TOKEN}
 HOOK = {"event": "task.completed", "data": {"_id": "t1", "name": "Ada"}}
 
 
 @attrs.define
 class Waits:
-    """Stands for a client: knows what is waited for, and notes the nudges."""
+    """Fake client: has waits for some tasks, and records the calls of `poll_now`."""
 
     ids: tuple[str, ...] = ("t1", "t2")
-    nudges: list[str | None] = attrs.field(factory=list)
+    polled: list[str | None] = attrs.field(factory=list)
 
-    def nudge(self, id: str | None = None) -> bool:
-        """Note a nudge, and tell whether anybody waits."""
-        self.nudges.append(id)
+    def poll_now(self, id: str | None = None) -> bool:
+        """Record the call, and return whether there is a wait."""
+        self.polled.append(id)
         return id in self.ids if id is not None else bool(self.ids)
 
 
 @pytest.fixture
 def waits() -> Waits:
-    """What is waited for."""
+    """Waits for t1 and t2."""
     return Waits()
 
 
 @pytest.fixture
 def receiver(waits: Waits) -> WebhookReceiver:
-    """A receiver with a fixed token."""
-    return made(waits)
+    """Receiver with a fixed token."""
+    return make_receiver(waits)
 
 
-def made(waits: Any, **options: Any) -> WebhookReceiver:
-    """Make a receiver of a stand-in."""
+def make_receiver(waits: Any, **options: Any) -> WebhookReceiver:
+    """Return a receiver of a fake client."""
     return WebhookReceiver(waits, **{"url": ADDRESS, "token": TOKEN} | options)
 
 
 @pytest.fixture
 def errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """Fail a test in which anybody logs an error."""
+    """Fail a test in which an error is logged."""
     caplog.set_level(logging.DEBUG)
     yield
     logged = [*caplog.get_records("call"), *caplog.records]
@@ -81,7 +81,7 @@ def errors(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def in_aiohttp(receiver: WebhookReceiver) -> AsyncIterator[str]:
-    """Serve it in an aiohttp application."""
+    """Serve the receiver in an aiohttp application."""
     app = web.Application(client_max_size=10)  # the application's own limit is for other handlers
     app.add_routes(receiver.routes("/hooks/a2e"))
     async with TestServer(app) as server:
@@ -106,21 +106,21 @@ async def under_uvicorn(app: Any, path: str) -> AsyncIterator[str]:
 
 
 def in_fastapi(receiver: WebhookReceiver) -> contextlib.AbstractAsyncContextManager[str]:
-    """Serve it as a route of a FastAPI application."""
+    """Serve the receiver as a route of a FastAPI application."""
     app = fastapi.FastAPI()
     app.add_route("/hooks/a2e", receiver.asgi, methods=["POST"])
     return under_uvicorn(app, "/hooks/a2e")
 
 
 def mounted(receiver: WebhookReceiver) -> contextlib.AbstractAsyncContextManager[str]:
-    """Serve it mounted in a FastAPI application, where its path ends with a slash."""
+    """Serve the receiver mounted in a FastAPI application, where its path ends with a slash."""
     app = fastapi.FastAPI()
     app.mount("/hooks/a2e", receiver.asgi)
     return under_uvicorn(app, "/hooks/a2e/")
 
 
 def alone(receiver: WebhookReceiver) -> contextlib.AbstractAsyncContextManager[str]:
-    """Serve nothing else."""
+    """Serve the receiver as the whole app."""
     return under_uvicorn(receiver.asgi, "/")
 
 
@@ -128,19 +128,19 @@ def alone(receiver: WebhookReceiver) -> contextlib.AbstractAsyncContextManager[s
 async def address(
     request: pytest.FixtureRequest, receiver: WebhookReceiver, no_leaked_tasks: None
 ) -> AsyncIterator[str]:
-    """Where the receiver is served, in one of several ways."""
+    """URL of the receiver, served in one of several ways."""
     async with request.param(receiver) as url:
         yield url
 
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """What webhooks are sent with; it follows no redirect, as A2E may not."""
+    """Session that sends webhooks."""
     async with aiohttp.ClientSession() as session:
         yield session
 
 
-async def deliver(session: aiohttp.ClientSession, url: str, body: Any = HOOK, headers: Any = GENUINE) -> int:
+async def deliver(session: aiohttp.ClientSession, url: str, body: Any = HOOK, headers: Any = AUTHORIZED) -> int:
     """Send a webhook, check that the answer is empty, and return its status."""
     data = body if isinstance(body, bytes) or hasattr(body, "__aiter__") else json.dumps(body)
     async with session.post(url, data=data, headers=headers, allow_redirects=False) as answer:
@@ -149,79 +149,79 @@ async def deliver(session: aiohttp.ClientSession, url: str, body: Any = HOOK, he
         return answer.status
 
 
-async def test_a_webhook_hastens_a_wait(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
-    """A genuine webhook about a task is answered with 204, and its wait is hastened."""
+async def test_webhook_polls_its_task(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
+    """A webhook with the token is answered with 204, and its task is polled at once."""
     assert await deliver(session, address) == 204
-    assert "t1" in waits.nudges
-    assert None not in waits.nudges
+    assert "t1" in waits.polled
+    assert None not in waits.polled
 
 
-async def test_a_forged_webhook_does_nothing(address: str, waits: Waits) -> None:
-    """Without the token, whatever stands in its place, the answer is 401 and nobody is hastened."""
+async def test_forged_webhook_does_nothing(address: str, waits: Waits) -> None:
+    """Without the right token the answer is 401, and nothing is polled."""
     body = json.dumps(HOOK).encode()
     for header in (b"X-Other: 1", b"X-A2e-Webhook-Token:", b"X-A2e-Webhook-Token: \xff\xfe"):
         request = post(address, header, b"Content-Length: %d" % len(body)) + body
         assert (await answer_to(address, request)).startswith(b"HTTP/1.1 401 ")
-    assert waits.nudges == []
+    assert waits.polled == []
 
 
 @pytest.mark.usefixtures("errors")
-async def test_the_token_is_checked_first(address: str) -> None:
-    """Without the token the body is neither waited for nor judged."""
+async def test_token_is_checked_first(address: str) -> None:
+    """Without the token the body is neither awaited nor checked."""
     assert (await answer_to(address, post(address, b"Content-Length: 10"))).startswith(b"HTTP/1.1 401 ")
     assert (await answer_to(address, post(address, b"Content-Length: 99999999"))).startswith(b"HTTP/1.1 401 ")
 
 
 async def test_only_post(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
-    """Other methods are answered with 405, and told the right one."""
+    """Other methods are answered with 405 and an Allow header."""
     for method in ("GET", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"):
-        async with session.request(method, address, headers=GENUINE, allow_redirects=False) as answer:
+        async with session.request(method, address, headers=AUTHORIZED, allow_redirects=False) as answer:
             assert (answer.status, answer.headers["Allow"]) == (405, "POST")
-    assert waits.nudges == []
+    assert waits.polled == []
 
 
 async def chunks(number: int, size: int) -> AsyncIterator[bytes]:
-    """Give a body piece by piece."""
+    """Send a body in chunks."""
     for _ in range(number):
         yield b" " * size
 
 
-async def test_a_long_body_is_refused(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
-    """A body of more than 64 KiB is answered with 413, be its length said before or not."""
-    assert await deliver(session, address, b" " * (LONGEST_BODY + 1)) == 413
+async def test_long_body_is_rejected(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
+    """A body of more than 64 KiB is answered with 413, with or without a Content-Length."""
+    assert await deliver(session, address, b" " * (MAX_BODY_SIZE + 1)) == 413
     assert await deliver(session, address, chunks(65, 1024)) == 413
-    assert waits.nudges == []
+    assert waits.polled == []
 
 
-async def test_a_body_may_come_in_pieces(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
-    """A body of up to 64 KiB is taken whole, in however many pieces it comes."""
-    assert await deliver(session, address, json.dumps(HOOK).encode().ljust(LONGEST_BODY)) == 204
+async def test_body_in_chunks(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
+    """A body of up to 64 KiB is accepted in any number of chunks."""
+    assert await deliver(session, address, json.dumps(HOOK).encode().ljust(MAX_BODY_SIZE)) == 204
 
-    async def pieces() -> AsyncIterator[bytes]:
+    async def sent() -> AsyncIterator[bytes]:
         for byte in json.dumps({"_id": "t2"}).encode():
             yield bytes([byte])
             await asyncio.sleep(0.001)
 
-    assert await deliver(session, address, pieces()) == 204
-    assert [nudge for nudge in waits.nudges if nudge in waits.ids] == ["t1", "t2"]
+    assert await deliver(session, address, sent()) == 204
+    assert [id for id in waits.polled if id in waits.ids] == ["t1", "t2"]
 
 
 @pytest.mark.usefixtures("errors")
-async def test_a_body_must_come(address: str, waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A body that does not come in time is answered with 408."""
-    monkeypatch.setattr(module, "_PATIENCE", 0.05)
+async def test_body_that_does_not_arrive(address: str, waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body that does not arrive in time is answered with 408."""
+    monkeypatch.setattr(module, "_BODY_TIMEOUT", 0.05)
     request = post(address, b"X-A2e-Webhook-Token: a-fixed-token", b"Content-Length: 10") + b"{"
     assert (await answer_to(address, request)).startswith(b"HTTP/1.1 408 ")
-    assert waits.nudges == []
+    assert waits.polled == []
 
 
 @pytest.mark.parametrize("header", [b"X-A2e-Webhook-Token: a-fixed-token", b"X-Other: 1"])
 @pytest.mark.parametrize("goodbye", ["reset", "close"])
 @pytest.mark.usefixtures("errors")
-async def test_a_sender_may_go_away(
+async def test_sender_that_disconnects(
     address: str, session: aiohttp.ClientSession, waits: Waits, header: bytes, goodbye: str
 ) -> None:
-    """A sender that goes away in the middle of its body hastens nobody, is no error, and leaves nothing behind."""
+    """A sender that disconnects during its body causes no poll, no logged error and no leak."""
     _, writer = await asyncio.open_connection("127.0.0.1", URL(address).port)
     writer.write(post(address, header, b"Content-Length: 100") + b'{"_id": "t1"')
     await writer.drain()
@@ -233,12 +233,12 @@ async def test_a_sender_may_go_away(
     with contextlib.suppress(ConnectionError):
         await writer.wait_closed()
     await asyncio.sleep(0.05)
-    assert waits.nudges == []
+    assert waits.polled == []
     assert await deliver(session, address) == 204
 
 
 def post(address: str, *headers: bytes) -> bytes:
-    """Write the head of a request."""
+    """Return the head of a request."""
     path = URL(address).path.encode()
     return b"\r\n".join([b"POST " + path + b" HTTP/1.1", b"Host: localhost", *headers, b"", b""])
 
@@ -254,106 +254,106 @@ async def answer_to(address: str, request: bytes) -> bytes:
         await writer.wait_closed()
 
 
-async def test_a_broken_body_is_refused(receiver: WebhookReceiver, waits: Waits) -> None:
-    """A body that is not packed as its header says is answered with 400 by aiohttp's front."""
-    packed = GENUINE | {"Content-Encoding": "gzip"}
+async def test_invalid_encoding_is_rejected(receiver: WebhookReceiver, waits: Waits) -> None:
+    """A body that is not encoded as its header says is answered with 400 in aiohttp."""
+    packed = AUTHORIZED | {"Content-Encoding": "gzip"}
     async with in_aiohttp(receiver) as url, aiohttp.ClientSession(skip_auto_headers=["Content-Encoding"]) as session:
-        assert await deliver(session, url, PackedWrongly(), packed) == 400
-    assert waits.nudges == []
+        assert await deliver(session, url, NotGzip(), packed) == 400
+    assert waits.polled == []
 
 
-class PackedWrongly:
-    """A body that is no gzip; aiohttp's client packs nothing that comes in pieces."""
+class NotGzip:
+    """Body that is not gzip, in a form that aiohttp's client does not compress."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Give it in one piece."""
+        """Send it in one chunk."""
         yield b"abcde"
 
 
 async def test_other_routes_keep_the_path(receiver: WebhookReceiver, session: aiohttp.ClientSession) -> None:
-    """An aiohttp application may answer other methods of the same path by itself."""
+    """An aiohttp application can answer other methods of the same path itself."""
 
     async def page(_: web.Request) -> web.Response:
-        return web.Response(text="here come webhooks")
+        return web.Response(text="another route")
 
     app = web.Application()
     app.add_routes([web.get("/hooks/a2e", page), *receiver.routes("/hooks/a2e")])
     async with TestServer(app) as server, session.get(server.make_url("/hooks/a2e")) as answer:
-        assert await answer.text() == "here come webhooks"
+        assert await answer.text() == "another route"
 
 
-async def test_a_mounted_app_needs_its_slash(receiver: WebhookReceiver, session: aiohttp.ClientSession) -> None:
-    """Where it is mounted, a path without its slash is redirected, which is why the pages advise a route."""
+async def test_mounted_app_needs_its_slash(receiver: WebhookReceiver, session: aiohttp.ClientSession) -> None:
+    """A mounted receiver redirects a path without the slash, so the pages recommend a route."""
     async with mounted(receiver) as url:
         assert await deliver(session, url.rstrip("/")) == 307
 
 
-# what a body does
+# effect of a body
 
 
-async def test_a_task_of_another_process(receiver: WebhookReceiver, waits: Waits) -> None:
-    """A webhook that names a task which nobody here waits for hastens nobody."""
-    assert await asked(receiver, {"_id": "elsewhere"}) == 204
-    assert waits.nudges == ["elsewhere"]
+async def test_task_of_another_process(receiver: WebhookReceiver, waits: Waits) -> None:
+    """A webhook about a task without a wait here polls no other task."""
+    assert await call_webhook(receiver, {"_id": "elsewhere"}) == 204
+    assert waits.polled == ["elsewhere"]
 
 
 @pytest.mark.parametrize("body", [b"", b"_id=t1", b"<html>", b'{"event": "task.completed"}', b"[]", b'{"_id": ""}'])
-async def test_a_webhook_without_an_id_hastens_all(receiver: WebhookReceiver, waits: Waits, body: bytes) -> None:
-    """A genuine webhook that names no task hastens every wait, once each time it comes."""
-    assert [await asked(receiver, body) for _ in range(2)] == [204, 204]
-    assert waits.nudges.count(None) == 2
+async def test_webhook_without_an_id_polls_all(receiver: WebhookReceiver, waits: Waits, body: bytes) -> None:
+    """A webhook with the token and without an id polls all tasks, each time it arrives."""
+    assert [await call_webhook(receiver, body) for _ in range(2)] == [204, 204]
+    assert waits.polled.count(None) == 2
 
 
-async def test_any_text_may_be_an_id(receiver: WebhookReceiver, waits: Waits) -> None:
-    """An id that stands where nobody expects it hastens its wait, and no other."""
-    assert await asked(receiver, {"event": "task.completed", "tasks": [["t2"]]}) == 204
-    assert waits.nudges == ["task.completed", "t2"]
+async def test_id_in_an_unexpected_place(receiver: WebhookReceiver, waits: Waits) -> None:
+    """An id in an unexpected field polls its task, and no other."""
+    assert await call_webhook(receiver, {"event": "task.completed", "tasks": [["t2"]]}) == 204
+    assert waits.polled == ["task.completed", "t2"]
 
 
 async def test_several_tasks(receiver: WebhookReceiver, waits: Waits) -> None:
-    """A webhook about several tasks hastens each of them."""
-    assert await asked(receiver, [{"_id": "t1"}, {"_id": "t2"}]) == 204
-    assert waits.nudges == ["t1", "t2"]
+    """A webhook about several tasks polls each of them."""
+    assert await call_webhook(receiver, [{"_id": "t1"}, {"_id": "t2"}]) == 204
+    assert waits.polled == ["t1", "t2"]
 
 
 @pytest.mark.parametrize("body", [HOOK, {"task": "t1"}])
-async def test_a_repeated_webhook_is_ignored(receiver: WebhookReceiver, waits: Waits, body: Any) -> None:
-    """A body that has hastened a wait does so once, however often it is sent."""
-    assert [await asked(receiver, body) for _ in range(3)] == [204, 204, 204]
-    assert waits.nudges.count("t1") == 1
-    assert None not in waits.nudges
+async def test_repeated_webhook_is_ignored(receiver: WebhookReceiver, waits: Waits, body: Any) -> None:
+    """A body that polled a task does so once, also if it is sent several times."""
+    assert [await call_webhook(receiver, body) for _ in range(3)] == [204, 204, 204]
+    assert waits.polled.count("t1") == 1
+    assert None not in waits.polled
 
 
-async def test_a_webhook_that_came_too_early_may_come_again(receiver: WebhookReceiver, waits: Waits) -> None:
-    """A body about a task that nobody waited for is listened to when it comes again."""
+async def test_webhook_before_the_wait_can_be_repeated(receiver: WebhookReceiver, waits: Waits) -> None:
+    """A body that arrived before the wait began polls its task when it is sent again."""
     waits.ids = ()
-    assert await asked(receiver, {"_id": "t1"}) == 204
+    assert await call_webhook(receiver, {"_id": "t1"}) == 204
     waits.ids = ("t1",)
-    assert [await asked(receiver, {"_id": "t1"}) for _ in range(2)] == [204, 204]
-    assert waits.nudges == ["t1", "t1"]
+    assert [await call_webhook(receiver, {"_id": "t1"}) for _ in range(2)] == [204, 204]
+    assert waits.polled == ["t1", "t1"]
 
 
-async def test_a_changed_webhook_is_listened_to(receiver: WebhookReceiver, waits: Waits) -> None:
-    """Another body about the same task hastens its wait again."""
-    assert [await asked(receiver, {"_id": "t1", "n": n}) for n in range(2)] == [204, 204]
-    assert waits.nudges.count("t1") == 2
+async def test_changed_webhook_polls_again(receiver: WebhookReceiver, waits: Waits) -> None:
+    """Another body about the same task polls it again."""
+    assert [await call_webhook(receiver, {"_id": "t1", "n": n}) for n in range(2)] == [204, 204]
+    assert waits.polled.count("t1") == 2
 
 
-# ASGI by hand
+# ASGI, call_asgi directly
 
 
-async def asked(receiver: WebhookReceiver, body: Any = HOOK) -> int:
-    """Call the ASGI app with one genuine webhook, and return the status."""
+async def call_webhook(receiver: WebhookReceiver, body: Any = HOOK) -> int:
+    """Call the ASGI app with one webhook and the token, and return the status."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    sent = await called(receiver, [{"type": "http.request", "body": data}])
+    sent = await call_asgi(receiver, [{"type": "http.request", "body": data}])
     status: int = sent[0]["status"]
     return status
 
 
-async def called(
+async def call_asgi(
     receiver: WebhookReceiver, messages: Iterable[dict[str, Any]], send: Any = None, **scope: Any
 ) -> list[dict[str, Any]]:
-    """Call the ASGI app, and return what it sent."""
+    """Call the ASGI app, and return the messages that it sent."""
     sent: list[dict[str, Any]] = []
     incoming = iter(messages)
 
@@ -369,164 +369,164 @@ async def called(
 
 
 async def test_asgi_answers(receiver: WebhookReceiver) -> None:
-    """The ASGI app answers an accepted webhook with 204 and nothing else."""
-    assert await called(receiver, [{"type": "http.request", "body": b"{}"}]) == [
+    """The ASGI app answers an accepted webhook with 204 and an empty body."""
+    assert await call_asgi(receiver, [{"type": "http.request", "body": b"{}"}]) == [
         {"type": "http.response.start", "status": 204, "headers": []},
         {"type": "http.response.body", "body": b""},
     ]
 
 
-async def test_asgi_refuses(receiver: WebhookReceiver) -> None:
-    """The ASGI app refuses without asking for the body, with an answer that is empty and says so."""
-    refused = await called(receiver, [], method="GET")
-    assert refused[0] == {
+async def test_asgi_rejects(receiver: WebhookReceiver) -> None:
+    """The ASGI app rejects without reading the body, with an empty answer of length 0."""
+    rejected = await call_asgi(receiver, [], method="GET")
+    assert rejected[0] == {
         "type": "http.response.start",
         "status": 405,
         "headers": [(b"content-length", b"0"), (b"allow", b"POST")],
     }
     for headers, status in [([], 401), ([(b"X-A2E-Webhook-Token", b"\xff")], 401)]:
-        assert (await called(receiver, [], headers=headers))[0]["status"] == status
-    headers = [(b"x-a2e-webhook-token", TOKEN.encode()), (b"content-length", str(LONGEST_BODY + 1).encode())]
-    assert (await called(receiver, [], headers=headers))[0]["status"] == 413
+        assert (await call_asgi(receiver, [], headers=headers))[0]["status"] == status
+    headers = [(b"x-a2e-webhook-token", TOKEN.encode()), (b"content-length", str(MAX_BODY_SIZE + 1).encode())]
+    assert (await call_asgi(receiver, [], headers=headers))[0]["status"] == 413
 
 
 async def test_asgi_names_of_headers(receiver: WebhookReceiver) -> None:
-    """A server that does not write the names of headers small, as ASGI wants it, is served too."""
+    """Header names that are not in lower case, as ASGI requires, are accepted too."""
     headers = [(b"X-A2e-Webhook-Token", TOKEN.encode())]
-    assert (await called(receiver, [{"type": "http.request"}], headers=headers))[0]["status"] == 204
+    assert (await call_asgi(receiver, [{"type": "http.request"}], headers=headers))[0]["status"] == 204
 
 
-async def test_asgi_body_in_pieces(receiver: WebhookReceiver, waits: Waits) -> None:
-    """Pieces may be empty or left out, as ASGI allows, and the last one ends the body."""
-    pieces: list[dict[str, Any]] = [
+async def test_asgi_body_in_chunks(receiver: WebhookReceiver, waits: Waits) -> None:
+    """Chunks may be empty or missing, as ASGI allows, and the last one ends the body."""
+    messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": b'{"_id"', "more_body": True},
         {"type": "http.request", "body": b"", "more_body": True},
         {"type": "http.request", "more_body": True},
         {"type": "http.request", "body": b': "t1"}', "more_body": True},
         {"type": "http.request"},
     ]
-    assert (await called(receiver, pieces))[0]["status"] == 204
-    assert waits.nudges == ["t1"]
+    assert (await call_asgi(receiver, messages))[0]["status"] == 204
+    assert waits.polled == ["t1"]
 
 
-async def test_asgi_body_is_bounded(receiver: WebhookReceiver, waits: Waits) -> None:
-    """A body of 64 KiB is taken, one byte more is refused, and an endless one is not read beyond that."""
-    assert await asked(receiver, b"1".ljust(LONGEST_BODY)) == 204
-    assert await asked(receiver, b"1".ljust(LONGEST_BODY + 1)) == 413
-    waits.nudges.clear()
-    piece = {"type": "http.request", "body": b" " * 1024, "more_body": True}
-    pieces = [piece] * 65
-    assert (await called(receiver, pieces))[0]["status"] == 413
-    with pytest.raises(RuntimeError):  # the fake server has nothing more to give
-        await called(receiver, pieces[:64])
-    assert waits.nudges == []
+async def test_asgi_body_is_limited(receiver: WebhookReceiver, waits: Waits) -> None:
+    """A body of 64 KiB is accepted, one byte more is rejected, and an endless one is not read further."""
+    assert await call_webhook(receiver, b"1".ljust(MAX_BODY_SIZE)) == 204
+    assert await call_webhook(receiver, b"1".ljust(MAX_BODY_SIZE + 1)) == 413
+    waits.polled.clear()
+    chunk = {"type": "http.request", "body": b" " * 1024, "more_body": True}
+    messages = [chunk] * 65
+    assert (await call_asgi(receiver, messages))[0]["status"] == 413
+    with pytest.raises(RuntimeError):  # the fake server has no more messages
+        await call_asgi(receiver, messages[:64])
+    assert waits.polled == []
 
 
 async def test_asgi_disconnect(receiver: WebhookReceiver, waits: Waits) -> None:
-    """A sender that goes away gets no answer and hastens nobody."""
+    """A sender that disconnects gets no answer and causes no poll."""
     messages: list[dict[str, Any]] = [
         {"type": "http.request", "body": b'{"_id": "t1"}', "more_body": True},
         {"type": "http.disconnect"},
     ]
-    assert await called(receiver, messages) == []
-    assert waits.nudges == []
+    assert await call_asgi(receiver, messages) == []
+    assert waits.polled == []
 
 
 async def test_asgi_disconnect_before_the_answer(receiver: WebhookReceiver, waits: Waits) -> None:
-    """A sender that does not wait for its answer is no error, and was heard."""
+    """A sender that does not wait for its answer causes no error, and its task is polled."""
 
     async def gone(_: object) -> None:
         raise OSError
 
-    await called(receiver, [{"type": "http.request", "body": b'{"_id": "t1"}'}], gone)
-    assert waits.nudges == ["t1"]
+    await call_asgi(receiver, [{"type": "http.request", "body": b'{"_id": "t1"}'}], gone)
+    assert waits.polled == ["t1"]
 
 
 async def test_asgi_lifespan(receiver: WebhookReceiver) -> None:
-    """As an app of its own it starts and stops when its server does."""
+    """As a separate app it starts and stops with its server."""
     steps = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
-    sent = await called(receiver, steps, type="lifespan")
+    sent = await call_asgi(receiver, steps, type="lifespan")
     assert sent == [{"type": "lifespan.startup.complete"}, {"type": "lifespan.shutdown.complete"}]
 
 
-async def test_asgi_websocket_is_refused(receiver: WebhookReceiver) -> None:
+async def test_asgi_websocket_is_rejected(receiver: WebhookReceiver) -> None:
     """A websocket is closed before it is accepted."""
-    assert await called(receiver, [], type="websocket") == [{"type": "websocket.close", "code": 1008}]
+    assert await call_asgi(receiver, [], type="websocket") == [{"type": "websocket.close", "code": 1008}]
 
 
-async def test_asgi_unknown_is_refused(receiver: WebhookReceiver) -> None:
-    """What ASGI may bring one day is refused as it prescribes, with an exception."""
+async def test_asgi_unknown_type_is_rejected(receiver: WebhookReceiver) -> None:
+    """An unknown type of ASGI connection raises NotImplementedError, as ASGI requires."""
     with pytest.raises(NotImplementedError, match="'smoke'"):
-        await called(receiver, [], type="smoke")
+        await call_asgi(receiver, [], type="smoke")
 
 
 # the receiver itself
 
 
-def test_a_random_token(waits: Waits) -> None:
-    """Without a token of yours, each receiver has a random one that A2E accepts."""
-    tokens = {made(waits, token=None).token for _ in range(5)}
+def test_random_token(waits: Waits) -> None:
+    """Without a token argument each receiver has a random one that A2E accepts."""
+    tokens = {make_receiver(waits, token=None).token for _ in range(5)}
     assert len(tokens) == 5
     assert all(len(token) >= 40 and token.isascii() for token in tokens)
 
 
-def test_the_address_is_read_only(receiver: WebhookReceiver, waits: Waits) -> None:
-    """The URL and the token can be read and not changed, and a receiver may have no URL."""
+def test_address_is_read_only(receiver: WebhookReceiver, waits: Waits) -> None:
+    """The URL and the token can be read but not changed, and a receiver may have no URL."""
     assert (receiver.url, receiver.token) == (ADDRESS, TOKEN)
-    assert made(waits, url=None).url is None
+    assert make_receiver(waits, url=None).url is None
     for name in ("url", "token", "asgi"):
         with pytest.raises(AttributeError):
             setattr(receiver, name, "other")
 
 
-def test_nothing_secret_is_shown(receiver: WebhookReceiver) -> None:
-    """Neither a receiver nor its ASGI app shows the token or the URL."""
-    shown = repr([receiver, receiver.asgi, vars(receiver)["_token"]])
-    assert TOKEN not in shown
-    assert ADDRESS not in shown
+def test_repr_has_no_secret(receiver: WebhookReceiver) -> None:
+    """The repr of a receiver and of its ASGI app contains neither the token nor the URL."""
+    text = repr([receiver, receiver.asgi, vars(receiver)["_token"]])
+    assert TOKEN not in text
+    assert ADDRESS not in text
 
 
 @pytest.mark.parametrize(
     "options", [{"url": "http://my.site/"}, {"url": ""}, {"token": ""}, {"token": f"{TOKEN}\n"}, {"token": f"{TOKEN}é"}]
 )
-def test_an_address_that_cannot_work_is_refused(waits: Waits, options: dict[str, str]) -> None:
-    """A URL or token that A2E would not take is refused at once, and the traceback does not show the token."""
+def test_invalid_address_is_rejected(waits: Waits, options: dict[str, str]) -> None:
+    """A URL or token that A2E would not accept is rejected, and the traceback does not show the token."""
     with pytest.raises(InvalidRequestError) as caught:
-        made(waits, **options)
+        make_receiver(waits, **options)
     frames = traceback.walk_tb(caught.value.__traceback__)
-    ours = [repr(frame.f_locals) for frame, _ in frames if "a2e_async" in frame.f_globals["__name__"]]
-    assert ours
-    assert TOKEN not in "".join(ours) + str(caught.value)
+    frames_shown = [repr(frame.f_locals) for frame, _ in frames if "a2e_async" in frame.f_globals["__name__"]]
+    assert frames_shown
+    assert TOKEN not in "".join(frames_shown) + str(caught.value)
 
 
-async def test_nothing_secret_is_logged(
+async def test_log_has_no_secret(
     address: str, session: aiohttp.ClientSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """No log of ours holds the token or what a body said, except the id of a task that is waited for."""
+    """The log contains neither the token nor a body, only the id of a task that the client waits for."""
     caplog.set_level(logging.DEBUG)
     for body in ({"_id": "t1", "prompt": "private"}, {"_id": "a private id"}, b"private"):
         assert await deliver(session, address, body) == 204
     assert await deliver(session, address, headers={"X-A2e-Webhook-Token": "private"}) == 401
-    ours = [record.getMessage() for record in caplog.records if record.name == "a2e_async"]
-    assert ours
-    assert [line for line in ours if TOKEN in line or "private" in line] == []
+    own_logs = [record.getMessage() for record in caplog.records if record.name == "a2e_async"]
+    assert own_logs
+    assert [line for line in own_logs if TOKEN in line or "private" in line] == []
 
 
-async def test_many_webhooks_at_once(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
-    """A hundred webhooks at the same moment are all heard."""
+async def test_concurrent_webhooks(address: str, session: aiohttp.ClientSession, waits: Waits) -> None:
+    """A hundred concurrent webhooks poll all their tasks."""
     waits.ids = tuple(f"t{n}" for n in range(100))
     statuses = await asyncio.gather(*(deliver(session, address, {"_id": id}) for id in waits.ids))
     assert set(statuses) == {204}
-    assert set(waits.nudges) == set(waits.ids)
+    assert set(waits.polled) == set(waits.ids)
 
 
 # with the client
 
 
-async def test_a_client_that_is_not_open(session: aiohttp.ClientSession) -> None:
+async def test_client_that_is_not_open(session: aiohttp.ClientSession) -> None:
     """A webhook for a client that was never opened, or is closed, is answered with 204."""
     client = A2EClient("sk_test", base_url="http://127.0.0.1:1")
-    async with in_aiohttp(made(client)) as url:
+    async with in_aiohttp(make_receiver(client)) as url:
         assert await deliver(session, url) == 204
         assert await deliver(session, url, b"") == 204
         await client.aclose()
@@ -537,11 +537,14 @@ SLOW = attrs.evolve(quick.CONFIG, poll=PollPolicy(initial=600.0, steps=((0.0, 60
 
 
 @pytest.mark.parametrize("body", [lambda id: {"event": "task.completed", "data": {"_id": id}}, lambda _: {}])
-async def test_a_wait_ends_with_its_webhook(
+async def test_wait_ends_with_its_webhook(
     sandbox: Sandbox, session: aiohttp.ClientSession, body: Callable[[str], Any]
 ) -> None:
-    """A wait that would not ask for ten minutes ends soon after the webhook."""
-    async with A2EClient(sandbox.token, base_url=sandbox.url, config=SLOW) as a2e, in_aiohttp(made(a2e)) as url:
+    """A wait whose next poll is ten minutes away ends soon after the webhook."""
+    async with (
+        A2EClient(sandbox.token, base_url=sandbox.url, config=SLOW) as a2e,
+        in_aiohttp(make_receiver(a2e)) as url,
+    ):
         task = await a2e.image_to_video.start(image_url="https://example.com/ada.png", **quick.PROMPTS)
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(task.wait_until_done(10))
@@ -551,19 +554,22 @@ async def test_a_wait_ends_with_its_webhook(
         assert waiting.result().status is TaskStatus.SUCCEEDED
 
 
-async def test_a_false_webhook_costs_one_question(sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
-    """A webhook that lies about a task, though it has the token, has A2E asked once, and the wait goes on."""
-    async with A2EClient(sandbox.token, base_url=sandbox.url, config=SLOW) as a2e, in_aiohttp(made(a2e)) as url:
+async def test_false_webhook_costs_one_poll(sandbox: Sandbox, session: aiohttp.ClientSession) -> None:
+    """A webhook with the token and a false status causes one poll, and the wait continues."""
+    async with (
+        A2EClient(sandbox.token, base_url=sandbox.url, config=SLOW) as a2e,
+        in_aiohttp(make_receiver(a2e)) as url,
+    ):
         prompts = quick.PROMPTS | {"prompt": "#stuck"}
         task = await a2e.image_to_video.start(image_url="https://example.com/ada.png", **prompts)
-        lie = {"_id": task.id, "current_status": "completed", "result_url": "https://evil.example/x.mp4"}
+        false_body = {"_id": task.id, "current_status": "completed", "result_url": "https://evil.example/x.mp4"}
         async with asyncio.TaskGroup() as group:
             waiting = group.create_task(task.wait_until_done(10))
             await asyncio.sleep(0.05)
-            asked_before = len(sandbox.requests)
-            assert [await deliver(session, url, lie) for _ in range(5)] == [204] * 5
+            before = len(sandbox.requests)
+            assert [await deliver(session, url, false_body) for _ in range(5)] == [204] * 5
             await asyncio.sleep(0.5)
-            assert len(sandbox.requests) == asked_before + 1
+            assert len(sandbox.requests) == before + 1
             assert not waiting.done()
             assert not task.record.result_url
             waiting.cancel()

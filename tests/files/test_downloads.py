@@ -1,4 +1,4 @@
-"""Downloads over bad lines and from odd storages: gone on with where they were cut off, whole, and never a mixture."""
+"""Downloads over bad connections and from odd storages: resumed, complete, and never a mixture of two files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ from aiohttp import web
 from conditions import wait_until
 
 from a2e_async import A2EClient, A2EError, ConfigurationError, InvalidRequestError, TransferError
-from a2e_async._aio import begin, outlast
+from a2e_async._aio import run_in_thread, wait_uncancellable
 from a2e_async.files import partial_file
-from a2e_async.files import partial_file as part_module
-from a2e_async.files.partial_file import Part
-from a2e_async.sandbox import Fault, Weather
+from a2e_async.files.partial_file import PartialFile
+from a2e_async.sandbox import Fault, FaultPlan
 
 if TYPE_CHECKING:
     import pathlib
@@ -33,174 +32,174 @@ if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
 
 MIB = 1024 * 1024
-FILM = os.urandom(MIB)
+VIDEO = os.urandom(MIB)
 OTHER = os.urandom(MIB)
-PIECE = 100_000
-"""Bytes after which a bad line is cut."""
+CUT_AFTER = 100_000
+"""Bytes after which a bad connection is cut."""
 
 
 @attrs.define
 class Cdn:
-    """Serves a video as CDNs do; each field is something that goes wrong at some of them.
+    """Fake CDN with one video; each field is something that some CDNs do.
 
     Attributes:
-        video: What there is.
-        etag: Its version, empty if it has none.
+        video: The content.
+        etag: Its ETag, empty if it has none.
         cut: Bytes after which the connection is closed.
-        ranges: Whether ranges are served.
-        minds: Whether If-Range is obeyed.
-        told: Whether the length is told.
-        after: Is called when an answer was cut off.
-        asked: Range and If-Range of each request.
+        ranges: Whether ranges are supported.
+        obeys_if_range: Whether If-Range is obeyed.
+        sends_length: Whether the length is sent.
+        after: Called when an response was cut.
+        requested: Range and If-Range of each request.
     """
 
-    film: bytes = FILM
+    video: bytes = VIDEO
     etag: str = '"v1"'
     cut: int | None = None
     ranges: bool = True
-    minds: bool = True
-    told: bool = True
+    obeys_if_range: bool = True
+    sends_length: bool = True
     after: Callable[[Cdn], None] = lambda _: None
-    asked: list[tuple[str, str]] = attrs.field(factory=list)
+    requested: list[tuple[str, str]] = attrs.field(factory=list)
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
         """Answer."""
-        self.asked.append((request.headers.get("Range", ""), request.headers.get("If-Range", "")))
+        self.requested.append((request.headers.get("Range", ""), request.headers.get("If-Range", "")))
         first = self._first(request)
-        answer = web.StreamResponse(headers={"Content-Type": "video/mp4"})
+        response = web.StreamResponse(headers={"Content-Type": "video/mp4"})
         if first:
-            answer.set_status(206)
-            answer.headers["Content-Range"] = self._range(first)
+            response.set_status(206)
+            response.headers["Content-Range"] = self._range(first)
         if self.etag:
-            answer.headers["ETag"] = self.etag
-        if self.told:
-            answer.content_length = len(self.film) - first
-        return await self._send(request, answer, self.film[first:])
+            response.headers["ETag"] = self.etag
+        if self.sends_length:
+            response.content_length = len(self.video) - first
+        return await self._send(request, response, self.video[first:])
 
     def _first(self, request: web.Request) -> int:
-        wanted = request.headers.get("Range", "")
-        outdated = self.minds and request.headers.get("If-Range", self.etag) != self.etag
-        return 0 if outdated or not self.ranges else int(wanted.removeprefix("bytes=").removesuffix("-") or 0)
+        range_header = request.headers.get("Range", "")
+        outdated = self.obeys_if_range and request.headers.get("If-Range", self.etag) != self.etag
+        return 0 if outdated or not self.ranges else int(range_header.removeprefix("bytes=").removesuffix("-") or 0)
 
     def _range(self, first: int) -> str:
-        return f"bytes {first}-{len(self.film) - 1}/{len(self.film)}"
+        return f"bytes {first}-{len(self.video) - 1}/{len(self.video)}"
 
-    async def _send(self, request: web.Request, answer: web.StreamResponse, body: bytes) -> web.StreamResponse:
-        await answer.prepare(request)
-        await answer.write(body[: self.cut])
+    async def _send(self, request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+        await response.prepare(request)
+        await response.write(body[: self.cut])
         if self.cut is not None and self.cut < len(body):
             self.after(self)
             assert request.transport is not None
             request.transport.close()
-        return answer
+        return response
 
     @property
     def firsts(self) -> list[int]:
-        """Where the ranges that were asked for begin."""
-        return [int(wanted.removeprefix("bytes=").removesuffix("-") or 0) for wanted, _ in self.asked]
+        """First bytes of the requested ranges."""
+        return [int(range_header.removeprefix("bytes=").removesuffix("-") or 0) for range_header, _ in self.requested]
 
 
 @pytest.fixture
 def target(tmp_path: pathlib.Path) -> pathlib.Path:
-    """Say where to download to: a folder of which all is seen."""
+    """Target of a download, alone in its folder."""
     return tmp_path / "x.mp4"
 
 
 def names(target: pathlib.Path) -> list[str]:
-    """List what there is beside a target."""
+    """List the folder of a target."""
     return sorted(item.name for item in target.parent.iterdir())
 
 
-async def fetch(a2e: A2EClient, sandbox: Sandbox, cdn: Any, target: pathlib.Path) -> bytes:
-    """Download from a CDN and return what has arrived."""
-    with sandbox.override("GET", "/films", cdn):
-        await a2e.download(f"{sandbox.url}/films/x.mp4", target)
+async def download_from(a2e: A2EClient, sandbox: Sandbox, cdn: Any, target: pathlib.Path) -> bytes:
+    """Download from a CDN and return the content."""
+    with sandbox.override("GET", "/videos", cdn):
+        await a2e.download(f"{sandbox.url}/videos/x.mp4", target)
     assert names(target) == [target.name]
     return target.read_bytes()
 
 
-# cut off
+# resumed
 
 
-async def test_cut_download_goes_on(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A download that was cut asks for the rest, provided that the file is still the same one."""
-    cdn = Cdn(cut=PIECE, after=lambda cdn: setattr(cdn, "cut", None))
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
-    first, rest = cdn.asked
+async def test_cut_download_is_resumed(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """After a cut the download requests the rest, on condition that the file is still the same."""
+    cdn = Cdn(cut=CUT_AFTER, after=lambda cdn: setattr(cdn, "cut", None))
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
+    first, rest = cdn.requested
     assert first == ("", "")
-    assert 0 < cdn.firsts[1] <= PIECE
+    assert 0 < cdn.firsts[1] <= CUT_AFTER
     assert rest == (f"bytes={cdn.firsts[1]}-", '"v1"')
 
 
-async def test_line_that_is_cut_all_the_time(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """As long as each attempt brings something, there may be any number of them."""
-    cdn = Cdn(cut=PIECE)
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
-    assert len(cdn.asked) >= MIB // PIECE > quick.CONFIG.retry.max_attempts
+async def test_connection_that_is_always_cut(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """While each attempt makes progress, there is no limit on attempts."""
+    cdn = Cdn(cut=CUT_AFTER)
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
+    assert len(cdn.requested) >= MIB // CUT_AFTER > quick.CONFIG.retry.max_attempts
     assert cdn.firsts == sorted(set(cdn.firsts))
 
 
-async def test_attempts_that_bring_nothing_count(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A line that is dead from some byte on is given up after as many attempts as the policy allows."""
-    cdn = Cdn(cut=PIECE, after=lambda cdn: setattr(cdn, "cut", 0))
+async def test_attempts_without_progress_count(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """Without progress the download fails after as many attempts as the policy allows."""
+    cdn = Cdn(cut=CUT_AFTER, after=lambda cdn: setattr(cdn, "cut", 0))
     with pytest.raises(TransferError, match="cut off"):
-        await fetch(a2e, sandbox, cdn, target)
-    assert len(cdn.asked) == quick.CONFIG.retry.max_attempts
+        await download_from(a2e, sandbox, cdn, target)
+    assert len(cdn.requested) == quick.CONFIG.retry.max_attempts
     assert not names(target)
 
 
-async def test_beginning_anew_without_end_is_given_up(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A storage without ranges that always stops at the same byte is given up: the same bytes again are no progress."""
-    cdn = Cdn(cut=PIECE, ranges=False)
+async def test_starting_again_forever_fails(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """With a storage without ranges that always stops at the same byte, the download fails: that is no progress."""
+    cdn = Cdn(cut=CUT_AFTER, ranges=False)
     with pytest.raises(TransferError, match="cut off"):
-        await fetch(a2e, sandbox, cdn, target)
-    assert len(cdn.asked) <= 2 * quick.CONFIG.retry.max_attempts
+        await download_from(a2e, sandbox, cdn, target)
+    assert len(cdn.requested) <= 2 * quick.CONFIG.retry.max_attempts
     assert not names(target)
 
 
 async def test_single_attempt_is_a_single_attempt(sandbox: Sandbox, target: pathlib.Path) -> None:
-    """Who wants no second attempt gets none, whatever the first one has brought."""
-    cdn = Cdn(cut=PIECE)
+    """With max_attempts=1 there is one attempt, also if it made progress."""
+    cdn = Cdn(cut=CUT_AFTER)
     async with paid_starts.make_client(sandbox, retry=attrs.evolve(quick.CONFIG.retry, max_attempts=1)) as a2e:
         with pytest.raises(TransferError, match="cut off"):
-            await fetch(a2e, sandbox, cdn, target)
-    assert len(cdn.asked) == 1
+            await download_from(a2e, sandbox, cdn, target)
+    assert len(cdn.requested) == 1
 
 
-async def test_silence_in_the_middle(sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A download that falls silent in its middle goes on there over another connection."""
+async def test_download_that_stalls(sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A download that stalls is resumed over another connection."""
     cdn, ended = Cdn(), asyncio.Event()
 
-    async def falter(request: web.Request) -> web.StreamResponse:
-        if cdn.asked:
+    async def stall(request: web.Request) -> web.StreamResponse:
+        if cdn.requested:
             ended.set()
             return await cdn(request)
-        cdn.asked.append(("", ""))
-        answer = web.StreamResponse(headers={"ETag": cdn.etag, "Content-Length": str(MIB)})
-        await answer.prepare(request)
-        await answer.write(FILM[:PIECE])
+        cdn.requested.append(("", ""))
+        response = web.StreamResponse(headers={"ETag": cdn.etag, "Content-Length": str(MIB)})
+        await response.prepare(request)
+        await response.write(VIDEO[:CUT_AFTER])
         await ended.wait()
-        return answer
+        return response
 
     async with paid_starts.make_client(sandbox, transfer_timeout=1.0) as a2e:
-        assert await fetch(a2e, sandbox, falter, target) == FILM
-    assert cdn.asked[1] == (f"bytes={PIECE}-", '"v1"')
+        assert await download_from(a2e, sandbox, stall, target) == VIDEO
+    assert cdn.requested[1] == (f"bytes={CUT_AFTER}-", '"v1"')
 
 
-async def test_bad_weather_at_the_cdn(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A download comes through everything that can pass, and asks for the rest of what it has."""
-    picture = quick.PNG + FILM
-    url = await a2e.upload(picture)
-    sandbox.weather = Weather(
+async def test_faults_at_the_cdn(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A download survives all transient faults, and requests only the rest."""
+    image = quick.PNG + VIDEO
+    url = await a2e.upload(image)
+    sandbox.faults = FaultPlan(
         script={"cdn": [Fault("short"), Fault("drop"), Fault("status", status=503), Fault("short"), Fault("429")]}
     )
     await a2e.download(url, target)
-    assert target.read_bytes() == picture
+    assert target.read_bytes() == image
     assert [seen.status for seen in sandbox.requests][-6:] == [200, 0, 503, 206, 429, 206]
 
 
 async def test_result_that_breaks_off(a2e: A2EClient, target: pathlib.Path) -> None:
-    """A result of which only the rest can still be had arrives whole."""
+    """A result of which only the rest can still be had arrives complete."""
     task = await paid_starts.start_video(a2e, prompt="#fast #short")
     await task.wait_until_done(10)
     assert (await task.download(target)).stat().st_size > 1000
@@ -213,63 +212,63 @@ async def test_file_that_has_changed(a2e: A2EClient, sandbox: Sandbox, target: p
     """A file that is another one after the cut is taken from its beginning."""
 
     def change(cdn: Cdn) -> None:
-        cdn.film, cdn.etag, cdn.cut = OTHER, '"v2"', None
+        cdn.video, cdn.etag, cdn.cut = OTHER, '"v2"', None
 
-    cdn = Cdn(cut=PIECE, after=change)
-    assert await fetch(a2e, sandbox, cdn, target) == OTHER
-    assert len(cdn.asked) == 2
+    cdn = Cdn(cut=CUT_AFTER, after=change)
+    assert await download_from(a2e, sandbox, cdn, target) == OTHER
+    assert len(cdn.requested) == 2
 
 
 async def test_changed_file_of_a_careless_storage(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
     """The rest of another file is not appended, even if a storage does not mind If-Range."""
 
     def change(cdn: Cdn) -> None:
-        cdn.film, cdn.etag, cdn.cut = OTHER, '"v2"', None
+        cdn.video, cdn.etag, cdn.cut = OTHER, '"v2"', None
 
-    cdn = Cdn(cut=PIECE, minds=False, after=change)
-    assert await fetch(a2e, sandbox, cdn, target) == OTHER
+    cdn = Cdn(cut=CUT_AFTER, obeys_if_range=False, after=change)
+    assert await download_from(a2e, sandbox, cdn, target) == OTHER
     assert cdn.firsts[2:] == [0]
 
 
 async def test_shorter_file_after_the_cut(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """Nothing of a longer file that was begun is left behind the end of a shorter one."""
+    """A shorter file that replaces a longer one during the download has no bytes of the longer one."""
 
     def change(cdn: Cdn) -> None:
-        cdn.film, cdn.etag, cdn.cut = OTHER[:1000], '"v2"', None
+        cdn.video, cdn.etag, cdn.cut = OTHER[:1000], '"v2"', None
 
     two_writes = os.urandom(3 * MIB)
-    cdn = Cdn(film=two_writes, cut=len(two_writes) - PIECE, after=change)
-    assert await fetch(a2e, sandbox, cdn, target) == OTHER[:1000]
+    cdn = Cdn(video=two_writes, cut=len(two_writes) - CUT_AFTER, after=change)
+    assert await download_from(a2e, sandbox, cdn, target) == OTHER[:1000]
 
 
 @pytest.mark.parametrize("etag", ["", 'W/"v1"'], ids=["no ETag", "weak ETag"])
-async def test_length_speaks_where_no_version_is_told(
+async def test_length_counts_without_a_strong_etag(
     a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, etag: str
 ) -> None:
-    """Without a strong ETag the rest is asked for as well, without a condition: the length has to be the same."""
-    cdn = Cdn(etag=etag, cut=PIECE, after=lambda cdn: setattr(cdn, "cut", None))
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
-    assert cdn.asked[1][0].startswith("bytes=")
-    assert cdn.asked[1][1] == ""
+    """Without a strong ETag the rest is requested without a condition, and the length must be the same."""
+    cdn = Cdn(etag=etag, cut=CUT_AFTER, after=lambda cdn: setattr(cdn, "cut", None))
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
+    assert cdn.requested[1][0].startswith("bytes=")
+    assert cdn.requested[1][1] == ""
 
 
-async def test_unknown_length_and_no_version(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """Where nothing tells the rest of a file from that of another one, the file is taken from its beginning."""
-    cdn = Cdn(etag="", told=False, cut=PIECE, after=lambda cdn: setattr(cdn, "cut", None))
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
-    assert cdn.asked == [("", ""), ("", "")]
+async def test_unknown_length_and_no_etag(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """Without length and ETag the rest cannot be identified, so the file is downloaded again."""
+    cdn = Cdn(etag="", sends_length=False, cut=CUT_AFTER, after=lambda cdn: setattr(cdn, "cut", None))
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
+    assert cdn.requested == [("", ""), ("", "")]
 
 
-async def test_unknown_length_with_a_version(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A file of unknown length goes on if its version is known."""
-    cdn = Cdn(told=False, cut=PIECE)
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
+async def test_unknown_length_with_an_etag(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A file of unknown length is resumed if its ETag is known."""
+    cdn = Cdn(sends_length=False, cut=CUT_AFTER)
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
     assert all(firsts > 0 for firsts in cdn.firsts[1:])
 
 
 @attrs.define
 class OddCdn(Cdn):
-    """Answers the first request for a range with an odd answer."""
+    """Fake CDN with an odd response to the first request for a range."""
 
     odd: Callable[[int], web.Response] = lambda _: web.Response()
 
@@ -277,97 +276,99 @@ class OddCdn(Cdn):
         """Answer."""
         first = self._first(request)
         if first and self.cut is not None:
-            self.asked.append((request.headers["Range"], ""))
+            self.requested.append((request.headers["Range"], ""))
             self.cut = None
             return self.odd(first)
         return await Cdn.__call__(self, request)
 
 
 def part_of(content_range: str, body: bytes) -> web.Response:
-    """Make an answer with a part of something."""
+    """Return an response with a partial of a file."""
     return web.Response(status=206, headers={"Content-Range": content_range, "ETag": '"v1"'}, body=body)
 
 
 @pytest.mark.parametrize(
     "odd",
     [
-        pytest.param(lambda n: part_of(f"bytes {n + 1}-{MIB - 1}/{MIB}", FILM[n + 1 :]), id="begins too late"),
-        pytest.param(lambda n: part_of(f"bytes 0-{MIB - 1}/{MIB}", FILM), id="begins too early"),
-        pytest.param(lambda n: part_of(f"bytes {n}-{MIB}/{MIB + 1}", FILM[n:] + b"x"), id="another length"),
-        pytest.param(lambda n: part_of("bytes */*", FILM[n:]), id="no range"),
-        pytest.param(lambda n: part_of(f"bytes {n}-{MIB - 1}/{MIB}", FILM[n:-1]), id="shorter than its range"),
-        pytest.param(lambda n: web.Response(status=206, body=FILM[n:]), id="no Content-Range"),
+        pytest.param(lambda n: part_of(f"bytes {n + 1}-{MIB - 1}/{MIB}", VIDEO[n + 1 :]), id="begins too late"),
+        pytest.param(lambda n: part_of(f"bytes 0-{MIB - 1}/{MIB}", VIDEO), id="begins too early"),
+        pytest.param(lambda n: part_of(f"bytes {n}-{MIB}/{MIB + 1}", VIDEO[n:] + b"x"), id="another length"),
+        pytest.param(lambda n: part_of("bytes */*", VIDEO[n:]), id="no range"),
+        pytest.param(lambda n: part_of(f"bytes {n}-{MIB - 1}/{MIB}", VIDEO[n:-1]), id="shorter than its range"),
+        pytest.param(lambda n: web.Response(status=206, body=VIDEO[n:]), id="no Content-Range"),
         pytest.param(lambda n: web.Response(status=416, headers={"Content-Range": f"bytes */{n}"}), id="416"),
     ],
 )
 async def test_odd_answer_to_a_range(
     a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, odd: Callable[[int], web.Response]
 ) -> None:
-    """An answer that is not the rest is not appended: the file is taken from its beginning."""
-    cdn = OddCdn(cut=PIECE, odd=odd)
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
+    """An response that is not the rest is not appended: the file is downloaded again."""
+    cdn = OddCdn(cut=CUT_AFTER, odd=odd)
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
     assert cdn.firsts[0] == cdn.firsts[2] == 0
 
 
 async def test_part_of_the_rest(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A storage that hands out the rest in parts is asked until all of them are there."""
+    """A storage that sends the rest in parts is requested for all of them."""
 
-    class Miser(Cdn):
+    class PartsCdn(Cdn):
         def _range(self, first: int) -> str:
-            return f"bytes {first}-{min(first + PIECE, MIB) - 1}/{MIB}"
+            return f"bytes {first}-{min(first + CUT_AFTER, MIB) - 1}/{MIB}"
 
-        async def _send(self, request: web.Request, answer: web.StreamResponse, body: bytes) -> web.StreamResponse:
-            if answer.status == 206:
-                body = body[:PIECE]
-                answer.content_length = len(body)
+        async def _send(self, request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+            if response.status == 206:
+                body = body[:CUT_AFTER]
+                response.content_length = len(body)
             else:
                 self.after = lambda cdn: setattr(cdn, "cut", None)
-            return await super()._send(request, answer, body)
+            return await super()._send(request, response, body)
 
-    cdn = Miser(cut=PIECE)
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
-    assert len(cdn.asked) >= MIB // PIECE
+    cdn = PartsCdn(cut=CUT_AFTER)
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
+    assert len(cdn.requested) >= MIB // CUT_AFTER
 
 
 async def test_more_than_the_rest(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A storage that sends more than it has announced is not believed."""
+    """After a body longer than announced, the file is downloaded again."""
 
-    class Talker(Cdn):
-        async def _send(self, request: web.Request, answer: web.StreamResponse, body: bytes) -> web.StreamResponse:
-            if answer.status == 206:
-                answer.headers.popall("Content-Length")
+    class TooLongCdn(Cdn):
+        async def _send(self, request: web.Request, response: web.StreamResponse, body: bytes) -> web.StreamResponse:
+            if response.status == 206:
+                response.headers.popall("Content-Length")
                 body += b"and more"
-            return await super()._send(request, answer, body)
+            return await super()._send(request, response, body)
 
-    cdn = Talker(cut=PIECE, after=lambda cdn: setattr(cdn, "cut", None))
-    assert await fetch(a2e, sandbox, cdn, target) == FILM
+    cdn = TooLongCdn(cut=CUT_AFTER, after=lambda cdn: setattr(cdn, "cut", None))
+    assert await download_from(a2e, sandbox, cdn, target) == VIDEO
     assert cdn.firsts[2:] == [0]
 
 
-async def test_packed_answer(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A storage that packs what it was asked not to pack has the length of the packed bytes; the video is whole."""
-    seen: list[str | None] = []
+async def test_compressed_answer(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A compressed response, with the length of the compressed bytes, still gives the complete video."""
+    encodings: list[str | None] = []
 
-    async def packed(request: web.Request) -> web.Response:
-        seen.append(request.headers.get("Accept-Encoding"))
-        return web.Response(body=gzip.compress(FILM), headers={"Content-Encoding": "gzip", "ETag": '"v1"'})
+    async def compressed(request: web.Request) -> web.Response:
+        encodings.append(request.headers.get("Accept-Encoding"))
+        return web.Response(body=gzip.compress(VIDEO), headers={"Content-Encoding": "gzip", "ETag": '"v1"'})
 
-    assert await fetch(a2e, sandbox, packed, target) == FILM
-    assert seen == ["identity"]
+    assert await download_from(a2e, sandbox, compressed, target) == VIDEO
+    assert encodings == ["identity"]
 
 
-async def test_page_in_the_place_of_the_rest(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A page that comes after a cut is no result, and nothing of what was there stays."""
-    cdn = OddCdn(cut=PIECE, odd=lambda _: web.Response(text="<html>Please wait", content_type="text/html"))
+async def test_page_instead_of_the_rest(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A web page instead of the rest is an error, and no partial file is left."""
+    cdn = OddCdn(cut=CUT_AFTER, odd=lambda _: web.Response(text="<html>Please wait", content_type="text/html"))
     with pytest.raises(TransferError, match="instead of a result"):
-        await fetch(a2e, sandbox, cdn, target)
+        await download_from(a2e, sandbox, cdn, target)
     assert not names(target)
 
 
-async def test_status_of_a_storage_that_stays_broken(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """The error tells the status of the storage as a number."""
-    with pytest.raises(TransferError, match="storage in trouble") as caught:
-        await fetch(a2e, sandbox, lambda _: web.Response(status=503), target)
+async def test_status_of_a_storage_that_is_not_available(
+    a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path
+) -> None:
+    """The error has the status of the storage."""
+    with pytest.raises(TransferError, match="not available") as caught:
+        await download_from(a2e, sandbox, lambda _: web.Response(status=503), target)
     assert caught.value.status == 503
 
 
@@ -386,46 +387,44 @@ def path_of(sandbox: Sandbox, link: str) -> str:
     return link.removeprefix(sandbox.url)
 
 
-def questions(sandbox: Sandbox, task: TaskHandle[ImageToVideoRecord]) -> int:
-    """Count how often the task was asked about by itself."""
+def count_polls(sandbox: Sandbox, task: TaskHandle[ImageToVideoRecord]) -> int:
+    """Count the polls of this task alone."""
     return paid_starts.count_requests(sandbox, f"{quick.FAMILY_PATH}/{task.id}")
 
 
 @pytest.mark.parametrize("status", [403, 404, 410])
-async def test_fresh_link_in_the_place_of_an_expired_one(
-    a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, status: int
-) -> None:
-    """If the link has expired, A2E is asked for the record, and its new link is taken."""
+async def test_expired_link_is_replaced(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, status: int) -> None:
+    """If the link has expired, the record is polled, and its new link is used."""
     task = await finished(a2e)
     old = task.record.result_url
-    sandbox.tasks[task.id].result_url = f"{sandbox.url}/films/fresh.mp4"
-    before = questions(sandbox, task)
+    sandbox.tasks[task.id].result_url = f"{sandbox.url}/videos/fresh.mp4"
+    before = count_polls(sandbox, task)
     with (
         sandbox.override("GET", path_of(sandbox, old), web.Response(status=status)),
-        sandbox.override("GET", "/films/fresh.mp4", Cdn()),
+        sandbox.override("GET", "/videos/fresh.mp4", Cdn()),
     ):
         await task.download(target)
-    assert target.read_bytes() == FILM
+    assert target.read_bytes() == VIDEO
     assert task.record.result_url.endswith("fresh.mp4")
-    assert questions(sandbox, task) == before + 1
+    assert count_polls(sandbox, task) == before + 1
 
 
 async def test_expired_link_without_a_fresh_one(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """If A2E has no other link, the error is that of the download; A2E is asked once and the link tried once."""
+    """If A2E has no other link, the download's error is raised, after one poll and one attempt."""
     task = await finished(a2e)
-    link, before = path_of(sandbox, task.record.result_url), questions(sandbox, task)
+    link, before = path_of(sandbox, task.record.result_url), count_polls(sandbox, task)
     with (
         sandbox.override("GET", link, lambda _: web.Response(status=410)),
         pytest.raises(TransferError, match="410") as caught,
     ):
         await task.download(target)
     assert (caught.value.status, caught.value.task_id) == (410, task.id)
-    assert questions(sandbox, task) == before + 1
+    assert count_polls(sandbox, task) == before + 1
     assert paid_starts.count_requests(sandbox, link) == 1
 
 
 async def test_link_that_has_vanished_from_the_record(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A record without a link does not hide why the old one did not work."""
+    """A record without a link does not hide the error of the old link."""
     task = await finished(a2e)
     link = path_of(sandbox, task.record.result_url)
     sandbox.tasks[task.id].result_url = ""
@@ -434,22 +433,22 @@ async def test_link_that_has_vanished_from_the_record(a2e: A2EClient, sandbox: S
 
 
 async def test_fresh_link_that_has_expired_as_well(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A2E is asked once only; the error is that of the second link, with the id of the task."""
+    """The record is polled once; the error is that of the second link, with the id of the task."""
     task = await finished(a2e)
-    old, before = path_of(sandbox, task.record.result_url), questions(sandbox, task)
-    sandbox.tasks[task.id].result_url = f"{sandbox.url}/films/fresh.mp4"
+    old, before = path_of(sandbox, task.record.result_url), count_polls(sandbox, task)
+    sandbox.tasks[task.id].result_url = f"{sandbox.url}/videos/fresh.mp4"
     with (
         sandbox.override("GET", old, web.Response(status=403)),
-        sandbox.override("GET", "/films/fresh.mp4", web.Response(status=404)),
+        sandbox.override("GET", "/videos/fresh.mp4", web.Response(status=404)),
         pytest.raises(TransferError, match="404") as caught,
     ):
         await task.download(target)
     assert (caught.value.status, caught.value.task_id) == (404, task.id)
-    assert questions(sandbox, task) == before + 1
+    assert count_polls(sandbox, task) == before + 1
 
 
-async def test_question_for_a_fresh_link_that_fails(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """If A2E cannot be asked, the error is still that of the download."""
+async def test_poll_for_a_new_link_that_fails(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """If the poll fails, the download's error is raised."""
     task = await finished(a2e)
     link = path_of(sandbox, task.record.result_url)
     with (
@@ -461,37 +460,37 @@ async def test_question_for_a_fresh_link_that_fails(a2e: A2EClient, sandbox: San
     assert caught.value.task_id == task.id
 
 
-async def test_other_trouble_asks_for_no_link(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A download that failed for another reason is not A2E's business."""
+async def test_other_errors_do_not_poll(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A download that fails for another reason does not poll the record."""
     task = await finished(a2e)
-    link, before = path_of(sandbox, task.record.result_url), questions(sandbox, task)
+    link, before = path_of(sandbox, task.record.result_url), count_polls(sandbox, task)
     with sandbox.override("GET", link, web.Response(status=401)), pytest.raises(TransferError, match="401"):
         await task.download(target)
-    assert questions(sandbox, task) == before
+    assert count_polls(sandbox, task) == before
 
 
-async def test_link_that_expires_in_the_middle(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A link that expires while a cut download goes on is replaced too, and nothing of the two is mixed."""
+async def test_link_that_expires_during_the_download(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A link that expires before the rest is downloaded is replaced too, and the two files are not mixed."""
     task = await finished(a2e)
     old = path_of(sandbox, task.record.result_url)
-    sandbox.tasks[task.id].result_url = f"{sandbox.url}/films/fresh.mp4"
-    dying = OddCdn(film=OTHER, cut=PIECE, odd=lambda _: web.Response(status=403))
-    with sandbox.override("GET", old, dying), sandbox.override("GET", "/films/fresh.mp4", Cdn()):
+    sandbox.tasks[task.id].result_url = f"{sandbox.url}/videos/fresh.mp4"
+    dying = OddCdn(video=OTHER, cut=CUT_AFTER, odd=lambda _: web.Response(status=403))
+    with sandbox.override("GET", old, dying), sandbox.override("GET", "/videos/fresh.mp4", Cdn()):
         await task.download(target)
-    assert target.read_bytes() == FILM
+    assert target.read_bytes() == VIDEO
     assert names(target) == ["x.mp4"]
 
 
-# how many at once
+# concurrency
 
 
 @attrs.define
-class Crowd:
-    """Counts who is served at the same time. Everybody is served only when released.
+class ConcurrencyCounter:
+    """Handler that counts concurrent requests, and answers each only when released.
 
     Attributes:
-        paths: The paths that were asked for, in order.
-        most: The largest number at the same time.
+        paths: The requested paths, in order.
+        most: The largest number of concurrent requests.
     """
 
     paths: list[str] = attrs.field(factory=list)
@@ -506,48 +505,48 @@ class Crowd:
         self.most = max(self.most, self._now)
         await self._places.acquire()
         self._now -= 1
-        return web.Response(body=b"film")
+        return web.Response(body=b"video")
 
     def release(self, count: int = 1) -> None:
-        """Let some be served."""
+        """Let some requests be answered."""
         for _ in range(count):
             self._places.release()
 
 
-async def test_downloads_stand_in_line(sandbox: Sandbox, target: pathlib.Path) -> None:
-    """No more downloads than `max_downloads` run at the same time; the others follow."""
-    crowd = Crowd()
+async def test_concurrent_downloads_are_limited(sandbox: Sandbox, target: pathlib.Path) -> None:
+    """At most `max_downloads` downloads run at the same time; the others follow."""
+    counter = ConcurrencyCounter()
     async with paid_starts.make_client(sandbox, max_downloads=2) as a2e, asyncio.TaskGroup() as group:
-        with sandbox.override("GET", "/films", crowd):
+        with sandbox.override("GET", "/videos", counter):
             tasks = [
-                group.create_task(a2e.download(f"{sandbox.url}/films/{number}", target.with_name(str(number))))
+                group.create_task(a2e.download(f"{sandbox.url}/videos/{number}", target.with_name(str(number))))
                 for number in range(6)
             ]
-            await wait_until(lambda: len(crowd.paths) == 2)
-            crowd.release(6)
+            await wait_until(lambda: len(counter.paths) == 2)
+            counter.release(6)
             await asyncio.wait(tasks)
-    assert crowd.most == 2
+    assert counter.most == 2
     assert names(target) == [str(number) for number in range(6)]
 
 
-async def test_who_leaves_the_line_holds_up_nobody(sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A download that is cancelled, running or waiting, gives its place to the next one."""
-    crowd = Crowd()
+async def test_cancelled_download_frees_its_slot(sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A download that is cancelled, running or waiting, gives its slot to the next one."""
+    counter = ConcurrencyCounter()
     async with paid_starts.make_client(sandbox, max_downloads=1) as a2e:
-        with sandbox.override("GET", "/films", crowd):
+        with sandbox.override("GET", "/videos", counter):
             tasks = {
-                f"/films/{number}": asyncio.create_task(
-                    a2e.download(f"{sandbox.url}/films/{number}", target.with_name(str(number)))
+                f"/videos/{number}": asyncio.create_task(
+                    a2e.download(f"{sandbox.url}/videos/{number}", target.with_name(str(number)))
                 )
                 for number in range(4)
             }
-            await wait_until(lambda: len(crowd.paths) == 1)
-            running = tasks.pop(crowd.paths[0])
+            await wait_until(lambda: len(counter.paths) == 1)
+            running = tasks.pop(counter.paths[0])
             _, waiting = tasks.popitem()
             for task in (running, waiting):
                 task.cancel()
-            await wait_until(lambda: len(crowd.paths) == 2)
-            crowd.release(3)
+            await wait_until(lambda: len(counter.paths) == 2)
+            counter.release(3)
             done = await asyncio.gather(*tasks.values())
             await asyncio.wait([running, waiting])
     assert running.cancelled()
@@ -555,59 +554,59 @@ async def test_who_leaves_the_line_holds_up_nobody(sandbox: Sandbox, target: pat
     assert names(target) == sorted(path.name for path in done)
 
 
-async def test_uploads_stand_in_line(sandbox: Sandbox) -> None:
-    """No more uploads than `max_uploads` run at the same time, from the asking for a link on."""
-    crowd = Crowd()
+async def test_concurrent_uploads_are_limited(sandbox: Sandbox) -> None:
+    """At most `max_uploads` uploads run at the same time, including the request for a link."""
+    counter = ConcurrencyCounter()
 
-    async def wait(request: web.Request) -> None:
-        await crowd(request)
+    async def block(request: web.Request) -> None:
+        await counter(request)
 
     async with paid_starts.make_client(sandbox, max_uploads=2) as a2e, asyncio.TaskGroup() as group:
-        with sandbox.override("POST", paid_starts.PRESIGN_PATH, wait):
+        with sandbox.override("POST", paid_starts.PRESIGN_PATH, block):
             uploads = [group.create_task(a2e.upload(quick.PNG)) for _ in range(5)]
-            await wait_until(lambda: len(crowd.paths) == 2)
-            crowd.release(5)
+            await wait_until(lambda: len(counter.paths) == 2)
+            counter.release(5)
             await asyncio.wait(uploads)
-    assert crowd.most == 2
+    assert counter.most == 2
     assert paid_starts.count_requests(sandbox, paid_starts.PRESIGN_PATH) == 5
 
 
 @pytest.mark.parametrize("name", ["max_downloads", "max_uploads", "max_upload_bytes"])
 @pytest.mark.parametrize("value", [0, -1, 2.5, True, None, "8"])
-def test_limits_are_whole_numbers(name: str, value: Any) -> None:
-    """A limit that is no whole number above 0 is refused when the client is made."""
+def test_limits_are_positive_integers(name: str, value: Any) -> None:
+    """A limit that is not a positive integer raises ConfigurationError when the client is made."""
     with pytest.raises(ConfigurationError, match=f"Config.{name}"):
         A2EClient("sk_x", config=attrs.evolve(quick.CONFIG, **{name: value}))
 
 
-# threads, and what is left behind
+# threads and clean-up
 
 
-class Gate:
-    """Holds up a step that a thread does at the disk, until it is opened. No virtual time passes meanwhile."""
+class Barrier:
+    """Blocks a disk step in its thread until it is opened. No virtual time passes meanwhile."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         self._entered, self._opened = asyncio.Event(), threading.Event()
         real, loop = getattr(partial_file, name), asyncio.get_running_loop()
 
-        def held(*args: Any, **options: Any) -> Any:
+        def blocked(*args: Any, **options: Any) -> Any:
             loop.call_soon_threadsafe(self._entered.set)
             assert self._opened.wait(30)
             return real(*args, **options)
 
-        monkeypatch.setattr(partial_file, name, held)
+        monkeypatch.setattr(partial_file, name, blocked)
 
     async def reached(self) -> None:
-        """Wait until a thread stands before it."""
+        """Wait until a thread is blocked."""
         await self._entered.wait()
 
     def open(self) -> None:
-        """Let it pass."""
+        """Unblock the thread."""
         self._opened.set()
 
 
-async def passes(count: int) -> None:
-    """Let the event loop turn some times, with whatever threads and sockets have for it."""
+async def run_loop(count: int) -> None:
+    """Let the event loop run some iterations, with the callbacks of threads and sockets."""
     for _ in range(count):
         await asyncio.sleep(0)
 
@@ -620,68 +619,68 @@ def no_open_files() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("no_open_files")
-@pytest.mark.parametrize("step", ["open_part", "append", "truncate", "finish", "discard"])
-async def test_cancelled_while_a_thread_is_at_work(
+@pytest.mark.parametrize("step", ["open_partial", "append", "truncate", "finish", "discard"])
+async def test_cancelled_during_a_step_of_a_thread(
     a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """However often a download is cancelled, it ends when its thread is done, and leaves no part and no open file."""
-    gate = Gate(monkeypatch, step)
-    film = os.urandom(3 * MIB)
-    cdn = Cdn(film=film, cut=len(film) - 1 if step in {"truncate", "discard"} else None, ranges=False)
-    with sandbox.override("GET", "/films", cdn):
-        download = asyncio.create_task(a2e.download(f"{sandbox.url}/films/x.mp4", target))
-        await gate.reached()
+    """A download cancelled several times ends when its thread is done, without a partial or open file."""
+    barrier = Barrier(monkeypatch, step)
+    video = os.urandom(3 * MIB)
+    cdn = Cdn(video=video, cut=len(video) - 1 if step in {"truncate", "discard"} else None, ranges=False)
+    with sandbox.override("GET", "/videos", cdn):
+        download = asyncio.create_task(a2e.download(f"{sandbox.url}/videos/x.mp4", target))
+        await barrier.reached()
         for _ in range(3):
             download.cancel()
             await asyncio.sleep(0)
         assert not download.done()
-        gate.open()
+        barrier.open()
         with pytest.raises(asyncio.CancelledError):
             await download
     assert names(target) == (["x.mp4"] if step == "finish" else [])
 
 
-async def test_failure_of_a_thread_that_nobody_asks_about(caplog: pytest.LogCaptureFixture) -> None:
-    """A step that fails while its download is given up anyway is no news: asyncio does not complain."""
+async def test_failed_step_is_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Asyncio does not log the exception of a step whose download was given up."""
 
-    def refuse() -> None:
+    def fail() -> None:
         msg = "No space left on device"
         raise TransferError(msg)
 
-    work = begin(refuse)
-    await outlast(work)
+    work = run_in_thread(fail)
+    await wait_uncancellable(work)
     del work
     gc.collect()
     assert not caplog.records
 
 
 @pytest.mark.usefixtures("no_open_files")
-@pytest.mark.parametrize("pause", [None, 0, 5], ids=["once", "at once", "a little later"])
+@pytest.mark.parametrize("pause", [None, 0, 5], ids=["once", "twice at once", "twice"])
 async def test_cancelled_at_any_time(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, pause: int | None) -> None:
-    """Wherever a download is cancelled, once or twice, the file is there whole or there is nothing."""
-    film = os.urandom(4 * MIB)
+    """A download cancelled at any moment, once or twice, leaves the complete file or nothing."""
+    video = os.urandom(4 * MIB)
 
     def begin_download() -> asyncio.Task[pathlib.Path]:
-        return asyncio.create_task(a2e.download(f"{sandbox.url}/films/x.mp4", target, overwrite=True))
+        return asyncio.create_task(a2e.download(f"{sandbox.url}/videos/x.mp4", target, overwrite=True))
 
-    with sandbox.override("GET", "/films", lambda _: web.Response(body=film)):
-        whole, turns = begin_download(), 0
-        while not whole.done():
+    with sandbox.override("GET", "/videos", lambda _: web.Response(body=video)):
+        complete, turns = begin_download(), 0
+        while not complete.done():
             await asyncio.sleep(0)
             turns += 1
-        assert (await whole).read_bytes() == film
+        assert (await complete).read_bytes() == video
         target.unlink()
         for moment in range(40):
             download = begin_download()
-            await passes(turns * moment // 35)
+            await run_loop(turns * moment // 35)
             download.cancel()
             if pause is not None:
-                await passes(pause)
+                await run_loop(pause)
                 download.cancel()
             await asyncio.wait([download])
             left = names(target)
             assert left in ([], ["x.mp4"])
-            assert not left or target.read_bytes() == film
+            assert not left or target.read_bytes() == video
 
 
 @pytest.mark.usefixtures("no_open_files")
@@ -690,137 +689,137 @@ async def test_upload_cancelled_while_its_file_is_opened(
 ) -> None:
     """An upload that is cancelled twice while a thread opens the image leaves no open file."""
     target.write_bytes(quick.PNG)
-    gate = Gate(monkeypatch, "open_picture")
+    barrier = Barrier(monkeypatch, "open_checked")
     upload = asyncio.create_task(a2e.upload(target))
-    await gate.reached()
+    await barrier.reached()
     for _ in range(2):
         upload.cancel()
         await asyncio.sleep(0)
     assert not upload.done()
-    gate.open()
+    barrier.open()
     with pytest.raises(asyncio.CancelledError):
         await upload
 
 
 @pytest.mark.usefixtures("no_open_files")
-async def test_client_that_is_closed_meanwhile(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """Closing the client ends its downloads, those in line too, with errors of ours, and nothing stays behind."""
-    crowd = Crowd()
-    with sandbox.override("GET", "/films", crowd):
+async def test_client_closed_during_downloads(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """Closing the client ends all downloads, running or waiting, with an A2EError, and leaves no file."""
+    counter = ConcurrencyCounter()
+    with sandbox.override("GET", "/videos", counter):
         tasks = [
-            asyncio.create_task(a2e.download(f"{sandbox.url}/films/{number}", target.with_name(str(number))))
+            asyncio.create_task(a2e.download(f"{sandbox.url}/videos/{number}", target.with_name(str(number))))
             for number in range(12)
         ]
-        await wait_until(lambda: len(crowd.paths) == quick.CONFIG.max_downloads)
+        await wait_until(lambda: len(counter.paths) == quick.CONFIG.max_downloads)
         await a2e.aclose()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        crowd.release(len(crowd.paths))
+        counter.release(len(counter.paths))
     assert all(isinstance(result, A2EError) for result in results)
     assert not names(target)
 
 
-async def test_disk_that_is_slower_than_the_line(target: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has arrived waits in memory up to a limit; then the line has to wait for the disk."""
-    gate = Gate(monkeypatch, "append")
-    piece = bytes(part_module._WORTH_IT)
-    async with Part(target) as part:
-        await part.add(piece)
-        await gate.reached()
-        for _ in range(part_module._LIMIT // len(piece) - 1):
-            await part.add(piece)
-        one_more = asyncio.create_task(part.add(piece))
-        await passes(20)
+async def test_disk_slower_than_the_network(target: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Received bytes are buffered up to a limit; then the download waits for the disk."""
+    barrier = Barrier(monkeypatch, "append")
+    chunk = bytes(partial_file._MIN_WRITE)
+    async with PartialFile(target) as partial:
+        await partial.write(chunk)
+        await barrier.reached()
+        for _ in range(partial_file._MAX_BUFFERED // len(chunk) - 1):
+            await partial.write(chunk)
+        one_more = asyncio.create_task(partial.write(chunk))
+        await run_loop(20)
         assert not one_more.done()
-        gate.open()
+        barrier.open()
         await one_more
-        size = len(piece) * (part_module._LIMIT // len(piece) + 1)
-        await part.become(target.with_name("whole"), size=size, overwrite=False)
-    assert names(target) == ["whole"]
+        size = len(chunk) * (partial_file._MAX_BUFFERED // len(chunk) + 1)
+        await partial.commit(target.with_name("complete"), size=size, overwrite=False)
+    assert names(target) == ["complete"]
 
 
-async def test_trouble_of_the_disk_is_told_by_the_next_piece(
+async def test_disk_error_is_raised_by_the_next_write(
     a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A disk that is full in the middle ends the download there, and is not asked again."""
-    asked = 0
+    """A full disk ends the download at the next write, without a retry."""
+    writes = 0
 
     def full(*_: object) -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal writes
+        writes += 1
         msg = "No space left on device"
         raise TransferError(msg)
 
     monkeypatch.setattr(partial_file, "append", full)
-    cdn = Cdn(film=os.urandom(8 * MIB))
+    cdn = Cdn(video=os.urandom(8 * MIB))
     with pytest.raises(TransferError, match="No space left"):
-        await fetch(a2e, sandbox, cdn, target)
-    assert asked == len(cdn.asked) == 1
+        await download_from(a2e, sandbox, cdn, target)
+    assert writes == len(cdn.requested) == 1
     assert not names(target)
 
 
-async def test_another_program_at_the_same_part(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A part that somebody else writes to does not become the file."""
-    part = target.with_name("x.mp4.part")
+async def test_partial_file_written_by_another_program(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A partial file that another program changes does not become the final file."""
+    partial = target.with_name("x.mp4.part")
 
     async def meddle(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse(headers={"Content-Length": str(2 * MIB)})
-        await answer.prepare(request)
-        await answer.write(FILM)
-        await wait_until(part.exists)
-        with part.open("ab") as file:
+        response = web.StreamResponse(headers={"Content-Length": str(2 * MIB)})
+        await response.prepare(request)
+        await response.write(VIDEO)
+        await wait_until(partial.exists)
+        with partial.open("ab") as file:
             file.truncate(5 * MIB)
-        await answer.write(FILM)
-        return answer
+        await response.write(VIDEO)
+        return response
 
     with pytest.raises(TransferError, match="another program"):
-        await fetch(a2e, sandbox, meddle, target)
+        await download_from(a2e, sandbox, meddle, target)
     assert not names(target)
 
 
-async def test_one_file_by_two_ways(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A file that is arriving is refused to a second download under another spelling, too."""
+async def test_one_file_by_two_paths(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A second download to the same file is rejected, also with another path to it."""
     (target.parent / "folder").mkdir()
     same = target.parent / "folder" / ".." / "x.mp4"
-    with sandbox.override("GET", "/films", Cdn()):
-        downloads = (a2e.download(f"{sandbox.url}/films/x.mp4", path) for path in (target, same))
+    with sandbox.override("GET", "/videos", Cdn()):
+        downloads = (a2e.download(f"{sandbox.url}/videos/x.mp4", path) for path in (target, same))
         results = await asyncio.gather(*downloads, return_exceptions=True)
-    (refused,) = (result for result in results if isinstance(result, InvalidRequestError))
-    assert "under way" in str(refused)
-    assert target.read_bytes() == FILM
+    (rejected,) = (result for result in results if isinstance(result, InvalidRequestError))
+    assert "another download" in str(rejected)
+    assert target.read_bytes() == VIDEO
 
 
-async def test_part_of_another_program_is_left_alone(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A download that has written nothing removes nothing."""
-    target.with_name("x.mp4.part").write_text("somebody else's")
+async def test_partial_file_of_another_program_is_kept(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A download that wrote nothing removes nothing."""
+    target.with_name("x.mp4.part").write_text("another program's")
     with pytest.raises(TransferError, match="404"):
-        await fetch(a2e, sandbox, lambda _: web.Response(status=404), target)
+        await download_from(a2e, sandbox, lambda _: web.Response(status=404), target)
     assert names(target) == ["x.mp4.part"]
 
 
-async def test_whole_download_removes_nothing(
+async def test_complete_download_removes_nothing(
     a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a file has its name, the name of its part can be another download's already, and is left alone."""
+    """After the rename nothing is removed: the partial name can already be another download's."""
     removed: list[object] = []
     monkeypatch.setattr(partial_file, "discard", removed.append)
-    await fetch(a2e, sandbox, Cdn(), target)
+    await download_from(a2e, sandbox, Cdn(), target)
     assert not removed
 
 
 async def test_memory_stays_flat(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A file of 80 MiB takes a few MiB of memory."""
+    """A download of 80 MiB needs less than 12 MiB of memory."""
 
     async def large(request: web.Request) -> web.StreamResponse:
-        answer = web.StreamResponse(headers={"Content-Length": str(80 * MIB), "Content-Type": "video/mp4"})
-        await answer.prepare(request)
+        response = web.StreamResponse(headers={"Content-Length": str(80 * MIB), "Content-Type": "video/mp4"})
+        await response.prepare(request)
         for _ in range(80):
-            await answer.write(FILM)
-        return answer
+            await response.write(VIDEO)
+        return response
 
-    with sandbox.override("GET", "/films", large):
+    with sandbox.override("GET", "/videos", large):
         tracemalloc.start()
         try:
-            await a2e.download(f"{sandbox.url}/films/x.mp4", target)
+            await a2e.download(f"{sandbox.url}/videos/x.mp4", target)
             _, peak = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()

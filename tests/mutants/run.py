@@ -1,14 +1,14 @@
-"""Mutation testing of what decides about money and waiting.
+"""Mutation testing of the code that decides about coins and waits.
 
 How it works:
 
-1. `targets.toml` lists the modules by group, and for each module the test files that must notice a change in it.
-2. The operators of cosmic-ray say which places of a module can be changed, and how. A place gets at most one mutant.
-3. A sample of each group is drawn. The seed and the text of the changed line decide, so a later run draws the same
-   mutants again, unless these very lines have changed.
-4. All tests of the table must pass on the unchanged package first.
-5. Each mutant is written into a copy of the installed package, never into the checkout, and its tests run on the copy.
-6. A mutant that no test notices survives. Score = killed / (killed + survived).
+1. `targets.toml` lists the modules by group, and for each module the test files that must detect a change in it.
+2. The operators of cosmic-ray define the possible changes of a module. Each position gets at most one mutant.
+3. A sample of each group is drawn, by the seed and the text of the changed line. So a later run draws the same mutants
+   again, unless these lines have changed.
+4. All tests of the table must pass with the unchanged package first.
+5. Each mutant is written into a copy of the installed package, never into the checkout, and its tests use the copy.
+6. A mutant that no test detects survives. Score = killed / (killed + survived).
 
 Run it with ``nox -s mutants``; ``nox -s mutants -- --help`` shows the options.
 """
@@ -54,7 +54,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 @attrs.frozen
 class Mutant:
-    """One change of one place in one module."""
+    """One change at one position of one module."""
 
     group: str
     module: str
@@ -62,29 +62,27 @@ class Mutant:
     operator: str
     before: str
     after: str
-    source: str
-    """The whole text of the changed module."""
+    source: str  # the full text of the changed module
 
 
 @attrs.frozen
 class Result:
-    """What the tests said about a mutant."""
+    """Result of the tests with a mutant."""
 
     mutant: Mutant
-    outcome: str
-    """`killed`, `timed out` (counts as killed) or `survived`."""
-    noticed_by: str
+    outcome: str  # killed, timed out (counts as killed) or survived
+    detected_by: str
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is written into the report."""
+        """Return the entry of the report."""
         fields = attrs.asdict(self.mutant, filter=lambda field, _: field.name != "source")
-        return {**fields, "outcome": self.outcome, "noticed_by": self.noticed_by, "seconds": round(self.seconds, 1)}
+        return {**fields, "outcome": self.outcome, "detected_by": self.detected_by, "seconds": round(self.seconds, 1)}
 
 
 @attrs.frozen
 class Candidate:
-    """A change that an operator can make: its `occurrence`-th in the module."""
+    """Possible change by an operator: its `occurrence`-th in the module."""
 
     rank: str
     module: str
@@ -94,15 +92,13 @@ class Candidate:
 
     @property
     def place(self) -> tuple[str, tuple[int, int], str]:
-        """What has at most one mutant: a position, for each kind of operator."""
+        """The position and the category of the operator: each pair gets at most one mutant."""
         return self.module, self.position, self.operator.partition("_")[0]
 
 
 def candidates(module: str, source: str, seed: int, skip: Sequence[str]) -> Iterator[Candidate]:
-    """Yield all changes that the operators can make in a module.
-
-    The rank depends on the text of the line and not on its number, so a change elsewhere leaves it as it is.
-    """
+    """Yield all possible changes of a module."""
+    # The rank depends on the text of the line and not on its number, so that changes of other lines do not alter it.
     nodes = list(ast_nodes(get_ast(source)))
     lines = source.splitlines()
     for name in sorted(cosmic_ray.plugins.operator_names()):
@@ -120,7 +116,7 @@ def candidates(module: str, source: str, seed: int, skip: Sequence[str]) -> Iter
 
 
 def meaning(source: str) -> str:
-    """Return the syntax tree of a module without what decides nothing: annotations, and kinds of parameters."""
+    """Return the syntax tree of a module without annotations and kinds of parameters, which decide nothing."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.AnnAssign):
@@ -146,7 +142,7 @@ def changed_lines(old: str, new: str) -> tuple[str, str]:
 
 
 def draw(group: str, sources: dict[str, str], settings: dict[str, Any]) -> list[Mutant]:
-    """Draw the mutants of a group: those that rank first, unless they change nothing but an annotation."""
+    """Draw the mutants of a group: the first ones by rank, without those that change only an annotation."""
     skip = settings["skip"]
     ranked = sorted(
         (each for module, source in sources.items() for each in candidates(module, source, settings["seed"], skip)),
@@ -154,11 +150,11 @@ def draw(group: str, sources: dict[str, str], settings: dict[str, Any]) -> list[
     )
     meanings = {module: meaning(source) for module, source in sources.items()}
     drawn: list[Mutant] = []
-    taken: set[object] = set()
+    used: set[object] = set()
     for candidate in ranked:
         if len(drawn) == settings["sample"]:
             break
-        if candidate.place in taken:
+        if candidate.place in used:
             continue
         old = sources[candidate.module]
         new = mutate_code(old, cosmic_ray.plugins.get_operator(candidate.operator)(), candidate.occurrence)
@@ -167,7 +163,7 @@ def draw(group: str, sources: dict[str, str], settings: dict[str, Any]) -> list[
                 continue
         except SyntaxError:
             continue
-        taken.add(candidate.place)
+        used.add(candidate.place)
         operator = candidate.operator.rpartition("/")[2]
         drawn.append(
             Mutant(group, candidate.module, candidate.position[0], operator, *changed_lines(old, new), source=new)
@@ -176,9 +172,9 @@ def draw(group: str, sources: dict[str, str], settings: dict[str, Any]) -> list[
 
 
 def pytest(tests: Iterable[str], settings: dict[str, Any], *options: str, timeout: float | None) -> tuple[str, str]:
-    """Run test files and return `killed`, `timed out` or `survived`, and what pytest printed."""
+    """Run test files and return `killed`, `timed out` or `survived`, and the output of pytest."""
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "--assert=plain", "-rfE", "-p", "no:cacheprovider"]
-    # timeout_method: an exception in a callback of an event loop does not end its test, the end of the process does
+    # timeout_method: an exception in a callback of an event loop does not end its test, only the end of the process does
     command += ["-o", f"timeout={settings['test_timeout']}", "-o", "timeout_method=thread", *options, *tests]
     outcome, output = run_tests(shlex.join(command), timeout)
     if outcome == TestOutcome.INCOMPETENT:
@@ -198,8 +194,8 @@ def try_mutant(mutant: Mutant, package: pathlib.Path, tests: Iterable[str], sett
         outcome, output = pytest(tests, settings, "-x", timeout=settings["timeout"])
     finally:
         path.write_text(original, encoding="utf-8")
-    noticed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output, re.MULTILINE)
-    return Result(mutant, outcome, noticed[1] if noticed else outcome, time.monotonic() - started)
+    detected = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", output, re.MULTILINE)
+    return Result(mutant, outcome, detected[1] if detected else outcome, time.monotonic() - started)
 
 
 def copy_package(folder: pathlib.Path) -> pathlib.Path:
@@ -209,7 +205,7 @@ def copy_package(folder: pathlib.Path) -> pathlib.Path:
         sys.exit(f"{PACKAGE} is not installed")
     copy = folder / PACKAGE
     shutil.copytree(pathlib.Path(spec.origin).parent, copy, ignore=shutil.ignore_patterns("__pycache__"))
-    # checked by hash, not by time: a mutant is compiled anew although it has been written within the same second
+    # Checked by hash, not by time, so that a mutant that is written within the same second is compiled again.
     compileall.compile_dir(copy, quiet=1, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
     os.environ.update(PYTHONPATH=str(folder), PYTHONSAFEPATH="1")
     return copy
@@ -224,7 +220,7 @@ def summary(results: Sequence[Result]) -> dict[str, float]:
 
 
 def report(results: Sequence[Result], settings: dict[str, Any]) -> dict[str, Any]:
-    """Return what is written as JSON."""
+    """Return the report."""
     groups = dict.fromkeys(result.mutant.group for result in results)
     return {
         "settings": settings,
@@ -250,13 +246,15 @@ def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--targets", type=pathlib.Path, default=HERE / "targets.toml", help="the table to use")
     parser.add_argument("--root", type=pathlib.Path, default=HERE.parents[1], help="the checkout whose tests run")
-    parser.add_argument("--json", type=pathlib.Path, default=pathlib.Path("mutants.json"), help="where the report goes")
+    parser.add_argument(
+        "--json", type=pathlib.Path, default=pathlib.Path("mutants.json"), help="the file of the report"
+    )
     parser.add_argument("--group", action="append", help="only this group; can be given several times")
     parser.add_argument("--sample", type=int, help="mutants of each group")
     parser.add_argument("--seed", type=int, help="another seed draws other mutants")
     parser.add_argument("--timeout", type=float, help="seconds for all tests of one mutant")
-    parser.add_argument("--minutes", type=float, default=math.inf, help="stop early; all groups go forward together")
-    parser.add_argument("--deselect", action="append", default=[], help="a test that is left out; as pytest's option")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop after this time; the groups take turns")
+    parser.add_argument("--deselect", action="append", default=[], help="a test to skip, as for pytest")
     parser.add_argument("--unchecked", action="store_true", help="do not run the tests on the unchanged package first")
     parser.add_argument("--list", action="store_true", help="show the mutants and run nothing")
     return parser.parse_args()
@@ -265,7 +263,7 @@ def options() -> argparse.Namespace:
 def main() -> None:
     """Draw the mutants, run the tests on each of them and report."""
     given = options()
-    # a background job of a shell ignores SIGINT, and so would the programs that tests interrupt
+    # A background job of a shell ignores SIGINT, and so would the programs that tests interrupt.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     table = tomllib.loads(given.targets.read_text(encoding="utf-8"))
     settings = {**table["settings"], **{k: v for k in ("sample", "seed", "timeout") if (v := getattr(given, k))}}

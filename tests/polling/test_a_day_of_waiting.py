@@ -1,4 +1,4 @@
-"""A day of two thousand tasks with outages, or a short one of four hundred: the schedule keeps its promises."""
+"""A day of two thousand tasks with outages, or a short one of four hundred, on virtual time."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ TICK = 1.0
 
 @attrs.frozen
 class Plan:
-    """What is to happen.
+    """Plan of a day.
 
     Attributes:
-        seed: Of all that is left to chance.
-        tasks: How many are waited for.
-        bursts: Moments at which half of the waits begin.
-        hours: How long it lasts.
-        outages: Beginnings and ends, in seconds.
+        seed: Seed of all random numbers.
+        tasks: Number of tasks.
+        bursts: Number of bursts, in which half of the waits begin.
+        hours: Length of the day.
+        outages: Start and end of each outage, in seconds.
     """
 
     seed: int
@@ -44,8 +44,8 @@ class Plan:
     hours: int
     outages: tuple[tuple[float, float], ...]
 
-    def is_out(self, now: float) -> bool:
-        """Tell whether A2E is out of reach."""
+    def is_outage(self, now: float) -> bool:
+        """Return whether A2E is unreachable."""
         return any(begin <= now < end for begin, end in self.outages)
 
 
@@ -54,13 +54,13 @@ WHOLE = Plan(2, 2000, 10, 24, ((3600.0, 3900.0), (20_000.0, 20_030.0), (40_000.0
 
 
 def interval(age: float) -> float:
-    """Say how often a task of an age may be asked about."""
+    """Return the interval of polls for an age."""
     return max(seconds for from_age, seconds in POLICY.steps if age >= from_age)
 
 
 @attrs.frozen
 class Day:
-    """What happened."""
+    """The events of one day."""
 
     plan: Plan
     service: PolledA2E
@@ -68,29 +68,29 @@ class Day:
     ended: dict[str, float]
 
 
-async def spend(plan: Plan) -> Day:
-    """Begin waits all over the day, in bursts and one by one; jobs take 1 to 20 minutes, a few of them hours."""
-    dice = random.Random(plan.seed)
+async def run_day(plan: Plan) -> Day:
+    """Begin waits over the day, in bursts and one by one. Tasks take 1 to 20 minutes, a few of them hours."""
+    chance = random.Random(plan.seed)
     last = plan.hours * 3600.0 - 7200
-    bursts = [dice.uniform(0, last) for _ in range(plan.bursts)]
+    bursts = [chance.uniform(0, last) for _ in range(plan.bursts)]
     starts: dict[str, float] = {}
     for number in range(plan.tasks):
-        begin = dice.choice(bursts) + dice.uniform(0, 20) if dice.random() < 0.5 else dice.uniform(0, last)
+        begin = chance.choice(bursts) + chance.uniform(0, 20) if chance.random() < 0.5 else chance.uniform(0, last)
         starts[f"{number:024x}"] = begin
-    longest = [7200.0 if dice.random() < 0.02 else 1200.0 for _ in starts]
+    durations = [7200.0 if chance.random() < 0.02 else 1200.0 for _ in starts]
     service = PolledA2E(
         {
-            task_id: begin + dice.uniform(60, most)
-            for (task_id, begin), most in zip(starts.items(), longest, strict=True)
+            task_id: begin + chance.uniform(60, duration)
+            for (task_id, begin), duration in zip(starts.items(), durations, strict=True)
         }
     )
 
-    def weather(request: Request, ids: list[str]) -> Response | None:
-        if plan.is_out(service.now):
-            return make_response(None, 502) if dice.random() < 0.5 else drop_response()
+    def fault(request: Request, ids: list[str]) -> Response | None:
+        if plan.is_outage(service.now):
+            return make_response(None, 502) if chance.random() < 0.5 else drop_response()
         return None
 
-    service.fault = weather
+    service.fault = fault
     began: dict[str, float] = {}
     ended: dict[str, float] = {}
 
@@ -102,7 +102,7 @@ async def spend(plan: Plan) -> Day:
         ended[task_id] = now()
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("random.random", random.Random(plan.seed).random)  # when the beat falls
+        patch.setattr("random.random", random.Random(plan.seed).random)  # for the phase of the grid
         async with in_memory_a2e.client_with_transport(patch, service, config=Config(poll=POLICY)) as a2e:
             await asyncio.gather(*(wait(a2e, task_id) for task_id in starts))
     return Day(plan, service, began, ended)
@@ -110,73 +110,73 @@ async def spend(plan: Plan) -> Day:
 
 @pytest.fixture(scope="module", params=[SHORT, pytest.param(WHOLE, marks=pytest.mark.soak)], ids=["short", "whole"])
 def day(request: pytest.FixtureRequest) -> Day:
-    """Spend a day, once for all tests of it."""
-    return asyncio.run(spend(request.param))
+    """Run a day, once for all of its tests."""
+    return asyncio.run(run_day(request.param))
 
 
-def test_everybody_comes_back(day: Day) -> None:
-    """All waits end, outages or not."""
+def test_all_waits_end(day: Day) -> None:
+    """All waits end, in spite of the outages."""
     assert len(day.ended) == day.plan.tasks
 
 
-def test_nobody_waits_longer_than_an_interval(day: Day) -> None:
-    """A wait ends within an interval and a tick of its task, unless A2E was out of reach then: no drift."""
+def test_no_wait_ends_later_than_an_interval(day: Day) -> None:
+    """A wait ends within an interval and a tick after its task, or after the outage at that time: no drift."""
     for task_id, done in day.service.ends.items():
         latest = done + interval(done - day.began[task_id]) + TICK + 0.5
         while any(begin <= latest and done < end for begin, end in day.plan.outages):
             over = next(end for begin, end in day.plan.outages if begin <= latest and done < end)
-            done = over  # noqa: PLW2901  it could not be asked about earlier
+            done = over  # noqa: PLW2901  it could not be polled earlier
             latest = over + interval(over - day.began[task_id]) + 2 * TICK + 1
         assert day.ended[task_id] <= latest
 
 
-def test_nothing_is_asked_more_often_than_its_interval(day: Day) -> None:
-    """Between two questions about a task there is its interval, but for the tenth of a tick that a question can be late.
+def test_polls_of_a_task_are_an_interval_apart(day: Day) -> None:
+    """Between two polls of a task is its interval, less the tenth of a tick that a poll can be late.
 
-    The only others are those about one task of many, every ten seconds at most, that find out in an outage whether it is
-    the operation or A2E that does not answer, and one more about the others when such a question is answered.
+    The exceptions are the probes of an outage, one task every ten seconds at most, and one more poll of the other
+    tasks after a probe with a record.
     """
-    asked: dict[str, list[tuple[float, str]]] = collections.defaultdict(list)
-    for when, how, ids in day.service.polls:
-        for task_id in ids if how != "page" else ():
-            asked[task_id].append((when, how))
+    polls: dict[str, list[tuple[float, str]]] = collections.defaultdict(list)
+    for when, kind, ids in day.service.polls:
+        for task_id in ids if kind != "page" else ():
+            polls[task_id].append((when, kind))
     probes: list[float] = []
-    for task_id, questions in asked.items():
-        assert questions[0][0] >= day.began[task_id] + POLICY.initial
-        for (before, _), (after, how) in itertools.pairwise(questions):
+    for task_id, times in polls.items():
+        assert times[0][0] >= day.began[task_id] + POLICY.initial
+        for (before, _), (after, kind) in itertools.pairwise(times):
             if after - before >= interval(before - day.began[task_id]) - TICK / 10:
                 continue
-            if how == "one":
+            if kind == "one":
                 probes.append(after)
-            else:  # the probe that found out that an outage had just ended, so the others are asked about once more
+            else:  # a probe after the end of the outage, and then the other tasks
                 assert any(0 <= after - end < 12 for _, end in day.plan.outages)
     probes.sort()
-    assert all(day.plan.is_out(when - 12) or day.plan.is_out(when) for when in probes)
+    assert all(day.plan.is_outage(when - 12) or day.plan.is_outage(when) for when in probes)
     assert all(later - earlier >= 9.9 for earlier, later in itertools.pairwise(probes))
 
 
 def test_no_burst_after_an_outage(day: Day) -> None:
-    """In the ten seconds after an outage there are no more questions than slices of the tasks that wait and ticks."""
-    times = sorted(when for when, _, _ in day.service.polls)
+    """In the ten seconds after an outage, there are no more polls than batches of waiting tasks and ticks."""
+    all_times = sorted(when for when, _, _ in day.service.polls)
     for begin, end in day.plan.outages:
         waiting = sum(day.began[task_id] < end and day.ended[task_id] >= begin for task_id in day.ended)
-        questions = bisect.bisect(times, end + 10) - bisect.bisect(times, end)
-        assert questions <= 10 / TICK * (1 + waiting / 100 / 2)
+        count = bisect.bisect(all_times, end + 10) - bisect.bisect(all_times, end)
+        assert count <= 10 / TICK * (1 + waiting / 100 / 2)
 
 
-def test_day_costs_few_questions(day: Day) -> None:
-    """All together cost a fraction of what one question for each task and interval would."""
-    alone = sum(
+def test_day_costs_few_polls(day: Day) -> None:
+    """The day costs a fraction of one poll for each task and interval."""
+    without_batches = sum(
         (min(day.ended[task_id] - began, 60) / 2)
         + max(0.0, min(day.ended[task_id] - began, 300) - 60) / 5
         + max(0.0, day.ended[task_id] - began - 300) / 10
         for task_id, began in day.began.items()
     )
-    assert len(day.service.polls) < alone / 4
+    assert len(day.service.polls) < without_batches / 4
 
 
-def test_questions_are_full(day: Day) -> None:
-    """No question holds more than a hundred ids, and in a burst most of them go together."""
-    sizes = [len(ids) for _, how, ids in day.service.polls if how == "batch"]
+def test_batches_are_full(day: Day) -> None:
+    """No batch has more than a hundred ids, and in a burst most tasks share batches."""
+    sizes = [len(ids) for _, kind, ids in day.service.polls if kind == "batch"]
     assert 50 < max(sizes) <= 100
     assert sum(sizes) / len(sizes) > 4

@@ -1,4 +1,4 @@
-"""What ever smaller parts of a refused question tell."""
+"""Bisection of a rejected batch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._polling.bisection import Halving
+from a2e_async._polling.bisection import Bisection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.pure  # no event loop, no socket, no sleep
 
 
-def names(count: int) -> list[str]:
-    """Name tasks."""
+def make_ids(count: int) -> list[str]:
+    """Return the ids of some tasks."""
     return [f"t{number}" for number in range(count)]
 
 
-def search(
-    ids: list[str], refuses: Callable[[list[str]], bool], most: int = 100
-) -> tuple[Halving, list[list[str]], int]:
-    """Ask about the parts; return the halving, the parts that were answered, and the smallest number that was learned."""
-    halving = Halving.of(ids, most)
-    answered: list[list[str]] = []
-    learned = most
-    while part := halving.next():
-        if refuses(part):
-            halving.take_refusal()
+def bisect(
+    ids: list[str], rejects: Callable[[list[str]], bool], max_size: int = 100
+) -> tuple[Bisection, list[list[str]], int]:
+    """Run a bisection; return it, the accepted parts, and the smallest size that it returned."""
+    bisection = Bisection.of(ids, max_size)
+    accepted: list[list[str]] = []
+    size = max_size
+    while part := bisection.next_part():
+        if rejects(part):
+            bisection.reject()
         else:
-            answered.append([*part])
-            learned = min(learned, halving.take_answer() or most)
-    return halving, answered, learned
+            accepted.append([*part])
+            size = min(size, bisection.accept() or max_size)
+    return bisection, accepted, size
 
 
 def flat(parts: list[list[str]]) -> list[str]:
@@ -44,67 +44,67 @@ def flat(parts: list[list[str]]) -> list[str]:
 
 @given(st.integers(2, 100).flatmap(lambda count: st.tuples(st.just(count), st.integers(0, count - 1))))
 def test_one_bad_id_is_found(case: tuple[int, int]) -> None:
-    """A single bad id of up to a hundred is found with at most 14 questions, and all the others are answered."""
+    """A single bad id of up to a hundred is found with at most 14 requests, and all other ids are accepted."""
     count, bad = case
-    questions = 0
+    requests = 0
 
-    def refuses(part: list[str]) -> bool:
-        nonlocal questions
-        questions += 1
+    def rejects(part: list[str]) -> bool:
+        nonlocal requests
+        requests += 1
         return f"t{bad}" in part
 
-    halving, answered, learned = search(names(count), refuses)
-    assert halving.bad == [f"t{bad}"]
-    assert sorted(flat(answered)) == sorted(set(names(count)) - {f"t{bad}"})
-    assert not halving.left()
-    assert not halving.is_hopeless
-    assert questions <= 14
-    assert learned == 100
+    bisection, accepted, size = bisect(make_ids(count), rejects)
+    assert bisection.bad_ids == [f"t{bad}"]
+    assert sorted(flat(accepted)) == sorted(set(make_ids(count)) - {f"t{bad}"})
+    assert not bisection.remaining()
+    assert not bisection.is_hopeless
+    assert requests <= 14
+    assert size == 100
 
 
 @given(st.integers(2, 100).flatmap(lambda count: st.tuples(st.just(count), st.integers(1, count - 1))))
-def test_number_is_learned(case: tuple[int, int]) -> None:
-    """If more than so many at once are refused, all are answered in parts, and the number learned is not refused."""
-    count, most = case
-    halving, answered, learned = search(names(count), lambda part: len(part) > most)
-    assert not halving.bad
-    assert sorted(flat(answered)) == sorted(names(count))
-    assert 1 <= learned <= most
+def test_accepted_size_is_found(case: tuple[int, int]) -> None:
+    """If only the size is rejected, all ids are accepted in parts, and the returned size is not larger than the limit."""
+    count, limit = case
+    bisection, accepted, size = bisect(make_ids(count), lambda part: len(part) > limit)
+    assert not bisection.bad_ids
+    assert sorted(flat(accepted)) == sorted(make_ids(count))
+    assert 1 <= size <= limit
 
 
-def test_parts_that_are_known_to_be_too_large_are_not_asked_about() -> None:
-    """What is larger than the most that is answered is halved without a question."""
-    asked: list[int] = []
+def test_part_above_the_maximum_size_is_halved_without_a_request() -> None:
+    """No part is larger than the maximum size."""
+    sizes: list[int] = []
 
-    def refuses(part: list[str]) -> bool:
-        asked.append(len(part))
+    def rejects(part: list[str]) -> bool:
+        sizes.append(len(part))
         return False
 
-    search(names(100), refuses, most=30)
-    assert asked == [25, 25, 25, 25]
+    bisect(make_ids(100), rejects, max_size=30)
+    assert sizes == [25, 25, 25, 25]
 
 
 @pytest.mark.parametrize("count", [2, 3, 7, 100])
-def test_refusing_everything_is_hopeless(count: int) -> None:
-    """If ten parts in a row are refused, the search ends, and what seemed bad is left like everything else."""
-    halving, answered, _ = search(names(count), lambda _: True)
-    assert not answered
+def test_bisection_is_hopeless_after_ten_rejections_in_a_row(count: int) -> None:
+    """Ten rejections in a row end the bisection, and all ids remain, also those that were rejected alone."""
+    bisection, accepted, _ = bisect(make_ids(count), lambda _: True)
+    assert not accepted
     if count >= 7:
-        assert halving.is_hopeless
-        assert halving.refused == 10
-        assert sorted(halving.left()) == sorted(names(count))
+        assert bisection.is_hopeless
+        assert bisection.rejections == 10
+        assert sorted(bisection.remaining()) == sorted(make_ids(count))
     else:
-        assert not halving.is_hopeless
-        assert sorted(halving.bad) == sorted(names(count))
-        assert not halving.left()
+        assert not bisection.is_hopeless
+        assert sorted(bisection.bad_ids) == sorted(make_ids(count))
+        assert not bisection.remaining()
 
 
 @given(st.sets(st.integers(0, 99), min_size=1, max_size=100))
-def test_nobody_is_lost(bad: set[int]) -> None:
-    """However many are bad, each id was answered, found bad, or is left, and exactly one of these."""
-    spoilt = {f"t{number}" for number in bad}
-    halving, answered, _ = search(names(100), lambda part: not spoilt.isdisjoint(part))
-    found = [] if halving.is_hopeless else halving.bad
-    assert sorted([*flat(answered), *found, *halving.left()]) == sorted(names(100))
-    assert set(halving.bad) <= spoilt
-    assert spoilt.isdisjoint(flat(answered))
+def test_no_id_is_lost(bad: set[int]) -> None:
+    """With any number of bad ids, each id is accepted, bad, or remains: exactly one of these."""
+    bad_ids = {f"t{number}" for number in bad}
+    bisection, accepted, _ = bisect(make_ids(100), lambda part: not bad_ids.isdisjoint(part))
+    found = [] if bisection.is_hopeless else bisection.bad_ids
+    assert sorted([*flat(accepted), *found, *bisection.remaining()]) == sorted(make_ids(100))
+    assert set(bisection.bad_ids) <= bad_ids
+    assert bad_ids.isdisjoint(flat(accepted))

@@ -1,4 +1,4 @@
-"""The poller on virtual time: when it asks, whom it tells, and that nobody waits for ever."""
+"""The poller on virtual time: when it polls, and how waits end."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from a2e_async import (
     TaskRecord,
     TaskStatus,
 )
-from a2e_async._polling.fetcher import Questions
+from a2e_async._polling.fetcher import StatusApi
 from a2e_async._polling.poller import Poller
 from a2e_async._polling.queue import Waiter
 
@@ -31,85 +31,85 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every beat begin with the first wait, instead of at random."""
+def unshifted_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start every grid with the first wait, instead of at a random time."""
     monkeypatch.setattr("random.random", lambda: 0.0)
 
 
-async def waited(
-    poller: Poller, family: str, task_id: str, ask: Callable[[str], Awaitable[TaskRecord]], waiter: Waiter
+async def wait_for(
+    poller: Poller, family: str, task_id: str, get: Callable[[str], Awaitable[TaskRecord]], waiter: Waiter
 ) -> TaskRecord:
-    """Wait for a task of a family that is asked about one by one."""
-    leave = poller.join(family, task_id, lambda: Questions(one=ask), waiter)
+    """Wait for a task of a family without batches."""
+    unsubscribe = poller.subscribe(family, task_id, lambda: StatusApi(get=get), waiter)
     try:
         record: TaskRecord = await waiter.done
     finally:
-        leave()
+        unsubscribe()
     return record
 
 
 class Service:
-    """A2E as the poller sees it: tasks that end at a time, and questions that take a while."""
+    """A2E as seen by the poller: tasks end at set times, and polls take some time."""
 
-    def __init__(self, ends: dict[str, float], takes: float = 0.0) -> None:
+    def __init__(self, ends: dict[str, float], latency: float = 0.0) -> None:
         self.ends = ends
-        self.takes = takes
-        self.asked: dict[str, list[float]] = defaultdict(list)
-        self.at_once = self.most_at_once = 0
+        self.latency = latency
+        self.polls: dict[str, list[float]] = defaultdict(list)
+        self.in_flight = self.max_in_flight = 0
 
-    async def ask(self, task_id: str) -> TaskRecord:
-        """Answer a question."""
-        self.asked[task_id].append(now())
-        self.at_once += 1
-        self.most_at_once = max(self.most_at_once, self.at_once)
+    async def get(self, task_id: str) -> TaskRecord:
+        """Return the record of a task."""
+        self.polls[task_id].append(now())
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(self.takes)
+            await asyncio.sleep(self.latency)
         finally:
-            self.at_once -= 1
+            self.in_flight -= 1
         done = now() >= self.ends[task_id]
         return TaskRecord(id=task_id, status=TaskStatus.SUCCEEDED if done else TaskStatus.RUNNING)
 
 
-def waiter() -> Waiter:
-    """Make a waiter that minds nothing but the end."""
-    return Waiter(on_record=lambda _: None, on_trouble=lambda _: None)
+def make_waiter() -> Waiter:
+    """Return a waiter that ignores records and errors."""
+    return Waiter(on_record=lambda _: None, on_error=lambda _: None)
 
 
-POLICY = PollPolicy(initial=2, steps=((0, 2), (60, 5), (300, 10)), max_at_once=10)
+POLICY = PollPolicy(initial=2, steps=((0, 2), (60, 5), (300, 10)), max_concurrent=10)
 
 
-async def test_schedule_grows_with_age() -> None:
-    """The first look comes after `initial`, then every 2 s, after a minute every 5 s, after five every 10 s."""
+async def test_interval_grows_with_age() -> None:
+    """The first poll is after `initial`, then every 2 s, after a minute every 5 s, after five minutes every 10 s."""
     service = Service({"a": 330})
 
     poller = Poller(POLICY)
-    await waited(poller, "family", "a", service.ask, waiter())
+    await wait_for(poller, "family", "a", service.get, make_waiter())
     await poller.aclose()
-    asked = service.asked["a"]
-    assert asked[:3] == [2, 4, 6]
-    assert asked[29:33] == [60, 65, 70, 75]
-    assert asked[-4:] == [300, 310, 320, 330]
+    times = service.polls["a"]
+    assert times[:3] == [2, 4, 6]
+    assert times[29:33] == [60, 65, 70, 75]
+    assert times[-4:] == [300, 310, 320, 330]
 
 
-async def test_no_more_questions_at_once_than_set() -> None:
-    """A thousand tasks that are due together are asked about ten at a time, and all are."""
-    service = Service({str(n): 0 for n in range(1000)}, takes=0.1)
+async def test_requests_in_flight_are_limited() -> None:
+    """A thousand tasks that are due together are polled with ten requests at a time, each once."""
+    service = Service({str(n): 0 for n in range(1000)}, latency=0.1)
 
     poller = Poller(POLICY)
-    await asyncio.gather(*(waited(poller, "family", task_id, service.ask, waiter()) for task_id in service.ends))
+    await asyncio.gather(*(wait_for(poller, "family", task_id, service.get, make_waiter()) for task_id in service.ends))
     await poller.aclose()
-    assert service.most_at_once == 10
-    assert all(len(times) == 1 for times in service.asked.values())
+    assert service.max_in_flight == 10
+    assert all(len(times) == 1 for times in service.polls.values())
 
 
 async def test_same_id_in_two_families() -> None:
-    """Ids are unique within a family only: two tasks of one id do not mix."""
+    """Ids are unique within a family only: two tasks with one id have separate polls."""
     one, two = Service({"a": 0}), Service({"a": 10})
 
     poller = Poller(POLICY)
 
     async def wait(family: str, service: Service) -> float:
-        await waited(poller, family, "a", service.ask, waiter())
+        await wait_for(poller, family, "a", service.get, make_waiter())
         return now()
 
     ended = await asyncio.gather(wait("one", one), wait("two", two))
@@ -117,27 +117,27 @@ async def test_same_id_in_two_families() -> None:
     assert [*ended] == [2, 10]
 
 
-async def test_loop_ends_and_begins_again() -> None:
-    """When nobody waits, the loop ends; a later wait begins it again."""
+async def test_poller_stops_and_starts_again() -> None:
+    """Without waits the poller runs nothing, and a later wait starts it again."""
     service = Service({"a": 2, "b": 100})
 
     poller = Poller(POLICY)
     tasks = []
     for task_id in ("a", "b"):
-        await waited(poller, "family", task_id, service.ask, waiter())
+        await wait_for(poller, "family", task_id, service.get, make_waiter())
         await asyncio.sleep(1)
         tasks.append(len(asyncio.all_tasks()))
     await poller.aclose()
     assert tasks == [1, 1]
 
 
-async def test_cancelled_waiter_leaves_the_others() -> None:
-    """One of two waiters is cancelled in the middle of a question; the other one gets its answer."""
-    service = Service({"a": 10}, takes=1)
+async def test_cancelled_wait_does_not_affect_others() -> None:
+    """If one of two waits for a task is cancelled during a request, the other one gets the record."""
+    service = Service({"a": 10}, latency=1)
 
     poller = Poller(POLICY)
-    first = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
-    second = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
+    first = asyncio.create_task(wait_for(poller, "family", "a", service.get, make_waiter()))
+    second = asyncio.create_task(wait_for(poller, "family", "a", service.get, make_waiter()))
     await asyncio.sleep(2.5)
     first.cancel()
     record = await second
@@ -146,83 +146,83 @@ async def test_cancelled_waiter_leaves_the_others() -> None:
     assert record.status is TaskStatus.SUCCEEDED
 
 
-async def test_last_waiter_takes_the_question_along() -> None:
-    """When the only waiter leaves, the question under way is cancelled and a new wait begins afresh."""
-    service = Service({"a": 20}, takes=1)
+async def test_last_wait_cancels_the_request() -> None:
+    """The end of the only wait cancels its request, and a new wait starts from the beginning."""
+    service = Service({"a": 20}, latency=1)
 
     poller = Poller(POLICY)
-    first = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
+    first = asyncio.create_task(wait_for(poller, "family", "a", service.get, make_waiter()))
     await asyncio.sleep(2.5)
     first.cancel()
     await asyncio.wait([first])
     await asyncio.sleep(0)
-    assert service.at_once == 0
-    await waited(poller, "family", "a", service.ask, waiter())
+    assert service.in_flight == 0
+    await wait_for(poller, "family", "a", service.get, make_waiter())
     await poller.aclose()
-    assert service.asked["a"][:2] == [2, 4.5]
+    assert service.polls["a"][:2] == [2, 4.5]
 
 
-async def test_one_broken_task_does_not_disturb_another() -> None:
-    """An error that ends one wait leaves the wait on another task alone."""
+async def test_bug_affects_one_task() -> None:
+    """A bug in the poll of one task ends its waits, and not those for another task."""
     service = Service({"good": 30})
 
-    async def ask(task_id: str) -> TaskRecord:
+    async def get(task_id: str) -> TaskRecord:
         if task_id == "bad":
             msg = "a bug"
             raise RuntimeError(msg)
-        return await service.ask(task_id)
+        return await service.get(task_id)
 
     poller = Poller(POLICY)
-    good = asyncio.create_task(waited(poller, "family", "good", ask, waiter()))
+    good = asyncio.create_task(wait_for(poller, "family", "good", get, make_waiter()))
     with pytest.raises(A2EError, match="RuntimeError") as caught:
-        await waited(poller, "family", "bad", ask, waiter())
+        await wait_for(poller, "family", "bad", get, make_waiter())
     assert caught.value.task_id == "bad"
     assert str(caught.value.__cause__) == "a bug"
     assert (await good).status is TaskStatus.SUCCEEDED
     await poller.aclose()
 
 
-async def test_every_waiter_gets_an_error_of_its_own() -> None:
-    """An error that ends the waits on a task reaches each waiter as its own exception."""
+async def test_every_wait_gets_its_own_error_of_a_bug() -> None:
+    """After a bug, each wait for the task raises its own exception object."""
 
-    async def ask(_: str) -> TaskRecord:
+    async def get(_: str) -> TaskRecord:
         msg = "gone"
         raise RuntimeError(msg)
 
     poller = Poller(POLICY)
-    waits = [waited(poller, "family", "a", ask, waiter()) for _ in range(3)]
+    waits = [wait_for(poller, "family", "a", get, make_waiter()) for _ in range(3)]
     errors = await asyncio.gather(*waits, return_exceptions=True)
     assert [str(error.__cause__) for error in errors if isinstance(error, A2EError)] == ["gone"] * 3
     assert len({id(error) for error in errors}) == 3
     await poller.aclose()
 
 
-async def test_trouble_is_told_and_outlived() -> None:
-    """An outage of an hour is told to the waiter and does not end the wait."""
+async def test_transient_errors_do_not_end_a_wait() -> None:
+    """An outage of an hour is reported to the wait and does not end it."""
     service = Service({"a": 0})
-    told: list[object] = []
+    received: list[object] = []
 
-    async def ask(task_id: str) -> TaskRecord:
+    async def get(task_id: str) -> TaskRecord:
         if now() < 3600:
             msg = "down"
             raise NetworkError(msg)
-        return await service.ask(task_id)
+        return await service.get(task_id)
 
     poller = Poller(POLICY)
-    mine = Waiter(on_record=told.append, on_trouble=told.append)
-    await waited(poller, "family", "a", ask, mine)
+    waiter = Waiter(on_record=received.append, on_error=received.append)
+    await wait_for(poller, "family", "a", get, waiter)
     await poller.aclose()
-    assert all(isinstance(item, NetworkError) for item in told[:-1])
-    assert len(told) > 300
-    assert isinstance(told[-1], TaskRecord)
+    assert all(isinstance(item, NetworkError) for item in received[:-1])
+    assert len(received) > 300
+    assert isinstance(received[-1], TaskRecord)
 
 
-async def test_closing_wakes_everybody() -> None:
-    """Closing ends all waits with an error that names the task, and leaves nothing running."""
-    service = Service({str(n): 1e9 for n in range(30)}, takes=5)
+async def test_closing_ends_all_waits() -> None:
+    """Closing ends all waits with an error that has the task id, and leaves nothing running."""
+    service = Service({str(n): 1e9 for n in range(30)}, latency=5)
 
     poller = Poller(POLICY)
-    waits = [asyncio.create_task(waited(poller, "family", task, service.ask, waiter())) for task in service.ends]
+    waits = [asyncio.create_task(wait_for(poller, "family", task, service.get, make_waiter())) for task in service.ends]
     await asyncio.sleep(3)
     await poller.aclose()
     for task_id, wait in zip(service.ends, waits, strict=True):
@@ -230,34 +230,34 @@ async def test_closing_wakes_everybody() -> None:
             await wait
         assert caught.value.task_id == task_id
     assert len(asyncio.all_tasks()) == 1
-    assert service.at_once == 0
+    assert service.in_flight == 0
 
 
-async def test_foreign_cancellation_of_a_question_is_outlived() -> None:
-    """A question that is taken away by somebody else is asked again."""
+async def test_request_cancelled_from_outside_is_repeated() -> None:
+    """A request that is cancelled from outside of the poller is sent again."""
     service = Service({"a": 0})
-    asked = 0
+    calls = 0
 
-    async def ask(task_id: str) -> TaskRecord:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
+    async def get(task_id: str) -> TaskRecord:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
             raise asyncio.CancelledError
-        return await service.ask(task_id)
+        return await service.get(task_id)
 
     poller = Poller(POLICY)
-    await waited(poller, "family", "a", ask, waiter())
+    await wait_for(poller, "family", "a", get, make_waiter())
     await poller.aclose()
-    assert asked == 2
+    assert calls == 2
 
 
 @pytest.mark.parametrize("steps", range(6))
-async def test_closing_that_is_cancelled_wakes_everybody(steps: int) -> None:
-    """Wherever closing is cancelled, nobody is left waiting."""
-    service = Service({str(n): 1e9 for n in range(250)}, takes=5)
+async def test_cancelled_closing_ends_all_waits(steps: int) -> None:
+    """Wherever `aclose` is cancelled, no wait hangs."""
+    service = Service({str(n): 1e9 for n in range(250)}, latency=5)
 
     poller = Poller(POLICY)
-    waits = [asyncio.create_task(waited(poller, "family", task, service.ask, waiter())) for task in service.ends]
+    waits = [asyncio.create_task(wait_for(poller, "family", task, service.get, make_waiter())) for task in service.ends]
     await asyncio.sleep(3)
     closing = asyncio.create_task(poller.aclose())
     for _ in range(steps + 1):
@@ -269,68 +269,68 @@ async def test_closing_that_is_cancelled_wakes_everybody(steps: int) -> None:
 
 
 async def test_old_outage_ends_no_later_wait() -> None:
-    """An outage that ended while nobody was waiting costs later waits nothing, however short their patience."""
-    weather = Weather((0, 100))
+    """An outage that ended while there were no waits does not use up the budget of a later wait."""
+    a2e = UnreachableA2E((0, 100))
 
     poller = Poller(POLICY)
     times = []
     for begin in (0, 1000, 2000):
         await asyncio.sleep(begin - now())
-        mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=1.0)
+        waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, outage_budget=1.0)
         with contextlib.suppress(OutageError, TimeoutError):
             async with asyncio.timeout(50):
-                await waited(poller, "family", "a", weather.ask, mine)
+                await wait_for(poller, "family", "a", a2e.get, waiter)
         times.append(now() - begin)
     await poller.aclose()
     assert times == [3, 50, 50]
 
 
-async def test_who_knows_nothing_of_a_task_asks_at_once() -> None:
-    """A wait that begins with an id only is answered at once, although somebody else waits for the task already."""
+async def test_wait_by_id_polls_at_once() -> None:
+    """A wait that has only the id polls at once, although another wait has scheduled the task already."""
     service = Service({"a": 7.5})
 
     poller = Poller(PollPolicy(steps=((0.0, 1000.0),)))
-    first = asyncio.create_task(waited(poller, "family", "a", service.ask, waiter()))
+    first = asyncio.create_task(wait_for(poller, "family", "a", service.get, make_waiter()))
     await asyncio.sleep(8)
-    mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, at_once=True)
-    await waited(poller, "family", "a", service.ask, mine)
+    waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, at_once=True)
+    await wait_for(poller, "family", "a", service.get, waiter)
     ended = now()
     await first
     await poller.aclose()
     assert ended == 8
 
 
-async def test_ticks_that_nobody_waits_for_are_forgotten() -> None:
-    """A thousand waits, each ended by a nudge long before its turn, leave no turns behind while another one goes on."""
+async def test_empty_slots_are_removed() -> None:
+    """A thousand waits that end by `poll_now` before their ticks leave no slots behind while another wait goes on."""
     poller = Poller(PollPolicy(steps=((0.0, 1e6),)))
     done: set[str] = set()
 
-    async def ask(task_id: str) -> TaskRecord:
+    async def get(task_id: str) -> TaskRecord:
         return TaskRecord(id=task_id, status=TaskStatus.SUCCEEDED if task_id in done else TaskStatus.RUNNING)
 
-    stays = asyncio.create_task(waited(poller, "family", "stays", ask, waiter()))
+    active = asyncio.create_task(wait_for(poller, "family", "active", get, make_waiter()))
     for number in range(1000):
-        wait = asyncio.create_task(waited(poller, "family", str(number), ask, waiter()))
+        wait = asyncio.create_task(wait_for(poller, "family", str(number), get, make_waiter()))
         await asyncio.sleep(3)
         done.add(str(number))
-        poller.nudge(str(number))
+        poller.poll_now(str(number))
         await wait
-    (kind,) = poller._kinds.values()
-    assert len(kind.schedule) == 1
-    stays.cancel()
-    await asyncio.wait([stays])
+    (queue,) = poller._queues.values()
+    assert len(queue.slots) == 1
+    active.cancel()
+    await asyncio.wait([active])
     await poller.aclose()
 
 
-class Weather:
-    """A2E as the poller sees it, out of reach at some times, each a pair of beginning and end; no task ever ends."""
+class UnreachableA2E:
+    """A2E as seen by the poller: unreachable in the given intervals of time, and no task ever ends."""
 
     def __init__(self, *outages: tuple[float, float]) -> None:
         self.outages = outages
         self.made = now()
 
-    async def ask(self, task_id: str) -> TaskRecord:
-        """Answer a question."""
+    async def get(self, task_id: str) -> TaskRecord:
+        """Return the record of a task, or raise a network error."""
         when = round(now() - self.made, 6)
         if any(begin <= when < end for begin, end in self.outages):
             msg = "down"
@@ -338,62 +338,62 @@ class Weather:
         return TaskRecord(id=task_id, status=TaskStatus.RUNNING)
 
 
-async def patience(weather: Weather, *waits: tuple[float, float], ids: str = "aaaa") -> list[float]:
-    """Return when waits end that begin at a time with a budget, each for one of the ids."""
+async def wait_ends(a2e: UnreachableA2E, *waits: tuple[float, float], ids: str = "aaaa") -> list[float]:
+    """Return when waits end, each given by its start, its outage budget and its task."""
 
-    async def one(poller: Poller, task_id: str, begin: float, budget: float) -> float:
+    async def end_of(poller: Poller, task_id: str, begin: float, budget: float) -> float:
         await asyncio.sleep(begin)
-        mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=budget)
+        waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, outage_budget=budget)
         with pytest.raises(OutageError) as caught:
-            await waited(poller, "family", task_id, weather.ask, mine)
+            await wait_for(poller, "family", task_id, a2e.get, waiter)
         assert caught.value.task_id == task_id
-        return round(now() - weather.made, 6)
+        return round(now() - a2e.made, 6)
 
     poller = Poller(POLICY)
-    ends = await asyncio.gather(*(one(poller, task_id, *wait) for task_id, wait in zip(ids, waits, strict=False)))
+    ends = await asyncio.gather(*(end_of(poller, task_id, *wait) for task_id, wait in zip(ids, waits, strict=False)))
     await poller.aclose()
     return ends
 
 
-async def test_patience_begins_with_the_first_bad_answer() -> None:
-    """An outage is as old as the first question that failed, and the budget ends to the second."""
-    assert await patience(Weather((0, 1e6)), (0, 601)) == [2 + 601]
-    assert await patience(Weather((100, 1e6)), (0, 601)) == [100 + 601]
+async def test_outage_begins_with_the_first_failed_poll() -> None:
+    """An outage begins with the first failed poll, and the budget ends on the second."""
+    assert await wait_ends(UnreachableA2E((0, 1e6)), (0, 601)) == [2 + 601]
+    assert await wait_ends(UnreachableA2E((100, 1e6)), (0, 601)) == [100 + 601]
 
 
-async def test_good_answer_ends_an_outage() -> None:
+async def test_record_ends_an_outage() -> None:
     """Outages that are shorter than the budget do not add up."""
-    weather = Weather(*((begin, begin + 550) for begin in range(0, 6000, 600)), (6000, 1e6))
-    assert await patience(weather, (0, 600)) == [6000 + 600]
+    a2e = UnreachableA2E(*((begin, begin + 550) for begin in range(0, 6000, 600)), (6000, 1e6))
+    assert await wait_ends(a2e, (0, 600)) == [6000 + 600]
 
 
-async def test_every_waiter_has_a_budget_of_its_own() -> None:
-    """Of those who wait for one task, each is sent away when its own patience is over."""
-    assert await patience(Weather((0, 1e6)), (0, 60), (0, 3600), (0, 1)) == [62, 3602, 3]
+async def test_every_wait_has_its_own_budget() -> None:
+    """Each of several waits for one task ends with its own budget."""
+    assert await wait_ends(UnreachableA2E((0, 1e6)), (0, 60), (0, 3600), (0, 1)) == [62, 3602, 3]
 
 
-async def test_patience_is_counted_from_the_beginning_of_the_wait() -> None:
-    """Who begins to wait in the middle of an outage has all of its budget before it."""
-    assert await patience(Weather((0, 1e6)), (0, 10_000), (5000, 600)) == [10_002, 5600]
+async def test_budget_counts_from_the_start_of_the_wait() -> None:
+    """A wait that begins during an outage has its full budget."""
+    assert await wait_ends(UnreachableA2E((0, 1e6)), (0, 10_000), (5000, 600)) == [10_002, 5600]
 
 
-async def test_outage_concerns_all_tasks() -> None:
-    """A wait for another task that begins in the middle of an outage is given up after its own budget too."""
-    assert await patience(Weather((0, 1e6)), (0, 10_000), (5000, 600), ids="ab") == [10_002, 5600]
+async def test_outage_affects_all_tasks() -> None:
+    """A wait for another task that begins during an outage ends with its own budget too."""
+    assert await wait_ends(UnreachableA2E((0, 1e6)), (0, 10_000), (5000, 600), ids="ab") == [10_002, 5600]
 
 
-async def test_another_task_can_tell_that_a2e_is_there() -> None:
-    """As long as A2E answers about one task, trouble with another one is no outage."""
-    good = Weather()
-    bad = Weather((0, 3600))
+async def test_record_of_another_task_ends_an_outage() -> None:
+    """While A2E sends the record of one task, errors of another task are no outage."""
+    good = UnreachableA2E()
+    bad = UnreachableA2E((0, 3600))
 
-    async def ask(task_id: str) -> TaskRecord:
-        return await (good if task_id == "good" else bad).ask(task_id)
+    async def get(task_id: str) -> TaskRecord:
+        return await (good if task_id == "good" else bad).get(task_id)
 
     poller = Poller(POLICY)
-    watching = asyncio.create_task(waited(poller, "family", "good", ask, waiter()))
-    mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, outage_budget=60)
-    wait = asyncio.create_task(waited(poller, "family", "bad", ask, mine))
+    watching = asyncio.create_task(wait_for(poller, "family", "good", get, make_waiter()))
+    waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, outage_budget=60)
+    wait = asyncio.create_task(wait_for(poller, "family", "bad", get, waiter))
     await asyncio.sleep(3000)
     assert not wait.done()
     watching.cancel()
@@ -405,19 +405,19 @@ async def test_another_task_can_tell_that_a2e_is_there() -> None:
 
 
 async def test_old_outage_does_not_count() -> None:
-    """An outage that nobody was there to see the end of costs a later wait nothing of its budget."""
-    assert await patience(Weather((0, 100), (5000, 1e6)), (0, 60), (4000, 600)) == [62, 5600]
+    """An outage that ended between two waits does not use up the budget of the second one."""
+    assert await wait_ends(UnreachableA2E((0, 100), (5000, 1e6)), (0, 60), (4000, 600)) == [62, 5600]
 
 
-async def test_refusal_ends_the_waits_at_once() -> None:
-    """A token that is not accepted any more ends every wait on the task with an error of its own."""
+async def test_permanent_error_ends_all_waits_of_a_task() -> None:
+    """A rejected token ends every wait for the task at once, each with its own exception object."""
 
-    async def ask(_: str) -> TaskRecord:
+    async def get(_: str) -> TaskRecord:
         msg = "no"
         raise AuthenticationError(msg, status=401)
 
     poller = Poller(POLICY)
-    waits = (waited(poller, "family", "a", ask, waiter()) for _ in range(3))
+    waits = (wait_for(poller, "family", "a", get, make_waiter()) for _ in range(3))
     errors = await asyncio.gather(*waits, return_exceptions=True)
     assert [type(error) for error in errors] == [AuthenticationError] * 3
     assert len({id(error) for error in errors}) == 3
@@ -426,35 +426,35 @@ async def test_refusal_ends_the_waits_at_once() -> None:
 
 
 @pytest.mark.parametrize("seen", [False, True])
-async def test_missing_task_is_given_up(seen: bool) -> None:  # noqa: FBT001  a parameter of the test
-    """A task that was never shown is waited for as long as `invisible_for` says, one that was shown until A2E repeats it."""
+async def test_missing_task_ends_the_wait(seen: bool) -> None:  # noqa: FBT001  a parameter of the test
+    """A 404 ends the wait after `invisible_for` if the task was never seen, and after two in a row if it was."""
 
-    async def ask(_: str) -> TaskRecord:
+    async def get(_: str) -> TaskRecord:
         msg = "no such task"
         raise NotFoundError(msg, status=404)
 
     poller = Poller(POLICY)
-    mine = Waiter(on_record=lambda _: None, on_trouble=lambda _: None, seen=seen)
+    waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, seen=seen)
     with pytest.raises(TaskNotFoundError):
-        await waited(poller, "family", "a", ask, mine)
+        await wait_for(poller, "family", "a", get, waiter)
     await poller.aclose()
     assert now() == (4 if seen else POLICY.invisible_for)
 
 
-async def test_one_odd_answer_ends_no_wait() -> None:
-    """A single "no such task" about a task that was shown, in between good answers, is a gateway's and is outlived."""
+async def test_single_not_found_ends_no_wait() -> None:
+    """A single 404 between two records of the task, as a gateway may send it, does not end the wait."""
     service = Service({"a": 20})
-    asked = 0
+    calls = 0
 
-    async def ask(task_id: str) -> TaskRecord:
-        nonlocal asked
-        asked += 1
-        if asked % 2 == 0:
+    async def get(task_id: str) -> TaskRecord:
+        nonlocal calls
+        calls += 1
+        if calls % 2 == 0:
             msg = "no such task"
             raise NotFoundError(msg, status=404)
-        return await service.ask(task_id)
+        return await service.get(task_id)
 
     poller = Poller(POLICY)
-    record = await waited(poller, "family", "a", ask, waiter())
+    record = await wait_for(poller, "family", "a", get, make_waiter())
     await poller.aclose()
     assert record.status is TaskStatus.SUCCEEDED

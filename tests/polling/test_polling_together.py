@@ -1,4 +1,4 @@
-"""Many tasks that are waited for together: which questions they share, and whom the trouble of one of them touches."""
+"""Waits for many tasks: how they share polls, and how faults of one task leave the others alone."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ PAGE = Response(status=200, headers={"content-type": "text/html"}, body=b"<html>
 
 
 @pytest.fixture
-def beat(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every beat begin with the first wait, instead of at random."""
+def unshifted_grid(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start every grid with the first wait, instead of at a random time."""
     monkeypatch.setattr("random.random", lambda: 0.0)
 
 
 @pytest.fixture
-def waited(monkeypatch: pytest.MonkeyPatch) -> Wait:
+def wait_for_tasks(monkeypatch: pytest.MonkeyPatch) -> Wait:
     """Return a function that waits for all tasks of a service, and returns when each wait ended."""
 
-    async def wait_for_all(service: PolledA2E, config: Config | None = None) -> dict[str, float]:
+    async def wait_for_tasks(service: PolledA2E, config: Config | None = None) -> dict[str, float]:
         async with in_memory_a2e.client_with_transport(monkeypatch, service, config=config or Config()) as a2e:
 
             async def wait(task_id: str) -> tuple[str, float]:
@@ -49,20 +49,20 @@ def waited(monkeypatch: pytest.MonkeyPatch) -> Wait:
 
             return dict(await asyncio.gather(*map(wait, service.ends)))
 
-    return wait_for_all
+    return wait_for_tasks
 
 
-def names(count: int) -> list[str]:
-    """Name tasks."""
+def make_ids(count: int) -> list[str]:
+    """Return the ids of some tasks."""
     return [f"{number:024x}" for number in range(count)]
 
 
-@pytest.mark.usefixtures("beat")
-async def test_a_thousand_waits_share_their_questions(waited: Wait) -> None:
-    """A thousand tasks that take 8 to 40 s cost less than 150 questions, and each wait ends within an interval."""
-    dice = random.Random(1)
-    service = PolledA2E({name: dice.uniform(8, 40) for name in names(1000)})
-    ended = await waited(service)
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_a_thousand_waits_share_their_polls(wait_for_tasks: Wait) -> None:
+    """A thousand tasks that take 8 to 40 s cost fewer than 150 polls, and each wait ends within an interval."""
+    chance = random.Random(1)
+    service = PolledA2E({name: chance.uniform(8, 40) for name in make_ids(1000)})
+    ended = await wait_for_tasks(service)
     delays = [ended[name] - service.ends[name] for name in ended]
     assert len(service.polls) < 150
     assert service.count_polls("batch") > 100
@@ -70,10 +70,10 @@ async def test_a_thousand_waits_share_their_questions(waited: Wait) -> None:
     assert sum(delays) / len(delays) < 1.2
 
 
-@pytest.mark.usefixtures("beat")
-async def test_tasks_of_different_ages_share_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Waits that begin at odd moments meet at the ticks of one beat, instead of drifting along by themselves."""
-    service = PolledA2E(dict.fromkeys(names(90), 50.0))
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_tasks_of_different_ages_share_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Waits that begin at different times are polled at the ticks of one grid, and do not drift apart."""
+    service = PolledA2E(dict.fromkeys(make_ids(90), 50.0))
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
 
@@ -81,24 +81,24 @@ async def test_tasks_of_different_ages_share_questions(monkeypatch: pytest.Monke
             await asyncio.sleep(number * 0.11)
             await started_handle(a2e, task_id).wait_until_done(None)
 
-        await asyncio.gather(*(wait(number, task_id) for number, task_id in enumerate(names(90))))
+        await asyncio.gather(*(wait(number, task_id) for number, task_id in enumerate(make_ids(90))))
     assert len({when for when, _, _ in service.polls}) < 60
     assert len(service.polls) < 60
 
 
-@pytest.mark.usefixtures("beat")
-async def test_two_waits_that_fall_together_are_one_question(waited: Wait) -> None:
-    """Two tasks are asked about with one batch; a task that is alone is asked about by its own detail."""
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_two_due_tasks_share_a_batch(wait_for_tasks: Wait) -> None:
+    """Two tasks that are due together are polled with one batch, and a single task by its detail operation."""
     service = PolledA2E({"a": 5.0, "b": 9.0})
-    await waited(service)
-    assert [(when, how) for when, how, _ in service.polls] == [
+    await wait_for_tasks(service)
+    assert [(when, kind) for when, kind, _ in service.polls] == [
         (2, "batch"), (4, "batch"), (6, "batch"), (8, "one"), (10, "one"),
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("beat")
-async def test_many_waiters_on_one_task_are_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred waits on one task cost what one costs."""
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_waits_for_one_task_share_its_polls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred waits for one task cost as many polls as one wait."""
     service = PolledA2E({"a": 7.0})
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
@@ -106,10 +106,10 @@ async def test_many_waiters_on_one_task_are_one_question(monkeypatch: pytest.Mon
     assert [when for when, _, _ in service.polls] == [2, 4, 6, 8]
 
 
-@pytest.mark.usefixtures("beat")
-async def test_tasks_picked_up_by_id_are_asked_about_at_once_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """250 tasks that another process has started, all finished, cost three questions, and no waiting."""
-    service = PolledA2E(dict.fromkeys(names(250), 0.0))
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_tasks_by_id_are_polled_at_once_and_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """250 finished tasks that another process started cost three polls, without a delay."""
+    service = PolledA2E(dict.fromkeys(make_ids(250), 0.0))
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
         await asyncio.gather(*(a2e.image_to_video.task(task_id).wait_until_done() for task_id in service.ends))
@@ -117,22 +117,22 @@ async def test_tasks_picked_up_by_id_are_asked_about_at_once_and_together(monkey
     assert [len(ids) for _, _, ids in service.polls] == [100, 100, 50]
 
 
-async def test_beat_falls_where_chance_wants(waited: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first question comes up to a tick later than `initial`, so that many clients do not ask in step."""
+async def test_grid_is_shifted_at_random(wait_for_tasks: Wait, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first poll is up to a tick later than `initial`, so that many clients do not poll at the same time."""
     first = []
     for chance in (0.0, 0.25, 0.75):
         service = PolledA2E({"a": 0.0})
         monkeypatch.setattr("random.random", lambda chance=chance: chance)
-        await waited(service)
+        await wait_for_tasks(service)
         first.append(service.polls[0][0])
     assert first == [2.0, 2.75, 2.25]
 
 
-# isolation
+# Isolation
 
 
-def only_batches(*, with_id: str = "") -> Callable[[Request, list[str]], bool]:
-    """Tell which questions are spoilt: batches, with a task among them."""
+def is_batch(*, with_id: str = "") -> Callable[[Request, list[str]], bool]:
+    """Return a function that selects batches, or those with one of the tasks."""
     return lambda request, ids: request.path == BATCH_DETAIL_PATH and (not with_id or with_id in ids)
 
 
@@ -151,82 +151,84 @@ FAULTS: dict[str, Callable[[], Response]] = {
     "null": lambda: make_response(None),
     "empty": lambda: make_response([]),
     "text": lambda: make_response("ok"),
-    "foreign": lambda: make_response(
-        [{"_id": "foreign", "current_status": "completed", "result_url": "https://x.com/y.mp4"}]
+    "other ids": lambda: make_response(
+        [{"_id": "other", "current_status": "completed", "result_url": "https://x.com/y.mp4"}]
     ),
-    "rubbish": lambda: make_response([None, 5, "x", {"current_status": "completed"}, {"_id": None}, {"_id": {}}]),
+    "no records": lambda: make_response([None, 5, "x", {"current_status": "completed"}, {"_id": None}, {"_id": {}}]),
 }
 
 
-@pytest.mark.usefixtures("beat")
+@pytest.mark.usefixtures("unshifted_grid")
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("seconds", [10.0, 1e9], ids=["a while", "for ever"])
-async def test_faulty_slice_does_not_touch_the_others(fault: str, seconds: float, waited: Wait) -> None:
-    """Whatever is answered about one slice of a hundred, for ten seconds or for ever, all waits end, the others in time."""
-    service = PolledA2E(dict.fromkeys(names(300), 21.0))
-    slice_of_one = only_batches(with_id=names(300)[150])
+@pytest.mark.parametrize("seconds", [10.0, 1e9], ids=["a while", "forever"])
+async def test_faulty_batch_does_not_affect_others(fault: str, seconds: float, wait_for_tasks: Wait) -> None:
+    """A fault of one batch, for ten seconds or forever, delays no wait in the other batches; all waits end."""
+    service = PolledA2E(dict.fromkeys(make_ids(300), 21.0))
+    is_affected = is_batch(with_id=make_ids(300)[150])
 
-    def spoil(request: Request, ids: list[str]) -> Response | None:
-        if slice_of_one(request, ids) and now() < seconds:
+    def fail_batch(request: Request, ids: list[str]) -> Response | None:
+        if is_affected(request, ids) and now() < seconds:
             return FAULTS[fault]()
         return None
 
-    service.fault = spoil
-    ended = await waited(service)
+    service.fault = fail_batch
+    ended = await wait_for_tasks(service)
     late = [task_id for task_id, when in ended.items() if when > 24]
     assert len(ended) == 300
     assert len(late) <= (100 if fault not in {"400", "500", "dropped", "502 page", "cut"} else 3)
     assert max(ended.values()) < 40
 
 
-@pytest.mark.usefixtures("beat")
-async def test_batch_that_never_works_is_replaced_by_the_list(waited: Wait) -> None:
-    """Without batchDetail, 500 tasks are looked up in six pages of the list, and nobody waits longer for it."""
-    service = PolledA2E(dict.fromkeys(names(500), 30.0))
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_batch_that_never_works_is_replaced_by_the_list(wait_for_tasks: Wait) -> None:
+    """Without batchDetail, 500 tasks are read from six pages of the list, without a delay."""
+    service = PolledA2E(dict.fromkeys(make_ids(500), 30.0))
     service.fault = lambda request, _: make_response(None, 404) if request.path == BATCH_DETAIL_PATH else None
-    ended = await waited(service)
+    ended = await wait_for_tasks(service)
     assert max(ended.values()) < 33
     assert service.count_polls("batch") <= 6
     assert service.count_polls("one") == 0
     assert service.count_polls("page") < 15 * 7
 
 
-@pytest.mark.usefixtures("beat")
-async def test_neither_batch_nor_list(waited: Wait) -> None:
-    """If A2E has neither, the tasks are asked about one by one, no more than `max_at_once` at a time."""
-    service = PolledA2E(dict.fromkeys(names(50), 10.0), latency=0.125)
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_family_without_batches_and_list(wait_for_tasks: Wait) -> None:
+    """Without batches and a list, tasks are polled one by one, at most `max_concurrent` at a time."""
+    service = PolledA2E(dict.fromkeys(make_ids(50), 10.0), latency=0.125)
     service.fault = lambda request, _: (
         PAGE if request.path == BATCH_DETAIL_PATH or "allRecords" in request.path else None
     )
-    ended = await waited(service)
+    ended = await wait_for_tasks(service)
     assert max(ended.values()) < 13
-    singles = [when for when, how, _ in service.polls if how == "one"]
+    singles = [when for when, kind, _ in service.polls if kind == "one"]
     assert len(singles) >= 50
-    assert max(sum(other <= when < other + 0.125 for other in singles) for when in singles) == PollPolicy().max_at_once
+    assert (
+        max(sum(other <= when < other + 0.125 for other in singles) for when in singles) == PollPolicy().max_concurrent
+    )
 
 
-@pytest.mark.usefixtures("beat")
-async def test_page_of_the_list_is_tried_once_a_round(waited: Wait) -> None:
-    """A page that fails is not repeated on its own: whoever waits asks again at the next turn anyway."""
-    service = PolledA2E(dict.fromkeys(names(50), 20.0))
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_failed_page_is_not_retried(wait_for_tasks: Wait) -> None:
+    """A failed page of the list is not sent again on its own: the next poll replaces it."""
+    service = PolledA2E(dict.fromkeys(make_ids(50), 20.0))
 
-    def broken(request: Request, _: list[str]) -> Response | None:
+    def fail(request: Request, _: list[str]) -> Response | None:
         if request.path == BATCH_DETAIL_PATH:
             return make_response(None, 404)
         is_early = now() < 12
         return make_response(None, 500) if "allRecords" in request.path and is_early else None
 
-    service.fault = broken
-    await waited(service)
-    pages = [round(when) for when, how, _ in service.polls if how == "page" and when < 6]
+    service.fault = fail
+    await wait_for_tasks(service)
+    pages = [round(when) for when, kind, _ in service.polls if kind == "page" and when < 6]
     assert pages == [2, 4]
 
 
-@pytest.mark.usefixtures("beat")
-async def test_task_that_batches_do_not_show(waited: Wait) -> None:
-    """A task that is missing from three answers in a row is asked about by its own detail, and the others are not."""
-    service = PolledA2E(dict.fromkeys(names(20), 20.0))
-    hidden = names(20)[7]
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_task_missing_from_batches(wait_for_tasks: Wait) -> None:
+    """A task that is missing from three responses in a row is polled by its detail operation; others are not."""
+    service = PolledA2E(dict.fromkeys(make_ids(20), 20.0))
+    hidden = make_ids(20)[7]
 
     def hide(request: Request, ids: list[str]) -> Response | None:
         if request.path != BATCH_DETAIL_PATH:
@@ -234,65 +236,65 @@ async def test_task_that_batches_do_not_show(waited: Wait) -> None:
         return make_response([service.record(task_id) for task_id in ids if task_id != hidden])
 
     service.fault = hide
-    ended = await waited(service)
-    singles = [(when, ids) for when, how, ids in service.polls if how == "one"]
+    ended = await wait_for_tasks(service)
+    singles = [(when, ids) for when, kind, ids in service.polls if kind == "one"]
     assert singles[0][0] == pytest.approx(6.05)
     assert all(ids == [hidden] for _, ids in singles)
     assert max(ended.values()) < 23
 
 
-@pytest.mark.usefixtures("beat")
-async def test_outage_is_no_reason_for_more_questions(waited: Wait) -> None:
-    """While A2E is out of reach for five minutes, 1,000 tasks cost about a question per slice and interval."""
-    service = PolledA2E(dict.fromkeys(names(1000), 400.0))
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_outage_does_not_cause_more_polls(wait_for_tasks: Wait) -> None:
+    """In an outage of five minutes, 1,000 tasks cost about one poll for each batch and interval."""
+    service = PolledA2E(dict.fromkeys(make_ids(1000), 400.0))
 
     def outage(request: Request, ids: list[str]) -> Response | None:
         return drop_response() if 20 <= now() < 320 else None
 
     service.fault = outage
-    await waited(service)
+    await wait_for_tasks(service)
     during = [when for when, _, _ in service.polls if 20 <= when < 320]
-    most = 10 * (40 / 2 + 240 / 5 + 20 / 10)
-    assert len(during) < 1.2 * most
+    expected = 10 * (40 / 2 + 240 / 5 + 20 / 10)
+    assert len(during) < 1.2 * expected
     after = [when for when, _, _ in service.polls if 320 <= when < 331]
     assert len(after) <= 20
 
 
-# leaving and closing
+# Cancellation and closing
 
 
-@pytest.mark.usefixtures("beat")
+@pytest.mark.usefixtures("unshifted_grid")
 async def test_waits_that_end_early_leave_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After time-outs and cancellations the poller holds nothing, asks nothing, and no task is left."""
-    service = PolledA2E(dict.fromkeys(names(300), 1e9), latency=1.0)
+    """After timeouts and cancellations the poller holds and sends nothing, and no asyncio task is left."""
+    service = PolledA2E(dict.fromkeys(make_ids(300), 1e9), latency=1.0)
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
-        waits = [asyncio.create_task(started_handle(a2e, name).wait_until_done(2.5)) for name in names(150)]
-        waits += [asyncio.create_task(started_handle(a2e, name).wait_until_done(None)) for name in names(300)[150:]]
+        waits = [asyncio.create_task(started_handle(a2e, name).wait_until_done(2.5)) for name in make_ids(150)]
+        waits += [asyncio.create_task(started_handle(a2e, name).wait_until_done(None)) for name in make_ids(300)[150:]]
         await asyncio.sleep(2.7)
         for wait in waits:
             wait.cancel()
         await asyncio.wait(waits)
-        poller = a2e._runtime.parts().poller
-        (kind,) = poller._kinds.values()
-        inquiry = kind.inquiry
-        assert not any((kind.watches, kind.schedule, kind.urgent, kind.due))
-        assert not any((inquiry._misses, inquiry._alone, inquiry._apart))
+        poller = a2e._state.services().poller
+        (queue,) = poller._queues.values()
+        fetcher = queue.fetcher
+        assert not any((queue.watches, queue.slots, queue.urgent, queue.due))
+        assert not any((fetcher._misses, fetcher._single, fetcher._quarantined))
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert not poller._asking
-        assert (poller._alarm, poller._pump, poller._ticks) == (None, None, None)
+        assert not poller._requests
+        assert (poller._timer, poller._sending, poller._ticks) == (None, None, None)
         assert len(asyncio.all_tasks()) == 1
         before = len(service.polls)
         await asyncio.sleep(100)
         assert len(service.polls) == before
 
 
-@pytest.mark.usefixtures("beat")
-async def test_closing_wakes_two_thousand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Closing the client ends all waits with an error that names the task; no more than 100 are woken in one go."""
-    service = PolledA2E(dict.fromkeys(names(2000), 1e9))
-    woken: collections.Counter[int] = collections.Counter()
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_closing_ends_two_thousand_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing ends each wait with an error that has the task id, at most 100 in one pass of the event loop."""
+    service = PolledA2E(dict.fromkeys(make_ids(2000), 1e9))
+    ended: collections.Counter[int] = collections.Counter()
     a2e = in_memory_a2e.client_with_transport(monkeypatch, service)
     passes = 0
 
@@ -306,24 +308,24 @@ async def test_closing_wakes_two_thousand(monkeypatch: pytest.MonkeyPatch) -> No
         with pytest.raises(ClientClosedError) as caught:
             await started_handle(a2e, task_id).wait_until_done(None)
         assert caught.value.task_id == task_id
-        woken[passes] += 1
+        ended[passes] += 1
 
-    waits = [asyncio.create_task(wait(name)) for name in names(2000)]
+    waits = [asyncio.create_task(wait(name)) for name in make_ids(2000)]
     await asyncio.sleep(3)
     counting = asyncio.create_task(count())
     await a2e.aclose()
     await asyncio.gather(*waits)
     counting.cancel()
-    assert sum(woken.values()) == 2000
-    assert max(woken.values()) <= 100
+    assert sum(ended.values()) == 2000
+    assert max(ended.values()) <= 100
 
 
-# nudging
+# poll_now
 
 
-@pytest.mark.usefixtures("beat")
-async def test_nudge_asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A nudged task is asked about in that moment and no other is; the rest of the schedule stays as it was."""
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_poll_now_polls_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`poll_now` polls the task at that moment, and does not change the schedule of others."""
     service = PolledA2E({"a": 4.5, "b": 7.0})
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
@@ -334,38 +336,38 @@ async def test_nudge_asks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
             await started_handle(a2e, task_id).wait_until_done(None)
             ended[task_id] = now()
 
-        loop.call_later(4.6, lambda: [a2e.nudge("a") for _ in range(5)])
+        loop.call_later(4.6, lambda: [a2e.poll_now("a") for _ in range(5)])
         await asyncio.gather(wait("a"), wait("b"))
     assert ended["a"] == pytest.approx(4.65)
     assert service.poll_times("a") == [2, 4, 4.6]
     assert service.poll_times("b") == [2, 4, 6, 8]
 
 
-@pytest.mark.usefixtures("beat")
-async def test_nudge_while_the_task_is_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer under way may be older than the nudge, so the task is asked about once more, right after it."""
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_poll_now_during_a_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response in flight may be older than the call, so the task is polled once more right after it."""
     service = PolledA2E({"a": 2.5}, latency=1.0)
 
     service.fault = lambda _, __: (
         make_response({"_id": "a", "current_status": "processing"}) if len(service.polls) == 1 else None
     )
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
-        asyncio.get_running_loop().call_later(2.6, lambda: [a2e.nudge("a") for _ in range(5)])
+        asyncio.get_running_loop().call_later(2.6, lambda: [a2e.poll_now("a") for _ in range(5)])
         await started_handle(a2e, "a").wait_until_done(None)
         assert now() == 4
     assert service.poll_times("a") == [2, pytest.approx(3.0)]
 
 
-@pytest.mark.usefixtures("beat")
-async def test_nudge_of_everybody_is_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nudges without an id ask about all tasks at once, and again a second later if more of them came in between."""
-    service = PolledA2E(dict.fromkeys(names(250), 1e9))
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_poll_now_of_all_tasks_is_limited_to_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls without an id poll all tasks at once; further calls within a second cause one more poll at its end."""
+    service = PolledA2E(dict.fromkeys(make_ids(250), 1e9))
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
-        waits = [asyncio.create_task(started_handle(a2e, name).wait_until_done(None)) for name in names(250)]
+        waits = [asyncio.create_task(started_handle(a2e, name).wait_until_done(None)) for name in make_ids(250)]
         for _ in range(11):
             await asyncio.sleep(0.05)
-            assert a2e.nudge()
+            assert a2e.poll_now()
         await asyncio.sleep(1.3)
         for wait in waits:
             wait.cancel()
@@ -373,34 +375,34 @@ async def test_nudge_of_everybody_is_once_a_second(monkeypatch: pytest.MonkeyPat
     assert [round(when, 2) for when, _, _ in service.polls] == [0.05] * 3 + [1.05] * 3
 
 
-async def test_nudge_of_a_client_that_waits_for_nothing() -> None:
-    """Nudging a fresh client, one that waits for another task, or a closed one does nothing, and says so."""
+async def test_poll_now_without_waits() -> None:
+    """For a new client, for another task, or on a closed client, `poll_now` does nothing and returns False."""
     a2e = A2EClient("sk_test", base_url="http://127.0.0.1:1")
-    assert not a2e.nudge("a")
-    assert not a2e.nudge()
-    a2e.image_to_video._parts()
-    assert not a2e.nudge("a")
-    assert not a2e.nudge()
+    assert not a2e.poll_now("a")
+    assert not a2e.poll_now()
+    a2e.image_to_video._services()
+    assert not a2e.poll_now("a")
+    assert not a2e.poll_now()
     await a2e.aclose()
-    assert not a2e.nudge()
+    assert not a2e.poll_now()
     with pytest.raises(A2EError):
-        a2e.nudge(5)  # type: ignore[arg-type]  # a user may try
+        a2e.poll_now(5)  # type: ignore[arg-type]  # a user may try
 
 
-@pytest.mark.usefixtures("beat")
-async def test_nudge_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A thread may nudge."""
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_poll_now_from_another_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`poll_now` works from another thread."""
     service = PolledA2E({"a": 4.5})
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
         wait = asyncio.create_task(started_handle(a2e, "a").wait_until_done(None))
         await asyncio.sleep(4.6)
-        assert [await asyncio.to_thread(a2e.nudge, task_id) for task_id in ("a", "b")] == [True, False]
+        assert [await asyncio.to_thread(a2e.poll_now, task_id) for task_id in ("a", "b")] == [True, False]
         await wait
     assert now() < 5
 
 
-def test_nudge_after_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the loop has ended without closing the client, nobody is nudged and nothing is raised."""
+def test_poll_now_after_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the event loop has ended without closing the client, `poll_now` returns False and raises nothing."""
 
     async def main() -> A2EClient:
         a2e = in_memory_a2e.client_with_transport(monkeypatch, PolledA2E({"a": 0.0}))
@@ -408,50 +410,50 @@ def test_nudge_after_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
         return a2e
 
     a2e = asyncio.run(main())
-    monkeypatch.setattr("a2e_async._polling.poller.Poller.is_awaited", lambda _, __: True)
-    assert not a2e.nudge("a")
+    monkeypatch.setattr("a2e_async._polling.poller.Poller.has_waiters", lambda _, __: True)
+    assert not a2e.poll_now("a")
 
 
-# webhooks make polling a backstop
+# Webhooks
 
 
-@pytest.mark.usefixtures("beat")
-async def test_hooked_tasks_are_asked_about_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a webhook to come, a task is looked at once at first and then every `backstop` seconds, until it is nudged."""
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_task_with_a_webhook_is_polled_rarely(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task with a webhook is polled once at first and then every `backstop` seconds, until `poll_now`."""
     service = PolledA2E({"a": 100.5})
     policy = PollPolicy(backstop=30)
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service, config=Config(poll=policy)) as a2e:
         handle = started_handle(a2e, "a")
-        handle._hooked = True
-        asyncio.get_running_loop().call_later(99, a2e.nudge, "a")
+        handle._has_webhook = True
+        asyncio.get_running_loop().call_later(99, a2e.poll_now, "a")
         await handle.wait_until_done(None)
     assert service.poll_times("a") == [2, 32, 62, 92, 99, 101]
 
 
-@pytest.mark.usefixtures("beat")
-async def test_waiter_without_a_hook_wants_the_usual_pace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If somebody else waits for the same task and knows of no webhook, it is asked about as always."""
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_wait_without_a_webhook_sets_the_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If another handle of the task has no webhook, the task is polled at the normal intervals."""
     service = PolledA2E({"a": 20.0})
 
     async with in_memory_a2e.client_with_transport(monkeypatch, service) as a2e:
-        hooked = started_handle(a2e, "a")
-        hooked._hooked = True
-        first = asyncio.create_task(hooked.wait_until_done(None))
+        handle = started_handle(a2e, "a")
+        handle._has_webhook = True
+        first = asyncio.create_task(handle.wait_until_done(None))
         await asyncio.sleep(10)
         await started_handle(a2e, "a").wait_until_done(None)
         await first
     assert service.poll_times("a") == [2, 10, 12, 14, 16, 18, 20]
 
 
-# fairness
+# Fairness
 
 
-@pytest.mark.usefixtures("beat")
-async def test_starts_are_not_starved_by_questions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Among 5,000 waiting tasks and questions that take a second each, a start waits for one turn, not for all."""
-    service = PolledA2E(dict.fromkeys(names(5_000), 1e9), latency=1.0)
-    config = Config(pacing=Pacing(max_in_flight=5), poll=PollPolicy(max_at_once=10))
+@pytest.mark.usefixtures("unshifted_grid")
+async def test_polls_do_not_delay_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With 5,000 waiting tasks and polls that take a second each, a start is sent before most of the polls."""
+    service = PolledA2E(dict.fromkeys(make_ids(5_000), 1e9), latency=1.0)
+    config = Config(pacing=Pacing(max_in_flight=5), poll=PollPolicy(max_concurrent=10))
     took = []
 
     service.fault = lambda request, _: make_response(None, 500) if request.path.endswith("/start") else None
@@ -459,7 +461,7 @@ async def test_starts_are_not_starved_by_questions(monkeypatch: pytest.MonkeyPat
         waits = [asyncio.create_task(started_handle(a2e, name).wait_until_done(None)) for name in service.ends]
         await asyncio.sleep(10)
         began = now()
-        with pytest.raises(A2EError):  # this A2E knows no starts
+        with pytest.raises(A2EError):  # this A2E has no start operation
             await a2e.request("POST", "userImage2Video/start", json={})
         took.append(now() - began)
         for wait in waits:

@@ -1,4 +1,4 @@
-"""JSON -> records: whatever A2E puts into a field, a paid task with an ``_id`` can be read."""
+"""Conversion of JSON to records: every record with an ``_id`` can be read, with any values of its fields."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._protocol.converter import from_record, moment, to_item, to_record
+from a2e_async._protocol.converter import from_record, parse_time, to_item, to_record
 from a2e_async._protocol.families import IMAGE_TO_VIDEO, VOICES
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 from a2e_async.models.avatars import Avatar
@@ -53,39 +53,39 @@ def test_documented_record() -> None:
 
 
 def test_id_alone_is_enough() -> None:
-    """Every field but the id may be missing: the task runs, and nothing is invented."""
+    """Every field except the id may be missing: the task counts as running, and no value is invented."""
     assert record() == ImageToVideoRecord(id="t1", status=TaskStatus.RUNNING)
 
 
 def test_number_as_id() -> None:
-    """An id that is a number becomes text, as all ids are."""
+    """An id that is a number becomes text."""
     assert to_record(ImageToVideoRecord, {"_id": 42}, IMAGE_TO_VIDEO).id == "42"
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
-@pytest.mark.parametrize("other", ["somebody-else", 7, None], ids=repr)
+@pytest.mark.parametrize("other", ["another", 7, None], ids=repr)
 def test_only_the_underscored_id_is_the_id(order: int, other: object) -> None:
-    """A field called ``id`` besides ``_id`` does not replace the id of a paid task."""
+    """A field called ``id`` besides ``_id`` does not replace the id."""
     raw = dict([("id", other), ("_id", "t1")][::order])
     assert to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO).id == "t1"
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
 def test_only_a2es_spelling_of_the_time_is_the_time(order: int) -> None:
-    """A field called ``created_at`` besides ``createdAt`` does not replace the documented one."""
+    """A field called ``created_at`` besides ``createdAt`` does not replace the documented field."""
     fields = dict([("created_at", ""), ("createdAt", "2025-03-13T07:58:27Z")][::order])
     assert record(**fields).created_at == dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC)
 
 
-def test_raw_is_left_alone() -> None:
-    """Reading a record does not change what it was read from."""
+def test_raw_is_unchanged() -> None:
+    """Reading a record does not change the JSON."""
     raw = dict(_LIVE)
     to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO)
     assert raw == _LIVE
 
 
 def test_unknown_fields_are_kept() -> None:
-    """What this version does not know is in `extra`, as it came."""
+    """Fields that this version does not know are in `extra`, unchanged."""
     assert record(seed=7, updatedAt="2025", nested={"a": [1]}).extra == {
         "seed": 7,
         "updatedAt": "2025",
@@ -95,7 +95,7 @@ def test_unknown_fields_are_kept() -> None:
 
 @pytest.mark.parametrize("name", ["status", "trace_id", "extra"])
 def test_fields_with_our_names_are_extra(name: str) -> None:
-    """A field that only happens to be called like one of ours cannot pass for it."""
+    """A field with the name of a computed attribute goes to `extra`."""
     read = record(**{name: "succeeded"})
     assert read.extra == {name: "succeeded"}
     assert read.status is TaskStatus.RUNNING
@@ -103,20 +103,20 @@ def test_fields_with_our_names_are_extra(name: str) -> None:
 
 
 def test_trace_id_comes_from_the_envelope() -> None:
-    """A record remembers the exchange that it was read from."""
+    """A record has the trace id of its response."""
     assert to_record(ImageToVideoRecord, {"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc").trace_id == "abc"
 
 
 @pytest.mark.parametrize("field", ["name", "image_url", "prompt", "negative_prompt", "result_url", "failed_message"])
 def test_null_is_empty(field: str) -> None:
-    """A null is read as the empty text that A2E usually writes."""
+    """A null is read as empty text."""
     assert getattr(record(**{field: None}), field) == ""
 
 
 @pytest.mark.parametrize("field", ["name", "prompt"])
 @pytest.mark.parametrize(("value", "text"), [(5, "5"), (1.5, "1.5"), ("  x ", "  x ")])
 def test_scalars_become_text(field: str, value: object, text: str) -> None:
-    """A number in a field of text is its text; text stays untouched."""
+    """A number in a text field becomes text; text stays unchanged."""
     assert getattr(record(**{field: value}), field) == text
 
 
@@ -143,7 +143,7 @@ def test_scalars_become_text(field: str, value: object, text: str) -> None:
     ],
 )
 def test_coins(raw: object, coins: float | None) -> None:
-    """A price is a number or unknown, however it is spelt."""
+    """A price is a number or unknown, however A2E writes it."""
     read = record(coins=raw).coins
     assert read == coins
     assert type(read) is type(coins)
@@ -169,7 +169,7 @@ def test_coins(raw: object, coins: float | None) -> None:
     ],
 )
 def test_times(raw: object, moment: dt.datetime | None) -> None:
-    """A time is UTC or unknown, however it is spelt."""
+    """A time is in UTC or unknown, however A2E writes it."""
     read = record(createdAt=raw).created_at
     assert read == moment
     assert read is None or read.tzinfo is dt.UTC
@@ -189,39 +189,39 @@ def test_times(raw: object, moment: dt.datetime | None) -> None:
     ids=ascii,
 )
 def test_status_words(word: object, current_status: str, status: TaskStatus) -> None:
-    """The word is trimmed and lower-cased before it is looked up, and kept."""
+    """The status word is trimmed and lower-cased before it is looked up, and kept."""
     read = record(current_status=word)
     assert (read.current_status, read.status) == (current_status, status)
 
 
 @pytest.mark.parametrize("word", [["completed"], {"status": "failed"}, False], ids=repr)
-def test_what_is_no_word_is_an_unknown_status(word: object) -> None:
-    """A status that is no text ends nothing."""
+def test_status_that_is_not_text_is_unknown(word: object) -> None:
+    """A status that is not text does not end a task."""
     assert record(current_status=word).status is TaskStatus.RUNNING
 
 
 def test_result_settles_an_unknown_word() -> None:
-    """An unknown word with a result is a success."""
+    """An unknown word with a result means success."""
     assert record(current_status="ready", result_url="https://cdn.example/x.mp4").status is TaskStatus.SUCCEEDED
 
 
 @pytest.mark.parametrize("field", ["image_url", "cover_url", "video_url", "result"])
 def test_other_links_are_no_result(field: str) -> None:
-    """Only the family's own field is the result: an echoed image once came back as the video."""
+    """Only the family's own field is the result, never a repeated input."""
     read = record(current_status="ready", **{field: "https://cdn.example/x.mp4"})
     assert (read.result_url, read.status) == ("", TaskStatus.RUNNING)
 
 
 @pytest.mark.parametrize("nothing", ["", "0", 0, None, " 0 ", " ", False, [], {}], ids=repr)
 def test_empty_failed_code_is_healthy(nothing: object) -> None:
-    """Nothing, in whatever type, is no failure, and is read as an empty code."""
+    """An empty code of any type is no failure, and is read as empty text."""
     read = record(current_status="processing", failed_code=nothing)
     assert (read.status, read.failed_code) == (TaskStatus.RUNNING, "")
 
 
 @pytest.mark.parametrize("nothing", ["", " ", None, False, [], {}], ids=repr)
 def test_empty_result_is_no_success(nothing: object) -> None:
-    """Nothing in the field of the result, in whatever type, does not end a task of an unknown status."""
+    """An empty result field of any type does not end a task of unknown status."""
     assert record(current_status="warming up", result_url=nothing).status is TaskStatus.RUNNING
 
 
@@ -229,19 +229,19 @@ def test_empty_result_is_no_success(nothing: object) -> None:
     ("raw", "code"), [("generation_error", "generation_error"), (17, "17"), (" x ", "x"), ("00", "00")]
 )
 def test_failed_code_is_a_failure(raw: object, code: str) -> None:
-    """A failure code fails the task, whatever its word says, and is kept."""
+    """A failure code fails the task with every status word, and is kept."""
     read = record(current_status="completed", failed_code=raw)
     assert (read.status, read.failed_code) == (TaskStatus.FAILED, code)
 
 
 def test_failed_message_alone_is_no_failure() -> None:
-    """A text without a code or a failing word does not end a paid task."""
+    """A failure text without a code or a failing word does not end a task."""
     assert record(current_status="processing", failed_message="queue is long").status is TaskStatus.RUNNING
 
 
 @pytest.mark.parametrize("field", ["failed_message", "faild_message", "fail_reason", "error", "msg"])
 def test_text_of_a_failure(field: str) -> None:
-    """The reason of a failure is found wherever A2E put it (reference 1.13)."""
+    """The text of a failure is found in every field of reference 1.13."""
     read = record(**{"current_status": "failed", "failed_message": "", field: "no face found"})
     assert read.failed_message == "no face found"
 
@@ -251,12 +251,12 @@ def test_text_of_a_failure(field: str) -> None:
     [("failed_message", "faild_message"), ("faild_message", "fail_reason"), ("fail_reason", "error"), ("error", "msg")],
 )
 def test_order_of_the_texts_of_a_failure(first: str, second: str) -> None:
-    """Where A2E gives two reasons, the one that the reference names first is shown."""
+    """If A2E gives two texts, the first one in the order of the reference is shown."""
     assert record(**{"current_status": "failed", second: "second", first: "first"}).failed_message == "first"
 
 
 def nested(depth: int) -> list[Any]:
-    """Return arrays within arrays, deeper than Python can write."""
+    """Return arrays within arrays, nested too deeply for Python to write them."""
     value: list[Any] = []
     for _ in range(depth):
         value = [value]
@@ -267,21 +267,21 @@ def nested(depth: int) -> list[Any]:
     "field", ["name", "current_status", "failed_message", "result_url", "coins", "createdAt", "seed"]
 )
 @pytest.mark.parametrize("value", [pytest.param(nested(50_000), id="deep"), pytest.param(10**5000, id="huge")])
-def test_what_cannot_be_written_as_text(field: str, value: object) -> None:
-    """A value that Python itself cannot turn into text does not hide a paid task."""
+def test_value_that_cannot_be_written_as_text(field: str, value: object) -> None:
+    """A value that Python cannot convert to text does not hide a task."""
     assert record(**{field: value}).id == "t1"
 
 
 @pytest.mark.parametrize("raw", ["2025-03-13T07:58:27Z", "2025-03-13T09:58:27+02:00", "2025-03-13 07:58:27"])
-def test_moment_of_a_raw_record(raw: str) -> None:
-    """The time of a record that is not yet a model is read by the same rules, as UTC."""
-    assert moment(raw) == dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC)
+def test_time_of_a_raw_record(raw: str) -> None:
+    """The time of a raw record is read by the same rules, in UTC."""
+    assert parse_time(raw) == dt.datetime(2025, 3, 13, 7, 58, 27, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize("raw", [None, "", "soon", 1741852707863, {}], ids=repr)
-def test_no_moment(raw: object) -> None:
-    """What is no time is None, and never a moment of 1970."""
-    assert moment(raw) is None
+def test_text_that_is_not_a_time(raw: object) -> None:
+    """A text that is not a time gives None."""
+    assert parse_time(raw) is None
 
 
 # and back
@@ -301,7 +301,7 @@ raw_records = st.dictionaries(
 
 
 def test_documented_record_is_written_as_it_was_read() -> None:
-    """Nothing that A2E says is lost or renamed on the way into a journal."""
+    """A record is written with A2E's names, and no field is lost."""
     assert from_record(to_record(ImageToVideoRecord, _LIVE, IMAGE_TO_VIDEO)) == {
         **_LIVE,
         "createdAt": "2025-03-13T07:58:27.863000+00:00",
@@ -311,22 +311,22 @@ def test_documented_record_is_written_as_it_was_read() -> None:
 
 @given(raw_records)
 def test_written_record_is_read_again(raw: dict[str, Any]) -> None:
-    """Through JSON and back, a record is the same: all that is known, and all that is not."""
+    """A record is equal after it was written as JSON and read again."""
     first = to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO)
     again = to_record(ImageToVideoRecord, json.loads(json.dumps(from_record(first))), IMAGE_TO_VIDEO)
     assert again == first
     assert again.extra == first.extra
 
 
-def test_writing_leaves_the_record_alone() -> None:
-    """What is done to the written record does not reach the one that it came from."""
+def test_written_record_is_a_copy() -> None:
+    """A change of the written record does not change the original."""
     read = record(seed=7)
     from_record(read)["seed"] = 8
     assert read.extra == {"seed": 7}
 
 
 def test_trace_id_is_not_written() -> None:
-    """The exchange that a record came from is not a part of what A2E said about the task."""
+    """The trace id is not a part of the written record."""
     assert "trace_id" not in from_record(to_record(ImageToVideoRecord, {"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc"))
 
 
@@ -341,13 +341,13 @@ def test_trace_id_is_not_written() -> None:
     ],
     ids=repr,
 )  # fmt: skip
-def test_yes_or_no(value: object, flag: bool | None) -> None:  # noqa: FBT001  a column of the table
-    """Booleans are read from what A2E makes of them; what is none is unknown."""
+def test_flags(value: object, flag: bool | None) -> None:  # noqa: FBT001  a column of the table
+    """A flag is True, False or unknown, however A2E writes it."""
     assert to_record(VoiceRecord, {"_id": "v", "denoise": value}, VOICES).denoise is flag
 
 
 def test_item_is_read_leniently() -> None:
-    """Everything may be missing or odd in what is no task, and what is not known is kept."""
+    """Every field of an item may be missing or odd, and unknown fields are kept."""
     assert to_item(Avatar, {}) == Avatar()
     avatar = to_item(Avatar, {"_id": 7, "lang": ["en", None, "zh"], "people_img": None, "type": ["x"], "age": 3})
     assert avatar == Avatar(id="7", lang=("en", "zh"))

@@ -1,4 +1,4 @@
-"""Bytes and status -> the content of a good answer, or the right error."""
+"""Decoding of responses: status and bytes become the content of a successful response, or the right error."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _HTML = b"<!DOCTYPE html><html><body>Not here</body></html>"
 
 
 def response(body: Any, status: int = 200, **headers: str) -> Response:
-    """Return an answer with a body of bytes, or of anything as JSON."""
+    """Return a response with a body of bytes, or of any value as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return Response(
         status=status, headers={name.replace("_", "-"): value for name, value in headers.items()}, body=content
     )
 
 
-def refused(body: Any, status: int = 200, **headers: str) -> A2EError:
-    """Return the error of an answer."""
+def decoding_error(body: Any, status: int = 200, **headers: str) -> A2EError:
+    """Return the error of a response."""
     with pytest.raises(A2EError) as caught:
         decode(response(body, status, **headers))
     return caught.value
@@ -68,21 +68,21 @@ def refused(body: Any, status: int = 200, **headers: str) -> A2EError:
         pytest.param({"code": 0, "data": {"_id": "a"}}, 202, {"_id": "a"}, "", id="S9"),
     ],
 )
-def test_good_answers(body: Any, status: int, data: Any, trace_id: str) -> None:
+def test_successful_responses(body: Any, status: int, data: Any, trace_id: str) -> None:
     """Every success envelope of reference 1.3 is unwrapped to its content."""
     envelope = decode(response(body, status))
     assert (envelope.data, envelope.status, envelope.trace_id) == (data, status, trace_id)
 
 
 @pytest.mark.parametrize("body", [b'{"code":0,"data":1}', b'[{"_id":"a"}]'], ids=["object", "array"])
-def test_good_answer_keeps_its_bytes(body: bytes) -> None:
-    """The raw body stays at hand, for the error to be raised if the content is of no use."""
+def test_success_keeps_the_bytes(body: bytes) -> None:
+    """An envelope keeps the raw body, for the error that is raised if the content cannot be used."""
     assert decode(response(body)).body == body
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
 def test_unicode_with_a_byte_order_mark(encoding: str) -> None:
-    """JSON is read in each of Unicode's encodings."""
+    """JSON with a byte order mark is read in every encoding of Unicode."""
     assert decode(response('{"code":0,"data":"ä"}'.encode(encoding))).data == "ä"
 
 
@@ -163,52 +163,52 @@ def test_unicode_with_a_byte_order_mark(encoding: str) -> None:
         pytest.param({}, 599, ServerError, "no reason", None, id="status without a name"),
     ],
 )
-def test_refusals(body: Any, status: int, kind: type[APIError], message: str, code: object) -> None:
+def test_error_responses(body: Any, status: int, kind: type[APIError], message: str, code: object) -> None:
     """Every error shape of reference 1.4 becomes one typed error, with A2E's own text and code."""
-    error = refused(body, status)
+    error = decoding_error(body, status)
     assert type(error) is kind
     assert message in error.message
     assert (error.status, error.code) == (status, code)
 
 
-def test_refusal_keeps_the_trace_id() -> None:
-    """What A2E's support asks for is on the error."""
-    error = refused({"code": 17, "msg": "no", "trace_id": "abc"})
+def test_error_keeps_the_trace_id() -> None:
+    """The error has A2E's trace id."""
+    error = decoding_error({"code": 17, "msg": "no", "trace_id": "abc"})
     assert isinstance(error, APIError)
     assert error.trace_id == "abc"
 
 
-def test_refusal_keeps_the_details() -> None:
-    """Each detail of a failed validation (E4) is on the error."""
-    error = refused({"errors": [{"field": "name", "message": "is required"}, "prompt is required"]}, 400)
+def test_error_keeps_the_details() -> None:
+    """The error has every detail of a failed validation (E4)."""
+    error = decoding_error({"errors": [{"field": "name", "message": "is required"}, "prompt is required"]}, 400)
     assert isinstance(error, APIError)
     assert error.errors == ("name: is required", "prompt is required")
 
 
 @pytest.mark.parametrize("code", [200, "200"], ids=repr)
 def test_code_200_is_no_known_success(code: object) -> None:
-    """Code 200 was never captured as a success: it is an error that carries the raw body, not a paid start forgotten."""
+    """Code 200 is an error with the raw body, since it was never seen as a success."""
     body = {"code": code, "data": {"_id": "a"}}
-    error = refused(body)
+    error = decoding_error(body)
     assert isinstance(error, UnexpectedResponseError)
     assert json.loads(error.body) == body
 
 
 def test_code_200_on_an_error_status() -> None:
-    """Where HTTP says that it is an error, code 200 changes nothing."""
-    assert isinstance(refused({"code": 200, "msg": "no"}, 401), AuthenticationError)
+    """Code 200 does not turn an error status into another error."""
+    assert isinstance(decoding_error({"code": 200, "msg": "no"}, 401), AuthenticationError)
 
 
 @pytest.mark.parametrize("status", [200, 201, 299])
 def test_every_success_status_is_good(status: int) -> None:
-    """An answer with any status from 200 to 299 is read."""
+    """A response with any status from 200 to 299 is read."""
     assert decode(response({"code": 0, "data": 1}, status)).data == 1
 
 
 @pytest.mark.parametrize("status", [300, 301, 302, 303, 307, 308, 399])
 def test_redirects_are_not_followed(status: int) -> None:
-    """A redirect is an error that names the host and says what to check, even with a good body."""
-    error = refused({"code": 0, "data": 1}, status, location="https://evil.example/api?x=secret")
+    """A redirect is an error that names the host and the setting to check, even with a good body."""
+    error = decoding_error({"code": 0, "data": 1}, status, location="https://evil.example/api?x=secret")
     assert isinstance(error, UnexpectedResponseError)
     assert error.status == status
     assert "evil.example" in str(error)
@@ -217,38 +217,38 @@ def test_redirects_are_not_followed(status: int) -> None:
 
 @pytest.mark.parametrize("location", ["", "/login", "http://[", "mailto:a@b"], ids=ascii)
 def test_redirect_to_no_host(location: str) -> None:
-    """A redirect to nowhere in particular is no worse than any other."""
-    assert isinstance(refused(b"", 302, location=location), UnexpectedResponseError)
+    """A redirect to a location without a host is an error like every redirect."""
+    assert isinstance(decoding_error(b"", 302, location=location), UnexpectedResponseError)
 
 
 def test_redirect_without_location() -> None:
-    """A redirect that does not say where to is an error like the others."""
-    assert "base_url" in str(refused(b"", 302))
+    """A redirect without a location is an error like every redirect."""
+    assert "base_url" in str(decoding_error(b"", 302))
 
 
 @pytest.mark.parametrize("status", [200, 400, 403, 404])
 def test_page_instead_of_json(status: int) -> None:
-    """A page is never taken for an answer; the raw bytes are kept."""
-    error = refused(_HTML, status, content_type="text/html")
+    """A web page is an error that keeps the raw bytes."""
+    error = decoding_error(_HTML, status, content_type="text/html")
     assert isinstance(error, UnexpectedResponseError)
     assert (error.status, error.body) == (status, _HTML)
 
 
-def test_page_of_a_wrong_route() -> None:
-    """A 404 with a page (E6) is a wrong path, not a missing task, and says what to check."""
-    error = refused(_HTML, 404, content_type="text/html")
+def test_page_of_a_wrong_path() -> None:
+    """A 404 with a web page (E6) means a wrong path, not a missing task, and the message says what to check."""
+    error = decoding_error(_HTML, 404, content_type="text/html")
     assert not isinstance(error, NotFoundError)
     assert "check the path" in str(error)
 
 
 def test_missing_task() -> None:
-    """A 404 with JSON is a missing task."""
-    assert isinstance(refused({"code": 404, "msg": "not found"}, 404), NotFoundError)
+    """A 404 with JSON means a missing task."""
+    assert isinstance(decoding_error({"code": 404, "msg": "not found"}, 404), NotFoundError)
 
 
 def test_content_type_is_named() -> None:
-    """An answer that is no JSON says what it is instead."""
-    assert "text/csv" in str(refused(b"a;b", 200, content_type="text/csv"))
+    """The error of a body that is not valid JSON names the content type."""
+    assert "text/csv" in str(decoding_error(b"a;b", 200, content_type="text/csv"))
 
 
 @pytest.mark.parametrize(
@@ -263,17 +263,17 @@ def test_content_type_is_named() -> None:
         pytest.param(b'event: delta\ndata: {"text":"x"}\n\n', id="stream (S7) that does not say so"),
     ],
 )
-def test_no_json(body: bytes) -> None:
-    """A good status with anything but JSON is an error that keeps the bytes."""
-    error = refused(body)
+def test_body_that_is_not_json(body: bytes) -> None:
+    """A success status with a body that is not valid JSON is an error that keeps the bytes."""
+    error = decoding_error(body)
     assert isinstance(error, UnexpectedResponseError)
     assert error.body == body
 
 
 @pytest.mark.parametrize("body", [b'"text"', b"7", b"null", b"true", b"NaN"], ids=ascii)
 def test_json_without_an_object_or_array(body: bytes) -> None:
-    """A good status with JSON of an unknown kind is an error that keeps the bytes."""
-    error = refused(body)
+    """A success status with a bare scalar is an error that keeps the bytes."""
+    error = decoding_error(body)
     assert isinstance(error, UnexpectedResponseError)
     assert error.body == body
 
@@ -282,19 +282,19 @@ def test_json_without_an_object_or_array(body: bytes) -> None:
     ("status", "kind"), [(401, AuthenticationError), (429, RateLimitError), (500, ServerError), (503, ServerError)]
 )
 @pytest.mark.parametrize("body", [_HTML, b"", b"go away", b"\xff"], ids=["page", "empty", "text", "no Unicode"])
-def test_status_that_speaks_for_itself(status: int, kind: type[APIError], body: bytes) -> None:
-    """A gateway that answers without JSON is understood by its status where that leaves no doubt."""
-    assert type(refused(body, status)) is kind
+def test_certain_status(status: int, kind: type[APIError], body: bytes) -> None:
+    """A status with one meaning decides the error, with every body."""
+    assert type(decoding_error(body, status)) is kind
 
 
 def test_text_of_a_gateway_is_kept() -> None:
-    """A few plain words of a gateway are the message."""
-    assert refused(b"upstream connect error", 503).message == "upstream connect error"
+    """The plain text of a gateway is the message of the error."""
+    assert decoding_error(b"upstream connect error", 503).message == "upstream connect error"
 
 
 def test_text_of_a_gateway_is_shortened() -> None:
-    """Of a body that is no JSON, the first 200 characters are the message (reference 1.4)."""
-    message = refused(b"x" * 10_000, 503).message
+    """The message is at most the first 200 characters of a body that is not JSON (reference 1.4)."""
+    message = decoding_error(b"x" * 10_000, 503).message
     assert message.startswith("xxx")
     assert len(message) <= 200
 
@@ -310,21 +310,21 @@ def test_text_of_a_gateway_is_shortened() -> None:
     ],
 )
 def test_page_of_a_gateway_is_not_the_message(body: bytes, content_type: str) -> None:
-    """Nobody wants to read HTML in an error's text; the status has a name."""
-    assert refused(body, 502, content_type=content_type).message == "Bad Gateway"
+    """HTML is not the message of an error: the name of the status is."""
+    assert decoding_error(body, 502, content_type=content_type).message == "Bad Gateway"
 
 
 def test_retry_after_of_a_page() -> None:
-    """A gateway's ``Retry-After`` is kept also where its body is a page."""
-    error = refused(_HTML, 503, retry_after="7")
+    """The ``Retry-After`` of a gateway is kept, also if the body is a web page."""
+    error = decoding_error(_HTML, 503, retry_after="7")
     assert isinstance(error, ServerError)
     assert error.retry_after == 7.0
 
 
 def test_cause_is_kept() -> None:
-    """The error of the JSON parser is the cause, for those who want to know."""
-    assert isinstance(refused(b"{", 200).__cause__, ValueError)
-    assert isinstance(refused(b"{", 500).__cause__, ValueError)
+    """The error of the JSON parser is the cause."""
+    assert isinstance(decoding_error(b"{", 200).__cause__, ValueError)
+    assert isinstance(decoding_error(b"{", 500).__cause__, ValueError)
 
 
 @pytest.mark.parametrize(
@@ -332,7 +332,7 @@ def test_cause_is_kept() -> None:
     ['{"code":1,"errors":[%s]}', '{"code":1,"errors":{"name":%s}}', '{"code":0,"data":%s}', '{"code":1,"data":%s}'],
 )
 def test_every_depth_of_json(frame: str) -> None:
-    """JSON nested just so deep that it can be parsed, but not be written again, is a value or an A2EError."""
+    """JSON that is nested too deeply to be written again is a value or an A2EError."""
     seen: set[type[object]] = set()
     for depth in range(1, 1100):
         try:
@@ -352,30 +352,30 @@ def test_every_depth_of_json(frame: str) -> None:
     ],
 )
 def test_white_space(body: bytes) -> None:
-    """White space wherever JSON allows it changes nothing."""
+    """White space around JSON changes nothing."""
     assert decode(response(body)).data == "x"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
 def test_unicode_without_a_byte_order_mark(encoding: str) -> None:
-    """JSON in Unicode's other encodings is read also where no mark tells which one it is."""
+    """JSON without a byte order mark is read in every encoding of Unicode."""
     assert decode(response('{"code":0,"data":"ä"}'.encode(encoding))).data == "ä"
 
 
 @pytest.mark.parametrize("text", ["ä", "\u2028", "\U0001f3ac", "日本語", "\x7f"], ids=ascii)
 def test_text_beyond_ascii(text: str) -> None:
-    """Text of any alphabet comes as it is, without being escaped."""
+    """Text of every alphabet is read unchanged."""
     assert decode(response(json.dumps({"code": 0, "data": text}, ensure_ascii=False).encode())).data == text
 
 
 def test_halves_of_characters() -> None:
-    """Half of a character, written as bytes that are no real UTF-8, is read as JSON's own reader reads it."""
+    """Half a surrogate pair is read like Python's own JSON parser reads it."""
     assert decode(response('{"code":0,"data":"\ud800"}'.encode(errors="surrogatepass"))).data == "\ud800"
 
 
 @pytest.mark.parametrize("depth", [1, 100, 500])
 def test_deep_nesting(depth: int) -> None:
-    """Data that are nested deeply, and can still be read, are read."""
+    """Deeply nested data are read."""
     data = decode(response(b'{"code":0,"data":' + b"[" * depth + b"]" * depth + b"}")).data
     for _ in range(depth - 1):
         (data,) = data
@@ -383,19 +383,19 @@ def test_deep_nesting(depth: int) -> None:
 
 
 @pytest.mark.parametrize(("word", "value"), [(b"Infinity", math.inf), (b"-Infinity", -math.inf)], ids=repr)
-def test_numbers_that_json_does_not_know(word: bytes, value: float) -> None:
-    """Infinity, which Python's reader takes though JSON has none, is a value."""
+def test_infinity(word: bytes, value: float) -> None:
+    """Infinity, which Python's parser accepts, is a value."""
     assert decode(response(b'{"code":0,"data":' + word + b"}")).data == value
 
 
 def test_nan_as_data() -> None:
-    """NaN is a value like any other, for others to judge."""
+    """NaN in the data is a value."""
     assert math.isnan(decode(response(b'{"code":0,"data":NaN}')).data)
 
 
 def test_nan_as_code() -> None:
-    """NaN is not 0: an answer with such a code is no success, and has no code that could be shown."""
-    error = refused(b'{"code":NaN,"msg":"odd"}')
+    """A response with the code NaN is an error without a code."""
+    error = decoding_error(b'{"code":NaN,"msg":"odd"}')
     assert isinstance(error, APIError)
     assert error.code is None
 
@@ -413,8 +413,8 @@ def test_nan_as_code() -> None:
     ],
 )
 def test_json_with_something_around_it(body: bytes) -> None:
-    """What begins as JSON and goes on as something else is no answer of A2E's."""
-    assert isinstance(refused(body), UnexpectedResponseError)
+    """JSON followed or preceded by other text is an error."""
+    assert isinstance(decoding_error(body), UnexpectedResponseError)
 
 
 _VALUES = st.recursive(
@@ -432,18 +432,18 @@ _VALUES = st.recursive(
     st.text(" \t\r\n", max_size=3),
 )
 def test_every_way_to_write_json(value: object, ascii_only: bool, encoding: str, before: str, after: str) -> None:  # noqa: FBT001  drawn
-    """However JSON is written, the data are what was written, as Python's own reader reads them."""
+    """The data are the same as Python's own parser reads them, however the JSON is written."""
     text = json.dumps({"code": 0, "data": value}, ensure_ascii=ascii_only)
     body = f"{before}{text}{after}".encode(encoding)
     assert decode(response(body)).data == value == json.loads(body)["data"]
 
 
 @pytest.mark.parametrize("body", [b'{"code":0,"data":1}', b'[{"_id":"a"}]'], ids=["object", "array"])
-def test_good_answer_keeps_its_headers(body: bytes) -> None:
-    """The ``Date`` of a good answer stays at hand, for the age of what is listed in it."""
+def test_success_keeps_the_headers(body: bytes) -> None:
+    """An envelope keeps the headers, for the ``Date``."""
     assert decode(response(body, date="Wed, 21 Oct 2015 07:28:00 GMT")).headers["date"].startswith("Wed")
 
 
-def test_object_that_says_to_be_a_stream() -> None:
-    """A JSON object is an answer, also where its Content-Type speaks of a stream."""
+def test_object_with_the_content_type_of_a_stream() -> None:
+    """A JSON object is decoded as JSON, also with the content type of a stream."""
     assert decode(response(b'{"code":0,"data":1}', content_type="text/event-stream")).data == 1

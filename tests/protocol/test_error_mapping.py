@@ -1,4 +1,4 @@
-"""Which error a refusal of A2E is."""
+"""Mapping from A2E's error responses to error classes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.error_mapping import refusal, refused_content, retry_after, trace_of
+from a2e_async._protocol.error_mapping import content_rejection, retry_after, to_api_error, trace_id_of
 from a2e_async._protocol.messages import Response
 from a2e_async.errors import (
     APIError,
@@ -23,9 +23,9 @@ from a2e_async.errors import (
 )
 
 
-def of(status: int, **body: Any) -> APIError:
-    """Return the error of a refusal."""
-    return refusal(body, Response(status=status))
+def mapped(status: int, **body: Any) -> APIError:
+    """Return the error of an error response."""
+    return to_api_error(body, Response(status=status))
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def of(status: int, **body: Any) -> APIError:
 )
 @pytest.mark.parametrize("inside", [False, True], ids=["HTTP", "inside of a 200"])
 def test_by_status(status: int, kind: type[APIError], inside: bool) -> None:  # noqa: FBT001  a column of the table
-    """Without a telling text the status decides, and an inner code means what the status of that number means."""
-    error = of(200, code=status, msg="no") if inside else of(status, msg="no")
+    """Without known words the status decides, and an inner code means the same as that HTTP status."""
+    error = mapped(200, code=status, msg="no") if inside else mapped(status, msg="no")
     assert type(error) is kind
 
 
@@ -67,8 +67,8 @@ def test_by_status(status: int, kind: type[APIError], inside: bool) -> None:  # 
     ids=repr,
 )
 def test_by_code(status: int, code: int | str, kind: type[APIError]) -> None:
-    """A2E's own code outranks the status and the words."""
-    assert type(of(status, code=code, msg="unauthorized, insufficient coins")) is kind
+    """A2E's own code wins over the status and the words."""
+    assert type(mapped(status, code=code, msg="unauthorized, insufficient coins")) is kind
 
 
 @pytest.mark.parametrize(
@@ -109,41 +109,41 @@ def test_by_code(status: int, code: int | str, kind: type[APIError]) -> None:
     ],
 )
 def test_by_words(status: int, text: str, kind: type[APIError]) -> None:
-    """Where a status means many things, A2E's words decide; where it means one, they do not."""
-    assert type(of(status, code=-1, msg=text)) is kind
+    """The words decide for a status with several meanings, and not for a status with one meaning."""
+    assert type(mapped(status, code=-1, msg=text)) is kind
 
 
 @pytest.mark.parametrize(
     ("code", "kind"), [(401, AuthenticationError), (429, RateLimitError), (402, InsufficientCreditsError)]
 )
-def test_forbidden_with_a_telling_code(code: int, kind: type[APIError]) -> None:
-    """A 403 is judged by its code and text, never by the status (reference 1.5)."""
-    assert type(of(403, code=code, msg="no")) is kind
+def test_forbidden_with_a_known_code(code: int, kind: type[APIError]) -> None:
+    """A 403 is of by its code and text, not by the status (reference 1.5)."""
+    assert type(mapped(403, code=code, msg="no")) is kind
 
 
-def test_inner_403_is_judged_by_its_words() -> None:
-    """Code 403 inside of a 200 means what a 403 with that text means."""
-    assert type(of(200, code=403, msg="free user")) is PlanError
+def test_inner_403_is_mapped_by_its_words() -> None:
+    """Code 403 in a response with status 200 is of by its words like a 403."""
+    assert type(mapped(200, code=403, msg="free user")) is PlanError
 
 
 @pytest.mark.parametrize("code", ["403", 403])
-def test_code_is_kept_as_it_came(code: int | str) -> None:
-    """The code on the error is A2E's own, of A2E's own type."""
-    assert of(200, code=code).code == code
+def test_code_is_unchanged(code: int | str) -> None:
+    """The error has A2E's code in its original type."""
+    assert mapped(200, code=code).code == code
 
 
 @pytest.mark.parametrize("code", [True, 1.5, [1], {}, None], ids=repr)
-def test_what_is_no_code_is_none(code: object) -> None:
-    """A code is a whole number or text."""
-    assert of(400, code=code, msg="no").code is None
+def test_code_of_a_wrong_type(code: object) -> None:
+    """A code that is neither an integer nor text is None."""
+    assert mapped(400, code=code, msg="no").code is None
 
 
 @pytest.mark.parametrize(
     "code", ["9" * 5000, "²", "-1", "1001x", 10**1000], ids=["long", "superscript", "negative", "suffix", "huge"]
 )
 def test_odd_codes(code: int | str) -> None:
-    """A code beyond all sense is kept, and decides nothing."""
-    error = of(200, code=code, msg="no")
+    """An unknown code is kept, and does not decide the class."""
+    error = mapped(200, code=code, msg="no")
     assert (type(error), error.code) == (APIError, code)
 
 
@@ -162,35 +162,35 @@ _PLACES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @pytest.mark.parametrize("first", range(len(_PLACES)), ids=[place for place, _ in _PLACES])
 def test_order_of_the_texts(first: int) -> None:
-    """The text is taken from the first place of reference 1.4 that holds one."""
+    """The text is taken from the first place of reference 1.4 that has one."""
     body: dict[str, Any] = {}
     for _, part in reversed(_PLACES[first:]):
         body |= {"data": {**body.get("data", {}), **part["data"]}} if "data" in part else part
-    assert of(400, **body).message == f"text of {_PLACES[first][0]}"
+    assert mapped(400, **body).message == f"text of {_PLACES[first][0]}"
 
 
 def test_text_as_data() -> None:
-    """Where `data` itself is text, it is the message."""
-    assert of(200, code=1, data="no such voice").message == "no such voice"
+    """If `data` is text, it is the message."""
+    assert mapped(200, code=1, data="no such voice").message == "no such voice"
 
 
 @pytest.mark.parametrize("nothing", ["", "  ", None, [], {}, 0], ids=repr)
 @pytest.mark.parametrize("place", ["msg", "errors", "message"])
 def test_empty_places_are_passed_over(place: str, nothing: object) -> None:
-    """A place without text does not hide the text of the next."""
-    assert of(400, **{place: nothing, "error": "the text"}).message == "the text"
+    """A place without text does not hide the text of the next place."""
+    assert mapped(400, **{place: nothing, "error": "the text"}).message == "the text"
 
 
 @pytest.mark.parametrize("errors", [[""], ["", ""], [" ", ""]], ids=repr)
 def test_empty_details_are_passed_over(errors: list[str]) -> None:
-    """Details that say nothing do not hide the text."""
-    assert of(400, errors=errors, msg="the text").message == "the text"
+    """Empty details do not hide the text."""
+    assert mapped(400, errors=errors, msg="the text").message == "the text"
 
 
 @pytest.mark.parametrize(("status", "reason"), [(400, "Bad Request"), (403, "Forbidden"), (299, "A2E gave no reason")])
-def test_refusal_without_any_text(status: int, reason: str) -> None:
-    """Who says nothing is quoted by the name of the status, if it has one."""
-    assert of(status).message == reason
+def test_error_without_any_text(status: int, reason: str) -> None:
+    """The message of an error response without text is the name of the status, if it has one."""
+    assert mapped(status).message == reason
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_refusal_without_any_text(status: int, reason: str) -> None:
     ],
 )
 def test_details(errors: object, rendered: tuple[str, ...]) -> None:
-    """The details of a failed validation (E4) can be read, whatever their shape."""
-    assert of(400, errors=errors).errors == rendered
+    """The details of a failed validation (E4) become readable text, in every shape."""
+    assert mapped(400, errors=errors).errors == rendered
 
 
 @pytest.mark.parametrize(
@@ -229,45 +229,45 @@ def test_details(errors: object, rendered: tuple[str, ...]) -> None:
     ids=["msg", "array", "object"],
 )
 def test_long_texts_are_shortened(body: dict[str, Any]) -> None:
-    """An error's texts stay short enough to be read, and show that they were cut."""
-    error = of(400, **body)
+    """A long text of an error is shortened and ends with an ellipsis."""
+    error = mapped(400, **body)
     assert max(map(len, (error.message, *error.errors))) <= 500
     assert error.message.endswith("…")
 
 
-def test_text_of_the_longest_length_is_not_cut() -> None:
-    """A text that just fits is kept whole."""
-    assert of(400, msg="x" * 500).message == "x" * 500
+def test_text_of_the_maximum_length_is_not_cut() -> None:
+    """A text of the maximum length is kept whole."""
+    assert mapped(400, msg="x" * 500).message == "x" * 500
 
 
 @pytest.mark.parametrize(("trace_id", "kept"), [("abc", "abc"), (None, ""), (7, ""), ([], "")], ids=repr)
 def test_trace_id(trace_id: object, kept: str) -> None:
-    """A trace_id is text, or there is none."""
-    assert trace_of({"trace_id": trace_id}) == kept
+    """A trace id is text or empty."""
+    assert trace_id_of({"trace_id": trace_id}) == kept
 
 
 def test_no_trace_id() -> None:
-    """An envelope without a trace_id has an empty one."""
-    assert trace_of({}) == ""
+    """An envelope without a trace id has an empty one."""
+    assert trace_id_of({}) == ""
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "", 0, {"ok": True}, "done", {"reason": "later"}], ids=repr)
-def test_no_content_was_refused(data: object) -> None:
-    """Data without a word of moderation report no moderation."""
-    assert refused_content(data) == ""
+def test_no_content_was_rejected(data: object) -> None:
+    """Data without a word of moderation are not a rejection."""
+    assert content_rejection(data) == ""
 
 
 @pytest.mark.parametrize("key", ["_id", "id", "ID", "taskId", "task_id", "TASKID", "uuid"])
 @pytest.mark.parametrize("value", ["a", 7, None], ids=repr)
-def test_what_names_an_id_reports_nothing(key: str, value: object) -> None:
-    """Words of moderation beside anything that may be a task's id do not make it a refusal: it may be paid."""
-    assert refused_content({"flagged": True, "reason": "nsfw", key: value}) == ""
+def test_data_with_an_id_are_no_rejection(key: str, value: object) -> None:
+    """Words of moderation beside a possible task id are not a rejection: the task may cost coins."""
+    assert content_rejection({"flagged": True, "reason": "nsfw", key: value}) == ""
 
 
 @pytest.mark.parametrize("key", ["identity", "id_card", "idea", "ids"])
 def test_only_the_end_of_a_key_makes_an_id(key: str) -> None:
-    """A report is a report, also where another word begins like an id."""
-    assert "nsfw" in refused_content({"reason": "nsfw", key: "x"})
+    """A key that only begins like an id is not an id."""
+    assert "nsfw" in content_rejection({"reason": "nsfw", key: "x"})
 
 
 @pytest.mark.parametrize(
@@ -275,26 +275,26 @@ def test_only_the_end_of_a_key_makes_an_id(key: str) -> None:
     [{"flagged": True}, {"reason": "nsfw"}, {"why": "copyright"}, "Refused by content policy", ["a minor"]],
     ids=repr,
 )
-def test_refused_content(data: object) -> None:
-    """Data without an id that speak of moderation are the report, and its text is kept."""
-    assert refused_content(data)
+def test_rejected_content(data: object) -> None:
+    """Data without an id but with words of moderation are a rejection, and the text is kept."""
+    assert content_rejection(data)
 
 
-def test_refused_content_too_deep_to_be_written() -> None:
-    """An answer that is nested too deeply to be written out again reports nothing, and breaks nothing."""
+def test_rejection_too_deep_to_be_written() -> None:
+    """Data that are nested too deeply to be written are not a rejection and raise nothing."""
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
-    assert refused_content({"flagged": deep}) == ""
+    assert content_rejection({"flagged": deep}) == ""
 
 
-def test_refused_content_is_shortened() -> None:
-    """A long report is shortened like any other text."""
-    assert len(refused_content({"flagged": True, "why": "x" * 5000})) <= 500
+def test_rejection_is_shortened() -> None:
+    """A long rejection is shortened like every other text."""
+    assert len(content_rejection({"flagged": True, "why": "x" * 5000})) <= 500
 
 
-def waits(value: str, date: str | None = None, received_at: float = 0.0) -> float | None:
-    """Return what is made of a ``Retry-After``."""
+def retry_after_of(value: str, date: str | None = None, received_at: float = 0.0) -> float | None:
+    """Return the seconds of a ``Retry-After`` header."""
     headers = {"retry-after": value} | ({} if date is None else {"date": date})
     return retry_after(Response(status=429, headers=headers, received_at=received_at))
 
@@ -304,8 +304,8 @@ def waits(value: str, date: str | None = None, received_at: float = 0.0) -> floa
     [("0", 0.0), ("7", 7.0), (" 120 ", 120.0), ("1.5", 1.5), ("86400", 86400.0), ("0.0", 0.0)],
 )
 def test_retry_after_in_seconds(value: str, seconds: float) -> None:
-    """Seconds are taken as they are, never shortened."""
-    assert waits(value) == seconds
+    """Seconds are returned unchanged."""
+    assert retry_after_of(value) == seconds
 
 
 @pytest.mark.parametrize(
@@ -313,30 +313,30 @@ def test_retry_after_in_seconds(value: str, seconds: float) -> None:
     ["", "soon", "-1", "nan", "inf", "-inf", "1e999", "7 s", "7,5", "Wed, 99 Oct 2015 07:28:00 GMT", "\ud800"],
     ids=ascii,
 )
-def test_retry_after_that_says_nothing(value: str) -> None:
-    """What is neither seconds nor a date is no ``Retry-After``."""
-    assert waits(value) is None
+def test_invalid_retry_after(value: str) -> None:
+    """A header that is neither seconds nor a date gives None."""
+    assert retry_after_of(value) is None
 
 
 def test_no_retry_after() -> None:
-    """Without the header there is none."""
+    """A response without the header gives None."""
     assert retry_after(Response(status=429)) is None
 
 
 def test_retry_after_as_a_date() -> None:
-    """A date is compared with the answer's own date, so that this machine's clock does no harm."""
-    assert waits("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:27:15 GMT", received_at=1e9) == 45.0
+    """A date is compared with the response's own date, so that a wrong clock of this machine does no harm."""
+    assert retry_after_of("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 07:27:15 GMT", received_at=1e9) == 45.0
 
 
 @pytest.mark.parametrize("date", [None, "", "today"], ids=repr)
 def test_retry_after_as_a_date_without_a_date(date: str | None) -> None:
-    """Without a usable ``Date`` of the answer, the moment of its arrival counts."""
-    assert waits("Wed, 21 Oct 2015 07:28:00 GMT", date, received_at=1445412480.0 - 45) == 45.0
+    """Without a usable ``Date`` header, the time when the response arrived counts."""
+    assert retry_after_of("Wed, 21 Oct 2015 07:28:00 GMT", date, received_at=1445412480.0 - 45) == 45.0
 
 
 def test_retry_after_in_the_past() -> None:
-    """A date that has passed means: now."""
-    assert waits("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 09:00:00 GMT") == 0.0
+    """A date in the past gives 0 seconds."""
+    assert retry_after_of("Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 2015 09:00:00 GMT") == 0.0
 
 
 @pytest.mark.parametrize(
@@ -348,18 +348,18 @@ def test_retry_after_in_the_past() -> None:
         "Wed, 21 Oct 2015 09:28:00 +0200",
     ],
 )
-def test_old_spellings_of_dates(value: str) -> None:
-    """Each of the spellings of RFC 9110, and those of mail, are the same moment in UTC."""
-    assert waits(value, "Wed, 21 Oct 2015 07:27:00 GMT") == 60.0
+def test_formats_of_dates(value: str) -> None:
+    """All formats of RFC 9110 and of mail give the same time in UTC."""
+    assert retry_after_of(value, "Wed, 21 Oct 2015 07:27:00 GMT") == 60.0
 
 
 def test_retry_after_reaches_the_error() -> None:
-    """What A2E asked for is on the error, of whatever kind it is."""
-    error = refusal({"msg": "no"}, Response(status=503, headers={"retry-after": "3"}))
+    """Every error class has the seconds of the header."""
+    error = to_api_error({"msg": "no"}, Response(status=503, headers={"retry-after": "3"}))
     assert error.retry_after == 3.0
 
 
-def test_refusal_can_be_written_as_json() -> None:
-    """What an error holds is numbers and text, which a log can take."""
-    error = of(400, code=17, errors=[{"a": [1]}], trace_id="t")
+def test_error_can_be_written_as_json() -> None:
+    """The attributes of an error are numbers and text."""
+    error = mapped(400, code=17, errors=[{"a": [1]}], trace_id="t")
     assert json.dumps([error.message, error.code, error.errors, error.trace_id, error.status, error.retry_after])

@@ -1,4 +1,4 @@
-"""The table of families: what its rows say, against what A2E's documentation says."""
+"""The table of families against A2E's documentation."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import pytest
 from a2e_async._protocol import families
 from a2e_async._protocol.families import FAMILIES, Family
 from a2e_async._protocol.messages import Envelope
-from a2e_async._protocol.pagination import P1, P2, P3, Pages, Paging, page_request
+from a2e_async._protocol.pagination import P1, P2, P3, PageParams, PageReader, page_request
 from a2e_async.models.common import TaskStatus
 
 if TYPE_CHECKING:
-    from a2e_async._protocol.endpoints import Route
+    from a2e_async._protocol.endpoints import Endpoint
 
-# The operations of reference 13, as its table writes them. "-" is what nobody knows.
+# The operations of reference 13, in the notation of its table. "-" means unknown.
 REFERENCE = """
 userUpscale         | {id}        | allRecords P1 | batch | {id}        | result_url
 userText2Image      | {id}        | allRecords P1 | batch | {id}        | image_urls
@@ -56,7 +56,7 @@ OWN = [family for family in FAMILIES.values() if family.key not in {row[0] for r
 
 
 def as_written(family: Family) -> list[str]:
-    """Write a family as the reference's table does."""
+    """Return a family in the notation of the reference."""
     key = family.key
     paging = {P1: "P1", P2: "P2", P3: "P3", None: "P0"}[family.paging]
     listing = "-" if family.list is None else f"{family.list.path.removeprefix(f'/api/v1/{key}/')} {paging}"
@@ -70,23 +70,23 @@ def as_written(family: Family) -> list[str]:
         listing,
         "batch" if family.batch else "-",
         family.delete.path.removeprefix(f"/api/v1/{key}/") if family.delete else "-",
-        " ".join(family.result),
+        " ".join(family.result_fields),
     ]
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0])
 def test_row_of_another_family(row: list[str]) -> None:
-    """A family without a resource of its own is as reference 13 has it."""
+    """A family without a resource of its own has the endpoints of reference 13."""
     family = FAMILIES[row[0]]
     assert as_written(family) == row
     assert family.start == f"/api/v1/{family.key}/start"
-    assert family.status == "current_status"
-    assert family.code == "failed_code"
+    assert family.status_field == "current_status"
+    assert family.code_field == "failed_code"
     assert family.ongoing is None
 
 
-def test_families_of_the_navigation() -> None:
-    """The table holds these rows and no others."""
+def test_families_with_a_resource() -> None:
+    """The table has exactly these families with a resource of their own."""
     assert {family.key for family in OWN} == {
         "userImage2Video", "userVoice", "video", "userVideoTwin",
         "userFaceSwapTask", "userFaceSwapPreview", "userDubbing", "userCaptionRemoval",
@@ -107,7 +107,7 @@ def test_families_of_the_navigation() -> None:
     ],
     ids=lambda value: value.key if isinstance(value, Family) else "",
 )
-def test_row_of_the_navigation(  # noqa: PLR0917  columns of the table
+def test_row_with_a_resource(  # noqa: PLR0917  columns of the table
     family: Family,
     start: str,
     detail: str,
@@ -115,11 +115,11 @@ def test_row_of_the_navigation(  # noqa: PLR0917  columns of the table
     batch: bool,  # noqa: FBT001  as above
     delete: str,
 ) -> None:
-    """A family of the navigation is as reference 3 to 10 have it; the best-supported spellings come first."""
+    """A family with a resource of its own has the endpoints of reference 3 to 10, the best evidence first."""
     prefix = f"/api/v1/{family.key}/"
     written = [
-        "-" if route is None else f"{route.method} {route.path.removeprefix(prefix)} {route.field}".strip()
-        for route in (family.detail, family.list, family.delete)
+        "-" if endpoint is None else f"{endpoint.method} {endpoint.path.removeprefix(prefix)} {endpoint.field}".strip()
+        for endpoint in (family.detail, family.list, family.delete)
     ]
     assert written == [detail, listing, delete]
     assert family.start == prefix + start
@@ -127,7 +127,7 @@ def test_row_of_the_navigation(  # noqa: PLR0917  columns of the table
 
 
 @pytest.mark.parametrize(
-    ("route", "older"),
+    ("endpoint", "older"),
     [
         (families.VOICES.ongoing, "GET userVoice/processingRecord"),
         (families.AVATAR_VIDEOS.list, "POST video/awsList"),
@@ -138,25 +138,25 @@ def test_row_of_the_navigation(  # noqa: PLR0917  columns of the table
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_older_spelling(route: Route | None, older: str) -> None:
-    """What A2E once called it is known, and nothing older than that."""
-    assert route is not None
-    assert route.older is not None
-    assert f"{route.older.method} {route.older.path.removeprefix('/api/v1/')}" == older
-    assert route.older.older is None
+def test_fallback_endpoints(endpoint: Endpoint | None, older: str) -> None:
+    """Older forms of an endpoint are its fallbacks, and there are no others."""
+    assert endpoint is not None
+    assert endpoint.fallback is not None
+    assert f"{endpoint.fallback.method} {endpoint.fallback.path.removeprefix('/api/v1/')}" == older
+    assert endpoint.fallback.fallback is None
 
 
-def test_list_of_what_is_under_way_is_no_list_of_everything() -> None:
-    """Where a start is looked for, what is finished must not be missing: it would be started again."""
+def test_list_of_unfinished_tasks_is_no_list_of_all_tasks() -> None:
+    """The list in which starts are searched contains finished tasks, which would otherwise be started again."""
     for family in FAMILIES.values():
         spelling = family.list
         while spelling is not None:
             assert "rocessing" not in spelling.path
-            spelling = spelling.older
+            spelling = spelling.fallback
 
 
-def test_lists_of_what_is_under_way() -> None:
-    """Five families can be asked for it."""
+def test_lists_of_unfinished_tasks() -> None:
+    """Five families have an endpoint for unfinished tasks."""
     under_way = {family.key: family.ongoing.path for family in FAMILIES.values() if family.ongoing}
     assert under_way == {
         "userVoice": "/api/v1/userVoice/trainingRecord",
@@ -167,68 +167,70 @@ def test_lists_of_what_is_under_way() -> None:
     }
 
 
-# what differs
+# differences
 
 
-def test_words() -> None:
-    """`pending` means work for Image to Video and waiting elsewhere; voices have a misspelt word (reference 1.12)."""
-    pending = {family.key for family in FAMILIES.values() if family.words["pending"] is TaskStatus.RUNNING}
+def test_status_words() -> None:
+    """`pending` means running for Image to Video and queued elsewhere; voices have a misspelt word (reference 1.12)."""
+    pending = {family.key for family in FAMILIES.values() if family.status_words["pending"] is TaskStatus.RUNNING}
     assert pending == {"userImage2Video"}
-    assert families.VOICES.words["pendding"] is TaskStatus.QUEUED
-    assert families.AVATAR_VIDEOS.words["success"] is TaskStatus.SUCCEEDED
-    assert families.TWINS.words["trained"] is TaskStatus.SUCCEEDED
+    assert families.VOICES.status_words["pendding"] is TaskStatus.QUEUED
+    assert families.AVATAR_VIDEOS.status_words["success"] is TaskStatus.SUCCEEDED
+    assert families.TWINS.status_words["trained"] is TaskStatus.SUCCEEDED
     for family in FAMILIES.values():
         if family is not families.AVATAR_VIDEOS:
-            assert family.words["initialized"] is TaskStatus.QUEUED
-            assert family.words["completed"] is TaskStatus.SUCCEEDED
+            assert family.status_words["initialized"] is TaskStatus.QUEUED
+            assert family.status_words["completed"] is TaskStatus.SUCCEEDED
 
 
 def test_fields() -> None:
-    """The fields that are not as in most families (reference 1.9 and 1.13)."""
-    assert {family.key for family in FAMILIES.values() if family.status == "status"} == {"video"}
-    assert {family.key for family in FAMILIES.values() if family.code == "error_code"} == {
+    """These are the fields that differ from most families (reference 1.9 and 1.13)."""
+    assert {family.key for family in FAMILIES.values() if family.status_field == "status"} == {"video"}
+    assert {family.key for family in FAMILIES.values() if family.code_field == "error_code"} == {
         "userFaceSwapTask", "userFaceSwapPreview",
     }  # fmt: skip
-    assert families.AVATAR_VIDEOS.result == ("result",)
-    assert families.TWINS.result == ("preview_result_url",)
-    assert families.VOICES.result == ()
+    assert families.AVATAR_VIDEOS.result_fields == ("result",)
+    assert families.TWINS.result_fields == ("preview_result_url",)
+    assert families.VOICES.result_fields == ()
 
 
 def test_names() -> None:
-    """The name carries the marker: avatar videos call it title, and it may have 40 characters; two have none."""
-    assert {family.key: family.name for family in FAMILIES.values() if family.name != "name"} == {
+    """Avatar videos call the name `title`, with at most 40 characters; two families have no name."""
+    assert {family.key: family.name_field for family in FAMILIES.values() if family.name_field != "name"} == {
         "video": "title", "userFaceSwapPreview": None, "headSwap": None,
     }  # fmt: skip
-    assert {family.key: family.longest_name for family in FAMILIES.values() if family.longest_name} == {"video": 40}
+    assert {family.key: family.max_name_length for family in FAMILIES.values() if family.max_name_length} == {
+        "video": 40
+    }
 
 
-def test_what_can_be_looked_for() -> None:
-    """A start can be found again where there are names and a list."""
+def test_searchable_families() -> None:
+    """A start can be found in families with a name and a list."""
     unsearchable = {family.key for family in FAMILIES.values() if not family.is_searchable}
     assert unsearchable == {"userFaceSwapPreview", "headSwap", "userWan30"}
 
 
 def test_webhooks() -> None:
-    """Reference 1.11 names the starts that take none."""
-    assert {family.key for family in FAMILIES.values() if not family.hooked} == {
+    """Reference 1.11 lists the families without webhooks."""
+    assert {family.key for family in FAMILIES.values() if not family.has_webhooks} == {
         "userFaceSwapPreview", "userPhotobook", "userVideoTwin",
     }  # fmt: skip
 
 
-def test_checks_of_content_stay_on() -> None:
-    """Two families get the value that keeps A2E's check on, and no family anything that switches one off."""
-    assert {family.key: dict(family.always) for family in FAMILIES.values() if family.always} == {
+def test_content_checks_stay_on() -> None:
+    """Two families send the value that keeps A2E's content checks on, and no family sends an override."""
+    assert {family.key: dict(family.fixed_fields) for family in FAMILIES.values() if family.fixed_fields} == {
         "userNanoBanana": {"force_generate": False}, "userFlux2": {"force_generate": False},
     }  # fmt: skip
 
 
-def test_families_are_told_apart_by_identity() -> None:
-    """A family is a key of what is remembered, and two rows are two, even of the same words."""
+def test_families_are_compared_by_identity() -> None:
+    """Two rows with equal values are different keys."""
     assert attrs.evolve(families.VOICES) != families.VOICES
     assert len({attrs.evolve(families.VOICES), families.VOICES}) == 2
 
 
-# how lists are paged
+# pages of lists
 
 
 @pytest.mark.parametrize(
@@ -240,16 +242,16 @@ def test_families_are_told_apart_by_identity() -> None:
         (None, None),
     ],
 )
-def test_styles_of_paging(paging: Paging | None, params: dict[str, str] | None) -> None:
-    """Each style has its own words; a list that is not paged is asked for as a whole."""
+def test_styles_of_paging(paging: PageParams | None, params: dict[str, str] | None) -> None:
+    """Each style has its own parameters; a list without pages is requested as a whole."""
     request = page_request("/api/v1/x/list", 2, 50, paging)
     assert (request.method, request.path, request.params, request.repeatable) == ("GET", "/api/v1/x/list", params, True)
 
 
 @pytest.mark.parametrize(("paging", "ended"), [(None, True), (P1, False), (P2, False), (P3, False)])
-def test_list_that_is_not_paged_has_one_page(paging: Paging | None, ended: bool) -> None:  # noqa: FBT001  a column
-    """It is read once, however long it is and whatever total it names."""
-    pages = Pages("/api/v1/x/list", 2, paging)
-    pages.next()
-    assert len(pages.take(Envelope(data={"rows": [{"_id": "1"}, {"_id": "2"}], "count": 50}))) == 2
+def test_list_without_pages_has_one_page(paging: PageParams | None, ended: bool) -> None:  # noqa: FBT001  a column
+    """A list without pages is read once, with every length and total."""
+    pages = PageReader("/api/v1/x/list", 2, paging)
+    pages.next_request()
+    assert len(pages.read(Envelope(data={"rows": [{"_id": "1"}, {"_id": "2"}], "count": 50}))) == 2
     assert pages.ended is ended

@@ -1,4 +1,4 @@
-"""Whatever comes from the network or from a user: a value or an A2EError, and nothing else."""
+"""Random input from the network and from users ends in a value or an A2EError, and in nothing else."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from a2e_async._protocol import (
     validation,
 )
 from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.failures import Outcome, turns_away
+from a2e_async._protocol.failures import StartOutcome, is_throttled
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._submission import markers
-from a2e_async._submission.markers import Register, Search
+from a2e_async._submission.markers import MarkerIndex, Search
 from a2e_async._transport.throttle import Throttle
 from a2e_async.config import Pacing
 from a2e_async.errors import (
@@ -112,23 +112,23 @@ headers = st.dictionaries(
 )
 
 
-def written(value: object) -> bytes:
-    """Return JSON's bytes."""
+def to_json(value: object) -> bytes:
+    """Return a value as the bytes of JSON."""
     return json.dumps(value).encode()
 
 
-def caught(body: bytes, status: int, named: dict[str, str]) -> Envelope | A2EError:
-    """Decode an answer to a value or an A2EError; anything else escapes and fails the test."""
+def decode_or_error(body: bytes, status: int, named: dict[str, str]) -> Envelope | A2EError:
+    """Return the envelope or the A2EError of a response; every other exception fails the test."""
     try:
         return decode(Response(status=status, headers=named, body=body))
     except A2EError as error:
         return error
 
 
-@given(st.binary(max_size=200) | json_values.map(written) | objects.map(written), statuses, headers)
-def test_any_answer_is_a_value_or_an_error_of_ours(body: bytes, status: int, named: dict[str, str]) -> None:
-    """No bytes, status or headers bring anything but an Envelope or an A2EError that can be shown."""
-    result = caught(body, status, named)
+@given(st.binary(max_size=200) | json_values.map(to_json) | objects.map(to_json), statuses, headers)
+def test_any_response_is_a_value_or_an_error(body: bytes, status: int, named: dict[str, str]) -> None:
+    """Random bytes, status and headers give an Envelope or an A2EError that can be shown."""
+    result = decode_or_error(body, status, named)
     assert isinstance(result, Envelope) or str(result)
 
 
@@ -143,22 +143,22 @@ any_headers = st.fixed_dictionaries(
         "location": any_text | st.sampled_from(["http://[", "//", "https://[::1", "http://\u2100/", "//a@b:x/"]),
     },
 )
-truncated = st.tuples(json_values.map(written), st.integers(1, 50)).map(lambda cut: cut[0][: -cut[1]])
-spoilt = st.tuples(
+truncated = st.tuples(json_values.map(to_json), st.integers(1, 50)).map(lambda cut: cut[0][: -cut[1]])
+damaged = st.tuples(
     st.sampled_from([b"", b" ", b"\n", b"\xef\xbb\xbf", b"\xff\xfe", b"\x00", b"event: result\ndata: ", b"<"]),
-    json_values.map(written) | truncated,
+    json_values.map(to_json) | truncated,
     st.sampled_from([b"", b" ", b"\n\n", b"\x00", b"\xff", b"{}", b"]"]),
 ).map(b"".join)
 encoded = st.tuples(json_values, st.sampled_from(["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-8-sig"])).map(
     lambda drawn: json.dumps(drawn[0]).encode(drawn[1])
 )
-any_body = st.binary(max_size=200) | truncated | spoilt | encoded | json_values.map(written) | objects.map(written)
+any_body = st.binary(max_size=200) | truncated | damaged | encoded | json_values.map(to_json) | objects.map(to_json)
 
 
 @given(any_body, statuses, any_headers)
 def test_any_body_and_headers(body: bytes, status: int, named: dict[str, str]) -> None:
-    """Cut, spoilt or encoded in any way, with any text in its headers: an Envelope, or an A2EError that can be shown."""
-    result = caught(body, status, named)
+    """A cut, damaged or encoded body with random headers gives an Envelope or an A2EError that can be shown."""
+    result = decode_or_error(body, status, named)
     assert isinstance(result, Envelope) or str(result)
     if isinstance(result, APIError) and result.retry_after is not None:
         assert math.isfinite(result.retry_after)
@@ -166,40 +166,40 @@ def test_any_body_and_headers(body: bytes, status: int, named: dict[str, str]) -
 
 
 @given(any_body, statuses, any_headers)
-def test_any_answer_to_a_start_is_judged(body: bytes, status: int, named: dict[str, str]) -> None:
-    """A start is never sent again after a 5xx, nor after a good status unless A2E itself says "busy" or "too many"."""
+def test_any_response_to_a_start_has_an_outcome(body: bytes, status: int, named: dict[str, str]) -> None:
+    """A start is never sent again after a 5xx, nor after a 2xx unless A2E itself says "busy" or "too many"."""
     try:
-        assert responses.started(decode(Response(status=status, headers=named, body=body)))
+        assert responses.started_records(decode(Response(status=status, headers=named, body=body)))
     except A2EError as error:
-        known, again = failures.outcome(error), failures.may_send_again(error)
-        assert known is not Outcome.NOT_SENT
+        known, again = failures.start_outcome(error), failures.may_send_again(error)
+        assert known is not StartOutcome.NOT_SENT
         assert not again or isinstance(error, BusyError | RateLimitError)  # noqa: PT017  as above
-        assert (status < 500 and known is Outcome.REJECTED) or not again
+        assert (status < 500 and known is StartOutcome.REJECTED) or not again
 
 
 @given(any_body, any_headers, st.floats(0, 1e12) | st.just(math.inf), st.floats(0, 1e12))
 def test_any_page_of_a_list(body: bytes, named: dict[str, str], age: float, wall: float) -> None:
-    """Whatever a page of a list holds, it can be told whether it is the last one and how far back it goes."""
-    envelope = caught(body, 200, named)
+    """Every page of a list gives records and an end."""
+    envelope = decode_or_error(body, 200, named)
     if isinstance(envelope, Envelope):
         records = responses.records(envelope.data)
-        since = markers.horizon(envelope, age=age, wall=wall)
+        since = markers.cutoff_time(envelope, age=age, wall=wall)
         assert not math.isnan(since)
-        pages = pagination.Pages("/api/v1/x")
-        pages.next()
-        assert pages.take(envelope) == records
+        pages = pagination.PageReader("/api/v1/x")
+        pages.next_request()
+        assert pages.read(envelope) == records
         assert pages.ended in {True, False}
-        assert markers.is_past(records, since) in {True, False}
+        assert markers.ends_before(records, since) in {True, False}
 
 
 @given(st.lists(json_values, min_size=1, max_size=5), st.integers(1, 4))
 def test_any_list_ends(answered: list[Any], size: int) -> None:
-    """Whatever A2E answers, a list whose last page comes for ever ends, and no record comes twice."""
-    pages, seen = pagination.Pages("/api/v1/x", size), list[str]()
+    """Every list ends, also if its last page is repeated forever, and no record comes twice."""
+    pages, seen = pagination.PageReader("/api/v1/x", size), list[str]()
     for number in range(len(answered) + 4):
-        assert pages.next().params == {"pageNum": str(number + 1), "pageSize": str(size)}
+        assert pages.next_request().params == {"pageNum": str(number + 1), "pageSize": str(size)}
         seen += [
-            responses.id_of(record) for record in pages.take(Envelope(data=answered[min(number, len(answered) - 1)]))
+            responses.id_of(record) for record in pages.read(Envelope(data=answered[min(number, len(answered) - 1)]))
         ]
         if pages.ended:
             break
@@ -209,7 +209,7 @@ def test_any_list_ends(answered: list[Any], size: int) -> None:
 
 @given(json_values | objects)
 def test_any_json_is_a_list_or_not(data: object) -> None:
-    """Whatever came for a list is one, or is an error of ours; and its total is a whole number or unknown."""
+    """Random JSON passes as a list or raises an A2EError, and its total is an integer or unknown."""
     total = responses.total_of(data)
     assert total is None or type(total) is int
     try:
@@ -222,19 +222,19 @@ def test_any_json_is_a_list_or_not(data: object) -> None:
 
 
 @given(objects, statuses)
-def test_law_of_success(body: dict[str, Any], status: int) -> None:
-    """An object is good exactly if HTTP says 2xx and its code is 0, or there is none and success is not false."""
+def test_rule_of_success(body: dict[str, Any], status: int) -> None:
+    """An object is a success exactly if HTTP says 2xx and its code is 0, or it has no code and success is not false."""
     code = body.get("code")
     good_code = type(code) in {int, float} and code == 0
     says_good = good_code or code == "0" or (code is None and body.get("success") is not False)
-    result = caught(written(body), status, {})
+    result = decode_or_error(to_json(body), status, {})
     assert isinstance(result, Envelope) == (200 <= status < 300 and says_good)
 
 
 @given(objects, st.integers(400, 599))
-def test_any_refusal_says_something(body: dict[str, Any], status: int) -> None:
-    """Every refusal has a message, A2E's status and only texts as details."""
-    result = caught(written(body), status, {})
+def test_any_error_has_a_message(body: dict[str, Any], status: int) -> None:
+    """Every error has a message, the HTTP status and only texts as details."""
+    result = decode_or_error(to_json(body), status, {})
     assert isinstance(result, APIError)
     assert result.message.strip()
     assert result.status == status
@@ -243,13 +243,13 @@ def test_any_refusal_says_something(body: dict[str, Any], status: int) -> None:
 
 @given(json_values)
 def test_any_json_gives_records_with_ids(data: object) -> None:
-    """Whatever came, records are objects with an id."""
+    """All records of random JSON are objects with an id."""
     assert all(isinstance(record, dict) and responses.id_of(record) for record in responses.records(data))
 
 
 @given(json_values, st.sampled_from(["t1", "0", "1"]) | texts)
 def test_any_json_as_detail(data: object, task_id: str) -> None:
-    """The answer about a task is this very task, or an error that names it."""
+    """The response to a detail request is this task, or an error with its id."""
     try:
         record = responses.detail(Envelope(data=data), task_id)
     except A2EError as error:
@@ -260,9 +260,9 @@ def test_any_json_as_detail(data: object, task_id: str) -> None:
 
 @given(json_values)
 def test_any_json_as_start(data: object) -> None:
-    """The answer of a start names a task, or is an error."""
+    """The response to a start contains a task id, or is an error."""
     try:
-        started = responses.started(Envelope(data=data))
+        started = responses.started_records(Envelope(data=data))
     except A2EError as error:
         assert str(error)  # noqa: PT017  one of two good ends
     else:
@@ -275,7 +275,7 @@ ids = st.integers() | st.sampled_from([_LONGEST_INTEGER, -_LONGEST_INTEGER]) | t
 
 @given(ids, objects)
 def test_any_object_with_an_id_is_a_record(task_id: int | str, fields: dict[str, Any]) -> None:
-    """A paid task can be read whatever its other fields hold, with every attribute of its promised type."""
+    """Every object with an id is read as a record, and every attribute has its type."""
     record = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}, families.IMAGE_TO_VIDEO)
     assert record.id == str(task_id)
     assert isinstance(record.status, TaskStatus)
@@ -287,21 +287,21 @@ def test_any_object_with_an_id_is_a_record(task_id: int | str, fields: dict[str,
 
 @given(ids, objects)
 def test_any_unknown_field_is_kept(task_id: int | str, fields: dict[str, Any]) -> None:
-    """No field that this version does not know is lost."""
+    """No unknown field is lost."""
     extra = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}, families.IMAGE_TO_VIDEO).extra
     assert {key for key in fields if key not in _READ} == set(extra)
 
 
 @given(header_texts, st.none() | header_texts, st.floats(0, 1e12))
 def test_any_retry_after_is_a_time_or_nothing(value: str, date: str | None, received_at: float) -> None:
-    """No header text brings anything but None or seconds that can be waited for."""
+    """Random text in the header gives None or a finite number of seconds."""
     named = {"retry-after": value} | ({} if date is None else {"date": date})
     seconds = error_mapping.retry_after(Response(status=429, headers=named, received_at=received_at))
     assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
 @given(st.integers(0, 10**15))
-def test_any_number_of_seconds_is_obeyed(seconds: int) -> None:
+def test_any_number_of_seconds_is_unchanged(seconds: int) -> None:
     """A ``Retry-After`` in seconds is neither rounded nor shortened."""
     assert error_mapping.retry_after(Response(status=429, headers={"retry-after": str(seconds)})) == seconds
 
@@ -324,8 +324,8 @@ tokens = texts | st.tuples(wrappings, texts | st.sampled_from(["sk_x", "sk x", "
 
 
 @given(tokens)
-def test_any_token_is_clean_or_refused(token: str) -> None:
-    """A token that passes is fit for a header, without any of the quotes and white space around it."""
+def test_any_token_is_clean_or_rejected(token: str) -> None:
+    """A token that passes is valid in a header and has no quotes or white space around it."""
     try:
         found = settings.resolve(token, None, None, {}).token
     except ConfigurationError as error:
@@ -344,7 +344,7 @@ def test_any_token_is_clean_or_refused(token: str) -> None:
     st.dictionaries(st.sampled_from(["A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL"]), urls),
 )
 def test_any_settings_work_or_say_why_not(token: str | None, base_url: str | None, environ: dict[str, str]) -> None:
-    """No text brings anything but settings that can be used or a ConfigurationError."""
+    """Random text gives valid settings or a ConfigurationError."""
     try:
         found = settings.resolve(token, base_url, None, environ)
     except ConfigurationError as error:
@@ -358,8 +358,8 @@ def test_any_settings_work_or_say_why_not(token: str | None, base_url: str | Non
 
 
 @given(urls)
-def test_any_link_passes_or_is_refused(url: str) -> None:
-    """No text brings anything but a pass or an InvalidRequestError."""
+def test_any_link_passes_or_is_rejected(url: str) -> None:
+    """Random text passes as a link or raises an InvalidRequestError."""
     try:
         validation.check_link("image_url", url)
     except InvalidRequestError:
@@ -374,19 +374,19 @@ paths = texts | st.lists(segments | texts, max_size=6).map("/".join) | st.text("
 
 @given(paths)
 def test_any_path_stays_below_the_api(path: str) -> None:
-    """A path leads below ``/api/`` and nowhere else, also for a server that undoes its quoting."""
+    """A path stays below ``/api/``, also on a server that decodes it first."""
     try:
-        whole = validation.path_of(path)
+        full = validation.api_path(path)
     except InvalidRequestError:
         return
-    assert whole.startswith("/api/")
-    assert not set("?#\\ ") & set(whole)
-    assert not {"", ".", ".."} & {unquote(segment) for segment in whole[1:].split("/")}
+    assert full.startswith("/api/")
+    assert not set("?#\\ ") & set(full)
+    assert not {"", ".", ".."} & {unquote(segment) for segment in full[1:].split("/")}
 
 
 @given(st.text("./%2eE?#\\ ", max_size=8) | st.text(max_size=20))
 def test_any_id_is_one_segment(task_id: str) -> None:
-    """An id is one segment that means this id, or is refused."""
+    """An id becomes one segment that means this id, or raises an InvalidRequestError."""
     try:
         quoted = validation.quote_id(task_id)
     except InvalidRequestError:
@@ -398,7 +398,7 @@ def test_any_id_is_one_segment(task_id: str) -> None:
 
 @given(texts)
 def test_any_id_can_be_sent(task_id: str) -> None:
-    """An id with halves of characters, which no URL can hold, does not crash."""
+    """An id with half a surrogate pair raises no other error."""
     try:
         assert validation.quote_id(task_id).isascii()
     except InvalidRequestError:
@@ -409,21 +409,21 @@ def test_any_id_can_be_sent(task_id: str) -> None:
     st.binary(max_size=64)
     | st.sampled_from([b"RIFF", b"BM", b"GIF89a"]).flatmap(lambda head: st.binary(max_size=20).map(head.__add__))
 )
-def test_any_bytes_are_of_a_kind_or_not(head: bytes) -> None:
-    """No bytes bring anything but a kind of file or None, and never a kind for an empty file."""
-    kind = media_types.kind_of(head)
+def test_any_bytes_have_a_media_type_or_none(head: bytes) -> None:
+    """Random bytes have a media type or None; an empty file has none."""
+    kind = media_types.detect(head)
     assert kind is None or (kind.medium in {"image", "video", "audio"} and len(head) >= 3)
 
 
 @given(texts, st.binary(max_size=64))
-def test_any_download_is_judged(content_type: str, head: bytes) -> None:
-    """No header and no bytes crash the judgement of a download."""
-    assert media_types.looks_like_no_result(content_type, head) in {True, False}
+def test_any_download_is_checked(content_type: str, head: bytes) -> None:
+    """Random headers and bytes of a download raise no foreign error."""
+    assert media_types.is_error_page(content_type, head) in {True, False}
 
 
 @given(urls | paths)
 def test_any_source_has_a_name_or_none(source: str) -> None:
-    """A name is short and can be shown, whatever it is made of."""
+    """The name of a source is short and printable."""
     name = media_types.name_from(source)
     assert len(name) <= 80
     assert name.isprintable()
@@ -439,14 +439,14 @@ any_records = st.tuples(objects, ids, marked_names | json_values, times | json_v
 
 
 @given(st.lists(any_records, max_size=8), st.integers(0, 8))
-def test_any_records_can_be_noted(shown: list[dict[str, Any]], opened_after: int) -> None:
-    """Whatever A2E shows, nothing crashes, every search finds ids that were shown, and duplicates are really several."""
-    register, search = Register(), Search(frozenset({"0000000000", "7f3k2m9q4d"}))
+def test_any_records_can_be_indexed(shown: list[dict[str, Any]], opened_after: int) -> None:
+    """Every search finds only ids that were shown, and duplicates are really several tasks."""
+    register, search = MarkerIndex(), Search(frozenset({"0000000000", "7f3k2m9q4d"}))
     shown_ids = {responses.id_of(record) for record in shown}
     for number, record in enumerate(shown):
         if number == opened_after:
             register.open(search)
-        too_many = register.note(record, float(number))
+        too_many = register.add_record(record, float(number))
         assert not too_many or (len(too_many) == len(set(too_many)) > 1 and responses.id_of(record) in too_many)
         assert set(too_many) <= shown_ids
     assert set(search.found) <= shown_ids
@@ -455,10 +455,10 @@ def test_any_records_can_be_noted(shown: list[dict[str, Any]], opened_after: int
 
 
 @given(st.text(max_size=30) | marked_names)
-def test_any_question_for_a_task_has_markers(asked: str) -> None:
-    """Whatever somebody asks for, it is refused, or leads to one or two markers of ten digits."""
+def test_any_search_for_a_task_has_markers(asked: str) -> None:
+    """A search key is rejected, or leads to one or two markers of ten digits."""
     try:
-        found = markers.markers_asked(asked)
+        found = markers.markers_for(asked)
     except InvalidRequestError:
         return
     assert 1 <= len(found) <= 2
@@ -469,8 +469,8 @@ policies = st.builds(
     Pacing,
     max_in_flight=st.integers(1, 50),
     per_second=st.none() | st.floats(0.01, 1e4),
-    hold_back=st.floats(0.001, 1e3),
-    max_hold_back=st.floats(0.001, 1e3),
+    pause=st.floats(0.001, 1e3),
+    max_pause=st.floats(0.001, 1e3),
 )
 pauses = st.none() | st.floats(0.0, 1e6) | st.sampled_from([0.0, 1.0, 1e300])
 refusals = (
@@ -488,9 +488,9 @@ steps = st.tuples(
 
 @given(policies, st.lists(steps, max_size=40), st.floats(0.0, 1e6))
 def test_any_history_of_a_throttle(policy: Pacing, history: list[tuple[float, Any, int, float]], now: float) -> None:
-    """In any history the limits hold, nobody waits for ever, and A2E's pauses are kept and hardly exceeded."""
+    """In a random history the limits hold, no request waits forever, and A2E's pauses are kept."""
     throttle, under_way = Throttle(policy), list[float]()
-    for passed, step, pick, chance in history:
+    for passed, step, pick, jitter in history:
         now += passed
         if step == "begin":
             if throttle.delay(now) == 0.0:
@@ -500,31 +500,31 @@ def test_any_history_of_a_throttle(policy: Pacing, history: list[tuple[float, An
             began = under_way.pop(pick % len(under_way))
             throttle.in_flight -= 1
             if step == "accepted":
-                throttle.accepted(now, began)
+                throttle.on_accepted(now, began)
             elif step != "ends":
-                check_hold(throttle, step, now, began, chance)
+                check_pause(throttle, step, now, began, jitter)
         check_limits(throttle, now, len(under_way))
 
 
-def check_hold(throttle: Throttle, error: APIError, now: float, began: float, chance: float) -> None:
-    """Turn a request away, and check for how long everybody is held back: a day at most, if A2E says so."""
-    assert turns_away(error)
-    before = throttle.held_until
-    throttle.turned_away(error, now, began=began, chance=chance)
+def check_pause(throttle: Throttle, error: APIError, now: float, began: float, jitter: float) -> None:
+    """Send a 429, and check the pause of all requests: at most one day, if A2E asks for it."""
+    assert is_throttled(error)
+    before = throttle.paused_until
+    throttle.pause(error, now, began=began, jitter=jitter)
     asked = None if error.retry_after is None else min(error.retry_after, 86400.0)
-    most = throttle.policy.max_hold_back if asked is None else asked
-    assert throttle.held_until >= max(before, now + (asked or 0.0))
-    assert throttle.held_until <= max(before, (now + most * 1.1) * (1 + 1e-12))
+    most = throttle.policy.max_pause if asked is None else asked
+    assert throttle.paused_until >= max(before, now + (asked or 0.0))
+    assert throttle.paused_until <= max(before, (now + most * 1.1) * (1 + 1e-12))
 
 
 def check_limits(throttle: Throttle, now: float, under_way: int) -> None:
-    """Check what holds at any time."""
+    """Check the limits, which hold at any time."""
     assert throttle.in_flight == under_way
-    assert 1 <= throttle.at_once <= throttle.policy.max_in_flight
-    assert throttle.learned is None or (throttle.learned >= 1.0 and math.isfinite(throttle.learned))
+    assert 1 <= throttle.allowed_in_flight <= throttle.policy.max_in_flight
+    assert throttle.learned_rate is None or (throttle.learned_rate >= 1.0 and math.isfinite(throttle.learned_rate))
     delay = throttle.delay(now)
     if delay is None:
         assert under_way > 0
     else:
         assert math.isfinite(delay)
-        assert delay >= max(0.0, throttle.held_until - now)
+        assert delay >= max(0.0, throttle.paused_until - now)

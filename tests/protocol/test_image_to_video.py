@@ -1,4 +1,4 @@
-"""What a start of an image-to-video task may say (reference 9.1)."""
+"""Options of an image-to-video start (reference 9.1)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.image_to_video import Options, check_extension, check_variations
+from a2e_async._protocol.image_to_video import CheckedOptions, check_extension, check_variations
 from a2e_async.errors import InvalidRequestError
 
 _NOTHING: dict[str, Any] = dict.fromkeys(
@@ -27,24 +27,24 @@ _NOTHING: dict[str, Any] = dict.fromkeys(
 _LINK = "https://example.com/a.png"
 
 
-def options(**changes: Any) -> Options:
+def options(**changes: Any) -> CheckedOptions:
     """Return options with both prompts and the changes."""
-    fields = {**_NOTHING, "name": "Ada", "prompt": "she smiles", "negative_prompt": "blurry", "has_end": False}
-    return Options(**{**fields, **changes})
+    fields = {**_NOTHING, "name": "Ada", "prompt": "she smiles", "negative_prompt": "blurry", "has_end_image": False}
+    return CheckedOptions(**{**fields, **changes})
 
 
 def body(**changes: Any) -> dict[str, Any]:
-    """Return the JSON body of such a start."""
+    """Return the JSON body of a start with these options."""
     return options(**changes).body(image_url=_LINK)
 
 
-def test_only_what_was_set_is_sent() -> None:
-    """A plain start holds the name, the image and the prompts, and not one field more."""
+def test_only_options_that_are_set_are_sent() -> None:
+    """A plain start has the name, the image and the prompts, and no other field."""
     assert body() == {"name": "Ada", "image_url": _LINK, "prompt": "she smiles", "negative_prompt": "blurry"}
 
 
-def test_everything_that_was_set_is_sent() -> None:
-    """Every option arrives under the name and with the type that A2E documents."""
+def test_all_options_that_are_set_are_sent() -> None:
+    """Every option is sent with the name and the type that A2E documents."""
     chosen = {
         "model_type": "FLF2V",
         "model_version": "a2e-v2",
@@ -55,7 +55,7 @@ def test_everything_that_was_set_is_sent() -> None:
         "webhook_url": "https://example.com/hook",
         "webhook_token": "t",
     }
-    sent = options(**chosen, has_end=True).body(image_url=_LINK, end_image_url="https://example.com/b.png")
+    sent = options(**chosen, has_end_image=True).body(image_url=_LINK, end_image_url="https://example.com/b.png")
     assert sent == {
         "name": "Ada",
         "image_url": _LINK,
@@ -67,7 +67,7 @@ def test_everything_that_was_set_is_sent() -> None:
 
 
 def test_negative_prompt_is_spelt_right() -> None:
-    """The field is ``negative_prompt`` on the wire, never the ``negative_prmpt`` of A2E's table of 2025."""
+    """The field is called ``negative_prompt``, not ``negative_prmpt`` as in A2E's table of 2025."""
     text = json.dumps(body())
     assert "negative_prompt" in text
     assert "negative_prmpt" not in text
@@ -75,21 +75,21 @@ def test_negative_prompt_is_spelt_right() -> None:
 
 @pytest.mark.parametrize("flag", ["extend_prompt", "skip_face_enhance"])
 def test_false_is_sent(flag: str) -> None:
-    """False is a choice, unlike None: without it A2E would use its own default."""
+    """False is sent, unlike None, since A2E's own default can be True."""
     assert body(**{flag: False})[flag] is False
 
 
 @pytest.mark.parametrize("flag", ["extend_prompt", "skip_face_enhance"])
 @pytest.mark.parametrize("value", [0, 1, "true", "", []], ids=repr)
 def test_flags_are_booleans(flag: str, value: object) -> None:
-    """A flag that A2E would not understand is refused."""
+    """A flag that is not a boolean is rejected."""
     with pytest.raises(InvalidRequestError, match=flag):
         options(**{flag: value})
 
 
 @pytest.mark.parametrize("missing", ["prompt", "negative_prompt"])
-def test_prompts_are_needed(missing: str) -> None:
-    """A start without a prompt, which A2E answers with 400, is refused by the name of what is missing."""
+def test_prompts_are_required(missing: str) -> None:
+    """A start without a prompt is rejected with the name of the missing option."""
     with pytest.raises(InvalidRequestError, match=f"^{missing} is needed unless lora"):
         options(**{missing: None})
 
@@ -97,13 +97,13 @@ def test_prompts_are_needed(missing: str) -> None:
 @pytest.mark.parametrize("blank", ["prompt", "negative_prompt"])
 @pytest.mark.parametrize("lora", [None, "lora-1"])
 def test_prompts_are_not_blank(blank: str, lora: str | None) -> None:
-    """A blank prompt is no prompt, with or without a LoRA."""
+    """A blank prompt is rejected, with or without a LoRA."""
     with pytest.raises(InvalidRequestError, match=f"^{blank} must be a non-empty str"):
         options(**{blank: " ", "lora": lora})
 
 
 def test_lora_replaces_the_prompts() -> None:
-    """With a LoRA the prompts may be left out, and are then not sent."""
+    """With a LoRA the prompts are optional."""
     assert body(prompt=None, negative_prompt=None, lora="lora-1") == {
         "name": "Ada",
         "image_url": _LINK,
@@ -112,39 +112,39 @@ def test_lora_replaces_the_prompts() -> None:
 
 
 def test_lora_may_go_with_prompts() -> None:
-    """Prompts that are given besides a LoRA are sent."""
+    """Prompts are sent together with a LoRA."""
     assert body(lora="lora-1")["prompt"] == "she smiles"
 
 
-def test_lora_must_name_one() -> None:
-    """A blank LoRA does not excuse missing prompts."""
+def test_lora_must_not_be_blank() -> None:
+    """A blank LoRA is rejected."""
     with pytest.raises(InvalidRequestError, match="lora"):
         options(prompt=None, negative_prompt=None, lora=" ")
 
 
 @pytest.mark.parametrize("name", ["", " ", None, 5], ids=repr)
-def test_name_is_needed(name: object) -> None:
-    """A task always has a name, which lists show."""
+def test_name_is_required(name: object) -> None:
+    """A start without a name is rejected."""
     with pytest.raises(InvalidRequestError, match=r"^name"):
         options(name=name)
 
 
 @pytest.mark.parametrize("seconds", [5, 10, 15, 20])
 def test_lengths(seconds: int) -> None:
-    """The four lengths that are known to work pass, and are sent as numbers."""
+    """The four known lengths are sent as numbers."""
     assert body(video_time=seconds)["video_time"] == seconds
 
 
 @pytest.mark.parametrize("seconds", [0, 1, 7, 25, -5, 5.0, "5", True], ids=repr)
 def test_other_lengths(seconds: object) -> None:
-    """Any other length is refused, with the ones to choose from."""
+    """Any other length is rejected, and the message lists the known lengths."""
     with pytest.raises(InvalidRequestError, match=r"video_time must be one of 5, 10, 15, 20"):
         options(video_time=seconds)
 
 
 @pytest.mark.parametrize("version", ["a2e", "a2e-v2", "a2e-v2-flash"])
 def test_model_versions(version: str) -> None:
-    """Each model, which decides the price, is sent as it was chosen."""
+    """Every known model is sent."""
     assert body(model_version=version)["model_version"] == version
 
 
@@ -153,41 +153,41 @@ def test_model_versions(version: str) -> None:
     [("model_version", "a2e-v3"), ("model_version", ""), ("model_type", "general"), ("model_type", 1)],
 )
 def test_unknown_models(field: str, value: object) -> None:
-    """A misspelt model, which A2E would ignore silently, is refused."""
+    """A misspelt model is rejected, since A2E would ignore it silently."""
     with pytest.raises(InvalidRequestError, match=f"^{field} must be one of"):
         options(**{field: value})
 
 
 def test_general_is_sent() -> None:
-    """A model type that was set is sent, also where it is A2E's default."""
+    """A model type that is set is sent, also if it is A2E's default."""
     assert body(model_type="GENERAL")["model_type"] == "GENERAL"
 
 
-def test_first_and_last_frame_need_an_end() -> None:
-    """FLF2V without a last image is refused, with what to give."""
+def test_flf2v_needs_a_last_frame() -> None:
+    """FLF2V without a last frame is rejected, and the message names the missing option."""
     with pytest.raises(InvalidRequestError, match="end_image"):
         options(model_type="FLF2V")
 
 
-def test_general_has_no_end() -> None:
-    """A last image that A2E would ignore is refused."""
+def test_general_has_no_last_frame() -> None:
+    """GENERAL with a last frame is rejected."""
     with pytest.raises(InvalidRequestError, match="FLF2V"):
-        options(model_type="GENERAL", has_end=True)
+        options(model_type="GENERAL", has_end_image=True)
 
 
-def test_end_implies_the_model_type() -> None:
-    """Who gives a last image gets first and last frame without saying so."""
-    assert options(has_end=True).body(image_url=_LINK, end_image_url=_LINK)["model_type"] == "FLF2V"
+def test_last_frame_implies_the_model_type() -> None:
+    """A last frame sets the model type FLF2V."""
+    assert options(has_end_image=True).body(image_url=_LINK, end_image_url=_LINK)["model_type"] == "FLF2V"
 
 
 def test_webhook_is_checked() -> None:
-    """A webhook that would never arrive is refused together with the rest."""
+    """An invalid webhook is rejected."""
     with pytest.raises(InvalidRequestError, match="webhook_url"):
         options(webhook_url="http://example.com/hook")
 
 
 def test_repr_is_fit_for_a_log() -> None:
-    """No prompt and no webhook is in the `repr` of the options."""
+    """The `repr` of the options contains no prompt and no webhook."""
     shown = repr(options(webhook_url="https://example.com/secret", webhook_token="secret", prompt="secret"))
     assert "secret" not in shown
     assert "blurry" not in shown
@@ -195,13 +195,13 @@ def test_repr_is_fit_for_a_log() -> None:
 
 @pytest.mark.parametrize("count", [2, 8])
 def test_variations(count: int) -> None:
-    """Two to eight videos of one image can be started at once."""
+    """Two to eight videos can be started at once."""
     check_variations(count)
 
 
 @pytest.mark.parametrize("count", [-1, 0, 1, 9, True, 2.0, "2", None], ids=repr)
 def test_other_numbers_of_variations(count: Any) -> None:
-    """Any other number is refused before it is paid."""
+    """Any other number is rejected."""
     with pytest.raises(InvalidRequestError, match="count must be one of"):
         check_variations(count)
 
@@ -209,13 +209,13 @@ def test_other_numbers_of_variations(count: Any) -> None:
 _EXTENSION: dict[str, Any] = {"reference_id": "r1", "prompt": "she smiles", "negative_prompt": "blurry"}
 
 
-def test_extension_of_what_is_needed() -> None:
-    """The three fields that A2E needs are enough, and nothing is added to them."""
+def test_extension_with_required_fields() -> None:
+    """The three required fields are enough, and no other field is added."""
     assert check_extension(_EXTENSION) == _EXTENSION
 
 
-def test_extension_without_what_was_not_set() -> None:
-    """What is None is not sent."""
+def test_extension_without_options_that_are_none() -> None:
+    """An option that is None is not sent."""
     unset = dict.fromkeys(("lang", "template", "shot_count", "max_length", "with_audio"))
     assert check_extension({**_EXTENSION, **unset}) == _EXTENSION
 
@@ -235,7 +235,7 @@ def test_extension_without_what_was_not_set() -> None:
     ids=str,
 )
 def test_extension_with_options(field: dict[str, Any]) -> None:
-    """Every option that A2E documents is sent as it was given."""
+    """Every option that A2E documents is sent unchanged."""
     assert check_extension({**_EXTENSION, **field}) == {**_EXTENSION, **field}
 
 
@@ -261,6 +261,6 @@ def test_extension_with_options(field: dict[str, Any]) -> None:
     ids=str,
 )
 def test_extension_that_a2e_would_misread(field: dict[str, Any]) -> None:
-    """A field that A2E would reject or ignore is refused by its name."""
+    """A field that A2E would reject or ignore is rejected with its name."""
     with pytest.raises(InvalidRequestError, match=next(iter(field))):
         check_extension({**_EXTENSION, **field})

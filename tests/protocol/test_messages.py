@@ -1,4 +1,4 @@
-"""The values that cross the seam: what they show of themselves."""
+"""The plain values of one request."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _SECRET = "a-secret-prompt"
     ],
 )
 def test_repr_is_fit_for_a_log(value: object) -> None:
-    """No prompt, link or body is in the `repr` of a message."""
+    """The `repr` of a message contains no prompt, link or body."""
     assert _SECRET not in repr(value)
 
 
 def test_request_is_neither_paid_nor_repeatable_by_default() -> None:
-    """Whoever forgets to say whether a request may be repeated gets the answer that cannot cost money."""
+    """By default a request is not repeatable, so that no paid request is sent twice by mistake."""
     assert not Request(method="POST", path="/x").repeatable
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])
-def test_request_has_the_usual_time_by_default(method: str) -> None:
-    """Unless somebody says otherwise, `Config.request_timeout` counts."""
-    assert Request(method=method, path="/x").within is None
+def test_request_has_no_timeout_by_default(method: str) -> None:
+    """By default `Config.request_timeout` counts."""
+    assert Request(method=method, path="/x").timeout is None
 
 
-def test_request_with_a_time_of_its_own() -> None:
-    """A request that must not take long says so."""
-    assert Request(method="GET", path="/x", within=20.0).within == 20.0
+def test_request_with_a_timeout() -> None:
+    """A request can have a timeout of its own."""
+    assert Request(method="GET", path="/x", timeout=20.0).timeout == 20.0

@@ -1,4 +1,4 @@
-"""How A2E's lists are gone through, page by page."""
+"""Reading of A2E's lists, page by page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2e_async._protocol.messages import Envelope
-from a2e_async._protocol.pagination import LARGEST, Pages
+from a2e_async._protocol.pagination import MAX_PAGE_SIZE, PageReader
 from a2e_async._protocol.responses import id_of
 
 _PATH = "/api/v1/userImage2Video/allRecords"
@@ -26,19 +26,19 @@ def ids(records: list[dict[str, Any]]) -> list[str]:
     return [id_of(record) for record in records]
 
 
-def taken(pages: Pages, data: object) -> list[str]:
-    """Ask for a page, take it, and return the ids of what was new."""
-    pages.next()
-    return ids(pages.take(Envelope(data=data)))
+def read_page(pages: PageReader, data: object) -> list[str]:
+    """Request a page, read it, and return the ids of its new records."""
+    pages.next_request()
+    return ids(pages.read(Envelope(data=data)))
 
 
-# what is asked
+# requests
 
 
-def test_pages_are_asked_for_as_a2e_numbers_them() -> None:
-    """Pages are counted from 1, by the parameters of style P1, written as text."""
-    pages = Pages(_PATH, 50)
-    requests = [pages.next() for _ in range(3)]
+def test_page_numbers() -> None:
+    """Pages are counted from 1, with the parameters of style P1 as text."""
+    pages = PageReader(_PATH, 50)
+    requests = [pages.next_request() for _ in range(3)]
     assert {(request.method, request.path) for request in requests} == {("GET", _PATH)}
     assert [request.params for request in requests] == [
         {"pageNum": number, "pageSize": "50"} for number in ("1", "2", "3")
@@ -47,40 +47,40 @@ def test_pages_are_asked_for_as_a2e_numbers_them() -> None:
 
 
 def test_pages_are_as_large_as_a2e_allows() -> None:
-    """Unless asked otherwise, a page holds the 100 records that are stated as the most."""
-    assert LARGEST == 100
-    assert Pages(_PATH).next().params == {"pageNum": "1", "pageSize": "100"}
+    """By default a page has 100 records, A2E's maximum."""
+    assert MAX_PAGE_SIZE == 100
+    assert PageReader(_PATH).next_request().params == {"pageNum": "1", "pageSize": "100"}
 
 
-def test_page_may_be_asked_for_again() -> None:
-    """Reading a page is free and may be repeated, within the usual time."""
-    request = Pages(_PATH).next()
+def test_page_request_is_repeatable() -> None:
+    """The request for a page is free and may be retried, with the usual timeout."""
+    request = PageReader(_PATH).next_request()
     assert request.repeatable
     assert not request.paid
-    assert request.within is None
+    assert request.timeout is None
 
 
 def test_fresh_list_has_not_ended() -> None:
-    """Before the first page nothing is known of a list."""
-    pages = Pages(_PATH)
+    """Before its first page a list has not ended."""
+    pages = PageReader(_PATH)
     assert (pages.number, pages.ended, pages.shrank) == (0, False, False)
 
 
-def test_readings_know_nothing_of_each_other() -> None:
-    """A second reading of the same list brings every record again."""
-    assert [taken(Pages(_PATH, 2), rows(2)) for _ in range(2)] == [["0", "1"], ["0", "1"]]
+def test_readers_are_independent() -> None:
+    """A second reader of the same list returns every record again."""
+    assert [read_page(PageReader(_PATH, 2), rows(2)) for _ in range(2)] == [["0", "1"], ["0", "1"]]
 
 
-# what ends a list
+# end of a list
 
 
 @pytest.mark.parametrize(
     "data",
     [
         pytest.param(rows(10), id="array"),
-        pytest.param({"rows": rows(10), "count": 10}, id="rows, whatever the total"),
+        pytest.param({"rows": rows(10), "count": 10}, id="rows, with any total"),
         pytest.param({"list": rows(10)}, id="list"),
-        pytest.param({"data": rows(10), "current": 1, "total": 10}, id="data.data, whatever the total"),
+        pytest.param({"data": rows(10), "current": 1, "total": 10}, id="data.data, with any total"),
         pytest.param([*rows(9), {"id": "no id"}], id="row without an id"),
         pytest.param([*rows(9), None], id="row that is null"),
         pytest.param([{"_id": "a"}] * 10, id="the same row"),
@@ -89,9 +89,9 @@ def test_readings_know_nothing_of_each_other() -> None:
     ],
 )
 def test_full_page_is_not_the_last(data: object) -> None:
-    """After a full page another one is asked for, however A2E packs it and whatever total it names."""
-    pages = Pages(_PATH, 10)
-    taken(pages, data)
+    """A full page does not end the list, in every shape and with every total."""
+    pages = PageReader(_PATH, 10)
+    read_page(pages, data)
     assert not pages.ended
 
 
@@ -106,7 +106,7 @@ def test_full_page_is_not_the_last(data: object) -> None:
         pytest.param({"rows": rows(9), "count": "9"}, id="short rows with a total in digits"),
         pytest.param({"rows": rows(9), "count": True}, id="short rows with a total that is none"),
         pytest.param({"rows": []}, id="empty rows"),
-        pytest.param({"rows": [], "count": 1000}, id="empty rows, whatever the total"),
+        pytest.param({"rows": [], "count": 1000}, id="empty rows, with any total"),
         pytest.param({}, id="empty object"),
         pytest.param(None, id="null"),
         pytest.param("text", id="text"),
@@ -114,45 +114,45 @@ def test_full_page_is_not_the_last(data: object) -> None:
     ],
 )
 def test_short_page_is_the_last(data: object) -> None:
-    """A short page that does not speak of more, an empty one, or an answer without a list ends the list."""
-    pages = Pages(_PATH, 10)
-    taken(pages, data)
+    """A short page without a larger total, an empty page, or a response without a list ends the list."""
+    pages = PageReader(_PATH, 10)
+    read_page(pages, data)
     assert pages.ended
 
 
 @pytest.mark.parametrize("total", [{"count": 25}, {"total": 25}, {"count": "25"}], ids=str)
-def test_short_page_that_speaks_of_more(total: dict[str, object]) -> None:
-    """Where A2E gives less than was asked for and says that there are more, its list is read to the end."""
-    pages, ended = Pages(_PATH, 100), []
+def test_short_page_with_a_larger_total(total: dict[str, object]) -> None:
+    """A short page does not end the list while the total says that there are more records."""
+    pages, ended = PageReader(_PATH, 100), []
     for first, count in ((0, 10), (10, 10), (20, 5)):
-        assert taken(pages, {"rows": rows(count, first), **total}) == ids(rows(count, first))
+        assert read_page(pages, {"rows": rows(count, first), **total}) == ids(rows(count, first))
         ended.append(pages.ended)
     assert ended == [False, False, True]
 
 
-def test_total_counts_what_came_on_all_pages() -> None:
-    """A short page after full ones ends the list when all that A2E has was shown."""
-    pages = Pages(_PATH, 10)
-    taken(pages, {"rows": rows(10), "count": 12})
+def test_total_counts_the_records_of_all_pages() -> None:
+    """A short page ends the list when the records of all pages reach the total."""
+    pages = PageReader(_PATH, 10)
+    read_page(pages, {"rows": rows(10), "count": 12})
     assert not pages.ended
-    taken(pages, {"rows": rows(2, 10), "count": 12})
+    read_page(pages, {"rows": rows(2, 10), "count": 12})
     assert pages.ended
 
 
 def test_total_that_is_never_reached() -> None:
-    """A total that counts what A2E does not show costs one more page, and no endless reading."""
-    pages = Pages(_PATH, 10)
-    taken(pages, {"rows": rows(9), "count": 1000})
+    """A total that is too large costs one more request, and the list still ends."""
+    pages = PageReader(_PATH, 10)
+    read_page(pages, {"rows": rows(9), "count": 1000})
     assert not pages.ended
-    taken(pages, {"rows": [], "count": 1000})
+    read_page(pages, {"rows": [], "count": 1000})
     assert pages.ended
 
 
-@pytest.mark.parametrize(("count", "last"), [(LARGEST - 1, True), (LARGEST, False)])
+@pytest.mark.parametrize(("count", "last"), [(MAX_PAGE_SIZE - 1, True), (MAX_PAGE_SIZE, False)])
 def test_page_of_the_usual_size(count: int, last: bool) -> None:  # noqa: FBT001  a column of the table
-    """Unless said otherwise, a page is full with the largest number of records."""
-    pages = Pages(_PATH)
-    taken(pages, rows(count))
+    """By default a page is full with the maximum number of records."""
+    pages = PageReader(_PATH)
+    read_page(pages, rows(count))
     assert pages.ended is last
 
 
@@ -164,60 +164,60 @@ def test_page_of_the_usual_size(count: int, last: bool) -> None:  # noqa: FBT001
         pytest.param({"rows": rows(3), "count": 1000}, id="short page that speaks of more"),
     ],
 )
-def test_page_that_comes_for_ever_ends_the_list(data: object) -> None:
-    """A server that answers its last page for ever is asked no more after three pages without anything new."""
-    pages = Pages(_PATH, 10)
-    taken(pages, rows(10))
-    assert [taken(pages, data) for _ in range(9) if not pages.ended][-3:] == [[], [], []]
+def test_page_that_is_repeated_forever_ends_the_list(data: object) -> None:
+    """Three pages in a row without a new record end the list."""
+    pages = PageReader(_PATH, 10)
+    read_page(pages, rows(10))
+    assert [read_page(pages, data) for _ in range(9) if not pages.ended][-3:] == [[], [], []]
     assert pages.ended
     assert pages.number <= 5
 
 
 def test_third_stale_page_ends_the_list() -> None:
-    """Two full pages without anything new end nothing: the list may have grown at its top meanwhile."""
-    pages, ended = Pages(_PATH, 10), []
+    """Two full pages in a row without a new record do not end the list."""
+    pages, ended = PageReader(_PATH, 10), []
     for _ in range(4):
-        taken(pages, rows(10))
+        read_page(pages, rows(10))
         ended.append(pages.ended)
     assert ended == [False, False, False, True]
 
 
 def test_stale_pages_count_in_a_row() -> None:
-    """After a page with something new, three more stale ones are needed."""
-    pages = Pages(_PATH, 10)
+    """A page with a new record resets the count of stale pages."""
+    pages = PageReader(_PATH, 10)
     for data in (rows(10), rows(10), rows(10), rows(10, 1), rows(10), rows(10)):
-        taken(pages, data)
+        read_page(pages, data)
         assert not pages.ended
-    taken(pages, rows(10))
+    read_page(pages, rows(10))
     assert pages.ended
 
 
-# what is new
+# new records
 
 
 def test_record_comes_once() -> None:
-    """A record that slips to a later page, since others were added meanwhile, comes only once."""
-    pages = Pages(_PATH, 3)
-    assert taken(pages, rows(3)) == ["0", "1", "2"]
-    assert taken(pages, rows(3, 2)) == ["3", "4"]
+    """A record that moves to a later page is returned only once."""
+    pages = PageReader(_PATH, 3)
+    assert read_page(pages, rows(3)) == ["0", "1", "2"]
+    assert read_page(pages, rows(3, 2)) == ["3", "4"]
 
 
-def test_record_comes_once_of_a_page() -> None:
-    """A record that is twice in one page comes once, as it was first shown."""
-    pages = Pages(_PATH, 3)
-    pages.next()
+def test_record_comes_once_in_a_page() -> None:
+    """A record that is twice in one page is returned once, in its first form."""
+    pages = PageReader(_PATH, 3)
+    pages.next_request()
     first, second = {"_id": "a", "name": "first"}, {"_id": "a", "name": "second"}
-    assert pages.take(Envelope(data=[first, second])) == [first]
+    assert pages.read(Envelope(data=[first, second])) == [first]
 
 
-def test_records_are_given_as_a2e_showed_them() -> None:
-    """Records keep their order and all of their fields; strangers are left out."""
-    pages, shown = Pages(_PATH), [{"_id": "b", "x": 1}, {"_id": 7}, {"_id": "a", "x": None}]
-    pages.next()
-    assert pages.take(Envelope(data={"rows": [*shown, None, {"id": "c"}], "count": 3})) == shown
+def test_records_are_unchanged() -> None:
+    """Records keep their order and all fields; rows without an id are left out."""
+    pages, shown = PageReader(_PATH), [{"_id": "b", "x": 1}, {"_id": 7}, {"_id": "a", "x": None}]
+    pages.next_request()
+    assert pages.read(Envelope(data={"rows": [*shown, None, {"id": "c"}], "count": 3})) == shown
 
 
-# a list that others delete from
+# a list from which records are deleted meanwhile
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_records_are_given_as_a2e_showed_them() -> None:
         pytest.param([30, 30, 30], [False, False, False], id="the same"),
         pytest.param([30, 31, 33], [False, False, False], id="growing"),
         pytest.param([30, 29, 29], [False, True, True], id="one was deleted"),
-        pytest.param([30, 29, 31], [False, True, True], id="what slipped away does not come back"),
+        pytest.param([30, 29, 31], [False, True, True], id="a lost record does not come back"),
         pytest.param([30, 31, 30], [False, False, True], id="smaller than the page before"),
         pytest.param([None, None, None], [False, False, False], id="no total"),
         pytest.param([None, 30, 29], [False, False, True], id="no total at first"),
@@ -235,10 +235,10 @@ def test_records_are_given_as_a2e_showed_them() -> None:
     ],
 )
 def test_list_that_shrinks(totals: list[object], shrank: list[bool]) -> None:
-    """Once A2E's total became smaller, records may have slipped to a page that was read before."""
-    pages, seen = Pages(_PATH, 10), []
+    """A total that becomes smaller is remembered, since records may have moved to a page that was read before."""
+    pages, seen = PageReader(_PATH, 10), []
     for number, total in enumerate(totals):
-        taken(pages, {"rows": rows(10, 10 * number), "count": total})
+        read_page(pages, {"rows": rows(10, 10 * number), "count": total})
         seen.append(pages.shrank)
     assert seen == shrank
 
@@ -248,13 +248,13 @@ def test_list_that_shrinks(totals: list[object], shrank: list[bool]) -> None:
 
 @given(st.integers(0, 40), st.integers(1, 12), st.integers(1, 12), st.sampled_from(["array", "rows", "counted"]))
 def test_every_record_of_a_list_comes_once(count: int, asked: int, largest: int, packing: str) -> None:
-    """Any list is read to its end, each record once, also where A2E gives smaller pages and says how many there are."""
+    """Every list is read to its end, each record once, also if A2E's pages are smaller than requested."""
     size = min(asked, largest) if packing == "counted" else asked
-    pages, found = Pages(_PATH, asked), []
+    pages, found = PageReader(_PATH, asked), []
     for number in itertools.count():
         page = rows(count)[size * number :][:size]
         data: object = page if packing == "array" else {"rows": page}
-        found += taken(pages, {"rows": page, "count": count} if packing == "counted" else data)
+        found += read_page(pages, {"rows": page, "count": count} if packing == "counted" else data)
         if pages.ended:
             break
     assert found == ids(rows(count))

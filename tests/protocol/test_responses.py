@@ -1,4 +1,4 @@
-"""The records inside of good answers, wherever A2E put them."""
+"""Records in successful responses, wherever A2E puts them."""
 
 from __future__ import annotations
 
@@ -8,14 +8,23 @@ import pytest
 
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
-from a2e_async._protocol.responses import check_list, count_rows, detail, id_of, quoted, records, started, total_of
+from a2e_async._protocol.responses import (
+    check_list,
+    count_rows,
+    detail,
+    id_of,
+    quoted_coins,
+    records,
+    started_records,
+    total_of,
+)
 from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
 
 _A, _B = {"_id": "a", "name": "first"}, {"_id": "b", "name": "second"}
 
 
 def envelope(data: Any) -> Envelope:
-    """Return a good answer with these data."""
+    """Return an envelope with these data."""
     return Envelope(data=data, status=200, trace_id="trace-1", body=b"the raw body")
 
 
@@ -30,10 +39,10 @@ def envelope(data: Any) -> Envelope:
         pytest.param({"records": [_A]}, [_A], id="records (S5)"),
         pytest.param({"0": _A, "1": _B}, [_A, _B], id="numeric keys (S6)"),
         pytest.param({"rows": [], "list": [_A]}, [], id="the first list counts, also when it is empty"),
-        pytest.param({"rows": None, "list": [_A]}, [_A], id="what is no list is no container"),
+        pytest.param({"rows": None, "list": [_A]}, [_A], id="null is no container"),
         pytest.param({"_id": "a", "rows": [_B]}, [{"_id": "a", "rows": [_B]}], id="a record with rows is a record"),
-        pytest.param([_A, None, "x", 7, [], {}, {"_id": ""}, {"id": "c"}], [_A], id="strangers are left out"),
-        pytest.param({"0": _A, "count": 1, "1": "x"}, [_A], id="strangers beside numeric keys"),
+        pytest.param([_A, None, "x", 7, [], {}, {"_id": ""}, {"id": "c"}], [_A], id="rows without an id are left out"),
+        pytest.param({"0": _A, "count": 1, "1": "x"}, [_A], id="rows without an id beside numeric keys"),
         pytest.param({"task": _A}, [], id="a record under an unknown key is none"),
         pytest.param({}, [], id="empty object (S6)"),
         pytest.param([], [], id="empty array"),
@@ -58,8 +67,8 @@ def test_records(data: object, found: list[dict[str, Any]]) -> None:
         pytest.param(b'{"code":0,"rows":[{"_id":"a"}],"trace_id":"t"}', ["a"], id="container beside the code"),
     ],
 )
-def test_records_of_whole_answers(body: bytes, found: list[str]) -> None:
-    """Records are found from the bytes on, with and without an envelope."""
+def test_records_of_whole_responses(body: bytes, found: list[str]) -> None:
+    """The records of a raw response are found, with and without an envelope."""
     assert [id_of(record) for record in records(decode(Response(status=200, body=body)).data)] == found
 
 
@@ -79,13 +88,13 @@ def test_records_of_whole_answers(body: bytes, found: list[str]) -> None:
     ],
 )
 def test_count_rows(data: object, rows: int) -> None:
-    """What a page holds is counted as A2E sent it, so that strangers in it do not make it a short one."""
+    """All rows of a page are counted, so that rows without an id do not make the page a short one."""
     assert count_rows(data) == rows
 
 
 @pytest.mark.parametrize("data", [None, "text", 7, False], ids=repr)
-def test_what_is_no_page_has_at_most_one_row(data: object) -> None:
-    """An answer without a list is never taken for a full page."""
+def test_response_without_a_list_has_at_most_one_row(data: object) -> None:
+    """A response without a list is never taken for a full page."""
     assert count_rows(data) <= 1
 
 
@@ -115,7 +124,7 @@ def test_what_is_no_page_has_at_most_one_row(data: object) -> None:
     ],
 )
 def test_total_of(data: object, total: int | None) -> None:
-    """What a list says that it has on all pages is a number, or it says nothing that can be used."""
+    """A total is an integer or unknown."""
     found = total_of(data)
     assert found == total
     assert type(found) is type(total)
@@ -129,7 +138,7 @@ _CONTAINERS = ("rows", "list", "data", "records")
     [
         pytest.param([], id="empty array"),
         pytest.param([_A, _B], id="array"),
-        pytest.param([{"id": "c"}], id="array of strangers"),
+        pytest.param([{"id": "c"}], id="array of rows without an id"),
         pytest.param(_A, id="single record"),
         pytest.param({"0": _A, "1": _B}, id="numeric keys"),
         *(pytest.param({name: [_A]}, id=name) for name in _CONTAINERS),
@@ -137,7 +146,7 @@ _CONTAINERS = ("rows", "list", "data", "records")
     ],
 )
 def test_page_that_is_a_list(data: object) -> None:
-    """Everything that A2E is known to pack a list in is one, also when it is empty."""
+    """Every container that A2E is known to use for a list is one, also if it is empty."""
     check_list(envelope(data))
 
 
@@ -156,16 +165,16 @@ def test_page_that_is_a_list(data: object) -> None:
         pytest.param({"rows": None}, id="container of null"),
         pytest.param({"rows": {}}, id="container of an object"),
         pytest.param({"rows": ""}, id="container of a text"),
-        pytest.param({"rows": [None]}, id="container of strangers"),
+        pytest.param({"rows": [None]}, id="container of rows without an id"),
         pytest.param({"rows": [{"id": "c"}]}, id="container of records without an id"),
-        pytest.param({"0": {"id": "c"}}, id="numeric keys of strangers"),
+        pytest.param({"0": {"id": "c"}}, id="numeric keys of rows without an id"),
         pytest.param({"_id": "", "name": "x"}, id="record without an id"),
         pytest.param({"data": {"rows": []}}, id="container in a container"),
     ],
 )
 def test_page_that_is_no_list(data: object) -> None:
-    """Where "nothing there" would make us start, only an empty list says so; the raw body is kept."""
-    with pytest.raises(UnexpectedResponseError, match="holds no list") as caught:
+    """A page of another shape raises an error with the raw body, since it does not prove that a task is missing."""
+    with pytest.raises(UnexpectedResponseError, match="has an unknown shape") as caught:
         check_list(envelope(data))
     assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
 
@@ -174,8 +183,8 @@ def test_page_that_is_no_list(data: object) -> None:
     "body",
     [b'{"code":0,"data":null}', b'{"code":0}', b'{"code":0,"data":{}}', b'{"code":0,"msg":"ok"}', b'{"success":true}'],
 )
-def test_answer_without_a_list_from_its_bytes(body: bytes) -> None:
-    """A good answer that holds no list at all is not taken for an empty one."""
+def test_response_without_a_list_from_its_bytes(body: bytes) -> None:
+    """A successful response without a list is not taken for an empty list."""
     with pytest.raises(UnexpectedResponseError):
         check_list(decode(Response(status=200, body=body)))
 
@@ -184,7 +193,7 @@ def test_answer_without_a_list_from_its_bytes(body: bytes) -> None:
     "body", [b'{"code":0,"data":[]}', b"[]", b'{"rows":[],"count":0}', b'{"code":0,"rows":[],"count":0}']
 )
 def test_empty_list_from_its_bytes(body: bytes) -> None:
-    """An empty list is one, however it is wrapped."""
+    """An empty list passes, in every envelope."""
     check_list(decode(Response(status=200, body=body)))
 
 
@@ -194,12 +203,12 @@ def test_empty_list_from_its_bytes(body: bytes) -> None:
     ids=repr,
 )
 def test_id_of(value: object, text: str) -> None:
-    """An id is text or a whole number; anything else is none."""
+    """An id is text or an integer; any other value is none."""
     assert id_of({"_id": value}) == text
 
 
 def test_no_id() -> None:
-    """A record without the field has no id, whatever else it is called by."""
+    """A record without an ``_id`` has an empty id."""
     assert id_of({"id": "a"}) == ""
 
 
@@ -207,33 +216,33 @@ def test_no_id() -> None:
     "data", [_B, [_A, _B], {"0": _A, "1": _B}, {"rows": [_B]}], ids=["object", "array", "keys", "rows"]
 )
 def test_detail(data: object) -> None:
-    """The record that was asked for is found among all that came."""
+    """The requested record is found among all records of the response."""
     assert detail(envelope(data), "b") == _B
 
 
-def test_detail_of_a_counted_task() -> None:
+def test_detail_of_a_numbered_task() -> None:
     """A task whose id is a number is found by its text."""
     assert detail(envelope({"_id": 42}), "42") == {"_id": 42}
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "", {"rows": []}], ids=repr)
 def test_detail_of_an_unknown_task(data: object) -> None:
-    """A good answer without content (E7) means that A2E does not know the task, or does not show it yet."""
+    """A successful response without content (E7) raises NotFoundError."""
     with pytest.raises(NotFoundError) as caught:
         detail(envelope(data), "b")
     assert (caught.value.task_id, caught.value.trace_id, caught.value.status) == ("b", "trace-1", 200)
 
 
 def test_detail_of_an_unknown_task_from_its_bytes() -> None:
-    """E7 on the wire, HTTP 200 with ``data: null``, ends as "not found"."""
+    """HTTP 200 with ``data: null`` (E7) raises NotFoundError."""
     answer = decode(Response(status=200, body=b'{"code":0,"data":null}'))
     with pytest.raises(NotFoundError):
         detail(answer, "b")
 
 
 @pytest.mark.parametrize("data", [_A, [_A], "text", 7, {"rows": "none"}], ids=repr)
-def test_detail_of_another_thing(data: object) -> None:
-    """An answer about something else is never taken for the task, and its raw body is kept."""
+def test_detail_of_another_task(data: object) -> None:
+    """A response about something else raises an error with the raw body."""
     with pytest.raises(UnexpectedResponseError) as caught:
         detail(envelope(data), "b")
     assert (caught.value.task_id, caught.value.body, caught.value.status) == ("b", b"the raw body", 200)
@@ -247,9 +256,9 @@ def test_detail_of_another_thing(data: object) -> None:
         pytest.param({"0": _A, "1": _B}, ["a", "b"], id="numeric keys"),
     ],
 )
-def test_started(data: object, ids: list[str]) -> None:
-    """Every task that was paid is found in the answer of the start."""
-    assert [id_of(record) for record in started(envelope(data))] == ids
+def test_started_records(data: object, ids: list[str]) -> None:
+    """Every task in the response to a start is found."""
+    assert [id_of(record) for record in started_records(envelope(data))] == ids
 
 
 @pytest.mark.parametrize(
@@ -262,16 +271,16 @@ def test_started(data: object, ids: list[str]) -> None:
     ],
 )
 def test_start_that_reports_flagged_content(data: object) -> None:
-    """HTTP 200 with a report of flagged content instead of a task (E8) is a refusal by the moderation."""
+    """HTTP 200 with flagged content instead of a task (E8) raises ContentRejectedError."""
     with pytest.raises(ContentRejectedError) as caught:
-        started(envelope(data))
+        started_records(envelope(data))
     assert (caught.value.status, caught.value.trace_id) == (200, "trace-1")
 
 
 def test_flagged_content_says_why() -> None:
-    """What A2E reports about flagged content is in the error's text."""
+    """A2E's report about flagged content is in the error's text."""
     with pytest.raises(ContentRejectedError, match="public figure"):
-        started(envelope({"flagged": True, "reason": "public figure"}))
+        started_records(envelope({"flagged": True, "reason": "public figure"}))
 
 
 @pytest.mark.parametrize(
@@ -290,9 +299,9 @@ def test_flagged_content_says_why() -> None:
     ids=repr,
 )
 def test_start_without_a_task(data: object) -> None:
-    """A start that was accepted without naming a task is no refusal, since it may be paid; its raw body is kept."""
-    with pytest.raises(UnexpectedResponseError, match="without naming a task") as caught:
-        started(envelope(data))
+    """A response to a start without a task id is an unknown outcome, not a rejection, and its raw body is kept."""
+    with pytest.raises(UnexpectedResponseError, match="contains no task id") as caught:
+        started_records(envelope(data))
     assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
 
 
@@ -307,9 +316,9 @@ def test_start_without_a_task(data: object) -> None:
     ids=lambda echo: next(iter(echo)),
 )
 def test_echoed_input_is_no_report(echo: dict[str, str]) -> None:
-    """Words of the caller's own prompt, echoed by a start in an unknown shape, do not make it a refusal: it may be paid."""
+    """Words of the caller's own prompt in an unknown response do not make it a rejection."""
     with pytest.raises(UnexpectedResponseError):
-        started(envelope({"taskId": "a", "current_status": "sent", **echo}))
+        started_records(envelope({"taskId": "a", "current_status": "sent", **echo}))
 
 
 @pytest.mark.parametrize(
@@ -323,23 +332,23 @@ def test_echoed_input_is_no_report(echo: dict[str, str]) -> None:
     ],
 )
 def test_echoed_input_is_no_report_wherever_it_is(data: object) -> None:
-    """The same holds where an unknown shape has the task, or the echo, further inside."""
+    """The same holds if the task or the repeated prompt is nested."""
     with pytest.raises(UnexpectedResponseError):
-        started(envelope(data))
+        started_records(envelope(data))
 
 
 def test_task_wins_over_words() -> None:
-    """A start that names a task is a start, whatever words its prompt holds."""
-    assert started(envelope({"_id": "a", "prompt": "a portrait, nothing sensitive"}))
+    """A response with a task is no rejection, also with words of moderation in its prompt."""
+    assert started_records(envelope({"_id": "a", "prompt": "a portrait, nothing sensitive"}))
 
 
-# what a start would cost
+# quotes
 
 
 @pytest.mark.parametrize("word", ["coins", "credits", "cost", "price", "total", "amount"])
 def test_quote_under_any_name(word: str) -> None:
-    """The field of a quote is not published, so every likely name is understood."""
-    assert quoted(envelope({"endpoint": "/start", word: 30})) == 30
+    """A price is found in every likely field, since the real name is not published."""
+    assert quoted_coins(envelope({"endpoint": "/start", word: 30})) == 30
 
 
 @pytest.mark.parametrize(
@@ -370,5 +379,5 @@ def test_quote_under_any_name(word: str) -> None:
     ],
 )
 def test_quote(data: object, coins: float | None) -> None:
-    """A quote is a number of coins that can be planned with, or nothing."""
-    assert quoted(envelope(data)) == coins
+    """A quote is a finite number of coins or None."""
+    assert quoted_coins(envelope(data)) == coins

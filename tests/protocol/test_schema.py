@@ -1,4 +1,4 @@
-"""What a request may say, and what is refused before a coin is spent."""
+"""Schemas of requests: every wrong field is rejected before a request is sent."""
 
 from __future__ import annotations
 
@@ -9,7 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._protocol.schema import Field, Form, Need, array, choice, flag, link, links, number, text, whole
+from a2e_async._protocol.schema import (
+    Field,
+    Requirement,
+    Schema,
+    array,
+    choice,
+    flag,
+    integer,
+    link,
+    links,
+    number,
+    text,
+)
 from a2e_async._protocol.validation import check_no_override
 from a2e_async.errors import InvalidRequestError
 
@@ -17,8 +29,8 @@ URL = "https://example.com/a.png"
 OVERRIDES = ["minor_suspected_skip", "mask_face", "force_generate"]
 
 
-def refused(field: Field, value: object, match: str = "x") -> None:
-    """Fail unless a value is refused, with a message about the field."""
+def assert_invalid(field: Field, value: object, match: str = "x") -> None:
+    """Check that a value raises an InvalidRequestError with this message."""
     with pytest.raises(InvalidRequestError, match=match):
         field.check("x", value)
 
@@ -30,29 +42,29 @@ def refused(field: Field, value: object, match: str = "x") -> None:
     ("field", "value"),
     [
         (text(), "a"),
-        (text(longest=3), "aöü"),
+        (text(max_length=3), "aöü"),
         (choice("a", "b"), "b"),
         (choice(4, 8), 8),
         (link(), URL),
         (links(), [URL]),
-        (links(least=2, most=2), (URL, URL)),
-        (whole(), -5),
-        (whole(least=1, most=3), 1),
-        (whole(least=1, most=3), 3),
+        (links(min=2, max=2), (URL, URL)),
+        (integer(), -5),
+        (integer(min=1, max=3), 1),
+        (integer(min=1, max=3), 3),
         (number(), 0.5),
-        (number(least=0.5, most=2.0), 2),
-        (number(least=0.5, most=2.0), 0.5),
+        (number(min=0.5, max=2.0), 2),
+        (number(min=0.5, max=2.0), 0.5),
         (flag(), False),
         (array(), []),
-        (array(least=1, most=2), [{}, 5]),
-        (Field(kind="object"), {}),
-        (Field(kind="object", fields={"y": text()}), {}),
-        (Field(kind="array", fields={"y": text()}), [{"y": "a"}, {}]),
-        (Field(kind="any"), object()),
+        (array(min=1, max=2), [{}, 5]),
+        (Field(type="object"), {}),
+        (Field(type="object", fields={"y": text()}), {}),
+        (Field(type="array", fields={"y": text()}), [{"y": "a"}, {}]),
+        (Field(type="any"), object()),
     ],
 )
-def test_value_that_fits(field: Field, value: object) -> None:
-    """What A2E takes is taken, up to the very limits."""
+def test_valid_values(field: Field, value: object) -> None:
+    """Every value within the limits passes, the limits included."""
     field.check("x", value)
 
 
@@ -62,7 +74,7 @@ def test_value_that_fits(field: Field, value: object) -> None:
         (text(), "", "x must be a non-empty str"),
         (text(), " ", "x must be a non-empty str"),
         (text(), 5, "x must be a non-empty str"),
-        (text(longest=3), "abcd", "x may have 3 characters, not 4"),
+        (text(max_length=3), "abcd", "x must have at most 3 characters, not 4"),
         (choice("a", "b"), "c", "x must be one of 'a', 'b', not 'c'"),
         (choice(4, 8), 5, "x must be one of 4, 8, not 5"),
         (choice(1, 2), True, "x must be a number, not True"),
@@ -71,68 +83,68 @@ def test_value_that_fits(field: Field, value: object) -> None:
         (link(), 5, "x must be"),
         (links(), URL, "x must be a list, not str"),
         (links(), [], "the number of x must be 1 or more, not 0"),
-        (links(most=1), [URL, URL], "the number of x must be 1 or less, not 2"),
+        (links(max=1), [URL, URL], "the number of x must be 1 or less, not 2"),
         (links(), [URL, "no link"], "x must"),
-        (whole(), 1.0, "x must be a whole number, not 1.0"),
-        (whole(), True, "x must be a number, not True"),
-        (whole(), "1", "x must be a number, not '1'"),
-        (whole(least=1), 0, "x must be 1 or more, not 0"),
-        (whole(most=3), 4, "x must be 3 or less, not 4"),
+        (integer(), 1.0, "x must be a whole number, not 1.0"),
+        (integer(), True, "x must be a number, not True"),
+        (integer(), "1", "x must be a number, not '1'"),
+        (integer(min=1), 0, "x must be 1 or more, not 0"),
+        (integer(max=3), 4, "x must be 3 or less, not 4"),
         (number(), math.nan, "x must be a number, not nan"),
         (number(), math.inf, "x must be a number, not inf"),
-        (number(least=0.5), 0.4, "x must be 0.5 or more, not 0.4"),
-        (number(most=2.0), 2.1, "x must be 2 or less, not 2.1"),
+        (number(min=0.5), 0.4, "x must be 0.5 or more, not 0.4"),
+        (number(max=2.0), 2.1, "x must be 2 or less, not 2.1"),
         (flag(), 1, "x must be True or False, not 1"),
         (flag(), "true", "x must be True or False, not 'true'"),
         (array(), "abc", "x must be a list, not str"),
         (array(), {}, "x must be a list, not dict"),
-        (array(least=1), [], "the number of x must be 1 or more, not 0"),
-        (Field(kind="object"), [], "x must be a dict, not list"),
-        (Field(kind="object", fields={"y": text(required=True)}), {}, "x.y is needed"),
-        (Field(kind="object", fields={"y": whole()}), {"y": "1"}, "x.y must be a number"),
+        (array(min=1), [], "the number of x must be 1 or more, not 0"),
+        (Field(type="object"), [], "x must be a dict, not list"),
+        (Field(type="object", fields={"y": text(required=True)}), {}, "x.y is needed"),
+        (Field(type="object", fields={"y": integer()}), {"y": "1"}, "x.y must be a number"),
         (
-            Field(kind="object", fields={"yes": text()}),
+            Field(type="object", fields={"yes": text()}),
             {"yse": "1"},
             "A2E has no field 'x.yse' here: did you mean 'yes'?",
         ),
-        (Field(kind="array", fields={"y": text(required=True)}), [{"y": "a"}, {}], "x.y is needed"),
-        (Field(kind="array", fields={"y": text()}), ["a"], "x must be a dict, not str"),
+        (Field(type="array", fields={"y": text(required=True)}), [{"y": "a"}, {}], "x.y is needed"),
+        (Field(type="array", fields={"y": text()}), ["a"], "x must be a dict, not str"),
     ],
 )
-def test_value_that_does_not_fit(field: Field, value: object, message: str) -> None:
-    """What A2E would refuse or misread is refused, with a message that tells the limit."""
+def test_invalid_values(field: Field, value: object, message: str) -> None:
+    """A value that A2E would reject or misread is rejected, and the message states the limit."""
     with pytest.raises(InvalidRequestError) as caught:
         field.check("x", value)
     assert message in str(caught.value)
 
 
-def test_message_by_the_callers_word() -> None:
-    """Where our parameter is called differently, the message uses our word."""
+def test_message_with_the_callers_name() -> None:
+    """The message uses the name of the parameter in this package, not A2E's."""
     for field in (
         text(title="text"),
         choice("a", title="text"),
         link(title="text"),
         links(title="text"),
-        whole(title="text"),
+        integer(title="text"),
         number(title="text"),
         flag(title="text"),
         array(title="text"),
     ):
-        refused(field, None, match=r"^text must be")
+        assert_invalid(field, None, match=r"^text must be")
     with pytest.raises(InvalidRequestError, match=r"^text is needed$"):
-        Form({"msg": text(required=True, title="text")}).check({})
+        Schema({"msg": text(required=True, title="text")}).check({})
 
 
-# forms
+# schemas
 
 
-FORM = Form(
-    {"name": text(required=True), "image_url": link(required=True), "duration": whole(), "info": Field(kind="object")}
+FORM = Schema(
+    {"name": text(required=True), "image_url": link(required=True), "duration": integer(), "info": Field(type="object")}
 )
 
 
-def test_form_returns_what_is_set() -> None:
-    """None is not set; the values and the given dict are left alone."""
+def test_schema_returns_the_fields_that_are_set() -> None:
+    """None means not set; the given dict and its values are unchanged."""
     values = {"name": "Ada", "image_url": URL, "duration": None}
     assert FORM.check(values) == {"name": "Ada", "image_url": URL}
     assert values == {"name": "Ada", "image_url": URL, "duration": None}
@@ -149,25 +161,25 @@ def test_form_returns_what_is_set() -> None:
         ({"name": "Ada", "image_url": URL, "duration": "5"}, "^duration must be a number"),
     ],
 )
-def test_form_refuses(values: dict[Any, Any], message: str) -> None:
-    """What is missing, unknown or wrong is refused."""
+def test_schema_rejects(values: dict[Any, Any], message: str) -> None:
+    """A missing, unknown or wrong field is rejected."""
     with pytest.raises(InvalidRequestError, match=message):
         FORM.check(values)
 
 
 def test_unknown_field_that_is_none() -> None:
-    """A field that is not set does no harm, whatever its name: nothing of it is sent."""
+    """An unknown field that is None passes, since it is not sent."""
     assert FORM.check({"name": "Ada", "image_url": URL, "zzz": None}).keys() == {"name", "image_url"}
 
 
-# what one field needs of others
+# requirements
 
-NEEDY = Form(
-    {"mode": choice("a", "b"), "multi": flag(), "text": text(), "url": link(), "urls": links(least=0)},
+NEEDY = Schema(
+    {"mode": choice("a", "b"), "multi": flag(), "text": text(), "url": link(), "urls": links(min=0)},
     (
-        Need(when={"mode": ("b",)}, one_of=("url", "urls")),
-        Need(when={"mode": ("a", None), "multi": (False, None)}, one_of=("text",)),
-        Need(when={"multi": (True,)}, one_of=("mode",)),
+        Requirement(when={"mode": ("b",)}, one_of=("url", "urls")),
+        Requirement(when={"mode": ("a", None), "multi": (False, None)}, one_of=("text",)),
+        Requirement(when={"multi": (True,)}, one_of=("mode",)),
     ),
 )
 
@@ -183,8 +195,8 @@ NEEDY = Form(
     ],
     ids=str,
 )
-def test_need_that_is_met(values: dict[str, Any]) -> None:
-    """What is needed is there, or is not needed in this mode."""
+def test_requirement_that_is_met(values: dict[str, Any]) -> None:
+    """A requirement passes if its field is set or if it does not apply."""
     assert NEEDY.check(values) == values
 
 
@@ -201,25 +213,25 @@ def test_need_that_is_met(values: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_need_that_is_not_met(values: dict[str, Any], message: str) -> None:
-    """What is missing is named, with what makes it needed."""
+def test_requirement_that_is_not_met(values: dict[str, Any], message: str) -> None:
+    """The message names the missing field and the values that require it."""
     with pytest.raises(InvalidRequestError) as caught:
         NEEDY.check(values)
     assert str(caught.value) == message
 
 
-# A2E's checks of content
+# A2E's content checks
 
 
 @pytest.mark.parametrize("name", OVERRIDES)
 @pytest.mark.parametrize("value", [True, False, None, 0, "", {}])
-def test_override_is_refused_whatever_it_says(name: str, value: object) -> None:
-    """What would override A2E's checks is refused by name, also by forms that would not know it."""
+def test_override_is_rejected(name: str, value: object) -> None:
+    """A field that overrides A2E's content checks is rejected with every value, and with every schema."""
     with pytest.raises(InvalidRequestError, match=name):
         check_no_override({name: value})
-    with pytest.raises(InvalidRequestError, match="would override A2E's checks"):
+    with pytest.raises(InvalidRequestError, match="would override A2E's content checks"):
         FORM.check({"name": "Ada", "image_url": URL, name: value})
-    with pytest.raises(InvalidRequestError, match="would override A2E's checks"):
+    with pytest.raises(InvalidRequestError, match="would override A2E's content checks"):
         FORM.check({"name": "Ada", "image_url": URL, "info": {"more": [{name: value}]}})
 
 
@@ -232,13 +244,13 @@ json_like = st.recursive(
 
 @given(json_like)
 def test_ordinary_json_is_no_override(value: Any) -> None:
-    """Anything without those names passes."""
+    """JSON without those fields passes."""
     check_no_override(value)
 
 
 @given(json_like, st.lists(st.sampled_from(["dict", "list", "tuple"]), max_size=200), st.sampled_from(OVERRIDES))
 def test_override_at_any_depth(around: Any, way: list[str], name: str) -> None:
-    """However deep it hides, and whatever is beside it, it is found."""
+    """An override is found at every depth."""
     value: Any = {"x": around, name: True}
     for step in way:
         value = {"dict": {"x": value}, "list": [around, value], "tuple": (value,)}[step]
@@ -246,8 +258,8 @@ def test_override_at_any_depth(around: Any, way: list[str], name: str) -> None:
         check_no_override(value)
 
 
-def test_body_that_holds_itself() -> None:
-    """It is no JSON, which others refuse; here it ends, and what is beside it is found."""
+def test_body_that_contains_itself() -> None:
+    """A container that contains itself is checked without an endless loop."""
     body: dict[str, Any] = {}
     body["again"] = [body]
     check_no_override(body)

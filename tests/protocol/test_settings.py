@@ -1,4 +1,4 @@
-"""Which token and which host are used, and what cannot work."""
+"""Choice and checks of the token, the base URL and the configuration."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.settings import VARIABLES, Secret, Settings, is_host, is_loopback, resolve
+from a2e_async._protocol.settings import VARIABLES, Secret, Settings, is_host_name, is_loopback, resolve
 from a2e_async.config import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
 from a2e_async.errors import ConfigurationError
 
 
 def token_of(token: str) -> str:
-    """Return what becomes of a token."""
+    """Return the token of checked settings."""
     return resolve(token, None, None, {}).token
 
 
 def base_url_of(url: str) -> str:
-    """Return what becomes of a base URL."""
+    """Return the base URL of checked settings."""
     return resolve("sk_x", url, None, {}).base_url
 
 
-def refused(token: Any = "sk_x", base_url: Any = None, config: Any = None) -> str:
-    """Return the text with which settings are refused."""
+def error_text(token: Any = "sk_x", base_url: Any = None, config: Any = None) -> str:
+    """Return the text of the ConfigurationError."""
     with pytest.raises(ConfigurationError) as caught:
         resolve(token, base_url, config, {})
     return str(caught.value)
@@ -39,7 +39,7 @@ def refused(token: Any = "sk_x", base_url: Any = None, config: Any = None) -> st
     ],
 )
 def test_order_of_tokens(token: str | None, config: str | None, environ: dict[str, str], chosen: str) -> None:
-    """The nearest token wins."""
+    """An argument wins over the configuration, which wins over the environment."""
     assert resolve(token, None, Config(token=config), environ).token == chosen
 
 
@@ -66,18 +66,18 @@ def test_order_of_tokens(token: str | None, config: str | None, environ: dict[st
     ],
 )
 def test_order_of_base_urls(base_url: str | None, config: str | None, environ: dict[str, str], chosen: str) -> None:
-    """The nearest base URL wins."""
+    """An argument wins over the configuration, which wins over the environment."""
     assert resolve("sk_x", base_url, Config(base_url=config), environ).base_url == chosen
 
 
 def test_configuration_is_passed_on() -> None:
-    """Settings hold the very configuration that was given."""
+    """The settings have the given configuration object."""
     config = Config(request_timeout=5.0)
     assert resolve("sk_x", None, config, {}).config is config
 
 
 def test_configuration_has_defaults() -> None:
-    """Without a configuration there is the usual one."""
+    """Without a configuration the defaults count."""
     assert resolve("sk_x", None, None, {}).config == Config()
 
 
@@ -101,12 +101,12 @@ def test_configuration_has_defaults() -> None:
     ids=ascii,
 )
 def test_wrapping_of_a_token_is_stripped(pasted: str) -> None:
-    """White space and quotes around a pasted token are taken off."""
+    """White space and quotes around a pasted token are removed."""
     assert token_of(pasted) == "sk_x"
 
 
-def test_inside_of_a_token_is_left_alone() -> None:
-    """A token is never changed between its ends: quotes, dots and signs can belong to it."""
+def test_inside_of_a_token_is_unchanged() -> None:
+    """Quotes, dots and signs inside a token are kept."""
     assert token_of("sk_a.b-c_d'e=/+") == "sk_a.b-c_d'e=/+"
 
 
@@ -130,32 +130,32 @@ def test_inside_of_a_token_is_left_alone() -> None:
     ],
 )
 def test_tokens_that_cannot_work(token: str, words: str) -> None:
-    """What cannot be a token is refused here, with what to do, before anything is sent."""
-    assert words in refused(token=token)
+    """An invalid token is rejected before anything is sent, and the message says what to do."""
+    assert words in error_text(token=token)
 
 
-def test_no_token_at_all() -> None:
-    """Who has no token is told where to put one and where to get one."""
-    text = refused(token=None)
+def test_missing_token() -> None:
+    """The error of a missing token says where to set one and where to get one."""
+    text = error_text(token=None)
     assert "A2E_API_TOKEN" in text
     assert "Account > API Token" in text
 
 
 def test_token_of_a_wrong_type() -> None:
-    """Bytes are no token, and the error says what they are."""
-    assert "not bytes" in refused(token=b"sk_x")
+    """The error of a token in bytes names the type."""
+    assert "not bytes" in error_text(token=b"sk_x")
 
 
 def test_empty_argument_does_not_fall_back() -> None:
-    """An empty token given on purpose is an error, not a reason to use somebody else's from the environment."""
+    """An empty token as an argument is an error, and the token of the environment is not used."""
     with pytest.raises(ConfigurationError, match="empty"):
         resolve("", None, None, {"A2E_API_TOKEN": "sk_x"})
 
 
 @pytest.mark.parametrize("token", ["sk_very secret", "sk_very\x00secret", "sk_verysecretä"], ids=ascii)
-def test_refusal_does_not_show_the_token(token: str) -> None:
-    """An error about a token can be logged: no part of the token is in it."""
-    text = refused(token=token)
+def test_error_does_not_show_the_token(token: str) -> None:
+    """The error contains no part of the token."""
+    text = error_text(token=token)
     assert "very" not in text
     assert "secret" not in text
 
@@ -164,7 +164,7 @@ def test_refusal_does_not_show_the_token(token: str) -> None:
     "shown", [resolve("sk_secret", None, None, {}), Config(token="sk_secret")], ids=lambda shown: type(shown).__name__
 )
 def test_repr_does_not_show_the_token(shown: Settings | Config) -> None:
-    """Settings can be logged."""
+    """The `repr` of settings does not contain the token."""
     assert "secret" not in repr(shown)
 
 
@@ -189,7 +189,7 @@ def test_repr_does_not_show_the_token(shown: Settings | Config) -> None:
     ],
 )
 def test_base_urls_that_work(url: str, clean: str) -> None:
-    """A base URL is reduced to what paths can be put behind."""
+    """A base URL is normalised so that paths can be appended."""
     assert base_url_of(url) == clean
 
 
@@ -206,10 +206,12 @@ def test_base_urls_that_work(url: str, clean: str) -> None:
         pytest.param("https://API.A2E.AI/api/v1", "use https://video.a2e.ai", id="documentation in capitals"),
         pytest.param("https://api.a2e.ai:443", "use https://video.a2e.ai", id="documentation with a port"),
         pytest.param("https://api.a2e.ai.", "use https://video.a2e.ai", id="documentation with the dot of the root"),
-        pytest.param("https://user:pw@video.a2e.ai", "must not hold a user name or password", id="user and password"),
-        pytest.param("https://user@video.a2e.ai", "must not hold a user name or password", id="user"),
-        pytest.param("https://:pw@video.a2e.ai", "must not hold a user name or password", id="password"),
-        pytest.param("https://@video.a2e.ai", "must not hold a user name or password", id="empty user"),
+        pytest.param(
+            "https://user:pw@video.a2e.ai", "must not contain a user name or password", id="user and password"
+        ),
+        pytest.param("https://user@video.a2e.ai", "must not contain a user name or password", id="user"),
+        pytest.param("https://:pw@video.a2e.ai", "must not contain a user name or password", id="password"),
+        pytest.param("https://@video.a2e.ai", "must not contain a user name or password", id="empty user"),
         pytest.param("https://video.a2e.ai?x=1", "remove everything from the '?'", id="query"),
         pytest.param("https://video.a2e.ai/?", "remove everything from the '?'", id="empty query"),
         pytest.param("https://video.a2e.ai/#top", "remove everything from the '?' or '#'", id="fragment"),
@@ -219,12 +221,12 @@ def test_base_urls_that_work(url: str, clean: str) -> None:
         pytest.param("https://", "https:// and a host", id="no host"),
         pytest.param("https://:443", "https:// and a host", id="port without a host"),
         pytest.param("", "https:// and a host", id="nothing"),
-        pytest.param("https://video.a2e.ai:99999", "no URL", id="port too large"),
-        pytest.param("https://video.a2e.ai:port", "no URL", id="port that is no number"),
-        pytest.param("https://[::1", "no URL", id="open bracket"),
-        pytest.param("https://a..b", "no host name", id="empty label"),
-        pytest.param("https://" + "a" * 64 + ".example", "no host name", id="label too long"),
-        pytest.param("https://ü..b", "no host name", id="empty label beside another alphabet"),
+        pytest.param("https://video.a2e.ai:99999", "not a URL", id="port too large"),
+        pytest.param("https://video.a2e.ai:port", "not a URL", id="port that is no number"),
+        pytest.param("https://[::1", "not a URL", id="open bracket"),
+        pytest.param("https://a..b", "not a host name", id="empty label"),
+        pytest.param("https://" + "a" * 64 + ".example", "not a host name", id="label too long"),
+        pytest.param("https://ü..b", "not a host name", id="empty label beside another alphabet"),
         pytest.param("https://video .a2e.ai", "without spaces", id="space"),
         pytest.param("https://video.a2e.ai\n.evil.example", "control characters", id="line break"),
         pytest.param("https://video.a2e.ai\\.evil.example", "https://video.a2e.ai", id="backslash"),
@@ -233,13 +235,13 @@ def test_base_urls_that_work(url: str, clean: str) -> None:
     ],
 )
 def test_base_urls_that_cannot_work(url: object, words: str) -> None:
-    """A base URL to which no token should go is refused here, with what to do."""
-    assert words in refused(base_url=url)
+    """A base URL that must not get the token is rejected, and the message says what to do."""
+    assert words in error_text(base_url=url)
 
 
-def test_refusal_does_not_show_a_password() -> None:
+def test_error_does_not_show_a_password() -> None:
     """The error about credentials in a base URL does not repeat them."""
-    assert "hunter2" not in refused(base_url="https://ada:hunter2@video.a2e.ai")
+    assert "hunter2" not in error_text(base_url="https://ada:hunter2@video.a2e.ai")
 
 
 @pytest.mark.parametrize(
@@ -259,7 +261,7 @@ def test_refusal_does_not_show_a_password() -> None:
     ],
 )
 def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column of the table
-    """Only this machine itself is this machine."""
+    """Only names and addresses of this machine are loopback."""
     assert is_loopback(host) is is_ours
 
 
@@ -276,19 +278,19 @@ def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column o
         pytest.param(Config(retry=RetryPolicy(max_attempts=0)), "RetryPolicy.max_attempts", id="no attempt"),
         pytest.param(Config(retry=RetryPolicy(max_attempts="5")), "RetryPolicy.max_attempts", id="attempts as text"),  # type: ignore[arg-type]
         pytest.param(Config(retry=RetryPolicy(max_delay=-2.0)), "RetryPolicy.max_delay", id="negative delay"),
-        pytest.param(Config(poll=PollPolicy(max_at_once=0)), "PollPolicy.max_at_once", id="no question"),
+        pytest.param(Config(poll=PollPolicy(max_concurrent=0)), "PollPolicy.max_concurrent", id="no question"),
         pytest.param(Config(pacing=Pacing(max_in_flight=0)), "Pacing.max_in_flight", id="no request"),
         pytest.param(Config(pacing=Pacing(per_second=0.0)), "Pacing.per_second", id="no request in a second"),
         pytest.param(Config(pacing=Pacing(max_in_flight=2.5)), "Pacing.max_in_flight", id="half a request"),  # type: ignore[arg-type]
         pytest.param(
             Config(pacing=Pacing(per_second=float("nan"))), "Pacing.per_second", id="requests without a number"
         ),
-        pytest.param(Config(pacing=Pacing(hold_back=0.0)), "Pacing.hold_back", id="no hold"),
-        pytest.param(Config(pacing=Pacing(hold_back=None)), "Pacing.hold_back", id="hold of None"),  # type: ignore[arg-type]
-        pytest.param(Config(pacing=Pacing(max_hold_back=-1.0)), "Pacing.max_hold_back", id="negative hold"),
-        pytest.param(Config(pacing=Pacing(max_hold_back=float("inf"))), "Pacing.max_hold_back", id="hold for ever"),
+        pytest.param(Config(pacing=Pacing(pause=0.0)), "Pacing.pause", id="no hold"),
+        pytest.param(Config(pacing=Pacing(pause=None)), "Pacing.pause", id="hold of None"),  # type: ignore[arg-type]
+        pytest.param(Config(pacing=Pacing(max_pause=-1.0)), "Pacing.max_pause", id="negative hold"),
+        pytest.param(Config(pacing=Pacing(max_pause=float("inf"))), "Pacing.max_pause", id="pause forever"),
         pytest.param(Config(poll=PollPolicy(invisible_for=0)), "PollPolicy.invisible_for", id="never invisible"),
-        pytest.param(Config(poll=PollPolicy(answer_within=0)), "PollPolicy.answer_within", id="no time to answer"),
+        pytest.param(Config(poll=PollPolicy(poll_timeout=0)), "PollPolicy.poll_timeout", id="no time to answer"),
         pytest.param(Config(poll=PollPolicy(steps=())), "PollPolicy.steps", id="no steps"),
         pytest.param(Config(poll=PollPolicy(steps=((0.0, 0.0),))), "PollPolicy.steps", id="no pause"),
         pytest.param(Config(poll=PollPolicy(steps=((0.0, -2.0),))), "PollPolicy.steps", id="negative pause"),
@@ -309,18 +311,38 @@ def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column o
             "needs mark_names=True",
             id="resend without a marker",
         ),
-        pytest.param(Config(start=StartPolicy(looks=())), "StartPolicy.looks", id="no look"),
-        pytest.param(Config(start=StartPolicy(looks=[0.0, 2.0])), "StartPolicy.looks", id="looks in a list"),  # type: ignore[arg-type]
-        pytest.param(Config(start=StartPolicy(looks=5.0)), "StartPolicy.looks", id="number instead of looks"),  # type: ignore[arg-type]
-        pytest.param(Config(start=StartPolicy(looks=None)), "StartPolicy.looks", id="None instead of looks"),  # type: ignore[arg-type]
-        pytest.param(Config(start=StartPolicy(looks=(2.0, 0.0))), "StartPolicy.looks", id="looks backwards"),
-        pytest.param(Config(start=StartPolicy(looks=(-1.0, 2.0))), "StartPolicy.looks", id="look before"),
-        pytest.param(Config(start=StartPolicy(looks=(0.0, float("nan")))), "StartPolicy.looks", id="look at no time"),
-        pytest.param(Config(start=StartPolicy(looks=(0.0, float("inf")))), "StartPolicy.looks", id="look in the end"),
-        pytest.param(Config(start=StartPolicy(looks=(0.0, "2"))), "StartPolicy.looks", id="look as text"),  # type: ignore[arg-type]
-        pytest.param(Config(start=StartPolicy(looks=(0.0, True))), "StartPolicy.looks", id="look as a boolean"),
-        pytest.param(Config(start=StartPolicy(looks=(False,))), "StartPolicy.looks", id="only look as a boolean"),
-        pytest.param(Config(start=StartPolicy(looks=(False, 2.0))), "StartPolicy.looks", id="first look as a boolean"),
+        pytest.param(Config(start=StartPolicy(scan_delays=())), "StartPolicy.scan_delays", id="empty"),
+        pytest.param(
+            Config(start=StartPolicy(scan_delays=[0.0, 2.0])),  # type: ignore[arg-type]
+            "StartPolicy.scan_delays",
+            id="list",
+        ),
+        pytest.param(
+            Config(start=StartPolicy(scan_delays=5.0)),  # type: ignore[arg-type]
+            "StartPolicy.scan_delays",
+            id="number",
+        ),
+        pytest.param(
+            Config(start=StartPolicy(scan_delays=None)),  # type: ignore[arg-type]
+            "StartPolicy.scan_delays",
+            id="None",
+        ),
+        pytest.param(Config(start=StartPolicy(scan_delays=(2.0, 0.0))), "StartPolicy.scan_delays", id="not sorted"),
+        pytest.param(Config(start=StartPolicy(scan_delays=(-1.0, 2.0))), "StartPolicy.scan_delays", id="negative"),
+        pytest.param(Config(start=StartPolicy(scan_delays=(0.0, float("nan")))), "StartPolicy.scan_delays", id="NaN"),
+        pytest.param(
+            Config(start=StartPolicy(scan_delays=(0.0, float("inf")))), "StartPolicy.scan_delays", id="look in the end"
+        ),
+        pytest.param(Config(start=StartPolicy(scan_delays=(0.0, "2"))), "StartPolicy.scan_delays", id="look as text"),  # type: ignore[arg-type]
+        pytest.param(
+            Config(start=StartPolicy(scan_delays=(0.0, True))), "StartPolicy.scan_delays", id="look as a boolean"
+        ),
+        pytest.param(
+            Config(start=StartPolicy(scan_delays=(False,))), "StartPolicy.scan_delays", id="only look as a boolean"
+        ),
+        pytest.param(
+            Config(start=StartPolicy(scan_delays=(False, 2.0))), "StartPolicy.scan_delays", id="first look as a boolean"
+        ),
         pytest.param(Config(start=None), "Config.start must be a StartPolicy", id="no start policy"),  # type: ignore[arg-type]
         pytest.param(Config(poll=None), "Config.poll must be a PollPolicy", id="no poll policy"),  # type: ignore[arg-type]
         pytest.param(Config(pacing=None), "Config.pacing must be a Pacing", id="no pacing"),  # type: ignore[arg-type]
@@ -329,12 +351,12 @@ def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column o
     ],
 )
 def test_configurations_that_cannot_work(config: object, words: str) -> None:
-    """A setting that would fail or spin later is refused at once, by its name."""
-    assert words in refused(config=config)
+    """A number that would fail or loop later is rejected with the name of its setting."""
+    assert words in error_text(config=config)
 
 
 def test_no_limit_of_requests_per_second_is_fine() -> None:
-    """`Pacing.per_second` is the one number that may be None."""
+    """`Pacing.per_second` is the only number that may be None."""
     assert resolve("sk_x", None, Config(pacing=Pacing(per_second=None)), {}).config.pacing.per_second is None
 
 
@@ -344,32 +366,32 @@ def test_no_limit_of_requests_per_second_is_fine() -> None:
         StartPolicy(),
         StartPolicy(mark_names=False),
         StartPolicy(on_unknown="resend"),
-        StartPolicy(looks=(0.0,)),
-        StartPolicy(looks=(0, 2, 7)),
-        StartPolicy(looks=(5.0, 5.0)),
-        StartPolicy(looks=(30.5,)),
+        StartPolicy(scan_delays=(0.0,)),
+        StartPolicy(scan_delays=(0, 2, 7)),
+        StartPolicy(scan_delays=(5.0, 5.0)),
+        StartPolicy(scan_delays=(30.5,)),
     ],
     ids=repr,
 )
 def test_start_policies_that_work(policy: StartPolicy) -> None:
-    """Every policy that makes sense is taken as it is."""
+    """Every valid policy passes unchanged."""
     assert resolve("sk_x", None, Config(start=policy), {}).config.start is policy
 
 
 def test_nothing_is_sent_again_by_default() -> None:
-    """Who sets nothing never pays twice: names are marked, and an uncertain start raises."""
+    """By default names are marked, and an unknown outcome raises."""
     policy = Config().start
     assert (policy.mark_names, policy.on_unknown) == (True, "raise")
 
 
-def test_default_looks() -> None:
-    """A lost start is looked for at once, and for about 20 s."""
-    looks = Config().start.looks
-    assert (looks[0], looks[-1]) == (0.0, 20.0)
+def test_default_scan_delays() -> None:
+    """A lost start is searched at once and for about 20 s."""
+    scan_delays = Config().start.scan_delays
+    assert (scan_delays[0], scan_delays[-1]) == (0.0, 20.0)
 
 
 def test_token_hides_itself() -> None:
-    """A checked token is text, and shows nothing of itself among the variables of a traceback."""
+    """A token is text whose `repr` hides it."""
     token = resolve(" 'sk_secret' ", None, None, {}).token
     assert isinstance(token, Secret)
     assert token == "sk_secret"
@@ -377,7 +399,7 @@ def test_token_hides_itself() -> None:
 
 
 def test_variables_are_those_that_are_read() -> None:
-    """The names by which others clear the environment are the names that are looked at."""
+    """`VARIABLES` lists exactly the environment variables that are read."""
     read: set[str] = set()
 
     class Environment(dict[str, str]):
@@ -390,19 +412,19 @@ def test_variables_are_those_that_are_read() -> None:
 
 
 def test_configuration_from_an_environment() -> None:
-    """`Config.from_env` reads the token and the base URL of the mapping it is given, and nothing else."""
+    """`Config.from_env` reads only the token and the base URL."""
     environ = {"A2E_API_TOKEN": "sk_x", "A2E_BASE_URL": "https://e.example", "REQUEST_TIMEOUT": "1"}
     assert Config.from_env(environ) == Config(token="sk_x", base_url="https://e.example")
 
 
 def test_configuration_from_an_empty_environment() -> None:
-    """Without variables nothing is set."""
+    """`Config.from_env` sets nothing without variables."""
     assert Config.from_env({}) == Config()
 
 
 @pytest.mark.parametrize(
     "host", ["video.a2e.ai", "video.a2e.ai.", "bücher.example", "::1", "127.0.0.1", "a_b", "x" * 63]
 )
-def test_hosts_that_can_be_looked_up(host: str) -> None:
-    """Names in any alphabet and addresses are hosts."""
-    assert is_host(host)
+def test_valid_hosts(host: str) -> None:
+    """Names in every alphabet and addresses are hosts."""
+    assert is_host_name(host)

@@ -1,4 +1,4 @@
-"""Server-sent events (S7): a stream ends in its result, or in its error."""
+"""Server-sent events (S7): the result of a stream."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import pytest
 
 from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Response
-from a2e_async._protocol.sse import outcome
+from a2e_async._protocol.sse import final_event
 from a2e_async.errors import APIError, ContentRejectedError, UnexpectedResponseError
 
 DELTAS = b'event: delta\ndata: {"text": "a "}\n\n: a comment\n\nevent: delta\ndata: {"text": "cat"}\n\n'
 
 
 def stream(body: bytes) -> Response:
-    """Return an answer that is a stream."""
+    """Return a response that is a stream."""
     return Response(status=200, headers={"content-type": "Text/Event-Stream; charset=utf-8"}, body=body)
 
 
@@ -31,27 +31,27 @@ def stream(body: bytes) -> Response:
     ],
 )
 def test_result(body: bytes, data: object) -> None:
-    """The data of a stream is the data of its last result."""
+    """The data of a stream are the data of its last result."""
     assert decode(stream(body)).data == data
 
 
 def test_error() -> None:
-    """An error in a stream is the error that it names, and nothing after it counts."""
+    """An error event raises its error, and later events are ignored."""
     body = DELTAS + b'event: error\ndata: {"code": 1003, "msg": "no"}\n\nevent: result\ndata: 1\n\n'
     with pytest.raises(ContentRejectedError, match="no"):
         decode(stream(body))
 
 
-def test_error_in_words() -> None:
-    """An error whose data is no JSON keeps its words."""
+def test_error_that_is_not_json() -> None:
+    """An error event whose data is not valid JSON keeps its text."""
     with pytest.raises(APIError, match="out of words"):
         decode(stream(b"event: error\ndata: out of words\n\n"))
 
 
 @pytest.mark.parametrize("body", [DELTAS, b"event: done\ndata: {}\n\n", b"\xff\xfe"], ids=["cut", "nothing", "bytes"])
 def test_stream_without_a_result(body: bytes) -> None:
-    """A stream that ends without result or error is an error that keeps the body."""
-    assert outcome(body) == ("", None)
+    """A stream without a result and an error raises an error with the body."""
+    assert final_event(body) == ("", None)
     with pytest.raises(UnexpectedResponseError) as caught:
         decode(stream(body))
     assert caught.value.body == body

@@ -1,4 +1,4 @@
-"""Local checks: nothing that A2E would reject, ignore silently or bill by mistake is sent."""
+"""Local checks: arguments that A2E would reject, ignore silently or charge by mistake are not sent."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from hypothesis import strategies as st
 
 from a2e_async._protocol import validation
 from a2e_async._protocol.validation import (
+    api_path,
     check_choice,
     check_link,
     check_seconds,
     check_text,
     check_webhook,
-    path_of,
-    query_of,
     quote_id,
-    refuse,
+    raise_invalid,
+    to_query,
 )
 from a2e_async.errors import InvalidRequestError
 
 
-def test_refuse_raises() -> None:
-    """A refusal is an InvalidRequestError with the message that was given."""
+def test_raise_invalid() -> None:
+    """`raise_invalid` raises an InvalidRequestError with its message."""
     with pytest.raises(InvalidRequestError, match=r"^no such thing$"):
-        refuse("no such thing")
+        raise_invalid("no such thing")
 
 
 @pytest.mark.parametrize(
@@ -47,19 +47,19 @@ def test_refuse_raises() -> None:
     ids=ascii,
 )
 def test_id_is_one_segment(task_id: str, quoted: str) -> None:
-    """An id is quoted, so that it names a task and never another path."""
+    """An id is quoted as one segment, so that it cannot reach another path."""
     assert quote_id(task_id) == quoted
 
 
 @pytest.mark.parametrize("task_id", ["", "  ", "\n", ".", "..", "...", None, 42, b"42"], ids=repr)
-def test_no_id(task_id: Any) -> None:
-    """What names no task, or another path, is refused before it becomes a URL."""
+def test_invalid_id(task_id: Any) -> None:
+    """A value that is not an id, or means another path, is rejected."""
     with pytest.raises(InvalidRequestError, match="task id"):
         quote_id(task_id)
 
 
 @pytest.mark.parametrize(
-    ("path", "whole"),
+    ("path", "full"),
     [
         ("user/remainingCoins", "/api/v1/user/remainingCoins"),
         ("/user/remainingCoins", "/api/v1/user/remainingCoins"),
@@ -71,9 +71,9 @@ def test_no_id(task_id: Any) -> None:
         ("a/..b/c..", "/api/v1/a/..b/c.."),
     ],
 )
-def test_paths(path: str, whole: str) -> None:
-    """A path of A2E's documentation works in every way that people write it."""
-    assert path_of(path) == whole
+def test_paths(path: str, full: str) -> None:
+    """A path of A2E's documentation works in every form."""
+    assert api_path(path) == full
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_paths(path: str, whole: str) -> None:
         pytest.param("user/.%2e", id="half-quoted parent"),
     ],
 )
-def test_paths_that_lead_elsewhere(path: Any) -> None:
-    """The token follows no path out of A2E's API."""
+def test_paths_outside_the_api(path: Any) -> None:
+    """A path that could leave A2E's API is rejected."""
     with pytest.raises(InvalidRequestError, match="path"):
-        path_of(path)
+        api_path(path)
 
 
 @pytest.mark.parametrize(
@@ -161,14 +161,14 @@ def test_direct_links(url: str) -> None:
     ],
 )
 def test_links_that_a2e_would_reject(url: Any, words: str) -> None:
-    """A link that A2E cannot fetch is refused by name, with what to do instead."""
+    """A link that A2E cannot fetch is rejected with its name and an advice."""
     with pytest.raises(InvalidRequestError, match="image_url") as caught:
         check_link("image_url", url)
     assert words in str(caught.value)
 
 
-def passes_the_long_way(url: str) -> bool:
-    """Tell whether a link passes if it is looked at closely, as unusual links are."""
+def passes_the_full_check(url: str) -> bool:
+    """Tell whether a link passes the full check, which unusual links get."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(validation, "_USUAL_LINK", re.compile(r"(?!)"))
         try:
@@ -194,70 +194,70 @@ _USUAL = st.from_regex(validation._USUAL_LINK, fullmatch=True)
 @example("https://a.b/[")
 @example("http://-.-/")
 @example("https://999.999.999.999/@:99999")
-def test_usual_link_would_pass_the_long_way(url: str) -> None:
-    """The quick look lets nothing pass that a close look would refuse."""
-    assert passes_the_long_way(url)
+def test_usual_link_passes_the_full_check(url: str) -> None:
+    """The quick check accepts only links that pass the full check."""
+    assert passes_the_full_check(url)
 
 
 @given(_NEARLY_USUAL | _SHUFFLED | st.tuples(_USUAL, _PARTS).map("".join))
-def test_quick_look_changes_no_verdict(url: str) -> None:
-    """A link passes with the quick look exactly if it passes without."""
+def test_quick_check_changes_no_result(url: str) -> None:
+    """A link passes with the quick check exactly if it passes without it."""
     try:
         check_link("image_url", url)
     except InvalidRequestError:
-        assert not passes_the_long_way(url)
+        assert not passes_the_full_check(url)
     else:
-        assert passes_the_long_way(url)
+        assert passes_the_full_check(url)
 
 
 @pytest.mark.parametrize("end", ["\n", "\r", " ", "\x00", "\x7f", "\u2028", "ä"], ids=ascii)
-def test_quick_look_goes_to_the_end(end: str) -> None:
-    """A usual link with something unusual at its end is not usual."""
+def test_quick_check_reads_to_the_end(end: str) -> None:
+    """A usual link with an unusual character at its end is not usual."""
     assert validation._USUAL_LINK.fullmatch("https://example.com/a.png" + end) is None
 
 
-def test_refusal_does_not_show_the_link() -> None:
-    """A link is confidential, and is not repeated in the error."""
+def test_error_does_not_show_the_link() -> None:
+    """The error does not repeat the link, which is confidential."""
     with pytest.raises(InvalidRequestError) as caught:
         check_link("image_url", "https://example.com/secret a.png")
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", ["", " ", "\n\t", None, 5, b"x", ["x"]], ids=repr)
-def test_text_must_hold_something(value: object) -> None:
-    """Blank text is refused, and so is anything that is no text."""
+def test_blank_text(value: object) -> None:
+    """Blank text and values that are not text are rejected."""
     with pytest.raises(InvalidRequestError, match="prompt must be a non-empty str"):
         check_text("prompt", value)
 
 
 def test_text_with_half_a_character() -> None:
-    """Text that cannot be written as UTF-8, as broken file names give it, is refused before it is sent."""
-    with pytest.raises(InvalidRequestError, match="prompt holds a character that cannot be sent"):
+    """Text that cannot be encoded as UTF-8 is rejected before it is sent."""
+    with pytest.raises(InvalidRequestError, match="prompt contains a character that cannot be sent"):
         check_text("prompt", "a\ud800")
 
 
 @pytest.mark.parametrize("value", ["x", " x ", "\U0001f3ac", "0"])
 def test_text(value: str) -> None:
-    """Any text with something in it passes."""
+    """Every text that is not blank passes."""
     check_text("prompt", value)
 
 
 @pytest.mark.parametrize("value", [True, 5.0, "5", 7, None, [5], float("nan")], ids=repr)
 def test_choice_is_exact(value: object) -> None:
-    """5.0, "5" and True are not 5: A2E wants a number, and ignores what it does not understand."""
+    """5.0, "5" and True are not 5: A2E takes a number and ignores other values silently."""
     with pytest.raises(InvalidRequestError, match=r"video_time must be one of 5, 10, not "):
         check_choice("video_time", value, (5, 10))
 
 
 def test_true_is_not_one() -> None:
-    """True does not pass for 1, which it equals."""
+    """True does not pass for 1, although the two are equal."""
     with pytest.raises(InvalidRequestError):
         check_choice("count", True, (1, 2))
 
 
 @pytest.mark.parametrize(("value", "choices"), [(5, (5, 10)), ("a2e", ("a2e", "a2e-v2")), (8, range(2, 9))])
 def test_choice(value: object, choices: Any) -> None:
-    """What A2E knows passes."""
+    """The values that A2E knows pass."""
     check_choice("option", value, choices)
 
 
@@ -273,7 +273,7 @@ def test_choice(value: object, choices: Any) -> None:
     ],
 )
 def test_webhooks(url: str | None, token: str | None) -> None:
-    """Webhooks that A2E can use pass."""
+    """Webhooks that A2E can call pass."""
     check_webhook(url, token)
 
 
@@ -291,7 +291,7 @@ def test_webhooks(url: str | None, token: str | None) -> None:
     ],
 )
 def test_webhooks_that_a2e_would_reject(url: str | None, token: str | None, words: str) -> None:
-    """A webhook that would never arrive is refused before the start is paid."""
+    """A webhook that A2E cannot call is rejected before the start is sent."""
     with pytest.raises(InvalidRequestError) as caught:
         check_webhook(url, token)
     assert words in str(caught.value)
@@ -299,8 +299,8 @@ def test_webhooks_that_a2e_would_reject(url: str | None, token: str | None, word
 
 @pytest.mark.parametrize("params", [None, {}, {"a": None}], ids=repr)
 def test_no_query(params: dict[str, None] | None) -> None:
-    """Without a parameter that is set there is no query."""
-    assert query_of(params) is None
+    """Without parameters that are set there is no query."""
+    assert to_query(params) is None
 
 
 @pytest.mark.parametrize(
@@ -309,8 +309,8 @@ def test_no_query(params: dict[str, None] | None) -> None:
     ids=repr,
 )
 def test_query(value: str | float | bool, text: str) -> None:  # noqa: FBT001  that is the point
-    """A parameter is written as A2E writes it: booleans in lower case, and nothing quoted twice."""
-    assert query_of({"page": value, "unset": None}) == {"page": text}
+    """Booleans are written in lower case, and values are not quoted twice."""
+    assert to_query({"page": value, "unset": None}) == {"page": text}
 
 
 @pytest.mark.parametrize(
@@ -321,24 +321,24 @@ def test_query(value: str | float | bool, text: str) -> None:  # noqa: FBT001  t
         pytest.param({7: "x"}, "not 7 to str", id="name that is no text"),
         pytest.param({"a": [1]}, "not 'a' to list", id="value that is a list"),
         pytest.param({"a": b"x"}, "not 'a' to bytes", id="value of bytes"),
-        pytest.param({"a": "\ud800"}, "params['a'] holds a character", id="half a character"),
+        pytest.param({"a": "\ud800"}, "params['a'] contains a character", id="half a character"),
     ],
 )
 def test_queries_that_cannot_be_sent(params: Any, words: str) -> None:
-    """What is no query is refused by the name of what is wrong."""
+    """An invalid query is rejected, and the message names the wrong part."""
     with pytest.raises(InvalidRequestError) as caught:
-        query_of(params)
+        to_query(params)
     assert words in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [None, 0, 5, 0.5, -1.0, 1e8])
 def test_seconds(value: float | None) -> None:
-    """Any number that a clock can count with is one of seconds, and None is for ever."""
+    """Every number that the clock can use passes, and None means forever."""
     check_seconds("timeout", value)
 
 
 @pytest.mark.parametrize("value", ["5", True, float("nan"), float("inf"), 1e9, 10**400, b"5", []])
-def test_no_seconds(value: Any) -> None:
-    """What would disorder the timers of everybody is refused by name."""
+def test_invalid_seconds(value: Any) -> None:
+    """A number that would break the order of timers is rejected with its name."""
     with pytest.raises(InvalidRequestError, match="timeout"):
         check_seconds("timeout", value)

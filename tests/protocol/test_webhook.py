@@ -1,4 +1,4 @@
-"""What a webhook is worth, decided without a server."""
+"""Rules of webhooks, without a server."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from a2e_async._protocol import webhook
 from a2e_async._protocol.webhook import (
-    LONGEST_BODY,
-    Mentioned,
-    Seen,
-    check_address,
-    is_genuine,
-    mentioned,
-    objection,
+    MAX_BODY_SIZE,
+    MentionedIds,
+    RecentBodies,
+    check_receiver,
+    find_ids,
+    rejection_status,
+    verify_token,
 )
 from a2e_async.errors import InvalidRequestError
 
@@ -28,68 +28,68 @@ ID = "67d29023dd27a536fdf6e809"
 TASK = {"_id": ID, "name": "Ada", "current_status": "completed", "coins": 30, "failed_message": ""}
 
 
-def written(value: object) -> bytes:
-    """Return JSON's bytes."""
+def encode(value: object) -> bytes:
+    """Return a value as the bytes of JSON."""
     return json.dumps(value).encode()
 
 
-# is it genuine
+# The token
 
 
 @pytest.mark.parametrize(
     "given_token",
     [None, "", " ", "a-fixed-toke", "a-fixed-token ", "A-FIXED-TOKEN", "ä-fixed-token", "\udcff\udcfe", "\ud800", "\0"],
 )
-def test_another_token_is_not_genuine(given_token: str | None) -> None:
-    """A header that is missing, differs in anything, or holds bytes that are no text is no proof, and no error."""
-    assert not is_genuine(given_token, TOKEN)
+def test_wrong_token_is_rejected(given_token: str | None) -> None:
+    """A header that is missing, differs anywhere, or is not text does not match, and raises no error."""
+    assert not verify_token(given_token, TOKEN)
 
 
 @pytest.mark.parametrize("token", [TOKEN, "x", " ", "schlüssel", "\udcff", "a" * 256])
-def test_the_token_is_genuine(token: str) -> None:
-    """The very token is proof."""
-    assert is_genuine(token, token)
+def test_right_token_is_accepted(token: str) -> None:
+    """A header that equals the token is accepted."""
+    assert verify_token(token, token)
 
 
-def test_bytes_that_are_no_text_are_no_question_mark() -> None:
-    """A byte that is no text is compared as what it is, and not as what usually stands for it."""
-    assert not is_genuine("\udcff", "?")
-    assert not is_genuine("\udcff", "\ufffd")
+def test_bytes_that_are_not_text_are_compared_as_bytes() -> None:
+    """A byte that is not text does not equal its usual replacement characters."""
+    assert not verify_token("\udcff", "?")
+    assert not verify_token("\udcff", "\ufffd")
 
 
-def test_no_header_proves_no_empty_token() -> None:
-    """A missing header is no proof, even of a token that could not be made."""
-    assert not is_genuine(None, "")
+def test_missing_header_is_not_an_empty_token() -> None:
+    """A missing header is rejected, even if the token was empty."""
+    assert not verify_token(None, "")
 
 
-@pytest.mark.parametrize("verdict", [True, False])
-def test_the_comparison_in_constant_time_decides(verdict: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
-    """`hmac.compare_digest` sees the bytes of both tokens, and nothing but its verdict counts."""
+@pytest.mark.parametrize("result", [True, False])
+def test_comparison_is_in_constant_time(result: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001
+    """`hmac.compare_digest` compares the bytes of both tokens, and only its result counts."""
     compared: list[tuple[bytes, bytes]] = []
 
-    def compare(found: bytes, wanted: bytes) -> bool:
-        compared.append((found, wanted))
-        return verdict
+    def compare(given: bytes, expected: bytes) -> bool:
+        compared.append((given, expected))
+        return result
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    assert is_genuine("other", TOKEN) is verdict
-    assert is_genuine(TOKEN, TOKEN) is verdict
+    assert verify_token("other", TOKEN) is result
+    assert verify_token(TOKEN, TOKEN) is result
     assert compared == [(b"other", TOKEN.encode()), (TOKEN.encode(), TOKEN.encode())]
 
 
 @given(st.text(st.characters(), max_size=20), st.text(st.characters(), max_size=20))
-def test_tokens_are_compared_exactly(found: str, wanted: str) -> None:
-    """For any two texts, halves of surrogate pairs included, genuine means equal."""
-    assert is_genuine(found, wanted) == (found == wanted)
+def test_tokens_are_compared_exactly(given: str, expected: str) -> None:
+    """Any two texts, with lone surrogates too, match only if they are equal."""
+    assert verify_token(given, expected) == (given == expected)
 
 
 @given(st.binary(max_size=20), st.text(string.ascii_letters, min_size=1, max_size=5))
-def test_bytes_are_compared_exactly(found: bytes, wanted: str) -> None:
-    """A header of any bytes is genuine only if they are the token's."""
-    assert is_genuine(found.decode("utf-8", "surrogateescape"), wanted) == (found == wanted.encode())
+def test_bytes_are_compared_exactly(given: bytes, expected: str) -> None:
+    """A header of any bytes matches only if they are the bytes of the token."""
+    assert verify_token(given.decode("utf-8", "surrogateescape"), expected) == (given == expected.encode())
 
 
-# is it let in
+# Rejections
 
 
 @pytest.mark.parametrize(
@@ -97,8 +97,8 @@ def test_bytes_are_compared_exactly(found: bytes, wanted: str) -> None:
     [
         ("POST", TOKEN, None, None),
         ("POST", TOKEN, "0", None),
-        ("POST", TOKEN, str(LONGEST_BODY), None),
-        ("POST", TOKEN, str(LONGEST_BODY + 1), 413),
+        ("POST", TOKEN, str(MAX_BODY_SIZE), None),
+        ("POST", TOKEN, str(MAX_BODY_SIZE + 1), 413),
         ("POST", TOKEN, "9" * 5000, 413),
         ("POST", TOKEN, "²", None),
         ("POST", TOKEN, "-1", None),
@@ -109,12 +109,14 @@ def test_bytes_are_compared_exactly(found: bytes, wanted: str) -> None:
         ("post", None, None, 405),
     ],
 )
-def test_what_is_turned_away(method: str, token: str | None, length: str | None, status: int | None) -> None:
-    """Only a POST with the token and a body of a sane size is read; an odd length is for the server to judge."""
-    assert objection(method, token, TOKEN, length) == status
+def test_requests_are_rejected_before_the_body(
+    method: str, token: str | None, length: str | None, status: int | None
+) -> None:
+    """Only a POST with the token and a body of an allowed size is read; an invalid length is left to the server."""
+    assert rejection_status(method, token, TOKEN, length) == status
 
 
-# what does it speak of
+# Ids
 
 
 @pytest.mark.parametrize(
@@ -132,9 +134,9 @@ def test_what_is_turned_away(method: str, token: str | None, length: str | None,
         {"payload": {"TASK_ID": ID}, "id": None},
     ],
 )
-def test_an_id_is_found(body: object) -> None:
-    """The id of a task is found wherever it stands, and comes first."""
-    found = mentioned(written(body))
+def test_id_is_found(body: object) -> None:
+    """The id of a task is found at any place, and comes first."""
+    found = find_ids(encode(body))
     assert found.has_id
     assert found.texts[0] == ID
 
@@ -158,31 +160,31 @@ def test_an_id_is_found(body: object) -> None:
     ],
 )
 def test_texts_without_an_id(body: object, texts: tuple[str, ...]) -> None:
-    """Every text and integer may be an id, but only one that stands under the name of an id is known to be one."""
-    assert mentioned(written(body)) == Mentioned(texts, has_id=False)
+    """Every text and integer may be an id, but only one under the key of an id counts as one."""
+    assert find_ids(encode(body)) == MentionedIds(texts, has_id=False)
 
 
-def test_a_number_is_an_id() -> None:
-    """An integer under the name of an id is an id, written out."""
-    assert mentioned(b'{"name": "Ada", "id": 17}') == Mentioned(("17", "Ada"), has_id=True)
+def test_number_is_an_id() -> None:
+    """An integer under the key of an id is an id, as text."""
+    assert find_ids(b'{"name": "Ada", "id": 17}') == MentionedIds(("17", "Ada"), has_id=True)
 
 
 def test_ids_come_first_and_once() -> None:
-    """Ids stand before other texts, the outer ones first, and nothing stands there twice."""
+    """Ids come before other texts, the outer ones first, and each text once."""
     body = {"event": "b", "data": {"name": "b", "parent": {"_id": "inner"}}, "also": "outer", "id": "outer"}
-    assert mentioned(written(body)).texts == ("outer", "inner", "b")
+    assert find_ids(encode(body)).texts == ("outer", "inner", "b")
 
 
-def test_long_texts_are_no_candidates() -> None:
-    """Texts of more than 100 characters are not looked up, though an id of that length is still an id."""
-    longest = "x" * 100
-    assert mentioned(written({"a": longest, "b": longest + "x"})).texts == (longest,)
-    assert mentioned(written({"_id": longest + "x"})) == Mentioned((), has_id=True)
+def test_long_texts_are_left_out() -> None:
+    """Texts of more than 100 characters are left out, but one under the key of an id still counts as an id."""
+    long_text = "x" * 100
+    assert find_ids(encode({"a": long_text, "b": long_text + "x"})).texts == (long_text,)
+    assert find_ids(encode({"_id": long_text + "x"})) == MentionedIds((), has_id=True)
 
 
-def test_texts_are_bounded() -> None:
-    """Of very many texts a thousand are looked up, the ids among them."""
-    found = mentioned(written([*map(str, range(5000)), {"_id": ID}]))
+def test_number_of_texts_is_limited() -> None:
+    """Of very many texts a thousand are returned, the ids among them."""
+    found = find_ids(encode([*map(str, range(5000)), {"_id": ID}]))
     assert len(found.texts) == 1000
     assert found.texts[:2] == (ID, "0")
 
@@ -198,14 +200,14 @@ def test_texts_are_bounded() -> None:
         f'{{"_id": "{ID}"'.encode(),
         b"\xff\xfe\xfd",
         b"\x00" * 7,
-        b"[" * LONGEST_BODY,
+        b"[" * MAX_BODY_SIZE,
         b'{"a":' * 10_000,
     ],
     ids=lambda body: repr(body[:12]),
 )
-def test_what_is_no_json_mentions_nothing(body: bytes) -> None:
-    """An empty, encoded, cut or absurd body mentions nothing, and is no error."""
-    assert mentioned(body) == Mentioned()
+def test_body_without_valid_json_has_no_ids(body: bytes) -> None:
+    """An empty, encoded, cut or extreme body has no ids, and raises no error."""
+    assert find_ids(body) == MentionedIds()
 
 
 @pytest.mark.parametrize(
@@ -220,16 +222,16 @@ def test_what_is_no_json_mentions_nothing(body: bytes) -> None:
     ],
     ids=["huge integer", "no numbers", "bad UTF-8", "byte-order mark", "UTF-16", "half a pair"],
 )
-def test_oddities_hide_no_id(body: bytes) -> None:
-    """An id is found beside what Python or JSON would rather not read."""
-    found = mentioned(body)
+def test_invalid_values_hide_no_id(body: bytes) -> None:
+    """An id is found beside values that Python or JSON does not accept."""
+    found = find_ids(body)
     assert found.has_id
     assert found.texts[0] == ID
 
 
-def test_a_body_is_not_shown() -> None:
-    """What came in a body is in no repr."""
-    assert ID not in repr(mentioned(written(TASK)))
+def test_repr_does_not_show_the_body() -> None:
+    """The texts of a body are in no repr."""
+    assert ID not in repr(find_ids(encode(TASK)))
 
 
 texts = st.text(st.characters(), max_size=12)
@@ -241,10 +243,10 @@ json_values = st.recursive(
 ids = st.text(st.characters(), min_size=1, max_size=100)
 
 
-@given(st.binary(max_size=300) | json_values.map(written))
-def test_any_body_is_taken(body: bytes) -> None:
-    """No bytes raise anything, and what they mention keeps its bounds."""
-    found = mentioned(body)
+@given(st.binary(max_size=300) | json_values.map(encode))
+def test_any_body_is_accepted(body: bytes) -> None:
+    """No bytes raise an error, and the number and length of the texts are limited."""
+    found = find_ids(body)
     assert all(0 < len(text) <= 100 for text in found.texts)
     assert len(set(found.texts)) == len(found.texts)
 
@@ -252,19 +254,19 @@ def test_any_body_is_taken(body: bytes) -> None:
 @given(
     json_values, ids, st.sampled_from(["_id", "id", "ID", "task_id", "taskId"]), st.lists(st.just("data") | st.none())
 )
-def test_any_json_with_an_id_mentions_it(beside: Any, task_id: str, key: str, way: list[str | None]) -> None:
-    """However deep an id stands, and whatever stands beside it, it is mentioned."""
+def test_id_is_found_in_any_json(beside: Any, task_id: str, key: str, way: list[str | None]) -> None:
+    """An id is found at any depth, and beside any values."""
     value: Any = {"beside": beside, key: task_id}
     for step in way:
         value = [beside, value] if step is None else {"beside": beside, step: value}
-    found = mentioned(written(value))
+    found = find_ids(encode(value))
     assert found.has_id
     assert task_id in found.texts
 
 
 @given(json_values)
-def test_any_json_mentions_an_id_only_if_there_is_one(value: Any) -> None:
-    """An id is claimed exactly if a non-empty text or an integer stands under the name of one."""
+def test_has_id_only_with_an_id(value: Any) -> None:
+    """`has_id` is true exactly if a non-empty text or an integer is under the key of an id."""
 
     def holds(part: Any) -> bool:
         if isinstance(part, dict):
@@ -275,24 +277,24 @@ def test_any_json_mentions_an_id_only_if_there_is_one(value: Any) -> None:
     def is_id(item: Any) -> bool:
         return (isinstance(item, str) and item != "") or type(item) is int
 
-    assert mentioned(written(value)).has_id == holds(value)
+    assert find_ids(encode(value)).has_id == holds(value)
 
 
-# what was seen before
+# Repeated bodies
 
 
-def test_a_body_is_remembered() -> None:
-    """A body is known again, and no other one is taken for it."""
-    seen = Seen()
+def test_repeated_body_is_recognized() -> None:
+    """A body is recognized when it comes again, and no other body is."""
+    seen = RecentBodies()
     assert b"a" not in seen
     seen.add(b"a")
     assert b"a" in seen
     assert b"b" not in seen
 
 
-def test_the_memory_is_bounded() -> None:
-    """The latest thousand bodies are remembered, and no more."""
-    seen = Seen()
+def test_number_of_bodies_is_limited() -> None:
+    """The latest thousand bodies are recognized, and no older ones."""
+    seen = RecentBodies()
     for number in range(1001):
         seen.add(str(number).encode())
     assert b"0" not in seen
@@ -301,39 +303,39 @@ def test_the_memory_is_bounded() -> None:
     assert len(seen._digests) == 1000
 
 
-def test_no_body_is_kept() -> None:
-    """The memory holds digests of one size, whatever the size of the bodies."""
-    seen = Seen()
-    seen.add(b"x" * LONGEST_BODY)
+def test_only_digests_are_kept() -> None:
+    """The digests have one size for bodies of any size."""
+    seen = RecentBodies()
+    seen.add(b"x" * MAX_BODY_SIZE)
     assert [len(digest) for digest in seen._digests] == [32]
 
 
-# where it is sent
+# URL and token of a receiver
 
 
 @pytest.mark.parametrize(
     "url", ["https://my.site/hooks/a2e", "http://127.0.0.1:8081/hooks", "http://localhost/hooks", None]
 )
-def test_good_addresses(url: str | None) -> None:
-    """A public https URL, an http one of this machine, or none yet can be used."""
-    check_address(url, TOKEN)
+def test_valid_urls(url: str | None) -> None:
+    """A public https URL, an http URL of this machine, and no URL are accepted."""
+    check_receiver(url, TOKEN)
 
 
 @pytest.mark.parametrize("url", ["http://my.site/hooks", "", "my.site", "https://a b/", f"https://a.b/{'x' * 2048}", 5])
-def test_bad_urls(url: Any) -> None:
-    """A URL that A2E would not call is refused."""
+def test_invalid_urls(url: Any) -> None:
+    """A URL that A2E would not call is rejected."""
     with pytest.raises(InvalidRequestError, match="webhook_url"):
-        check_address(url, TOKEN)
+        check_receiver(url, TOKEN)
 
 
 @pytest.mark.parametrize("token", ["", " ", "a\nb", "x" * 257, " a", "a ", "schlüssel", b"abc"])
 @pytest.mark.parametrize("url", ["https://my.site/hooks/a2e", None])
-def test_bad_tokens(url: str | None, token: Any) -> None:
-    """A token that would not come back in a header as it is, is refused, with a URL or without."""
+def test_invalid_tokens(url: str | None, token: Any) -> None:
+    """A token that a header would change is rejected, with and without a URL."""
     with pytest.raises(InvalidRequestError, match="webhook_token"):
-        check_address(url, token)
+        check_receiver(url, token)
 
 
-def test_the_header_is_a2es() -> None:
-    """The token is looked for where A2E sends it (reference 1.11)."""
-    assert webhook.HEADER == "X-A2e-Webhook-Token"
+def test_header_name() -> None:
+    """The token is in the header that A2E sends (reference 1.11)."""
+    assert webhook.AUTH_HEADER == "X-A2e-Webhook-Token"

@@ -1,4 +1,4 @@
-"""A2E's groups "Miscellaneous" and "Credits", through the real HTTP sandbox."""
+"""A2E's groups "Miscellaneous" and "Credits", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from a2e_async import (
     SubmissionUncertainError,
 )
 from a2e_async.models import Balance
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 EXCHANGE = "/api/v1/user/exchangeDiamonds"
 FACE = "https://example.com/face.png"
@@ -32,15 +32,15 @@ async def test_balance(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("data", [None, [], "much", {"coins": None}, {"coins": {}}], ids=str)
-async def test_odd_balance(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """What cannot be understood is unknown, and no crash."""
+async def test_unreadable_balance(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """A balance that cannot be read is None, and does not raise."""
     with sandbox.override("GET", "/api/v1/user/remainingCoins", lambda _: web.json_response({"code": 0, "data": data})):
         assert await a2e.account.balance() == Balance()
 
 
 @pytest.mark.entry("12.3")
 async def test_exchange_diamonds(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Exchange Diamonds: coins become diamonds, 100 for each."""
+    """Exchange Diamonds: 100 coins are exchanged for each diamond."""
     before = await a2e.account.balance()
     await a2e.account.exchange_diamonds(2)
     after = await a2e.account.balance()
@@ -49,8 +49,8 @@ async def test_exchange_diamonds(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("diamonds", [0, -1, 1.5, "2", True, None], ids=str)
-async def test_no_number_of_diamonds(a2e: A2EClient, sandbox: Sandbox, diamonds: Any) -> None:
-    """What is no number of diamonds is refused before anything is sent."""
+async def test_invalid_number_of_diamonds(a2e: A2EClient, sandbox: Sandbox, diamonds: Any) -> None:
+    """An invalid number of diamonds is rejected before a request."""
     with pytest.raises(InvalidRequestError, match="diamonds"):
         await a2e.account.exchange_diamonds(diamonds)
     assert not sandbox.requests
@@ -70,15 +70,15 @@ async def test_no_number_of_diamonds(a2e: A2EClient, sandbox: Sandbox, diamonds:
 async def test_diamonds_are_exchanged_once(
     a2e: A2EClient, sandbox: Sandbox, fault: Fault, error: type[Exception]
 ) -> None:
-    """Whatever goes wrong, an exchange is sent exactly once."""
-    sandbox.weather = Weather(script={"*": [fault]})
+    """An exchange is sent exactly once, after any error."""
+    sandbox.faults = FaultPlan(script={"*": [fault]})
     with pytest.raises(error):
         await a2e.account.exchange_diamonds(1)
     assert count_requests(sandbox, EXCHANGE) == 1
 
 
-async def test_diamonds_are_not_tried_again_where_nobody_listens() -> None:
-    """If A2E cannot be reached, that is told at once, and that nothing was sent."""
+async def test_diamonds_without_a_connection() -> None:
+    """If A2E cannot be reached, the exchange raises at once, and the error says that nothing was sent."""
     async with A2EClient("sk_x", base_url="http://127.0.0.1:1") as a2e:
         with pytest.raises(NetworkError) as caught:
             await a2e.account.exchange_diamonds(1)
@@ -97,7 +97,7 @@ async def test_languages(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("12.1")
 async def test_add_user(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Add a User: the name goes out with whatever else the caller gives."""
+    """Add a User: the name is sent with all other fields of the caller."""
     with recorded_bodies(sandbox, "/api/v1/user/add") as bodies:
         await a2e.account.add_user("ada", email="ada@example.com")
     assert bodies == [{"username": "ada", "email": "ada@example.com"}]
@@ -106,7 +106,7 @@ async def test_add_user(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_history(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """All movements are gone through, the newest first, over as many pages as it takes."""
+    """All transactions are listed, the newest first, over all pages."""
     for number in range(5):
         await a2e.face_swap.start(face_url=FACE, video_url=VIDEO, name=f"swap {number}")
     movements = [movement async for movement in a2e.account.history(page_size=2)]
@@ -115,7 +115,7 @@ async def test_history(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_history_is_filtered(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """By direction, and by time."""
+    """The history is filtered by direction and by time."""
     await a2e.face_swap.start(face_url=FACE, video_url=VIDEO)
     now = sandbox.ledger[0].time
     account = a2e.account
@@ -129,30 +129,30 @@ async def test_history_is_filtered(a2e: A2EClient, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     "filters", [{"page_size": 0}, {"page_size": 101}, {"is_consumption": "no"}, {"start_date": "2026-01-01"}], ids=str
 )
-async def test_wrong_filter(a2e: A2EClient, sandbox: Sandbox, filters: Any) -> None:
-    """What cannot be a filter is refused before anything is sent."""
+async def test_invalid_filter(a2e: A2EClient, sandbox: Sandbox, filters: Any) -> None:
+    """An invalid filter is rejected before a request."""
     with pytest.raises(InvalidRequestError):
         await anext(a2e.account.history(**filters))
     assert not sandbox.requests
 
 
 async def test_quote(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A quote tells what a start would cost, and starts nothing."""
+    """A quote returns the price of a start, and starts nothing."""
     body = {"image_url": FACE, "prompt": "p", "negative_prompt": "n", "video_time": 10, "model_version": "a2e"}
     quote = await a2e.account.quote("userImage2Video/start", body)
     assert (quote.coins, quote.validated) == (60, True)
     assert not sandbox.ledger
 
 
-async def test_quote_of_nothing(a2e: A2EClient) -> None:
-    """What A2E has no price for is its error."""
+async def test_quote_without_a_price(a2e: A2EClient) -> None:
+    """A path without a price raises A2E's error."""
     with pytest.raises(BadRequestError):
         await a2e.account.quote("user/remainingCoins", {})
 
 
 @pytest.mark.parametrize("data", [None, [], {"price": "?"}], ids=str)
-async def test_odd_quote(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """A price that is not understood is unknown."""
+async def test_unreadable_quote(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """A price that cannot be read is None."""
     with sandbox.override("POST", "/api/v1/generation/quote", lambda _: web.json_response({"code": 0, "data": data})):
         quote = await a2e.account.quote("talkingPhoto/start", {})
     assert (quote.coins, quote.validated) == (None, None)

@@ -1,4 +1,4 @@
-"""A2E's group "Generate Avatar Videos", through the real HTTP sandbox."""
+"""A2E's group "Generate Avatar Videos", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from paid_starts import count_requests, make_client, marker_of, recorded_bodies
+from paid_starts import count_requests, make_client, marker_in, recorded_bodies
 
 from a2e_async import (
     A2EClient,
@@ -20,7 +20,7 @@ from a2e_async import (
     UnexpectedResponseError,
     UnpublishedEndpointWarning,
 )
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
@@ -36,15 +36,15 @@ VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4"
 CANVAS: dict[str, Any] = {"web_bg_width": 9, "web_bg_height": 9, "web_people_width": 4, "web_people_height": 5}
 
 
-async def begun(a2e: A2EClient, **options: Any) -> TaskHandle[AvatarVideoRecord]:
+async def start_video(a2e: A2EClient, **options: Any) -> TaskHandle[AvatarVideoRecord]:
     """Start a video."""
     return await a2e.avatar_videos.start(**{"anchor_id": ADA, "anchor_type": 0, "audio_url": AUDIO, **options})
 
 
 @pytest.mark.entry("4.1")
 async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Generate AI Avatar Videos: started once, waited for in A2E's own words, and downloaded."""
-    task = await begun(a2e, title="Hello")
+    """Generate AI Avatar Videos: it is started once, waited for with A2E's own status words, and downloaded."""
+    task = await start_video(a2e, title="Hello")
     assert task.status is TaskStatus.QUEUED
     words = [update.current_status async for update in task.updates(20)]
     assert words[-1] == "success"
@@ -56,13 +56,13 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -
     assert [entry.task_id for entry in sandbox.ledger] == [task.id]
 
 
-async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Every option goes out by A2E's name, local files are uploaded, and what is not set is not sent."""
-    sound = tmp_path / "Ada.mp4"
-    sound.write_bytes(VIDEO)
+async def test_every_option_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Every option is sent by A2E's name, local files are uploaded, and unset options are not sent."""
+    audio_file = tmp_path / "Ada.mp4"
+    audio_file.write_bytes(VIDEO)
     with recorded_bodies(sandbox, START) as bodies:
-        await begun(
-            a2e, audio_url=None, audio=sound, resolution=720, color="rgb(1,2,3)", anchor_background_img=quick.PNG,
+        await start_video(
+            a2e, audio_url=None, audio=audio_file, resolution=720, color="rgb(1,2,3)", anchor_background_img=quick.PNG,
             is_skip_rs=False, is_caption_enabled=True, caption_align={"language": "en", "subtitle_position": 0.3},
             is_to_public_pool=True, msg="a note", webhook_url="https://example.com/hook", **CANVAS,
             web_people_x=1, web_people_y=-2,
@@ -79,12 +79,12 @@ async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: path
     }  # fmt: skip
 
 
-async def test_title_is_never_too_long(a2e: A2EClient) -> None:
-    """A title of 40 characters is cut, so that A2E does not cut the marker off."""
-    task = await begun(a2e, title="x" * 40)
+async def test_long_title_is_cut(a2e: A2EClient) -> None:
+    """A title of 40 characters is cut, so that A2E does not cut the marker."""
+    task = await start_video(a2e, title="x" * 40)
     name = (await task.refresh()).name
     assert len(name) == 40
-    assert marker_of(name)
+    assert marker_in(name)
     found = await a2e.avatar_videos.find(name)
     assert found is not None
     assert found.id == task.id
@@ -118,71 +118,71 @@ async def test_title_is_never_too_long(a2e: A2EClient) -> None:
     ],
     ids=lambda options: str(options)[:50],
 )
-async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded."""
+async def test_invalid_start_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid start is rejected before anything is sent or uploaded."""
     with pytest.raises(InvalidRequestError):
-        await begun(a2e, **options)
+        await start_video(a2e, **options)
     assert not sandbox.requests
 
 
-async def test_what_a2e_does_not_know_is_told(a2e: A2EClient) -> None:
-    """An avatar that does not exist is A2E's error."""
+async def test_unknown_avatar(a2e: A2EClient) -> None:
+    """An avatar that does not exist raises A2E's error."""
     with pytest.raises(NotFoundError, match="Avatar"):
-        await begun(a2e, anchor_id="0" * 24)
+        await start_video(a2e, anchor_id="0" * 24)
 
 
 async def test_failure(a2e: A2EClient) -> None:
-    """A2E tells of a failure in `msg`, and has no code for it."""
-    task = await begun(a2e, title="Ada #fail")
+    """A2E describes a failure in `msg`, without a code."""
+    task = await start_video(a2e, title="Ada #fail")
     with pytest.raises(TaskFailedError) as caught:
         await task.wait_until_done(20)
     assert caught.value.failed_message
     assert caught.value.failed_code == ""
 
 
-async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A video whose answer got lost is found by its title, and not started twice."""
-    sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]})
-    task = await begun(a2e)
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A video whose response is lost is found by its title, and started once."""
+    sandbox.faults = FaultPlan(script={"start": [Fault("drop", after=True)]})
+    task = await start_video(a2e)
     assert task.adopted
     assert count_requests(sandbox, START) == 1
     assert len(sandbox.ledger) == 1
 
 
 async def test_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """With the same key the same video comes back, and nothing is started."""
-    first = await begun(a2e, idempotency_key="hello")
-    again = await begun(a2e, idempotency_key="hello")
+    """The same key returns the same video, and nothing is started."""
+    first = await start_video(a2e, idempotency_key="hello")
+    again = await start_video(a2e, idempotency_key="hello")
     assert again.id == first.id
     assert len(sandbox.ledger) == 1
 
 
-async def test_list_without_titles_buys_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If A2E's list does not show the titles, a key cannot tell anything, and nothing is started for it."""
+async def test_list_without_titles_starts_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If A2E's list has no titles, it cannot be searched for a key, and nothing is started."""
     rows = [{"_id": "a" * 24, "status": "success"}]
     listed = {"code": 0, "data": {"current": 1, "total": 1, "success": True, "data": rows}}
     with (
         sandbox.override("GET", LIST, lambda _: web.json_response(listed)),
         pytest.raises(UnexpectedResponseError, match="'title'"),
     ):
-        await begun(a2e, idempotency_key="hello")
+        await start_video(a2e, idempotency_key="hello")
     assert not sandbox.ledger
 
 
 @pytest.mark.entry("4.2")
 async def test_list(a2e: A2EClient) -> None:
     """List of Result Videos: page by page, the newest first."""
-    ids = [(await begun(a2e)).id for _ in range(3)]
+    ids = [(await start_video(a2e)).id for _ in range(3)]
     assert [record.id async for record in a2e.avatar_videos.list(page_size=2)] == ids[::-1]
 
 
 async def test_list_in_2025() -> None:
-    """Where A2E lists by POST only, that is found out once."""
+    """If A2E lists by POST only, the client tries the newer spelling once."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
-        ids = [(await begun(a2e)).id for _ in range(3)]
+        ids = [(await start_video(a2e)).id for _ in range(3)]
         assert [record.id async for record in a2e.avatar_videos.list(page_size=2)] == ids[::-1]
         asked = [request.method for request in sandbox.requests if request.path == LIST]
         assert asked == ["GET", "POST", "POST"]
@@ -191,7 +191,7 @@ async def test_list_in_2025() -> None:
 @pytest.mark.entry("4.4")
 async def test_status(a2e: A2EClient) -> None:
     """Obtain the Status of One Avatar Video Task: an array with one record; an unknown id is not found."""
-    task = await begun(a2e, title="#stuck")  # it does not go on between two questions
+    task = await start_video(a2e, title="#stuck")  # it does not go on between two questions
     assert (await a2e.avatar_videos.get(task.id)).id == task.id
     with pytest.raises(NotFoundError):
         await a2e.avatar_videos.get("0" * 24)
@@ -199,8 +199,8 @@ async def test_status(a2e: A2EClient) -> None:
 
 
 async def test_newer_status(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If A2E has dropped `awsResult`, the operation of its current specification is asked, by its own parameter."""
-    task = await begun(a2e)
+    """If A2E has removed `awsResult`, the operation of its current specification is used, with its own parameter."""
+    task = await start_video(a2e)
     queries = []
 
     def detail(request: web.Request) -> web.Response:
@@ -218,9 +218,9 @@ async def test_newer_status(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert count_requests(sandbox, "/api/v1/video/awsResult") == 1
 
 
-async def test_many_waits_share_questions(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """There is no batchDetail for avatar videos: many waits are answered by the list."""
-    tasks = [await begun(a2e) for _ in range(30)]
+async def test_many_waits_share_requests(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Avatar videos have no batchDetail: many waits are served by the list."""
+    tasks = [await start_video(a2e) for _ in range(30)]
     sandbox.requests.clear()
     done = [outcome async for outcome in a2e.avatar_videos.wait_all(tasks, timeout=30)]
     assert all(outcome.ok for outcome in done)
@@ -229,8 +229,8 @@ async def test_many_waits_share_questions(a2e: A2EClient, sandbox: Sandbox) -> N
 
 @pytest.mark.entry("4.6")
 async def test_delete(a2e: A2EClient) -> None:
-    """Delete or Cancel a Video: it is gone."""
-    task = await begun(a2e, title="#stuck")
+    """Delete or Cancel a Video: the record is removed."""
+    task = await start_video(a2e, title="#stuck")
     await task.delete()
     with pytest.raises(NotFoundError):
         await task.refresh()
@@ -238,7 +238,7 @@ async def test_delete(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("4.5")
 async def test_lip_sync_models(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Personalized Lip-Sync Models: a guess, which says so, and which can be corrected."""
+    """Personalized Lip-Sync Models: a guessed path, with a warning, which can be replaced."""
     twin = await a2e.avatars.twins.start(name="Ada", gender="female", video_url="https://example.com/a.mp4")
     with pytest.warns(UnpublishedEndpointWarning, match="trainingRecords"):
         (model,) = await a2e.avatar_videos.lip_sync_models()
@@ -266,7 +266,7 @@ async def test_detect_language(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 @pytest.mark.entry("4.8")
 async def test_public_pool(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Auto Switch to Public Computing Pool: what A2E says that is set."""
+    """Auto Switch to Public Computing Pool: the value that A2E reports is returned."""
     assert await a2e.avatar_videos.set_auto_public_pool(enabled=True) is True
     assert await a2e.avatar_videos.set_auto_public_pool(enabled=False) is False
     wrong: Any = "yes"

@@ -1,4 +1,4 @@
-"""A2E's groups "Create Avatars" and "Video Twin", through the real HTTP sandbox."""
+"""A2E's groups "Create Avatars" and "Video Twin", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from a2e_async import (
     TaskStatus,
     UnexpectedResponseError,
 )
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from a2e_async import TaskHandle
     from a2e_async.models import TwinRecord
 
-FILM = "https://example.com/private/ada.mp4"
+VIDEO_URL = "https://example.com/private/ada.mp4"
 VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 START = "/api/v1/userVideoTwin/startTraining"
 CONTINUE = "/api/v1/userVideoTwin/continueTraining"
 
 
-async def begun(a2e: A2EClient, **options: Any) -> TaskHandle[TwinRecord]:
+async def start_twin(a2e: A2EClient, **options: Any) -> TaskHandle[TwinRecord]:
     """Start a twin."""
-    return await a2e.avatars.twins.start(**{"name": "Ada", "gender": "female", "video_url": FILM, **options})
+    return await a2e.avatars.twins.start(**{"name": "Ada", "gender": "female", "video_url": VIDEO_URL, **options})
 
 
-async def trained(a2e: A2EClient, **options: Any) -> TaskHandle[TwinRecord]:
+async def train_twin(a2e: A2EClient, **options: Any) -> TaskHandle[TwinRecord]:
     """Start a twin, and wait for it."""
-    task = await begun(a2e, **options)
+    task = await start_twin(a2e, **options)
     await task.wait_until_done(20)
     return task
 
@@ -51,7 +51,7 @@ async def trained(a2e: A2EClient, **options: Any) -> TaskHandle[TwinRecord]:
 @pytest.mark.entry("4.3")
 async def test_list(a2e: A2EClient) -> None:
     """List One or All Avatars: A2E's own, those of the account, or that of one twin."""
-    twin = await trained(a2e)
+    twin = await train_twin(a2e)
     everybody = [avatar async for avatar in a2e.avatars.list()]
     own = [avatar async for avatar in a2e.avatars.list(type="custom")]
     system = [avatar async for avatar in a2e.avatars.list(type="default")]
@@ -62,9 +62,9 @@ async def test_list(a2e: A2EClient) -> None:
 
 
 async def test_list_in_2025() -> None:
-    """Where A2E lists by POST only, the filters go into the body."""
+    """If A2E lists by POST only, the filters are sent in the body."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
         assert [avatar async for avatar in a2e.avatars.list(type="custom")] == []
@@ -72,28 +72,28 @@ async def test_list_in_2025() -> None:
 
 
 @pytest.mark.parametrize("options", [{"type": "own"}, {"twin_id": ""}, {"twin_id": 7}], ids=str)
-async def test_wrong_filter(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """What cannot be a filter is refused before anything is sent."""
+async def test_invalid_filter(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid filter is rejected before a request."""
     with pytest.raises(InvalidRequestError):
         await anext(a2e.avatars.list(**options), None)
     assert not sandbox.requests
 
 
-async def test_avatar_of_a_picture(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """An image that was generated becomes an avatar; what A2E does not show is told."""
-    picture = await a2e.family("userText2Image").start({"prompt": "a portrait", "name": "Ada"})
-    await picture.wait_until_done(20)
-    avatar = await a2e.avatars.add_from_picture(picture.id, gender="male")
+async def test_avatar_from_an_image(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A generated image becomes an avatar; an avatar that A2E does not list raises an error."""
+    image = await a2e.family("userText2Image").start({"prompt": "a portrait", "name": "Ada"})
+    await image.wait_until_done(20)
+    avatar = await a2e.avatars.add_from_picture(image.id, gender="male")
     assert avatar.id in {own.id async for own in a2e.avatars.list(type="custom")}
     answer = web.json_response({"code": 0, "data": {}})
     with (
         sandbox.override("POST", "/api/v1/userText2Image/quickAddAvatar", answer),
         pytest.raises(UnexpectedResponseError, match="list"),
     ):
-        await a2e.avatars.add_from_picture(picture.id)
+        await a2e.avatars.add_from_picture(image.id)
     wrong: Any = "other"
     with pytest.raises(InvalidRequestError, match="gender"):
-        await a2e.avatars.add_from_picture(picture.id, gender=wrong)
+        await a2e.avatars.add_from_picture(image.id, gender=wrong)
 
 
 # twins
@@ -102,9 +102,9 @@ async def test_avatar_of_a_picture(a2e: A2EClient, sandbox: Sandbox) -> None:
 @pytest.mark.entry("5.1")
 @pytest.mark.parametrize("source", ["video", "image"])
 async def test_start(a2e: A2EClient, sandbox: Sandbox, source: str) -> None:
-    """Create A Custom Avatar by a Video or an Image: a video is free, an image costs."""
+    """Create A Custom Avatar by a Video or an Image: a video is free, an image costs coins."""
     options: dict[str, Any] = {"video_url": None, source: VIDEO if source == "video" else quick.PNG}
-    task = await begun(a2e, **options)
+    task = await start_twin(a2e, **options)
     assert task.record.anchor_id == ""
     record = await task.wait_until_done(20)
     assert record.status is TaskStatus.SUCCEEDED
@@ -114,17 +114,17 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox, source: str) -> None:
     assert spent == ([] if source == "video" else [-30])
 
 
-async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Every option goes out by A2E's name of today."""
+async def test_every_option_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Every option is sent by A2E's current name."""
     with recorded_bodies(sandbox, START) as bodies:
-        await begun(
+        await start_twin(
             a2e, background_image_url="https://example.com/b.png", background_color="rgba(1,2,3,1)",
             model_version="V2.1", prompt="p", negative_prompt="n", skip_preview=True,
         )  # fmt: skip
     (body,) = bodies
     assert body.pop("name").startswith("Ada [a2e:")
     assert body == {
-        "gender": "female", "video_url": FILM, "video_background_image": "https://example.com/b.png",
+        "gender": "female", "video_url": VIDEO_URL, "video_background_image": "https://example.com/b.png",
         "video_background_color": "rgba(1,2,3,1)", "model_version": "V2.1", "prompt": "p", "negative_prompt": "n",
         "skipPreview": True,
     }  # fmt: skip
@@ -148,33 +148,33 @@ async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
     ],
     ids=lambda options: str(options)[:50],
 )
-async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded."""
+async def test_invalid_start_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid start is rejected before anything is sent or uploaded."""
     with pytest.raises((InvalidRequestError, TypeError)):
-        await begun(a2e, **options)
+        await start_twin(a2e, **options)
     assert not sandbox.requests
 
 
 async def test_failure(a2e: A2EClient) -> None:
-    """A training that fails says why."""
-    task = await begun(a2e, name="Ada #fail")
+    """The error of a failed training has A2E's reason."""
+    task = await start_twin(a2e, name="Ada #fail")
     with pytest.raises(TaskFailedError) as caught:
         await task.wait_until_done(20)
     assert caught.value.failed_message
 
 
-async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A training whose answer got lost is found, and not started twice."""
-    sandbox.weather = Weather(script={"start": [Fault("status", after=True)]})
-    task = await begun(a2e)
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A training whose response is lost is found, and started once."""
+    sandbox.faults = FaultPlan(script={"start": [Fault("status", after=True)]})
+    task = await start_twin(a2e)
     assert task.adopted
     assert count_requests(sandbox, START) == 1
 
 
 @pytest.mark.entry("5.2")
 async def test_continue_training(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Train a Personalized Lip-sync Model: one diamond, and the handle is that of the twin."""
-    twin = await trained(a2e)
+    """Train a Personalized Lip-sync Model: it costs one diamond, and returns the handle of the twin."""
+    twin = await train_twin(a2e)
     before = sandbox.diamonds
     again = await a2e.avatars.twins.continue_training(twin.id)
     assert again.id == twin.id
@@ -182,12 +182,12 @@ async def test_continue_training(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_continue_training_in_2025() -> None:
-    """The older path is misspelt; it is tried once, after A2E has said that there is no other."""
+    """The older path is misspelt; it is used only after A2E has reported the newer one as unknown."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
-        twin = await trained(a2e)
+        twin = await train_twin(a2e)
         for _ in range(2):
             await a2e.avatars.twins.continue_training(twin.id)
         assert sandbox.diamonds == 1
@@ -197,9 +197,9 @@ async def test_continue_training_in_2025() -> None:
 
 @pytest.mark.parametrize("fault", [Fault("drop"), Fault("drop", after=True), Fault("status"), Fault("html")], ids=str)
 async def test_training_is_continued_once(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
-    """If nobody knows whether it was accepted, it is not sent again, and the error names the twin."""
-    twin = await trained(a2e)
-    sandbox.weather = Weather(script={"*": [fault]})
+    """A request with an unknown outcome is not sent again, and the error has the id of the twin."""
+    twin = await train_twin(a2e)
+    sandbox.faults = FaultPlan(script={"*": [fault]})
     with pytest.raises(SubmissionUncertainError, match="balance") as caught:
         await a2e.avatars.twins.continue_training(twin.id)
     assert caught.value.task_id == twin.id
@@ -207,8 +207,8 @@ async def test_training_is_continued_once(a2e: A2EClient, sandbox: Sandbox, faul
 
 
 async def test_too_few_diamonds(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Without diamonds, it is refused."""
-    twin = await trained(a2e)
+    """Without diamonds, A2E rejects the request."""
+    twin = await train_twin(a2e)
     for _ in range(sandbox.diamonds):
         await a2e.avatars.twins.continue_training(twin.id)
     with pytest.raises(APIError):
@@ -217,8 +217,8 @@ async def test_too_few_diamonds(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 @pytest.mark.entry("5.3")
 async def test_delete(a2e: A2EClient) -> None:
-    """Remove A Customized Avatar: the twin and its avatar are gone."""
-    twin = await trained(a2e)
+    """Remove A Customized Avatar: the twin and its avatar are removed."""
+    twin = await train_twin(a2e)
     await a2e.avatars.twins.delete(twin.id)
     with pytest.raises(NotFoundError):
         await twin.refresh()
@@ -230,8 +230,8 @@ async def test_delete(a2e: A2EClient) -> None:
 @pytest.mark.entry("5.6")
 async def test_twins_are_listed(a2e: A2EClient, sandbox: Sandbox) -> None:
     """Get Status of All Tasks, of the Ongoing ones, and of One Task; several at once, too."""
-    done = await trained(a2e)
-    stuck = await begun(a2e, name="Eva #stuck")
+    done = await train_twin(a2e)
+    stuck = await start_twin(a2e, name="Eva #stuck")
     twins = a2e.avatars.twins
     assert [twin.id async for twin in twins.list(page_size=1)] == [stuck.id, done.id]
     assert [twin.id for twin in await twins.ongoing()] == [stuck.id]
@@ -244,8 +244,8 @@ async def test_twins_are_listed(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == before
 
 
-async def test_filter_goes_out(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The status that is asked for is left to A2E."""
+async def test_filter_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A2E filters by the requested status."""
     queries = []
 
     def look(request: web.Request) -> None:
@@ -260,7 +260,7 @@ async def test_filter_goes_out(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_custom_avatars(a2e: A2EClient) -> None:
-    """Custom avatars are added, listed, changed and deleted with whatever fields the caller knows."""
+    """Custom avatars are added, listed, changed and deleted with any fields of the caller."""
     custom = a2e.avatars.custom
     await custom.add(name="Ada", tags=["calm", "kind"])
     (avatar,) = [avatar async for avatar in custom.list()]
@@ -276,7 +276,7 @@ async def test_custom_avatars(a2e: A2EClient) -> None:
 
 
 async def test_no_override_in_custom_avatars(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Also where fields go out as they are, none may switch off A2E's checks; and ids are no paths."""
+    """Fields that switch off A2E's content checks are rejected here too, and ids are not paths."""
     for call in (a2e.avatars.custom.add(mask_face=False), a2e.avatars.custom.update("a", x={"mask_face": 1})):
         with pytest.raises(InvalidRequestError, match="mask_face"):
             await call
@@ -285,8 +285,8 @@ async def test_no_override_in_custom_avatars(a2e: A2EClient, sandbox: Sandbox) -
     assert not sandbox.requests
 
 
-async def test_odd_tags(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Tags that are none are left out."""
+async def test_invalid_tags(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Tags of a wrong type are left out."""
     with sandbox.override("GET", "/api/v1/custom_avatar/all_tags", web.json_response({"code": 0, "data": [1, "a"]})):
         assert await a2e.avatars.custom.tags() == ["a"]
     with sandbox.override("GET", "/api/v1/custom_avatar/all_tags", web.json_response({"code": 0, "data": None})):
@@ -294,8 +294,8 @@ async def test_odd_tags(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_unfinished_twin_cannot_be_continued(a2e: A2EClient) -> None:
-    """A2E's refusal is an error about the twin."""
-    twin = await begun(a2e, name="Ada #stuck")
+    """A2E's rejection is an error with the id of the twin."""
+    twin = await start_twin(a2e, name="Ada #stuck")
     with pytest.raises(BadRequestError) as caught:
         await a2e.avatars.twins.continue_training(twin.id)
     assert caught.value.task_id == twin.id

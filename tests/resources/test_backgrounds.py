@@ -1,4 +1,4 @@
-"""A2E's group "Background Matting", through the real HTTP sandbox."""
+"""A2E's group "Background Matting", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from a2e_async import (
     SubmissionUncertainError,
     UnexpectedResponseError,
 )
-from a2e_async.sandbox import Fault, Weather
+from a2e_async.sandbox import Fault, FaultPlan
 
 if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
@@ -39,7 +39,7 @@ async def test_all(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("6.2")
 async def test_add(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Add Custom Background Image: A2E does not tell which one it is, and it is found by its link."""
+    """Add Custom Background Image: A2E does not return its id, and it is found by its link."""
     await a2e.backgrounds.add(image_url="https://example.com/other.png")
     mine = await a2e.backgrounds.add(image_url=LINK)
     assert (mine.type, mine.img_url) == ("custom", LINK)
@@ -49,8 +49,8 @@ async def test_add(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert newest.id not in {mine.id, local.id}
 
 
-async def test_background_that_does_not_show(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If A2E does not list what it has added, that is told, and nothing is added twice."""
+async def test_background_that_is_not_listed(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If A2E does not list the new background, an error says so, and nothing is added twice."""
     with (
         sandbox.override("POST", ADD, web.json_response({"code": 0, "data": {}})),
         pytest.raises(UnexpectedResponseError, match="list"),
@@ -59,8 +59,8 @@ async def test_background_that_does_not_show(a2e: A2EClient, sandbox: Sandbox) -
     assert count_requests(sandbox, ADD) == 1
 
 
-async def test_background_that_the_answer_shows(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If A2E says what it has added, nothing has to be looked up."""
+async def test_background_in_the_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If A2E's response has the new background, the list is not read."""
     answer = web.json_response({"code": 0, "data": {"_id": "1" * 24, "img_url": LINK}})
     with sandbox.override("POST", ADD, answer):
         assert (await a2e.backgrounds.add(image_url=LINK)).id == "1" * 24
@@ -68,7 +68,7 @@ async def test_background_that_the_answer_shows(a2e: A2EClient, sandbox: Sandbox
 
 
 async def test_list_that_cannot_be_read(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Trouble with the look-up does not hide that the background was added."""
+    """If the list cannot be read, the error still says that the background was added."""
     refused = web.json_response({"code": 400, "msg": "no"}, status=400)
     with (
         sandbox.override("POST", "/api/v1/custom_back/list", refused),
@@ -78,9 +78,9 @@ async def test_list_that_cannot_be_read(a2e: A2EClient, sandbox: Sandbox) -> Non
     assert count_requests(sandbox, ADD) == 1
 
 
-async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Nobody knows whether it was added, and it is not added twice."""
-    sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The outcome is unknown, and the background is not added again."""
+    sandbox.faults = FaultPlan(script={"*": [Fault("drop", after=True)]})
     with pytest.raises(SubmissionUncertainError, match="list"):
         await a2e.backgrounds.add(image_url=LINK)
     assert count_requests(sandbox, ADD) == 1
@@ -89,8 +89,8 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     "options", [{}, {"image": quick.PNG, "image_url": LINK}, {"image_url": "beach.png"}, {"image": b"text"}], ids=str
 )
-async def test_what_is_no_background(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """What cannot be a background is refused before anything is sent."""
+async def test_invalid_background(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid background is rejected before a request."""
     with pytest.raises(InvalidRequestError):
         await a2e.backgrounds.add(**options)
     assert not sandbox.requests
@@ -98,7 +98,7 @@ async def test_what_is_no_background(a2e: A2EClient, sandbox: Sandbox, options: 
 
 @pytest.mark.entry("6.3")
 async def test_delete(a2e: A2EClient) -> None:
-    """Delete Custom Image: it is gone; A2E's own cannot be deleted."""
+    """Delete Custom Image: it is removed; A2E's own cannot be deleted."""
     mine = await a2e.backgrounds.add(image_url=LINK)
     await a2e.backgrounds.delete(mine.id)
     assert [background async for background in a2e.backgrounds.list()] == []
@@ -109,7 +109,7 @@ async def test_delete(a2e: A2EClient) -> None:
 
 
 async def test_no_random_background(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """An answer without a background is an error."""
+    """A response without a background raises an error."""
     answer = web.json_response({"success": True, "data": None})
     with (
         sandbox.override("POST", "/api/v1/custom_back/randomBackground", answer),
@@ -119,7 +119,7 @@ async def test_no_random_background(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_background_behind_an_avatar(a2e: A2EClient) -> None:
-    """A background of one's own goes into an avatar video, and comes back by A2E's other name."""
+    """A custom background is used in an avatar video, and its record has A2E's other name for it."""
     mine = await a2e.backgrounds.add(image_url=LINK)
     task = await a2e.avatar_videos.start(
         anchor_id="64a0000000000000000000a1",

@@ -1,4 +1,4 @@
-"""A2E's group "Caption Removal", through the real HTTP sandbox."""
+"""A2E's group "Caption Removal", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from a2e_async import (
     SubmissionUncertainError,
     TaskStatus,
 )
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
@@ -43,7 +43,7 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -
 
 
 async def test_local_video_is_uploaded(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """A file is uploaded, sent as `source_url` (and not as `video_url`), and gives the task its name."""
+    """A file is uploaded, sent as `source_url` (not as `video_url`), and gives the task its name."""
     path = tmp_path / "Ada.mp4"
     path.write_bytes(TINY)
     with recorded_bodies(sandbox, f"{FAMILY}/start") as bodies:
@@ -65,10 +65,10 @@ async def test_local_video_is_uploaded(a2e: A2EClient, sandbox: Sandbox, tmp_pat
         {"source_url": VIDEO, "name": " "},
         {"source": TINY, "webhook_token": "t"},
     ],
-    ids=["nothing", "both", "picture", "missing", "space", "no-name", "hook"],
+    ids=["nothing", "both", "image", "missing", "space", "no-name", "hook"],
 )
-async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded."""
+async def test_invalid_start_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid start is rejected before anything is sent or uploaded."""
     with pytest.raises(InvalidRequestError):
         await a2e.caption_removal.start(**options)
     assert not sandbox.requests
@@ -83,7 +83,7 @@ async def test_list(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("10.3")
 async def test_ongoing(a2e: A2EClient) -> None:
-    """Get Status of All Tasks in Processing: what has ended is not among them."""
+    """Get Status of All Tasks in Processing: finished tasks are not included."""
     done = await a2e.caption_removal.start(source_url=VIDEO, name="#fast")
     await done.wait_until_done(20)
     stuck = await a2e.caption_removal.start(source_url=VIDEO, name="#stuck")
@@ -91,9 +91,9 @@ async def test_ongoing(a2e: A2EClient) -> None:
 
 
 async def test_ongoing_of_2025() -> None:
-    """Where A2E knows only the older name of the list, that one is asked."""
+    """If A2E knows only the older name of the list, the client uses that one."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
         stuck = await a2e.caption_removal.start(source_url=VIDEO, name="#stuck")
@@ -105,7 +105,7 @@ async def test_ongoing_of_2025() -> None:
 
 @pytest.mark.entry("10.4")
 async def test_details(a2e: A2EClient) -> None:
-    """Get Details of One Task, and of several at once; one that A2E does not know is missing."""
+    """Get Details of One Task, and of several at once; an unknown task is None."""
     task = await a2e.caption_removal.start(source_url=VIDEO)
     assert (await a2e.caption_removal.get(task.id)).source_url == VIDEO
     found = await a2e.caption_removal.get_many([task.id, "0" * 24])
@@ -123,7 +123,7 @@ async def test_delete(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_failure(a2e: A2EClient) -> None:
-    """A task that fails says why."""
+    """The error of a failed task has A2E's reason."""
     task = await a2e.caption_removal.start(source_url=VIDEO, name="#fail")
     record = await task.wait_until_done(20, raise_on_failure=False)
     assert record.status is TaskStatus.FAILED
@@ -132,9 +132,9 @@ async def test_failure(a2e: A2EClient) -> None:
 
 
 @pytest.mark.parametrize("fault", [Fault("drop", after=True), Fault("html", after=True), Fault("cut")], ids=str)
-async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
-    """A start whose answer gets lost is found by its marker, and started once."""
-    sandbox.weather = Weather(script={"start": (fault,)})
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
+    """A start whose response is lost is found by its marker, and started once."""
+    sandbox.faults = FaultPlan(script={"start": (fault,)})
     task = await a2e.caption_removal.start(source_url=VIDEO)
     assert task.adopted
     assert [*sandbox.tasks] == [task.id]
@@ -144,7 +144,7 @@ async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, fault: F
 
 
 async def test_retry(a2e: A2EClient) -> None:
-    """A failed task that is retried can be waited for again, and ends well."""
+    """A failed task that is retried can be waited for again, and succeeds."""
     failed = await a2e.caption_removal.start(source_url=VIDEO, name="#fail")
     await failed.wait_until_done(20, raise_on_failure=False)
     task = await a2e.caption_removal.retry(failed.id)
@@ -153,22 +153,22 @@ async def test_retry(a2e: A2EClient) -> None:
 
 
 async def test_retry_that_makes_another_task(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If A2E's answer names another task, the handle is that one's; if it names none, it is the old one's."""
+    """If A2E's response has another task, the handle is that of the new task; else that of the old one."""
     for data, expected in (({"_id": "new"}, "new"), ([{"_id": "new"}, {"_id": "old"}], "old"), (None, "old")):
         with sandbox.override("POST", f"{FAMILY}/retry", web.json_response({"code": 0, "data": data})):
             assert (await a2e.caption_removal.retry("old")).id == expected
 
 
-async def test_retry_that_is_refused(a2e: A2EClient) -> None:
-    """A task that has not failed cannot be retried, and the error names it."""
+async def test_rejected_retry(a2e: A2EClient) -> None:
+    """A task that has not failed cannot be retried, and the error has its id."""
     task = await a2e.caption_removal.start(source_url=VIDEO)
     with pytest.raises(BadRequestError) as caught:
         await a2e.caption_removal.retry(task.id)
     assert caught.value.task_id == task.id
 
 
-async def test_retry_with_a_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If nobody knows whether a retry was accepted, it is not sent again, and the error names the task."""
+async def test_retry_with_a_lost_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A retry with an unknown outcome is not sent again, and the error has the id of the task."""
     with (
         sandbox.override("POST", f"{FAMILY}/retry", web.Response(status=502, text="<html></html>")),
         pytest.raises(SubmissionUncertainError, match="get") as caught,
@@ -179,7 +179,7 @@ async def test_retry_with_a_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> Non
 
 
 async def test_retry_that_was_not_sent() -> None:
-    """Where nobody listens, the error knows that nothing was sent."""
+    """Without a connection, the error says that nothing was sent."""
     async with A2EClient("sk_x", base_url="http://127.0.0.1:1", config=quick.CONFIG) as a2e:
         with pytest.raises(NetworkError) as caught:
             await a2e.caption_removal.retry("old")

@@ -1,4 +1,4 @@
-"""A2E's group "AI Dubbing", through the real HTTP sandbox."""
+"""A2E's group "AI Dubbing", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from aiohttp import web
 from paid_starts import count_requests, make_client, recorded_bodies
 
 from a2e_async import A2EClient, InvalidRequestError, NotFoundError, TaskFailedError, TaskStatus
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
@@ -32,8 +32,8 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -
     assert [entry.task_id for entry in sandbox.ledger] == [task.id]
 
 
-async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Every field that A2E's callers send is sent, also where the caller has left it out; a file is uploaded."""
+async def test_every_field_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Every field of A2E's own web page is sent, also if the caller leaves it out; a file is uploaded."""
     path = tmp_path / "Ada.mp4"
     path.write_bytes(TINY)
     with recorded_bodies(sandbox, f"{FAMILY}/startDubbing") as bodies:
@@ -66,8 +66,8 @@ async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: path
     ],
     ids=str,
 )
-async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded."""
+async def test_invalid_start_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid start is rejected before anything is sent or uploaded."""
     settings = {"target_lang": "en", **({} if "source_url" in options else {"source": TINY}), **options}
     with pytest.raises(InvalidRequestError):
         await a2e.dubbing.start(**settings)
@@ -83,15 +83,15 @@ async def test_list(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("8.3")
 async def test_ongoing(a2e: A2EClient) -> None:
-    """List All Processing Dubbing Tasks: what has ended is not among them."""
+    """List All Processing Dubbing Tasks: finished tasks are not included."""
     done = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#fast")
     await done.wait_until_done(20)
     stuck = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#stuck")
     assert [record.id for record in await a2e.dubbing.ongoing()] == [stuck.id]
 
 
-async def test_ongoing_leaves_out_what_has_ended(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Where A2E lists everything, what has ended is left out; an odd row spoils nothing."""
+async def test_ongoing_leaves_out_finished_tasks(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If A2E lists all tasks, finished ones are left out; a malformed row does not raise."""
     words = ("completed", "processing", "failed", "initialized")
     rows = [{"_id": word, "current_status": word} for word in words]
     answer = {"success": True, "data": {"rows": [*rows, None, {"no": "id"}]}}
@@ -100,9 +100,9 @@ async def test_ongoing_leaves_out_what_has_ended(a2e: A2EClient, sandbox: Sandbo
 
 
 async def test_ongoing_of_2025() -> None:
-    """Where A2E knows only the older name of the list, that one is asked."""
+    """If A2E knows only the older name of the list, the client uses that one."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
         stuck = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#stuck")
@@ -111,7 +111,7 @@ async def test_ongoing_of_2025() -> None:
 
 @pytest.mark.entry("8.4")
 async def test_details(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Get Details; several are asked for one by one, since A2E has no batchDetail of dubbings."""
+    """Get Details; several take one request each, since A2E has no batchDetail for dubbing."""
     ids = [(await a2e.dubbing.start(source_url=VIDEO, target_lang="en")).id for _ in range(2)]
     assert (await a2e.dubbing.get(ids[0])).target_lang == "en"
     before = len(sandbox.requests)
@@ -131,7 +131,7 @@ async def test_delete(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_failure(a2e: A2EClient) -> None:
-    """A task that fails raises with A2E's text, and its record can be looked at."""
+    """A failed task raises an error with A2E's text, and its record can be read."""
     task = await a2e.dubbing.start(source_url=VIDEO, target_lang="en", name="#fail")
     with pytest.raises(TaskFailedError) as caught:
         await task.wait_until_done(20)
@@ -139,24 +139,24 @@ async def test_failure(a2e: A2EClient) -> None:
     assert caught.value.record.status is TaskStatus.FAILED
 
 
-async def test_many_are_waited_for(a2e: A2EClient) -> None:
-    """Tasks of a family without batchDetail are waited for together all the same."""
+async def test_many_waits(a2e: A2EClient) -> None:
+    """Waits for many tasks of a family without batchDetail work too."""
     tasks = [await a2e.dubbing.start(source_url=VIDEO, target_lang="en") for _ in range(5)]
     done = [outcome async for outcome in a2e.dubbing.wait_all(tasks, timeout=20)]
     assert {outcome.id for outcome in done} == {task.id for task in tasks}
 
 
 @pytest.mark.parametrize("fault", [Fault("drop", after=True), Fault("status", after=True)], ids=str)
-async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
-    """A start whose answer gets lost is found by its marker, and started once."""
-    sandbox.weather = Weather(script={"start": (fault,)})
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox, fault: Fault) -> None:
+    """A start whose response is lost is found by its marker, and started once."""
+    sandbox.faults = FaultPlan(script={"start": (fault,)})
     task = await a2e.dubbing.start(source_url=VIDEO, target_lang="en")
     assert task.adopted
     assert [*sandbox.tasks] == [task.id]
 
 
-async def test_key_buys_once(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The second start with a key gives the first one's task."""
+async def test_key_starts_once(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The second start with a key returns the task of the first one."""
     tasks = [await a2e.dubbing.start(source_url=VIDEO, target_lang="en", idempotency_key="mine") for _ in range(2)]
     assert tasks[0].id == tasks[1].id
     assert len(sandbox.ledger) == 1

@@ -1,4 +1,4 @@
-"""Every entry of A2E's navigation, of which `docs/entries.py` has the list, can be called, is answered and is tested."""
+"""Every entry of A2E's navigation (listed in `docs/entries.py`) has a method, a route in the sandbox, and a test."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ ANY_ID = "66a1b2c3d4e5f60718293a01"
 calls = pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.number)
 
 
-def test_the_list_is_whole() -> None:
-    """There are 66 entries, in the order of the navigation, none twice."""
+def test_list_is_complete() -> None:
+    """There are 66 entries, in the order of the navigation, without duplicates."""
     numbers = [f"{section}.{number}" for section, count in SECTIONS.items() for number in range(1, count + 1)]
     assert [entry.number for entry in ENTRIES] == numbers
     assert len(numbers) == 66
 
 
-def test_the_page_is_up_to_date() -> None:
-    """It is what ``python docs/entries.py`` writes."""
+def test_page_is_up_to_date() -> None:
+    """The page is the output of ``python docs/entries.py``."""
     assert LIST["PAGE"].read_text(encoding="utf-8") == LIST["page"]()
 
 
 @calls
-def test_an_entry_has_a_method(entry: Any) -> None:
-    """What the table says can be called is there, and says what it does."""
+def test_entry_has_a_method(entry: Any) -> None:
+    """The method named in the table exists, and has a docstring."""
     client = A2EClient("sk_entries")
     for call in entry.calls:
         owner: Any = client if call[0].islower() else a2e_async
@@ -55,8 +55,8 @@ def test_an_entry_has_a_method(entry: Any) -> None:
 
 
 @pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry.operation], ids=lambda entry: entry.number)
-async def test_an_entry_has_a_route_in_the_sandbox(entry: Any, sandbox: Sandbox) -> None:
-    """The sandbox knows the operation: it answers JSON, be it a refusal, and not the page of a wrong route."""
+async def test_entry_has_a_route_in_the_sandbox(entry: Any, sandbox: Sandbox) -> None:
+    """The sandbox responds with JSON, even if with an error, and not with the page of an unknown path."""
     method, path = entry.operation.replace("{_id}", ANY_ID).split()
     url = sandbox.url + (path if path.startswith("/") else f"/api/v1/{path}")
     headers = {"authorization": f"Bearer {sandbox.token}"}
@@ -67,26 +67,26 @@ async def test_an_entry_has_a_route_in_the_sandbox(entry: Any, sandbox: Sandbox)
 
 
 @calls
-def test_an_entry_has_a_test(entry: Any) -> None:
-    """Some test says, by its mark, that it is about this entry."""
-    assert entry.number in marked()
+def test_entry_has_a_test(entry: Any) -> None:
+    """A test has the mark of this entry."""
+    assert entry.number in marked_entries()
 
 
 def test_marks_name_entries() -> None:
-    """No test is about an entry that does not exist."""
-    assert marked() - {entry.number for entry in ENTRIES} == set()
+    """No test has the mark of an entry that does not exist."""
+    assert marked_entries() - {entry.number for entry in ENTRIES} == set()
 
 
 @functools.cache
-def marked() -> frozenset[str]:
-    """Return the entries that the tests are about."""
+def marked_entries() -> frozenset[str]:
+    """Return the entries in the marks of the tests."""
     texts = [file.read_text(encoding="utf-8") for file in (ROOT / "tests").rglob("test_*.py")]
     modules = [ast.parse(text) for text in texts if "pytest.mark.entry" in text]
-    return frozenset(number for module in modules for number in marks_of(module))
+    return frozenset(number for module in modules for number in marks_in(module))
 
 
-def marks_of(module: ast.Module) -> Iterator[str]:
-    """Yield the arguments of the marks ``entry`` of a file's tests."""
+def marks_in(module: ast.Module) -> Iterator[str]:
+    """Yield the arguments of the marks ``entry`` in a file of tests."""
     for node in module.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
             for mark in node.decorator_list:

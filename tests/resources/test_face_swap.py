@@ -1,4 +1,4 @@
-"""A2E's group "Face Swap", through the real HTTP sandbox: tasks, previews, and saved images of faces."""
+"""A2E's group "Face Swap", on the HTTP sandbox: tasks, previews, and saved images of faces."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from a2e_async import (
     TaskStatus,
     UnexpectedResponseError,
 )
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
@@ -33,7 +33,7 @@ TINY = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4")
 
 
 class Inputs(TypedDict):
-    """What every start needs."""
+    """Arguments that every start needs."""
 
     face_url: str
     video_url: str
@@ -70,8 +70,8 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -
     assert [entry.task_id for entry in sandbox.ledger] == [task.id]
 
 
-async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Files are uploaded, the video gives the name, and what was left out is not sent."""
+async def test_every_option_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Files are uploaded, the video gives the name, and unset options are not sent."""
     path = tmp_path / "Ada.mp4"
     path.write_bytes(TINY)
     with recorded_bodies(sandbox, f"{FAMILY}/add") as bodies:
@@ -99,10 +99,10 @@ async def test_all_that_is_sent(a2e: A2EClient, sandbox: Sandbox, tmp_path: path
         {"cover": quick.PNG, "cover_url": FACE},
         {"name": ""},
     ],
-    ids=[*CANNOT_WORK, "model", "v2-takes-pictures", "cover-is-a-video", "two-covers", "no-name"],
+    ids=[*CANNOT_WORK, "model", "v2-needs-images", "cover-is-a-video", "two-covers", "no-name"],
 )
-async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded."""
+async def test_invalid_start_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid start is rejected before anything is sent or uploaded."""
     with pytest.raises(InvalidRequestError):
         await a2e.face_swap.start(**{**INPUTS, **options})
     assert not sandbox.requests
@@ -110,7 +110,7 @@ async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, opt
 
 @pytest.mark.entry("7.7")
 async def test_ongoing(a2e: A2EClient) -> None:
-    """Get Status of Face Swap Task: it answers for all that are under way."""
+    """Get Status of Face Swap Task: it returns all unfinished tasks."""
     done = await a2e.face_swap.start(**INPUTS, name="#fast")
     await done.wait_until_done(20)
     stuck = [await a2e.face_swap.start(**INPUTS, name="#stuck") for _ in range(2)]
@@ -128,7 +128,7 @@ async def test_list(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("7.9")
 async def test_details(a2e: A2EClient) -> None:
-    """Get Details of Face Swap, and of several at once; one that A2E does not know is missing."""
+    """Get Details of Face Swap, and of several at once; an unknown task is None."""
     task = await a2e.face_swap.start(**INPUTS)
     assert (await a2e.face_swap.get(task.id)).face_url == FACE
     found = await a2e.face_swap.get_many([task.id, "0" * 24])
@@ -146,7 +146,7 @@ async def test_delete(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_failure(a2e: A2EClient) -> None:
-    """A task that fails says why, in A2E's own spelling of the field."""
+    """The error of a failed task has A2E's reason, in A2E's spelling of the field."""
     task = await a2e.face_swap.start(**INPUTS, name="#fail")
     record = await task.wait_until_done(20, raise_on_failure=False)
     assert record.status is TaskStatus.FAILED
@@ -168,7 +168,7 @@ async def test_failure(a2e: A2EClient) -> None:
 async def test_codes_of_failures(
     a2e: A2EClient, sandbox: Sandbox, code: Any, message: str | None, failed_code: str
 ) -> None:
-    """A2E's `error_code` is text, a number or null: nothing and zero mean that all is well."""
+    """A2E's `error_code` is text, a number or null: null and zero mean no failure."""
     raw = {"_id": "1", "current_status": "processing", "error_code": code, "faild_message": message}
     with sandbox.override("GET", FAMILY, web.json_response({"code": 0, "data": raw})):
         record = await a2e.face_swap.get("1")
@@ -178,7 +178,7 @@ async def test_codes_of_failures(
 
 
 async def test_times_of_a_record(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The times that A2E shows for face swaps only are read, and nothing private is shown by `repr`."""
+    """The times that only face swaps have are read, and `repr` shows nothing private."""
     times = {
         name: f"2024-06-20T05:32:1{number}.714Z"
         for number, name in enumerate(("initialized_time", "processing_time", "completed_time", "updatedAt"))
@@ -193,9 +193,9 @@ async def test_times_of_a_record(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert "example.com" not in repr(record)
 
 
-async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start whose answer gets lost is found by its marker, and started once."""
-    sandbox.weather = Weather(script={"start": (Fault("drop", after=True),)})
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A start whose response is lost is found by its marker, and started once."""
+    sandbox.faults = FaultPlan(script={"start": (Fault("drop", after=True),)})
     task = await a2e.face_swap.start(**INPUTS)
     assert task.adopted
     assert [*sandbox.tasks] == [task.id]
@@ -218,7 +218,7 @@ async def test_preview(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path)
 
 @pytest.mark.entry("7.5")
 async def test_status_of_a_preview(a2e: A2EClient) -> None:
-    """Get Status of Face Swap Preview Process; several are asked for one by one."""
+    """Get Status of Face Swap Preview Process; several take one request each."""
     previews = a2e.face_swap.previews
     ids = [(await previews.start(**INPUTS)).id for _ in range(2)]
     assert (await previews.get(ids[0])).video_url == VIDEO
@@ -228,7 +228,7 @@ async def test_status_of_a_preview(a2e: A2EClient) -> None:
 
 @pytest.mark.parametrize("container", [list, lambda record: record, lambda record: [{"_id": "2"}, record]])
 async def test_preview_in_an_array(a2e: A2EClient, sandbox: Sandbox, container: Any) -> None:
-    """The answer may be an object or an array with others in it: the preview that was asked for is taken."""
+    """The response may be an object, or an array with other previews: the requested one is returned."""
     record = {"_id": "1", "current_status": "completed", "result_url": VIDEO}
     data = [record] if container is list else container(record)
     with sandbox.override("GET", f"{PREVIEW}/status", web.json_response({"code": 0, "data": data})):
@@ -236,21 +236,21 @@ async def test_preview_in_an_array(a2e: A2EClient, sandbox: Sandbox, container: 
 
 
 @pytest.mark.parametrize("options", CANNOT_WORK.values(), ids=CANNOT_WORK)
-async def test_preview_that_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded."""
+async def test_invalid_preview_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid preview is rejected before anything is sent or uploaded."""
     with pytest.raises(InvalidRequestError):
         await a2e.face_swap.previews.start(**{**INPUTS, **options})
     assert not sandbox.requests
 
 
-async def test_what_previews_do_not_have(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A2E has no list, no deletion and no webhooks of previews: each is refused before anything is sent."""
+async def test_operations_that_previews_do_not_have(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A2E has no list, deletion or webhook for previews: each call is rejected before a request."""
     previews = a2e.face_swap.previews
     with pytest.raises(InvalidRequestError, match="no list"):
         _ = [record async for record in previews.list()]
     with pytest.raises(InvalidRequestError, match="deletes"):
         await previews.delete("1")
-    with pytest.raises(InvalidRequestError, match="nothing can be found"):
+    with pytest.raises(InvalidRequestError, match="no list"):
         await previews.find("mine")
     with pytest.raises(InvalidRequestError, match="no webhooks"):
         await previews.start(**INPUTS, webhook_url="https://example.com/hook")
@@ -259,9 +259,9 @@ async def test_what_previews_do_not_have(a2e: A2EClient, sandbox: Sandbox) -> No
     assert not sandbox.requests
 
 
-async def test_preview_with_a_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Since nothing can be looked for, a lost answer stays unknown, and nothing is sent again."""
-    sandbox.weather = Weather(script={"start": (Fault("drop", after=True),)})
+async def test_preview_with_a_lost_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Previews have no list to search: a lost response means an unknown outcome, and nothing is sent again."""
+    sandbox.faults = FaultPlan(script={"start": (Fault("drop", after=True),)})
     with pytest.raises(SubmissionUncertainError) as caught:
         await a2e.face_swap.previews.start(**INPUTS)
     assert caught.value.marker == ""
@@ -274,7 +274,7 @@ async def test_preview_with_a_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> N
 
 @pytest.mark.entry("7.1")
 async def test_add_image(a2e: A2EClient) -> None:
-    """Add Face Swap Image: of A2E's whole list, the new image is returned; a file is uploaded."""
+    """Add Face Swap Image: the new image of A2E's whole list is returned; a file is uploaded."""
     images = a2e.face_swap.images
     first = await images.add(face_url=FACE)
     second = await images.add(face=quick.PNG)
@@ -296,7 +296,7 @@ async def test_list_images(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("7.3")
 async def test_delete_image(a2e: A2EClient) -> None:
-    """Delete User Face Swap Image; one that is gone is an error that names it."""
+    """Delete User Face Swap Image; an unknown image raises an error with its id."""
     images = a2e.face_swap.images
     image = await images.add(face_url=FACE)
     await images.delete(image.id)
@@ -322,8 +322,8 @@ async def test_delete_image(a2e: A2EClient) -> None:
         ("added", None),
     ],
 )
-async def test_answers_to_an_added_image(a2e: A2EClient, sandbox: Sandbox, data: Any, found: str | None) -> None:
-    """The newest image with the link that was sent is the new one; an answer without it is an error, never another."""
+async def test_responses_to_an_added_image(a2e: A2EClient, sandbox: Sandbox, data: Any, found: str | None) -> None:
+    """The newest image with the sent link is returned; a response without it raises an error."""
     with sandbox.override("POST", f"{IMAGE}/add", web.json_response({"code": 0, "data": data})):
         if found is None:
             with pytest.raises(UnexpectedResponseError, match="list"):
@@ -336,8 +336,8 @@ async def test_answers_to_an_added_image(a2e: A2EClient, sandbox: Sandbox, data:
 @pytest.mark.parametrize(
     "options", [{}, {"face": quick.PNG, "face_url": FACE}, {"face": TINY}, {"face_url": "example.com/a.png"}], ids=str
 )
-async def test_image_that_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded."""
+async def test_invalid_image_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid image is rejected before anything is sent or uploaded."""
     with pytest.raises(InvalidRequestError):
         await a2e.face_swap.images.add(**options)
     assert not sandbox.requests

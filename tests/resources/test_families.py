@@ -1,4 +1,4 @@
-"""All families of tasks that have no resource of their own: `A2EClient.family`, through the real HTTP sandbox."""
+"""All families without a resource of their own: `A2EClient.family`, on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from paid_starts import logged_warnings, recorded_bodies
 
 from a2e_async import BadRequestError, InvalidRequestError, TaskStatus
 from a2e_async._protocol.families import FAMILIES
-from a2e_async.resources.other_families import form_of
-from a2e_async.sandbox import Fault, Weather
+from a2e_async.resources.other_families import schema_of
+from a2e_async.sandbox import Fault, FaultPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from a2e_async import A2EClient
     from a2e_async.sandbox import Sandbox
 
-PICTURE = "https://example.com/ada.png"
+IMAGE = "https://example.com/ada.png"
 OTHER = "https://example.com/dress.png"
 VIDEO = "https://example.com/ada.mp4"
 PROMPT = {"prompt": "a lighthouse at night"}
@@ -36,55 +36,55 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "userUpscale": {"source_url": VIDEO},
     "userText2Image": PROMPT,
     "userNanoBanana": NAMED,
-    "userPhotobook": {"face_image_url": PICTURE},
+    "userPhotobook": {"face_image_url": IMAGE},
     "userGptImage": NAMED,
     "userWan26Image": NAMED,
     "userWan27Image": NAMED,
     "userQwen2Image": NAMED,
     "userFlux2": NAMED,
     "userKlingImage": NAMED,
-    "userImageEdit": {"edit_type": "clothing", "image_urls": [PICTURE, OTHER]},
-    "userWan25": {**PROMPT, "image_url": PICTURE},
+    "userImageEdit": {"edit_type": "clothing", "image_urls": [IMAGE, OTHER]},
+    "userWan25": {**PROMPT, "image_url": IMAGE},
     "userWan30": {"model": "wan3.0-video", "input": PROMPT, "parameters": {}},
-    "userWan26R2V": {**PROMPT, "reference_urls": [PICTURE]},
+    "userWan26R2V": {**PROMPT, "reference_urls": [IMAGE]},
     "userHappyhorseVideo": {**PROMPT, "mode": "t2v"},
-    "talkingPhoto": {**TALKING, "image_url": PICTURE},
+    "talkingPhoto": {**TALKING, "image_url": IMAGE},
     "talkingVideo": {**TALKING, "video_url": VIDEO},
-    "virtualTryOn": {"image_urls": [PICTURE, OTHER]},
+    "virtualTryOn": {"image_urls": [IMAGE, OTHER]},
     "thinkSound": {"video_url": VIDEO},
-    "motionTransfer": {"image_url": PICTURE, "video_url": VIDEO},
-    "actorSwap": {"image_url": PICTURE, "video_url": VIDEO},
+    "motionTransfer": {"image_url": IMAGE, "video_url": VIDEO},
+    "actorSwap": {"image_url": IMAGE, "video_url": VIDEO},
     "productAvatar": {
-        "image_urls": [OTHER, PICTURE],
+        "image_urls": [OTHER, IMAGE],
         "product_rect": {"x": 100, "y": 150, "width": 200, "height": 300, "rotation": 0, "scale": 1},
     },
-    "headSwap": {"image_url": PICTURE, "target_image_url": VIDEO},
+    "headSwap": {"image_url": IMAGE, "target_image_url": VIDEO},
     "veoVideo": PROMPT,
     "klingVideo": {**PROMPT, "mode": "text-to-video"},
     "klingOmni": PROMPT,
     "grokVideo": PROMPT,
-    "hailuoVideo": {**PROMPT, "image_url": PICTURE},
+    "hailuoVideo": {**PROMPT, "image_url": IMAGE},
     "minimaxH3Video": PROMPT,
-    "soraVideo": {**PROMPT, "image_urls": [PICTURE]},
+    "soraVideo": {**PROMPT, "image_urls": [IMAGE]},
     "seedanceVideo": {**PROMPT, "mode": "text-to-video"},
     "seedance2Video": PROMPT,
 }
-"""The least that a start of each family takes."""
+"""The fields that a start of each family takes."""
 
 OVERRIDES = ("minor_suspected_skip", "mask_face", "force_generate")
-RULES = [(key, name, field) for key in MINIMAL for name, field in form_of(FAMILIES[key]).fields.items()]
+RULES = [(key, name, field) for key in MINIMAL for name, field in schema_of(FAMILIES[key]).fields.items()]
 
 
-def rules(true: Any) -> list[Any]:
-    """List the fields of all families for which something is true."""
+def fields_with(true: Any) -> list[Any]:
+    """List the fields of all families that match a condition."""
     return [pytest.param(key, name, field, id=f"{key}-{name}") for key, name, field in RULES if true(field)]
 
 
 # every family
 
 
-def test_every_family_is_tried() -> None:
-    """Nobody adds a family without a test of it."""
+def test_every_family_is_tested() -> None:
+    """Every family in the table has a row in this module."""
     assert len(MINIMAL) == 32
     assert {*MINIMAL} == {key for key in FAMILIES if key not in OWN}
 
@@ -102,8 +102,8 @@ OWN = {
 
 
 @pytest.mark.parametrize("key", MINIMAL)
-async def test_life_of_a_task(a2e: A2EClient, sandbox: Sandbox, key: str, tmp_path: pathlib.Path) -> None:
-    """A task of the family is started once, waited for, and its result is at A2E's own CDN."""
+async def test_start_wait_and_result(a2e: A2EClient, sandbox: Sandbox, key: str, tmp_path: pathlib.Path) -> None:
+    """A task of the family is started once and waited for, and its result is at A2E's CDN."""
     task = await a2e.family(key).start(MINIMAL[key])
     record = await task.wait_until_done(20)
     assert record.status is TaskStatus.SUCCEEDED
@@ -116,7 +116,7 @@ async def test_life_of_a_task(a2e: A2EClient, sandbox: Sandbox, key: str, tmp_pa
 
 @pytest.mark.parametrize("key", MINIMAL)
 async def test_one_record_and_several(a2e: A2EClient, key: str) -> None:
-    """One record is read by its id, and several are, also where A2E cannot show several at once."""
+    """One record is read by its id, and several are read too, also without an operation for several."""
     family = a2e.family(key)
     ids = [(await family.start(MINIMAL[key])).id for _ in range(2)]
     assert (await family.get(ids[0])).id == ids[0]
@@ -130,7 +130,7 @@ async def test_one_record_and_several(a2e: A2EClient, key: str) -> None:
 
 @pytest.mark.parametrize("key", MINIMAL)
 async def test_list_of_all(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """The list is read to its end, page by page in the family's own way; who has none says so and sends nothing."""
+    """The list is read to its end, with the family's own pages; without a list an error is raised before a request."""
     family = a2e.family(key)
     ids = [(await family.start(MINIMAL[key])).id for _ in range(3)]
     if FAMILIES[key].list is None:
@@ -144,7 +144,7 @@ async def test_list_of_all(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
 
 @pytest.mark.parametrize("key", MINIMAL)
 async def test_delete(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """A finished task is deleted in the family's own way; where A2E has none, nothing is sent."""
+    """A finished task is deleted with the family's own operation; without one, nothing is sent."""
     family = a2e.family(key)
     task = await family.start(MINIMAL[key])
     await task.wait_until_done(20)
@@ -160,7 +160,7 @@ async def test_delete(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
 
 @pytest.mark.parametrize("key", [key for key in MINIMAL if key != "headSwap"])  # it has no text for the sandbox's tag
 async def test_failure(a2e: A2EClient, key: str) -> None:
-    """A task that fails says why, in whatever fields the family has for it."""
+    """The error of a failed task has A2E's reason, from the family's own fields."""
     body = MINIMAL[key]
     tag = {"input": {"prompt": "#fail"}} if key == "userWan30" else {"prompt": "#fail"}
     tag = tag if tag.keys() <= {*a2e.family(key).fields} else {"name": "#fail"}
@@ -175,17 +175,17 @@ LISTED = [key for key in MINIMAL if FAMILIES[key].is_searchable]
 
 
 @pytest.mark.parametrize("key", LISTED)
-async def test_lost_answer_is_settled(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """A start whose answer gets lost is found by the marker in the list, however that is paged."""
-    sandbox.weather = Weather(script={"start": (Fault("drop", after=True),)})
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """A start whose response is lost is found by its marker, with any style of pages."""
+    sandbox.faults = FaultPlan(script={"start": (Fault("drop", after=True),)})
     task = await a2e.family(key).start(MINIMAL[key])
     assert task.adopted
     assert [*sandbox.tasks] == [task.id]
 
 
 @pytest.mark.parametrize("key", LISTED)
-async def test_same_key_buys_once(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """The second start with a key gives the first one's task."""
+async def test_same_key_starts_once(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """The second start with a key returns the task of the first one."""
     family = a2e.family(key)
     tasks = [await family.start(MINIMAL[key], idempotency_key="mine") for _ in range(2)]
     assert tasks[0].id == tasks[1].id
@@ -193,8 +193,8 @@ async def test_same_key_buys_once(a2e: A2EClient, sandbox: Sandbox, key: str) ->
 
 
 @pytest.mark.parametrize("key", ["headSwap", "userWan30"])
-async def test_what_cannot_be_looked_for(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """Where A2E has no names or no list, a key is refused before anything is sent, and so is `find`."""
+async def test_family_that_cannot_be_searched(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """Without names or a list, a key and `find` are rejected before a request."""
     with pytest.raises(InvalidRequestError, match="no list"):
         await a2e.family(key).start(MINIMAL[key], idempotency_key="mine")
     with pytest.raises(InvalidRequestError, match="no list"):
@@ -205,9 +205,9 @@ async def test_what_cannot_be_looked_for(a2e: A2EClient, sandbox: Sandbox, key: 
 # what is checked before anything is sent
 
 
-@pytest.mark.parametrize(("key", "name", "field"), rules(lambda field: field.required))
+@pytest.mark.parametrize(("key", "name", "field"), fields_with(lambda field: field.required))
 async def test_required_field(a2e: A2EClient, sandbox: Sandbox, key: str, name: str, field: Any) -> None:
-    """What A2E requires is required here, but a name, which is made up."""
+    """A2E's required fields are required here; only a missing name gets a default."""
     body = {other: value for other, value in MINIMAL[key].items() if other != name}
     if name == "name":
         await a2e.family(key).start(body)
@@ -227,12 +227,12 @@ NEEDS = [
     ("klingOmni", {"multi_shot": True, "shot_type": "customize"}, "multi_prompt"),
     ("klingOmni", {"multi_shot": True, "shot_type": "intelligence", "prompt": None}, "prompt"),
     ("klingVideo", {"mode": "image-to-video"}, "image_url"),
-    ("klingVideo", {"mode": "motion-control", "image_url": PICTURE}, "video_url"),
+    ("klingVideo", {"mode": "motion-control", "image_url": IMAGE}, "video_url"),
     ("minimaxH3Video", {"mode": "image-to-video"}, "first_frame_url"),
     ("minimaxH3Video", {"mode": "reference-to-video"}, "reference_image_urls or reference_video_urls"),
     ("seedance2Video", {"mode": "image-to-video"}, "image_url"),
-    ("seedance2Video", {"mode": "first-last-frames", "last_frame_url": PICTURE}, "first_frame_url"),
-    ("seedance2Video", {"mode": "first-last-frames", "first_frame_url": PICTURE}, "last_frame_url"),
+    ("seedance2Video", {"mode": "first-last-frames", "last_frame_url": IMAGE}, "first_frame_url"),
+    ("seedance2Video", {"mode": "first-last-frames", "first_frame_url": IMAGE}, "last_frame_url"),
     ("seedance2Video", {"mode": "reference"}, "reference_urls or video_urls or audio_urls"),
     ("seedanceVideo", {"mode": "image-to-video"}, "image_url"),
     ("soraVideo", {"image_urls": None}, "image_urls"),
@@ -250,10 +250,10 @@ NEEDS = [
 
 
 @pytest.mark.parametrize(("key", "changes", "missing"), NEEDS, ids=str)
-async def test_need_of_a_mode(
+async def test_requirement_of_a_mode(
     a2e: A2EClient, sandbox: Sandbox, key: str, changes: dict[str, Any], missing: str
 ) -> None:
-    """What a mode needs besides is needed here, and the sandbox, which has its own reading of A2E, wants it too."""
+    """The fields that a mode requires are required here, and by the sandbox, which has its own rules."""
     body = {name: value for name, value in {**MINIMAL[key], **changes}.items() if value is not None}
     with pytest.raises(InvalidRequestError, match=rf"^{missing}[a-z_ ]* is needed"):
         await a2e.family(key).start(body)
@@ -273,37 +273,37 @@ INNER = [
 
 
 @pytest.mark.parametrize(("key", "changes", "message"), INNER, ids=str)
-async def test_inside_of_an_object(
+async def test_fields_inside_an_object(
     a2e: A2EClient, sandbox: Sandbox, key: str, changes: dict[str, Any], message: str
 ) -> None:
-    """What stands inside of objects and lists is checked, too."""
+    """Fields inside objects and lists are checked too."""
     with pytest.raises(InvalidRequestError, match=message):
         await a2e.family(key).start({**MINIMAL[key], **changes})
     assert not sandbox.requests
 
 
-def wrong(field: Any) -> Iterator[object]:
-    """Give values that a field must not have."""
+def invalid_values(field: Any) -> Iterator[object]:
+    """Return values that a field must reject."""
     if field.choices:
-        yield "nonsense" if field.kind == "text" else 10**6
-    if field.longest is not None:
-        yield "x" * (field.longest + 1)
-    if field.kind in ("whole", "number"):
-        yield from (value for value in (field.least and field.least - 1, field.most and field.most + 1) if value)
+        yield "nonsense" if field.type == "text" else 10**6
+    if field.max_length is not None:
+        yield "x" * (field.max_length + 1)
+    if field.type in ("integer", "number"):
+        yield from (value for value in (field.min and field.min - 1, field.max and field.max + 1) if value)
         yield from ("5", True, float("nan"))
-    if field.kind == "links":
-        yield from (["data:image/png;base64,aaaa"], ["https://example.com/a b.png"], PICTURE)
-        yield from ([PICTURE] * count for count in ((field.least or 1) - 1, (field.most or 0) + 1) if count)
-    yield {"text": 5, "link": 5, "links": 5, "flag": "true", "array": {}, "object": [], "any": None}.get(field.kind)
+    if field.type == "links":
+        yield from (["data:image/png;base64,aaaa"], ["https://example.com/a b.png"], IMAGE)
+        yield from ([IMAGE] * count for count in ((field.min or 1) - 1, (field.max or 0) + 1) if count)
+    yield {"text": 5, "link": 5, "links": 5, "flag": "true", "array": {}, "object": [], "any": None}.get(field.type)
 
 
 @pytest.mark.parametrize("key", MINIMAL)
-async def test_wrong_values(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """A value that A2E would refuse, or take for something else, is refused here, and the message names the field."""
-    for name, field in form_of(FAMILIES[key]).fields.items():
-        for value in wrong(field) if field.kind != "any" else ():
+async def test_invalid_values(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """A value that A2E would reject or misread is rejected here, and the message names the field."""
+    for name, field in schema_of(FAMILIES[key]).fields.items():
+        for value in invalid_values(field) if field.type != "any" else ():
             if value is None or (
-                field.kind == "links" and not field.most and isinstance(value, list) and value[0] == PICTURE
+                field.type == "links" and not field.max and isinstance(value, list) and value[0] == IMAGE
             ):
                 continue
             with pytest.raises(InvalidRequestError, match=name):
@@ -313,24 +313,24 @@ async def test_wrong_values(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
 
 @pytest.mark.parametrize("key", MINIMAL)
 async def test_unknown_field(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """A2E would ignore a field that it does not know, and bill the rest: it is refused, with a guess."""
+    """A2E would ignore an unknown field and charge the start: it is rejected, with a suggestion."""
     for name in ("promt", "nonsense"):
         with pytest.raises(InvalidRequestError, match=name):
             await a2e.family(key).start({**MINIMAL[key], name: "x"})
     with pytest.raises(InvalidRequestError, match="did you mean 'image_url'"):
-        await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], "image_ulr": PICTURE})
+        await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], "image_ulr": IMAGE})
     assert not sandbox.requests
 
 
 @pytest.mark.parametrize("body", [None, [], "prompt", 5], ids=str)
 async def test_body_must_be_a_dict(a2e: A2EClient, body: Any) -> None:
-    """Something else is refused."""
+    """A body of another type is rejected."""
     with pytest.raises(InvalidRequestError, match="dict"):
         await a2e.family("talkingPhoto").start(body)
 
 
-async def test_given_body_is_left_alone(a2e: A2EClient) -> None:
-    """The dict that was given, and what is in it, can be used again."""
+async def test_body_is_not_changed(a2e: A2EClient) -> None:
+    """The caller's dict, with its inner values, is not changed."""
     body = {**MINIMAL["productAvatar"], "image_urls": [OTHER, quick.PNG]}
     copy = {**body, "image_urls": [OTHER, quick.PNG], "product_rect": {**body["product_rect"]}}
     await a2e.family("productAvatar").start(body)
@@ -340,8 +340,8 @@ async def test_given_body_is_left_alone(a2e: A2EClient) -> None:
 # A2E's checks of content
 
 
-def places(name: str) -> list[dict[str, Any]]:
-    """Put a field at different depths of a body."""
+def bodies_with(name: str) -> list[dict[str, Any]]:
+    """Return bodies with a field at different depths."""
     deep: Any = {name: True}
     for _ in range(20):
         deep = {"input": [deep]}
@@ -349,10 +349,10 @@ def places(name: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", OVERRIDES)
-async def test_overrides_are_refused(a2e: A2EClient, sandbox: Sandbox, name: str) -> None:
-    """What would override A2E's checks of content is sent by no start of any family, wherever it stands."""
+async def test_overrides_are_rejected(a2e: A2EClient, sandbox: Sandbox, name: str) -> None:
+    """A field that overrides A2E's content checks is sent by no start, at any depth."""
     for key, minimal in MINIMAL.items():
-        for extra in places(name):
+        for extra in bodies_with(name):
             with pytest.raises(InvalidRequestError, match=name):
                 await a2e.family(key).start({**minimal, **extra})
             with pytest.raises(InvalidRequestError, match=name):
@@ -362,9 +362,9 @@ async def test_overrides_are_refused(a2e: A2EClient, sandbox: Sandbox, name: str
 
 @pytest.mark.parametrize("name", OVERRIDES)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
-async def test_overrides_are_refused_in_requests(a2e: A2EClient, sandbox: Sandbox, method: str, name: str) -> None:
-    """The escape hatch is none for this, also when the body is a list."""
-    for body in [*places(name), [places(name)]]:
+async def test_overrides_are_rejected_in_requests(a2e: A2EClient, sandbox: Sandbox, method: str, name: str) -> None:
+    """`client.request` rejects such a field too, also in a list."""
+    for body in [*bodies_with(name), [bodies_with(name)]]:
         with pytest.raises(InvalidRequestError, match=name):
             await a2e.request(method, "userFlux2/start", json=body)
     with pytest.raises(InvalidRequestError, match=name):
@@ -373,8 +373,8 @@ async def test_overrides_are_refused_in_requests(a2e: A2EClient, sandbox: Sandbo
 
 
 @pytest.mark.parametrize("key", MINIMAL)
-async def test_checks_of_content_stay_on(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """Where API tokens go without A2E's check by default, the value is sent that keeps it on; else nothing of it."""
+async def test_content_checks_stay_on(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """Families that skip A2E's content check for API tokens get the value that keeps it on."""
     with recorded_bodies(sandbox, FAMILIES[key].start) as bodies:
         await a2e.family(key).start(MINIMAL[key])
     (body,) = bodies
@@ -398,30 +398,30 @@ async def test_local_file_in_a_link_field(a2e: A2EClient, sandbox: Sandbox, tmp_
 
 
 async def test_local_files_among_links(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A list may mix files and links; their order is kept."""
+    """A list may have files and links; their order is kept."""
     with recorded_bodies(sandbox, FAMILIES["virtualTryOn"].start) as bodies:
-        await a2e.family("virtualTryOn").start({"image_urls": [quick.PNG, PICTURE, quick.PNG, OTHER]})
+        await a2e.family("virtualTryOn").start({"image_urls": [quick.PNG, IMAGE, quick.PNG, OTHER]})
     first, second, third, fourth = bodies[0]["image_urls"]
-    assert (second, fourth) == (PICTURE, OTHER)
+    assert (second, fourth) == (IMAGE, OTHER)
     assert first != third
     assert all(url.startswith(f"{sandbox.url}/cdn/") for url in (first, third))
 
 
 async def test_file_names_a_task(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """A task without a name is called like its first file."""
+    """The default name of a task is that of its first file."""
     path = tmp_path / "Ada.png"
     path.write_bytes(quick.PNG)
-    task = await a2e.family("virtualTryOn").start({"image_urls": [path, PICTURE]})
+    task = await a2e.family("virtualTryOn").start({"image_urls": [path, IMAGE]})
     assert sandbox.tasks[task.id].name.startswith("Ada [a2e:")
 
 
 @pytest.mark.parametrize(
     "extra",
     [{"image_url": "missing.png"}, {"image_url": b"no image"}, {"image_url": quick.PNG, "duration": 99}],
-    ids=["missing", "no-picture", "another-field"],
+    ids=["missing", "no-image", "another-field"],
 )
-async def test_nothing_is_uploaded_before_all_is_checked(a2e: A2EClient, sandbox: Sandbox, extra: Any) -> None:
-    """A file that cannot be used, or another wrong field, costs no upload."""
+async def test_nothing_is_uploaded_before_the_checks(a2e: A2EClient, sandbox: Sandbox, extra: Any) -> None:
+    """An invalid file or field costs no upload of another file."""
     with pytest.raises(InvalidRequestError):
         await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], **extra})
     assert not sandbox.requests
@@ -440,7 +440,7 @@ async def test_nothing_is_uploaded_before_all_is_checked(a2e: A2EClient, sandbox
     ],
 )
 async def test_start_several(a2e: A2EClient, sandbox: Sandbox, key: str, field: str, count: int) -> None:
-    """Each task that one start makes has a handle, and all can be found by the key."""
+    """Each task of one start has a handle, and the key finds all of them."""
     family = a2e.family(key)
     tasks = await family.start_several({**MINIMAL[key], field: count}, idempotency_key="mine")
     assert sorted(task.id for task in tasks) == sorted(sandbox.tasks)
@@ -448,8 +448,8 @@ async def test_start_several(a2e: A2EClient, sandbox: Sandbox, key: str, field: 
     assert {task.id for task in await family.find_all("mine")} == {*sandbox.tasks}
 
 
-async def test_start_of_several_gives_one(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """`start` gives a handle of one task and names the others in a warning, so that nothing paid is lost."""
+async def test_start_of_several_returns_one(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """`start` returns the handle of one task and logs the ids of the others, so that no charged task is lost."""
     task = await a2e.family("userKlingImage").start({**NAMED, "n": 3}, idempotency_key="mine")
     (warning,) = logged_warnings(caplog)
     assert all(other in warning for other in sandbox.tasks)
@@ -458,9 +458,9 @@ async def test_start_of_several_gives_one(a2e: A2EClient, sandbox: Sandbox, capl
     assert len(logged_warnings(caplog)) == 1
 
 
-async def test_lost_answer_to_several(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the answer to a start of several gets lost, all of them are found."""
-    sandbox.weather = Weather(script={"start": (Fault("drop", after=True),)})
+async def test_lost_response_to_several(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the response to a start of several is lost, all tasks are found."""
+    sandbox.faults = FaultPlan(script={"start": (Fault("drop", after=True),)})
     tasks = await a2e.family("userKlingImage").start_several({**NAMED, "n": 3})
     assert {task.id for task in tasks} == {*sandbox.tasks}
     assert len(sandbox.tasks) == 3
@@ -470,20 +470,20 @@ async def test_lost_answer_to_several(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("name", ["userFlux2", "flux2", "Flux2", "FLUX 2", "userflux2"])
-def test_names_are_taken_leniently(a2e: A2EClient, name: str) -> None:
-    """A family is found by A2E's word, whatever its case and with or without `user`."""
+def test_names_are_matched_leniently(a2e: A2EClient, name: str) -> None:
+    """A family is found by A2E's name in any case, with or without `user`."""
     assert repr(a2e.family(name)) == "<AnyFamily userFlux2>"
 
 
 @pytest.mark.parametrize(("key", "attribute"), OWN.items())
 def test_families_with_methods_of_their_own(a2e: A2EClient, key: str, attribute: str) -> None:
-    """Who asks for a family that has a resource is sent there, and the resource exists."""
+    """The error for a family with its own resource names that resource, which exists."""
     with pytest.raises(InvalidRequestError, match=rf"client\.{attribute}$"):
         a2e.family(key)
 
 
 def test_unknown_family(a2e: A2EClient) -> None:
-    """A name that A2E does not know is refused, with those that are like it, or with all."""
+    """An unknown name is rejected, with similar names, or with all names."""
     with pytest.raises(InvalidRequestError, match="did you mean talkingPhoto"):
         a2e.family("talkingFoto")
     with pytest.raises(InvalidRequestError, match="there are userUpscale, userText2Image"):
@@ -493,7 +493,7 @@ def test_unknown_family(a2e: A2EClient) -> None:
 
 
 def test_fields_of_a_family(a2e: A2EClient) -> None:
-    """What a start takes can be looked up."""
+    """The fields of a start can be listed."""
     assert a2e.family("headSwap").fields == ("image_url", "target_image_url")
 
 
@@ -501,8 +501,8 @@ def test_fields_of_a_family(a2e: A2EClient) -> None:
 
 
 async def test_webhook(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start can ask for a webhook, and A2E calls it; where A2E has none, it is refused."""
-    hook = f"{sandbox.url}/nobody"
+    """A start can request a webhook, and A2E calls it; in a family without webhooks it is rejected."""
+    hook = f"{sandbox.url}/no-receiver"
     task = await a2e.family("userFlux2").start(NAMED, webhook_url=hook, webhook_token="t")
     await task.wait_until_done(20)
     await wait_until(lambda: sandbox.webhooks)
@@ -512,22 +512,22 @@ async def test_webhook(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert len(sandbox.tasks) == 1
 
 
-async def test_webhook_is_no_field(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The fields of a webhook are options and not part of the body."""
+async def test_webhook_is_not_a_field(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The webhook is an option, and is rejected in the body."""
     with pytest.raises(InvalidRequestError, match="webhook_url"):
         await a2e.family("userFlux2").start({**NAMED, "webhook_url": "https://example.com/hook"})
     assert not sandbox.requests
 
 
 async def test_unknown_option(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """An option that does not exist is a TypeError, as for any function."""
+    """An unknown option raises TypeError, as in any function."""
     with pytest.raises(TypeError, match="prompt"):
         await a2e.family("userFlux2").start(NAMED, prompt="x")  # type: ignore[call-arg]
     assert not sandbox.requests
 
 
 async def test_nothing_private_is_logged(a2e: A2EClient, caplog: pytest.LogCaptureFixture) -> None:
-    """The log holds no prompt and no link."""
+    """The log has no prompt and no link."""
     caplog.set_level(logging.DEBUG)
     task = await a2e.family("talkingPhoto").start({**MINIMAL["talkingPhoto"], "prompt": "a private prompt"})
     await task.wait_until_done(20)
@@ -551,10 +551,10 @@ async def test_nothing_private_is_logged(a2e: A2EClient, caplog: pytest.LogCaptu
         ("userUpscale", {"source_url": "https://x/9"}, []),
     ],
 )
-async def test_results_are_read_from_the_familys_own_fields(
+async def test_results_are_read_from_the_fields_of_the_family(
     a2e: A2EClient, sandbox: Sandbox, key: str, fields: dict[str, Any], links: list[str]
 ) -> None:
-    """Results come from the family's own fields, the best first; what merely echoes an input is never one."""
+    """Results come from the family's own fields, the best first; an echoed input is never a result."""
     answer = web.json_response({"code": 0, "data": {"_id": "1", "current_status": "completed", **fields}})
     with sandbox.override("GET", f"/api/v1/{key}", answer):
         record = await a2e.family(key).get("1")
@@ -565,8 +565,8 @@ async def test_results_are_read_from_the_familys_own_fields(
 # the page
 
 
-def test_the_table_of_the_page_is_up_to_date() -> None:
-    """It is what the table of families says: ``python docs/catalogue.py`` prints it."""
+def test_table_of_the_page_is_up_to_date() -> None:
+    """The table is the output of ``python docs/catalogue.py``."""
     docs = pathlib.Path(__file__).parents[2] / "docs"
     written = runpy.run_path(str(docs / "catalogue.py"))["table"]()
     assert written in (docs / "reference" / "families.md").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Image to video, from an image to a record, through the real HTTP sandbox."""
+"""Image to video, from the image to the record, on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable
 
-LINK = "https://example.com/pictures/ada.png"
+LINK = "https://example.com/images/ada.png"
 MARKER = re.compile(r" \[a2e:[0-9a-hjkmnp-tv-z]{10}\]$")
 
 
 class Recorder:
-    """Keeps the bodies of the starts and lets the sandbox answer, or answers itself."""
+    """Override that records the bodies of the starts, and leaves the responses to the sandbox or returns its own."""
 
     def __init__(self, answer: object = None) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -47,18 +47,18 @@ class Recorder:
         self.bodies.append(await request.json())
         return None if self.answer is None else web.json_response(self.answer)
 
-    def unmarked(self) -> list[dict[str, Any]]:
-        """Return the bodies with the markers, which all of them must have, taken off their names."""
+    def without_markers(self) -> list[dict[str, Any]]:
+        """Return the bodies with the required markers removed from their names."""
         assert all(MARKER.search(body["name"]) for body in self.bodies)
         return [{**body, "name": MARKER.sub("", body["name"])} for body in self.bodies]
 
 
-async def test_start_sends_only_what_was_set(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The body holds the marked name, the image, the prompts and the model, spelt as A2E spells them."""
+async def test_start_sends_only_set_options(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The body has the marked name, the image, the prompts and the model, by A2E's names."""
     recorder = Recorder()
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
-    assert recorder.unmarked() == [
+    assert recorder.without_markers() == [
         {
             "name": "ada",
             "image_url": LINK,
@@ -70,7 +70,7 @@ async def test_start_sends_only_what_was_set(a2e: A2EClient, sandbox: Sandbox) -
 
 
 async def test_start_sends_every_option(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Each option arrives under A2E's name; a last frame implies FLF2V."""
+    """Each option is sent by A2E's name; a last frame implies FLF2V."""
     recorder = Recorder()
     options = {
         "name": "Ada",
@@ -88,12 +88,12 @@ async def test_start_sends_every_option(a2e: A2EClient, sandbox: Sandbox) -> Non
     }
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(**options)  # type: ignore[arg-type]  # a dict of many types
-    assert recorder.unmarked() == [{**options, "model_type": "FLF2V"}]
+    assert recorder.without_markers() == [{**options, "model_type": "FLF2V"}]
 
 
 @pytest.mark.entry("9.1")
 async def test_start_returns_a_handle_with_the_price(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The handle knows id, status and price from the start's answer, and the sandbox charged just that."""
+    """The handle has id, status and price from the response, and the sandbox charged that price."""
     task = await a2e.image_to_video.start(image_url=LINK, video_time=10, **quick.PROMPTS)
     assert task.id in sandbox.tasks
     assert task.status is TaskStatus.QUEUED
@@ -113,29 +113,29 @@ async def test_start_returns_a_handle_with_the_price(a2e: A2EClient, sandbox: Sa
     ],
     ids=["path", "str", "bytes", "bytearray", "file"],
 )
-async def test_start_uploads_a_local_picture(
+async def test_start_uploads_a_local_image(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, make: Callable[[pathlib.Path], Any]
 ) -> None:
-    """An image given as a path, as bytes or as a file is uploaded, and the start names A2E's link to it."""
+    """An image given as a path, bytes or a file is uploaded, and the start has A2E's link to it."""
     path = tmp_path / "Ada at home.png"
     path.write_bytes(quick.PNG)
     recorder = Recorder()
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=make(path), **quick.PROMPTS)
     assert recorder.bodies[0]["image_url"].startswith(f"{sandbox.url}/cdn/")
-    assert recorder.unmarked()[0]["name"] in {"Ada at home", "image to video"}
+    assert recorder.without_markers()[0]["name"] in {"Ada at home", "image to video"}
 
 
 async def test_image_may_be_a_link(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """An http(s) URL given as `image` is used as it is."""
+    """An http(s) URL given as `image` is sent unchanged."""
     recorder = Recorder()
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=LINK, **quick.PROMPTS)
     assert recorder.bodies[0]["image_url"] == LINK
 
 
-async def test_both_pictures_are_uploaded(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A first and a last local image are both uploaded, under different names."""
+async def test_both_images_are_uploaded(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Two local images are both uploaded, with different names."""
     recorder = Recorder()
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=quick.PNG, end_image=quick.PNG, **quick.PROMPTS)
@@ -162,7 +162,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "no bytes of an image": {"image": b"%PDF-1.7 and so on"},
     "text file": {"image": io.StringIO("hello")},
     "no file": {"image": 17},
-    "missing file": {"image": "no such picture.png"},
+    "missing file": {"image": "missing.png"},
     "http webhook": {"image_url": LINK, "webhook_url": "http://example.com/hook"},
     "flag": {"image_url": LINK, "extend_prompt": "yes"},
     "half a character": {"image": quick.PNG, "prompt": "\ud800"},
@@ -172,16 +172,16 @@ WRONG: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("options", WRONG.values(), ids=WRONG.keys())
-async def test_start_refuses_before_anything_is_sent(a2e: A2EClient, sandbox: Sandbox, options: dict[str, Any]) -> None:
-    """A start that cannot work is refused here: nothing is sent, nothing is paid."""
+async def test_invalid_start_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: dict[str, Any]) -> None:
+    """An invalid start is rejected before anything is sent or charged."""
     with pytest.raises(InvalidRequestError):
         await a2e.image_to_video.start(**{**quick.PROMPTS, **options})
     assert not sandbox.requests
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>"], ids=["empty", "page"])
-async def test_wrong_file_is_named(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes) -> None:
-    """The error about a file says which file it is."""
+async def test_invalid_file_is_named(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes) -> None:
+    """The error about a file names the file."""
     path = tmp_path / "wrong.png"
     path.write_bytes(content)
     with pytest.raises(InvalidRequestError, match=r"wrong\.png"):
@@ -189,7 +189,7 @@ async def test_wrong_file_is_named(a2e: A2EClient, tmp_path: pathlib.Path, conte
 
 
 async def test_lora_replaces_the_prompts(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """With a LoRA, prompts may be left out, and are then not sent."""
+    """With a LoRA, prompts are optional, and are not sent if missing."""
     recorder = Recorder()
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image_url=LINK, lora="l1")
@@ -198,7 +198,7 @@ async def test_lora_replaces_the_prompts(a2e: A2EClient, sandbox: Sandbox) -> No
 
 
 async def test_every_start_has_a_marker_of_its_own(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A hundred starts of one name are told apart by their markers, and one that the name brings is taken off."""
+    """A hundred starts with one name have different markers, and an old marker in the name is removed."""
     for _ in range(100):
         await a2e.image_to_video.start(image_url=LINK, name="Ada [a2e:0123456789]", **quick.PROMPTS)
     names = {task.name for task in sandbox.tasks.values()}
@@ -208,7 +208,7 @@ async def test_every_start_has_a_marker_of_its_own(a2e: A2EClient, sandbox: Sand
 
 
 async def test_start_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start whose answer is lost is not sent again, and the error says that nobody knows what became of it."""
+    """A start whose response is lost is not sent again, and raises SubmissionUncertainError."""
     arrived = 0
 
     async def accept_and_drop(request: web.Request) -> web.Response:
@@ -226,7 +226,7 @@ async def test_start_is_sent_once(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_too_few_coins() -> None:
-    """A start that the balance does not cover raises InsufficientCreditsError, and nothing is started."""
+    """A start that costs more than the balance raises InsufficientCreditsError, and nothing is started."""
     async with (
         Sandbox(coins=29, render="tiny") as sandbox,
         make_client(sandbox) as a2e,
@@ -236,11 +236,11 @@ async def test_too_few_coins() -> None:
         assert sandbox.coins == 29
 
 
-@pytest.mark.parametrize("fate", ["#refuse", "#flagged"])
-async def test_refused_content(a2e: A2EClient, sandbox: Sandbox, fate: str) -> None:
-    """A refusal by moderation is ContentRejectedError, both as 403 and inside of a good answer (E8)."""
+@pytest.mark.parametrize("prompt", ["#refuse", "#flagged"])
+async def test_rejected_content(a2e: A2EClient, sandbox: Sandbox, prompt: str) -> None:
+    """A rejection by moderation raises ContentRejectedError, with status 403 or 200 (E8)."""
     with pytest.raises(ContentRejectedError):
-        await a2e.image_to_video.start(image_url=LINK, prompt=fate, negative_prompt="n")
+        await a2e.image_to_video.start(image_url=LINK, prompt=prompt, negative_prompt="n")
     assert sandbox.coins == 10_000
 
 
@@ -248,7 +248,7 @@ async def test_refused_content(a2e: A2EClient, sandbox: Sandbox, fate: str) -> N
     "answer", [{"code": 0, "data": {}}, {"code": 0, "data": None}, {"code": 0, "data": "ok"}, {"code": 0}]
 )
 async def test_start_without_an_id_is_an_error(a2e: A2EClient, sandbox: Sandbox, answer: object) -> None:
-    """A start that is answered without a task raises if none is found; the cause keeps the body."""
+    """A response without a task raises if no task is found; the cause has the body."""
     recorder = Recorder(answer)
     with (
         sandbox.override("POST", quick.START_PATH, recorder),
@@ -274,17 +274,17 @@ CONTAINERS: dict[str, object] = {
 
 
 @pytest.mark.parametrize("answer", CONTAINERS.values(), ids=CONTAINERS.keys())
-async def test_every_container_holds_a_handle(a2e: A2EClient, sandbox: Sandbox, answer: object) -> None:
-    """Whatever A2E wraps the one record in, the handle finds it: a paid task is not lost."""
+async def test_every_container_gives_a_handle(a2e: A2EClient, sandbox: Sandbox, answer: object) -> None:
+    """In any container, the record of a start gives a handle: no charged task is lost."""
     with sandbox.override("POST", quick.START_PATH, Recorder(answer)):
         task = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
     assert (task.id, task.record.coins) == (RECORD["_id"], 100)
 
 
-async def test_unexpected_second_task_is_told(
+async def test_unexpected_second_task_is_logged(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If one start makes two tasks, the second id is in the log: it is paid too."""
+    """If one start makes two tasks, the second id is logged, since it is charged too."""
     answer = {"code": 0, "data": [{"_id": "one"}, {"_id": "two"}]}
     with sandbox.override("POST", quick.START_PATH, Recorder(answer)):
         assert (await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)).id == "one"
@@ -303,7 +303,7 @@ async def test_variations(a2e: A2EClient, sandbox: Sandbox) -> None:
 async def test_variations_are_always_a_list(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, data: object
 ) -> None:
-    """Whatever the container, the answer is a list; fewer tasks than asked for are warned of."""
+    """In any container, the result is a list; a warning is logged if tasks are missing."""
     with sandbox.override("POST", quick.START_PATH, Recorder({"code": 0, "data": data})):
         tasks = await a2e.image_to_video.start_variations(2, image_url=LINK, **quick.PROMPTS)
     assert [task.id for task in tasks] == [RECORD["_id"]]
@@ -312,21 +312,21 @@ async def test_variations_are_always_a_list(
 
 @pytest.mark.parametrize("count", [1, 9, True, 2.0, "3"])
 async def test_variations_count_is_checked(a2e: A2EClient, sandbox: Sandbox, count: Any) -> None:
-    """Only 2 to 8 variations are sent."""
+    """Only 2 to 8 variations are accepted."""
     with pytest.raises(InvalidRequestError, match="count"):
         await a2e.image_to_video.start_variations(count, image_url=LINK, **quick.PROMPTS)
     assert not sandbox.requests
 
 
 async def test_unknown_option_is_a_type_error(a2e: A2EClient) -> None:
-    """A misspelt option is not silently ignored, as A2E would do."""
+    """A misspelt option raises an error, while A2E would ignore it."""
     with pytest.raises(TypeError, match="duration"):
         await a2e.image_to_video.start_variations(2, image_url=LINK, duration=5)  # type: ignore[call-arg]
 
 
 @pytest.mark.entry("9.2")
 async def test_get(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A record is read by its id, with what A2E knows of it and what this version does not know in `extra`."""
+    """A record is read by its id; fields unknown to this version are in `extra`."""
     task = await a2e.image_to_video.start(image_url=LINK, name="Ada", **quick.PROMPTS)
     raw = {"_id": task.id, "current_status": " Pending ", "failed_code": "0", "newThing": 1, "coins": "30"}
     with sandbox.override("GET", f"{quick.FAMILY_PATH}/{task.id}", Reply({"code": 0, "data": raw, "trace_id": "t1"})):
@@ -336,7 +336,7 @@ async def test_get(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 class Reply:
-    """Answers always the same JSON."""
+    """Override that always returns the same JSON."""
 
     def __init__(self, body: object) -> None:
         self.body = body
@@ -348,7 +348,7 @@ class Reply:
 
 @pytest.mark.parametrize("data", [None, {}, []])
 async def test_invisible_task_is_not_found(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """A good answer without a record (E7) is NotFoundError with the id."""
+    """A response without a record (E7) raises NotFoundError with the id."""
     with (
         sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Reply({"code": 0, "data": data})),
         pytest.raises(NotFoundError) as caught,
@@ -358,13 +358,13 @@ async def test_invisible_task_is_not_found(a2e: A2EClient, sandbox: Sandbox, dat
 
 
 async def test_missing_task_is_not_found(a2e: A2EClient) -> None:
-    """A2E's 404 is NotFoundError with the id, and the text names it."""
+    """A2E's 404 raises NotFoundError with the id, which the message shows."""
     with pytest.raises(NotFoundError, match="64b0c0c0c0c0c0c0c0c0c0c0"):
         await a2e.image_to_video.get("64b0c0c0c0c0c0c0c0c0c0c0")
 
 
-async def test_answer_about_another_task_is_not_believed(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A record with another id than the one that was asked for is an error."""
+async def test_record_of_another_task_is_an_error(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A record with another id than the requested one raises an error."""
     with (
         sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Reply({"code": 0, "data": {"_id": "xyz"}})),
         pytest.raises(UnexpectedResponseError),
@@ -374,7 +374,7 @@ async def test_answer_about_another_task_is_not_believed(a2e: A2EClient, sandbox
 
 @pytest.mark.parametrize("task_id", ["", "..", ".", " ", 5, b"x"])
 async def test_ids_cannot_reach_other_paths(a2e: A2EClient, sandbox: Sandbox, task_id: Any) -> None:
-    """What is no id is refused before anything is sent, with an error that can be printed."""
+    """An invalid id is rejected before a request, with a printable error."""
     for question in (a2e.image_to_video.get, a2e.image_to_video.delete, a2e.image_to_video.mark_shared):
         with pytest.raises(InvalidRequestError) as caught:
             await question(task_id)
@@ -382,7 +382,7 @@ async def test_ids_cannot_reach_other_paths(a2e: A2EClient, sandbox: Sandbox, ta
     assert not sandbox.requests
 
 
-async def test_strange_ids_stay_in_their_place(a2e: A2EClient, sandbox: Sandbox) -> None:
+async def test_special_characters_of_ids_are_quoted(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A slash, a question mark or a '%' in an id is quoted."""
     with pytest.raises(BadRequestError):  # A2E's own words for "no object id"
         await a2e.image_to_video.get("../user/remainingCoins?x=%2e")
@@ -390,7 +390,7 @@ async def test_strange_ids_stay_in_their_place(a2e: A2EClient, sandbox: Sandbox)
 
 
 async def test_get_many(a2e: A2EClient) -> None:
-    """Several records come in the order asked for; a missing one is None and a failed one a record."""
+    """Several records are returned in the requested order; a missing one is None, a failed one a record."""
     one = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
     bad = await a2e.image_to_video.start(image_url=LINK, prompt="#fail", negative_prompt="n")
     await bad.wait_until_done(30, raise_on_failure=False)
@@ -402,8 +402,8 @@ async def test_get_many(a2e: A2EClient) -> None:
     assert found[one.id].id == one.id  # type: ignore[union-attr]
 
 
-async def test_get_many_asks_in_slices(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """250 ids are asked for in three requests of at most 100, and none is lost."""
+async def test_get_many_uses_slices(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """250 ids take three requests of at most 100, and none is lost."""
     recorder = Recorder({"code": 0, "data": []})
     with sandbox.override("POST", f"{quick.FAMILY_PATH}/batchDetail", recorder):
         found = await a2e.image_to_video.get_many([f"id{n}" for n in range(250)])
@@ -411,8 +411,8 @@ async def test_get_many_asks_in_slices(a2e: A2EClient, sandbox: Sandbox) -> None
     assert len(found) == 250
 
 
-async def test_get_many_of_nothing_asks_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """No ids, no request; one str is refused instead of being taken for many ids."""
+async def test_get_many_without_ids(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Without ids there is no request; a single str is rejected, and not read as many ids."""
     assert await a2e.image_to_video.get_many([]) == {}
     with pytest.raises(InvalidRequestError):
         await a2e.image_to_video.get_many("abc")
@@ -424,8 +424,8 @@ async def test_get_many_of_nothing_asks_nothing(a2e: A2EClient, sandbox: Sandbox
 
 
 @pytest.mark.entry("9.3")
-async def test_list_goes_through_all_pages(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Every task comes once, the newest first, over as many pages as it takes."""
+async def test_list_reads_all_pages(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Every task is listed once, the newest first, over all pages."""
     ids = [(await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)).id for _ in range(7)]
     assert [record.id async for record in a2e.image_to_video.list(page_size=3)] == ids[::-1]
     assert sum(seen.path.endswith("allRecords") for seen in sandbox.requests) == 3
@@ -448,20 +448,20 @@ async def test_every_list_container(a2e: A2EClient, sandbox: Sandbox, data: obje
 
 
 async def test_list_ends_when_pages_repeat(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A service that answers the same page for ever does not make an endless list."""
+    """A server that repeats one page forever does not make an endless list."""
     with sandbox.override("GET", f"{quick.FAMILY_PATH}/allRecords", Reply({"code": 0, "data": [RECORD]})):
         assert len([record async for record in a2e.image_to_video.list(page_size=1)]) == 1
 
 
-async def test_odd_row_does_not_end_the_list(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A row without an id on a full page is left out, and the next page is asked for."""
+async def test_row_without_an_id_does_not_end_the_list(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A row without an id on a full page is left out, and the next page is read."""
     pages = [[{"_id": "3"}], [{"odd": True}, {"_id": "2"}], [{"_id": "1"}, {"odd": True}]]
     with sandbox.override("GET", f"{quick.FAMILY_PATH}/allRecords", lambda _: web.json_response({"data": pages.pop()})):
         assert [record.id async for record in a2e.image_to_video.list(page_size=2)] == ["1", "2", "3"]
 
 
 async def test_repeated_record_is_one_task(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """An answer that names one task twice gives one handle."""
+    """A response that has one task twice gives one handle."""
     answer = {"code": 0, "data": [RECORD, {"_id": "other"}, RECORD]}
     with sandbox.override("POST", quick.START_PATH, Recorder(answer)):
         tasks = await a2e.image_to_video.start_variations(2, image_url=LINK, **quick.PROMPTS)
@@ -470,14 +470,14 @@ async def test_repeated_record_is_one_task(a2e: A2EClient, sandbox: Sandbox) -> 
 
 @pytest.mark.parametrize("size", [0, 101, "10", True])
 async def test_page_size_is_checked(a2e: A2EClient, size: Any) -> None:
-    """Only page sizes that A2E takes are sent."""
+    """Only page sizes that A2E accepts are sent."""
     with pytest.raises(InvalidRequestError, match="page_size"):
         [record async for record in a2e.image_to_video.list(page_size=size)]
 
 
 @pytest.mark.entry("9.4")
 async def test_delete_refunds_while_initialized(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A fresh task can be deleted, and A2E gives the coins back."""
+    """A new task can be deleted, and A2E refunds the coins."""
     async with (
         Sandbox(render="tiny", speed=0.001) as slow,
         make_client(slow) as client,
@@ -487,17 +487,17 @@ async def test_delete_refunds_while_initialized(a2e: A2EClient, sandbox: Sandbox
         assert slow.coins == 10_000
 
 
-async def test_delete_of_a_running_task_is_refused(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A task that is under way cannot be deleted; the error carries its id."""
+async def test_delete_of_a_running_task_is_rejected(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A running task cannot be deleted; the error has its id."""
     task = await a2e.image_to_video.start(image_url=LINK, prompt="#stuck", negative_prompt="n")
-    sandbox.tasks[task.id].become("pending")
+    sandbox.tasks[task.id].set_status("pending")
     with pytest.raises(BadRequestError) as caught:
         await a2e.image_to_video.delete(task.id)
     assert caught.value.task_id == task.id
 
 
-async def test_extras_of_the_page(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Average time and queue level come raw, and the three marks reach A2E."""
+async def test_other_operations_of_the_page(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Average time and queue level are returned unchanged, and the three marks are sent."""
     task = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
     assert await a2e.image_to_video.average_processing_time() is not None
     assert await a2e.image_to_video.unlimited_queue_level() is not None
@@ -509,7 +509,7 @@ async def test_extras_of_the_page(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_prompt_extension(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Both prompt extensions send what A2E requires, no stream, and return A2E's data."""
+    """Both prompt extensions send the required fields, without a stream, and return A2E's data."""
     recorder = Recorder()
     with sandbox.override("POST", quick.FAMILY_PATH, recorder):
         extended = await a2e.image_to_video.extend_prompt(
@@ -539,7 +539,7 @@ async def test_prompt_extension(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_streamed_prompt_extension(a2e: A2EClient) -> None:
-    """A stream (S7) that is asked for by way of the escape hatch ends in its result."""
+    """A stream (S7) that is requested with `client.request` returns its result."""
     body = {"reference_id": "r", "image_url": LINK, "stream": True, **quick.PROMPTS}
     data = await a2e.request("POST", "userImage2Video/prompt_extension", json=body)
     assert set(data) == {"prompt", "negative_prompt"}
@@ -553,7 +553,7 @@ async def test_streamed_prompt_extension(a2e: A2EClient) -> None:
 async def test_options_of_the_prompt_extension_are_checked(
     a2e: A2EClient, sandbox: Sandbox, option: dict[str, Any]
 ) -> None:
-    """A wrong option is refused before the image is uploaded, which A2E charges."""
+    """An invalid option is rejected before the upload of the image, which A2E charges."""
     with pytest.raises(InvalidRequestError, match=next(iter(option))):
         await a2e.image_to_video.extend_prompt(image=quick.PNG, **quick.PROMPTS, **option)
     assert not sandbox.requests
@@ -561,15 +561,15 @@ async def test_options_of_the_prompt_extension_are_checked(
 
 @pytest.mark.parametrize("missing", ["prompt", "negative_prompt", "image_url", "end_image_url"])
 async def test_prompt_extension_is_checked(a2e: A2EClient, sandbox: Sandbox, missing: str) -> None:
-    """What A2E requires is asked for before anything is sent."""
+    """Missing required options are rejected before a request."""
     options = {**quick.PROMPTS, "image_url": LINK, "end_image_url": LINK, missing: None}
     with pytest.raises(InvalidRequestError):
         await a2e.image_to_video.extend_first_last_prompt(**options)  # type: ignore[arg-type]
     assert not sandbox.requests
 
 
-async def test_a_picked_up_task_costs_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """`task(id)` sends nothing; its handle works like the one of the start."""
+async def test_task_by_id_costs_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """`task(id)` sends nothing; its handle works like that of the start."""
     started = await a2e.image_to_video.start(image_url=LINK, **quick.PROMPTS)
     before = len(sandbox.requests)
     task = a2e.image_to_video.task(started.id)
@@ -580,7 +580,7 @@ async def test_a_picked_up_task_costs_nothing(a2e: A2EClient, sandbox: Sandbox) 
 
 
 async def test_no_secret_is_logged_or_shown(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """Neither token, nor prompt, nor link is in a log line or in a repr."""
+    """Token, prompt and link are in no log line and no repr."""
     caplog.set_level(logging.DEBUG, logger="a2e_async")
     task = await a2e.image_to_video.start(image=quick.PNG, prompt="a secret prompt", negative_prompt="blurry")
     await task.wait_until_done(30)

@@ -1,4 +1,4 @@
-"""A2E's storage, through the real HTTP sandbox."""
+"""A2E's storage, on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ SAVE = "/api/v1/tos/transferToStorage"
 @pytest.mark.parametrize(
     ("content", "ending"),
     [(quick.PNG, ".png"), (VIDEO, ".mp4"), (quick.WAV, ".wav")],
-    ids=["an image", "a video", "a sound"],
+    ids=["an image", "a video", "an audio file"],
 )
 async def test_upload(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes, ending: str) -> None:
-    """A file of any kind that A2E takes is uploaded, by a name of its own, and can be read at the link."""
+    """A file of any supported type is uploaded with a unique name, and can be read at its link."""
     link = await a2e.storage.upload(content)
     assert link.endswith(ending)
     assert (await a2e.download(link, tmp_path / "copy")).read_bytes() == content
@@ -36,16 +36,16 @@ async def test_upload(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes, en
     assert (await a2e.upload(path)).endswith(ending)
 
 
-async def test_what_a2e_does_not_take_is_not_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A file of another kind is refused before anything is sent."""
-    with pytest.raises(InvalidRequestError, match=r"image .* or video .* or sound "):
+async def test_unsupported_file_type_is_rejected(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A file of another type is rejected before a request."""
+    with pytest.raises(InvalidRequestError, match=r"unsupported file type|not an image"):
         await a2e.storage.upload(b"%PDF-1.7 and so on")
     assert not sandbox.requests
 
 
 @pytest.mark.entry("12.5")
 async def test_save(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
-    """Save URL to A2E's storage: the copy is at another link, and holds the same."""
+    """Save URL to A2E's storage: the copy is at another link, with the same content."""
     link = await a2e.storage.upload(quick.PNG)
     copy = await a2e.storage.save(link)
     assert copy != link
@@ -53,26 +53,26 @@ async def test_save(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "ada.png", "ftp://example.com/a.png", "https://example.com/a b.png", None])
-async def test_what_is_no_link_is_not_saved(a2e: A2EClient, sandbox: Sandbox, url: Any) -> None:
-    """What A2E could not fetch is refused before anything is sent."""
+async def test_invalid_link_is_rejected(a2e: A2EClient, sandbox: Sandbox, url: Any) -> None:
+    """A link that A2E could not fetch is rejected before a request."""
     with pytest.raises(InvalidRequestError):
         await a2e.storage.save(url)
     assert not sandbox.requests
 
 
 @pytest.mark.parametrize("data", [None, {}, {"url": ""}, {"url": 7}, ["https://example.com/x"], "done"], ids=str)
-async def test_odd_answer(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """An answer without a link is an error of ours, and not sent twice."""
+async def test_response_without_a_link(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """A response without a link raises an error, and the request is not sent again."""
     with (
         sandbox.override("POST", SAVE, lambda _: web.json_response({"code": 0, "data": data})),
-        pytest.raises(UnexpectedResponseError, match="where the copy is"),
+        pytest.raises(UnexpectedResponseError, match="no link of the copy"),
     ):
         await a2e.storage.save("https://example.com/a.png")
     assert count_requests(sandbox, SAVE) == 1
 
 
 async def test_bare_link(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A link that is not in an object is a link, too."""
+    """A link outside of an object is read too."""
     answer = {"code": 0, "data": "https://example.com/copy.png"}
     with sandbox.override("POST", SAVE, lambda _: web.json_response(answer)):
         assert await a2e.storage.save("https://example.com/a.png") == "https://example.com/copy.png"

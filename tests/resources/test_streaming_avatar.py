@@ -1,4 +1,4 @@
-"""A2E's group "Streaming Avatar", through the real HTTP sandbox."""
+"""A2E's group "Streaming Avatar", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from a2e_async import (
     UnpublishedEndpointWarning,
 )
 from a2e_async.resources import streaming_avatar
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from a2e_async.resources.streaming_avatar import StreamingSession
@@ -33,20 +33,20 @@ TOKEN = "/api/v1/streaming-avatar/agora-token"
 LEAVE = "/api/v1/streaming-avatar/leave"
 
 
-def spent(sandbox: Sandbox) -> int:
-    """Return the coins that rooms have cost in the end."""
+def coins_spent(sandbox: Sandbox) -> int:
+    """Return the coins that rooms have cost, after refunds."""
     return -sum(entry.coins for entry in sandbox.ledger)
 
 
 @pytest.fixture(autouse=True)
-def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Try again without long pauses."""
-    monkeypatch.setattr(streaming_avatar, "_LEAVING", (0.0, 0.01, 0.02))
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Retry without long pauses."""
+    monkeypatch.setattr(streaming_avatar, "_LEAVE_DELAYS", (0.0, 0.01, 0.02))
 
 
 @pytest.mark.entry("11.1")
 async def test_avatars(a2e: A2EClient) -> None:
-    """Get All avatars: those that can stream."""
+    """Get All avatars: only those that can stream."""
     avatars = await a2e.streaming_avatar.avatars()
     assert ADA in {avatar.id for avatar in avatars}
     assert all(avatar.name for avatar in avatars)
@@ -55,15 +55,15 @@ async def test_avatars(a2e: A2EClient) -> None:
 @pytest.mark.entry("11.2")
 @pytest.mark.entry("11.7")
 async def test_session(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Get a Streaming Avatar Token, and Leave the Room: paid at once, and refunded but for what was used."""
+    """Get a Streaming Avatar Token, and Leave the Room: charged in advance, unused time is refunded."""
     async with a2e.streaming_avatar.session(ADA, expire_seconds=600) as session:
-        assert spent(sandbox) == 100
+        assert coins_spent(sandbox) == 100
         token = session.token
         assert token.app_id
         assert token.channel == session.channel
         assert token.uid
         assert token.token not in repr(session)
-    assert 0 <= spent(sandbox) <= 1
+    assert 0 <= coins_spent(sandbox) <= 1
     assert count_requests(sandbox, LEAVE) == 1
 
 
@@ -71,27 +71,27 @@ async def test_session(a2e: A2EClient, sandbox: Sandbox) -> None:
 @pytest.mark.entry("11.5")
 @pytest.mark.entry("11.6")
 async def test_talk(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Set QA Context, Ask a Question, Let the Avatar Speak: what is said arrives in the room, in its order."""
-    said: list[tuple[str, str]] = []
+    """Set QA Context, Ask a Question, Let the Avatar Speak: the texts arrive in the room in their order."""
+    sent: list[tuple[str, str]] = []
 
     async def note(request: web.Request) -> None:
         body = await request.json()
         assert body["channel"] == session.channel
-        said.append((request.path.rpartition("/")[2], body["text"]))
+        sent.append((request.path.rpartition("/")[2], body["text"]))
 
     async with a2e.streaming_avatar.session(ADA, expire_seconds=60) as session:
         with pytest.raises(APIError, match="context"):
-            await session.ask("Who are you?")
+            await session.ask("Are you Ada?")
         with sandbox.override("POST", "/api/v1/streaming-avatar/", note):
             await session.set_qa_context("You are Ada.")
-            await session.ask("Who are you?")
+            await session.ask("Are you Ada?")
             await session.speak("Goodbye.")
-    assert said == [("set-qa-context", "You are Ada."), ("ask", "Who are you?"), ("speak", "Goodbye.")]
+    assert sent == [("set-qa-context", "You are Ada."), ("ask", "Are you Ada?"), ("speak", "Goodbye.")]
 
 
 @pytest.mark.entry("11.4")
 async def test_get_qa_context(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Get QA Context: a guess, which says so, and which can be corrected."""
+    """Get QA Context: a guessed path, with a warning, which can be replaced."""
     async with a2e.streaming_avatar.session(ADA, expire_seconds=60) as session:
         await session.set_qa_context("You are Ada.")
         with pytest.warns(UnpublishedEndpointWarning, match="get-qa-context"):
@@ -106,32 +106,32 @@ async def test_get_qa_context(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_by_hand(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A room can be opened and left by hand, and left twice."""
+    """A room can be opened and left without a block, and left twice."""
     token = await a2e.streaming_avatar.token(ADA, expire_seconds=600)
     await a2e.streaming_avatar.speak(token.channel, "Hello.")
     for _ in range(2):
         await a2e.streaming_avatar.leave(token.channel)
-    assert spent(sandbox) <= 1
+    assert coins_spent(sandbox) <= 1
 
 
 async def test_left_early(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Who leaves within the block is refunded then, and once."""
+    """Leaving within the block refunds at once, and only once."""
     async with a2e.streaming_avatar.session(ADA, expire_seconds=600) as session:
         await session.leave()
-        assert spent(sandbox) <= 1
-    assert [entry.what for entry in sandbox.ledger] == ["streaming avatar", "refund"]
+        assert coins_spent(sandbox) <= 1
+    assert [entry.reason for entry in sandbox.ledger] == ["streaming avatar", "refund"]
 
 
 async def test_exception_in_the_block(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """An exception of the block comes out as it is, and the room is left."""
+    """An exception in the block is raised unchanged, and the room is left."""
     with pytest.raises(ZeroDivisionError):
         async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
             raise ZeroDivisionError
-    assert spent(sandbox) <= 1
+    assert coins_spent(sandbox) <= 1
 
 
 async def test_cancelled_in_the_block(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Who is cancelled leaves the room first, also if he is cancelled again meanwhile."""
+    """A cancelled block leaves the room first, also after a second cancellation."""
     inside = asyncio.Event()
 
     async def stay() -> None:
@@ -139,7 +139,7 @@ async def test_cancelled_in_the_block(a2e: A2EClient, sandbox: Sandbox) -> None:
             inside.set()
             await asyncio.Event().wait()
 
-    sandbox.weather = Weather(script={"*": [None, Fault("delay", seconds=0.2)]})
+    sandbox.faults = FaultPlan(script={"*": [None, Fault("delay", seconds=0.2)]})
     staying = asyncio.create_task(stay())
     await inside.wait()
     staying.cancel()
@@ -147,12 +147,12 @@ async def test_cancelled_in_the_block(a2e: A2EClient, sandbox: Sandbox) -> None:
     staying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await staying
-    assert spent(sandbox) <= 1
+    assert coins_spent(sandbox) <= 1
 
 
 async def test_cancelled_while_the_room_is_opened(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A room that A2E opens while its caller is being cancelled is left."""
-    sandbox.weather = Weather(script={"*": [Fault("delay", after=True, seconds=1.0)]})
+    """A room that A2E opens during the cancellation of its caller is left."""
+    sandbox.faults = FaultPlan(script={"*": [Fault("delay", after=True, seconds=1.0)]})
 
     async def stay() -> None:
         async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
@@ -163,12 +163,12 @@ async def test_cancelled_while_the_room_is_opened(a2e: A2EClient, sandbox: Sandb
     staying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await staying
-    assert spent(sandbox) <= 1
+    assert coins_spent(sandbox) <= 1
     assert count_requests(sandbox, LEAVE) == 1
 
 
-async def test_cancelled_while_an_odd_answer_comes(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the answer that comes late holds no room, there is nothing to leave, and the cancellation stands."""
+async def test_cancelled_before_a_response_without_a_room(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the late response has no room, there is nothing to leave, and the cancellation is raised."""
     asked = asyncio.Event()
 
     async def late(request: web.Request) -> web.Response:
@@ -186,9 +186,9 @@ async def test_cancelled_while_an_odd_answer_comes(a2e: A2EClient, sandbox: Sand
 
 
 async def test_leaving_in_2025() -> None:
-    """The older spelling wants the avatar as well, and the refund comes."""
+    """The older spelling needs the avatar as well, and refunds too."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
         for _ in range(2):
@@ -196,39 +196,39 @@ async def test_leaving_in_2025() -> None:
                 pass
         token = await a2e.streaming_avatar.token(ADA, expire_seconds=600)
         await a2e.streaming_avatar.leave(token.channel, avatar_id=ADA)
-        assert spent(sandbox) <= 3
+        assert coins_spent(sandbox) <= 3
         assert [count_requests(sandbox, LEAVE), count_requests(sandbox, f"{LEAVE}_room")] == [1, 3]
 
 
 @pytest.mark.parametrize("number", [7, "7"])
 async def test_room_in_a_list(a2e: A2EClient, sandbox: Sandbox, number: object) -> None:
-    """A room is found in a list too, and its name may be a number."""
+    """A room in a list is read too, and its name may be a number."""
     answer = web.json_response({"code": 0, "data": [{"channel": number, "token": "secret"}]})
     with sandbox.override("POST", TOKEN, answer):
         assert (await a2e.streaming_avatar.token(ADA, expire_seconds=60)).channel == "7"
 
 
-async def test_leaving_without_an_answer(
+async def test_leaving_without_a_response(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Leaving does not hold up the caller for ever; the log says so."""
-    monkeypatch.setattr(streaming_avatar, "_WITHIN", 0.2)
+    """A request to leave that hangs does not block the caller forever; the log says so."""
+    monkeypatch.setattr(streaming_avatar, "_LEAVE_TIMEOUT", 0.2)
     async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
-        sandbox.weather = Weather(script={"*": [Fault("delay", seconds=5.0)] * 9})
+        sandbox.faults = FaultPlan(script={"*": [Fault("delay", seconds=5.0)] * 9})
     (record,) = [record for record in caplog.records if record.levelno == logging.ERROR]
-    assert "not answered within 0.2 seconds" in record.getMessage()
+    assert "within 0.2 seconds" in record.getMessage()
 
 
-async def test_leaving_is_tried_again(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Trouble while leaving is tried away, and the block's result stands."""
+async def test_leaving_is_retried(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Leaving is retried after an error, and the result of the block is kept."""
     broken = [Fault("status", status=500)] * 5
     async with a2e.streaming_avatar.session(ADA, expire_seconds=600):
-        sandbox.weather = Weather(script={"*": broken})
-    assert spent(sandbox) <= 1
+        sandbox.faults = FaultPlan(script={"*": broken})
+    assert coins_spent(sandbox) <= 1
 
 
-async def test_leaving_that_does_not_work(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """If a room cannot be left, that is logged with its name, and the block's own exception is not hidden."""
+async def test_leaving_that_fails(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """If a room cannot be left, its name is logged, and the exception of the block is not hidden."""
     refused = web.json_response({"code": 400, "msg": "no"}, status=400)
     with (
         sandbox.override("POST", LEAVE, refused),
@@ -244,7 +244,7 @@ async def test_leaving_that_does_not_work(a2e: A2EClient, sandbox: Sandbox, capl
 
 
 async def test_occupied_hosts(a2e: A2EClient) -> None:
-    """When all machines are taken, A2E is busy, which can pass."""
+    """When all machines are in use, A2E is busy, which is transient."""
 
     async def talk(session: StreamingSession) -> None:
         await session.speak("Hello.")
@@ -256,17 +256,17 @@ async def test_occupied_hosts(a2e: A2EClient) -> None:
             await stream.token(ADA, expire_seconds=60)
 
 
-async def test_lost_token_is_not_bought_twice(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the answer got lost, no second room is started."""
-    sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
-    with pytest.raises(SubmissionUncertainError, match="ends by itself"):
+async def test_lost_token_is_not_started_twice(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the response is lost, no second room is opened."""
+    sandbox.faults = FaultPlan(script={"*": [Fault("drop", after=True)]})
+    with pytest.raises(SubmissionUncertainError):
         await a2e.streaming_avatar.token(ADA, expire_seconds=60)
     assert count_requests(sandbox, TOKEN) == 1
 
 
 @pytest.mark.parametrize("data", [None, [], {}, {"channel": ""}, [{"channel": [7], "token": "secret"}]], ids=str)
-async def test_answer_without_a_room(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """An answer without a room is an error that shows no token."""
+async def test_response_without_a_room(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """A response without a room raises an error that shows no token."""
     with (
         sandbox.override("POST", TOKEN, web.json_response({"code": 0, "data": data})),
         pytest.raises(UnexpectedResponseError) as caught,
@@ -275,8 +275,8 @@ async def test_answer_without_a_room(a2e: A2EClient, sandbox: Sandbox, data: obj
     assert "secret" not in str(caught.value)
 
 
-async def test_what_cannot_work_is_refused(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Whatever a local check finds, nothing is sent."""
+async def test_invalid_session_is_rejected(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Invalid options are rejected before a request."""
     stream, wrong = a2e.streaming_avatar, list[Any]([0, -1, 1.5, "60", None])
     calls = [stream.token(ADA, expire_seconds=seconds) for seconds in wrong]
     calls += [stream.token("", expire_seconds=60)]

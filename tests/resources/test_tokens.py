@@ -1,4 +1,4 @@
-"""A2E's group "Get Tokens", through the real HTTP sandbox."""
+"""A2E's group "Get Tokens", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = "a very secret password"
 LOGIN = "/api/login/account"
 
 
-def of(sandbox: Sandbox, token: str) -> A2EClient:
+def client_with_token(sandbox: Sandbox, token: str) -> A2EClient:
     """Make a client with another token."""
     return A2EClient(token, base_url=sandbox.url, config=quick.CONFIG)
 
@@ -37,10 +37,10 @@ def of(sandbox: Sandbox, token: str) -> A2EClient:
 @pytest.mark.entry("2.3")
 @pytest.mark.entry("2.4")
 @pytest.mark.filterwarnings("ignore::a2e_async.errors.UnpublishedEndpointWarning")
-async def test_life_of_a_token(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Log in, make a token with the login token, see it in the list, and delete it."""
+async def test_login_generate_list_delete(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Log in, make a token with the login token, find it in the list, and delete it."""
     login = await a2e.tokens.login("ada", SECRET)
-    async with of(sandbox, login) as owner:
+    async with client_with_token(sandbox, login) as owner:
         made = await owner.tokens.generate("for tests")
         assert made.token.startswith("sk_")
         assert made.alias == "for tests"
@@ -53,19 +53,19 @@ async def test_life_of_a_token(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 @pytest.mark.entry("2.5")
 async def test_api_token_is_given_to_the_client(sandbox: Sandbox) -> None:
-    """Getting API Tokens is a guide to A2E's web page: what is copied there is what a client takes."""
-    async with of(sandbox, f"  {sandbox.token}\n") as a2e:
+    """Getting API Tokens is a guide to A2E's web page: a token from there is passed to the client."""
+    async with client_with_token(sandbox, f"  {sandbox.token}\n") as a2e:
         assert (await a2e.account.balance()).coins == sandbox.coins
 
 
-async def test_api_token_is_no_login_token(a2e: A2EClient) -> None:
-    """With an API token, no other one can be made."""
+async def test_api_token_is_not_a_login_token(a2e: A2EClient) -> None:
+    """An API token cannot make another token."""
     with pytest.raises(AuthenticationError):
         await a2e.tokens.generate("more")
 
 
-async def test_warning_comes_once(a2e: A2EClient) -> None:
-    """Each unpublished operation warns once for each client, and the warning is about the caller's line."""
+async def test_warning_is_raised_once(a2e: A2EClient) -> None:
+    """Each unpublished operation warns once for each client, at the caller's line."""
     with pytest.warns(UnpublishedEndpointWarning, match="login/account") as caught:
         await a2e.tokens.login("ada", SECRET)
     assert caught[0].filename == __file__
@@ -74,18 +74,18 @@ async def test_warning_comes_once(a2e: A2EClient) -> None:
         await a2e.tokens.login("ada", SECRET)
 
 
-def gone() -> web.Response:
-    """Answer as A2E does for a route that it does not have."""
+def unknown_path() -> web.Response:
+    """Respond as A2E does for a path that it does not know."""
     return web.Response(status=404, text="<!DOCTYPE html><pre>Cannot</pre>", content_type="text/html")
 
 
-def missing() -> web.Response:
-    """Answer 404 with JSON."""
+def not_found() -> web.Response:
+    """Respond with status 404 and JSON."""
     return web.json_response({"code": 404, "msg": "nothing here"}, status=404)
 
 
-def page() -> web.Response:
-    """Answer with a web page."""
+def web_page() -> web.Response:
+    """Respond with a web page."""
     return web.Response(text="<html>A2E</html>", content_type="text/html")
 
 
@@ -97,12 +97,12 @@ CALLS: dict[str, Callable[[A2EClient, str | None], Any]] = {
 
 
 @pytest.mark.filterwarnings("ignore::a2e_async.errors.UnpublishedEndpointWarning")
-@pytest.mark.parametrize("answer", [gone, missing, page])
+@pytest.mark.parametrize("answer", [unknown_path, not_found, web_page])
 @pytest.mark.parametrize("call", CALLS)
-async def test_endpoint_that_is_not_there(
+async def test_missing_endpoint(
     a2e: A2EClient, sandbox: Sandbox, call: str, answer: Callable[[], web.Response]
 ) -> None:
-    """If A2E does not know the guess, the error says so, names it, and tells what to do."""
+    """If A2E does not know the guessed path, the error names it and says what to do."""
     with sandbox.override("*", "/api", lambda _: answer()), pytest.raises(EndpointNotAvailableError) as caught:
         await CALLS[call](a2e, None)
     assert caught.value.path.startswith("/api/")
@@ -114,7 +114,7 @@ async def test_endpoint_that_is_not_there(
 @pytest.mark.filterwarnings("ignore::a2e_async.errors.UnpublishedEndpointWarning")
 @pytest.mark.parametrize("call", CALLS)
 async def test_own_path(a2e: A2EClient, sandbox: Sandbox, call: str) -> None:
-    """Who knows A2E's path better gives it."""
+    """The caller can pass the correct path."""
     asked = []
 
     def note(request: web.Request) -> web.Response:
@@ -128,8 +128,8 @@ async def test_own_path(a2e: A2EClient, sandbox: Sandbox, call: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::a2e_async.errors.UnpublishedEndpointWarning")
 @pytest.mark.parametrize("data", [None, {}, {"token": 7}, {"token": ""}, []], ids=str)
-async def test_answer_without_a_token(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """An answer without a token is an error that shows nothing of it."""
+async def test_response_without_a_token(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """A response without a token raises an error that shows nothing of it."""
     with sandbox.override("POST", "/api", lambda _: web.json_response({"code": 0, "data": data})):
         with pytest.raises(UnexpectedResponseError) as caught:
             await a2e.tokens.login("ada", SECRET)
@@ -139,8 +139,8 @@ async def test_answer_without_a_token(a2e: A2EClient, sandbox: Sandbox, data: ob
         assert not caught.value.body
 
 
-async def test_what_is_empty_is_not_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Empty names, passwords and ids are refused before anything is sent."""
+async def test_empty_values_are_rejected(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Empty names, passwords and ids are rejected before a request."""
     for call in (
         a2e.tokens.login("", SECRET),
         a2e.tokens.login("ada", ""),

@@ -1,4 +1,4 @@
-"""A2E's group "TTS and Voice Clone", through the real HTTP sandbox."""
+"""A2E's group "TTS and Voice Clone", on the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from a2e_async import (
     UnpublishedEndpointWarning,
 )
 from a2e_async.models import Language, PublicVoice, Region
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
@@ -40,15 +40,15 @@ CLONE = "/api/v1/userVideoTwin/addVoiceClone"
 VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 
 
-async def trained(a2e: A2EClient, **options: Any) -> TaskHandle[VoiceRecord]:
+async def train_voice(a2e: A2EClient, **options: Any) -> TaskHandle[VoiceRecord]:
     """Clone a voice, and wait for it."""
     task = await a2e.voices.start(samples=[SAMPLE], name="Ada", **options)
     await task.wait_until_done(20)
     return task
 
 
-def answer(data: object) -> Any:
-    """Answer anything with this."""
+def respond_with(data: object) -> Any:
+    """Make an override that returns these data."""
     return lambda _: web.json_response({"code": 0, "data": data})
 
 
@@ -57,7 +57,7 @@ def answer(data: object) -> Any:
 
 @pytest.mark.entry("3.1")
 async def test_public(a2e: A2EClient) -> None:
-    """List Public TTS Options: voices with an id, a name and a gender, those of a locale."""
+    """List Public TTS Options: the voices of a locale, with id, name and gender."""
     voices = await a2e.voices.public()
     assert voices
     assert all(voice.id and voice.name and voice.gender in {"female", "male"} for voice in voices)
@@ -66,9 +66,9 @@ async def test_public(a2e: A2EClient) -> None:
 
 
 async def test_lists_in_2025() -> None:
-    """The older list has only what is under way: it does not stand for the list of everything."""
+    """The older list has only unfinished tasks: it is not used as the list of all."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
         stuck = await a2e.voices.start(samples=[SAMPLE], name="Eva #stuck")
@@ -82,9 +82,9 @@ async def test_lists_in_2025() -> None:
 
 
 async def test_public_in_2025() -> None:
-    """Where A2E knows only the older spelling, that one is found, and asked at once the next time."""
+    """If A2E knows only the older spelling, it is found, and used directly the next time."""
     async with (
-        Sandbox(speed=100, render="tiny", era="2025") as sandbox,
+        Sandbox(speed=100, render="tiny", api_version="2025") as sandbox,
         make_client(sandbox) as a2e,
     ):
         assert await a2e.voices.public() == await a2e.voices.public()
@@ -104,7 +104,7 @@ async def test_public_in_2025() -> None:
             {"voice_list": [{"_id": "a", "name": "Ann", "gender": "female"}]},
             [PublicVoice(id="a", name="Ann", gender="female")],
         ),
-        ([{"label": "nobody"}, 7, None, {"children": [None, {}]}], []),
+        ([{"label": "empty"}, 7, None, {"children": [None, {}]}], []),
         ({"voice_list": 7}, []),
         ("none", []),
         (None, []),
@@ -114,14 +114,14 @@ async def test_public_in_2025() -> None:
 async def test_shapes_of_public_voices(
     a2e: A2EClient, sandbox: Sandbox, data: object, found: list[PublicVoice]
 ) -> None:
-    """Voices are found in groups, in flat lists, and under another name; what is none is left out."""
-    with sandbox.override("GET", PUBLIC, answer(data)):
+    """Voices are read from groups, from flat lists, and by another name; other items are left out."""
+    with sandbox.override("GET", PUBLIC, respond_with(data)):
         assert await a2e.voices.public() == found
 
 
 @pytest.mark.parametrize("option", ["country", "region", "voice_map_type"])
-async def test_what_is_no_locale(a2e: A2EClient, sandbox: Sandbox, option: str) -> None:
-    """A locale that is no text is refused before anything is sent."""
+async def test_invalid_locale(a2e: A2EClient, sandbox: Sandbox, option: str) -> None:
+    """A locale that is not a text is rejected before a request."""
     wrong: dict[str, Any] = {option: ""}
     with pytest.raises(InvalidRequestError, match=option):
         await a2e.voices.public(**wrong)
@@ -129,10 +129,10 @@ async def test_what_is_no_locale(a2e: A2EClient, sandbox: Sandbox, option: str) 
 
 
 async def test_languages(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Languages have regions; a filter goes out; odd answers are no crash."""
+    """Languages have regions; the filter is sent; malformed responses do not raise."""
     assert {"en", "zh"} <= {language.value for language in await a2e.voices.languages()}
     odd = [{"label": "English", "value": "en", "children": [{"value": "US"}, {}, 7]}, {"label": "?"}, None]
-    with sandbox.override("POST", "/api/v1/anchor/language_list", answer(odd)):
+    with sandbox.override("POST", "/api/v1/anchor/language_list", respond_with(odd)):
         found = await a2e.voices.languages(voice_map_type="en-US")
     assert found == [Language(value="en", label="English", regions=(Region(value="US"),))]
     with pytest.raises(InvalidRequestError):
@@ -144,7 +144,7 @@ async def test_languages(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 @pytest.mark.entry("3.3")
 async def test_start(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Train TTS Model of The User's Voice: paid once, waited for, and no result to download."""
+    """Train TTS Model of The User's Voice: charged once, waited for, without a result to download."""
     task = await a2e.voices.start(samples=[SAMPLE, SAMPLE], name="Ada", gender="male", language="en-US", denoise=True)
     assert task.status is TaskStatus.QUEUED
     record = await task.wait_until_done(20)
@@ -157,7 +157,7 @@ async def test_start(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_local_samples(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Local sounds, and videos with sound, are uploaded in their order; the first file gives the name."""
+    """Local audio files, and videos with audio, are uploaded in their order; the first file gives the name."""
     path = tmp_path / "Eva.wav"
     path.write_bytes(quick.WAV)
     task = await a2e.voices.start(samples=[path, SAMPLE, VIDEO])
@@ -187,16 +187,16 @@ async def test_local_samples(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib
     ],
     ids=str,
 )
-async def test_what_cannot_be_trained(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent or uploaded, not even the samples that are fine."""
+async def test_invalid_training_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid training is rejected before anything is sent or uploaded, even the valid samples."""
     with pytest.raises(InvalidRequestError):
         await a2e.voices.start(**{"samples": [quick.WAV], **options})
     assert not sandbox.requests
 
 
-async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A training whose answer got lost is found in A2E's list, and not started twice."""
-    sandbox.weather = Weather(script={"start": [Fault("drop", after=True)]})
+async def test_lost_response(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A training whose response is lost is found in A2E's list, and started once."""
+    sandbox.faults = FaultPlan(script={"start": [Fault("drop", after=True)]})
     task = await a2e.voices.start(samples=[SAMPLE])
     assert task.adopted
     assert count_requests(sandbox, TRAIN) == 1
@@ -204,7 +204,7 @@ async def test_lost_answer(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """With the same key, the same voice comes back, and nothing is started."""
+    """The same key returns the same voice, and nothing is started."""
     first = await a2e.voices.start(samples=[SAMPLE], idempotency_key="ada")
     again = await a2e.voices.start(samples=[SAMPLE], idempotency_key="ada")
     assert again.id == first.id
@@ -215,7 +215,7 @@ async def test_key(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 
 async def test_failure(a2e: A2EClient) -> None:
-    """A training that fails says why."""
+    """The error of a failed training has A2E's reason."""
     task = await a2e.voices.start(samples=[SAMPLE], name="Ada #fail")
     with pytest.raises(TaskFailedError) as caught:
         await task.wait_until_done(20)
@@ -223,7 +223,7 @@ async def test_failure(a2e: A2EClient) -> None:
 
 
 async def test_second_training_at_a_time(a2e: A2EClient) -> None:
-    """A2E trains one voice at a time, which is a matter of the plan."""
+    """A2E trains one voice at a time, by the plan of the account."""
     await a2e.voices.start(samples=[SAMPLE], name="Ada #stuck")
     with pytest.raises(PlanError):
         await a2e.voices.start(samples=[SAMPLE], name="Eva")
@@ -232,8 +232,8 @@ async def test_second_training_at_a_time(a2e: A2EClient) -> None:
 @pytest.mark.entry("3.2")
 @pytest.mark.entry("3.4")
 async def test_lists(a2e: A2EClient) -> None:
-    """List Voice Clone Options has what is ready, List Ongoing Voice Clone Tasks what is not, `list` everything."""
-    ready = await trained(a2e)
+    """List Voice Clone Options has finished voices, List Ongoing Voice Clone Tasks the others, `list` all."""
+    ready = await train_voice(a2e)
     stuck = await a2e.voices.start(samples=[SAMPLE], name="Eva #stuck")
     assert [voice.id for voice in await a2e.voices.completed()] == [ready.id]
     assert [voice.id for voice in await a2e.voices.ongoing()] == [stuck.id]
@@ -242,8 +242,8 @@ async def test_lists(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("3.6")
 async def test_get(a2e: A2EClient) -> None:
-    """Get Details of a Voice: what a voice has besides a task."""
-    task = await trained(a2e)
+    """Get Details of a Voice: the fields of a voice in addition to those of a task."""
+    task = await train_voice(a2e)
     voice = await a2e.voices.get(task.id)
     assert (voice.id, voice.status) == (task.id, TaskStatus.SUCCEEDED)
     assert voice.speaker_id
@@ -257,16 +257,16 @@ async def test_get(a2e: A2EClient) -> None:
 
 @pytest.mark.entry("3.7")
 async def test_delete(a2e: A2EClient) -> None:
-    """Delete a User Voice: it is gone."""
-    task = await trained(a2e)
+    """Delete a User Voice: the voice is removed."""
+    task = await train_voice(a2e)
     await a2e.voices.delete(task.id)
     with pytest.raises(NotFoundError):
         await a2e.voices.get(task.id)
 
 
 async def test_rename(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A voice gets another name, which cannot be empty."""
-    task = await trained(a2e)
+    """A voice can be renamed; an empty name is rejected."""
+    task = await train_voice(a2e)
     await a2e.voices.rename(task.id, "Grace")
     assert (await a2e.voices.get(task.id)).name == "Grace"
     before = len(sandbox.requests)
@@ -277,7 +277,7 @@ async def test_rename(a2e: A2EClient, sandbox: Sandbox) -> None:
 
 @pytest.mark.entry("5.7")
 async def test_clone_from_video(a2e: A2EClient) -> None:
-    """Clone Voice from a Video: the voice of a twin is trained as any other, with a warning that it is a guess."""
+    """Clone Voice from a Video: the voice of a twin is trained like any other, with a warning about the guessed path."""
     twin = await a2e.avatars.twins.start(name="Ada", gender="female", video_url="https://example.com/ada.mp4")
     await twin.wait_until_done(20)
     with pytest.warns(UnpublishedEndpointWarning, match="addVoiceClone"):
@@ -288,9 +288,9 @@ async def test_clone_from_video(a2e: A2EClient) -> None:
 
 
 async def test_clone_by_another_path(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Both spellings are tried; if A2E knows none, that is told, and the right path can be given."""
+    """Both spellings are tried; if A2E knows neither, an error says so, and the path can be passed."""
     gone = web.Response(status=404, text="<html>Cannot POST</html>", content_type="text/html")
-    made = answer({"_id": "b" * 24, "current_status": "pending"})
+    made = respond_with({"_id": "b" * 24, "current_status": "pending"})
     with (
         sandbox.override("POST", CLONE, gone),
         sandbox.override("POST", "/api/v1/x/clone", made),
@@ -307,10 +307,10 @@ async def test_clone_by_another_path(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert len(sandbox.requests) == 4
 
 
-async def test_clone_that_nobody_names(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If A2E does not name the voice, that is told together with the twin, and nothing is sent twice."""
+async def test_clone_without_an_id(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the response names no voice, the error has the id of the twin, and nothing is sent again."""
     with (
-        sandbox.override("POST", CLONE, answer({})),
+        sandbox.override("POST", CLONE, respond_with({})),
         pytest.warns(UnpublishedEndpointWarning),
         pytest.raises(UnexpectedResponseError) as caught,
     ):
@@ -320,8 +320,8 @@ async def test_clone_that_nobody_names(a2e: A2EClient, sandbox: Sandbox) -> None
 
 
 @pytest.mark.parametrize("twin_id", ["", None, 7], ids=str)
-async def test_clone_from_nothing(a2e: A2EClient, sandbox: Sandbox, twin_id: Any) -> None:
-    """What is no id is refused before anything is sent or warned of."""
+async def test_clone_from_an_invalid_id(a2e: A2EClient, sandbox: Sandbox, twin_id: Any) -> None:
+    """An invalid id is rejected before a request and before the warning."""
     with pytest.raises(InvalidRequestError, match="twin_id"):
         await a2e.voices.clone_from_video(twin_id)
     assert not sandbox.requests
@@ -332,7 +332,7 @@ async def test_clone_from_nothing(a2e: A2EClient, sandbox: Sandbox, twin_id: Any
 
 @pytest.mark.entry("3.5")
 async def test_speak(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """Generate TTS Audio: a public voice speaks, which costs coins, and the sound can be fetched."""
+    """Generate TTS Audio: a public voice speaks, which costs coins, and the audio can be downloaded."""
     voice, *_ = await a2e.voices.public()
     link = await a2e.voices.speak("Welcome.", tts_id=voice.id, speech_rate=1.5)
     assert (await a2e.download(link, tmp_path / "welcome")).stat().st_size > 100
@@ -341,7 +341,7 @@ async def test_speak(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -
 
 async def test_cloned_voice_speaks(a2e: A2EClient) -> None:
     """A cloned voice speaks a language and a region."""
-    task = await trained(a2e)
+    task = await train_voice(a2e)
     link = await a2e.voices.speak("Welcome.", user_voice_id=task.id, country="en", region="US")
     assert link.startswith("http")
 
@@ -363,8 +363,8 @@ async def test_cloned_voice_speaks(a2e: A2EClient) -> None:
     ],
     ids=lambda options: str(options)[:40],
 )
-async def test_what_cannot_be_spoken(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
-    """Whatever a local check finds, nothing is sent."""
+async def test_invalid_speech_is_rejected(a2e: A2EClient, sandbox: Sandbox, options: Any) -> None:
+    """An invalid speech is rejected before a request."""
     settings = {"msg": "x", "tts_id": "a" * 24, **options}
     with pytest.raises(InvalidRequestError):
         await a2e.voices.speak(settings.pop("msg"), **settings)
@@ -372,27 +372,27 @@ async def test_what_cannot_be_spoken(a2e: A2EClient, sandbox: Sandbox, options: 
 
 
 async def test_a_thousand_characters(a2e: A2EClient) -> None:
-    """So many are allowed, counted as Unicode does and not in bytes."""
+    """A thousand characters are allowed, counted as Unicode characters and not as bytes."""
     voice, *_ = await a2e.voices.public()
     assert await a2e.voices.speak("é" * 1000, tts_id=voice.id)
 
 
-async def test_speech_that_gets_lost(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the answer got lost, it is not spoken again; who surely was turned away is heard at last."""
+async def test_lost_speech(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A speech whose response is lost is not sent again; a rate-limited one is retried."""
     voice, *_ = await a2e.voices.public()
-    sandbox.weather = Weather(script={"*": [Fault("drop", after=True)]})
+    sandbox.faults = FaultPlan(script={"*": [Fault("drop", after=True)]})
     with pytest.raises(SubmissionUncertainError, match="previews"):
         await a2e.voices.speak("Welcome.", tts_id=voice.id)
     assert count_requests(sandbox, SPEAK) == 1
-    sandbox.weather = Weather(script={"*": [Fault("429")]})
+    sandbox.faults = FaultPlan(script={"*": [Fault("429")]})
     assert await a2e.voices.speak("Welcome.", tts_id=voice.id)
 
 
 @pytest.mark.parametrize("data", [None, "", {}, ["https://example.com/a.mp3"], 7], ids=str)
 async def test_speech_without_a_link(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """An answer without a link is an error that says where to look, and nothing is paid twice."""
+    """A response without a link raises an error that says where to look, and nothing is sent again."""
     with (
-        sandbox.override("POST", SPEAK, answer(data)),
+        sandbox.override("POST", SPEAK, respond_with(data)),
         pytest.raises(UnexpectedResponseError, match="previews"),
     ):
         await a2e.voices.speak("Welcome.", tts_id="a" * 24)
@@ -400,7 +400,7 @@ async def test_speech_without_a_link(a2e: A2EClient, sandbox: Sandbox, data: obj
 
 
 async def test_previews(a2e: A2EClient) -> None:
-    """What was spoken lately is listed, over as many pages as it takes, and can be forgotten."""
+    """Recent speeches are listed, over all pages, and can be deleted."""
     voice, *_ = await a2e.voices.public()
     for number in range(3):
         await a2e.voices.speak(f"Number {number}.", tts_id=voice.id)
@@ -413,8 +413,8 @@ async def test_previews(a2e: A2EClient) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 101, True, "10"], ids=str)
-async def test_wrong_size_of_a_page(a2e: A2EClient, sandbox: Sandbox, size: Any) -> None:
-    """A size that A2E refuses is refused before anything is sent."""
+async def test_invalid_page_size(a2e: A2EClient, sandbox: Sandbox, size: Any) -> None:
+    """A page size that A2E rejects is rejected before a request."""
     with pytest.raises(InvalidRequestError, match="page_size"):
         await anext(a2e.voices.previews(page_size=size))
     assert not sandbox.requests

@@ -1,4 +1,4 @@
-"""Answers that mean harm: each ends in a typed error, in bounded time and memory."""
+"""Hostile responses: each raises a typed error, in bounded time and memory."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ CONFIG = Config(request_timeout=1.0, connect_timeout=1.0, retry=RetryPolicy(max_
 
 
 @contextlib.asynccontextmanager
-async def hostile(answer: Callable[[asyncio.StreamWriter], object]) -> AsyncIterator[A2EClient]:
-    """A client whose A2E reads a request and then does what `answer` does."""
+async def hostile_server(respond: Callable[[asyncio.StreamWriter], object]) -> AsyncIterator[A2EClient]:
+    """Open a client whose server reads a request and then does what `respond` does."""
     handlers: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -34,9 +34,9 @@ async def hostile(answer: Callable[[asyncio.StreamWriter], object]) -> AsyncIter
         handlers.add(task)
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await reader.readuntil(b"\r\n\r\n")
-            done = answer(writer)
-            if asyncio.iscoroutine(done):
-                await done
+            result = respond(writer)
+            if asyncio.iscoroutine(result):
+                await result
         writer.transport.abort()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -49,9 +49,9 @@ async def hostile(answer: Callable[[asyncio.StreamWriter], object]) -> AsyncIter
     await asyncio.gather(*handlers, return_exceptions=True)
 
 
-async def fails(answer: Callable[[asyncio.StreamWriter], object]) -> A2EError:
-    """Ask a hostile A2E, and return the error, which comes within the time that a request may take."""
-    async with hostile(answer) as a2e:
+async def request_error(respond: Callable[[asyncio.StreamWriter], object]) -> A2EError:
+    """Send a request to a hostile server, and return the error, which is raised within the request timeout."""
+    async with hostile_server(respond) as a2e:
         began = now()
         with pytest.raises(A2EError) as caught:
             await a2e.request("GET", "user/remainingCoins")
@@ -60,7 +60,7 @@ async def fails(answer: Callable[[asyncio.StreamWriter], object]) -> A2EError:
 
 
 async def drip(writer: asyncio.StreamWriter, head: bytes, piece: bytes, pause: float) -> None:
-    """Write something, and then a piece of something again and again."""
+    """Write a head, and then the same bytes repeatedly."""
     writer.write(head)
     while True:
         writer.write(piece)
@@ -85,8 +85,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
     ],
 )
 async def test_endless_and_slow(head: bytes, piece: bytes, pause: float) -> None:
-    """Whatever does not come to its end is given up in time, as a NetworkError."""
-    assert isinstance(await fails(lambda writer: drip(writer, head, piece, pause)), NetworkError)
+    """A response that never ends raises a NetworkError in time."""
+    assert isinstance(await request_error(lambda writer: drip(writer, head, piece, pause)), NetworkError)
 
 
 @pytest.mark.parametrize(
@@ -104,20 +104,20 @@ async def test_endless_and_slow(head: bytes, piece: bytes, pause: float) -> None
     ],
 )
 async def test_broken(answer: bytes) -> None:
-    """What is no HTTP is a NetworkError that may have been sent."""
-    error = await fails(lambda writer: writer.write(answer))
+    """A response that is not HTTP raises a NetworkError with an unknown outcome."""
+    error = await request_error(lambda writer: writer.write(answer))
     assert isinstance(error, NetworkError)
     assert error.request_sent
 
 
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 async def test_decompression_bomb(encoding: str, compress: Callable[[bytes], bytes]) -> None:
-    """A small answer that unpacks to 64 times the limit is cut off there, and is never in memory as a whole."""
+    """A small response that unpacks to 64 times the limit is cut off, and is never in memory as a whole."""
     bomb = compress(bytes(64 * LIMIT))
     head = OK + f"Content-Encoding: {encoding}\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
     tracemalloc.start()
     try:
-        error = await fails(lambda writer: writer.write(head + bomb))
+        error = await request_error(lambda writer: writer.write(head + bomb))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -130,34 +130,34 @@ async def test_endless_body() -> None:
     """A body without an end is cut off at the limit."""
     head = OK + b"Transfer-Encoding: chunked\r\n\r\n"
     piece = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
-    error = await fails(lambda writer: drip(writer, head, piece, 0.0))
+    error = await request_error(lambda writer: drip(writer, head, piece, 0.0))
     assert isinstance(error, UnexpectedResponseError)
     assert len(error.body) <= 1024
 
 
 @pytest.mark.parametrize("id", ["../../user/remainingCoins", "x/../../../user", "a?b=c", "a#b", "%2e%2e", "a\r\nX: y"])
 async def test_an_id_cannot_reach_another_path(id: str) -> None:
-    """Whatever an id holds, it stays one segment of the path of its family."""
-    seen: list[str] = []
+    """An id with any characters stays one segment of the path of its family."""
+    paths: list[str] = []
 
-    def note(request: web.Request) -> web.Response:
-        seen.append(request.raw_path)
+    def record(request: web.Request) -> web.Response:
+        paths.append(request.raw_path)
         return web.json_response({"code": 0, "data": None})
 
     async with (
         Sandbox(render="tiny") as sandbox,
         A2EClient(sandbox.token, base_url=sandbox.url, config=CONFIG) as a2e,
     ):
-        with sandbox.override("*", "/", note), pytest.raises(A2EError):
+        with sandbox.override("*", "/", record), pytest.raises(A2EError):
             await a2e.image_to_video.get(id)
-    (path,) = seen
+    (path,) = paths
     prefix, _, tail = path.rpartition("/")
     assert prefix == "/api/v1/userImage2Video"
     assert not set(tail) & set("?#/")
 
 
 async def test_redirect_names_its_target() -> None:
-    """A redirect of an API call is not followed: the error names the host that it leads to, and nothing more of it."""
+    """A redirect of an API call is not followed: the error names the host of its target, and nothing else of it."""
     answer = web.Response(status=302, headers={"Location": "https://elsewhere.example/login?next=secret"})
     async with (
         Sandbox(render="tiny") as sandbox,

@@ -1,4 +1,4 @@
-"""The token stays home; links that are signed, and prompts, stay out of the logs."""
+"""The token is sent to A2E only; signed links and prompts stay out of the logs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from shared_loop import sandbox_in_shared_loop
 import a2e_async
 from a2e_async import A2EClient, A2EError, Config, ConfigurationError, NetworkError
 from a2e_async.cli import main
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
 TOKEN = "sk_a_very_secret_token_0123456789"
-PROMPT = "a prompt that nobody else may read"
-LINK = "https://example.com/ada.png?X-Signature=a_signature_that_nobody_may_read"
-SECRETS = (TOKEN, PROMPT, "X-Signature", "X-Amz-Signature", "a_signature_that_nobody_may_read")
+PROMPT = "a prompt that must stay private"
+LINK = "https://example.com/ada.png?X-Signature=a_signature_that_must_stay_private"
+SECRETS = (TOKEN, PROMPT, "X-Signature", "X-Amz-Signature", "a_signature_that_must_stay_private")
 OURS = str(Path(a2e_async.__file__).parent)
 
 
 @pytest.fixture
 def log() -> Iterator[io.StringIO]:
-    """Everything that anybody logs, from DEBUG on."""
+    """Collect all log messages, from DEBUG on."""
     buffer = io.StringIO()
     handler = logging.StreamHandler(buffer)
     handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
@@ -53,26 +53,26 @@ def log() -> Iterator[io.StringIO]:
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """An A2E that knows the token."""
+    """Run a sandbox that accepts the token."""
     async with Sandbox(token=TOKEN, speed=200, render="tiny") as sandbox:
         yield sandbox
 
 
 @pytest.fixture
 async def a2e(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
-    """A client of it."""
-    asyncio.get_running_loop().set_debug(True)  # asyncio says more then
+    """Open a client of the sandbox."""
+    asyncio.get_running_loop().set_debug(True)  # asyncio logs more then
     async with A2EClient(TOKEN, base_url=sandbox.url, config=quick.CONFIG) as client:
         yield client
 
 
 async def start(a2e: A2EClient, **options: Any) -> Any:
-    """Start with a secret link and a secret prompt."""
+    """Start a video with a secret link and a secret prompt."""
     return await a2e.image_to_video.start(**{"image_url": LINK, "prompt": PROMPT, "negative_prompt": PROMPT, **options})
 
 
-def shown(error: BaseException) -> str:
-    """Return all that a careless program shows of an error, with the variables of our frames."""
+def error_text(error: BaseException) -> str:
+    """Return all that a careless program prints of an error, with the local variables of our frames."""
     lines = [str(error), repr(error), repr(error.__dict__ if not isinstance(error, A2EError) else error.args)]
     chain: BaseException | None = error
     while chain is not None:
@@ -84,9 +84,9 @@ def shown(error: BaseException) -> str:
     return "\n".join(lines)
 
 
-async def test_nothing_secret_is_logged(a2e: A2EClient, sandbox: Sandbox, log: io.StringIO, tmp_path: Path) -> None:
-    """A whole life of tasks, with all weathers, leaves no token, signed link or prompt in any log at DEBUG."""
-    sandbox.weather = Weather(
+async def test_no_secret_is_logged(a2e: A2EClient, sandbox: Sandbox, log: io.StringIO, tmp_path: Path) -> None:
+    """Tasks with all kinds of faults leave no token, signed link or prompt in any log at DEBUG."""
+    sandbox.faults = FaultPlan(
         script={
             "start": [
                 None,
@@ -104,7 +104,7 @@ async def test_nothing_secret_is_logged(a2e: A2EClient, sandbox: Sandbox, log: i
             await task.wait_until_done(30)
             await task.download(tmp_path / task.id)
     cancelled = asyncio.create_task(start(a2e))
-    sandbox.weather = Weather(script={"start": [Fault("delay", after=True, seconds=0.2)]})
+    sandbox.faults = FaultPlan(script={"start": [Fault("delay", after=True, seconds=0.2)]})
     await asyncio.sleep(0.1)
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -115,7 +115,7 @@ async def test_nothing_secret_is_logged(a2e: A2EClient, sandbox: Sandbox, log: i
 
 
 @pytest.mark.parametrize(
-    "trouble",
+    "fault",
     [
         Fault("drop"),
         Fault("status", status=500),
@@ -127,50 +127,62 @@ async def test_nothing_secret_is_logged(a2e: A2EClient, sandbox: Sandbox, log: i
         Fault("refuse", seconds=1.0),
         Fault("delay", seconds=3.0),
     ],
-    ids=lambda fault: f"{fault.kind} {fault.status or ''}",
+    ids=lambda fault: f"{fault.type} {fault.status or ''}",
 )
 @pytest.mark.parametrize("operation", ["start", "detail", "presign"])
-async def test_no_error_shows_the_token(sandbox: Sandbox, trouble: Fault, operation: str) -> None:
-    """Neither an error, nor what caused it, nor the variables of our frames in its traceback show the token."""
+async def test_no_error_shows_the_token(sandbox: Sandbox, fault: Fault, operation: str) -> None:
+    """An error, its causes and the local variables in its traceback do not show the token."""
     config = Config(
-        request_timeout=0.5, retry=a2e_async.RetryPolicy(max_attempts=1), start=a2e_async.StartPolicy(looks=(0.0,))
+        request_timeout=0.5,
+        retry=a2e_async.RetryPolicy(max_attempts=1),
+        start=a2e_async.StartPolicy(scan_delays=(0.0,)),
     )
     calls: dict[str, Callable[[A2EClient], Awaitable[object]]] = {
         "start": start,
         "detail": lambda a2e: a2e.image_to_video.get("67d29023dd27a536fdf6e809"),
         "presign": lambda a2e: a2e.upload(quick.PNG),
     }
-    sandbox.weather = Weather(script={operation: [trouble] * 4})
+    sandbox.faults = FaultPlan(script={operation: [fault] * 4})
     async with A2EClient(TOKEN, base_url=sandbox.url, config=config) as a2e:
         with pytest.raises(A2EError) as caught:
             await calls[operation](a2e)
-    assert TOKEN not in shown(caught.value)
+    assert TOKEN not in error_text(caught.value)
     assert TOKEN.encode() not in pickle.dumps(caught.value)
 
 
 @pytest.mark.parametrize("token", [f"{TOKEN} and more", f"{TOKEN}\n2", f"{TOKEN}é"])
 @pytest.mark.parametrize("where", ["argument", "config", "environment"])
-def test_no_refusal_of_a_token_shows_it(token: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token that cannot work is refused without being shown, in the variables of the traceback neither."""
+def test_error_of_an_invalid_token_does_not_show_it(token: str, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invalid token is rejected without being shown, also in the variables of the traceback."""
     monkeypatch.delenv("A2E_API_TOKEN", raising=False)
     if where == "environment":
         monkeypatch.setenv("A2E_API_TOKEN", token)
     config = Config(token=token) if where == "config" else None
     with pytest.raises(ConfigurationError) as caught:
         A2EClient(token if where == "argument" else None, config=config)
-    assert TOKEN not in shown(caught.value)
+    assert TOKEN not in error_text(caught.value)
 
 
 async def test_no_repr_shows_the_token(a2e: A2EClient) -> None:
-    """Nothing of a client shows the token in its repr."""
+    """No part of a client shows the token in its repr."""
     task = await start(a2e)
-    parts = a2e._runtime.parts()
-    things = [a2e, a2e._runtime, a2e._runtime.settings, parts, parts.api, parts.files, parts.submitter, task, vars(a2e)]
-    assert TOKEN not in "\n".join(map(repr, things))
+    services = a2e._state.services()
+    objects = [
+        a2e,
+        a2e._state,
+        a2e._state.settings,
+        services,
+        services.api,
+        services.files,
+        services.submitter,
+        task,
+        vars(a2e),
+    ]
+    assert TOKEN not in "\n".join(map(repr, objects))
 
 
-async def test_the_token_meets_no_other_host(a2e: A2EClient, sandbox: Sandbox, tmp_path: Path) -> None:
-    """Storage and CDN never see the token, and nothing is asked of the host that a redirect names."""
+async def test_token_is_sent_to_a2e_only(a2e: A2EClient, sandbox: Sandbox, tmp_path: Path) -> None:
+    """Storage and CDN never receive the token, and the target of a redirect receives no request."""
     task = await start(a2e, image_url=None, image=quick.PNG)
     await task.wait_until_done(30)
     await task.download(tmp_path / "ada.mp4")
@@ -197,26 +209,26 @@ async def test_the_token_meets_no_other_host(a2e: A2EClient, sandbox: Sandbox, t
     assert {request.path.split("/")[1] for request in sandbox.requests if request.had_authorization} == {"api"}
 
 
-def test_the_command_line_shows_no_token(
+def test_command_line_shows_no_token(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Neither success nor failure of a command prints the token."""
-    picture = tmp_path / "ada.png"
-    picture.write_bytes(quick.PNG)
+    """A command prints no token, whether it succeeds or fails."""
+    image = tmp_path / "ada.png"
+    image.write_bytes(quick.PNG)
     monkeypatch.setenv("A2E_API_TOKEN", TOKEN)
     with sandbox_in_shared_loop(token=TOKEN) as sandbox:
         monkeypatch.setenv("A2E_BASE_URL", sandbox.url)
         for prompt in ("#fast", "#fast #fail", "#refuse"):
             target = tmp_path / f"{prompt}.mp4"
-            main(["image-to-video", "run", str(picture), "--prompt", prompt, "--out", str(target)])
+            main(["image-to-video", "run", str(image), "--prompt", prompt, "--out", str(target)])
     printed = capsys.readouterr()
     assert "done" in printed.err
     assert TOKEN not in printed.out + printed.err
 
 
 @pytest.mark.parametrize("verify", [False, "context"])
-async def test_a_session_that_trusts_anybody_is_refused(verify: object) -> None:
-    """A lent session that does not verify TLS is refused for https; on this machine it does no harm."""
+async def test_session_without_tls_verification_is_rejected(verify: object) -> None:
+    """An external session that does not verify TLS is rejected for https, and accepted for loopback."""
     choice: Any = verify
     if verify == "context":
         choice = ssl.create_default_context()
@@ -230,7 +242,7 @@ async def test_a_session_that_trusts_anybody_is_refused(verify: object) -> None:
 
 
 async def test_tls_is_verified() -> None:
-    """A host whose certificate nobody vouches for gets no request, and the error says so."""
+    """A host with an untrusted certificate gets no request, and the error says so."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     reached: list[bytes] = []
@@ -251,10 +263,10 @@ async def test_tls_is_verified() -> None:
     assert reached == []
 
 
-async def test_nothing_that_holds_the_token_can_be_pickled() -> None:
-    """A client, a resource and a handle refuse to be pickled, and say what to pass on instead."""
+async def test_objects_with_the_token_cannot_be_pickled() -> None:
+    """Pickling a client, a resource or a handle raises an error that says what to pass instead."""
     a2e = A2EClient("sk_secret_token", base_url="http://127.0.0.1:1")
-    for thing in (a2e, a2e.image_to_video, a2e.image_to_video.task("abc")):
+    for value in (a2e, a2e.image_to_video, a2e.image_to_video.task("abc")):
         with pytest.raises(TypeError, match="pickle"):
-            pickle.dumps(thing)
+            pickle.dumps(value)
     await a2e.aclose()

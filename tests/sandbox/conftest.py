@@ -1,4 +1,4 @@
-"""Fixtures of the sandbox's tests: sandboxes, a plain HTTP caller (not our client), and a server of inputs."""
+"""Fixtures of the sandbox's tests: sandboxes, a plain HTTP client (not ours), and a server of inputs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START = "/api/v1/userImage2Video/start"
 
 @pytest.fixture
 async def session() -> AsyncIterator[aiohttp.ClientSession]:
-    """A plain session."""
+    """A plain client session."""
     async with aiohttp.ClientSession() as session:
         yield session
 
@@ -48,7 +48,7 @@ async def frozen_sandbox() -> AsyncIterator[Sandbox]:
 
 @pytest.fixture
 def few_frames(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Render two frames a second, in a twelfth of the time."""
+    """Render two frames a second, a twelfth of the usual number."""
     for module in (video, remux):
         monkeypatch.setattr(module, "FRAMES_PER_SECOND", 2)
 
@@ -109,7 +109,7 @@ def finished_task(start: Start) -> FinishedTask:
 
 
 @pytest.fixture
-def picture() -> bytes:
+def image() -> bytes:
     """A landscape image with some shapes, as PNG."""
     image = Image.radial_gradient("L").resize((960, 600))
     image = Image.merge("RGB", (image, image.rotate(180), image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)))

@@ -1,4 +1,4 @@
-"""What happens before a route: the token, wrong routes, overrides, the record of requests."""
+"""The middleware: the token, unknown routes, overrides, the record of requests."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ COINS = "/api/v1/user/remainingCoins"
 
 
 @pytest.mark.parametrize("token", ["", "sk_wrong", "Zürich"])
-async def test_a_missing_or_wrong_token_is_refused(sandbox: Sandbox, call: Call, token: str) -> None:
-    """Without the right token every operation answers 401 with an error body that has a trace id."""
+async def test_missing_or_invalid_token(sandbox: Sandbox, call: Call, token: str) -> None:
+    """Every operation answers 401 with an error body that has a trace id."""
     answer = await call(sandbox, "GET", COINS, token=token)
     assert answer.status == 401
     assert answer.body["code"] == 401
     assert answer.body["trace_id"]
 
 
-async def test_the_token_begins_as_real_ones_do(sandbox: Sandbox) -> None:
+async def test_token_has_the_prefix_of_a2e(sandbox: Sandbox) -> None:
     """A random token has the prefix of A2E's, and a repr does not show it."""
     assert sandbox.token.startswith("sk_")
     assert sandbox.token not in repr(sandbox)
     assert sandbox.url in repr(sandbox)
 
 
-async def test_an_unknown_route_is_an_html_page(sandbox: Sandbox, call: Call) -> None:
-    """A wrong path answers 404 in HTML, as the real service does, even without a token."""
+async def test_unknown_path(sandbox: Sandbox, call: Call) -> None:
+    """It is a 404 in HTML, as at A2E, even without a token."""
     answer = await call(sandbox, "GET", "/api/v1/userImage2Video/detail/<b>x", token="")
     assert answer.status == 404
     assert answer.headers["Content-Type"].startswith("text/html")
     assert b"<b>" not in answer.content
 
 
-async def test_a_wrong_method_is_an_html_page(sandbox: Sandbox, call: Call) -> None:
-    """A wrong method answers like a wrong path."""
+async def test_unknown_method(sandbox: Sandbox, call: Call) -> None:
+    """It is answered like an unknown path."""
     answer = await call(sandbox, "POST", COINS)
     assert answer.status == 404
     assert answer.headers["Content-Type"].startswith("text/html")
 
 
 async def test_success_is_wrapped_in_s1(sandbox: Sandbox, call: Call) -> None:
-    """A usual answer has code 0, data and a trace id."""
+    """A usual response has code 0, data and a trace id."""
     body = (await call(sandbox, "GET", COINS)).body
     assert body.keys() == {"code", "data", "trace_id"}
     assert body["code"] == 0
 
 
-async def test_an_override_replaces_an_answer_for_a_while(sandbox: Sandbox, call: Call) -> None:
-    """Inside the block the given response comes, several times; outside the sandbox answers as usual."""
+async def test_override(sandbox: Sandbox, call: Call) -> None:
+    """Inside of the block the given response is sent, several times; outside the usual one."""
     with sandbox.override("GET", "/api/v1/user", web.Response(status=429, headers={"Retry-After": "3"})):
         for _ in range(2):
             answer = await call(sandbox, "GET", COINS)
@@ -64,27 +64,27 @@ async def test_an_override_replaces_an_answer_for_a_while(sandbox: Sandbox, call
 
 
 async def test_an_override_keeps_the_body_of_its_response(sandbox: Sandbox, call: Call) -> None:
-    """Body and type of a given response arrive as they are."""
+    """Body and type of a given response are sent unchanged."""
     with sandbox.override("*", "/", web.json_response({"code": 7})):
-        answer = await call(sandbox, "DELETE", "/api/v1/whatever", token="")
+        answer = await call(sandbox, "DELETE", "/api/v1/unknown", token="")
     assert answer.body == {"code": 7}
 
 
 async def test_an_override_can_decline(sandbox: Sandbox, call: Call) -> None:
-    """A function that returns None lets the sandbox answer."""
+    """With a function that returns None the usual response is sent."""
     with sandbox.override("GET", "/", lambda _: None):
         assert (await call(sandbox, "GET", COINS)).status == 200
 
 
-async def test_overrides_take_only_what_they_name(sandbox: Sandbox, call: Call) -> None:
-    """Another method or another path is not touched."""
+async def test_override_of_other_requests(sandbox: Sandbox, call: Call) -> None:
+    """Another method or another path is not changed."""
     broken = web.Response(status=500)
     with sandbox.override("POST", COINS, broken), sandbox.override("GET", "/api/v1/r2", broken):
         assert (await call(sandbox, "GET", COINS)).status == 200
 
 
 async def test_the_latest_override_wins(sandbox: Sandbox, call: Call) -> None:
-    """Overrides can be nested; the innermost is asked first. Asynchronous functions work as well."""
+    """Overrides can be nested, and the innermost has priority. Asynchronous functions work as well."""
 
     async def inner(_: web.Request) -> web.Response:
         return web.Response(status=503)
@@ -94,7 +94,7 @@ async def test_the_latest_override_wins(sandbox: Sandbox, call: Call) -> None:
 
 
 async def test_an_override_can_drop_the_connection(sandbox: Sandbox, call: Call) -> None:
-    """A function may close the transport; the caller sees a disconnection, and the request is still noted."""
+    """A function may close the transport; the caller gets a disconnection, and the request is recorded."""
 
     def drop(request: web.Request) -> web.Response:
         assert request.transport is not None
@@ -109,8 +109,8 @@ async def test_an_override_can_drop_the_connection(sandbox: Sandbox, call: Call)
     assert sandbox.requests[-1].path == "/api/v1/userImage2Video/start"
 
 
-async def test_requests_are_noted(sandbox: Sandbox, call: Call) -> None:
-    """Every answered request is there when its answer is: method, path without query, token or not, status."""
+async def test_requests_are_recorded(sandbox: Sandbox, call: Call) -> None:
+    """A request is recorded before its response arrives: method, path without query, token or not, status."""
     await call(sandbox, "GET", f"{COINS}?x=1")
     await call(sandbox, "GET", "/cdn/nothing")
     seen = [(one.method, one.path, one.had_authorization, one.status) for one in sandbox.requests]
@@ -118,5 +118,5 @@ async def test_requests_are_noted(sandbox: Sandbox, call: Call) -> None:
 
 
 async def test_requests_are_bounded(sandbox: Sandbox) -> None:
-    """The record of requests cannot grow without end."""
+    """The record of requests has a maximum length."""
     assert sandbox.requests.maxlen == 100_000

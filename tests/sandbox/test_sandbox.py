@@ -1,4 +1,4 @@
-"""The sandbox as a thing: starting, closing, options, and what it needs to be installed."""
+"""The sandbox: starting, closing, options, and its optional packages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(code: str) -> None:
 
 
 def test_tiny_videos_need_no_extra() -> None:
-    """The import loads no codec; without av and Pillow a sandbox with tiny videos runs, and no warning is given."""
+    """The import loads no codec; without av and Pillow a sandbox with tiny videos runs without a warning."""
     run(
         """
     import asyncio, sys
@@ -44,7 +44,7 @@ def test_tiny_videos_need_no_extra() -> None:
 
 
 def test_nothing_else_of_the_project_is_imported() -> None:
-    """The sandbox stands on its own, so that a misreading in the client cannot hide in it."""
+    """The sandbox is independent, so that it cannot share an error of the client about A2E."""
     sources = resources.files("a2e_async.sandbox")
     files = [one for folder in (sources, sources / "routes") for one in folder.iterdir() if one.name.endswith(".py")]
     for file in files:
@@ -52,8 +52,8 @@ def test_nothing_else_of_the_project_is_imported() -> None:
         assert all("a2e_async.sandbox" in line for line in imports), file.name
 
 
-def test_a_missing_extra_is_told_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Asking for real videos without the extra fails when the sandbox is made, with the command that helps."""
+def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra for real videos the constructor raises an error with the install command."""
     monkeypatch.delitem(sys.modules, "a2e_async.sandbox.media.video", raising=False)
     monkeypatch.delattr("a2e_async.sandbox.media.video", raising=False)
     monkeypatch.setitem(sys.modules, "av", None)
@@ -62,7 +62,7 @@ def test_a_missing_extra_is_told_with_its_command(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_tiny_video_is_real() -> None:
-    """The shipped file decodes: H.264, a second long, a few kilobytes."""
+    """The shipped file decodes: H.264, one second, a few kilobytes."""
     content = resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
     assert len(content) < 5_000
     with av.open(io.BytesIO(content), "r") as container:
@@ -71,10 +71,10 @@ def test_the_tiny_video_is_real() -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"port": 70_000}, {"coins": -1}, {"speed": 0}, {"render": "film"}, {"cdn_lag": -1}]
+    "options", [{"port": 70_000}, {"coins": -1}, {"speed": 0}, {"render": "unknown"}, {"cdn_lag": -1}]
 )
-def test_impossible_options_are_refused(options: dict[str, Any]) -> None:
-    """An option out of its range is a ValueError when the sandbox is made."""
+def test_invalid_options(options: dict[str, Any]) -> None:
+    """An option out of its range is a ValueError of the constructor."""
     with pytest.raises(ValueError, match="must"):
         Sandbox(**({"render": "tiny"} | options))
 
@@ -89,7 +89,7 @@ def test_there_is_no_url_before_the_start() -> None:
 
 
 async def test_start_and_aclose_work_without_a_block() -> None:
-    """The two methods do what the block does; closing twice, or before the start, is fine."""
+    """The two methods do the same as the block; closing twice, or before the start, is allowed."""
     sandbox = Sandbox(render="tiny", token="sk_mine")
     await sandbox.aclose()
     await sandbox.start()
@@ -103,12 +103,12 @@ async def test_start_and_aclose_work_without_a_block() -> None:
 
 
 async def test_a_sandbox_starts_once(sandbox: Sandbox) -> None:
-    """A second start is refused, while it runs and after."""
+    """A second start is rejected, both while it runs and afterwards."""
     with pytest.raises(SandboxError, match="once"):
         await sandbox.start()
 
 
-async def test_a_taken_port_is_told(sandbox: Sandbox) -> None:
+async def test_port_in_use(sandbox: Sandbox) -> None:
     """Two sandboxes cannot share a port; the error names it, and the second leaves nothing behind."""
     port = int(sandbox.url.rpartition(":")[2])
     with pytest.raises(SandboxError, match=str(port)):
@@ -116,13 +116,13 @@ async def test_a_taken_port_is_told(sandbox: Sandbox) -> None:
 
 
 async def test_all_addresses_are_reachable_at_loopback() -> None:
-    """A sandbox that listens everywhere names a URL that works from here."""
+    """A sandbox on all interfaces has a URL that works on this machine."""
     async with Sandbox(render="tiny", host="0.0.0.0") as sandbox:
         assert sandbox.url.startswith("http://127.0.0.1:")
 
 
-async def test_closing_ends_living_tasks(start: Start) -> None:
-    """No asyncio task of the sandbox survives it."""
+async def test_closing_stops_tasks(start: Start) -> None:
+    """No asyncio task of the sandbox is left."""
     async with Sandbox(render="tiny", speed=0.001) as sandbox:
         await start(sandbox, number_of_images=8)
         assert any(task.get_name().startswith("a2e-sandbox") for task in asyncio.all_tasks())

@@ -1,4 +1,4 @@
-"""The switches of a sandbox: a balance and a token that are set, tasks that are ended, and tasks that are held."""
+"""Control of a sandbox: setting balance and token, ending tasks, and holding tasks."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ END: dict[str, Callable[[Sandbox, str], None]] = {"finish": Sandbox.finish, "fai
 
 
 @pytest.fixture(params=END)
-def end(request: pytest.FixtureRequest) -> Callable[[Sandbox, str], None]:
-    """One of the two switches that end a task."""
+def end_task(request: pytest.FixtureRequest) -> Callable[[Sandbox, str], None]:
+    """End a task by one of the two methods."""
     return END[request.param]
 
 
-async def started(sandbox: Sandbox, start: Start, prompt: str = "she smiles", **fields: object) -> Task:
+async def start_task(sandbox: Sandbox, start: Start, prompt: str = "she smiles", **fields: object) -> Task:
     """Start a task."""
     return sandbox.tasks[(await start(sandbox, prompt, **fields)).data["_id"]]
 
 
 async def test_coins_can_be_set(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
-    """The balance is what was set, decides about the next start, and the ledger has no entry for it."""
+    """The balance has the new value, decides about the next start, and the ledger has no entry for it."""
     frozen_sandbox.coins = 30
     assert (await call(frozen_sandbox, "GET", "/api/v1/user/remainingCoins")).data == {"coins": 30, "diamonds": 3}
     assert (await start(frozen_sandbox)).status == 200
@@ -57,16 +57,16 @@ def test_coins_are_checked_as_at_the_start() -> None:
 
 
 async def test_the_token_can_be_changed(sandbox: Sandbox, call: Call) -> None:
-    """Once another token is set, the old one is refused."""
+    """After the change the old token is rejected."""
     old, sandbox.token = sandbox.token, "sk_another"
     assert (await call(sandbox, "GET", "/api/v1/user/remainingCoins", token=old)).status == 401
     assert (await call(sandbox, "GET", "/api/v1/user/remainingCoins", token="sk_another")).status == 200
 
 
 @pytest.mark.parametrize("prompt", ["she smiles", "#stuck", "#slow #fail"])
-async def test_finish_ends_a_task_well(frozen_sandbox: Sandbox, start: Start, call: Call, prompt: str) -> None:
-    """After one turn of the loop the task has completed with its result, whatever its prompt asked for."""
-    task = await started(frozen_sandbox, start, prompt)
+async def test_finish(frozen_sandbox: Sandbox, start: Start, call: Call, prompt: str) -> None:
+    """After one turn of the event loop the task has completed with its result, even against its prompt."""
+    task = await start_task(frozen_sandbox, start, prompt)
     frozen_sandbox.finish(task.id)
     assert task.status == "initialized"
     await asyncio.sleep(0)
@@ -78,38 +78,41 @@ async def test_finish_ends_a_task_well(frozen_sandbox: Sandbox, start: Start, ca
 
 
 async def test_finish_ends_one_task_only(frozen_sandbox: Sandbox, start: Start) -> None:
-    """The other tasks of a start go on as before."""
+    """The other tasks of a start continue."""
     ids = [record["_id"] for record in (await start(frozen_sandbox, number_of_images=3)).data]
     frozen_sandbox.finish(ids[1])
     await asyncio.sleep(10)
     assert [frozen_sandbox.tasks[one].status for one in ids] == ["initialized", "completed", "initialized"]
 
 
-async def test_finish_of_what_cannot_be_made_fails(start: Start, serve_input: ServeInput) -> None:
-    """A real video needs its image: a page of HTML fails the task as always."""
+async def test_finish_with_an_invalid_input(start: Start, serve_input: ServeInput) -> None:
+    """A real video needs its image: a page of HTML makes the task fail."""
     async with Sandbox(speed=0.001) as sandbox:
-        task = await started(sandbox, start, image_url=serve_input(b"<html>", "text/html"))
+        task = await start_task(sandbox, start, image_url=serve_input(b"<html>", "text/html"))
         sandbox.finish(task.id)
         await wait_for_end(task)
         assert (task.failed, task.failed_code) == (True, "image_invalid")
 
 
-async def test_a_family_keeps_its_ways(frozen_sandbox: Sandbox, call: Call) -> None:
-    """Voice trainings speak words of their own, and refund a failure."""
+async def test_end_of_a_voice_training(frozen_sandbox: Sandbox, call: Call) -> None:
+    """Voice trainings have other status words, and refund a failure."""
     frozen_sandbox.coins = 1000
     body = {"name": "Ada", "voice_urls": ["https://example.com/a.mp3"]}
-    for end in (frozen_sandbox.fail, frozen_sandbox.finish):  # one after the other: an account has few slots for voices
+    for end in (
+        frozen_sandbox.fail,
+        frozen_sandbox.finish,
+    ):  # one after the other: an account trains one voice at a time
         end((await call(frozen_sandbox, "POST", "/api/v1/userVoice/training", body)).data["_id"])
         await asyncio.sleep(0)
     bad, good = frozen_sandbox.tasks.values()
-    words = good.order.family.words
-    assert (good.status, bad.status) == (words.good, words.bad)
+    words = good.start.family.words
+    assert (good.status, bad.status) == (words.succeeded, words.failed)
     assert (good.refunded, bad.refunded, frozen_sandbox.coins) == (False, True, 1000 - good.coins)
 
 
-async def test_fail_ends_a_task_badly(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
-    """The task has failed when the call returns; its record says why, and nothing is refunded."""
-    plain, told = await started(frozen_sandbox, start), await started(frozen_sandbox, start)
+async def test_fail(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
+    """The task has failed when the call returns; its record has the reason, and nothing is refunded."""
+    plain, told = await start_task(frozen_sandbox, start), await start_task(frozen_sandbox, start)
     frozen_sandbox.fail(plain.id)
     frozen_sandbox.fail(told.id, code="nsfw", message="No.")
     assert (plain.status, told.status) == ("failed", "failed")
@@ -121,65 +124,65 @@ async def test_fail_ends_a_task_badly(frozen_sandbox: Sandbox, start: Start, cal
 
 
 async def test_ended_tasks_send_their_webhook(
-    frozen_sandbox: Sandbox, start: Start, end: Callable[[Sandbox, str], None]
+    frozen_sandbox: Sandbox, start: Start, end_task: Callable[[Sandbox, str], None]
 ) -> None:
-    """A task that a switch ends is told about once, like any other."""
-    task = await started(frozen_sandbox, start, webhook_url=f"{frozen_sandbox.url}/hook")
+    """A task that is ended by a method sends one webhook, as any other."""
+    task = await start_task(frozen_sandbox, start, webhook_url=f"{frozen_sandbox.url}/hook")
     with frozen_sandbox.override("POST", "/hook", web.Response()):
-        end(frozen_sandbox, task.id)
+        end_task(frozen_sandbox, task.id)
         await asyncio.sleep(1)
     event = "task.completed" if task.succeeded else "task.failed"
     assert [(one.task_id, one.event, one.status) for one in frozen_sandbox.webhooks] == [(task.id, event, 200)]
 
 
-async def test_what_cannot_be_ended_is_told(
-    frozen_sandbox: Sandbox, start: Start, call: Call, end: Callable[[Sandbox, str], None]
+async def test_tasks_that_cannot_be_ended(
+    frozen_sandbox: Sandbox, start: Start, call: Call, end_task: Callable[[Sandbox, str], None]
 ) -> None:
     """An unknown, an ended and a deleted task are a SandboxError each."""
     with pytest.raises(SandboxError, match="no task 'x'"):
-        end(frozen_sandbox, "x")
-    ended, deleted = await started(frozen_sandbox, start), await started(frozen_sandbox, start)
+        end_task(frozen_sandbox, "x")
+    ended, deleted = await start_task(frozen_sandbox, start), await start_task(frozen_sandbox, start)
     frozen_sandbox.fail(ended.id)
     with pytest.raises(SandboxError, match="ended already: failed"):
-        end(frozen_sandbox, ended.id)
+        end_task(frozen_sandbox, ended.id)
     await call(frozen_sandbox, "DELETE", f"{PREFIX}/{deleted.id}")
     with pytest.raises(SandboxError, match="deleted"):
-        end(frozen_sandbox, deleted.id)
+        end_task(frozen_sandbox, deleted.id)
 
 
-async def test_a_closed_sandbox_ends_nothing(start: Start, end: Callable[[Sandbox, str], None]) -> None:
-    """Before its start a sandbox has no task; after its end no task changes."""
+async def test_a_closed_sandbox_ends_nothing(start: Start, end_task: Callable[[Sandbox, str], None]) -> None:
+    """Before its start a sandbox has no task; after closing no task changes."""
     sandbox = Sandbox(render="tiny", speed=0.001)
     with pytest.raises(SandboxError, match="no task"):
-        end(sandbox, "0" * 24)
+        end_task(sandbox, "0" * 24)
     with pytest.raises(SandboxError, match="not started"), sandbox.hold():
         raise AssertionError
     async with sandbox:
-        task = await started(sandbox, start)
+        task = await start_task(sandbox, start)
     with pytest.raises(SandboxError, match="closed"):
-        end(sandbox, task.id)
+        end_task(sandbox, task.id)
     assert task.status == "initialized"
 
 
-async def test_held_tasks_stay_where_they_are(sandbox: Sandbox, start: Start) -> None:
-    """No task moves inside of the blocks, whichever ends first; afterwards all of them reach their end."""
-    first = await started(sandbox, start)
+async def test_hold(sandbox: Sandbox, start: Start) -> None:
+    """No task changes inside of the blocks, whichever ends first; afterwards all of them end."""
+    first = await start_task(sandbox, start)
     with sandbox.hold():
         with sandbox.hold():
-            second, failing = await started(sandbox, start), await started(sandbox, start, "#fast #fail")
+            second, failing = await start_task(sandbox, start), await start_task(sandbox, start, "#fast #fail")
             await asyncio.sleep(1000)
         await asyncio.sleep(1000)
         assert {task.status for task in (first, second, failing)} == {"initialized"}
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert {task.status for task in (first, second)} == {"sent"}
-    await asyncio.sleep(42 / 400)  # the longest life of a task at speed 400
+    await asyncio.sleep(42 / 400)  # the longest duration of a task at speed 400
     assert [task.status for task in (first, second, failing)] == ["completed", "completed", "failed"]
 
 
-async def test_working_tasks_are_held_too(sandbox: Sandbox, start: Start) -> None:
-    """A task that is at work when the block begins does not end in it."""
-    task = await started(sandbox, start)
+async def test_hold_of_a_working_task(sandbox: Sandbox, start: Start) -> None:
+    """A task that is working when the block begins does not end in it."""
+    task = await start_task(sandbox, start)
     await asyncio.sleep(2.1 / 400)
     assert task.status == "pending"
     with sandbox.hold():
@@ -189,11 +192,13 @@ async def test_working_tasks_are_held_too(sandbox: Sandbox, start: Start) -> Non
     assert task.succeeded
 
 
-async def test_held_tasks_can_be_ended(sandbox: Sandbox, start: Start, end: Callable[[Sandbox, str], None]) -> None:
-    """The two switches work inside of the block, and nothing follows after it."""
+async def test_held_tasks_can_be_ended(
+    sandbox: Sandbox, start: Start, end_task: Callable[[Sandbox, str], None]
+) -> None:
+    """The two methods work inside of the block, and nothing follows after it."""
     with sandbox.hold():
-        task = await started(sandbox, start)
-        end(sandbox, task.id)
+        task = await start_task(sandbox, start)
+        end_task(sandbox, task.id)
         await asyncio.sleep(0)
         assert task.done
         status = task.status
@@ -201,7 +206,7 @@ async def test_held_tasks_can_be_ended(sandbox: Sandbox, start: Start, end: Call
     assert task.status == status
 
 
-async def test_a_broken_picture_waits_for_the_end_of_the_block(start: Start) -> None:
+async def test_hold_of_a_failing_task(start: Start) -> None:
     """A task that fails by its input is held as well."""
     async with Sandbox(speed=400) as sandbox, AsyncExitStack() as block:
 
@@ -209,8 +214,8 @@ async def test_a_broken_picture_waits_for_the_end_of_the_block(start: Start) -> 
             block.enter_context(sandbox.hold())
             return web.Response(text="<html>", content_type="text/html")
 
-        with sandbox.override("GET", "/picture", show):
-            task = await started(sandbox, start, image_url=f"{sandbox.url}/picture")
+        with sandbox.override("GET", "/image", show):
+            task = await start_task(sandbox, start, image_url=f"{sandbox.url}/image")
             await asyncio.sleep(1000)
         assert task.status == "pending"
         await block.aclose()
@@ -218,8 +223,8 @@ async def test_a_broken_picture_waits_for_the_end_of_the_block(start: Start) -> 
         assert task.failed_code == "image_invalid"
 
 
-async def test_a_start_that_waits_for_its_end_is_answered_at_once(sandbox: Sandbox, call: Call) -> None:
-    """A fast start of text to image, which answers the finished task, answers a waiting one inside of the block."""
+async def test_synchronous_start_during_hold(sandbox: Sandbox, call: Call) -> None:
+    """A start that answers with a finished task answers with a queued one inside of the block."""
     body = {"name": "Ada", "prompt": "#fast"}
     with sandbox.hold():
         async with asyncio.timeout(5):
@@ -231,17 +236,17 @@ async def test_a_start_that_waits_for_its_end_is_answered_at_once(sandbox: Sandb
 
 
 async def test_closing_does_not_wait_for_the_end_of_the_block(start: Start) -> None:
-    """A sandbox that is closed inside of the block ends its tasks."""
+    """A sandbox that is closed inside of the block stops its tasks."""
     async with Sandbox(render="tiny", speed=400) as sandbox:
-        await started(sandbox, start)
+        await start_task(sandbox, start)
         hold = sandbox.hold()
         hold.__enter__()
         await asyncio.sleep(1)
     hold.__exit__(None, None, None)
 
 
-def test_switches_work_while_the_loop_rests() -> None:
-    """The thread of the sandbox may use them between two runs of its loop; the next run does what they ask for."""
+def test_methods_work_between_two_runs_of_the_loop() -> None:
+    """The thread of the sandbox may call them between two runs of its loop; they take effect in the next run."""
     start = {"name": "Ada", "image_url": "https://example.com/a.png", "prompt": "she smiles", "negative_prompt": "x"}
     sandbox = Sandbox(render="tiny", speed=0.001)
 

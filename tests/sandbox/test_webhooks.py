@@ -1,4 +1,4 @@
-"""Webhooks: who is told what, how often, and that no receiver can harm anybody."""
+"""Webhooks: which tasks send them, how often, and that no receiver can disturb the sandbox."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 from sandbox_requests import sandbox_with
 
-from a2e_async.sandbox import Weather, lifecycle
-from a2e_async.sandbox.faults.schedule import Forecast
+from a2e_async.sandbox import FaultPlan, lifecycle
+from a2e_async.sandbox.faults.schedule import FaultSchedule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping
@@ -32,14 +32,14 @@ TOKEN = "X-A2e-Webhook-Token"
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture, no_leaked_tasks: None) -> Iterator[None]:
-    """Fail a test in which anybody complained, or that left a task behind."""
+    """Fail a test in which an error was logged, or that left a task behind."""
     yield
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @attrs.frozen
 class Hook:
-    """What arrived."""
+    """One webhook that arrived."""
 
     headers: Mapping[str, str]
     body: Any
@@ -47,19 +47,19 @@ class Hook:
 
 @attrs.define
 class Receiver:
-    """A server that takes webhooks; it answers 200 unless told otherwise."""
+    """Server for webhooks; it answers 200 by default."""
 
     url: str = ""
     hooks: list[Hook] = attrs.field(factory=list)
     answer: Handler | None = None
 
-    async def take(self, request: web.Request) -> web.StreamResponse:
-        """Take one webhook."""
+    async def receive(self, request: web.Request) -> web.StreamResponse:
+        """Receive one webhook."""
         self.hooks.append(Hook(request.headers, await request.json()))
         return web.Response() if self.answer is None else await self.answer(request)
 
-    async def receives(self, count: int) -> list[Hook]:
-        """Wait for so many webhooks, and a moment longer for one too many."""
+    async def wait_for_hooks(self, count: int) -> list[Hook]:
+        """Wait for this number of webhooks, and a moment longer for one too many."""
         async with asyncio.timeout(20):
             while len(self.hooks) < count:
                 await asyncio.sleep(0.005)
@@ -67,16 +67,16 @@ class Receiver:
         return self.hooks
 
     async def ids(self, count: int) -> list[str]:
-        """Wait for so many webhooks; list of which tasks they speak."""
-        return [hook.body["data"]["_id"] for hook in await self.receives(count)]
+        """Wait for this number of webhooks, and return the ids of their tasks."""
+        return [hook.body["data"]["_id"] for hook in await self.wait_for_hooks(count)]
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    """A receiver at a port of its own."""
+    """A receiver at its own port."""
     receiver = Receiver()
     application = web.Application()
-    application.router.add_post("/hook", receiver.take)
+    application.router.add_post("/hook", receiver.receive)
     async with TestServer(application) as server:
         receiver.url = str(server.make_url("/hook"))
         yield receiver
@@ -84,7 +84,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @pytest.fixture
 async def held(receiver: Receiver) -> AsyncIterator[asyncio.Event]:
-    """Let the receiver answer nothing before this is set."""
+    """An event; before it is set the receiver does not answer."""
     release = asyncio.Event()
 
     async def wait(_: web.Request) -> web.Response:
@@ -98,45 +98,43 @@ async def held(receiver: Receiver) -> AsyncIterator[asyncio.Event]:
 
 @pytest.fixture
 def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let every webhook wait for the one before it."""
-    monkeypatch.setattr(lifecycle, "_AT_ONCE", 1)
+    """Send one webhook at a time."""
+    monkeypatch.setattr(lifecycle, "_MAX_CONCURRENT", 1)
 
 
-async def noted(sandbox: Sandbox, count: int = 1) -> list[SentWebhook]:
-    """Wait until the sandbox has noted so many webhooks."""
+async def wait_for_records(sandbox: Sandbox, count: int = 1) -> list[SentWebhook]:
+    """Wait until the sandbox has recorded this number of webhooks."""
     async with asyncio.timeout(20):
         while len(sandbox.webhooks) < count:
             await asyncio.sleep(0.005)
     return list(sandbox.webhooks)
 
 
-# Who is told what
+# Content
 
 
-async def test_a_completed_task_is_told(
-    receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask, call: Call
-) -> None:
-    """One POST of JSON arrives, with the event and the record as the detail shows it."""
+async def test_completed_task(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
+    """One POST of JSON arrives, with the event and the same record as the detail."""
     task = await finished_task(sandbox, webhook_url=receiver.url)
-    (hook,) = await receiver.receives(1)
+    (hook,) = await receiver.wait_for_hooks(1)
     assert hook.headers["Content-Type"] == "application/json"
     record = (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data
     assert hook.body == {"event": "task.completed", "data": record}
     assert record["result_url"]
 
 
-async def test_a_failed_task_is_told(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
-    """The event has another name, and the record says why."""
+async def test_failed_task(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
+    """The event has another name, and the record has the reason."""
     await finished_task(sandbox, "#fast #fail", webhook_url=receiver.url)
-    (hook,) = await receiver.receives(1)
+    (hook,) = await receiver.wait_for_hooks(1)
     assert hook.body["event"] == "task.failed"
     assert hook.body["data"]["failed_code"] == "generation_error"
 
 
-async def test_the_token_comes_back_in_clear(receiver: Receiver, sandbox: Sandbox, start: Start) -> None:
-    """The token of the start is in its header."""
+async def test_token(receiver: Receiver, sandbox: Sandbox, start: Start) -> None:
+    """The header has the token of the start."""
     await start(sandbox, "#fast", webhook_url=receiver.url, webhook_token="s3cret é")
-    (hook,) = await receiver.receives(1)
+    (hook,) = await receiver.wait_for_hooks(1)
     assert hook.headers[TOKEN] == "s3cret é"
 
 
@@ -144,30 +142,30 @@ async def test_the_token_comes_back_in_clear(receiver: Receiver, sandbox: Sandbo
 async def test_without_a_token_there_is_no_header(
     receiver: Receiver, sandbox: Sandbox, start: Start, token: str | None
 ) -> None:
-    """A start that gave no token gets a webhook without the header."""
+    """A start without a token gets a webhook without the header."""
     await start(sandbox, "#fast", webhook_url=receiver.url, webhook_token=token)
-    (hook,) = await receiver.receives(1)
+    (hook,) = await receiver.wait_for_hooks(1)
     assert TOKEN not in hook.headers
 
 
-async def test_who_gave_no_url_is_not_told(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
-    """Only tasks whose start carried a URL have webhooks."""
+async def test_start_without_a_url(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
+    """Only tasks whose start has a URL send webhooks."""
     await finished_task(sandbox, "#fast", webhook_token="t")
     task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
     assert await receiver.ids(1) == [task.id]
     assert [sent.task_id for sent in sandbox.webhooks] == [task.id]
 
 
-async def test_each_of_several_videos_is_told(receiver: Receiver, sandbox: Sandbox, start: Start) -> None:
-    """A start of three videos causes three webhooks, one for each."""
+async def test_several_videos(receiver: Receiver, sandbox: Sandbox, start: Start) -> None:
+    """A start of three videos sends three webhooks, one for each."""
     records = (await start(sandbox, "#fast", number_of_images=3, webhook_url=receiver.url)).data
     assert sorted(await receiver.ids(3)) == sorted(record["_id"] for record in records)
 
 
-async def test_the_task_has_ended_before_it_is_told(
+async def test_task_has_ended_before_its_webhook(
     receiver: Receiver, sandbox: Sandbox, start: Start, call: Call
 ) -> None:
-    """When the webhook arrives, detail and batchDetail show the new status already."""
+    """When the webhook arrives, detail and batchDetail have the new status."""
     seen = []
 
     async def look(_: web.Request) -> web.Response:
@@ -179,12 +177,12 @@ async def test_the_task_has_ended_before_it_is_told(
 
     receiver.answer = look
     await start(sandbox, "#fast", webhook_url=receiver.url)
-    await noted(sandbox)
+    await wait_for_records(sandbox)
     assert seen == ["completed", "completed"]
 
 
-async def test_a_task_deleted_before_its_end_is_not_told(receiver: Receiver, start: Start, call: Call) -> None:
-    """Whoever deletes a task while it is initialized hears no more of it."""
+async def test_task_deleted_before_its_end(receiver: Receiver, start: Start, call: Call) -> None:
+    """It sends no webhook."""
     async with sandbox_with(None) as sandbox:
         deleted = (await start(sandbox, webhook_url=receiver.url)).data["_id"]
         await call(sandbox, "DELETE", f"{PREFIX}/{deleted}")
@@ -193,10 +191,10 @@ async def test_a_task_deleted_before_its_end_is_not_told(receiver: Receiver, sta
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-async def test_a_task_deleted_after_its_end_is_not_told(
+async def test_task_deleted_after_its_end(
     receiver: Receiver, held: asyncio.Event, sandbox: Sandbox, finished_task: FinishedTask, call: Call
 ) -> None:
-    """A webhook that still waits in line when its task is deleted is not sent."""
+    """A webhook that is still queued when its task is deleted is not sent."""
     tasks = [await finished_task(sandbox, "#fast", webhook_url=receiver.url) for _ in range(3)]
     await call(sandbox, "DELETE", f"{PREFIX}/{tasks[1].id}")
     held.set()
@@ -207,32 +205,30 @@ async def test_a_task_deleted_after_its_end_is_not_told(
 
 
 async def test_there_is_one_attempt(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
-    """A receiver that answers 500 is not asked again."""
+    """A receiver that answers 500 gets no second request."""
 
     async def fail(_: web.Request) -> web.Response:
         return web.Response(status=500)
 
     receiver.answer = fail
     task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
-    assert [(sent.task_id, sent.status) for sent in await noted(sandbox)] == [(task.id, 500)]
-    assert len(await receiver.receives(1)) == 1
+    assert [(sent.task_id, sent.status) for sent in await wait_for_records(sandbox)] == [(task.id, 500)]
+    assert len(await receiver.wait_for_hooks(1)) == 1
 
 
 async def test_no_redirect_is_followed(receiver: Receiver, sandbox: Sandbox, start: Start) -> None:
-    """A receiver that answers 307 to itself gets one webhook, and the redirect is the answer."""
+    """A receiver that answers 307 to itself gets one webhook, and the redirect is recorded."""
 
     async def turn(_: web.Request) -> web.Response:
         return web.Response(status=307, headers={"Location": receiver.url})
 
     receiver.answer = turn
     await start(sandbox, "#fast", webhook_url=receiver.url)
-    assert [sent.status for sent in await noted(sandbox)] == [307]
-    assert len(await receiver.receives(1)) == 1
+    assert [sent.status for sent in await wait_for_records(sandbox)] == [307]
+    assert len(await receiver.wait_for_hooks(1)) == 1
 
 
-async def test_nothing_of_one_webhook_is_in_the_next(
-    receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask
-) -> None:
+async def test_no_state_between_webhooks(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
     """No cookie and no connection is kept, and the token of the account is never sent."""
     callers = set()
 
@@ -242,15 +238,15 @@ async def test_nothing_of_one_webhook_is_in_the_next(
         return web.Response(headers={"Set-Cookie": "a=b"})
 
     receiver.answer = bake
-    url = receiver.url.replace("127.0.0.1", "localhost")  # aiohttp's own jar takes no cookies of addresses
+    url = receiver.url.replace("127.0.0.1", "localhost")  # aiohttp's own jar accepts no cookies from IP addresses
     for count in (1, 2):
         await finished_task(sandbox, "#fast", webhook_url=url)
-        await noted(sandbox, count)
+        await wait_for_records(sandbox, count)
     assert [{"Cookie", "Authorization"} & set(hook.headers) for hook in receiver.hooks] == [set(), set()]
     assert len(callers) == 2
 
 
-# Receivers that are no good
+# Broken receivers
 
 
 @pytest.mark.parametrize(
@@ -264,22 +260,22 @@ async def test_nothing_of_one_webhook_is_in_the_next(
         pytest.param({"webhook_url": "{tls}"}, id="no TLS"),
     ],
 )
-async def test_who_cannot_be_told_harms_nobody(
+async def test_unreachable_receiver(
     receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask, fields: dict[str, str]
 ) -> None:
-    """What cannot be delivered is noted without a status; the task has ended well and the next one is told."""
+    """A webhook that cannot be delivered has no status; its task is completed and the next webhook is sent."""
     places = {"port": unused_port(), "hook": receiver.url, "tls": receiver.url.replace("http", "https")}
     task = await finished_task(sandbox, "#fast", **{name: text.format(**places) for name, text in fields.items()})
     assert task.status == "completed"
-    assert [(sent.task_id, sent.event, sent.status) for sent in await noted(sandbox)] == [
+    assert [(sent.task_id, sent.event, sent.status) for sent in await wait_for_records(sandbox)] == [
         (task.id, "task.completed", 0)
     ]
     other = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
     assert await receiver.ids(1) == [other.id]
 
 
-async def test_a_receiver_that_hangs_up_harms_nobody(receiver: Receiver, sandbox: Sandbox, start: Start) -> None:
-    """A connection that ends without an answer is noted without a status, and nothing is sent again."""
+async def test_receiver_that_disconnects(receiver: Receiver, sandbox: Sandbox, start: Start) -> None:
+    """A connection that ends without a response is recorded without a status, and nothing is sent again."""
 
     async def hang_up(request: web.Request) -> web.Response:
         assert request.transport is not None
@@ -288,60 +284,58 @@ async def test_a_receiver_that_hangs_up_harms_nobody(receiver: Receiver, sandbox
 
     receiver.answer = hang_up
     await start(sandbox, "#fast", webhook_url=receiver.url)
-    assert [sent.status for sent in await noted(sandbox)] == [0]
-    assert len(await receiver.receives(1)) == 1
+    assert [sent.status for sent in await wait_for_records(sandbox)] == [0]
+    assert len(await receiver.wait_for_hooks(1)) == 1
 
 
 async def test_a_silent_receiver_delays_no_task(
     receiver: Receiver, held: asyncio.Event, sandbox: Sandbox, finished_task: FinishedTask, call: Call
 ) -> None:
-    """While a webhook is without an answer its task is completed, others complete, and the API answers."""
+    """While a webhook has no response its task is completed, others complete, and the API answers."""
     async with asyncio.timeout(5):
         for _ in range(2):
             task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
             assert (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data["current_status"] == "completed"
-        await receiver.receives(2)
+        await receiver.wait_for_hooks(2)
     assert not sandbox.webhooks
 
 
 @pytest.mark.usefixtures("one_at_a_time")
 async def test_a_silent_receiver_does_not_delay_closing(receiver: Receiver, held: asyncio.Event, start: Start) -> None:
-    """Closing breaks off what is under way, which was sent without an answer, and never sends what waits in line."""
+    """Closing cancels webhooks under way, which are recorded without a response, and drops the queued ones."""
     async with sandbox_with(None) as sandbox:
         await start(sandbox, "#fast", number_of_images=3, webhook_url=receiver.url)
-        (hook,) = await receiver.receives(1)
+        (hook,) = await receiver.wait_for_hooks(1)
         async with asyncio.timeout(5):
             await sandbox.aclose()
     assert [(sent.task_id, sent.status) for sent in sandbox.webhooks] == [(hook.body["data"]["_id"], 0)]
     held.set()
-    assert len(await receiver.receives(1)) == 1
+    assert len(await receiver.wait_for_hooks(1)) == 1
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-async def test_a_silent_receiver_is_given_up(
-    receiver: Receiver, held: asyncio.Event, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """After a bounded time an attempt is over, and the next in line has its turn."""
+async def test_timeout(receiver: Receiver, held: asyncio.Event, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a bounded time an attempt ends, and the next webhook is sent."""
     monkeypatch.setattr(lifecycle, "_TIMEOUT", aiohttp.ClientTimeout(total=0.1))
     async with sandbox_with(None) as sandbox:
         await start(sandbox, "#fast", number_of_images=2, webhook_url=receiver.url)
-        assert [sent.status for sent in await noted(sandbox, 2)] == [0, 0]
-    assert len(await receiver.receives(2)) == 2
+        assert [sent.status for sent in await wait_for_records(sandbox, 2)] == [0, 0]
+    assert len(await receiver.wait_for_hooks(2)) == 2
 
 
-async def test_fifty_are_under_way_at_once(
+async def test_limit_of_concurrent_webhooks(
     receiver: Receiver, held: asyncio.Event, sandbox: Sandbox, start: Start
 ) -> None:
-    """When many tasks end together, the 51st webhook waits for an answer to another; in the end all are told."""
+    """If many tasks end together, the 51st webhook waits for a response to another; in the end all are sent."""
     for _ in range(7):
         await start(sandbox, "#fast", number_of_images=8, webhook_url=receiver.url)
-    assert len(await receiver.receives(50)) == 50
+    assert len(await receiver.wait_for_hooks(50)) == 50
     assert all(task.done for task in sandbox.tasks.values())
     held.set()
     assert sorted(await receiver.ids(56)) == sorted(sandbox.tasks)
 
 
-# What can be asked for
+# URLs
 
 
 @pytest.mark.parametrize(
@@ -358,8 +352,8 @@ async def test_fifty_are_under_way_at_once(
         "hook",
     ],
 )
-async def test_other_http_is_refused(sandbox: Sandbox, start: Start, url: str) -> None:
-    """A2E wants https: anything else that does not lead to this machine is a 400, and nothing is charged."""
+async def test_http_to_other_hosts(sandbox: Sandbox, start: Start, url: str) -> None:
+    """A2E requires https: http to another machine is a 400, and nothing is charged."""
     answer = await start(sandbox, webhook_url=url)
     assert (answer.status, answer.invalid_fields, sandbox.ledger) == (400, ["webhook_url"], [])
 
@@ -379,30 +373,30 @@ async def test_https_and_this_machine_are_accepted(frozen_sandbox: Sandbox, star
     assert (await start(frozen_sandbox, webhook_url=url)).status == 200
 
 
-# Weather
+# Lost webhooks
 
 
 async def test_lost_webhooks_are_never_sent(receiver: Receiver, finished_task: FinishedTask) -> None:
-    """With a chance of 1 nothing is sent and nothing noted, though the task ends; in fair weather the next one is."""
-    async with sandbox_with(Weather(lost_webhooks=1.0)) as sandbox:
+    """At probability 1 nothing is sent or recorded, though the task ends. Without faults the next one is sent."""
+    async with sandbox_with(FaultPlan(lost_webhooks=1.0)) as sandbox:
         await finished_task(sandbox, "#fast", webhook_url=receiver.url)
-        sandbox.weather = None
+        sandbox.faults = None
         task = await finished_task(sandbox, "#fast", webhook_url=receiver.url)
         assert await receiver.ids(1) == [task.id]
-        assert [sent.task_id for sent in await noted(sandbox)] == [task.id]
+        assert [sent.task_id for sent in await wait_for_records(sandbox)] == [task.id]
 
 
 def test_the_same_seed_loses_the_same() -> None:
-    """One seed draws one sequence, and nothing else that is drawn disturbs it; another seed draws another."""
+    """One seed gives one sequence, independent of other random numbers; another seed gives another."""
 
     def lost(seed: int, *disturbing: str) -> list[bool]:
-        forecast = Forecast(Weather.changeable(seed, rate=0.5))
+        schedule = FaultSchedule(FaultPlan.random(seed, rate=0.5))
         drawn = []
         for _ in range(50):
-            drawn.append(forecast.loses_webhook())
+            drawn.append(schedule.loses_webhook())
             for operation in disturbing:
-                forecast.fault(operation)
-                forecast.leaves_out()
+                schedule.next_fault(operation)
+                schedule.omits_from_batch()
         return drawn
 
     assert lost(1) == lost(1, "start", "batch") != lost(2)
@@ -410,27 +404,27 @@ def test_the_same_seed_loses_the_same() -> None:
 
 
 @pytest.mark.parametrize("chance", [-0.1, 1.1, float("nan"), True, "1"])
-def test_a_chance_is_from_0_to_1(chance: Any) -> None:
-    """Anything else is a ValueError that says so."""
+def test_probability_is_from_0_to_1(chance: Any) -> None:
+    """Other values are a ValueError."""
     with pytest.raises(ValueError, match="lost_webhooks must be a number from 0 to 1"):
-        Weather(lost_webhooks=chance)
+        FaultPlan(lost_webhooks=chance)
 
 
-def test_changeable_weather_loses_webhooks() -> None:
-    """They are lost as often as other things go wrong."""
-    assert [Weather.changeable(1, rate).lost_webhooks for rate in (0.0, 0.3)] == [0.0, 0.3]
+def test_random_plan_loses_webhooks() -> None:
+    """They are lost with the rate of the plan."""
+    assert [FaultPlan.random(1, rate).lost_webhooks for rate in (0.0, 0.3)] == [0.0, 0.3]
 
 
-# What is remembered
+# Records
 
 
 @pytest.mark.usefixtures("one_at_a_time")
-async def test_what_was_sent_is_noted(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
-    """The oldest is first: which task, which event, and what the receiver answered."""
+async def test_webhooks_are_recorded(receiver: Receiver, sandbox: Sandbox, finished_task: FinishedTask) -> None:
+    """The oldest is first, with its task, its event, and the status of the response."""
     tasks = []
     for prompt in ("#fast", "#fast #fail"):
         tasks.append(await finished_task(sandbox, prompt, webhook_url=receiver.url))
-        await noted(sandbox, len(tasks))
+        await wait_for_records(sandbox, len(tasks))
     assert [(sent.task_id, sent.event, sent.status) for sent in sandbox.webhooks] == [
         (tasks[0].id, "task.completed", 200),
         (tasks[1].id, "task.failed", 200),
@@ -438,15 +432,15 @@ async def test_what_was_sent_is_noted(receiver: Receiver, sandbox: Sandbox, fini
 
 
 @pytest.mark.parametrize("place", ["http://127.0.0.1:{port}/secret", "https:///secret"])
-async def test_no_note_holds_a_secret(
+async def test_no_record_has_a_secret(
     sandbox: Sandbox, finished_task: FinishedTask, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
-    """Neither URL nor token are in a log line, in the note, or in what is remembered of the task."""
+    """URL and token are neither in a log line, nor in the record, nor in the repr of the task."""
     caplog.set_level(logging.DEBUG)
     with socket.socket() as silent:
-        silent.bind(("127.0.0.1", 0))  # nobody listens there, and nobody else can begin to
+        silent.bind(("127.0.0.1", 0))  # bound, but not listening, so that no other program can listen there
         url = place.format(port=silent.getsockname()[1]) + "?key=secret"
         task = await finished_task(sandbox, "#fast", webhook_url=url, webhook_token="secret")
-        (sent,) = await noted(sandbox)
+        (sent,) = await wait_for_records(sandbox)
     assert task.id in caplog.text
-    assert "secret" not in caplog.text + repr(sent) + repr(task) + repr(task.order)
+    assert "secret" not in caplog.text + repr(sent) + repr(task) + repr(task.start)

@@ -1,4 +1,4 @@
-"""A start that is cancelled first learns what became of it: through the real HTTP sandbox."""
+"""Cancelled starts: the submitter waits for the response before the cancellation takes effect. On the HTTP sandbox."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from paid_starts import (
     faults_on_start,
     logged_warnings,
     make_client,
-    marker_of,
+    marker_in,
     start_in_background,
     start_video,
 )
 
 from a2e_async import A2EClient, ClientClosedError, Pacing, SubmissionUncertainError
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
@@ -46,11 +46,11 @@ async def one_at_a_time(sandbox: Sandbox) -> AsyncIterator[A2EClient]:
         yield a2e
 
 
-async def test_cancellation_waits_for_the_answer(
+async def test_cancellation_waits_for_the_response(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A start that is cancelled while A2E works on it is cancelled once the answer was read, and its id is told."""
-    sandbox.weather = faults_on_start(SLOW)
+    """A start that is cancelled while A2E works on it ends after the response, and logs the id."""
+    sandbox.faults = faults_on_start(SLOW)
     start = await start_in_background(sandbox, a2e)
     start.cancel()
     await asyncio.sleep(0.05)
@@ -68,8 +68,8 @@ async def test_cancellation_waits_for_the_answer(
 async def test_cancelled_task_can_be_picked_up(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The id in the warning is all that is needed to get what was paid for."""
-    sandbox.weather = faults_on_start(SLOW)
+    """The id in the warning is enough to wait for the task that was charged."""
+    sandbox.faults = faults_on_start(SLOW)
     start = await start_in_background(sandbox, a2e)
     start.cancel()
     await asyncio.wait([start])
@@ -80,8 +80,8 @@ async def test_cancelled_task_can_be_picked_up(
 async def test_cancelling_twice_changes_nothing(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An impatient second and third cancellation do not make the start let go of the answer."""
-    sandbox.weather = faults_on_start(SLOW)
+    """A second and a third cancellation do not end the wait for the response."""
+    sandbox.faults = faults_on_start(SLOW)
     start = await start_in_background(sandbox, a2e)
     for _ in range(3):
         start.cancel()
@@ -92,11 +92,11 @@ async def test_cancelling_twice_changes_nothing(
     assert charged_task_ids(sandbox)[0] in logged_warnings(caplog)[0]
 
 
-async def test_time_out_waits_for_the_answer(
+async def test_timeout_waits_for_the_response(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`asyncio.timeout` around a start becomes a TimeoutError once the answer was read, with the note on its cause."""
-    sandbox.weather = faults_on_start(SLOW)
+    """`asyncio.timeout` raises TimeoutError after the response, with the note on its cause."""
+    sandbox.faults = faults_on_start(SLOW)
     with pytest.raises(TimeoutError) as caught:
         async with asyncio.timeout(None) as scope:
             accepted = asyncio.ensure_future(wait_until(lambda: sandbox.ledger))
@@ -108,21 +108,21 @@ async def test_time_out_waits_for_the_answer(
     assert any(task_id in note for note in caught.value.__cause__.__notes__)
 
 
-async def test_wait_for_waits_for_the_answer(
+async def test_wait_for_waits_for_the_response(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """`asyncio.wait_for`, the older way, loses nothing either."""
-    sandbox.weather = faults_on_start(Fault("delay", seconds=2, after=True))
+    """`asyncio.wait_for`, the older function, waits for the response as well."""
+    sandbox.faults = faults_on_start(Fault("delay", seconds=2, after=True))
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(start_video(a2e), 1)
     assert charged_task_ids(sandbox)[0] in logged_warnings(caplog)[0]
 
 
-async def test_group_that_fails_waits_for_the_answer(
+async def test_failed_group_waits_for_the_responses(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If another task of a TaskGroup fails, the starts of the group are cancelled, and their ids are told."""
-    sandbox.weather = faults_on_start(SLOW, SLOW)
+    """If a task of a TaskGroup fails, the other starts are cancelled, and their ids are logged."""
+    sandbox.faults = faults_on_start(SLOW, SLOW)
 
     async def fail() -> None:
         await wait_until(lambda: len(sandbox.ledger) == 2)
@@ -139,11 +139,11 @@ async def test_group_that_fails_waits_for_the_answer(
     assert len(charged_task_ids(sandbox)) == 2
 
 
-async def test_answer_that_never_comes_bounds_a_cancellation(
+async def test_cancellation_waits_for_the_request_timeout_at_most(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A cancellation waits for `request_timeout` at most, and then tells how to find out."""
-    sandbox.weather = faults_on_start(Fault("delay", seconds=60, after=True))
+    """A cancellation waits for `request_timeout` at most, and then logs the marker."""
+    sandbox.faults = faults_on_start(Fault("delay", seconds=60, after=True))
     async with make_client(sandbox, request_timeout=1.0) as a2e:
         start = await start_in_background(sandbox, a2e)
         start.cancel()
@@ -152,17 +152,17 @@ async def test_answer_that_never_comes_bounds_a_cancellation(
                 await start
         (warning,) = logged_warnings(caplog)
         (task,) = sandbox.tasks.values()
-        assert f"find({marker_of(task.name)!r})" in warning
-        assert any(marker_of(task.name) in note for note in caught.value.__notes__)
+        assert f"find({marker_in(task.name)!r})" in warning
+        assert any(marker_in(task.name) in note for note in caught.value.__notes__)
         assert_no_secrets(sandbox, caplog.text)
-        found = await a2e.image_to_video.find(marker_of(task.name))
+        found = await a2e.image_to_video.find(marker_in(task.name))
     assert found is not None
     assert found.id == task.id
 
 
-async def test_cancelled_and_refused(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """If the answer was an error that surely charged nothing, nobody is warned."""
-    sandbox.weather = faults_on_start(Fault("delay", seconds=1.5))
+async def test_cancelled_and_rejected(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """If the response is an error that charged nothing, no warning is logged."""
+    sandbox.faults = faults_on_start(Fault("delay", seconds=1.5))
     start = asyncio.create_task(start_video(a2e, prompt="#refuse"))
     await asyncio.sleep(0.5)
     start.cancel()
@@ -173,11 +173,11 @@ async def test_cancelled_and_refused(a2e: A2EClient, sandbox: Sandbox, caplog: p
     assert not hasattr(caught.value, "__notes__")
 
 
-async def test_cancelled_in_line_sends_nothing(
+async def test_cancelled_in_the_queue_sends_nothing(
     one_at_a_time: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A start that waits for its place is cancelled at once, and A2E never hears of it."""
-    sandbox.weather = faults_on_start(SLOW)
+    """A start that waits in the queue of the throttle is cancelled at once, and nothing is sent."""
+    sandbox.faults = faults_on_start(SLOW)
     first = await start_in_background(sandbox, one_at_a_time)
     second = asyncio.create_task(start_video(one_at_a_time))
     await asyncio.sleep(0.05)
@@ -191,23 +191,23 @@ async def test_cancelled_in_line_sends_nothing(
 
 
 async def test_cancelled_before_it_begins(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A task that is cancelled already, and starts nevertheless, sends nothing and takes nobody's place."""
+    """A start in a task that is cancelled already sends nothing, and leaves the queue of the throttle."""
 
-    async def careless() -> None:
-        asyncio.current_task().cancel()  # type: ignore[union-attr]  # there is one
+    async def start_while_cancelled() -> None:
+        asyncio.current_task().cancel()  # type: ignore[union-attr]  # it runs in a task
         await start_video(a2e)
 
     for _ in range(2 * Pacing().max_in_flight):
         with pytest.raises(asyncio.CancelledError):
-            await asyncio.create_task(careless())
+            await asyncio.create_task(start_while_cancelled())
     assert not count_starts(sandbox)
     async with asyncio.timeout(10):
         await start_video(a2e)
 
 
-async def test_place_of_a_cancelled_start_is_free_again(one_at_a_time: A2EClient, sandbox: Sandbox) -> None:
-    """Starts that are cancelled, in line or under way, take nobody's place for good."""
-    sandbox.weather = faults_on_start(*[Fault("delay", seconds=0.05, after=True)] * 3)
+async def test_cancelled_starts_release_the_throttle(one_at_a_time: A2EClient, sandbox: Sandbox) -> None:
+    """Cancelled starts, waiting or under way, release their slot of the throttle."""
+    sandbox.faults = faults_on_start(*[Fault("delay", seconds=0.05, after=True)] * 3)
     for _ in range(3):
         waiting = [asyncio.create_task(start_video(one_at_a_time)) for _ in range(3)]
         await asyncio.sleep(0.02)
@@ -218,9 +218,9 @@ async def test_place_of_a_cancelled_start_is_free_again(one_at_a_time: A2EClient
         assert not (await start_video(one_at_a_time)).adopted
 
 
-async def test_cancelled_before_another_try(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """A start that was turned away, and is cancelled in the pause, was not started."""
-    sandbox.weather = faults_on_start(Fault("429", retry_after=4))
+async def test_cancelled_before_a_retry(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """A start that was rate-limited, and is cancelled before its retry, was not accepted."""
+    sandbox.faults = faults_on_start(Fault("429", retry_after=4))
     start = asyncio.create_task(start_video(a2e))
     await wait_until(lambda: count_starts(sandbox))
     await asyncio.sleep(0.02)
@@ -232,24 +232,22 @@ async def test_cancelled_before_another_try(a2e: A2EClient, sandbox: Sandbox, ca
     assert not logged_warnings(caplog)
 
 
-async def test_cancelled_during_the_looks(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """A start that is cancelled while it is looked for is cancelled at once, and tells how to find out."""
-    sandbox.weather = faults_on_start(Fault("drop", after=True), invisible=60)
+async def test_cancelled_during_the_scans(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """A start that is cancelled during the scans ends at once, and logs how to find its task."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True), invisible=60)
     start = asyncio.create_task(start_video(a2e))
     await wait_until(lambda: count_list_requests(sandbox))
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
         await start
     (task,) = sandbox.tasks.values()
-    assert any(f"find({marker_of(task.name)!r})" in warning for warning in logged_warnings(caplog))
+    assert any(f"find({marker_in(task.name)!r})" in warning for warning in logged_warnings(caplog))
     assert_no_secrets(sandbox, caplog.text)
 
 
-async def test_cancelled_during_the_second_try(
-    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A start that is sent once more waits for its answer as the first one did."""
-    sandbox.weather = faults_on_start(Fault("drop"), SLOW)
+async def test_cancelled_during_the_resend(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """A start that is sent once more waits for its response as the first one does."""
+    sandbox.faults = faults_on_start(Fault("drop"), SLOW)
     start = await start_in_background(sandbox, a2e, on_unknown="resend")
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -257,9 +255,9 @@ async def test_cancelled_during_the_second_try(
     assert any(charged_task_ids(sandbox)[0] in warning for warning in logged_warnings(caplog))
 
 
-async def test_cancelled_upload_buys_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start that is cancelled while its image is uploaded is never sent."""
-    sandbox.weather = Weather(script={"put": [Fault("delay", seconds=60)]})
+async def test_cancelled_upload_starts_nothing(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A start that is cancelled during the upload of its image is never sent."""
+    sandbox.faults = FaultPlan(script={"put": [Fault("delay", seconds=60)]})
     start = asyncio.create_task(start_video(a2e, image=quick.PNG))
     await wait_until(lambda: sandbox.requests)
     await asyncio.sleep(0.05)
@@ -270,16 +268,16 @@ async def test_cancelled_upload_buys_nothing(a2e: A2EClient, sandbox: Sandbox) -
     assert count_starts(sandbox) == 0
 
 
-async def test_client_closed_while_a_start_is_in_line(one_at_a_time: A2EClient, sandbox: Sandbox) -> None:
-    """A start that waits for its place when the client is closed was not sent, and is told so."""
-    sandbox.weather = faults_on_start(Fault("delay", seconds=60))
+async def test_client_closed_while_a_start_is_queued(one_at_a_time: A2EClient, sandbox: Sandbox) -> None:
+    """A queued start whose client is closed was not sent, and its error says so."""
+    sandbox.faults = faults_on_start(Fault("delay", seconds=60))
     first = asyncio.create_task(start_video(one_at_a_time))
     second = asyncio.create_task(start_video(one_at_a_time))
     await asyncio.sleep(0.5)
     await one_at_a_time.aclose()
-    with pytest.raises(ClientClosedError, match="nothing was sent"):
+    with pytest.raises(ClientClosedError):
         await second
-    with pytest.raises(SubmissionUncertainError):  # it was under way, and its answer will not come
+    with pytest.raises(SubmissionUncertainError):  # it was under way, and its response is lost
         await first
     assert not sandbox.ledger
 
@@ -297,12 +295,12 @@ asyncio.run(main())
 
 
 @pytest.mark.realtime("a process, and a signal")
-def test_interrupted_program_tells_the_id(tmp_path: pathlib.Path) -> None:
-    """Ctrl-C during a start, as typed: the program ends after the answer, and its last words hold the id."""
+def test_interrupted_program_prints_the_id(tmp_path: pathlib.Path) -> None:
+    """After Ctrl-C during a start, the program ends after the response, and prints the id."""
     script = tmp_path / "start.py"
     script.write_text(textwrap.dedent(SCRIPT))
     with pages.background_sandbox() as sandbox:
-        sandbox.weather = faults_on_start(Fault("delay", seconds=4.0, after=True))  # longer than a signal takes
+        sandbox.faults = faults_on_start(Fault("delay", seconds=4.0, after=True))  # longer than the signal needs
         program = subprocess.Popen(
             [sys.executable, script, sandbox.url, sandbox.token], stderr=subprocess.PIPE, cwd=tmp_path, text=True
         )
@@ -311,12 +309,12 @@ def test_interrupted_program_tells_the_id(tmp_path: pathlib.Path) -> None:
             while not sandbox.ledger and time.monotonic() < deadline:
                 time.sleep(0.01)
             program.send_signal(signal.SIGINT)
-            _, said = program.communicate(timeout=20)
+            _, printed = program.communicate(timeout=20)
         finally:
             program.kill()
             program.wait()
         (task_id,) = charged_task_ids(sandbox)
         assert len(sandbox.ledger) == 1
-    assert task_id in said
-    assert "KeyboardInterrupt" in said
+    assert task_id in printed
+    assert "KeyboardInterrupt" in printed
     assert program.returncode != 0

@@ -1,4 +1,4 @@
-"""Looking for a task by its marker or key: what is found, in which order, and how much of A2E's list is read for it."""
+"""Search for a task by its marker or key: what is found, in which order, and how many pages of the list it takes."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from paid_starts import (
     faults_on_start,
     logged_warnings,
     make_client,
-    marker_of,
+    marker_in,
     start_video,
 )
 from virtual_clock import utc_now
 
 from a2e_async import A2EClient, A2EError, AuthenticationError, InvalidRequestError, SubmissionUncertainError
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 from a2e_async.sandbox.state import Task
-from a2e_async.sandbox.tasks.scenarios import Fate
-from a2e_async.sandbox.tasks.starts import Order
+from a2e_async.sandbox.tasks.scenarios import Scenario
+from a2e_async.sandbox.tasks.starts import Start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ async def test_found_by_marker_key_and_name(a2e: A2EClient, sandbox: Sandbox) ->
     """A task is found by the marker in its name, by the whole name, and by its idempotency key."""
     task = await start_video(a2e, idempotency_key="order-17")
     name = sandbox.tasks[task.id].name
-    for known in ("order-17", name, marker_of(name), f" {marker_of(name).upper()} "):
+    for known in ("order-17", name, marker_in(name), f" {marker_in(name).upper()} "):
         found = await a2e.image_to_video.find(known)
         assert found is not None
         assert found.id == task.id
@@ -50,7 +50,7 @@ async def test_found_by_marker_key_and_name(a2e: A2EClient, sandbox: Sandbox) ->
 
 
 async def test_found_by_another_client(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """What one process has started, another one finds, with its record."""
+    """A task that one process has started is found by another one, with its record."""
     task = await start_video(a2e, idempotency_key="order-17")
     async with make_client(sandbox) as other:
         found = await other.image_to_video.find("order-17")
@@ -59,7 +59,7 @@ async def test_found_by_another_client(a2e: A2EClient, sandbox: Sandbox) -> None
 
 
 async def test_unknown_is_none(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """What no task carries is found nowhere, and costs nothing."""
+    """A marker or key without a task finds nothing, and costs nothing."""
     await start_video(a2e)
     for unknown in ("order-18", "0123456789", "Ada [a2e:0123456789]", "Ada", "00000000000"):
         assert await a2e.image_to_video.find(unknown) is None
@@ -67,16 +67,16 @@ async def test_unknown_is_none(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert len(sandbox.ledger) == 1
 
 
-@pytest.mark.parametrize("odd", ["", " ", None, 5, b"0123456789"])
-async def test_odd_question_is_refused(a2e: A2EClient, sandbox: Sandbox, odd: Any) -> None:
-    """What can be no marker and no key is refused before A2E is asked."""
+@pytest.mark.parametrize("invalid", ["", " ", None, 5, b"0123456789"])
+async def test_invalid_search_is_rejected(a2e: A2EClient, sandbox: Sandbox, invalid: Any) -> None:
+    """A value that is neither a marker nor a key is rejected before a request."""
     with pytest.raises(InvalidRequestError, match="marker_or_key"):
-        await a2e.image_to_video.find(odd)
+        await a2e.image_to_video.find(invalid)
     assert not sandbox.requests
 
 
 async def test_find_all_is_oldest_first(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The videos of one start come in the order in which they were made."""
+    """The videos of one start are returned in the order of their creation."""
     await a2e.image_to_video.start_variations(3, image_url=IMAGE_URL, idempotency_key="order-17", **quick.PROMPTS)
     now = utc_now()
     for age, task in enumerate(sandbox.tasks.values()):
@@ -89,13 +89,13 @@ async def test_find_all_is_oldest_first(a2e: A2EClient, sandbox: Sandbox) -> Non
     assert first.id == found[0].id
 
 
-async def test_two_tasks_of_one_marker_are_warned_of(
+async def test_two_tasks_with_one_marker_log_a_warning(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If two tasks carry one marker, which nobody has ordered, a warning names both, once."""
+    """If two tasks have the marker of a start of one, a warning names both, once."""
     task = await start_video(a2e)
-    async with make_client(sandbox, start=attrs.evolve(quick.CONFIG.start, mark_names=False)) as careless:
-        twin = await start_video(careless, name=sandbox.tasks[task.id].name)
+    async with make_client(sandbox, start=attrs.evolve(quick.CONFIG.start, mark_names=False)) as unmarked:
+        twin = await start_video(unmarked, name=sandbox.tasks[task.id].name)
     for _ in range(2):
         assert len(await a2e.image_to_video.find_all(sandbox.tasks[task.id].name)) == 2
     (warning,) = logged_warnings(caplog)
@@ -104,35 +104,37 @@ async def test_two_tasks_of_one_marker_are_warned_of(
     assert_no_secrets(sandbox, caplog.text)
 
 
-async def test_variations_are_no_duplicates(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """The tasks of one start share a marker, as ordered: nobody is warned."""
+async def test_variations_are_not_duplicates(
+    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The tasks of one start share a marker, and no warning is logged."""
     tasks = await a2e.image_to_video.start_variations(3, image_url=IMAGE_URL, **quick.PROMPTS)
     assert len(await a2e.image_to_video.find_all(sandbox.tasks[tasks[0].id].name)) == 3
     assert not logged_warnings(caplog)
 
 
 async def test_error_of_the_list_is_raised(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A list that cannot be read is an error, and never taken for "no such task"."""
-    sandbox.weather = Weather(chances={"list": {Fault("status", status=401): 1}})
+    """A list that cannot be read raises an error, and does not mean "not found"."""
+    sandbox.faults = FaultPlan(chances={"list": {Fault("status", status=401): 1}})
     with pytest.raises(AuthenticationError):
         await a2e.image_to_video.find("order-17")
 
 
-async def test_list_that_breaks_off_is_an_error(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the second page cannot be read, that is no "no such task" either."""
-    fill(sandbox, 150)
-    broken = Weather(script={"list": [None, *[Fault("html", status=404)] * 9]})
-    sandbox.weather = broken
+async def test_broken_second_page_is_an_error(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A second page that cannot be read does not mean "not found" either."""
+    add_tasks(sandbox, 150)
+    broken = FaultPlan(script={"list": [None, *[Fault("html", status=404)] * 9]})
+    sandbox.faults = broken
     with pytest.raises(A2EError):
         await a2e.image_to_video.find("order-17")
-    sandbox.weather = None
+    sandbox.faults = None
     assert await a2e.image_to_video.find("order-17") is None
 
 
-def fill(sandbox: Sandbox, count: int, age: float = 0.0, apart: float = 0.0) -> None:
-    """Give the account tasks of other programs, the newest of them some seconds old."""
-    order = Order(
-        name="somebody else's",
+def add_tasks(sandbox: Sandbox, count: int, age: float = 0.0, apart: float = 0.0) -> None:
+    """Add tasks of other programs to the account, the newest of them `age` seconds old."""
+    start = Start(
+        name="task of another program",
         image_url=IMAGE_URL,
         end_image_url="",
         prompt=PROMPT,
@@ -141,32 +143,32 @@ def fill(sandbox: Sandbox, count: int, age: float = 0.0, apart: float = 0.0) -> 
         model_type="GENERAL",
         video_time=5,
         count=1,
-        fate=Fate(),
+        scenario=Scenario(),
     )
     newest = utc_now() - dt.timedelta(seconds=age)
     for behind in reversed(range(count)):
-        task = Task(order=order, coins=0, created=newest - dt.timedelta(seconds=behind * apart))
+        task = Task(start=start, coins=0, created=newest - dt.timedelta(seconds=behind * apart))
         sandbox._state.tasks[task.id] = task
 
 
 async def test_old_task_on_a_later_page_is_found(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A key is found again although 250 tasks were started since."""
+    """A key finds its task although 250 tasks were started since."""
     task = await start_video(a2e, idempotency_key="order-17")
-    fill(sandbox, 250)
+    add_tasks(sandbox, 250)
     async with make_client(sandbox) as other:
         found = await other.image_to_video.find("order-17")
     assert found is not None
     assert found.id == task.id
-    assert count_list_requests(sandbox) == 1 + 3  # one by the start
+    assert count_list_requests(sandbox) == 1 + 3  # one for the start
 
 
 async def test_lost_task_on_a_later_page_is_found(sandbox: Sandbox) -> None:
-    """A start whose answer got lost is adopted although 250 others were started in the meantime."""
-    sandbox.weather = faults_on_start(Fault("delay", seconds=5, after=True))
+    """A start whose response is lost is adopted although 250 others were started meanwhile."""
+    sandbox.faults = faults_on_start(Fault("delay", seconds=5, after=True))
     async with make_client(sandbox, request_timeout=2.0) as a2e:
         start = asyncio.create_task(start_video(a2e))
         await wait_until(lambda: sandbox.ledger)
-        fill(sandbox, 250)
+        add_tasks(sandbox, 250)
         task = await start
     assert task.adopted
     assert task.id == next(iter(sandbox.tasks))
@@ -186,9 +188,9 @@ SHUFFLED: dict[str, Callable[[list[dict[str, object]]], list[dict[str, object]]]
 async def test_order_of_the_list_does_not_matter(
     sandbox: Sandbox, shuffle: Callable[[list[dict[str, object]]], list[dict[str, object]]]
 ) -> None:
-    """No order is promised: whatever that of 250 records is, the lost start is adopted."""
-    fill(sandbox, 250, age=7200, apart=1)
-    sandbox.weather = faults_on_start(Fault("drop", after=True))
+    """A2E promises no order: a lost start is adopted in any order of 250 records."""
+    add_tasks(sandbox, 250, age=7200, apart=1)
+    sandbox.faults = faults_on_start(Fault("drop", after=True))
 
     def page(request: web.Request) -> web.Response:
         rows = shuffle([task.record() for task in reversed([*sandbox.tasks.values()])])
@@ -202,17 +204,17 @@ async def test_order_of_the_list_does_not_matter(
     assert task.id == list(sandbox.tasks)[-1]
 
 
-async def test_pages_that_are_too_old_are_not_read(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """To settle a start of just now, nothing from hours ago is gone through."""
-    fill(sandbox, 950, age=7200, apart=1)
-    sandbox.weather = faults_on_start(Fault("drop", after=True))
+async def test_old_pages_are_not_read(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The search for a recent start does not read pages from hours ago."""
+    add_tasks(sandbox, 950, age=7200, apart=1)
+    sandbox.faults = faults_on_start(Fault("drop", after=True))
     assert (await start_video(a2e)).adopted
     assert count_list_requests(sandbox) == 1
 
 
-async def test_a_key_reads_everything_once(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The first key goes through the whole list, the next ones only through what can have changed."""
-    fill(sandbox, 450, age=7200, apart=1)
+async def test_first_key_reads_the_whole_list(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The first key reads the whole list, the next ones only its newest page."""
+    add_tasks(sandbox, 450, age=7200, apart=1)
     await start_video(a2e, idempotency_key="one")
     assert count_list_requests(sandbox) == 5
     for key in ("two", "three", "one"):
@@ -222,29 +224,29 @@ async def test_a_key_reads_everything_once(a2e: A2EClient, sandbox: Sandbox) -> 
 
 
 async def test_late_task_on_a_later_page_is_found(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """What was made shortly before the list was read, and was not shown in it, is found by a later look."""
+    """A task that was missing from one scan, because it was listed late, is found by the next one."""
     assert await a2e.image_to_video.find("order-17") is None
     async with make_client(sandbox) as other:
         late = await start_video(other, idempotency_key="order-17")
     sandbox.tasks[late.id].created -= dt.timedelta(seconds=150)
-    fill(sandbox, 120, age=0, apart=1.2)  # a page and more, over the last 144 seconds
+    add_tasks(sandbox, 120, age=0, apart=1.2)  # a page and more, over the last 144 seconds
     found = await a2e.image_to_video.find("order-17")
     assert found is not None
     assert found.id == late.id
 
 
-async def test_wrong_clock_of_this_machine_does_not_matter(
+async def test_wrong_local_clock_does_not_matter(
     a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A start is adopted although the clock here is hours ahead: A2E's own clock is what counts."""
-    sandbox.weather = faults_on_start(Fault("drop", after=True))
+    """A start is adopted although the local clock is hours ahead, since A2E's clock counts."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True))
     monkeypatch.setattr("a2e_async._submission.reconciler.time", types.SimpleNamespace(time=lambda: 4e9))
     assert (await start_video(a2e)).adopted
 
 
-async def test_many_uncertain_starts_share_the_looks(sandbox: Sandbox) -> None:
-    """Fifty starts whose answers get lost at the same time read the list a few times, not fifty times."""
-    sandbox.weather = Weather(chances={"start": {Fault("drop", after=True, seconds=0.3): 1}})
+async def test_many_uncertain_starts_share_the_scans(sandbox: Sandbox) -> None:
+    """Fifty starts with lost responses read the list a few times, not fifty times."""
+    sandbox.faults = FaultPlan(chances={"start": {Fault("drop", after=True, seconds=0.3): 1}})
     wide = attrs.evolve(quick.CONFIG.pacing, max_in_flight=100)
     async with make_client(sandbox, pacing=wide) as a2e:
         tasks = await asyncio.gather(*(start_video(a2e) for _ in range(50)))
@@ -253,13 +255,13 @@ async def test_many_uncertain_starts_share_the_looks(sandbox: Sandbox) -> None:
     assert count_list_requests(sandbox) <= 8
 
 
-async def test_many_uncertain_starts_share_a_look_that_fails(sandbox: Sandbox) -> None:
-    """While the list is out of reach too, fifty lost starts do not ask for it fifty times as often as one."""
+async def test_many_uncertain_starts_share_a_failed_scan(sandbox: Sandbox) -> None:
+    """While the list cannot be read, fifty lost starts do not request it fifty times as often."""
     lists: dict[Fault, float] = {Fault("status"): 1}
-    sandbox.weather = Weather(chances={"start": {Fault("drop", seconds=0.3): 1}, "list": lists})
+    sandbox.faults = FaultPlan(chances={"start": {Fault("drop", seconds=0.3): 1}, "list": lists})
     wide = attrs.evolve(quick.CONFIG.pacing, max_in_flight=100)
     async with make_client(sandbox, pacing=wide) as a2e:
         results = await asyncio.gather(*(start_video(a2e) for _ in range(50)), return_exceptions=True)
     assert {type(result) for result in results} == {SubmissionUncertainError}
-    one = len(quick.CONFIG.start.looks) * quick.CONFIG.retry.max_attempts
+    one = len(quick.CONFIG.start.scan_delays) * quick.CONFIG.retry.max_attempts
     assert count_list_requests(sandbox) <= 4 * one

@@ -23,7 +23,7 @@ from paid_starts import (
     faults_on_start,
     logged_warnings,
     make_client,
-    marker_of,
+    marker_in,
     start_in_background,
     start_video,
 )
@@ -37,13 +37,13 @@ from a2e_async import (
     ServerError,
     SubmissionUncertainError,
 )
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 KEY = "order-17"
 
 
 async def test_same_key_twice_is_one_charge(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The second start of a key gives the task of the first, as adopted, and starts nothing."""
+    """The second start with a key returns the task of the first one, as adopted, and sends no start."""
     first = await start_video(a2e, idempotency_key=KEY)
     second = await start_video(a2e, idempotency_key=KEY)
     assert (first.adopted, second.adopted) == (False, True)
@@ -54,14 +54,14 @@ async def test_same_key_twice_is_one_charge(a2e: A2EClient, sandbox: Sandbox) ->
 
 
 async def test_other_options_do_not_make_another_job(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The key alone says which job it is."""
+    """The key alone identifies the job."""
     first = await start_video(a2e, idempotency_key=KEY, name="Ada")
     second = await start_video(a2e, idempotency_key=KEY, name="Eve", prompt="another", video_time=10)
     assert second.id == first.id
 
 
 async def test_same_key_from_another_client(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Another client, such as one of another process, finds the task of the key too."""
+    """Another client, such as one in another process, finds the task of the key."""
     first = await start_video(a2e, idempotency_key=KEY)
     async with make_client(sandbox) as other:
         second = await start_video(other, idempotency_key=KEY)
@@ -71,7 +71,7 @@ async def test_same_key_from_another_client(a2e: A2EClient, sandbox: Sandbox) ->
 
 
 async def test_same_key_at_once_is_one_charge(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Of twenty starts of one key at the same time, one starts, and all get its task."""
+    """Of twenty concurrent starts with one key, one is sent, and all return its task."""
     tasks = await asyncio.gather(*(start_video(a2e, idempotency_key=KEY) for _ in range(20)))
     assert {task.id for task in tasks} == set(charged_task_ids(sandbox))
     assert sum(not task.adopted for task in tasks) == 1
@@ -79,7 +79,7 @@ async def test_same_key_at_once_is_one_charge(a2e: A2EClient, sandbox: Sandbox) 
 
 
 async def test_different_keys_are_different_jobs(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Two keys start two tasks, and each finds its own."""
+    """Two keys start two tasks, and each key finds its own task."""
     one, two = await asyncio.gather(start_video(a2e, idempotency_key="one"), start_video(a2e, idempotency_key="two"))
     assert set(charged_task_ids(sandbox)) == {one.id, two.id}
     assert (await start_video(a2e, idempotency_key="one")).id == one.id
@@ -87,21 +87,21 @@ async def test_different_keys_are_different_jobs(a2e: A2EClient, sandbox: Sandbo
 
 
 async def test_keys_do_not_wait_for_each_other(sandbox: Sandbox) -> None:
-    """While A2E is slow about the start of one key, another one goes through."""
-    sandbox.weather = faults_on_start(Fault("delay", seconds=15))
+    """While the start of one key is slow, another key starts."""
+    sandbox.faults = faults_on_start(Fault("delay", seconds=15))
     async with make_client(sandbox, request_timeout=20) as a2e:
         slow = asyncio.create_task(start_video(a2e, idempotency_key="slow"))
         await wait_until(lambda: count_list_requests(sandbox))
         async with asyncio.timeout(10):
             assert not (await start_video(a2e, idempotency_key="quick")).adopted
         assert not slow.done()
-        sandbox.weather = None
+        sandbox.faults = None
     with pytest.raises(SubmissionUncertainError):  # the client was closed
         await slow
 
 
-async def test_nothing_is_uploaded_for_a_key_that_is_found(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """An image is uploaded, which A2E charges, only if the start has to be started."""
+async def test_nothing_is_uploaded_for_a_found_key(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """An image is uploaded, which A2E charges, only if the task has to be started."""
     await start_video(a2e, image=quick.PNG, idempotency_key=KEY)
     assert count_requests(sandbox, PRESIGN_PATH) == 1
     async with make_client(sandbox) as other:
@@ -109,23 +109,23 @@ async def test_nothing_is_uploaded_for_a_key_that_is_found(a2e: A2EClient, sandb
     assert count_requests(sandbox, PRESIGN_PATH) == 1
 
 
-async def test_bad_picture_is_refused_although_the_key_is_known(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """What is wrong here is refused here, before A2E is asked for the key."""
+async def test_invalid_image_is_rejected_before_the_search(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """An invalid image is rejected before the list is searched for the key."""
     with pytest.raises(InvalidRequestError):
         await start_video(a2e, image=b"no image", idempotency_key=KEY)
     assert not sandbox.requests
 
 
 @pytest.mark.parametrize("key", ["", " ", 17, b"order-17", "a\ud800"])
-async def test_odd_keys_are_refused(a2e: A2EClient, sandbox: Sandbox, key: Any) -> None:
-    """What is no text is refused before anything is sent."""
+async def test_invalid_keys_are_rejected(a2e: A2EClient, sandbox: Sandbox, key: Any) -> None:
+    """A key that is not a text is rejected before a request."""
     with pytest.raises(InvalidRequestError, match="idempotency_key"):
         await start_video(a2e, idempotency_key=key)
     assert not sandbox.requests
 
 
-async def test_deleted_task_makes_room_for_another(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """After its task was deleted by this client, the key starts again."""
+async def test_key_of_a_deleted_task_starts_again(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """After this client has deleted the task of a key, the key starts a new one."""
     first = await start_video(a2e, idempotency_key=KEY)
     await first.wait_until_done(20)
     await first.delete()
@@ -134,9 +134,9 @@ async def test_deleted_task_makes_room_for_another(a2e: A2EClient, sandbox: Sand
     assert second.id != first.id
 
 
-async def test_key_of_a_fresh_task_that_is_not_shown_yet(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The client remembers what it has started, so that a list that lags behind does not make it start twice."""
-    sandbox.weather = Weather(invisible=60)
+async def test_key_of_a_new_task_that_is_not_listed_yet(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The client remembers its starts, so that a late list does not cause a second start."""
+    sandbox.faults = FaultPlan(invisible=60)
     first = await start_video(a2e, idempotency_key=KEY)
     second = await start_video(a2e, idempotency_key=KEY)
     assert second.id == first.id
@@ -144,8 +144,8 @@ async def test_key_of_a_fresh_task_that_is_not_shown_yet(a2e: A2EClient, sandbox
 
 
 async def test_reopened_client_remembers_its_keys(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A client that was closed and opened again knows what it has started, although A2E does not show it yet."""
-    sandbox.weather = Weather(invisible=60)
+    """A client that was closed and opened again remembers its starts, although A2E does not list them yet."""
+    sandbox.faults = FaultPlan(invisible=60)
     first = await start_video(a2e, idempotency_key=KEY)
     await a2e.aclose()
     async with a2e:
@@ -154,9 +154,9 @@ async def test_reopened_client_remembers_its_keys(a2e: A2EClient, sandbox: Sandb
     assert charged_task_ids(sandbox) == [first.id]
 
 
-async def test_start_that_does_not_echo_the_name(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The client remembers what it has started, whatever A2E's answer to the start repeats of it."""
-    sandbox.weather = Weather(invisible=60)
+async def test_response_without_the_name(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The client remembers a start although A2E's response does not repeat the name."""
+    sandbox.faults = FaultPlan(invisible=60)
     made = 0
 
     def nameless(request: web.Request) -> web.Response:
@@ -171,9 +171,9 @@ async def test_start_that_does_not_echo_the_name(a2e: A2EClient, sandbox: Sandbo
     assert made == 1
 
 
-async def test_lost_answer_to_a_start_with_a_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start with a key is settled as any other, and its key finds it afterwards."""
-    sandbox.weather = faults_on_start(Fault("drop", after=True))
+async def test_lost_response_to_a_start_with_a_key(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A start with a key whose response is lost is adopted, and its key finds it later."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True))
     first = await start_video(a2e, idempotency_key=KEY)
     second = await start_video(a2e, idempotency_key=KEY)
     assert first.adopted
@@ -181,27 +181,27 @@ async def test_lost_answer_to_a_start_with_a_key(a2e: A2EClient, sandbox: Sandbo
     assert charged_task_ids(sandbox) == [first.id]
 
 
-async def test_uncertain_start_names_the_marker_of_its_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The marker of a key is always the same, so that marker and key lead to the same task."""
-    sandbox.weather = faults_on_start(Fault("drop", after=True), invisible=60)
+async def test_uncertain_start_has_the_marker_of_its_key(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The marker of an uncertain start and its key find the same task."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True), invisible=60)
     with pytest.raises(SubmissionUncertainError) as caught:
         await start_video(a2e, idempotency_key=KEY)
-    sandbox.weather = None
+    sandbox.faults = None
     by_marker = await a2e.image_to_video.find(caught.value.marker)
     by_key = await a2e.image_to_video.find(KEY)
     assert by_marker is not None
     assert by_key is not None
     assert by_marker.id == by_key.id
-    assert marker_of(by_key.record.name) == caught.value.marker
+    assert marker_in(by_key.record.name) == caught.value.marker
 
 
-async def test_key_of_an_uncertain_start_is_looked_for_several_times(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start that could still show up is given time to do so, before its key starts again."""
-    sandbox.weather = faults_on_start(Fault("drop", after=True), invisible=60)
+async def test_key_of_an_uncertain_start_scans_several_times(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Before the key of an uncertain start starts again, the list is scanned several times."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True), invisible=60)
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, idempotency_key=KEY)
     before = count_list_requests(sandbox)
-    sandbox.weather = None
+    sandbox.faults = None
     with sandbox.override("GET", LIST_PATH, EmptyListFirst(2)):
         second = await start_video(a2e, idempotency_key=KEY)
     assert second.adopted
@@ -209,21 +209,21 @@ async def test_key_of_an_uncertain_start_is_looked_for_several_times(a2e: A2ECli
     assert charged_task_ids(sandbox) == [second.id]
 
 
-async def test_uncertain_start_that_was_not_accepted_can_be_bought_later(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the looks show nothing, the same key starts again: to say so is what a key is for."""
-    sandbox.weather = faults_on_start(Fault("drop"))
+async def test_unaccepted_uncertain_start_can_be_started_later(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the scans do not find the task of an uncertain start, the same key starts again."""
+    sandbox.faults = faults_on_start(Fault("drop"))
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, idempotency_key=KEY)
     before = count_list_requests(sandbox)
     task = await start_video(a2e, idempotency_key=KEY)
     assert not task.adopted
     assert charged_task_ids(sandbox) == [task.id]
-    assert count_list_requests(sandbox) == before + len(quick.CONFIG.start.looks)
+    assert count_list_requests(sandbox) == before + len(quick.CONFIG.start.scan_delays)
 
 
-async def test_settled_key_is_looked_for_once(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Once it is known what became of a key, one look is enough again."""
-    sandbox.weather = faults_on_start(Fault("drop"))
+async def test_resolved_key_scans_once(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Once the outcome of a key is known, one scan is enough again."""
+    sandbox.faults = faults_on_start(Fault("drop"))
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, idempotency_key=KEY)
     await start_video(a2e, idempotency_key=KEY)
@@ -232,9 +232,9 @@ async def test_settled_key_is_looked_for_once(a2e: A2EClient, sandbox: Sandbox) 
     assert count_list_requests(sandbox) == before + 1
 
 
-async def test_refused_key_can_be_bought_later(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start that surely was not accepted leaves its key free, and one look is enough for the next try."""
-    sandbox.weather = faults_on_start(Fault("status", status=402))
+async def test_rejected_key_can_be_started_later(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A rejected start leaves its key free, and one scan is enough for the next try."""
+    sandbox.faults = faults_on_start(Fault("status", status=402))
     with pytest.raises(InsufficientCreditsError):
         await start_video(a2e, idempotency_key=KEY)
     before = count_list_requests(sandbox)
@@ -243,14 +243,14 @@ async def test_refused_key_can_be_bought_later(a2e: A2EClient, sandbox: Sandbox)
     assert len(charged_task_ids(sandbox)) == 1
 
 
-async def test_refusal_does_not_settle_an_earlier_start(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A second try that is refused says nothing about the first, which can still show up and is looked for on."""
-    sandbox.weather = faults_on_start(Fault("drop", after=True), Fault("status", status=402), invisible=60)
+async def test_rejection_does_not_resolve_an_earlier_start(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A rejected second try leaves the first one unknown, and the scans for it go on."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True), Fault("status", status=402), invisible=60)
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, idempotency_key=KEY)
     with pytest.raises(InsufficientCreditsError):
         await start_video(a2e, idempotency_key=KEY)
-    sandbox.weather = None
+    sandbox.faults = None
     with sandbox.override("GET", LIST_PATH, EmptyListFirst(2)):
         assert (await start_video(a2e, idempotency_key=KEY)).adopted
     assert len(charged_task_ids(sandbox)) == 1
@@ -260,8 +260,8 @@ async def test_refusal_does_not_settle_an_earlier_start(a2e: A2EClient, sandbox:
 async def test_cancelled_start_with_a_key_is_adopted_by_the_next_try(
     a2e: A2EClient, sandbox: Sandbox, invisible: float
 ) -> None:
-    """A cancelled start that A2E has charged is adopted by its key, also while A2E's list does not show it yet."""
-    sandbox.weather = faults_on_start(Fault("delay", seconds=1.0, after=True), invisible=invisible)
+    """A cancelled start that A2E has charged is adopted by its key, even if it is not listed yet."""
+    sandbox.faults = faults_on_start(Fault("delay", seconds=1.0, after=True), invisible=invisible)
     start = await start_in_background(sandbox, a2e, idempotency_key=KEY)
     start.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -270,10 +270,10 @@ async def test_cancelled_start_with_a_key_is_adopted_by_the_next_try(
     assert len(charged_task_ids(sandbox)) == 1
 
 
-async def test_list_that_cannot_be_reached_starts_nothing() -> None:
-    """If the list cannot be looked through for the key, nothing is started, and the error says that."""
+async def test_unreachable_list_starts_nothing() -> None:
+    """If the list cannot be searched for the key, nothing is started, and the error says so."""
     async with Sandbox(render="tiny") as sandbox, make_client(sandbox) as a2e:
-        sandbox.weather = Weather(chances={"list": {Fault("drop"): 1}})
+        sandbox.faults = FaultPlan(chances={"list": {Fault("drop"): 1}})
         with pytest.raises(NetworkError, match="Nothing was started") as caught:
             await start_video(a2e, idempotency_key=KEY)
         assert not caught.value.request_sent
@@ -281,19 +281,19 @@ async def test_list_that_cannot_be_reached_starts_nothing() -> None:
         assert_no_secrets(sandbox, str(caught.value))
 
 
-@pytest.mark.parametrize(("status", "kind"), [(500, ServerError), (401, AuthenticationError)])
-async def test_list_that_is_refused_starts_nothing(
-    a2e: A2EClient, sandbox: Sandbox, status: int, kind: type[Exception]
+@pytest.mark.parametrize(("status", "error"), [(500, ServerError), (401, AuthenticationError)])
+async def test_rejected_list_starts_nothing(
+    a2e: A2EClient, sandbox: Sandbox, status: int, error: type[Exception]
 ) -> None:
-    """If A2E does not show its list, its error is raised, and nothing is started."""
-    sandbox.weather = Weather(chances={"list": {Fault("status", status=status): 1}})
-    with pytest.raises(kind):
+    """If A2E rejects the request for its list, its error is raised, and nothing is started."""
+    sandbox.faults = FaultPlan(chances={"list": {Fault("status", status=status): 1}})
+    with pytest.raises(error):
         await start_video(a2e, idempotency_key=KEY)
     assert count_starts(sandbox) == 0
 
 
 async def test_variations_with_a_key(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The key of three variations gives all three of them again, in this client and in another one."""
+    """The key of three variations returns all three again, in this client and in another one."""
     options: dict[str, Any] = {"image_url": IMAGE_URL, "idempotency_key": KEY, **quick.PROMPTS}
     first = await a2e.image_to_video.start_variations(3, **options)
     async with make_client(sandbox) as other:
@@ -304,10 +304,10 @@ async def test_variations_with_a_key(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert len(charged_task_ids(sandbox)) == 3
 
 
-async def test_variations_of_a_key_that_are_not_all_shown(
+async def test_variations_of_a_key_that_are_not_all_listed(
     a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If A2E shows fewer than were ordered, these are returned, and a warning says so."""
+    """If A2E lists fewer tasks than were started, these are returned, and a warning is logged."""
     options: dict[str, Any] = {"image_url": IMAGE_URL, "idempotency_key": KEY, **quick.PROMPTS}
     first = await a2e.image_to_video.start_variations(3, **options)
     await first[0].wait_until_done(20)
@@ -319,7 +319,7 @@ async def test_variations_of_a_key_that_are_not_all_shown(
     assert len(sandbox.ledger) == 3
 
 
-async def test_many_keys_at_once_share_the_reading_of_the_list(sandbox: Sandbox) -> None:
+async def test_many_keys_at_once_share_the_scans(sandbox: Sandbox) -> None:
     """A hundred new keys at once read the list a few times, not a hundred times."""
     wide = attrs.evolve(quick.CONFIG.pacing, max_in_flight=100)
     async with make_client(sandbox, pacing=wide) as a2e:

@@ -1,4 +1,4 @@
-"""A paid start: was it not sent, rejected, or is that unknown; and which task is ours."""
+"""The outcome of a start (not sent, rejected or unknown), and the rules by which its task is identified."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from hypothesis import strategies as st
 
 from a2e_async import errors
 from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.failures import Outcome, may_send_again, outcome
+from a2e_async._protocol.failures import StartOutcome, may_send_again, start_outcome
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._submission.markers import (
-    Register,
+    MarkerIndex,
     Search,
-    horizon,
-    is_past,
-    mark,
-    marker_of,
-    marker_of_key,
-    markers_asked,
+    cutoff_time,
+    ends_before,
+    make_marker,
+    mark_name,
+    marker_for_key,
+    markers_for,
 )
 from a2e_async.errors import (
     A2EError,
@@ -66,10 +66,9 @@ _M = "7f3k2m9q4d"
 _OTHER = "0000000000"
 _NOW = 5.0
 
-# whether it was accepted
+# whether a start was accepted
 
-
-_REFUSALS: tuple[type[APIError], ...] = (
+_REJECTIONS: tuple[type[APIError], ...] = (
     APIError,
     BadRequestError,
     AuthenticationError,
@@ -79,9 +78,9 @@ _REFUSALS: tuple[type[APIError], ...] = (
     NotFoundError,
     TaskNotFoundError,
 )
-_TURNED_AWAY: tuple[type[APIError], ...] = (RateLimitError, BusyError)
-_OF_TASKS: tuple[type[A2EError], ...] = (TaskError, TaskFailedError, WaitError, WaitTimeoutError, OutageError)
-_OF_OURS: tuple[type[A2EError], ...] = (
+_THROTTLED: tuple[type[APIError], ...] = (RateLimitError, BusyError)
+_TASK_ERRORS: tuple[type[A2EError], ...] = (TaskError, TaskFailedError, WaitError, WaitTimeoutError, OutageError)
+_LOCAL_ERRORS: tuple[type[A2EError], ...] = (
     BudgetError,
     ConfigurationError,
     InvalidRequestError,
@@ -89,80 +88,99 @@ _OF_OURS: tuple[type[A2EError], ...] = (
     MissingExtraError,
     TransferError,
 )
-_CASES: list[tuple[A2EError, Outcome, bool]] = [
-    (NetworkError("refused", request_sent=False), Outcome.NOT_SENT, True),
-    (NetworkError("cut"), Outcome.UNKNOWN, False),
-    *((kind("here"), Outcome.NOT_SENT, False) for kind in _OF_OURS),
-    *((kind("no", status=status), Outcome.REJECTED, False) for kind in _REFUSALS for status in (200, 400, 403, 499)),
-    *((kind("no", status=status), Outcome.UNKNOWN, False) for kind in _REFUSALS for status in (408, 500, 502, 599)),
-    *((kind("later", status=status), Outcome.REJECTED, True) for kind in _TURNED_AWAY for status in (200, 400, 429)),
-    *((kind("later", status=status), Outcome.UNKNOWN, False) for kind in _TURNED_AWAY for status in (408, 500, 503)),
-    *((ServerError("down", status=status), Outcome.UNKNOWN, False) for status in (200, 400, 408, 500, 502, 503, 504)),
-    (ServerError("down", status=503, retry_after=1.0), Outcome.UNKNOWN, False),
+_CASES: list[tuple[A2EError, StartOutcome, bool]] = [
+    (NetworkError("refused", request_sent=False), StartOutcome.NOT_SENT, True),
+    (NetworkError("cut"), StartOutcome.UNKNOWN, False),
+    *((error("here"), StartOutcome.NOT_SENT, False) for error in _LOCAL_ERRORS),
     *(
-        (UnexpectedResponseError("odd", status=status), Outcome.UNKNOWN, False)
+        (error("no", status=status), StartOutcome.REJECTED, False)
+        for error in _REJECTIONS
+        for status in (200, 400, 403, 499)
+    ),
+    *(
+        (error("no", status=status), StartOutcome.UNKNOWN, False)
+        for error in _REJECTIONS
+        for status in (408, 500, 502, 599)
+    ),
+    *(
+        (error("later", status=status), StartOutcome.REJECTED, True)
+        for error in _THROTTLED
+        for status in (200, 400, 429)
+    ),
+    *(
+        (error("later", status=status), StartOutcome.UNKNOWN, False)
+        for error in _THROTTLED
+        for status in (408, 500, 503)
+    ),
+    *(
+        (ServerError("down", status=status), StartOutcome.UNKNOWN, False)
+        for status in (200, 400, 408, 500, 502, 503, 504)
+    ),
+    (ServerError("down", status=503, retry_after=1.0), StartOutcome.UNKNOWN, False),
+    *(
+        (UnexpectedResponseError("odd", status=status), StartOutcome.UNKNOWN, False)
         for status in (0, 200, 202, 302, 400, 404, 502)
     ),
-    (SubmissionUncertainError("?", marker=_M), Outcome.UNKNOWN, False),
-    *((kind("paid", task_id="t1"), Outcome.UNKNOWN, False) for kind in _OF_TASKS),
-    (JournalError("the disk is full"), Outcome.UNKNOWN, False),
-    (EndpointNotAvailableError("no such path"), Outcome.UNKNOWN, False),
-    (A2EError("?"), Outcome.UNKNOWN, False),
+    (SubmissionUncertainError("?", marker=_M), StartOutcome.UNKNOWN, False),
+    *((error("paid", task_id="t1"), StartOutcome.UNKNOWN, False) for error in _TASK_ERRORS),
+    (JournalError("the disk is full"), StartOutcome.UNKNOWN, False),
+    (EndpointNotAvailableError("no such path"), StartOutcome.UNKNOWN, False),
+    (A2EError("?"), StartOutcome.UNKNOWN, False),
 ]
 
 
-def named(case: object) -> str:
-    """Name a cell of the table."""
+def case_id(case: object) -> str:
+    """Return the id of a row of the table."""
     if isinstance(case, NetworkError):
         return f"NetworkError-{'' if case.request_sent else 'not '}sent"
     return f"{type(case).__name__}-{getattr(case, 'status', '')}" if isinstance(case, A2EError) else ""
 
 
 def test_table_is_complete() -> None:
-    """The table below speaks of every exception that the package promises."""
+    """The table has a row for every public exception."""
     names = {name for name in errors.__all__ if not name.endswith("Warning")}
     assert {type(error).__name__ for error, _, _ in _CASES} == names
 
 
-@pytest.mark.parametrize(("error", "known"), [case[:2] for case in _CASES], ids=named)
-def test_outcome(error: A2EError, known: Outcome) -> None:
-    """Only what surely was not accepted counts as not sent or rejected."""
-    assert outcome(error) is known
+@pytest.mark.parametrize(("error", "known"), [case[:2] for case in _CASES], ids=case_id)
+def test_outcome(error: A2EError, known: StartOutcome) -> None:
+    """Only an error that proves that the start was not accepted counts as not sent or rejected."""
+    assert start_outcome(error) is known
 
 
-@pytest.mark.parametrize(("error", "again"), [(case[0], case[2]) for case in _CASES], ids=named)
+@pytest.mark.parametrize(("error", "again"), [(case[0], case[2]) for case in _CASES], ids=case_id)
 def test_may_send_again(error: A2EError, again: bool) -> None:  # noqa: FBT001  a column of the table
-    """A paid request is sent again only if it never left, or if A2E turned it away for now."""
+    """A paid request is sent again only if it was not sent, or if A2E was busy or rate-limited it."""
     assert may_send_again(error) is again
 
 
-class _TomorrowsError(A2EError):
-    """What nobody has thought of yet."""
+class _NewError(A2EError):
+    """Error class that the package does not know."""
 
 
-class _RefusedHereError(InvalidRequestError):
-    """A kind of what is refused before anything is sent."""
+class _NewLocalError(InvalidRequestError):
+    """Subclass of an error that is raised before a request."""
 
 
-def test_unheard_of_error_tells_nothing() -> None:
-    """A new kind of error leaves it open whether the start was accepted, until somebody says otherwise."""
-    assert outcome(_TomorrowsError("?")) is Outcome.UNKNOWN
-    assert not may_send_again(_TomorrowsError("?"))
+def test_new_error_class_means_unknown() -> None:
+    """A new class of error means an unknown outcome."""
+    assert start_outcome(_NewError("?")) is StartOutcome.UNKNOWN
+    assert not may_send_again(_NewError("?"))
 
 
-def test_kinds_of_local_errors_are_local_errors() -> None:
-    """What is derived from an error of ours is known to be one."""
-    assert outcome(_RefusedHereError("?")) is Outcome.NOT_SENT
+def test_subclass_of_a_local_error_means_not_sent() -> None:
+    """A subclass of a local error means that nothing was sent."""
+    assert start_outcome(_NewLocalError("?")) is StartOutcome.NOT_SENT
 
 
 def error_of(status: int, body: bytes, **headers: str) -> A2EError:
-    """Return the error that an answer brings."""
+    """Return the error that a response raises."""
     with pytest.raises(A2EError) as caught:
         decode(Response(status=status, body=body, headers=headers))
     return caught.value
 
 
-_SAYS_NO = [
+_ERROR_BODIES = [
     pytest.param({"code": 17, "msg": "no"}, id="E1"),
     pytest.param({"code": -1, "message": "Request failed"}, id="E2"),
     pytest.param({"success": False, "error": "no", "code": "E_X"}, id="E3"),
@@ -175,26 +193,26 @@ _SAYS_NO = [
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 413, 422, 429, 451, 499])
-@pytest.mark.parametrize("body", _SAYS_NO)
-def test_refusal_that_can_be_read_is_a_rejection(status: int, body: dict[str, Any]) -> None:
-    """A decoded error of A2E's (E1 to E5) with a 4xx says for sure that nothing was accepted."""
-    assert outcome(error_of(status, json.dumps(body).encode())) is Outcome.REJECTED
+@pytest.mark.parametrize("body", _ERROR_BODIES)
+def test_decoded_4xx_is_a_rejection(status: int, body: dict[str, Any]) -> None:
+    """An error of A2E (E1 to E5) with a 4xx status means that nothing was accepted."""
+    assert start_outcome(error_of(status, json.dumps(body).encode())) is StartOutcome.REJECTED
 
 
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 524, 599])
-@pytest.mark.parametrize("body", _SAYS_NO)
-def test_server_error_tells_nothing(status: int, body: dict[str, Any]) -> None:
-    """Behind a 5xx the start may have been accepted, whatever its body says and asks for: it is not sent again."""
+@pytest.mark.parametrize("body", _ERROR_BODIES)
+def test_5xx_means_unknown(status: int, body: dict[str, Any]) -> None:
+    """Behind a 5xx the start may have been accepted, with any body: it is not sent again."""
     error = error_of(status, json.dumps(body).encode(), **{"retry-after": "1"})
-    assert outcome(error) is Outcome.UNKNOWN
+    assert start_outcome(error) is StartOutcome.UNKNOWN
     assert not may_send_again(error)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"code":-1,"message":"Request failed"}', b"Request Timeout"])
-def test_timeout_at_a_gateway_tells_nothing(body: bytes) -> None:
-    """A 408 is a gateway that lost patience with a start that may be accepted behind it."""
+def test_408_means_unknown(body: bytes) -> None:
+    """Behind a 408 of a gateway the start may have been accepted."""
     error = error_of(408, body, **{"retry-after": "1"})
-    assert outcome(error) is Outcome.UNKNOWN
+    assert start_outcome(error) is StartOutcome.UNKNOWN
     assert not may_send_again(error)
 
 
@@ -209,56 +227,56 @@ def test_timeout_at_a_gateway_tells_nothing(body: bytes) -> None:
         pytest.param(302, b"", id="redirect"),
         pytest.param(404, b"<html>", id="page of a wrong route"),
         pytest.param(502, b"<html>", id="page of a gateway"),
-        pytest.param(503, b"", id="nothing of a gateway"),
+        pytest.param(503, b"", id="empty response of a gateway"),
     ],
 )
-def test_answer_that_cannot_be_read_tells_nothing(status: int, body: bytes) -> None:
-    """What is no answer of A2E's, or not a whole one, leaves it open whether the start was accepted."""
+def test_unreadable_response_means_unknown(status: int, body: bytes) -> None:
+    """A response that is not A2E's, or is incomplete, means an unknown outcome."""
     error = error_of(status, body)
-    assert outcome(error) is Outcome.UNKNOWN
+    assert start_outcome(error) is StartOutcome.UNKNOWN
     assert not may_send_again(error)
 
 
 # markers
 
 
-def test_marker_of_a_key_for_ever() -> None:
-    """The marker of a key never changes: a job of an earlier version of this package is found by its key."""
-    assert marker_of_key("order-17") == "j9e3tbxgvy"
+def test_marker_of_a_key_never_changes() -> None:
+    """A job that an earlier version of this package has started is found by its key."""
+    assert marker_for_key("order-17") == "j9e3tbxgvy"
 
 
 @pytest.mark.parametrize("key", ["order-17", "", "ä", "\U0001f3ac", "x" * 10_000], ids=lambda key: ascii(key[:9]))
 def test_marker_of_a_key_is_its_hash(key: str) -> None:
-    """A marker is 50 bits of the key's SHA-256, five of each of its first ten bytes."""
+    """A marker has 50 bits of the key's SHA-256, five of each of its first ten bytes."""
     digest = hashlib.sha256(key.encode()).digest()
-    assert marker_of_key(key) == "".join(_CROCKFORD[byte % 32] for byte in digest[:10])
+    assert marker_for_key(key) == "".join(_CROCKFORD[byte % 32] for byte in digest[:10])
 
 
 @given(st.binary(min_size=10, max_size=10))
-def test_marker_has_ten_digits_that_are_not_misread(noise: bytes) -> None:
+def test_marker_has_ten_clear_digits(noise: bytes) -> None:
     """Any ten bytes make ten digits without i, l, o and u."""
-    marker = marker_of(noise)
+    marker = make_marker(noise)
     assert len(marker) == 10
     assert set(marker) <= set(_CROCKFORD)
 
 
 @given(st.binary(min_size=10, max_size=10), st.binary(min_size=10, max_size=10))
 def test_markers_keep_their_bits(one: bytes, other: bytes) -> None:
-    """Two markers are the same only if the lower five bits of all bytes are."""
+    """Two markers are equal only if the lower five bits of all bytes are equal."""
     same = [byte % 32 for byte in one] == [byte % 32 for byte in other]
-    assert (marker_of(one) == marker_of(other)) is same
+    assert (make_marker(one) == make_marker(other)) is same
 
 
-def test_every_digit_is_as_likely() -> None:
-    """All bytes together make every digit eight times."""
-    digits = marker_of(bytes(range(256)))
+def test_digits_are_equally_likely() -> None:
+    """All 256 bytes together make every digit eight times."""
+    digits = make_marker(bytes(range(256)))
     assert {digit: digits.count(digit) for digit in digits} == dict.fromkeys(_CROCKFORD, 8)
 
 
 @pytest.mark.parametrize("key", ["order-17 ", "Order-17", "order-18", "order\u201117"], ids=ascii)
 def test_other_keys_have_other_markers(key: str) -> None:
-    """Keys are told apart by every character, white space and case included."""
-    assert marker_of_key(key) != marker_of_key("order-17")
+    """Keys are distinguished by every character, with white space and case."""
+    assert marker_for_key(key) != marker_for_key("order-17")
 
 
 # names
@@ -284,29 +302,29 @@ def test_other_keys_have_other_markers(key: str) -> None:
         (f"Ada [a2e:{_OTHER}*1]", f"Ada [a2e:{_OTHER}*1] [a2e:{_M}]"),
     ],
 )
-def test_name_that_is_sent(name: str, sent: str) -> None:
-    """A name ends with its own marker, and brings none of an earlier task along."""
-    assert mark(name, _M) == sent
+def test_marked_name(name: str, sent: str) -> None:
+    """A name ends with its own marker, without markers of earlier tasks."""
+    assert mark_name(name, _M) == sent
 
 
 @given(st.lists(st.sampled_from([f"[a2e:{_OTHER}]", f"[a2e:{_M}*2]", " ", "\n"]), max_size=4).map("".join))
-def test_name_of_markers_only_still_names_something(name: str) -> None:
-    """Somebody who copies nothing but a marker gets a name that can be read, and not an empty one."""
+def test_name_of_markers_only(name: str) -> None:
+    """A name that consists of markers only gets a readable name."""
     if name.strip():
-        assert mark(name, _M) == f"again [a2e:{_M}]"
+        assert mark_name(name, _M) == f"again [a2e:{_M}]"
 
 
 @pytest.mark.parametrize("count", range(2, 9))
 def test_name_of_several_videos(count: int) -> None:
-    """Several videos of one start share a name that says how many they are."""
-    assert mark("Ada", _M, count) == f"Ada [a2e:{_M}*{count}]"
+    """The videos of one start share a name that holds their number."""
+    assert mark_name("Ada", _M, count) == f"Ada [a2e:{_M}*{count}]"
 
 
-def test_name_can_be_sent_again_and_again() -> None:
-    """A name that went through many starts does not grow."""
+def test_name_does_not_grow() -> None:
+    """A name that is reused for many starts does not grow."""
     name = "Ada"
     for number in range(50):
-        name = mark(name, marker_of_key(str(number)), 1 + number % 8)
+        name = mark_name(name, marker_for_key(str(number)), 1 + number % 8)
     assert len(name) <= len(f"Ada [a2e:{_M}*8]")
 
 
@@ -314,106 +332,103 @@ _NAME_PARTS = st.sampled_from(["Ada", " ", "[a2e:", "[a2", "e:", _OTHER, "*3", "
 names = st.text(max_size=20) | st.lists(_NAME_PARTS, max_size=6).map("".join)
 
 
-@given(names, st.binary(min_size=10, max_size=10).map(marker_of), st.integers(1, 8))
-def test_any_name_carries_its_own_marker_only(name: str, marker: str, count: int) -> None:
-    """Whatever a name holds, the task that gets it is found by its own marker, and by no other."""
-    register = Register()
-    register.note({"_id": "t1", "name": mark(name, marker, count)}, _NOW)
-    assert found(register, marker) == ["t1"]
-    assert marker == _OTHER or found(register, _OTHER) == []
+@given(names, st.binary(min_size=10, max_size=10).map(make_marker), st.integers(1, 8))
+def test_any_name_has_only_its_own_marker(name: str, marker: str, count: int) -> None:
+    """With any name, a task is found by its own marker, and by no other."""
+    index = MarkerIndex()
+    index.add_record({"_id": "t1", "name": mark_name(name, marker, count)}, _NOW)
+    assert found(index, marker) == ["t1"]
+    assert marker == _OTHER or found(index, _OTHER) == []
 
 
-def test_name_with_a_marker_inside_of_a_marker() -> None:
-    """A name that shows another marker once the first one is taken off carries only its own marker as well."""
-    register = Register()
-    register.note({"_id": "t1", "name": mark(f"Ada [a2[a2e:{_OTHER}]e:{_OTHER}]", _M)}, _NOW)
-    assert (found(register, _M), found(register, _OTHER)) == (["t1"], [])
+def test_name_with_a_marker_inside_a_marker() -> None:
+    """A name in which the removal of one marker leaves another one has only its own marker too."""
+    index = MarkerIndex()
+    index.add_record({"_id": "t1", "name": mark_name(f"Ada [a2[a2e:{_OTHER}]e:{_OTHER}]", _M)}, _NOW)
+    assert (found(index, _M), found(index, _OTHER)) == (["t1"], [])
 
 
-def found(register: Register, *markers: str) -> list[str]:
-    """Return the ids that a register knows of these markers."""
+def found(index: MarkerIndex, *markers: str) -> list[str]:
+    """Return the ids in an index with any of these markers."""
     search = Search(frozenset(markers))
-    register.open(search)
-    register.close(search)
+    index.open(search)
+    index.close(search)
     return list(search.found)
 
 
-# what somebody can mean
+# searches
 
 
 @pytest.mark.parametrize(
     ("text", "markers"),
     [
         pytest.param("order-17", {"j9e3tbxgvy"}, id="key"),
-        pytest.param(" order-17", {marker_of_key(" order-17")}, id="key with a space"),
+        pytest.param(" order-17", {marker_for_key(" order-17")}, id="key with a space"),
         pytest.param(f"Ada [a2e:{_M}]", {_M}, id="whole name"),
         pytest.param(f"Ada [a2e:{_M}*3]", {_M}, id="whole name of one of three"),
-        pytest.param(f"[a2e:{_M}]", {_M}, id="the end of a name"),
-        pytest.param(_M, {_M, marker_of_key(_M)}, id="ten digits, which can be both"),
-        pytest.param(_M.upper(), {_M, marker_of_key(_M.upper())}, id="ten digits in capitals"),
-        pytest.param(f" {_M}\n", {_M, marker_of_key(f" {_M}\n")}, id="ten digits with white space"),
-        pytest.param("1234567890", {"1234567890", marker_of_key("1234567890")}, id="number of an order"),
-        pytest.param(_M + "0", {marker_of_key(_M + "0")}, id="eleven digits"),
-        pytest.param(_M[:-1], {marker_of_key(_M[:-1])}, id="nine digits"),
-        pytest.param("7f3k2m9q4i", {marker_of_key("7f3k2m9q4i")}, id="a digit that is none"),
-        pytest.param("Ada [a2e:short]", {marker_of_key("Ada [a2e:short]")}, id="a name without a marker"),
+        pytest.param(f"[a2e:{_M}]", {_M}, id="marker of a name"),
+        pytest.param(_M, {_M, marker_for_key(_M)}, id="ten digits: marker or key"),
+        pytest.param(_M.upper(), {_M, marker_for_key(_M.upper())}, id="ten digits in capitals"),
+        pytest.param(f" {_M}\n", {_M, marker_for_key(f" {_M}\n")}, id="ten digits with white space"),
+        pytest.param("1234567890", {"1234567890", marker_for_key("1234567890")}, id="order number"),
+        pytest.param(_M + "0", {marker_for_key(_M + "0")}, id="eleven digits"),
+        pytest.param(_M[:-1], {marker_for_key(_M[:-1])}, id="nine digits"),
+        pytest.param("7f3k2m9q4i", {marker_for_key("7f3k2m9q4i")}, id="an invalid digit"),
+        pytest.param("Ada [a2e:short]", {marker_for_key("Ada [a2e:short]")}, id="a name without a marker"),
     ],
 )
-def test_markers_asked(text: str, markers: set[str]) -> None:
-    """A marker, a name that ends with one, and a key all lead to the tasks that are meant."""
-    assert markers_asked(text) == markers
+def test_markers_of_a_search(text: str, markers: set[str]) -> None:
+    """A marker, a name that ends with one, and a key give the markers to search for."""
+    assert markers_for(text) == markers
 
 
 @pytest.mark.parametrize("text", ["", " ", "\n", None, 17, b"order-17", "a\ud800"], ids=ascii)
-def test_nothing_asked(text: Any) -> None:
-    """What can be neither a marker nor a key is refused."""
+def test_invalid_search(text: Any) -> None:
+    """A value that is neither a marker nor a key is rejected."""
     with pytest.raises(InvalidRequestError, match="marker_or_key"):
-        markers_asked(text)
+        markers_for(text)
 
 
 @given(st.text(min_size=1, max_size=20).filter(str.strip))
 def test_any_key_is_found_by_itself(key: str) -> None:
-    """Whoever starts with a key and asks for it means the same task, unless the key is a marked name itself."""
+    """A search for any key finds its task, unless the key is a marked name itself."""
     if not re.search(r"\[a2e:", key) and key.isprintable():
-        assert marker_of_key(key) in markers_asked(key)
+        assert marker_for_key(key) in markers_for(key)
 
 
-@given(names, st.binary(min_size=10, max_size=10).map(marker_of))
+@given(names, st.binary(min_size=10, max_size=10).map(make_marker))
 def test_any_sent_name_is_found_by_itself(name: str, marker: str) -> None:
-    """Whoever asks with the name as A2E shows it means this task."""
-    assert marker in markers_asked(mark(name, marker))
+    """A search for any sent name finds its task."""
+    assert marker in markers_for(mark_name(name, marker))
 
 
-# how far back to read
+# how far back a scan reads
 
 
 _DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
 _EPOCH = 1445412480.0
 
 
-def test_horizon_by_a2es_own_clock() -> None:
-    """With a ``Date``, A2E's clock counts, a minute of doubt included, and ours does not matter."""
-    assert horizon(Envelope(data=[], headers={"date": _DATE}), age=100.0, wall=0.0) == _EPOCH - 100.0 - 60.0
+def test_cutoff_by_the_clock_of_a2e() -> None:
+    """With a ``Date``, A2E's clock counts, with a minute of tolerance, and the local clock does not."""
+    assert cutoff_time(Envelope(data=[], headers={"date": _DATE}), age=100.0, wall=0.0) == _EPOCH - 100.0 - 60.0
 
 
 @pytest.mark.parametrize("headers", [{}, {"date": ""}, {"date": "today"}], ids=repr)
-def test_horizon_by_our_clock(headers: dict[str, str]) -> None:
-    """Without a ``Date`` our clock counts, a quarter of an hour of doubt included."""
-    assert horizon(Envelope(data=[], headers=headers), age=100.0, wall=_EPOCH) == _EPOCH - 100.0 - 900.0
+def test_cutoff_by_the_local_clock(headers: dict[str, str]) -> None:
+    """Without a ``Date`` the local clock counts, with 15 minutes of tolerance."""
+    assert cutoff_time(Envelope(data=[], headers=headers), age=100.0, wall=_EPOCH) == _EPOCH - 100.0 - 900.0
 
 
 @pytest.mark.parametrize("headers", [{}, {"date": _DATE}], ids=repr)
-def test_no_horizon(headers: dict[str, str]) -> None:
-    """If everything is of interest, nothing is too old."""
-    assert horizon(Envelope(data=[], headers=headers), age=math.inf, wall=_EPOCH) == -math.inf
+def test_no_cutoff(headers: dict[str, str]) -> None:
+    """A search for all records has no cutoff."""
+    assert cutoff_time(Envelope(data=[], headers=headers), age=math.inf, wall=_EPOCH) == -math.inf
 
 
-def created(*moments: str | None) -> list[dict[str, Any]]:
-    """Return records of these times, None for none."""
-    return [
-        {"_id": str(number)} | ({} if moment is None else {"createdAt": moment})
-        for number, moment in enumerate(moments)
-    ]
+def created(*times: str | None) -> list[dict[str, Any]]:
+    """Return records with these creation times; None for a record without one."""
+    return [{"_id": str(number)} | ({} if time is None else {"createdAt": time}) for number, time in enumerate(times)]
 
 
 _SINCE = dt.datetime(2026, 8, 1, 12, tzinfo=dt.UTC).timestamp()
@@ -425,13 +440,13 @@ _SINCE = dt.datetime(2026, 8, 1, 12, tzinfo=dt.UTC).timestamp()
         pytest.param(created("2026-08-01T12:05:00Z", "2026-08-01T11:59:59Z"), id="newest first"),
         pytest.param(created("2026-08-01T11:00:00Z", "2026-08-01T10:00:00Z"), id="all of them older"),
         pytest.param(created("2026-08-01T11:00:00Z"), id="one"),
-        pytest.param(created("2026-08-01T11:00:00Z", "2026-08-01T11:00:00Z"), id="of one moment"),
-        pytest.param(created("2026-08-01T14:05:00+02:00", "2026-08-01T11:59:59"), id="of several zones"),
+        pytest.param(created("2026-08-01T11:00:00Z", "2026-08-01T11:00:00Z"), id="at one time"),
+        pytest.param(created("2026-08-01T14:05:00+02:00", "2026-08-01T11:59:59"), id="in several time zones"),
     ],
 )
 def test_page_that_ends_in_the_past(records: list[dict[str, Any]]) -> None:
-    """After a page that goes newest first into the past, nothing of interest comes."""
-    assert is_past(records, _SINCE)
+    """After a page that is sorted newest first and ends before the cutoff, no page is needed."""
+    assert ends_before(records, _SINCE)
 
 
 @pytest.mark.parametrize(
@@ -439,7 +454,7 @@ def test_page_that_ends_in_the_past(records: list[dict[str, Any]]) -> None:
     [
         pytest.param([], id="empty"),
         pytest.param(created("2026-08-01T12:05:00Z", "2026-08-01T12:01:00Z"), id="all of them newer"),
-        pytest.param(created("2026-08-01T12:00:00Z"), id="just the moment"),
+        pytest.param(created("2026-08-01T12:00:00Z"), id="exactly the cutoff"),
         pytest.param(created("2026-08-01T11:00:00Z", "2026-08-01T12:05:00Z"), id="oldest first"),
         pytest.param(created("2026-08-01T12:05:00Z", "2026-08-01T10:00:00Z", "2026-08-01T11:00:00Z"), id="mixed"),
         pytest.param(created("2026-08-01T12:05:00Z", None, "2026-08-01T11:00:00Z"), id="one without a time"),
@@ -448,76 +463,76 @@ def test_page_that_ends_in_the_past(records: list[dict[str, Any]]) -> None:
         pytest.param(created("2026-08-01T12:05:00Z", ""), id="one that is empty"),
     ],
 )
-def test_page_that_ends_nothing(records: list[dict[str, Any]]) -> None:
-    """A page in another order, without times, or of new records only does not end the search."""
-    assert not is_past(records, _SINCE)
+def test_page_that_does_not_end_the_scan(records: list[dict[str, Any]]) -> None:
+    """A page in another order, without times, or with new records only does not end the scan."""
+    assert not ends_before(records, _SINCE)
 
 
-def test_nothing_is_past_without_a_horizon() -> None:
-    """If everything is of interest, every page is read."""
-    assert not is_past(created("1970-01-01T00:00:00Z"), -math.inf)
+def test_no_page_ends_before_no_cutoff() -> None:
+    """Without a cutoff every page is read."""
+    assert not ends_before(created("1970-01-01T00:00:00Z"), -math.inf)
 
 
-# which task is ours
+# the index
 
 
 def record(task_id: str, marker: str = _M, second: int | None = 0, count: int = 1) -> dict[str, Any]:
-    """Return a record with a marked name, made at a second of a minute."""
+    """Return a record with a marked name, created at a second of one minute."""
     time = {} if second is None else {"createdAt": f"2026-08-01T12:00:{second:02}Z"}
-    return {"_id": task_id, "name": mark("Ada", marker, count), **time}
+    return {"_id": task_id, "name": mark_name("Ada", marker, count), **time}
 
 
-def opened(register: Register, *markers: str, since: float = -math.inf) -> Search:
-    """Return a search that has begun."""
+def opened(index: MarkerIndex, *markers: str, since: float = -math.inf) -> Search:
+    """Return an open search."""
     search = Search(frozenset(markers), since)
-    register.open(search)
+    index.open(search)
     return search
 
 
-def test_nothing_is_known_at_first() -> None:
-    """A fresh register finds nothing, and has read nothing."""
-    register = Register()
-    assert found(register, _M) == []
-    assert register.complete_since == -math.inf
+def test_new_index_is_empty() -> None:
+    """A new index finds nothing, and has not been scanned."""
+    index = MarkerIndex()
+    assert found(index, _M) == []
+    assert index.complete_since == -math.inf
 
 
-def test_search_finds_what_is_shown_later() -> None:
-    """A task that A2E shows while somebody looks for it is found, with its record."""
-    register = Register()
-    search = opened(register, _M)
-    register.note(record("t1"), _NOW)
+def test_search_finds_a_task_that_is_listed_later() -> None:
+    """A task that is listed during a search is found, with its record."""
+    index = MarkerIndex()
+    search = opened(index, _M)
+    index.add_record(record("t1"), _NOW)
     assert search.found == {"t1": record("t1")}
 
 
-def test_search_finds_what_was_shown_before() -> None:
-    """A task that was shown before the search began is found by its id; its record is not kept."""
-    register = Register()
-    register.note(record("t1"), _NOW)
-    assert opened(register, _M).found == {"t1": None}
+def test_search_finds_a_task_that_was_listed_before() -> None:
+    """A task that was listed before a search is found by its id; the index keeps no records."""
+    index = MarkerIndex()
+    index.add_record(record("t1"), _NOW)
+    assert opened(index, _M).found == {"t1": None}
 
 
-def test_record_fills_in_what_is_known() -> None:
-    """A known task that is shown again during the search comes with its record."""
-    register = Register()
-    register.note(record("t1"), _NOW)
-    search = opened(register, _M)
-    register.note(record("t1"), _NOW)
+def test_record_of_an_indexed_task() -> None:
+    """An indexed task that is listed again during the search gets its record."""
+    index = MarkerIndex()
+    index.add_record(record("t1"), _NOW)
+    search = opened(index, _M)
+    index.add_record(record("t1"), _NOW)
     assert search.found == {"t1": record("t1")}
 
 
 def test_latest_record_counts() -> None:
     """Of two records of one task, the later one is kept."""
-    register = Register()
-    search = opened(register, _M)
-    register.note(record("t1"), _NOW)
-    register.note({**record("t1"), "current_status": "completed"}, _NOW)
+    index = MarkerIndex()
+    search = opened(index, _M)
+    index.add_record(record("t1"), _NOW)
+    index.add_record({**record("t1"), "current_status": "completed"}, _NOW)
     assert search.found == {"t1": {**record("t1"), "current_status": "completed"}}
 
 
 @pytest.mark.parametrize(
-    "strange",
+    "other",
     [
-        {"_id": "t1", "name": mark("Ada", _OTHER)},
+        {"_id": "t1", "name": mark_name("Ada", _OTHER)},
         {"_id": "t1", "name": "Ada"},
         {"_id": "t1", "name": _M},
         {"_id": "t1", "name": f"[a2e:{_M}"},
@@ -526,318 +541,320 @@ def test_latest_record_counts() -> None:
         {"_id": "t1", "name": f"[a2e:{_M.upper()}]"},
         {"_id": "t1", "name": None},
         {"_id": "t1", "name": 7},
-        {"_id": "t1", "name": [mark("Ada", _M)]},
-        {"_id": "t1", "prompt": mark("Ada", _M)},
+        {"_id": "t1", "name": [mark_name("Ada", _M)]},
+        {"_id": "t1", "prompt": mark_name("Ada", _M)},
         {"_id": "t1"},
     ],
     ids=str,
 )
-def test_stranger_is_not_found(strange: dict[str, Any]) -> None:
-    """A task that does not carry the marker in its name, exactly as we write it, is never ours."""
-    register = Register()
-    search = opened(register, _M)
-    assert register.note(strange, _NOW) == ()
+def test_other_task_is_not_found(other: dict[str, Any]) -> None:
+    """A task is found only if its name has the marker in exactly the format of this package."""
+    index = MarkerIndex()
+    search = opened(index, _M)
+    assert index.add_record(other, _NOW) == ()
     assert search.found == {}
 
 
 def test_several_searches_for_one_marker() -> None:
-    """Everybody who looks for a marker finds its task."""
-    register = Register()
-    searches = [opened(register, _M), opened(register, _M), opened(register, _OTHER)]
-    register.note(record("t1"), _NOW)
+    """All searches for one marker find its task."""
+    index = MarkerIndex()
+    searches = [opened(index, _M), opened(index, _M), opened(index, _OTHER)]
+    index.add_record(record("t1"), _NOW)
     assert [list(search.found) for search in searches] == [["t1"], ["t1"], []]
 
 
 def test_search_for_several_markers() -> None:
-    """Who means a marker or a key finds the tasks of both."""
-    register = Register()
-    search = opened(register, _M, _OTHER)
-    register.note(record("t1"), _NOW)
-    register.note(record("t2", _OTHER, 1), _NOW)
+    """A search for two markers finds the tasks of both."""
+    index = MarkerIndex()
+    search = opened(index, _M, _OTHER)
+    index.add_record(record("t1"), _NOW)
+    index.add_record(record("t2", _OTHER, 1), _NOW)
     assert set(search.found) == {"t1", "t2"}
 
 
 def test_end_of_a_search() -> None:
-    """What is shown after a search has ended does not change what it has found."""
-    register = Register()
-    search = opened(register, _M)
-    register.close(search)
-    register.note(record("t1"), _NOW)
+    """A record that is listed after the end of a search does not change its result."""
+    index = MarkerIndex()
+    search = opened(index, _M)
+    index.close(search)
+    index.add_record(record("t1"), _NOW)
     assert search.found == {}
 
 
 def test_end_of_one_of_two_searches() -> None:
-    """When one of two who look for the same marker gives up, the other one goes on."""
-    register = Register()
-    first, second = opened(register, _M), opened(register, _M)
-    register.close(first)
-    register.note(record("t1"), _NOW)
+    """The end of one search does not end another one for the same marker."""
+    index = MarkerIndex()
+    first, second = opened(index, _M), opened(index, _M)
+    index.close(first)
+    index.add_record(record("t1"), _NOW)
     assert (list(first.found), list(second.found)) == ([], ["t1"])
 
 
-def test_nobody_searches() -> None:
-    """If nobody searches, nothing has to be read."""
-    assert Register().earliest() == math.inf
+def test_no_search() -> None:
+    """Without a search, nothing has to be read."""
+    assert MarkerIndex().earliest() == math.inf
 
 
 def test_earliest_search_decides() -> None:
-    """The list is read as far back as any of those who search needs it."""
-    register = Register()
+    """The list is read as far back as the earliest search needs."""
+    index = MarkerIndex()
     searches = [
-        opened(register, _M, since=5.0),
-        opened(register, _M, _OTHER, since=3.0),
-        opened(register, _OTHER, since=9.0),
+        opened(index, _M, since=5.0),
+        opened(index, _M, _OTHER, since=3.0),
+        opened(index, _OTHER, since=9.0),
     ]
-    assert register.earliest() == 3.0
-    register.close(searches[1])
-    assert register.earliest() == 5.0
+    assert index.earliest() == 3.0
+    index.close(searches[1])
+    assert index.earliest() == 5.0
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_oldest_first(order: tuple[int, ...]) -> None:
-    """Of several tasks with one marker, the oldest comes first, in whatever order A2E shows them."""
-    register = Register()
-    search = opened(register, _M)
+    """The oldest task with a marker is the first one, in any order of the list."""
+    index = MarkerIndex()
+    search = opened(index, _M)
     for second in order:
-        register.note(record(f"t{second}", second=second), _NOW)
+        index.add_record(record(f"t{second}", second=second), _NOW)
     assert list(search.found) == ["t0", "t1", "t2"]
 
 
-def test_oldest_first_of_what_is_known() -> None:
-    """What was known before the search began comes the oldest first as well, although A2E shows the newest first."""
-    register = Register()
+def test_oldest_first_of_indexed_tasks() -> None:
+    """Indexed tasks are returned oldest first, although A2E lists the newest first."""
+    index = MarkerIndex()
     for second in (2, 1, 0):
-        register.note(record(f"t{second}", second=second), _NOW)
-    assert list(opened(register, _M).found) == ["t0", "t1", "t2"]
+        index.add_record(record(f"t{second}", second=second), _NOW)
+    assert list(opened(index, _M).found) == ["t0", "t1", "t2"]
 
 
 def test_oldest_first_of_several_markers() -> None:
-    """The oldest comes first also where the tasks carry different markers that were meant."""
-    register = Register()
-    search = opened(register, _M, _OTHER)
-    register.note(record("t0", second=0), _NOW)
-    register.note(record("t1", _OTHER, second=1), _NOW)
+    """The oldest task is the first one also with several markers."""
+    index = MarkerIndex()
+    search = opened(index, _M, _OTHER)
+    index.add_record(record("t0", second=0), _NOW)
+    index.add_record(record("t1", _OTHER, second=1), _NOW)
     assert list(search.found) == ["t0", "t1"]
 
 
-def test_oldest_first_of_what_is_known_of_several_markers() -> None:
-    """What was known before comes the oldest first over all markers that are meant, whichever is opened first."""
-    register = Register()
+def test_oldest_first_of_indexed_tasks_of_several_markers() -> None:
+    """Indexed tasks of several markers are returned oldest first, in any order of the markers."""
+    index = MarkerIndex()
     for second, marker in ((3, _M), (2, _OTHER), (1, _M), (0, _OTHER)):
-        register.note(record(f"t{second}", marker, second), _NOW)
-    assert list(opened(register, _M, _OTHER).found) == ["t0", "t1", "t2", "t3"]
+        index.add_record(record(f"t{second}", marker, second), _NOW)
+    assert list(opened(index, _M, _OTHER).found) == ["t0", "t1", "t2", "t3"]
 
 
-def test_opening_keeps_what_is_found() -> None:
-    """A search that already has something keeps it, and puts it among the rest by its age."""
-    register = Register()
-    register.note(record("t1", second=1), _NOW)
-    register.note(record("t0", second=0), _NOW)
+def test_opening_keeps_found_tasks() -> None:
+    """A search that already has tasks keeps them, sorted with the others by age."""
+    index = MarkerIndex()
+    index.add_record(record("t1", second=1), _NOW)
+    index.add_record(record("t0", second=0), _NOW)
     search = Search(frozenset({_M}), found={"t1": record("t1", second=1)})
-    register.open(search)
+    index.open(search)
     assert list(search.found) == ["t0", "t1"]
 
 
 def test_task_without_a_time_comes_last() -> None:
-    """A task of which A2E does not say when it was made is not taken for the oldest."""
-    register = Register()
-    search = opened(register, _M)
-    register.note(record("t1", second=None), _NOW)
-    register.note(record("t0", second=30), _NOW)
+    """A task without a creation time is not taken for the oldest."""
+    index = MarkerIndex()
+    search = opened(index, _M)
+    index.add_record(record("t1", second=None), _NOW)
+    index.add_record(record("t0", second=30), _NOW)
     assert list(search.found) == ["t0", "t1"]
 
 
-def test_two_tasks_of_one_start_are_noticed() -> None:
-    """A second task with the marker of a single start is one too many; both are named, the oldest first."""
-    register = Register()
-    assert register.note(record("t1", second=1), _NOW) == ()
-    assert register.note(record("t0", second=0), _NOW) == ("t0", "t1")
+def test_duplicate_is_reported() -> None:
+    """A second task with the marker of a start of one is reported with both ids, the oldest first."""
+    index = MarkerIndex()
+    assert index.add_record(record("t1", second=1), _NOW) == ()
+    assert index.add_record(record("t0", second=0), _NOW) == ("t0", "t1")
 
 
-def test_two_tasks_are_noticed_once() -> None:
-    """However often A2E shows them, the same duplicates are not reported again."""
-    register = Register()
-    register.note(record("t0"), _NOW)
-    register.note(record("t1", second=1), _NOW)
-    assert [register.note(record("t0"), _NOW), register.note(record("t1", second=1), _NOW)] == [(), ()]
+def test_duplicate_is_reported_once() -> None:
+    """Duplicates that are listed again are not reported again."""
+    index = MarkerIndex()
+    index.add_record(record("t0"), _NOW)
+    index.add_record(record("t1", second=1), _NOW)
+    assert [index.add_record(record("t0"), _NOW), index.add_record(record("t1", second=1), _NOW)] == [(), ()]
 
 
-def test_third_task_is_noticed_too() -> None:
-    """Each further one is reported, with all of them."""
-    register = Register()
-    register.note(record("t0"), _NOW)
-    register.note(record("t1", second=1), _NOW)
-    assert register.note(record("t2", second=2), _NOW) == ("t0", "t1", "t2")
+def test_third_task_is_reported_too() -> None:
+    """A third task is reported with all three ids."""
+    index = MarkerIndex()
+    index.add_record(record("t0"), _NOW)
+    index.add_record(record("t1", second=1), _NOW)
+    assert index.add_record(record("t2", second=2), _NOW) == ("t0", "t1", "t2")
 
 
-def test_same_task_is_no_duplicate() -> None:
-    """A task that is shown again and again is one task."""
-    register = Register()
-    assert [register.note(record("t0"), _NOW) for _ in range(5)] == [()] * 5
+def test_same_task_is_not_a_duplicate() -> None:
+    """A task that is listed repeatedly is one task."""
+    index = MarkerIndex()
+    assert [index.add_record(record("t0"), _NOW) for _ in range(5)] == [()] * 5
 
 
-def test_duplicates_are_noticed_without_a_search() -> None:
-    """Also where nobody looks for them, what may be paid twice is noticed."""
-    register = Register()
-    register.note(record("t0", _OTHER), _NOW)
-    assert register.note(record("t1", _OTHER, 1), _NOW) == ("t0", "t1")
+def test_duplicate_is_reported_without_a_search() -> None:
+    """Duplicates are reported although no search is open for their marker."""
+    index = MarkerIndex()
+    index.add_record(record("t0", _OTHER), _NOW)
+    assert index.add_record(record("t1", _OTHER, 1), _NOW) == ("t0", "t1")
 
 
-def test_tasks_of_different_markers_are_no_duplicates() -> None:
-    """Two starts are two tasks."""
-    register = Register()
-    assert [register.note(record("t0"), _NOW), register.note(record("t1", _OTHER), _NOW)] == [(), ()]
+def test_tasks_of_different_markers_are_not_duplicates() -> None:
+    """Tasks of two starts are not duplicates."""
+    index = MarkerIndex()
+    assert [index.add_record(record("t0"), _NOW), index.add_record(record("t1", _OTHER), _NOW)] == [(), ()]
 
 
 @pytest.mark.parametrize("count", range(2, 9))
-def test_videos_of_one_start_are_no_duplicates(count: int) -> None:
-    """As many tasks as one start has ordered are not too many; one more is."""
-    register = Register()
-    noted = [register.note(record(f"t{number}", second=number, count=count), _NOW) for number in range(count + 1)]
-    assert noted[:-1] == [()] * count
-    assert noted[-1] == tuple(f"t{number}" for number in range(count + 1))
+def test_videos_of_one_start_are_not_duplicates(count: int) -> None:
+    """The tasks of one start for several are not duplicates; one more task is."""
+    index = MarkerIndex()
+    duplicates = [
+        index.add_record(record(f"t{number}", second=number, count=count), _NOW) for number in range(count + 1)
+    ]
+    assert duplicates[:-1] == [()] * count
+    assert duplicates[-1] == tuple(f"t{number}" for number in range(count + 1))
 
 
-def test_counted_id() -> None:
-    """A task whose id is a number is found by its text."""
-    register = Register()
-    register.note({**record("?"), "_id": 42}, _NOW)
-    assert found(register, _M) == ["42"]
+def test_numeric_id() -> None:
+    """A task whose id is a number is found, with the id as text."""
+    index = MarkerIndex()
+    index.add_record({**record("?"), "_id": 42}, _NOW)
+    assert found(index, _M) == ["42"]
 
 
 def test_deleted_task_is_forgotten() -> None:
-    """A task that was deleted is not found any more, so that its key can be used again."""
-    register = Register()
-    register.note(record("t1"), _NOW)
-    register.forget("t1")
-    assert found(register, _M) == []
+    """A deleted task is not found any more, so that its key can be used again."""
+    index = MarkerIndex()
+    index.add_record(record("t1"), _NOW)
+    index.forget("t1")
+    assert found(index, _M) == []
 
 
 def test_others_are_not_forgotten() -> None:
-    """Deleting one of two tasks leaves the other one known."""
-    register = Register()
-    register.note(record("t0"), _NOW)
-    register.note(record("t1", second=1), _NOW)
-    register.forget("t1")
-    assert found(register, _M) == ["t0"]
+    """The other task of a marker stays in the index."""
+    index = MarkerIndex()
+    index.add_record(record("t0"), _NOW)
+    index.add_record(record("t1", second=1), _NOW)
+    index.forget("t1")
+    assert found(index, _M) == ["t0"]
 
 
-def test_forgotten_task_counts_no_more() -> None:
-    """A task that is started anew after the first one was deleted is no duplicate."""
-    register = Register()
-    register.note(record("t0"), _NOW)
-    register.forget("t0")
-    assert register.note(record("t1", second=1), _NOW) == ()
+def test_forgotten_task_is_not_a_duplicate() -> None:
+    """A task that is started after the deletion of the first one is not a duplicate."""
+    index = MarkerIndex()
+    index.add_record(record("t0"), _NOW)
+    index.forget("t0")
+    assert index.add_record(record("t1", second=1), _NOW) == ()
 
 
 @pytest.mark.parametrize("task_id", ["unknown", ""])
-def test_forgetting_the_unknown(task_id: str) -> None:
-    """Deleting a task that carries no marker, or that was never shown, changes nothing."""
-    register = Register()
-    register.note(record("t0"), _NOW)
-    register.forget(task_id)
-    assert found(register, _M) == ["t0"]
+def test_forgetting_an_unknown_task(task_id: str) -> None:
+    """Forgetting a task without a marker, or one that was never listed, changes nothing."""
+    index = MarkerIndex()
+    index.add_record(record("t0"), _NOW)
+    index.forget(task_id)
+    assert found(index, _M) == ["t0"]
 
 
 def test_forgetting_twice() -> None:
-    """A task that is deleted twice is gone once."""
-    register = Register()
-    register.note(record("t0"), _NOW)
-    register.forget("t0")
-    register.forget("t0")
-    assert found(register, _M) == []
+    """A task can be forgotten twice."""
+    index = MarkerIndex()
+    index.add_record(record("t0"), _NOW)
+    index.forget("t0")
+    index.forget("t0")
+    assert found(index, _M) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from([_M, _OTHER])), max_size=12), st.integers(0, 12))
-def test_every_search_finds_the_same(shown: list[tuple[int, str]], opened_after: int) -> None:
-    """Whenever a search begins, it has found the same tasks in the end, each by its own marker."""
-    register, markers = Register(), (_M, _OTHER)
-    early = {marker: opened(register, marker) for marker in markers}
+def test_every_search_finds_the_same(listed: list[tuple[int, str]], opened_after: int) -> None:
+    """Searches that begin at different times find the same tasks in the end."""
+    index, markers = MarkerIndex(), (_M, _OTHER)
+    early = {marker: opened(index, marker) for marker in markers}
     late: dict[str, Search] = {}
-    for number, (second, marker) in enumerate(shown):
+    for number, (second, marker) in enumerate(listed):
         if number == opened_after:
-            late = {each: opened(register, each) for each in markers}
-        register.note(record(f"{marker}-{second}", marker, second), _NOW)
+            late = {each: opened(index, each) for each in markers}
+        index.add_record(record(f"{marker}-{second}", marker, second), _NOW)
     for marker in markers:
-        ids = sorted({f"{marker}-{second}" for second, each in shown if each == marker})
+        ids = sorted({f"{marker}-{second}" for second, each in listed if each == marker})
         assert list(early[marker].found) == ids
         assert not late or sorted(late[marker].found) == ids
 
 
-def test_task_that_was_bought_is_known_by_its_marker() -> None:
-    """A task whose marker is known from its start is found by it, also if A2E shows another name."""
-    register = Register()
-    search = opened(register, _M)
-    bought = {"_id": "t1", "name": "Ada"}
-    assert register.add(_M, bought, 5.0) == ()
-    assert search.found == {"t1": bought}
-    assert found(register, _M) == ["t1"]
+def test_started_task_is_found_by_its_marker() -> None:
+    """A task that was started with a marker is found by it, also if A2E's record has another name."""
+    index = MarkerIndex()
+    search = opened(index, _M)
+    started = {"_id": "t1", "name": "Ada"}
+    assert index.add(_M, started, 5.0) == ()
+    assert search.found == {"t1": started}
+    assert found(index, _M) == ["t1"]
 
 
-def test_duplicate_of_a_bought_task_is_noticed() -> None:
-    """A task that A2E shows besides the one that was started is one too many."""
-    register = Register()
-    register.add(_M, record("t0"), 5.0)
-    assert register.note(record("t1", second=1), 6.0) == ("t0", "t1")
+def test_duplicate_of_a_started_task_is_reported() -> None:
+    """A task that is listed in addition to the started one is a duplicate."""
+    index = MarkerIndex()
+    index.add(_M, record("t0"), 5.0)
+    assert index.add_record(record("t1", second=1), 6.0) == ("t0", "t1")
 
 
 @pytest.mark.parametrize("count", [2, 8])
-def test_videos_that_were_bought_together_are_no_duplicates(count: int) -> None:
-    """As many tasks as were ordered are not too many; one more is."""
-    register = Register()
-    noted = [register.add(_M, record(f"t{number}", second=number), 5.0, count=count) for number in range(count + 1)]
-    assert noted[:-1] == [()] * count
-    assert len(noted[-1]) == count + 1
+def test_videos_that_were_started_together_are_not_duplicates(count: int) -> None:
+    """The started tasks of one start for several are not duplicates; one more task is."""
+    index = MarkerIndex()
+    duplicates = [index.add(_M, record(f"t{number}", second=number), 5.0, count=count) for number in range(count + 1)]
+    assert duplicates[:-1] == [()] * count
+    assert len(duplicates[-1]) == count + 1
 
 
-def test_when_a_task_was_shown() -> None:
-    """It is known when A2E has shown a task the last time."""
-    register = Register()
-    register.note(record("t1"), 5.0)
-    register.note(record("t1"), 9.0)
-    assert register.shown_at("t1") == 9.0
+def test_last_seen_at() -> None:
+    """The index knows when A2E last listed a task."""
+    index = MarkerIndex()
+    index.add_record(record("t1"), 5.0)
+    index.add_record(record("t1"), 9.0)
+    assert index.last_seen_at("t1") == 9.0
 
 
 @pytest.mark.parametrize("name", ["Ada", None], ids=repr)
-def test_task_that_was_never_shown(name: str | None) -> None:
-    """A task without a marker, or one that A2E never showed, was shown at no time."""
-    register = Register()
-    register.note({"_id": "t1", "name": name}, 5.0)
-    assert (register.shown_at("t1"), register.shown_at("t2")) == (-math.inf, -math.inf)
+def test_task_that_was_never_seen(name: str | None) -> None:
+    """A task without a marker, or one that was never listed, has no such time."""
+    index = MarkerIndex()
+    index.add_record({"_id": "t1", "name": name}, 5.0)
+    assert (index.last_seen_at("t1"), index.last_seen_at("t2")) == (-math.inf, -math.inf)
 
 
-def test_forgotten_task_was_never_shown() -> None:
-    """Of a task that is gone nothing is kept."""
-    register = Register()
-    register.note(record("t1"), 5.0)
-    register.forget("t1")
-    assert register.shown_at("t1") == -math.inf
+def test_forgotten_task_was_never_seen() -> None:
+    """The time of a forgotten task is removed."""
+    index = MarkerIndex()
+    index.add_record(record("t1"), 5.0)
+    index.forget("t1")
+    assert index.last_seen_at("t1") == -math.inf
 
 
-def test_bought_and_then_shown_is_one_task() -> None:
-    """A task that was started and is shown later is no duplicate, and is shown when A2E showed it."""
-    register = Register()
-    register.add(_M, record("t1"), 5.0)
-    assert register.note(record("t1"), 9.0) == ()
-    assert register.shown_at("t1") == 9.0
+def test_started_and_then_listed_is_one_task() -> None:
+    """A started task that is listed later is not a duplicate, and its time is updated."""
+    index = MarkerIndex()
+    index.add(_M, record("t1"), 5.0)
+    assert index.add_record(record("t1"), 9.0) == ()
+    assert index.last_seen_at("t1") == 9.0
 
 
-def test_bought_task_is_found_by_its_marker_only() -> None:
-    """Nobody else's search finds what was started."""
-    register = Register()
-    search = opened(register, _OTHER)
-    register.add(_M, record("t1"), 5.0)
+def test_started_task_is_found_by_its_marker_only() -> None:
+    """A search for another marker does not find a started task."""
+    index = MarkerIndex()
+    search = opened(index, _OTHER)
+    index.add(_M, record("t1"), 5.0)
     assert search.found == {}
-    assert found(register, _OTHER) == []
+    assert found(index, _OTHER) == []
 
 
-def test_nothing_is_left_of_what_is_forgotten() -> None:
-    """A client that starts and deletes for years does not grow."""
-    register, fresh = Register(), Register()
+def test_index_does_not_grow() -> None:
+    """After all tasks are forgotten, the index is empty."""
+    index, empty = MarkerIndex(), MarkerIndex()
     for number in range(10):
-        register.note(record(f"t{number}", marker_of_key(str(number))), _NOW)
-        register.add(_M, record(f"u{number}"), _NOW, count=8)
+        index.add_record(record(f"t{number}", marker_for_key(str(number))), _NOW)
+        index.add(_M, record(f"u{number}"), _NOW, count=8)
     for number in range(10):
-        register.forget(f"t{number}")
-        register.forget(f"u{number}")
-    assert attrs.asdict(register) == attrs.asdict(fresh)
+        index.forget(f"t{number}")
+        index.forget(f"u{number}")
+    assert attrs.asdict(index) == attrs.asdict(empty)

@@ -1,4 +1,4 @@
-"""Idempotency keys over hours and days, on virtual time: what is remembered, and when it is asked for again."""
+"""Idempotency keys over hours and days of virtual time: what the client remembers, and when it reads the list."""
 
 from __future__ import annotations
 
@@ -17,52 +17,52 @@ if TYPE_CHECKING:
 DAY = 24 * 3600.0
 
 
-async def buy(a2e: A2EClient, key: str) -> TaskHandle[ImageToVideoRecord]:
+async def start_job(a2e: A2EClient, key: str) -> TaskHandle[ImageToVideoRecord]:
     """Start the job of a key."""
     return await a2e.image_to_video.start(image_url=IMAGE_URL, prompt="p", negative_prompt="n", idempotency_key=key)
 
 
-def lists(service: InMemoryA2E) -> int:
+def count_list_pages(service: InMemoryA2E) -> int:
     """Count the pages of the list that were read."""
     return sum(path.endswith("allRecords") for path in service.requests)
 
 
 @pytest.mark.parametrize("others", [300, pytest.param(1000, marks=pytest.mark.soak)])
-async def test_key_is_good_for_days(monkeypatch: pytest.MonkeyPatch, others: int) -> None:
-    """After a day and hundreds of other starts, a key gives its task without going through all of them."""
+async def test_key_works_for_days(monkeypatch: pytest.MonkeyPatch, others: int) -> None:
+    """After a day and hundreds of other starts, a key finds its task without a scan of the whole list."""
     service = InMemoryA2E(1, healthy=True)
 
     async with client_with_transport(monkeypatch, service) as a2e:
-        first = await buy(a2e, "order-17")
+        first = await start_job(a2e, "order-17")
         for number in range(others):
             await asyncio.sleep(DAY / others)
-            await buy(a2e, f"order-{number + 100}")
-        before = lists(service)
-        second = await buy(a2e, "order-17")
+            await start_job(a2e, f"order-{number + 100}")
+        before = count_list_pages(service)
+        second = await start_job(a2e, "order-17")
     assert second.id == first.id
     assert second.record.coins == 30
-    assert lists(service) - before <= 1
+    assert count_list_pages(service) - before <= 1
     assert len(service.tasks) == others + 1
 
 
-async def test_task_that_expired_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    """If A2E has shown the task of a key for the last time long ago, and has it no more, the key starts again."""
+async def test_key_of_an_expired_task_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If A2E last showed the task of a key long ago, and has it no more, the key starts again."""
     service = InMemoryA2E(1, healthy=True)
 
     async with client_with_transport(monkeypatch, service) as a2e:
-        first = await buy(a2e, "order-17")
+        first = await start_job(a2e, "order-17")
         await asyncio.sleep(4 * DAY)
         gone = service.tasks.pop(first.id)
-        second = await buy(a2e, "order-17")
+        second = await start_job(a2e, "order-17")
     assert not second.adopted
     assert service.tasks[second.id].name == gone.name
 
 
-class Forgetful(InMemoryA2E):
-    """Says once of each task that there is no such task."""
+class OneNotFound(InMemoryA2E):
+    """A2E that reports each task as not found once."""
 
     async def send(self, request: Request) -> Response:
-        """Answer."""
+        """Report a task as not found at the first request for it."""
         task_id = request.path.rpartition("/")[2]
         if task_id in self.tasks and request.path not in self.requests:
             self.requests.append(request.path)
@@ -70,28 +70,28 @@ class Forgetful(InMemoryA2E):
         return await super().send(request)
 
 
-async def test_one_odd_answer_buys_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A single "no such task" about the task of a key does not make it start again: the list is asked too."""
-    service = Forgetful(1, healthy=True)
+async def test_one_not_found_starts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A single "no such task" does not start the key again, since the list is read too."""
+    service = OneNotFound(1, healthy=True)
 
     async with client_with_transport(monkeypatch, service) as a2e:
-        first = await buy(a2e, "order-17")
+        first = await start_job(a2e, "order-17")
         for number in range(200):
             await asyncio.sleep(60)
-            await buy(a2e, f"order-{number + 100}")
-        assert (await buy(a2e, "order-17")).id == first.id
+            await start_job(a2e, f"order-{number + 100}")
+        assert (await start_job(a2e, "order-17")).id == first.id
     assert len(service.tasks) == 201
     assert any(path.endswith(next(iter(service.tasks))) for path in service.requests)
 
 
 def test_key_after_a_second_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that is used in one event loop after the other knows its keys in the second one too."""
+    """A client that is used in a second event loop remembers its keys from the first one."""
     service = InMemoryA2E(1, healthy=True)
     a2e = client_with_transport(monkeypatch, service)
 
     async def main() -> str:
         async with a2e:
-            return (await buy(a2e, "order-17")).id
+            return (await start_job(a2e, "order-17")).id
 
     assert asyncio.run(main()) == asyncio.run(main())
     assert len(service.tasks) == 1

@@ -1,4 +1,4 @@
-"""Reading A2E's list where a wrong "nothing there" would cost coins."""
+"""Scans of A2E's list: a wrong "not found" would cost coins."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from virtual_clock import now
 from a2e_async import A2EClient, Config, NetworkError, SubmissionUncertainError, UnexpectedResponseError
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async._protocol.messages import Response
-from a2e_async._submission.submitter import Memory, Order, Submitter
-from a2e_async._transport.endpoints import Router
-from a2e_async._transport.retry import Api, Retry
-from a2e_async._transport.throttle import PacedApi, Throttle
+from a2e_async._submission.submitter import StartRequest, SubmissionState, Submitter
+from a2e_async._transport.endpoints import EndpointResolver
+from a2e_async._transport.retry import Retry, RetryingTransport
+from a2e_async._transport.throttle import Throttle, ThrottledTransport
 from a2e_async.sandbox import Fault, Sandbox
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ FAMILY = IMAGE_TO_VIDEO
 
 @pytest.fixture
 async def sandbox() -> AsyncIterator[Sandbox]:
-    """A fast A2E."""
+    """Run a fast sandbox."""
     async with Sandbox(speed=100, render="tiny") as sandbox:
         yield sandbox
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "make_response",
     [
         pytest.param(web.Response, id="an empty body"),
         pytest.param(lambda: web.Response(status=204), id="204"),
@@ -59,21 +59,21 @@ async def sandbox() -> AsyncIterator[Sandbox]:
         pytest.param(lambda: web.json_response({"code": 0, "data": {"items": []}}), id="an unknown container"),
     ],
 )
-async def test_what_is_no_list_says_nothing(sandbox: Sandbox, answer: Callable[[], web.Response]) -> None:
-    """If A2E's list is none, nothing is started for a key, and nothing is sent once more."""
+async def test_response_that_is_not_a_list(sandbox: Sandbox, make_response: Callable[[], web.Response]) -> None:
+    """If A2E's list is not a list, nothing is started for a key, and nothing is sent once more."""
     async with make_client(sandbox) as a2e, make_client(sandbox) as other:
         await start_video(a2e, idempotency_key=KEY)
-        with sandbox.override("GET", LIST_PATH, lambda _: answer()):
-            with pytest.raises(UnexpectedResponseError, match="no list"):
+        with sandbox.override("GET", LIST_PATH, lambda _: make_response()):
+            with pytest.raises(UnexpectedResponseError):
                 await start_video(other, idempotency_key=KEY)
-            sandbox.weather = faults_on_start(Fault("drop"))
+            sandbox.faults = faults_on_start(Fault("drop"))
             with pytest.raises(SubmissionUncertainError, match="could not be read"):
                 await start_video(other, on_unknown="resend")
     assert len(charged_task_ids(sandbox)) == 1
 
 
 class ShiftingList:
-    """Shows a list of tasks that changes after its first page was read."""
+    """Override that serves a list of tasks which changes after its first page was read."""
 
     def __init__(self, sandbox: Sandbox, *, deleted: int = 0, added: int = 0, most: int = 100) -> None:
         self.records = [task.record() for task in sandbox.tasks.values()][::-1]
@@ -81,7 +81,7 @@ class ShiftingList:
         self.pages = 0
 
     def __call__(self, request: web.Request) -> web.Response:
-        """Answer a page."""
+        """Return a page."""
         number, size = int(request.query["pageNum"]), min(self.most, int(request.query["pageSize"]))
         rows = self.records[(number - 1) * size : number * size]
         total = len(self.records)
@@ -101,9 +101,9 @@ class ShiftingList:
     ],
 )
 async def test_list_that_shifts_while_it_is_read(sandbox: Sandbox, changes: dict[str, int]) -> None:
-    """A task is not missed because the list changes between two pages."""
+    """A task is found although the list changes between two pages."""
     async with make_client(sandbox) as a2e, make_client(sandbox) as other:
-        for number in range(100):  # the newest 100 are one page, and the key's task is the first of the next
+        for number in range(100):  # the newest 100 are one page, and the key's task is the first one of the next page
             if number == 0:
                 mine = await start_video(a2e, idempotency_key=KEY)
             await start_video(a2e)
@@ -114,8 +114,8 @@ async def test_list_that_shifts_while_it_is_read(sandbox: Sandbox, changes: dict
     assert len(charged_task_ids(sandbox)) == 101
 
 
-async def test_list_that_never_keeps_still(sandbox: Sandbox) -> None:
-    """As long as records go from the list while it is read, "not there" is not believed, and nothing is started."""
+async def test_list_that_shrinks_in_every_scan(sandbox: Sandbox) -> None:
+    """While records are deleted from the list during each scan, "not found" is not trusted: nothing is started."""
     total = 1000
 
     def shrinking(request: web.Request) -> web.Response:
@@ -126,69 +126,68 @@ async def test_list_that_never_keeps_still(sandbox: Sandbox) -> None:
         return web.json_response({"code": 0, "data": {"rows": rows, "count": total}})
 
     async with make_client(sandbox) as a2e:
-        with (
-            sandbox.override("GET", LIST_PATH, shrinking),
-            pytest.raises(UnexpectedResponseError, match="deleted from"),
-        ):
+        with sandbox.override("GET", LIST_PATH, shrinking), pytest.raises(UnexpectedResponseError):
             await start_video(a2e, idempotency_key=KEY)
     assert charged_task_ids(sandbox) == []
 
 
 class SmallA2E:
-    """An A2E in memory: tasks that are shown after a while, and odd answers."""
+    """A2E in memory, with late lists, invalid responses and hanging requests."""
 
     def __init__(
         self, *, invisible: float = 0.0, detail: bytes = b'{"code": 0, "data": null}', hang: float = 0.0
     ) -> None:
         self.invisible, self.detail, self.hang = invisible, detail, hang
         self.tasks: dict[str, tuple[float, dict[str, Any]]] = {}
-        self.bought = 0
+        self.started = 0
 
     async def send(self, request: Request) -> Response:
-        """Answer."""
+        """Return the response to a request."""
         when = now()
         if request.paid:
-            self.bought += 1
-            record = {"_id": f"{self.bought:024x}", "name": request.json["name"], "current_status": "sent"}
+            self.started += 1
+            record = {"_id": f"{self.started:024x}", "name": request.json["name"], "current_status": "sent"}
             self.tasks[record["_id"]] = when, record
-            return answer(record)
+            return response(record)
         await asyncio.sleep(self.hang)
         if FAMILY.list is not None and request.path == FAMILY.list.path:
-            shown = [record for made, record in self.tasks.values() if when - made >= self.invisible]
-            return answer({"rows": shown[::-1], "count": len(shown)})
+            listed = [record for created, record in self.tasks.values() if when - created >= self.invisible]
+            return response({"rows": listed[::-1], "count": len(listed)})
         return Response(status=200, body=self.detail)
 
 
 def test_keys_are_remembered_in_the_next_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A client that is used by two `asyncio.run` after each other does not forget what it started in the first."""
-    net = SmallA2E(invisible=60.0)
-    a2e = client_with_transport(monkeypatch, net)
+    """A client that is used by two calls of `asyncio.run` remembers its keys in the second one."""
+    service = SmallA2E(invisible=60.0)
+    a2e = client_with_transport(monkeypatch, service)
 
     async def start() -> str:
         async with a2e:
             return (await start_video(a2e, idempotency_key=KEY)).id
 
     assert asyncio.run(start()) == asyncio.run(start())
-    assert net.bought == 1
+    assert service.started == 1
 
 
-def answer(data: object) -> Response:
+def response(data: object) -> Response:
     """Wrap data in an envelope."""
     return Response(status=200, body=json.dumps({"code": 0, "data": data}).encode())
 
 
-async def start_once(net: SmallA2E, memory: Memory | None = None, key: str = KEY, **changes: Any) -> str:
+async def start_once(service: SmallA2E, state: SubmissionState | None = None, key: str = KEY, **changes: Any) -> str:
     """Start with a key against an A2E in memory, and return the id."""
     config = attrs.evolve(Config(), **changes)
-    paced = PacedApi(net, Throttle(config.pacing), config.retry.max_time)
+    throttled = ThrottledTransport(service, Throttle(config.pacing), config.retry.max_time)
     submitter = Submitter(
-        Router(Api(paced, Retry(config.retry)), {}), config.start, Memory() if memory is None else memory
+        EndpointResolver(RetryingTransport(throttled, Retry(config.retry)), {}),
+        config.start,
+        SubmissionState() if state is None else state,
     )
 
     async def prepare() -> dict[str, Any]:
         return {"name": "Ada"}
 
-    (task,) = await submitter.start_once(Order(FAMILY), key, prepare)
+    (task,) = await submitter.start_once(StartRequest(FAMILY), key, prepare)
     return task.id
 
 
@@ -199,42 +198,42 @@ async def start_once(net: SmallA2E, memory: Memory | None = None, key: str = KEY
 )
 @pytest.mark.parametrize("invisible", [90.0, 400.0])
 @pytest.mark.parametrize("pause", [70.0, 300.0])
-async def test_known_task_is_not_bought_again(detail: bytes, invisible: float, pause: float) -> None:
-    """A task that the client has started is not forgotten because A2E does not show it yet, or answers oddly once."""
-    net = SmallA2E(invisible=invisible, detail=detail)
+async def test_known_task_is_not_started_again(detail: bytes, invisible: float, pause: float) -> None:
+    """A task that the client has started is kept while A2E does not list it yet, or answers once that it is gone."""
+    service = SmallA2E(invisible=invisible, detail=detail)
 
-    memory = Memory()
-    first = await start_once(net, memory)
+    state = SubmissionState()
+    first = await start_once(service, state)
     await asyncio.sleep(pause)
-    assert await start_once(net, memory) == first
-    assert net.bought == 1
+    assert await start_once(service, state) == first
+    assert service.started == 1
 
 
-async def test_task_that_is_gone_makes_room() -> None:
-    """A task that A2E has deleted, says so, and does not list any more, is started again with its key."""
-    net = SmallA2E()
+async def test_key_of_a_gone_task_starts_again() -> None:
+    """If A2E reports a task as gone, and does not list it any more, its key starts again."""
+    service = SmallA2E()
 
-    memory = Memory()
-    first = await start_once(net, memory)
+    state = SubmissionState()
+    first = await start_once(service, state)
     await asyncio.sleep(3600)
-    net.tasks.clear()
-    assert await start_once(net, memory) != first
-    assert net.bought == 2
+    service.tasks.clear()
+    assert await start_once(service, state) != first
+    assert service.started == 2
 
 
-async def test_look_that_hangs_is_given_up() -> None:
-    """A list that accepts questions and never answers is told within two minutes, as an error that is surely unpaid."""
-    net = SmallA2E(hang=1e6)
+async def test_hanging_scan_times_out() -> None:
+    """A list that never responds raises within two minutes an error that says that nothing was started."""
+    service = SmallA2E(hang=1e6)
 
     with pytest.raises(NetworkError, match="Nothing was started") as caught:
-        await start_once(net)
+        await start_once(service)
     assert not caught.value.request_sent
     assert now() == 120
-    assert net.bought == 0
+    assert service.started == 0
 
 
-async def test_who_is_cancelled_already_sends_nothing(sandbox: Sandbox) -> None:
-    """A start that is cancelled before its request has begun is cancelled at once, and gives its place back."""
+async def test_start_that_is_cancelled_already_sends_nothing(sandbox: Sandbox) -> None:
+    """A start that is cancelled before its request has begun ends at once, and releases its slot."""
     async with make_client(sandbox) as a2e:
         await a2e.request("GET", "user/remainingCoins")
         with pytest.raises(TimeoutError):
@@ -247,13 +246,13 @@ async def test_who_is_cancelled_already_sends_nothing(sandbox: Sandbox) -> None:
         assert {type(result) for result in await asyncio.gather(*begun, return_exceptions=True)} == {
             asyncio.CancelledError
         }
-        assert a2e._runtime.parts().api.paced.throttle.in_flight == 0
+        assert a2e._state.services().api.throttled.throttle.in_flight == 0
     assert charged_task_ids(sandbox) == []
 
 
 async def test_cancelled_after_a_resend(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """The id of a start that was sent twice is told, also if it is cancelled while its duplicate is looked for."""
-    sandbox.weather = faults_on_start(Fault("drop"))
+    """The id of a start that was sent twice is logged, also if it is cancelled during the last scan."""
+    sandbox.faults = faults_on_start(Fault("drop"))
     reading = asyncio.Event()
 
     async def slow(request: web.Request) -> web.Response | None:
@@ -274,9 +273,9 @@ async def test_cancelled_after_a_resend(sandbox: Sandbox, caplog: pytest.LogCapt
     assert any(id in note for note in caught.value.__notes__)
 
 
-async def test_unmarked_starts_are_no_duplicates(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
-    """Cancelled starts without markers are not taken for one another."""
-    sandbox.weather = faults_on_start(*[Fault("delay", seconds=1.0, after=True)] * 2)
+async def test_unmarked_starts_are_not_duplicates(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+    """Cancelled starts without markers are not reported as duplicates of each other."""
+    sandbox.faults = faults_on_start(*[Fault("delay", seconds=1.0, after=True)] * 2)
     async with make_client(sandbox, start=attrs.evolve(quick.CONFIG.start, mark_names=False)) as a2e:
         for _ in range(2):
             start = await start_in_background(sandbox, a2e)
@@ -286,13 +285,13 @@ async def test_unmarked_starts_are_no_duplicates(sandbox: Sandbox, caplog: pytes
     assert not any("marker" in warning for warning in logged_warnings(caplog))
 
 
-async def test_starts_that_hang_are_no_outage(sandbox: Sandbox) -> None:
-    """A wait does not lose its patience with A2E because our own starts occupy all the places."""
-    config = attrs.evolve(quick.CONFIG, poll=attrs.evolve(quick.CONFIG.poll, answer_within=0.1))
+async def test_hanging_starts_are_not_an_outage(sandbox: Sandbox) -> None:
+    """A wait does not run out of its outage budget because hanging starts occupy the throttle."""
+    config = attrs.evolve(quick.CONFIG, poll=attrs.evolve(quick.CONFIG.poll, poll_timeout=0.1))
     pacing = attrs.evolve(config.pacing, max_in_flight=2)
     async with A2EClient(sandbox.token, base_url=sandbox.url, config=attrs.evolve(config, pacing=pacing)) as a2e:
         task = await a2e.image_to_video.start(image_url=IMAGE_URL, prompt="#slow", negative_prompt="n")
-        sandbox.weather = faults_on_start(*[Fault("delay", seconds=1.5)] * 2)
+        sandbox.faults = faults_on_start(*[Fault("delay", seconds=1.5)] * 2)
         starts = [asyncio.create_task(start_video(a2e)) for _ in range(2)]
         await asyncio.sleep(0.05)
         record = await task.wait_until_done(20, outage_budget=0.5)

@@ -1,4 +1,4 @@
-"""A thousand starts through bad weather, with real sockets: nothing is started twice, nothing is lost."""
+"""A thousand starts with many faults, over real sockets: no start is charged twice, and no task is lost."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ from a2e_async import (
     TaskFailedError,
     TaskHandle,
 )
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from a2e_async.models import ImageToVideoRecord
 
-Kind = tuple[int, int, int]
-"""How many starts, by how many clients, and which bad weather."""
+Size = tuple[int, int, int]
+"""Number of starts, number of clients, and the seed of the faults."""
 
 
-def kinds(starts: int, *seeds: int) -> list[Any]:
-    """Give a small run for every day, and runs with `starts` starts for the session `soak`.
+def sizes(starts: int, *seeds: int) -> list[Any]:
+    """Return a small run for every day, and runs with `starts` starts for the session `soak`.
 
-    There are many clients, since each slows down by itself when it is turned away, and the others need not be as slow as
-    the slowest.
+    There are many clients, since each one slows down by itself when A2E rate-limits it.
     """
     return [(120, 5, 1), *(pytest.param((starts, 40, seed), marks=pytest.mark.soak) for seed in seeds)]
 
@@ -64,7 +63,7 @@ CHANCES: dict[Fault, float] = {
     Fault("429", retry_after=0.3): 0.002,
     Fault("busy"): 0.02,
 }
-"""About a third of the starts meet something, and most of these are charged nevertheless."""
+"""Faults of starts. About a third of the starts have one, and most of these are charged nevertheless."""
 
 ELSEWHERE: dict[Fault, float] = {
     Fault("drop"): 0.03,
@@ -79,15 +78,15 @@ ELSEWHERE: dict[Fault, float] = {
 }
 
 POLICIES: dict[str, Any] = {
-    "request_timeout": 2.0,  # shorter than a delay, and long enough for a machine that has much else to do
+    "request_timeout": 2.0,  # shorter than a delay, and long enough for a busy machine
     "connect_timeout": 1.5,
     "retry": RetryPolicy(max_attempts=8, max_time=10, base=0.02, max_delay=0.1),
-    "pacing": Pacing(hold_back=0.05, max_hold_back=0.2),
-    "start": StartPolicy(looks=(0.0, 0.1, 0.4, 1.0)),
-    "poll": PollPolicy(initial=0.05, steps=((0.0, 0.15),), answer_within=1.0),
+    "pacing": Pacing(pause=0.05, max_pause=0.2),
+    "start": StartPolicy(scan_delays=(0.0, 0.1, 0.4, 1.0)),
+    "poll": PollPolicy(initial=0.05, steps=((0.0, 0.15),), poll_timeout=1.0),
 }
 
-Outcomes = dict[str, "TaskHandle[ImageToVideoRecord] | A2EError"]
+StartResults = dict[str, "TaskHandle[ImageToVideoRecord] | A2EError"]
 
 
 @contextlib.asynccontextmanager
@@ -97,103 +96,105 @@ async def clients(sandbox: Sandbox, count: int, **changes: Any) -> AsyncIterator
         yield [await stack.enter_async_context(make_client(sandbox, **{**POLICIES, **changes})) for _ in range(count)]
 
 
-async def start_all(buyers: list[A2EClient], jobs: Iterable[str], *, keys: bool = True, at_once: int = 4) -> Outcomes:
-    """Start all jobs, a few at once by each client, and return what became of each."""
-    outcomes: Outcomes = {}
+async def start_all(
+    starters: list[A2EClient], jobs: Iterable[str], *, keys: bool = True, at_once: int = 4
+) -> StartResults:
+    """Start all jobs, a few at once by each client, and return the handle or the error of each."""
+    results: StartResults = {}
     left = iter(jobs)
 
     async def work(a2e: A2EClient) -> None:
-        for job in left:  # shared: a client that has to be slow leaves more to the others
+        for job in left:  # shared: a slow client leaves more jobs to the others
             try:
-                outcomes[job] = await a2e.image_to_video.start(
+                results[job] = await a2e.image_to_video.start(
                     image_url=IMAGE_URL, name=job, idempotency_key=job if keys else None, **quick.PROMPTS
                 )
             except A2EError as error:
-                outcomes[job] = error
+                results[job] = error
 
-    await asyncio.gather(*(work(a2e) for a2e in buyers for _ in range(at_once)))
-    return outcomes
+    await asyncio.gather(*(work(a2e) for a2e in starters for _ in range(at_once)))
+    return results
 
 
 def charges(sandbox: Sandbox) -> collections.Counter[str]:
-    """Count how often each job was paid for, by what A2E has booked."""
+    """Count the charges of each job, by A2E's ledger."""
     booked = [sandbox.tasks[entry.task_id] for entry in sandbox.ledger if entry.task_id is not None]
     return collections.Counter(task.name.partition(" [")[0] for task in booked)
 
 
-@pytest.mark.parametrize("kind", kinds(1000, 1, 2, 3), ids=str)
-async def test_thousand_starts(no_leaked_tasks: None, kind: Kind) -> None:
-    """Every job is charged once at most, every charge is found by its key, and starting again starts what is missing."""
-    starts, count, seed = kind
+@pytest.mark.parametrize("size", sizes(1000, 1, 2, 3), ids=str)
+async def test_thousand_starts(no_leaked_tasks: None, size: Size) -> None:
+    """Every job is charged once at most, every charge is found by its key, and a second start fills the gaps."""
+    starts, count, seed = size
     jobs = [f"job-{number}" for number in range(starts)]
-    storm = Weather(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
-    async with Sandbox(render="tiny", coins=10**6, speed=0.001, weather=storm) as sandbox:
-        async with clients(sandbox, count) as buyers:
-            outcomes = await start_all(buyers, jobs)
+    faults = FaultPlan(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
+    async with Sandbox(render="tiny", coins=10**6, speed=0.001, faults=faults) as sandbox:
+        async with clients(sandbox, count) as starters:
+            results = await start_all(starters, jobs)
         paid = charges(sandbox)
         assert max(paid.values()) == 1
-        started = {job: handle for job, handle in outcomes.items() if not isinstance(handle, A2EError)}
+        started = {job: handle for job, handle in results.items() if not isinstance(handle, A2EError)}
         assert all(paid[job] == 1 for job in started)
         assert all(sandbox.tasks[handle.id].name.startswith(f"{job} [") for job, handle in started.items())
         unclear = [job for job in jobs if job not in started]
         assert len(unclear) < starts / 2
 
-        sandbox.weather = None
+        sandbox.faults = None
         async with clients(sandbox, 1, request_timeout=60.0) as (other,):
             found = await asyncio.gather(*(other.image_to_video.find(job) for job in unclear))
             assert [handle is not None for handle in found] == [bool(paid[job]) for job in unclear]
             again = await start_all([other], unclear, at_once=starts)
-        assert all(not isinstance(outcome, A2EError) for outcome in again.values())
+        assert all(not isinstance(result, A2EError) for result in again.values())
         assert charges(sandbox) == dict.fromkeys(jobs, 1)
 
 
-@pytest.mark.parametrize("kind", kinds(500, 1, 2), ids=str)
-async def test_starts_without_keys(no_leaked_tasks: None, kind: Kind) -> None:
-    """Without keys too: a handle for each task that was charged, or an error whose marker finds it."""
-    starts, count, seed = kind
-    storm = Weather(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
-    async with Sandbox(render="tiny", coins=10**6, speed=0.001, weather=storm) as sandbox:
-        async with clients(sandbox, count) as buyers:
-            outcomes = await start_all(buyers, [f"job-{number}" for number in range(starts)], keys=False)
-        sandbox.weather = None
-        known = [outcome.id for outcome in outcomes.values() if not isinstance(outcome, A2EError)]
+@pytest.mark.parametrize("size", sizes(500, 1, 2), ids=str)
+async def test_starts_without_keys(no_leaked_tasks: None, size: Size) -> None:
+    """Without keys, each charged task has a handle, or an error whose marker finds it."""
+    starts, count, seed = size
+    faults = FaultPlan(chances={"start": CHANCES, "*": ELSEWHERE}, seed=seed, invisible=0.25)
+    async with Sandbox(render="tiny", coins=10**6, speed=0.001, faults=faults) as sandbox:
+        async with clients(sandbox, count) as starters:
+            results = await start_all(starters, [f"job-{number}" for number in range(starts)], keys=False)
+        sandbox.faults = None
+        known = [result.id for result in results.values() if not isinstance(result, A2EError)]
         async with clients(sandbox, 1, request_timeout=60.0) as (other,):
-            markers = [error.marker for error in outcomes.values() if isinstance(error, SubmissionUncertainError)]
+            markers = [error.marker for error in results.values() if isinstance(error, SubmissionUncertainError)]
             for late in await asyncio.gather(*(other.image_to_video.find_all(marker) for marker in markers)):
                 known += [handle.id for handle in late]
         assert sorted(known) == sorted(sandbox.tasks)
         assert max(charges(sandbox).values()) == 1
 
 
-FATES = ("", "#fast", "#fail", "#nsfw", "#fast #fail")
+TAGS = ("", "#fast", "#fail", "#nsfw", "#fast #fail")
 
 
-@pytest.mark.parametrize("kind", kinds(300, 1, 2, 3), ids=str)
-async def test_waits_tell_the_truth(no_leaked_tasks: None, kind: Kind) -> None:
-    """Whatever the weather, every wait ends with what really became of its task."""
-    starts, _, seed = kind
+@pytest.mark.parametrize("size", sizes(300, 1, 2, 3), ids=str)
+async def test_waits_return_the_real_results(no_leaked_tasks: None, size: Size) -> None:
+    """With many faults, every wait ends with the real result of its task."""
+    starts, _, seed = size
     dice = random.Random(seed)
     async with Sandbox(render="tiny", coins=10**6, speed=20, seed=seed) as sandbox:
         async with (
-            clients(sandbox, 1, request_timeout=60.0, connect_timeout=60.0) as (buyer,),
-            clients(sandbox, 5, poll=attrs.evolve(POLICIES["poll"], max_at_once=20)) as waiters,
+            clients(sandbox, 1, request_timeout=60.0, connect_timeout=60.0) as (starter,),
+            clients(sandbox, 5, poll=attrs.evolve(POLICIES["poll"], max_concurrent=20)) as waiters,
         ):
-            prompts = [f"an image {dice.choice(FATES)}" for _ in range(starts)]
-            bought = await asyncio.gather(
+            prompts = [f"an image {dice.choice(TAGS)}" for _ in range(starts)]
+            started = await asyncio.gather(
                 *(
-                    buyer.image_to_video.start(image_url=IMAGE_URL, prompt=prompt, negative_prompt="n")
+                    starter.image_to_video.start(image_url=IMAGE_URL, prompt=prompt, negative_prompt="n")
                     for prompt in prompts
                 )
             )
-            tasks = [waiters[number % 5].image_to_video.task(task.id) for number, task in enumerate(bought)]
-            sandbox.weather = Weather(chances={"*": ELSEWHERE}, seed=seed, invisible=0.3)
-            outcomes = await asyncio.gather(*(task.wait_until_done(60) for task in tasks), return_exceptions=True)
-        for task, outcome in zip(tasks, outcomes, strict=True):
+            tasks = [waiters[number % 5].image_to_video.task(task.id) for number, task in enumerate(started)]
+            sandbox.faults = FaultPlan(chances={"*": ELSEWHERE}, seed=seed, invisible=0.3)
+            results = await asyncio.gather(*(task.wait_until_done(60) for task in tasks), return_exceptions=True)
+        for task, result in zip(tasks, results, strict=True):
             truth = sandbox.tasks[task.id]
             if truth.status == "failed":
-                assert isinstance(outcome, TaskFailedError), outcome
-                assert (outcome.task_id, outcome.failed_code) == (task.id, truth.failed_code)
+                assert isinstance(result, TaskFailedError), result
+                assert (result.task_id, result.failed_code) == (task.id, truth.failed_code)
             else:
-                assert not isinstance(outcome, BaseException), outcome
-                assert (truth.status, outcome.result_url) == ("completed", truth.result_url)
+                assert not isinstance(result, BaseException), result
+                assert (truth.status, result.result_url) == ("completed", truth.result_url)
         assert {sandbox.tasks[task.id].status for task in tasks} == {"completed", "failed"}

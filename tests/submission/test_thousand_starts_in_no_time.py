@@ -1,4 +1,4 @@
-"""A thousand starts with the default policies through bad weather, on virtual time, without sockets."""
+"""A thousand starts with the default policies and many faults, on virtual time, without sockets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def start(a2e: A2EClient, job: str, after: float) -> object:
 
 
 def charges(service: InMemoryA2E) -> collections.Counter[str]:
-    """Count how often each job was paid for."""
+    """Count the charges of each job."""
     return collections.Counter(task.name.partition(" [")[0] for task in service.tasks.values())
 
 
@@ -34,13 +34,13 @@ def charges(service: InMemoryA2E) -> collections.Counter[str]:
     ("starts", "seed"), [(150, 1), *(pytest.param(1000, seed, marks=pytest.mark.soak) for seed in range(1, 6))]
 )
 async def test_thousand_starts(monkeypatch: pytest.MonkeyPatch, starts: int, seed: int) -> None:
-    """Nothing is started twice, nothing is lost, and the keys of what went wrong find or start what is missing."""
+    """No start is charged twice, no task is lost, and the keys of failed starts find or start the missing tasks."""
     service = InMemoryA2E(seed)
     jobs = [f"job-{number}" for number in range(starts)]
     dice = random.Random(seed)
     async with client_with_transport(monkeypatch, service) as a2e:
-        ends = await asyncio.gather(*(start(a2e, job, dice.uniform(0, 600)) for job in jobs))
-    outcomes = dict(zip(jobs, ends, strict=True))
+        results = await asyncio.gather(*(start(a2e, job, dice.uniform(0, 600)) for job in jobs))
+    outcomes = dict(zip(jobs, results, strict=True))
     paid = charges(service)
     assert max(paid.values()) == 1
     started = {job: handle for job, handle in outcomes.items() if isinstance(handle, TaskHandle)}

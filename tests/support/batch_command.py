@@ -73,7 +73,7 @@ class BatchCommand:
     @property
     def charges(self) -> int:
         """How many tasks were charged."""
-        return sum(entry.what == "image-to-video" for entry in self.sandbox.ledger)
+        return sum(entry.reason == "image-to-video" for entry in self.sandbox.ledger)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Batches against a sandbox: jobs, results by key, rows of the journal, and what A2E charged."""
+"""Batches against a sandbox: jobs, results by key, entries of the journal, and what A2E charged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from paid_starts import IMAGE_URL
 from a2e_async._submission import markers
 from a2e_async.batch import Job, JournalReader
 from a2e_async.batch.journal import SqliteJournal
-from a2e_async.batch.rules import Row, job_key
+from a2e_async.batch.rules import JournalEntry, job_key
 
 if TYPE_CHECKING:
     import pathlib
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from aiohttp import web
 
     from a2e_async import A2EClient
-    from a2e_async.batch import Batch, Outcome
+    from a2e_async.batch import Batch, JobResult
     from a2e_async.sandbox import Sandbox
     from a2e_async.sandbox.state import Task
 
@@ -66,9 +66,9 @@ def make_jobs_with_images(folder: pathlib.Path, count: int) -> list[Job]:
     ]
 
 
-async def collect_results(batch: Batch) -> dict[str, Outcome]:
+async def collect_results(batch: Batch[Any]) -> dict[str, JobResult[Any]]:
     """Run a batch to its end, and return the results by key."""
-    results: dict[str, Outcome] = {}
+    results: dict[str, JobResult[Any]] = {}
     async with batch:
         async for result in batch:
             assert result.key not in results
@@ -76,7 +76,7 @@ async def collect_results(batch: Batch) -> dict[str, Outcome]:
     return results
 
 
-async def run_batch(a2e: A2EClient, items: Iterable[Any], **options: Any) -> dict[str, Outcome]:
+async def run_batch(a2e: A2EClient, items: Iterable[Any], **options: Any) -> dict[str, JobResult[Any]]:
     """Make a batch, run it to its end, and return the results by key."""
     return await collect_results(a2e.image_to_video.batch(items, **options))
 
@@ -87,13 +87,13 @@ async def cancel_and_wait(task: asyncio.Future[Any]) -> None:
     await asyncio.wait([task])
 
 
-async def run_job(a2e: A2EClient, item: Any, journal: pathlib.Path | None = None, **options: Any) -> Outcome:
+async def run_job(a2e: A2EClient, item: Any, journal: pathlib.Path | None = None, **options: Any) -> JobResult[Any]:
     """Run a batch of one job to its end."""
     (result,) = (await run_batch(a2e, [item], journal=journal, **options)).values()
     return result
 
 
-def states_by_key(results: dict[str, Outcome]) -> dict[str, str]:
+def states_by_key(results: dict[str, JobResult[Any]]) -> dict[str, str]:
     """Return the state of each key."""
     return {key: result.state for key, result in results.items()}
 
@@ -138,10 +138,10 @@ def count_downloads(sandbox: Sandbox) -> int:
     return sum(seen.method == "GET" and "/image2video/" in seen.path for seen in sandbox.requests)
 
 
-async def read_journal(journal: pathlib.Path) -> dict[str, Row]:
-    """Return the rows of a journal by key."""
+async def read_journal(journal: pathlib.Path) -> dict[str, JournalEntry]:
+    """Return the entries of a journal by key."""
     async with JournalReader.open(journal) as reader:
-        return {row.key: row async for row in reader.rows()}
+        return {entry.key: entry async for entry in reader.entries()}
 
 
 def journaled_request(item: Job) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class EarlierRun:
     path: pathlib.Path
     sandbox: Sandbox
 
-    async def add_row(self, item: Job, **columns: Any) -> Row:
+    async def add_row(self, item: Job, **columns: Any) -> JournalEntry:
         """Write the row of a start that was being sent; return it with its marker."""
         now = time.time()
         facts: dict[str, Any] = {
@@ -171,16 +171,16 @@ class EarlierRun:
             "created_at": now,
             "sent_at": now,
         }
-        row = Row(key=item.key, **(facts | columns))
+        row = JournalEntry(key=item.key, **(facts | columns))
         async with SqliteJournal(self.path, self.sandbox.url) as journal:
-            row.marker = markers.marker_of_key(job_key(journal.id, row))
+            row.marker = markers.marker_for_key(job_key(journal.id, row))
             await journal.save(row)
         return row
 
     async def start_task(self, a2e: A2EClient, item: Job, marker: str) -> str:
         """Start a task whose response the earlier run has not recorded; return its id."""
         fields = journaled_request(item)
-        fields |= {"image_url": fields.pop("image")["url"], "name": markers.mark("ada", marker)}
+        fields |= {"image_url": fields.pop("image")["url"], "name": markers.mark_name("ada", marker)}
         data = await a2e.request("POST", "userImage2Video/start", json=fields)
         return str(data["_id"])
 
@@ -226,7 +226,7 @@ def open_sqlite(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-def shorten_pauses(monkeypatch: pytest.MonkeyPatch, first: float = 0.05, longest: float = 0.1) -> None:
+def shorten_pauses(monkeypatch: pytest.MonkeyPatch, first: float = 0.05, max_delay: float = 0.1) -> None:
     """Shorten the pauses between the probes of a paused batch."""
-    monkeypatch.setattr("a2e_async.batch.circuit_breaker._FIRST", first)
-    monkeypatch.setattr("a2e_async.batch.circuit_breaker._LONGEST", longest)
+    monkeypatch.setattr("a2e_async.batch.circuit_breaker._FIRST_DELAY", first)
+    monkeypatch.setattr("a2e_async.batch.circuit_breaker._MAX_DELAY", max_delay)

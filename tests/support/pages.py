@@ -69,7 +69,7 @@ def working_folder(folder: pathlib.Path, sandbox: Sandbox) -> Iterator[None]:
     Image.new("RGB", (64, 64), "teal").save(folder / "ada.png")
     Image.new("RGB", (96, 64), "olive").save(folder / "garden.jpg")
     video = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4")
-    (folder / "film.mp4").write_bytes(video.read_bytes())
+    (folder / "video.mp4").write_bytes(video.read_bytes())
     (folder / "grace.wav").write_bytes(quick.silent_wav(30))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)

@@ -14,7 +14,7 @@ from aiohttp import web
 from conditions import wait_until
 
 from a2e_async import A2EClient
-from a2e_async.sandbox import Weather
+from a2e_async.sandbox import FaultPlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,9 +38,9 @@ def make_client(sandbox: Sandbox, **changes: Any) -> A2EClient:
     return A2EClient(sandbox.token, base_url=sandbox.url, config=attrs.evolve(quick.CONFIG, **changes))
 
 
-def faults_on_start(*faults: Fault | None, **options: Any) -> Weather:
+def faults_on_start(*faults: Fault | None, **options: Any) -> FaultPlan:
     """Make a fault plan with one fault for each start, in this order."""
-    return Weather(script={"start": faults}, **options)
+    return FaultPlan(script={"start": faults}, **options)
 
 
 async def start_video(a2e: A2EClient, **options: Any) -> TaskHandle[ImageToVideoRecord]:
@@ -93,7 +93,7 @@ def recorded_bodies(sandbox: Sandbox, path: str) -> Iterator[list[dict[str, Any]
         yield bodies
 
 
-def marker_of(name: str) -> str:
+def marker_in(name: str) -> str:
     """Return the marker at the end of a name."""
     tag = _MARKER.search(name)
     assert tag is not None, name

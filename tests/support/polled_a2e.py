@@ -99,4 +99,4 @@ def drop_response() -> Response:
 def started_handle(a2e: A2EClient, task_id: str) -> TaskHandle[Any]:
     """Return a handle as a start returns it: with a record that A2E has just sent."""
     record = attrs.evolve(a2e.image_to_video.task(task_id).record, current_status="initialized")
-    return a2e.image_to_video._handle(task_id, record)
+    return a2e.image_to_video._to_handle(task_id, record)

@@ -11,14 +11,14 @@ from a2e_async import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
 CONFIG = Config(
     retry=RetryPolicy(max_attempts=4, max_time=5.0, base=0.01, max_delay=0.05),
     poll=PollPolicy(initial=0.02, steps=((0.0, 0.03),)),
-    pacing=Pacing(hold_back=0.02, max_hold_back=0.1),
-    start=StartPolicy(looks=(0.0, 0.05, 0.2)),
+    pacing=Pacing(pause=0.02, max_pause=0.1),
+    start=StartPolicy(scan_delays=(0.0, 0.05, 0.2)),
     visible_timeout=2.0,
 )
 
 
 def silent_wav(seconds: float) -> bytes:
-    """Return a WAV file without sound."""
+    """Return a silent WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         frames = round(8000 * seconds)

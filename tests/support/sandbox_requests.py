@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 from attrs import frozen
 from conditions import wait_until
 
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from a2e_async.sandbox.state import Task
 
 
-def sandbox_with(weather: Weather | None, **options: Any) -> Sandbox:
+def sandbox_with(faults: FaultPlan | None, **options: Any) -> Sandbox:
     """Make a sandbox with a fault plan, with tiny videos; by default every task stays initialized."""
     settings: dict[str, Any] = {"speed": 0.001, "render": "tiny"} | options
-    return Sandbox(weather=weather, **settings)
+    return Sandbox(faults=faults, **settings)
 
 
 def sandbox_with_faults(*faults: Fault | None, operation: str = "start", **options: Any) -> Sandbox:
     """Make a sandbox with one fault for each request of an operation, in this order."""
-    return sandbox_with(Weather(script={operation: faults}), **options)
+    return sandbox_with(FaultPlan(script={operation: faults}), **options)
 
 
 def statuses_and_faults(sandbox: Sandbox) -> list[tuple[int, str]]:

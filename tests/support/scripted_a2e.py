@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async import A2EError, TaskRecord, TaskStatus
-from a2e_async._polling.fetcher import Inquiry, Questions
+from a2e_async._polling.fetcher import StatusApi, StatusFetcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from a2e_async._polling.fetcher import Answer
+    from a2e_async._polling.fetcher import PollResult
 
 __all__ = ["FetchResult", "ScriptedA2E", "fetch", "fetch_due", "record_of", "succeed", "summarize"]
 
@@ -77,14 +77,16 @@ class ScriptedA2E:
         self.batches.clear()
         self.page_numbers.clear()
 
-    def fetcher(self, *, several: bool = True, page: bool = True) -> Inquiry[TaskRecord]:
+    def fetcher(self, *, has_batches: bool = True, has_list: bool = True) -> StatusFetcher[TaskRecord]:
         """Return a fetcher of a family with or without batchDetail, and with or without a list."""
-        return Inquiry(self.status_api(several=several, page=page))
+        return StatusFetcher(self.status_api(has_batches=has_batches, has_list=has_list))
 
-    def status_api(self, *, several: bool = True, page: bool = True) -> Questions[TaskRecord]:
+    def status_api(self, *, has_batches: bool = True, has_list: bool = True) -> StatusApi[TaskRecord]:
         """Return the operations of a family with or without batchDetail, and with or without a list."""
-        return Questions(
-            one=self._detail, several=self._batch_detail if several else None, page=self._list if page else None
+        return StatusApi(
+            get=self._detail,
+            get_many=self._batch_detail if has_batches else None,
+            list_page=self._list if has_list else None,
         )
 
     def _records(self, ids: Iterable[str]) -> dict[str, TaskRecord]:
@@ -122,31 +124,31 @@ async def _run(script: Callable[[Any], A2EError | None], argument: object) -> No
 class FetchResult:
     """Results of one fetch by task, and the ids that must be fetched one by one."""
 
-    results: dict[str, Answer]
+    results: dict[str, PollResult]
     single: list[str]
 
 
-async def fetch(inquiry: Inquiry[TaskRecord], ids: Iterable[str], *, waiting: int = 0) -> FetchResult:
+async def fetch(fetcher: StatusFetcher[TaskRecord], ids: Iterable[str], *, waiting: int = 0) -> FetchResult:
     """Fetch once, and check that each task has exactly one result or must be fetched alone."""
-    ids, results = list(ids), dict[str, "Answer"]()
+    ids, results = list(ids), dict[str, "PollResult"]()
 
-    def on_result(task_id: str, result: Answer) -> None:
+    def on_result(task_id: str, result: PollResult) -> None:
         assert task_id not in results, f"two results of {task_id}"
         results[task_id] = result
 
-    single = await inquiry.ask(ids, on_result, waiting=waiting)
+    single = await fetcher.fetch(ids, on_result, waiting=waiting)
     assert sorted([*results, *single]) == sorted(ids)
     return FetchResult(results, single)
 
 
-async def fetch_due(inquiry: Inquiry[TaskRecord], due: Iterable[str]) -> dict[str, Answer]:
+async def fetch_due(fetcher: StatusFetcher[TaskRecord], due: Iterable[str]) -> dict[str, PollResult]:
     """Fetch all due tasks as the poller does: batches side by side, and single tasks at once."""
     waiting = dict.fromkeys(due)
     count = len(waiting)
-    results: dict[str, Answer] = {}
+    results: dict[str, PollResult] = {}
     for _ in range(3):
-        slices = _slices(inquiry, waiting)
-        for fetched in await asyncio.gather(*(fetch(inquiry, ids, waiting=count) for ids in slices)):
+        slices = _slices(fetcher, waiting)
+        for fetched in await asyncio.gather(*(fetch(fetcher, ids, waiting=count) for ids in slices)):
             results |= fetched.results
             waiting |= dict.fromkeys(fetched.single)
         assert results.keys().isdisjoint(waiting)
@@ -154,17 +156,17 @@ async def fetch_due(inquiry: Inquiry[TaskRecord], due: Iterable[str]) -> dict[st
     return results
 
 
-def _slices(inquiry: Inquiry[TaskRecord], waiting: dict[str, None]) -> list[list[str]]:
+def _slices(fetcher: StatusFetcher[TaskRecord], waiting: dict[str, None]) -> list[list[str]]:
     """Remove all ids from `waiting`, and return them as the batches of the fetcher."""
     slices = []
     while waiting:
-        slices.append(inquiry.choose(waiting))
+        slices.append(fetcher.next_batch(waiting))
         for task_id in slices[-1]:
             del waiting[task_id]
     return slices
 
 
-def summarize(results: dict[str, Answer]) -> dict[str, str]:
+def summarize(results: dict[str, PollResult]) -> dict[str, str]:
     """Return one word for each task: its status, the name of an error, or an empty string."""
     return {
         task_id: result.status.value

@@ -1,4 +1,4 @@
-"""The virtual clock: what it follows, what holds it, and when it jumps."""
+"""The virtual clock: its functions, when it stands still, and when it jumps."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ REAL_SLEEP = 0.05
 
 
 def work(ended: threading.Event | None = None) -> str:
-    """Take some real time in a thread, and return the name of the thread."""
+    """Work in a thread for some real time, and return the name of the thread."""
     time.sleep(REAL_SLEEP)
     if ended is not None:
         ended.set()
     return threading.current_thread().name
 
 
-async def test_timers_ring_in_their_order(a2e_clock: VirtualClock) -> None:
-    """Timers ring in the order of their times, and the clock has moved to the last one."""
+async def test_timers_run_in_order(a2e_clock: VirtualClock) -> None:
+    """Timers run in the order of their times, and the clock has moved to the last one."""
     rung: list[float] = []
 
     async def ring(seconds: float) -> None:
@@ -54,7 +54,7 @@ async def test_timers_ring_in_their_order(a2e_clock: VirtualClock) -> None:
 
 
 async def test_time_follows() -> None:
-    """An hour of sleep is an hour for every function that tells the time, also where aiohttp imported it by its name."""
+    """An hour of sleep is an hour for every function of `time`, also where aiohttp imported it by name."""
 
     def read() -> list[float]:
         now = [time.monotonic(), time.time(), asyncio.get_running_loop().time(), aiohttp.connector.monotonic()]  # type: ignore[attr-defined]
@@ -67,7 +67,7 @@ async def test_time_follows() -> None:
 
 @pytest.mark.own_clock
 def test_everything_is_restored() -> None:
-    """After the block, and after an error in it, all names stand for what they stood for before."""
+    """After the block, and after an error in it, all names have their former values."""
     names = [
         *((time, name) for name in ("monotonic", "monotonic_ns", "time", "time_ns")),
         *((module, "new_event_loop") for module in (asyncio, asyncio.events)),
@@ -82,8 +82,8 @@ def test_everything_is_restored() -> None:
 
 
 @pytest.mark.own_clock
-def test_modules_that_come_later_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A module that was imported since the last block follows as well, and keeps its own function afterwards."""
+def test_later_modules_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that was imported since the last block follows as well, and gets its own function back."""
     with virtual_time():
         pass
     late = types.ModuleType("a2e_async.late")
@@ -97,7 +97,7 @@ def test_modules_that_come_later_follow(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_other_threads_keep_real_time() -> None:
-    """Another thread sees the time of the machine, and its event loop really sleeps."""
+    """Another thread has real time, and its event loop really sleeps."""
     await asyncio.sleep(86400)
 
     async def sleep() -> float:
@@ -111,7 +111,7 @@ async def test_other_threads_keep_real_time() -> None:
 
 @pytest.mark.own_clock
 def test_older_loops_keep_real_time() -> None:
-    """An event loop that was made before the block really sleeps in it, and sees the time of the machine."""
+    """An event loop that was made before the block really sleeps in it, and has real time."""
 
     async def sleep() -> float:
         before = time.monotonic()
@@ -125,15 +125,15 @@ def test_older_loops_keep_real_time() -> None:
             assert clock.elapsed == 0
 
 
-async def test_thread_holds_the_clock(a2e_clock: VirtualClock) -> None:
-    """No time passes while a thread works, so that its caller's timeout of a millisecond does not end."""
+async def test_clock_waits_for_a_thread(a2e_clock: VirtualClock) -> None:
+    """No time passes while a thread works, so that a timeout of a millisecond does not end."""
     async with asyncio.timeout(0.001):
         await asyncio.to_thread(work)
     assert a2e_clock.elapsed == 0
 
 
-async def test_own_executor_holds_the_clock(a2e_clock: VirtualClock) -> None:
-    """No time passes while an executor of the program works, be it named in the call or the default one."""
+async def test_clock_waits_for_an_executor(a2e_clock: VirtualClock) -> None:
+    """No time passes while an executor of the program works, whether passed to the call or set as the default."""
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(thread_name_prefix="mine") as mine:
         async with asyncio.timeout(0.001):
@@ -144,8 +144,8 @@ async def test_own_executor_holds_the_clock(a2e_clock: VirtualClock) -> None:
     assert a2e_clock.elapsed == 0
 
 
-async def test_cancelled_job_holds_the_clock() -> None:
-    """A job whose caller was cancelled goes on, and no time passes before it has ended."""
+async def test_clock_waits_for_a_cancelled_job() -> None:
+    """A job whose caller was cancelled continues, and no time passes before its end."""
     ended = threading.Event()
     job = asyncio.create_task(asyncio.to_thread(work, ended))
     await asyncio.sleep(0)
@@ -154,8 +154,8 @@ async def test_cancelled_job_holds_the_clock() -> None:
     assert ended.is_set()
 
 
-async def test_job_that_never_began_does_not_hold_the_clock() -> None:
-    """A job that was cancelled in the queue of its executor is over."""
+async def test_clock_does_not_wait_for_a_queued_job() -> None:
+    """A job that was cancelled in the queue of its executor has ended."""
     with ThreadPoolExecutor(1) as busy:
         loop = asyncio.get_running_loop()
         running = loop.run_in_executor(busy, work)
@@ -167,7 +167,7 @@ async def test_job_that_never_began_does_not_hold_the_clock() -> None:
 
 @pytest.mark.own_clock
 def test_closing_a_loop_waits_for_its_threads() -> None:
-    """At its end a loop gives threads five minutes: they end in real time, and no virtual time passes."""
+    """A loop gives threads five minutes at its end: they end in real time, and no virtual time passes."""
     ended = threading.Event()
 
     async def leave_a_job() -> None:
@@ -179,7 +179,7 @@ def test_closing_a_loop_waits_for_its_threads() -> None:
     assert ended.is_set()
 
 
-async def test_sqlite_holds_the_clock(a2e_clock: VirtualClock) -> None:
+async def test_clock_waits_for_sqlite(a2e_clock: VirtualClock) -> None:
     """No time passes while the thread of aiosqlite works."""
     async with asyncio.timeout(0.001), aiosqlite.connect(":memory:") as database:
         await database.create_function("work", 0, work)
@@ -189,8 +189,8 @@ async def test_sqlite_holds_the_clock(a2e_clock: VirtualClock) -> None:
     assert a2e_clock.elapsed == 0
 
 
-async def test_cancelled_sqlite_holds_the_clock() -> None:
-    """A statement whose caller was cancelled goes on, and no time passes before it has ended."""
+async def test_clock_waits_for_cancelled_sqlite() -> None:
+    """A statement whose caller was cancelled continues, and no time passes before its end."""
     ended = threading.Event()
     async with aiosqlite.connect(":memory:") as database:
         await database.create_function("work", 0, lambda: work(ended))
@@ -202,7 +202,7 @@ async def test_cancelled_sqlite_holds_the_clock() -> None:
 
 
 async def test_hold(a2e_clock: VirtualClock) -> None:
-    """`hold` lets no time pass while something works that the loop does not know of."""
+    """`hold` stops the clock for work that the loop does not know."""
     loop = asyncio.get_running_loop()
     done = loop.create_future()
     thread = threading.Thread(target=lambda: (work(), loop.call_soon_threadsafe(done.set_result, 7)))
@@ -215,7 +215,7 @@ async def test_hold(a2e_clock: VirtualClock) -> None:
 
 
 async def test_advance(a2e_clock: VirtualClock) -> None:
-    """After `advance`, as after a sleep of the machine, a timer that was due meanwhile rings at once, and late."""
+    """After `advance`, as after a sleep of the machine, a timer that was due runs at once, and late."""
     timer = asyncio.create_task(asyncio.sleep(10))
     await asyncio.sleep(0)
     a2e_clock.advance(3600)
@@ -224,7 +224,7 @@ async def test_advance(a2e_clock: VirtualClock) -> None:
 
 
 async def test_sockets_are_served_before_a_jump(a2e_clock: VirtualClock) -> None:
-    """What a socket has to deliver comes before any timer: a thousand round trips fit into a millisecond."""
+    """Data of sockets come before any timer: a thousand round trips take less than a millisecond."""
 
     async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(2**16):
@@ -249,7 +249,7 @@ async def test_sockets_are_served_before_a_jump(a2e_clock: VirtualClock) -> None
 
 @pytest.fixture
 def full_listener() -> Iterator[socket.socket]:
-    """A listener without room for another connection: Linux drops the request to open one, and asks again later."""
+    """A listener with a full backlog: Linux drops connection requests, and sends them again later."""
     with socket.socket() as listener, socket.socket() as first:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -258,10 +258,8 @@ def full_listener() -> Iterator[socket.socket]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse the connection")
-async def test_a_connection_that_is_being_opened_holds_the_clock(
-    a2e_clock: VirtualClock, full_listener: socket.socket
-) -> None:
-    """A listener gets room after a moment: the connection is opened, and no time has passed."""
+async def test_clock_waits_for_a_connection(a2e_clock: VirtualClock, full_listener: socket.socket) -> None:
+    """The listener accepts after a moment: the connection is opened, and no time has passed."""
 
     def make_room() -> None:
         time.sleep(REAL_SLEEP)
@@ -281,16 +279,16 @@ async def test_a_connection_that_is_being_opened_holds_the_clock(
 async def test_a_connection_that_is_never_opened(
     monkeypatch: pytest.MonkeyPatch, a2e_clock: VirtualClock, full_listener: socket.socket
 ) -> None:
-    """A listener never gets room: the program's own timeout ends the attempt."""
-    monkeypatch.setattr("a2e_async.testing.clock._OPENING", REAL_SLEEP)
+    """The listener never accepts: the timeout of the program ends the attempt."""
+    monkeypatch.setattr("a2e_async.testing.clock._CONNECT_TIME", REAL_SLEEP)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(60):
             await asyncio.open_connection(*full_listener.getsockname())
     assert a2e_clock.elapsed == pytest.approx(60)
 
 
-async def test_a_sandbox_at_full_speed(a2e_clock: VirtualClock, tmp_path: pathlib.Path) -> None:
-    """Twenty videos at the speed of A2E take their 22 to 42 seconds of virtual time; three are downloaded in none."""
+async def test_sandbox_at_the_speed_of_a2e(a2e_clock: VirtualClock, tmp_path: pathlib.Path) -> None:
+    """Twenty videos take their 22 to 42 seconds of virtual time; three downloads take none."""
     async with Sandbox(render="tiny", seed=1) as sandbox, A2EClient(sandbox.token, base_url=sandbox.url) as a2e:
         start = a2e.image_to_video.start
         link = "https://example.com/ada.png"
@@ -308,7 +306,7 @@ async def test_a_sandbox_at_full_speed(a2e_clock: VirtualClock, tmp_path: pathli
 
 @pytest.mark.own_clock
 def test_same_order_each_time() -> None:
-    """Two runs with the same seeds meet the same statuses at the same times."""
+    """Two runs with the same seeds see the same statuses at the same times."""
 
     async def wait() -> list[tuple[TaskStatus, float]]:
         async with Sandbox(render="tiny", seed=7) as sandbox, A2EClient(sandbox.token, base_url=sandbox.url) as a2e:
@@ -323,7 +321,7 @@ def test_same_order_each_time() -> None:
 
     runs = []
     for _ in range(2):
-        random.seed(1)  # a client polls at a beat of its own
+        random.seed(1)  # each client has its own times of polling
         with virtual_time():
             runs.append(asyncio.run(wait()))
     assert runs[0] == runs[1]
@@ -339,10 +337,10 @@ def test_unittest() -> None:
 
 
 @pytest.mark.own_clock
-def test_nested_use_is_refused() -> None:
-    """There is one clock at a time, and the block that has it keeps it."""
+def test_nested_use() -> None:
+    """The second block raises an error, and the first one keeps its clock."""
     with virtual_time() as clock:
-        with pytest.raises(RuntimeError, match="in use already"), virtual_time():
+        with pytest.raises(RuntimeError, match="already in use"), virtual_time():
             pass
         asyncio.run(asyncio.sleep(5))
         assert clock.elapsed == pytest.approx(5)
@@ -350,14 +348,14 @@ def test_nested_use_is_refused() -> None:
 
 @pytest.mark.own_clock
 @pytest.mark.filterwarnings("ignore:coroutine")
-def test_loop_that_nothing_wakes() -> None:
-    """A loop whose tasks wait for each other raises after a while, and names them."""
+def test_stalled_loop() -> None:
+    """A loop whose tasks wait for each other raises an error that names them."""
 
     async def wait_for_the_other() -> None:
         await asyncio.get_running_loop().create_future()
 
     with (
-        virtual_time(patience=0.01),
+        virtual_time(stall_timeout=0.01),
         pytest.raises(RuntimeError, match=r"(?s)no timer is set.*wait_for_the_other\(\) running at .*test_clock.py"),
     ):
         asyncio.run(wait_for_the_other())
@@ -365,7 +363,7 @@ def test_loop_that_nothing_wakes() -> None:
 
 @pytest.mark.own_clock
 def test_thread_that_never_ends() -> None:
-    """A thread that holds the clock for too long is what the error speaks of."""
+    """The error names a thread that works for too long."""
     release = threading.Event()
 
     async def wait_for_a_thread() -> None:
@@ -375,5 +373,5 @@ def test_thread_that_never_ends() -> None:
         finally:
             release.set()
 
-    with virtual_time(patience=0.01), pytest.raises(RuntimeError, match="a thread or a process still works"):
+    with virtual_time(stall_timeout=0.01), pytest.raises(RuntimeError, match="a thread or a process still works"):
         asyncio.run(wait_for_a_thread())

@@ -1,4 +1,4 @@
-"""The pytest plugin beside pytest-asyncio in both modes and beside anyio's, on virtual time and without it."""
+"""The pytest plugin beside pytest-asyncio in both modes, and beside anyio's, with and without virtual time."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ QUIET = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-p", "no:xdist"
 def run(
     pytester: pytest.Pytester, tests: str, *, mode: str = "strict", plugins: tuple[str, ...] = ()
 ) -> pytest.RunResult:
-    """Run tests in this process, where any warning is an error."""
+    """Run tests in this process, with warnings as errors."""
     pytester.makeini(f"[pytest]\nasyncio_mode = {mode}\nasyncio_default_fixture_loop_scope = function\n")
     pytester.makepyfile(VIDEO + textwrap.dedent(tests))
     return pytester.runpytest_inprocess(*QUIET, *plugins)
 
 
 def test_auto_mode(pytester: pytest.Pytester) -> None:
-    """In auto mode, plain coroutines are tests: of a function, a class, and with fixtures that use ours."""
+    """In auto mode plain coroutines are tests: functions, methods, and tests with fixtures that use ours."""
     run(
         pytester,
         """
@@ -101,7 +101,7 @@ def test_strict_mode_and_anyio(pytester: pytest.Pytester) -> None:
 
 
 def test_real_time(pytester: pytest.Pytester) -> None:
-    """Without the mark the fixtures work in real time, also in an event loop that serves more than one test."""
+    """Without the mark the fixtures work in real time, also in an event loop of more than one test."""
     run(
         pytester,
         """
@@ -119,7 +119,7 @@ def test_real_time(pytester: pytest.Pytester) -> None:
 
 
 def test_session_loop_on_virtual_time(pytester: pytest.Pytester) -> None:
-    """The event loop of a session cannot follow the clock of one test, and the error says what to write."""
+    """The event loop of a session cannot follow the clock of one test, and the error has the solution."""
     result = run(
         pytester,
         """
@@ -134,7 +134,7 @@ def test_session_loop_on_virtual_time(pytester: pytest.Pytester) -> None:
 
 
 def test_anyio_loop_of_a_module(pytester: pytest.Pytester) -> None:
-    """The same goes for a loop that a fixture of a module keeps open for anyio's tests."""
+    """A loop that a fixture of a module keeps open for anyio's tests cannot either."""
     result = run(
         pytester,
         """
@@ -157,11 +157,11 @@ def test_anyio_loop_of_a_module(pytester: pytest.Pytester) -> None:
         """,
     )
     result.assert_outcomes(passed=1, errors=1)
-    result.stdout.fnmatch_lines(["the event loop of this test does not follow its clock*"])
+    result.stdout.fnmatch_lines(["the event loop of this test is not on virtual time*"])
 
 
-def test_what_is_missing(pytester: pytest.Pytester) -> None:
-    """A fixture says which mark or plugin it needs."""
+def test_missing_mark_or_plugin(pytester: pytest.Pytester) -> None:
+    """The error of a fixture names the mark or plugin that it needs."""
     result = run(
         pytester,
         """
@@ -174,11 +174,11 @@ def test_what_is_missing(pytester: pytest.Pytester) -> None:
         plugins=("-p", "no:asyncio", "-p", "no:anyio", "-W", "ignore"),
     )
     result.assert_outcomes(errors=2)
-    result.stdout.fnmatch_lines(["*a2e_clock needs the mark*", "*a2e_sandbox needs a plugin*pytest-asyncio or anyio's"])
+    result.stdout.fnmatch_lines(["*a2e_clock needs the mark*", "*a2e_sandbox needs a plugin*pytest-asyncio or anyio"])
 
 
 def test_own_fixture_of_the_same_name(pytester: pytest.Pytester) -> None:
-    """A program's own fixture `a2e_sandbox` takes the place of ours."""
+    """A program's own fixture `a2e_sandbox` replaces ours."""
     run(
         pytester,
         """
@@ -193,7 +193,7 @@ def test_own_fixture_of_the_same_name(pytester: pytest.Pytester) -> None:
 
 
 def test_plugin_imports_nothing_heavy() -> None:
-    """Every run of pytest imports the plugin, so it imports neither aiohttp nor asyncio."""
+    """Each run of pytest imports the plugin, so it imports neither aiohttp nor asyncio."""
     code = (
         "import sys, pytest\n"
         "before = set(sys.modules)\n"

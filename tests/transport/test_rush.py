@@ -1,4 +1,4 @@
-"""The pacing against a limit on the requests in a second, and through the real client."""
+"""Pacing against a limit on requests per second, alone and in the real client."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from virtual_clock import now
 
 from a2e_async import A2EClient, A2EError, Config, Pacing, RateLimitError, RetryPolicy
 from a2e_async._protocol.messages import Request, Response
-from a2e_async._transport.throttle import PacedApi, Throttle
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async._transport.throttle import Throttle, ThrottledTransport
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
 GOOD = Response(status=200, body=b'{"code":0,"data":1}')
-TURNED_AWAY = Response(status=429, body=b'{"code":429,"msg":"slow down"}')
+THROTTLED = Response(status=429, body=b'{"code":429,"msg":"slow down"}')
 
 
 @attrs.define
 class Bucket:
-    """A2E that accepts so many requests in any second, on the clock of the loop."""
+    """Fake transport that accepts `per_second` requests in any second, on the loop's clock."""
 
     per_second: int
     accepted: collections.deque[float] = attrs.field(factory=collections.deque)
     statuses: list[tuple[float, int]] = attrs.field(factory=list)
 
     async def send(self, request: Request) -> Response:
-        """Accept or turn away."""
+        """Accept the request, or answer 429."""
         when = now()
         while self.accepted and self.accepted[0] <= when - 1:
             self.accepted.popleft()
         full = len(self.accepted) >= self.per_second
         if not full:
             self.accepted.append(when)
-        answer = TURNED_AWAY if full else GOOD
+        answer = THROTTLED if full else GOOD
         self.statuses.append((when, answer.status))
         await asyncio.sleep(0.05)
         return answer
@@ -51,10 +51,10 @@ class Bucket:
     ("per_second", "seconds"), [(20, 120), *(pytest.param(rate, 600, marks=pytest.mark.soak) for rate in (20, 50))]
 )
 async def test_rate_is_found_and_kept(per_second: int, seconds: int) -> None:
-    """In some minutes nearly no request is turned away, and the rate that A2E allows is used."""
+    """Over some minutes hardly any request gets a 429, and the rate that A2E allows is used."""
     service = Bucket(per_second)
 
-    async def one(api: PacedApi) -> None:
+    async def one(api: ThrottledTransport) -> None:
         while True:
             try:
                 await api.send(Request(method="GET", path="/"))
@@ -62,28 +62,28 @@ async def test_rate_is_found_and_kept(per_second: int, seconds: int) -> None:
                 continue
             return
 
-    api = PacedApi(service, Throttle(Pacing()), patience=60)
+    api = ThrottledTransport(service, Throttle(Pacing()), max_wait=60)
     await asyncio.gather(*(one(api) for _ in range(per_second * seconds)))
-    turned = sum(status == 429 for when, status in service.statuses if when > 1)
-    assert turned < 0.05 * len(service.statuses)
+    rejected = sum(status == 429 for when, status in service.statuses if when > 1)
+    assert rejected < 0.05 * len(service.statuses)
     assert service.statuses[-1][0] < 2 * seconds
 
 
-async def test_question_that_is_turned_away_holds_back_a_start(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Through the real client too: after a 429 to one call, another one begins no sooner than A2E wants."""
-    sandbox.weather = Weather(script={"*": [Fault("429", retry_after=1.5)]})
+async def test_429_to_a_read_pauses_a_start(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """In the real client too: after a 429 to one call, no other starts before the time that A2E asks for."""
+    sandbox.faults = FaultPlan(script={"*": [Fault("429", retry_after=1.5)]})
     began = time.monotonic()
-    asking = asyncio.create_task(a2e.request("GET", "user/remainingCoins"))
-    throttle = a2e._runtime.parts().api.paced.throttle
-    await wait_until(lambda: throttle.held_until > 0)  # the client has read the answer
+    reading = asyncio.create_task(a2e.request("GET", "user/remainingCoins"))
+    throttle = a2e._state.services().api.throttled.throttle
+    await wait_until(lambda: throttle.paused_until > 0)  # the client has read the answer
     await start_video(a2e)
     assert time.monotonic() - began >= 1.5
-    assert await asking
+    assert await reading
 
 
-async def test_hour_of_pause_is_told_to_everybody(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """Through the real client too: if A2E wants an hour, every call raises RateLimitError at once, and sends nothing."""
-    sandbox.weather = Weather(script={"*": [Fault("429", retry_after=3600)]})
+async def test_pause_of_an_hour_fails_all_calls(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """In the real client too: after a ``Retry-After`` of an hour, each call raises RateLimitError and sends nothing."""
+    sandbox.faults = FaultPlan(script={"*": [Fault("429", retry_after=3600)]})
     for call in (a2e.request("GET", "user/remainingCoins"), start_video(a2e), a2e.image_to_video.find("order-17")):
         with pytest.raises(RateLimitError) as caught:
             await call
@@ -98,9 +98,9 @@ def statuses(sandbox: Sandbox) -> collections.Counter[int]:
 
 
 async def rush(retry_after: float | None) -> None:
-    """Send 200 calls at once, half of them starts, to a real A2E that accepts 20 a second."""
-    weather = Weather(per_second=20, retry_after=retry_after)
-    async with Sandbox(render="tiny", speed=100, weather=weather) as sandbox:
+    """Send 200 calls at once, half of them starts, to a sandbox that accepts 20 a second."""
+    faults = FaultPlan(per_second=20, retry_after=retry_after)
+    async with Sandbox(render="tiny", speed=100, faults=faults) as sandbox:
         config = Config(retry=RetryPolicy(), pacing=Pacing())
         async with A2EClient(sandbox.token, base_url=sandbox.url, config=config) as a2e:
             calls: list[Coroutine[Any, Any, object]] = []
@@ -117,6 +117,6 @@ async def rush(retry_after: float | None) -> None:
 
 
 async def test_rush_against_a_limit(no_leaked_tasks: None) -> None:
-    """200 calls at once to an A2E that accepts 20 a second all work, and soon nearly none is turned away."""
+    """200 concurrent calls to an A2E that accepts 20 a second all succeed, and soon hardly any gets a 429."""
     await asyncio.gather(rush(retry_after=1), rush(retry_after=None))
     assert now() < 20

@@ -1,4 +1,4 @@
-"""Foreign errors, repeats and pacing, without a network where possible."""
+"""Exception mapping, retries and pacing, without a network where possible."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import builtins
 import importlib
 import inspect
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -16,33 +17,33 @@ from virtual_clock import now
 
 from a2e_async import Config, NetworkError, Pacing, RateLimitError, RetryPolicy, ServerError, WaitTimeoutError
 from a2e_async._protocol.messages import Request, Response
-from a2e_async._transport.exceptions import MEANINGS, NEVER, foreign_errors
-from a2e_async._transport.retry import Api, Retry
-from a2e_async._transport.throttle import PacedApi, Throttle
+from a2e_async._transport.exceptions import MEANINGS, NEVER_RAISED, map_exceptions
+from a2e_async._transport.retry import Retry, RetryingTransport
+from a2e_async._transport.throttle import Throttle, ThrottledTransport
 
 EXPORTED = {
-    kind.__name__: kind
+    error_type.__name__: error_type
     for module in ("aiohttp", "aiohttp.client_exceptions")
-    for kind in vars(importlib.import_module(module)).values()
-    if inspect.isclass(kind) and issubclass(kind, BaseException)
+    for error_type in vars(importlib.import_module(module)).values()
+    if inspect.isclass(error_type) and issubclass(error_type, BaseException)
 }
 
 
 @pytest.mark.parametrize("name", sorted(EXPORTED))
 def test_every_exception_of_aiohttp_is_known(name: str) -> None:
-    """Each exception that aiohttp exports is named in the table, or as one that cannot come: a new one fails here."""
-    assert (name in MEANINGS) != (name in NEVER)
+    """Each exception that aiohttp exports is in the table, or among those never raised: a new one fails here."""
+    assert (name in MEANINGS) != (name in NEVER_RAISED)
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(EXPORTED) - NEVER | {"TimeoutError", "OSError", "ConnectionResetError", "UnicodeError"})
+    "name", sorted(set(EXPORTED) - NEVER_RAISED | {"TimeoutError", "OSError", "ConnectionResetError", "UnicodeError"})
 )
 def test_every_exception_becomes_ours(name: str) -> None:
-    """Whatever aiohttp raises comes out as NetworkError, with what is known about the sending, and no foreign text."""
-    kind = EXPORTED.get(name) or getattr(builtins, name)
-    error: Any = kind.__new__(kind)  # many of them want a live request to be made properly
+    """Each exception of aiohttp becomes a NetworkError that knows whether it was sent, without aiohttp's text."""
+    error_type = EXPORTED.get(name) or getattr(builtins, name)
+    error: Any = error_type.__new__(error_type)  # many of the constructors need a live request
     error.args = ("https://host/path?signature=secret",)
-    with pytest.raises(NetworkError) as caught, foreign_errors("GET /x"):
+    with pytest.raises(NetworkError) as caught, map_exceptions("GET /x"):
         raise error
     assert caught.value.request_sent is MEANINGS.get(name, ("", True))[1]
     shows_url = isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL)
@@ -51,46 +52,55 @@ def test_every_exception_becomes_ours(name: str) -> None:
     assert name in str(caught.value)
 
 
+def test_refused_connection_names_the_host() -> None:
+    """The error of a refused connection names host and port, and says that nothing was sent."""
+    key = SimpleNamespace(host="a2e.example", port=443, ssl=True, is_ssl=True)
+    with pytest.raises(NetworkError) as caught, map_exceptions("GET /x"):
+        raise aiohttp.ClientConnectorError(key, ConnectionRefusedError())  # type: ignore[arg-type]
+    assert "cannot connect to a2e.example:443: connection refused" in str(caught.value)
+    assert not caught.value.request_sent
+
+
 def test_our_own_errors_pass() -> None:
-    """An error of ours that is a TimeoutError too is not taken for a foreign one."""
+    """An A2EError that is also a TimeoutError is not mapped."""
     error = WaitTimeoutError("late")
-    with pytest.raises(WaitTimeoutError) as caught, foreign_errors("GET /x"):
+    with pytest.raises(WaitTimeoutError) as caught, map_exceptions("GET /x"):
         raise error
     assert caught.value is error
 
 
 async def test_cancellation_passes() -> None:
-    """A task that is cancelled is cancelled."""
+    """A cancellation by the caller is not mapped."""
 
-    async def ask() -> None:
-        with foreign_errors("GET /x"):
+    async def sleep() -> None:
+        with map_exceptions("GET /x"):
             await asyncio.sleep(60)
 
-    task = asyncio.create_task(ask())
+    task = asyncio.create_task(sleep())
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
 
 
-async def test_foreign_cancellation_becomes_ours() -> None:
-    """A CancelledError in a task that nobody cancelled (aiohttp, when a session is closed) is a NetworkError."""
-    with pytest.raises(NetworkError, match="closed") as caught, foreign_errors("GET /x"):
+async def test_cancellation_by_aiohttp_becomes_a_network_error() -> None:
+    """A CancelledError in a task that was not cancelled (aiohttp closing a session) becomes a NetworkError."""
+    with pytest.raises(NetworkError, match="closed") as caught, map_exceptions("GET /x"):
         raise asyncio.CancelledError
-    assert caught.value.request_sent  # nobody can tell, and a paid start must not be taken for unsent
+    assert caught.value.request_sent  # not known, and a paid start must not count as unsent
 
 
 def test_token_is_not_kept_in_the_context() -> None:
-    """What aiohttp keeps of a request, its headers included, does not stay reachable from our error."""
+    """The request of an aiohttp exception, with its headers, cannot be reached from our error."""
     url = yarl.URL("https://x/y")
     info = aiohttp.RequestInfo(url, "GET", CIMultiDictProxy(CIMultiDict(Authorization="sk_1")), url)
-    with pytest.raises(NetworkError) as caught, foreign_errors("GET /x"):
+    with pytest.raises(NetworkError) as caught, map_exceptions("GET /x"):
         raise aiohttp.ClientResponseError(info, ())
     assert "sk_1" not in repr(caught.value.__context__)
 
 
 class Flaky:
-    """Fails a number of times, and notes when it was tried."""
+    """Operation that fails with the given errors, then succeeds, and records its times."""
 
     def __init__(self, *errors: Exception) -> None:
         self.errors = list(errors)
@@ -98,15 +108,15 @@ class Flaky:
         self.made = now()
 
     async def __call__(self) -> str:
-        """Try."""
+        """Fail, or succeed."""
         self.tried.append(round(now() - self.made, 6))
         if self.errors:
             raise self.errors.pop(0)
         return "done"
 
 
-async def test_pauses_are_random_and_grow() -> None:
-    """Each pause is within its own growing bound, so that many clients do not come back together."""
+async def test_delays_are_random_and_grow() -> None:
+    """Each delay is random within a growing bound, so that many clients do not retry together."""
     policy = RetryPolicy(max_attempts=6, base=1, max_delay=4, max_time=1000)
 
     async def pauses() -> list[float]:
@@ -121,31 +131,31 @@ async def test_pauses_are_random_and_grow() -> None:
         assert min(column) < bound / 4 < bound * 3 / 4 < max(column)
 
 
-async def test_retry_after_is_waited_for_to_the_second() -> None:
-    """A Retry-After is neither shortened nor stretched."""
+async def test_retry_after_is_obeyed_exactly() -> None:
+    """A Retry-After is neither shortened nor extended."""
     flaky = Flaky(RateLimitError("x", status=429, retry_after=37), RateLimitError("x", status=429, retry_after=0))
     await Retry(RetryPolicy()).run(flaky)
     assert flaky.tried == [0, 37, 37]
 
 
 async def test_total_time_is_bounded() -> None:
-    """No try begins later than max_time, and the last error is raised."""
+    """No try starts later than max_time, and the last error is raised."""
     flaky = Flaky(*[ServerError("x", status=503, retry_after=7) for _ in range(99)])
     with pytest.raises(ServerError):
         await Retry(RetryPolicy(max_attempts=99, max_time=20)).run(flaky)
     assert flaky.tried == [0, 7, 14]
 
 
-async def test_only_the_pause_has_to_fit_when_turned_away() -> None:
-    """After a 429 the time in line does not count: as long as each pause fits, the tries are counted."""
+async def test_only_the_delay_counts_after_a_429() -> None:
+    """After a 429 the time in the queue does not count: as long as each delay fits, only the tries count."""
     flaky = Flaky(*[RateLimitError("x", status=429, retry_after=7) for _ in range(99)])
     with pytest.raises(RateLimitError):
         await Retry(RetryPolicy(max_attempts=5, max_time=20)).run(flaky)
     assert flaky.tried == [0, 7, 14, 21, 28]
 
 
-async def test_bugs_are_not_repeated() -> None:
-    """An exception that is not ours is raised at once."""
+async def test_bugs_are_not_retried() -> None:
+    """An exception that is not an A2EError is raised at once."""
     flaky = Flaky(RuntimeError("a bug"))
     with pytest.raises(RuntimeError):
         await Retry(RetryPolicy()).run(flaky)
@@ -153,7 +163,7 @@ async def test_bugs_are_not_repeated() -> None:
 
 
 class Recorder:
-    """A transport that notes when it is asked and answers after a while."""
+    """Transport that records the times of its requests and answers after some seconds."""
 
     def __init__(self, takes: float = 0.0, status: int = 200) -> None:
         self.takes = takes
@@ -169,36 +179,36 @@ class Recorder:
 
 @pytest.mark.parametrize("repeatable", [True, False])
 async def test_paid_requests_are_never_repeated(repeatable: bool) -> None:  # noqa: FBT001  a parameter of the test
-    """A request that is marked as paid is sent once, even if somebody marks it as repeatable too."""
+    """A paid request is sent once, even if it is marked as repeatable too."""
     inner = Recorder(status=500)
     request = Request(method="POST", path="/api/v1/x/start", paid=True, repeatable=repeatable)
 
-    api = Api(PacedApi(inner, Throttle(Pacing()), patience=60), Retry(RetryPolicy()))
+    api = RetryingTransport(ThrottledTransport(inner, Throttle(Pacing()), max_wait=60), Retry(RetryPolicy()))
     with pytest.raises(ServerError):
         await api.send(request)
     assert len(inner.times) == 1
 
 
 async def send_many(count: int, pacing: Pacing, takes: float) -> list[float]:
-    """Send many requests at once and return when each of them began."""
+    """Send many requests at once and return the start of each."""
     inner = Recorder(takes)
-    paced = PacedApi(inner, Throttle(pacing), patience=60)
-    await asyncio.gather(*(paced.send(Request(method="GET", path="/api/v1/x")) for _ in range(count)))
+    throttled = ThrottledTransport(inner, Throttle(pacing), max_wait=60)
+    await asyncio.gather(*(throttled.send(Request(method="GET", path="/api/v1/x")) for _ in range(count)))
     return inner.times
 
 
-async def test_requests_at_once_are_bounded() -> None:
-    """With two at once and a second each, six requests begin in three pairs."""
+async def test_requests_in_flight_are_limited() -> None:
+    """With two in flight and a second each, six requests start in three pairs."""
     assert await send_many(6, Pacing(max_in_flight=2), takes=1) == [0, 0, 1, 1, 2, 2]
 
 
-async def test_requests_per_second_are_even() -> None:
-    """Four in a second means one every quarter of a second, without a burst."""
+async def test_requests_per_second_are_evenly_spaced() -> None:
+    """Four a second means one every quarter of a second, without a burst."""
     assert await send_many(5, Pacing(per_second=4), takes=0) == [0, 0.25, 0.5, 0.75, 1.0]
 
 
 def test_defaults_are_sane() -> None:
-    """A client waits for a connection less than for an answer, and for an answer at least A2E's longest start."""
+    """The time-out for a connection is shorter than for an answer, which allows for A2E's longest start."""
     config = Config()
     assert config.connect_timeout < config.request_timeout
     assert config.request_timeout >= 120

@@ -17,8 +17,8 @@ from a2e_async import (
     EndpointNotAvailableError,
     ImageToVideoRecord,
     InsufficientCreditsError,
+    Job,
     OutageError,
-    Outcome,
     Pacing,
     PollPolicy,
     RateLimitError,
@@ -30,9 +30,11 @@ from a2e_async import (
     TaskStatus,
     TaskUpdate,
     WaitError,
+    WaitResult,
     WaitTimeoutError,
     WebhookReceiver,
 )
+from a2e_async.batch import Batch, JobResult
 from a2e_async.models import (
     ApiToken,
     Avatar,
@@ -40,13 +42,13 @@ from a2e_async.models import (
     Background,
     Balance,
     CaptionRemovalRecord,
+    CreditTransaction,
     DubbingRecord,
     FaceImage,
     FaceSwapPreviewRecord,
     FaceSwapRecord,
     FamilyRecord,
     Language,
-    Movement,
     PublicVoice,
     Quote,
     SpeechPreview,
@@ -54,14 +56,14 @@ from a2e_async.models import (
     VoiceRecord,
 )
 from a2e_async.resources.streaming_avatar import StreamingSession
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 
-async def one_video(picture: pathlib.Path) -> pathlib.Path:
-    """Make one video, and look at everything that a user looks at."""
+async def one_video(image: pathlib.Path) -> pathlib.Path:
+    """Make one video, and read all public attributes."""
     async with A2EClient() as a2e:
         task = await a2e.image_to_video.start(
-            image=picture, prompt="p", negative_prompt="n", model_version="a2e-v2", video_time=10
+            image=image, prompt="p", negative_prompt="n", model_version="a2e-v2", video_time=10
         )
         assert_type(task, TaskHandle[ImageToVideoRecord])
         assert_type(task.id, str)
@@ -74,8 +76,8 @@ async def one_video(picture: pathlib.Path) -> pathlib.Path:
         return await task.download("ada.mp4", overwrite=True)
 
 
-async def kinds_of_pictures(a2e: A2EClient) -> None:
-    """Give an image in every way."""
+async def image_inputs(a2e: A2EClient) -> None:
+    """Pass an image in every way."""
     with pathlib.Path("ada.png").open("rb") as file:
         await a2e.image_to_video.start(image=file, prompt="p", negative_prompt="n")
     await a2e.image_to_video.start(image=b"...", prompt="p", negative_prompt="n")
@@ -94,7 +96,7 @@ async def records(a2e: A2EClient) -> None:
 
 
 async def errors(task: TaskHandle[ImageToVideoRecord]) -> str:
-    """Catch what can be caught."""
+    """Catch the errors of a wait."""
     try:
         await task.wait_until_done()
     except TaskFailedError as error:
@@ -109,7 +111,7 @@ async def errors(task: TaskHandle[ImageToVideoRecord]) -> str:
 
 
 async def safely(a2e: A2EClient) -> TaskHandle[ImageToVideoRecord] | None:
-    """Start once, whatever happens, and wait through trouble."""
+    """Start exactly once, and wait through outages."""
     try:
         task = await a2e.image_to_video.start(
             image="ada.png", prompt="p", negative_prompt="n", idempotency_key="order-17", on_unknown="resend"
@@ -130,7 +132,7 @@ async def safely(a2e: A2EClient) -> TaskHandle[ImageToVideoRecord] | None:
 async def many(a2e: A2EClient, tasks: list[TaskHandle[ImageToVideoRecord]]) -> None:
     """Wait for many, in every way."""
     async for outcome in a2e.image_to_video.wait_all([*tasks, "6927f1e7a1c5e4e0b5f0a3d2"], timeout=None):
-        assert_type(outcome, Outcome[ImageToVideoRecord])
+        assert_type(outcome, WaitResult[ImageToVideoRecord])
         assert_type(outcome.record, ImageToVideoRecord)
         assert_type(outcome.error, A2EError | None)
     async with contextlib.aclosing(tasks[0].updates()) as updates:
@@ -139,23 +141,34 @@ async def many(a2e: A2EClient, tasks: list[TaskHandle[ImageToVideoRecord]]) -> N
             assert_type(update.old, TaskStatus | None)
     seen: list[TaskUpdate[ImageToVideoRecord]] = []
 
-    async def tell(update: TaskUpdate[ImageToVideoRecord]) -> str:
+    async def on_update(update: TaskUpdate[ImageToVideoRecord]) -> str:
         return update.current_status
 
     await tasks[0].wait_until_done(on_update=seen.append)
-    await tasks[0].wait_until_done(on_update=tell)
+    await tasks[0].wait_until_done(on_update=on_update)
     await tasks[0].wait_until_done(on_update=lambda update: update.new.is_final)
 
 
-async def hooked(a2e: A2EClient) -> web.Application:
+async def a_batch(a2e: A2EClient, jobs: list[Job]) -> None:
+    """Run a batch, whose results have the record of its family."""
+    async with a2e.image_to_video.batch(jobs, journal="jobs.sqlite") as batch:
+        assert_type(batch, Batch[ImageToVideoRecord])
+        async for result in batch:
+            assert_type(result, JobResult[ImageToVideoRecord])
+            assert_type(result.record, ImageToVideoRecord | None)
+            assert_type(result.error, A2EError | None)
+    assert_type(batch.progress.started, int)
+
+
+async def webhooks(a2e: A2EClient) -> web.Application:
     """Receive webhooks in an aiohttp application."""
     receiver = WebhookReceiver(a2e, url="https://example.com/hooks/a2e", token="secret")
     app = web.Application()
     app.add_routes(receiver.routes("/hooks/a2e"))
     await a2e.image_to_video.start(image="ada.png", prompt="p", negative_prompt="n", webhook=receiver)
     await a2e.image_to_video.start_variations(2, image="ada.png", prompt="p", negative_prompt="n", webhook=receiver)
-    assert_type(a2e.nudge("6927f1e7a1c5e4e0b5f0a3d2"), bool)
-    assert_type(a2e.nudge(), bool)
+    assert_type(a2e.poll_now("6927f1e7a1c5e4e0b5f0a3d2"), bool)
+    assert_type(a2e.poll_now(), bool)
     return app
 
 
@@ -203,24 +216,24 @@ async def avatars(a2e: A2EClient, speech: str) -> None:
 
 
 async def other_videos(a2e: A2EClient) -> None:
-    """Make another video of one in every way."""
-    dubbing = await a2e.dubbing.start(source="film.mp4", target_lang="es", num_speakers=2)
+    """Make a video from another one in every way."""
+    dubbing = await a2e.dubbing.start(source="video.mp4", target_lang="es", num_speakers=2)
     assert_type(dubbing, TaskHandle[DubbingRecord])
     assert_type(await a2e.dubbing.ongoing(), list[DubbingRecord])
-    clean = await a2e.caption_removal.start(source_url="https://example.com/film.mp4", idempotency_key="film")
+    clean = await a2e.caption_removal.start(source_url="https://example.com/video.mp4", idempotency_key="video")
     assert_type(clean, TaskHandle[CaptionRemovalRecord])
     assert_type(await a2e.caption_removal.retry(clean.id), TaskHandle[CaptionRemovalRecord])
-    swap = await a2e.face_swap.start(face="face.png", video="film.mp4", model_version="v1")
+    swap = await a2e.face_swap.start(face="face.png", video="video.mp4", model_version="v1")
     assert_type(swap, TaskHandle[FaceSwapRecord])
     assert_type((await swap.refresh()).duration, float | None)
-    preview = await a2e.face_swap.previews.start(face=b"...", video_url="https://example.com/film.mp4")
+    preview = await a2e.face_swap.previews.start(face=b"...", video_url="https://example.com/video.mp4")
     assert_type(await preview.wait_until_done(), FaceSwapPreviewRecord)
     assert_type(await a2e.face_swap.images.add(face="face.png"), FaceImage)
     async for image in a2e.face_swap.images.list():
         await a2e.face_swap.images.delete(image.id)
 
 
-async def pictures(a2e: A2EClient) -> tuple[str, ...]:
+async def other_family(a2e: A2EClient) -> tuple[str, ...]:
     """Use another family by its name."""
     family = a2e.family("userText2Image")
     assert_type(family.fields, tuple[str, ...])
@@ -242,12 +255,12 @@ async def conversation(a2e: A2EClient) -> None:
 
 
 async def housekeeping(a2e: A2EClient) -> None:
-    """Look after the account, its tokens and its storage."""
+    """Use the account, its tokens and its storage."""
     balance = await a2e.account.balance()
     assert_type(balance, Balance)
     assert_type(balance.coins, float | None)
-    async for movement in a2e.account.history(is_consumption=True, page_size=50):
-        assert_type(movement, Movement)
+    async for transaction in a2e.account.history(is_consumption=True, page_size=50):
+        assert_type(transaction, CreditTransaction)
     assert_type(await a2e.account.quote("userText2Image/start", {"prompt": "tea"}), Quote)
     await a2e.account.exchange_diamonds(1)
     assert_type(await a2e.account.languages(), list[Language])
@@ -258,22 +271,22 @@ async def housekeeping(a2e: A2EClient) -> None:
             await a2e.tokens.delete(token.id)
     except EndpointNotAvailableError as error:
         assert_type(error.path, str)
-    assert_type(await a2e.storage.save("https://example.com/film.mp4"), str)
-    assert_type(await a2e.storage.upload("film.mp4"), str)
+    assert_type(await a2e.storage.save("https://example.com/video.mp4"), str)
+    assert_type(await a2e.storage.upload("video.mp4"), str)
 
 
 async def settings() -> None:
-    """Set everything, against the sandbox."""
+    """Set all settings, and use the sandbox."""
     config = Config(
         retry=RetryPolicy(max_attempts=3),
         poll=PollPolicy(initial=1.0, backstop=20),
-        pacing=Pacing(per_second=5, hold_back=1.0),
-        start=StartPolicy(on_unknown="resend", looks=(0.0, 5.0)),
+        pacing=Pacing(per_second=5, pause=1.0),
+        start=StartPolicy(on_unknown="resend", scan_delays=(0.0, 5.0)),
         request_timeout=60,
     )
-    weather = Weather(script={"start": [None, Fault("drop", after=True)]}, invisible=1.0)
-    async with Sandbox(speed=10, render="tiny", weather=weather) as sandbox:
-        sandbox.weather = Weather.changeable(seed=1, rate=0.1)
+    faults = FaultPlan(script={"start": [None, Fault("drop", after=True)]}, invisible=1.0)
+    async with Sandbox(speed=10, render="tiny", faults=faults) as sandbox:
+        sandbox.faults = FaultPlan.random(seed=1, rate=0.1)
         client = A2EClient(sandbox.token, base_url=sandbox.url, config=config)
         await client.aclose()
 

@@ -1,1 +1,1 @@
-"""``a2e batch``."""
+"""``a2e batch``: many videos from one input, with a journal."""

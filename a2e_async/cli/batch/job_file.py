@@ -1,6 +1,13 @@
-"""Where the jobs of `a2e batch run` come from: a table, JSON Lines or a folder, read row by row, as often as wanted."""
+"""Input of `a2e batch run`: a table, JSON Lines or a folder, which becomes jobs.
 
-from __future__ import annotations
+How it works:
+
+- `open_source` detects the type of the input. `JobSource.rows` reads it from its beginning, row by row: once for
+  validation and once for the batch. No row is kept, so that an input can have millions of rows.
+- A row that cannot be read becomes an `InputRow` with an error, and the next row is read. An error of the whole input,
+  such as an unknown column, ends the reading with an `InvalidRequestError`.
+- `read_jobs` makes a `ParsedJob` of each row: it adds the defaults, resolves relative paths and assigns the key.
+"""
 
 import contextlib
 import csv
@@ -18,127 +25,111 @@ from typing import IO, Any, TypeAlias
 import attrs
 
 from a2e_async.batch import Job
-from a2e_async.cli.flow import NEGATIVE_PROMPT
+from a2e_async.cli.conversion import NEGATIVE_PROMPT
 from a2e_async.errors import InvalidRequestError
 from a2e_async.files.media_types import name_from
 
-__all__ = [
-    "WORDS",
-    "Entry",
-    "Keys",
-    "Row",
-    "Source",
-    "columns_of",
-    "csv_rows",
-    "entries",
-    "folder_rows",
-    "from_cells",
-    "from_json",
-    "json_rows",
-    "open_source",
-    "suggest",
-]
+COLUMNS = tuple(Job.__annotations__)
+"""All columns of a table, which are the fields of a job."""
 
-WORDS = tuple(Job.__annotations__)
-"""The columns that there are."""
-
-_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 
 
-def columns_of(header: Iterable[str]) -> list[str]:
-    """Return the words that the cells of a header stand for; ``Video Time`` is ``video_time``.
+def parse_header(cells: Iterable[str]) -> list[str]:
+    """Return the columns that a header names; ``Video Time`` is ``video_time``.
 
     Raises:
-        InvalidRequestError: One is unknown, or comes twice.
+        InvalidRequestError: A column is unknown or appears twice.
     """
     columns: list[str] = []
-    for number, cell in enumerate(header, 1):
-        word = cell.strip().lower().replace(" ", "_").replace("-", "_")
-        if not word:
+    for number, cell in enumerate(cells, 1):
+        name = cell.strip().lower().replace(" ", "_").replace("-", "_")
+        if not name:
             msg = f"column {number} has no name"
             raise InvalidRequestError(msg)
-        if word not in WORDS:
-            raise InvalidRequestError(suggest(cell.strip(), "column"))
-        if word in columns:
-            msg = f"column {word!r} comes twice"
+        if name not in COLUMNS:
+            raise InvalidRequestError(_unknown("column", cell.strip()))
+        if name in columns:
+            msg = f"column {name!r} appears twice"
             raise InvalidRequestError(msg)
-        columns.append(word)
+        columns.append(name)
     return columns
 
 
-def suggest(word: str, what: str) -> str:
-    """Say that a word is unknown, which one may be meant, and which ones there are."""
-    near = difflib.get_close_matches(word.lower(), WORDS, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ";"
-    return f"there is no {what} {word[:40]!r}{hint} There are {', '.join(WORDS)}"
+def _unknown(what: str, name: str) -> str:
+    """Return the message about an unknown column or field, with a suggestion and the valid names."""
+    similar = difflib.get_close_matches(name.lower(), COLUMNS, n=1)
+    hint = f" Did you mean {similar[0]!r}?" if similar else ""
+    return f"unknown {what} {name[:40]!r}.{hint} Valid names: {', '.join(COLUMNS)}"
 
 
-def from_cells(columns: list[str], cells: list[str]) -> dict[str, Any]:
-    """Read a row of a table. An empty cell is left out.
+def parse_cells(columns: list[str], cells: list[str]) -> dict[str, Any]:
+    """Return the fields of a row of a table, without empty cells.
 
     Raises:
-        InvalidRequestError: There are more cells than columns, or one cannot be read.
+        InvalidRequestError: There are more cells than columns, or a cell has no valid value.
     """
     if any(cell.strip() for cell in cells[len(columns) :]):
-        msg = f"{len(cells)} cells for {len(columns)} columns: is a text with a comma not in double quotes?"
+        # Most often a prompt with a comma. Its second half would be lost, or land in another column.
+        msg = f"{len(cells)} cells for {len(columns)} columns: put a text with a comma in double quotes"
         raise InvalidRequestError(msg)
     texts = {column: cell.strip() for column, cell in zip(columns, cells, strict=False)}
-    return {column: _READ.get(column, _text)(column, text) for column, text in texts.items() if text}
+    return {column: _PARSERS.get(column, _parse_text)(column, text) for column, text in texts.items() if text}
 
 
-def _text(_: str, text: str) -> str:
+def _parse_text(_: str, text: str) -> str:
     return text
 
 
-def _flag(column: str, text: str) -> bool:
-    if (value := _FLAGS.get(text.lower())) is None:
+def _parse_boolean(column: str, text: str) -> bool:
+    if (value := _BOOLEANS.get(text.lower())) is None:
         msg = f"{column} must be true or false, not {text[:40]!r}"
         raise InvalidRequestError(msg)
     return value
 
 
-def _number(column: str, text: str) -> int:
+def _parse_integer(column: str, text: str) -> int:
     try:
-        number = float(text)  # spreadsheets like to write 5.0
+        number = float(text)  # spreadsheets save 5 as 5.0
     except ValueError:
-        number = 0.5
+        number = 0.5  # any number that is not an integer
     if not number.is_integer():
-        msg = f"{column} must be a whole number, not {text[:40]!r}"
+        msg = f"{column} must be an integer, not {text[:40]!r}"
         raise InvalidRequestError(msg)
     return int(number)
 
 
-_READ: Mapping[str, Callable[[str, str], object]] = {
-    "video_time": _number,
-    "extend_prompt": _flag,
-    "skip_face_enhance": _flag,
+_PARSERS: Mapping[str, Callable[[str, str], object]] = {
+    "video_time": _parse_integer,
+    "extend_prompt": _parse_boolean,
+    "skip_face_enhance": _parse_boolean,
 }
 
 
-def from_json(line: bytes) -> dict[str, Any]:
-    """Read a line of JSON Lines. What is ``null`` is left out.
+def parse_json_line(line: bytes) -> dict[str, Any]:
+    """Return the fields of a line of JSON Lines, without those that are ``null``.
 
     Raises:
-        InvalidRequestError: It is no JSON object, or holds an unknown word.
+        InvalidRequestError: The line is not a JSON object, or has an unknown field.
     """
     try:
         value = json.loads(line.decode())
     except UnicodeDecodeError as error:
-        msg = "this is no UTF-8 text"
+        msg = "not valid UTF-8"
         raise InvalidRequestError(msg) from error
     except json.JSONDecodeError as error:
-        msg = f"this is no JSON: {error.msg} (column {error.colno})"
+        msg = f"not valid JSON: {error.msg} (column {error.colno})"
         raise InvalidRequestError(msg) from error
-    except (ValueError, RecursionError) as error:  # a number of thousands of digits, brackets in brackets
-        msg = "this is no JSON that can be read"
+    except (ValueError, RecursionError) as error:  # a number with thousands of digits, or very many nested brackets
+        msg = "not valid JSON: too large or too deeply nested"
         raise InvalidRequestError(msg) from error
     if not isinstance(value, dict):
         msg = f'a line must be a JSON object such as {{"image": "ada.png"}}, not a {type(value).__name__}'
         raise InvalidRequestError(msg)
-    for word in value:
-        if word not in WORDS:
-            raise InvalidRequestError(suggest(word, "word"))
-    return {word: content for word, content in value.items() if content is not None}
+    for name in value:
+        if name not in COLUMNS:
+            raise InvalidRequestError(_unknown("field", name))
+    return {name: content for name, content in value.items() if content is not None}
 
 
 _BOM = b"\xef\xbb\xbf"
@@ -146,62 +137,62 @@ _DELIMITERS = ",;\t"
 
 
 @attrs.frozen(kw_only=True)
-class Row:
-    """What the input says about one job.
+class InputRow:
+    """One row of the input.
 
     Attributes:
         number: Its line, or its number in a folder; both count from 1.
-        words: What a start takes, as in `Job`.
-        error: Why it cannot be read, or empty.
+        fields: Fields of the job, as in `Job`.
+        error: Why the row cannot be read, or empty.
     """
 
     number: int
-    words: dict[str, Any] = attrs.field(factory=dict, repr=False)
+    fields: dict[str, Any] = attrs.field(factory=dict, repr=False)
     error: str = ""
 
 
-def folder_rows(names: Iterable[str]) -> Iterator[Row]:
-    """Make a row of each image."""
+def read_folder(names: Iterable[str]) -> Iterator[InputRow]:
+    """Return a row for each image."""
     for number, name in enumerate(names, 1):
-        yield Row(number=number, words={"image": name})
+        yield InputRow(number=number, fields={"image": name})
 
 
-def json_rows(file: Iterable[bytes]) -> Iterator[Row]:
-    """Read JSON Lines. Blank lines are passed over."""
+def read_json_lines(file: Iterable[bytes]) -> Iterator[InputRow]:
+    """Read JSON Lines. Blank lines are skipped."""
     for number, line in enumerate(file, 1):
         content = line.removeprefix(_BOM) if number == 1 else line
         if content.strip():
-            yield _row(number, from_json, content)
+            yield _parse_row(number, parse_json_line, content)
 
 
-def csv_rows(file: Iterable[bytes]) -> Iterator[Row]:
-    """Read a table with a header. Blank lines, and rows without any content, are passed over.
+def read_csv(file: Iterable[bytes]) -> Iterator[InputRow]:
+    """Read a table with a header. Blank lines and empty rows are skipped.
 
     Raises:
-        InvalidRequestError: The table itself is wrong; the message begins with the line.
+        InvalidRequestError: The table itself is not valid; the message begins with the line.
     """
     number, columns = 1, list[str]()
-    rows = _Table(file)
+    rows = _CsvRows(file)
     try:
         for number, cells in rows:
             if not columns:
-                columns = columns_of(cells)
+                columns = parse_header(cells)
             elif any(map(str.strip, cells)):
-                yield _row(number, from_cells, columns, cells)
+                yield _parse_row(number, parse_cells, columns, cells)
     except (csv.Error, UnicodeDecodeError, InvalidRequestError) as error:
-        msg = f"{rows.number}: {_reason(error)}"
+        msg = f"{rows.number}: {_csv_problem(error)}"
         raise InvalidRequestError(msg) from error
 
 
-class _Table:
-    """Splits a table into cells.
+class _CsvRows:
+    """Rows of a table, as lists of cells.
 
     Attributes:
-        number: The line with which the row begins that is being read.
+        number: The first line of the row that is being read.
     """
 
     def __init__(self, file: Iterable[bytes]) -> None:
-        """Take the lines of a file."""
+        """Set the lines of the file."""
         self.number = 1
         self._lines = (line.decode("utf-8-sig" if number == 0 else "utf-8") for number, line in enumerate(file))
 
@@ -212,6 +203,7 @@ class _Table:
             self.number += 1
         else:
             return
+        # Spreadsheets save tables with semicolons or tabs, too, depending on the language.
         before, delimiter = self.number, max(_DELIMITERS, key=header.count)
         # strict: a quote that is never closed must not swallow the rest of the file
         reader = csv.reader(itertools.chain([header], self._lines), delimiter=delimiter, strict=True)
@@ -220,35 +212,40 @@ class _Table:
             self.number = before + reader.line_num
 
 
-def _reason(error: Exception) -> str:
+def _csv_problem(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
-        return "this is no UTF-8 text: save the table as UTF-8"
-    if "unexpected end" in str(error):
+        return "not valid UTF-8: save the table as UTF-8"
+    if isinstance(error, csv.Error) and "unexpected end" in str(error):  # the csv module has no type for it
         return "a double quote in the row that begins here is never closed"
     return str(error)
 
 
-def _row(number: int, read: Callable[..., dict[str, Any]], *content: object) -> Row:
+def _parse_row(number: int, parse: Callable[..., dict[str, Any]], *content: object) -> InputRow:
     try:
-        return Row(number=number, words=read(*content))
+        return InputRow(number=number, fields=parse(*content))
     except InvalidRequestError as error:
-        return Row(number=number, error=str(error))
+        return InputRow(number=number, error=str(error))
 
 
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
+_IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 
-_Read: TypeAlias = Callable[[Iterable[bytes]], Iterator[Row]]
-_READERS: dict[str, _Read] = {".csv": csv_rows, ".tsv": csv_rows, ".jsonl": json_rows, ".ndjson": json_rows}
+_Reader: TypeAlias = Callable[[Iterable[bytes]], Iterator[InputRow]]
+_READERS: dict[str, _Reader] = {
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".jsonl": read_json_lines,
+    ".ndjson": read_json_lines,
+}
 
 
 @attrs.frozen(kw_only=True)
-class Source:
-    """An input that was found.
+class JobSource:
+    """Source of the jobs: a file, a folder or standard input.
 
     Attributes:
-        name: What the user calls it.
-        file_name: What a journal can be named after.
-        folder: What relative paths are relative to.
+        name: The name that the user typed.
+        file_name: The name from which the name of the journal is made.
+        folder: The folder to which relative paths are relative.
         has_lines: Whether its rows are lines of a file.
     """
 
@@ -256,13 +253,13 @@ class Source:
     file_name: str
     folder: pathlib.Path
     has_lines: bool = True
-    _read: Callable[[], Iterator[Row]]
+    _read: Callable[[], Iterator[InputRow]]
 
-    def rows(self) -> Iterator[Row]:
-        """Read it from its beginning.
+    def rows(self) -> Iterator[InputRow]:
+        """Read the rows from the beginning.
 
         Raises:
-            InvalidRequestError: It cannot be read any further.
+            InvalidRequestError: The input cannot be read further.
         """
         try:
             yield from self._read()
@@ -270,71 +267,72 @@ class Source:
             msg = f"{self.name}:{error}"
             raise InvalidRequestError(msg) from error
         except OSError as error:
-            msg = f"{self.name} cannot be read: {error.strerror}"
+            msg = f"cannot read {self.name}: {error.strerror}"
             raise InvalidRequestError(msg) from error
 
-    def place(self, row: Row) -> str:
-        """Say where a row is."""
-        return f"{self.name}:{row.number}" if self.has_lines else str(self.folder / row.words["image"])
+    def place(self, row: InputRow) -> str:
+        """Return the place of a row, for messages: file and line, or the image."""
+        return f"{self.name}:{row.number}" if self.has_lines else str(self.folder / row.fields["image"])
 
 
 @contextlib.contextmanager
-def open_source(name: str) -> Iterator[Source]:
-    """Find out what an input is. The standard input is kept in a temporary file, since it is read twice.
+def open_source(name: str) -> Iterator[JobSource]:
+    """Open an input.
 
     Raises:
-        InvalidRequestError: It is nothing that jobs can be read from.
+        InvalidRequestError: The input is neither a folder nor a file of a supported type.
     """
     path = pathlib.Path(name)
     if name == "-":
+        # Standard input can be read once only, and the rows are needed twice: they are kept in a temporary file.
         with tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-            yield Source(name="stdin", file_name="stdin", folder=pathlib.Path(), read=lambda: _again(copy))
+            yield JobSource(name="stdin", file_name="stdin", folder=pathlib.Path(), read=lambda: _read_again(copy))
     elif path.is_dir():
-        names = _pictures(path)
+        names = _image_names(path)
         file_name = path.resolve().name
-        yield Source(name=name, file_name=file_name, folder=path, has_lines=False, read=lambda: folder_rows(names))
+        yield JobSource(name=name, file_name=file_name, folder=path, has_lines=False, read=lambda: read_folder(names))
     else:
-        yield Source(name=name, file_name=path.name, folder=path.parent, read=_reader(path))
+        yield JobSource(name=name, file_name=path.name, folder=path.parent, read=_file_reader(path))
 
 
-def _again(copy: IO[bytes]) -> Iterator[Row]:
+def _read_again(copy: IO[bytes]) -> Iterator[InputRow]:
     copy.seek(0)
-    yield from json_rows(copy)
+    yield from read_json_lines(copy)
 
 
-def _reader(path: pathlib.Path) -> Callable[[], Iterator[Row]]:
+def _file_reader(path: pathlib.Path) -> Callable[[], Iterator[InputRow]]:
     reader = _READERS.get(path.suffix.lower())
     if not path.is_file() or reader is None:
-        what = "is of no kind that is known" if path.is_file() else "is neither a file nor a folder"
+        problem = "has an unsupported file type" if path.is_file() else "is neither a file nor a folder"
         msg = (
-            f"{str(path)!r} {what}: give a table (.csv), JSON Lines (.jsonl), a folder of images, "
-            "or - for JSON Lines on the standard input"
+            f"{str(path)!r} {problem}: give a table (.csv), JSON Lines (.jsonl), a folder of images, "
+            "or - for JSON Lines on standard input"
         )
         raise InvalidRequestError(msg)
-    found: _Read = reader
+    found: _Reader = reader  # mypy forgets in `read` that it is not None
 
-    def read() -> Iterator[Row]:
+    def read() -> Iterator[InputRow]:
         with path.open("rb") as file:
             yield from found(file)
 
     return read
 
 
-def _pictures(folder: pathlib.Path) -> list[str]:
-    found = (path for path in folder.iterdir() if path.suffix.lower() in _PICTURES and path.is_file())
-    return sorted(path.name for path in found if not path.name.startswith("."))
+def _image_names(folder: pathlib.Path) -> list[str]:
+    found = (path for path in folder.iterdir() if path.suffix.lower() in _IMAGE_SUFFIXES and path.is_file())
+    return sorted(path.name for path in found if not path.name.startswith("."))  # macOS writes files such as ._ada.png
 
 
 @attrs.frozen(kw_only=True)
-class Entry:
+class ParsedJob:
     """A row and its job.
 
     Attributes:
-        number: As in `Row`.
-        place: Where it is, for a person.
-        job: What is to be made, None if the row is wrong.
-        error: What is wrong with it, or empty.
+        number: The number of the row, as in `InputRow`.
+        place: The place of the row, for messages.
+        job: The job, None if the row is not valid.
+        error: What is wrong with the row, or empty.
     """
 
     number: int
@@ -343,70 +341,76 @@ class Entry:
     error: str = ""
 
 
-def entries(source: Source, defaults: Mapping[str, Any]) -> Iterator[Entry]:
-    """Go through an input. It gives the same keys whenever it is read, also if rows were added at its end.
+def read_jobs(source: JobSource, defaults: Mapping[str, Any]) -> Iterator[ParsedJob]:
+    """Read the jobs of an input.
+
+    Each reading gives the same keys, also after rows were added at the end. A resumed batch finds its jobs by them.
 
     Args:
         source: The input.
-        defaults: What a row means that does not say it.
+        defaults: Fields of a job that its row does not set.
 
     Raises:
-        InvalidRequestError: The input cannot be read any further.
+        InvalidRequestError: The input cannot be read further.
     """
-    keys = Keys()
+    keys = KeyAssigner()
     for row in source.rows():
-        words = {**(_for_lora(defaults) if row.words.get("lora") else defaults), **row.words}
+        fields = {**(_without_negative_prompt(defaults) if row.fields.get("lora") else defaults), **row.fields}
         for name in ("image", "end_image"):
-            words[name] = _from_folder(words.get(name), source)
-        error = row.error or keys.take(words, row)
-        yield Entry(number=row.number, place=source.place(row), job=None if error else Job(**words), error=error)
+            fields[name] = _resolve(fields.get(name), source.folder)
+        error = row.error or keys.assign(fields, row.number)
+        yield ParsedJob(number=row.number, place=source.place(row), job=None if error else Job(**fields), error=error)
 
 
-def _for_lora(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what nobody has asked for: the preset has a negative prompt of its own."""
-    return {word: value for word, value in defaults.items() if value != NEGATIVE_PROMPT}
+def _without_negative_prompt(defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the default negative prompt: the preset of a LoRA has one of its own."""
+    return {name: value for name, value in defaults.items() if value != NEGATIVE_PROMPT}
 
 
-def _from_folder(image: Any, source: Source) -> Any:  # noqa: ANN401  whatever the input says
+def _resolve(image: Any, folder: pathlib.Path) -> Any:  # noqa: ANN401  any value of the input
     is_path = isinstance(image, str) and image and "://" not in image
-    return str(source.folder / image) if is_path else image
+    return str(folder / image) if is_path else image
 
 
 @attrs.define(eq=False)
-class Keys:
-    """Gives each job a key: its own one, or one from the name of its image."""
+class KeyAssigner:
+    """Assigns a unique key to each job: the key of its row, or one from the name of its image."""
 
+    # The row of each key.
+    _rows: dict[str, int] = attrs.field(factory=dict)
+    # The last number of each repeated name. Without it, the n-th image of one name would take n tries.
     _numbers: dict[str, int] = attrs.field(factory=dict)
-    """The row that each key belongs to."""
 
-    _names: dict[str, int] = attrs.field(factory=dict)
-    """How often a name came that is not unique, so that many images of one name need no search."""
+    def assign(self, fields: dict[str, Any], row: int) -> str:
+        """Set the key of a job; return what is wrong with its own key, or an empty text.
 
-    def take(self, words: dict[str, Any], row: Row) -> str:
-        """Put a key into the words, or tell what is wrong with the one that is there."""
-        key = words.get("key")
+        Args:
+            fields: The fields of the job.
+            row: The number of its row.
+        """
+        key = fields.get("key")
         if key is None:
-            words["key"] = key = self._free(_name_of(words))
+            fields["key"] = key = self._unique(_image_name(fields))
         elif not isinstance(key, str):
-            return f"key must be a text, not {key!r}"
-        elif key in self._numbers:
-            return f"key {key[:80]!r} is that of row {self._numbers[key]} already"
-        self._numbers[key] = row.number
+            return f"key must be a string, not {key!r}"
+        elif key in self._rows:
+            return f"key {key[:80]!r} is already used by row {self._rows[key]}"
+        self._rows[key] = row
         return ""
 
-    def _free(self, name: str) -> str:
-        if name not in self._numbers:
+    def _unique(self, name: str) -> str:
+        if name not in self._rows:
             return name
-        number = self._names.get(name, 1) + 1
-        while f"{name}-{number}" in self._numbers:
+        number = self._numbers.get(name, 1) + 1
+        while f"{name}-{number}" in self._rows:
             number += 1
-        self._names[name] = number
+        self._numbers[name] = number
         return f"{name}-{number}"
 
 
-def _name_of(words: Mapping[str, Any]) -> str:
-    for word in ("image", "image_url"):
-        source = words.get(word)
-        if isinstance(source, str | os.PathLike):
-            return name_from(os.fspath(source)) or "job"
+def _image_name(fields: Mapping[str, Any]) -> str:
+    for field in ("image", "image_url"):
+        image = fields.get(field)
+        if isinstance(image, str | os.PathLike):
+            return name_from(os.fspath(image)) or "job"
     return "job"

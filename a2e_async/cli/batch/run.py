@@ -1,67 +1,64 @@
-"""`a2e batch run`: checks all rows, runs the batch, shows how it is doing, and says at the end how to go on.
+"""`a2e batch run`: validate all rows, run the batch with its display, and print the command that resumes it.
 
-The first Ctrl-C lets the batch end itself, the second one leaves at once. Both say how to go on.
+How it works:
+
+- Case 1, an invalid row: all invalid rows are listed before the first start. Then the command ends, unless
+  --skip-invalid is given.
+- Case 2, the first Ctrl-C: the batch ends itself. Starts in flight get their response, and the journal records it.
+- Case 3, the second Ctrl-C: the process exits at once. The journal is as safe as after a crash.
+- In every case that leaves work to do, the command that resumes the batch is printed.
 """
-
-from __future__ import annotations
 
 import asyncio
 import os
 import pathlib
 import shlex
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Annotated, Any, Literal
 
 import attrs
 from cyclopts import Parameter
+from rich.console import Console
 
-from a2e_async import ModelVersion
+from a2e_async import A2EClient, ModelVersion
 from a2e_async.batch import JournalReader
-from a2e_async.cli.batch.display import Screen, follow
-from a2e_async.cli.batch.job_file import Entry, Source, entries, open_source
-from a2e_async.cli.batch.report import show_summary
-from a2e_async.cli.batch.text import make_console, several
-from a2e_async.cli.batch.validate import Checked, Checker, Known, show_plan
-from a2e_async.cli.flow import NEGATIVE_PROMPT, VideoTime
-from a2e_async.cli.messages import complain, printable, said
+from a2e_async.cli.batch.display import BatchDisplay, run_with_display
+from a2e_async.cli.batch.job_file import JobSource, ParsedJob, open_source, read_jobs
+from a2e_async.cli.batch.report import print_summary
+from a2e_async.cli.batch.text import make_console, plural
+from a2e_async.cli.batch.validate import JobValidator, JournalLookup, ValidationResult, print_plan
+from a2e_async.cli.conversion import NEGATIVE_PROMPT, VideoTime
+from a2e_async.cli.messages import print_error, printable, to_cli_text
+from a2e_async.cli.options import Connection
 from a2e_async.config import OnUnknown
 from a2e_async.errors import InvalidRequestError, JournalError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
-
-    from rich.console import Console
-
-    from a2e_async import A2EClient
-    from a2e_async.cli.options import Connection
-
-__all__ = ["RunOptions", "left_alive", "run_batch", "run_interruptible"]
-
-_ONCE = frozenset({"dry_run", "journal", "out"})
-"""Options that are always in the command that goes on, or never."""
+# Options that the resuming command has always (`journal`, `out`) or never (`dry_run`).
+_SPECIAL = frozenset({"dry_run", "journal", "out"})
 
 
 @Parameter(name="*")
 @attrs.frozen(kw_only=True)
 class RunOptions:
-    """What a batch is like.
+    """Options of a batch.
 
     Attributes:
-        journal: The file that remembers everything. By default it is in the current folder, and named after INPUT.
+        journal: The journal, an SQLite file. Default: a file in the current folder, named after INPUT.
         out: The folder for the videos, which are named after the keys.
-        prompt: What should happen, for jobs that do not say it.
-        negative_prompt: What to avoid, for jobs that do not say it.
-        video_time: Seconds of video, for jobs that do not say it: 5, 10, 15 or 20. The price grows with it.
-        model_version: The model, for jobs that do not say it. The price depends on it.
-        max_running: Tasks at A2E at the same time.
-        max_coins: Coins that may be spent on starts, those of earlier runs with the journal included.
-        retry_failed: New starts for a job whose task fails, at most. Each costs coins again.
-        on_shortage: What to do if there are not enough coins or A2E is busy: pause the batch, or start nothing more.
-        on_unknown: What to do if nobody knows whether A2E accepted a start: report it as uncertain, or send it again.
-        timeout: Seconds to wait for each task. It goes on afterwards, and the next run takes it up.
+        prompt: The prompt of jobs without their own.
+        negative_prompt: The negative prompt of jobs without their own.
+        video_time: Seconds of video of jobs without their own: 5, 10, 15 or 20. A longer video costs more.
+        model_version: The model of jobs without their own. a2e-v2 costs more than the other two.
+        max_running: Number of tasks at A2E at the same time.
+        max_coins: Budget for the starts in coins, including earlier runs with the journal.
+        retry_failed: Maximum number of new starts for a job whose task fails. Each costs coins again.
+        on_shortage: When credits run out or A2E is busy: wait pauses the batch, stop starts nothing more.
+        on_unknown: For a start with an unknown outcome: raise reports it as uncertain, resend sends it again.
+        timeout: Seconds to wait for each task. It continues afterwards, and the next run resumes the wait.
         overwrite: Replace existing videos.
-        skip_invalid: Go on without the rows that are wrong.
-        dry_run: Show what would be sent and what it would cost, and start nothing.
+        skip_invalid: Skip invalid rows and run the others.
+        dry_run: Print what would be sent and its price, and start nothing.
     """
 
     journal: pathlib.Path | None = None
@@ -82,21 +79,21 @@ class RunOptions:
 
     @property
     def defaults(self) -> dict[str, Any]:
-        """What a job means that does not say it."""
-        words = ("prompt", "negative_prompt", "video_time", "model_version")
-        return {word: getattr(self, word) for word in words}
+        """Fields of a job that its row does not set."""
+        names = ("prompt", "negative_prompt", "video_time", "model_version")
+        return {name: getattr(self, name) for name in names}
 
-    def command(self, source: str, journal: pathlib.Path, connection: Connection) -> str:
-        """Return the command that goes on: what the user has typed without the token, with the names of all files."""
+    def resume_command(self, source: str, journal: pathlib.Path, connection: Connection) -> str:
+        """Return the command that resumes the batch: the same options, without the token, with all file names."""
         words = ["a2e", "batch", "run", source, "--journal", str(journal), "--out", str(self.out)]
         for field in attrs.fields(RunOptions):
             value = getattr(self, field.name)
-            if field.name not in _ONCE and value != field.default:
+            if field.name not in _SPECIAL and value != field.default:
                 option = f"--{field.name.replace('_', '-')}"
                 text = repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
                 if isinstance(value, bool):
                     words.append(option)
-                elif text.startswith("-"):  # which would be taken for an option
+                elif text.startswith("-"):  # as a word of its own it would be read as an option
                     words.append(f"{option}={text}")
                 else:
                     words += [option, text]
@@ -110,11 +107,11 @@ _INTERRUPTED = 130
 
 
 def run_interruptible(work: Coroutine[Any, Any, int], explain: Callable[[], None]) -> int:
-    """Run until the end, or until Ctrl-C; return the exit code.
+    """Run a coroutine to its end, or until Ctrl-C; return the exit code.
 
     Args:
-        work: What to do. Ctrl-C cancels it.
-        explain: Says how to go on, after Ctrl-C.
+        work: The coroutine. Ctrl-C cancels it.
+        explain: Called after Ctrl-C, to print the command that resumes.
     """
     ended = False
 
@@ -132,31 +129,34 @@ def run_interruptible(work: Coroutine[Any, Any, int], explain: Callable[[], None
         try:
             explain()
         finally:
+            # Case 3: the second Ctrl-C left `work` before its end. `runner.close` would wait for it.
             if not ended:
-                _leave()
+                _exit_process()
+        # Case 2: `work` has ended itself.
         return _INTERRUPTED
     finally:
         runner.close()
 
 
-def _leave() -> None:
-    """End the process without waiting for threads and answers: the journal is as safe as in a crash."""
+def _exit_process() -> None:
+    """End the process without waiting for threads and responses: the journal is as safe as after a crash."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(_INTERRUPTED)
 
 
-def left_alive(journal: pathlib.Path) -> str:
-    """Say how many tasks go on at A2E."""
+def remaining_tasks_text(journal: pathlib.Path) -> str:
+    """Return how many tasks continue at A2E, and how many starts have an unknown outcome."""
     try:
         counts = asyncio.run(_counts(journal))
     except JournalError as error:
         return str(error)
     running, unknown = counts.get("running", 0), counts.get("sending", 0) + counts.get("uncertain", 0)
-    alive = {0: "no task goes on at A2E", 1: "1 task goes on at A2E"}.get(running, f"{running} tasks go on at A2E")
+    tasks = {0: "no task continues", 1: "1 task continues"}.get(running, f"{running} tasks continue")
+    text = f"{tasks} at A2E"
     if unknown:
-        alive += f"; whether A2E has accepted {several(unknown, 'start')}, the next run finds out"
-    return alive
+        text += f"; unknown outcome of {plural(unknown, 'start')}, which the next run reconciles"
+    return text
 
 
 async def _counts(journal: pathlib.Path) -> dict[Any, int]:
@@ -164,31 +164,30 @@ async def _counts(journal: pathlib.Path) -> dict[Any, int]:
         return {**await reader.counts()}
 
 
-_LISTED = 50
-"""Wrong rows that are listed."""
+_INVALID_ROWS_LISTED = 50
 
 
 def run_batch(name: str, options: RunOptions, connection: Connection) -> int:
     """Run a batch and return the exit code.
 
     Args:
-        name: The input, as the user calls it.
-        options: What the batch is like.
-        connection: Where A2E is. With its `json`, every outcome is printed to stdout as JSON, and nothing else.
+        name: The input, as the user typed it.
+        options: The options of the batch.
+        connection: The shared options. With its `json`, stdout gets the results as JSON, and nothing else.
 
     Raises:
         A2EError: The input, the journal or the settings cannot be used.
     """
     if options.out.exists() and not options.out.is_dir():
-        msg = f"{str(options.out)!r} is no folder: choose another one for the videos with --out"
+        msg = f"{str(options.out)!r} is not a folder: choose another folder for the videos with --out"
         raise InvalidRequestError(msg)
     with open_source(name) as source:
         journal = options.journal or pathlib.Path(f"{source.file_name}.a2e.sqlite")
-        run = _Run(source, options, journal, connection, options.command(name, journal, connection))
+        run = _Run(source, options, journal, connection, options.resume_command(name, journal, connection))
         try:
-            return run_interruptible(run.run(), run.say_how_to_go_on)
-        except (BrokenPipeError, SystemExit):  # rich makes the one of the other
-            run.say_how_to_go_on()
+            return run_interruptible(run.run(), run.explain_resume)
+        except (BrokenPipeError, SystemExit):  # the reader has closed the output; rich raises SystemExit then
+            run.explain_resume()
             raise
 
 
@@ -197,65 +196,71 @@ class _Run:
     """One `a2e batch run`.
 
     Attributes:
-        go_on: The command that goes on.
-        screen: What shows the batch, None before it has begun.
+        source: The input.
+        options: The options of the batch.
+        journal: The journal.
+        connection: The shared options.
+        resume_command: The command that resumes the batch.
+        display: The display, None before the batch begins.
     """
 
-    source: Source
+    source: JobSource
     options: RunOptions
     journal: pathlib.Path
     connection: Connection
-    go_on: str
-    screen: Screen | None = None
+    resume_command: str
+    display: BatchDisplay | None = None
     _console: Console = attrs.field(factory=lambda: make_console(stderr=True), init=False)
-    _wrong: int = attrs.field(default=0, init=False)
+    _invalid: int = attrs.field(default=0, init=False)
 
     async def run(self) -> int:
-        """Check all rows, and then run what they say or show it; return the exit code."""
+        """Validate all rows, and run the batch or print the plan; return the exit code."""
         async with self.connection.client() as a2e:
-            known = Known(self.journal, self.options.retry_failed)
-            await known.look()
-            checked = await self._check(a2e, known)
-            if not self._may_begin(checked):
+            lookup = JournalLookup(self.journal, self.options.retry_failed)
+            await lookup.check()
+            validated = await self._validate(a2e, lookup)
+            if not self._may_begin(validated):
                 return 2
             if self.options.dry_run:
-                await show_plan(a2e, checked.jobs(self._entries()), known, as_json=self.connection.json)
+                await print_plan(a2e, validated.jobs(self._rows()), lookup, as_json=self.connection.json)
                 return 0
-            return await self._run(a2e, checked)
+            return await self._run(a2e, validated)
 
-    def _entries(self) -> Iterator[Entry]:
-        return entries(self.source, self.options.defaults)
+    def _rows(self) -> Iterator[ParsedJob]:
+        return read_jobs(self.source, self.options.defaults)
 
-    async def _check(self, a2e: A2EClient, known: Known) -> Checked:
-        """Look at all rows, and list those that are wrong."""
+    async def _validate(self, a2e: A2EClient, lookup: JournalLookup) -> ValidationResult:
+        """Validate all rows, and list the invalid ones."""
         options = self.options
-        checker = Checker(a2e.image_to_video.check, known, options.out, options.overwrite, self._complain)
+        check = a2e.image_to_video.check
+        validator = JobValidator(check, lookup, options.out, options.overwrite, self._print_invalid)
         with self._console.status(f"Checking {self.source.name} …"):
-            checked = await checker.run(self._entries())
-        if self._wrong > _LISTED:
-            self._say(f"and {self._wrong - _LISTED} more wrong rows")
-        return checked
+            validated = await validator.run(self._rows())
+        if self._invalid > _INVALID_ROWS_LISTED:
+            self._print(f"and {self._invalid - _INVALID_ROWS_LISTED} more invalid rows")
+        return validated
 
-    def _complain(self, place: str, error: str) -> None:
-        self._wrong += 1
-        if self._wrong <= _LISTED:
-            self._say(f"{printable(place)}: {said(error)}")
+    def _print_invalid(self, place: str, error: str) -> None:
+        self._invalid += 1
+        if self._invalid <= _INVALID_ROWS_LISTED:
+            self._print(f"{printable(place)}: {to_cli_text(error)}")
 
-    def _may_begin(self, checked: Checked) -> bool:
-        """Say why nothing is started, if that is so."""
-        if checked.wrong and not self.options.skip_invalid:
-            wrong = f"{len(checked.wrong)} of {checked.good + len(checked.wrong)} rows are wrong"
-            self._say(f"a2e: {wrong}, and nothing was started: mend them, or leave them out with --skip-invalid")
+    def _may_begin(self, validated: ValidationResult) -> bool:
+        """Return whether the batch may begin; print the reason if not."""
+        # Case 1: invalid rows.
+        if validated.invalid and not self.options.skip_invalid:
+            rows = f"{len(validated.invalid)} of {validated.valid + len(validated.invalid)} rows are invalid"
+            self._print(f"a2e: {rows}, and nothing was started: fix them, or skip them with --skip-invalid")
             return False
-        if not checked.good:
-            self._say(f"a2e: there is no job in {self.source.name}")
+        if not validated.valid:
+            self._print(f"a2e: no jobs in {self.source.name}")
             return False
         return True
 
-    async def _run(self, a2e: A2EClient, checked: Checked) -> int:
+    async def _run(self, a2e: A2EClient, validated: ValidationResult) -> int:
         options = self.options
         batch = a2e.image_to_video.batch(
-            checked.jobs(self._entries()),
+            validated.jobs(self._rows()),
             journal=self.journal,
             out=options.out,
             overwrite=options.overwrite,
@@ -265,22 +270,24 @@ class _Run:
             on_shortage=options.on_shortage,
             on_unknown=options.on_unknown,
             timeout=options.timeout,
-            total=checked.good,
+            total=validated.valid,
         )
-        self.screen = screen = Screen(self.source.name, checked.good, options.max_coins, self.connection.json)
-        screen.console.print(f"{several(checked.good, 'job')} of {self.source.name}; the journal is {self.journal}")
-        await follow(batch, screen)
-        show_summary(screen.console, screen.tally, batch.progress, options.out, self.go_on)
-        return int(not screen.tally.is_good)
+        self.display = display = BatchDisplay(
+            self.source.name, validated.valid, options.max_coins, self.connection.json
+        )
+        display.console.print(f"{plural(validated.valid, 'job')} in {self.source.name}; journal: {self.journal}")
+        await run_with_display(batch, display)
+        print_summary(display.console, display.summary, batch.progress, options.out, self.resume_command)
+        return int(not display.summary.is_complete)
 
-    def say_how_to_go_on(self) -> None:
-        """Say after Ctrl-C what goes on without us, and how to come back."""
-        if self.screen is None or not self.journal.exists():
-            complain("interrupted; nothing was started")
+    def explain_resume(self) -> None:
+        """Print after Ctrl-C what continues at A2E, and the command that resumes the batch."""
+        if self.display is None or not self.journal.exists():
+            print_error("interrupted; nothing was started")
             return
-        self.screen.close()
-        complain(f"interrupted; {left_alive(self.journal)}. To go on:")
-        print(f"  {self.go_on}", file=sys.stderr)  # it may be long, and is to be copied: nothing is changed in it
+        self.display.close()
+        print_error(f"interrupted; {remaining_tasks_text(self.journal)}. To resume:")
+        print(f"  {self.resume_command}", file=sys.stderr)  # unchanged, however long: it is there to be copied
 
-    def _say(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         self._console.print(text)

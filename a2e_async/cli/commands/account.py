@@ -1,19 +1,15 @@
-"""``a2e account``: what is left to spend."""
-
-from __future__ import annotations
+"""``a2e account``: the balance of the account."""
 
 import asyncio
 from typing import Any
 
 from a2e_async.cli.messages import one_line
-from a2e_async.cli.options import DEFAULT, Connection
+from a2e_async.cli.options import DEFAULT_CONNECTION, Connection
 from a2e_async.cli.output import print_json
 from a2e_async.errors import UnexpectedResponseError
 
-__all__ = ["account"]
 
-
-def account(*, connection: Connection = DEFAULT) -> int:
+def account(*, connection: Connection = DEFAULT_CONNECTION) -> int:
     """Show the coins and diamonds of the account. Free.
 
     Try:
@@ -21,19 +17,20 @@ def account(*, connection: Connection = DEFAULT) -> int:
         a2e account
         a2e account --json
 
-    This also tells whether the token works.
+    The command also checks the token.
 
     Args:
-        connection: Shared.
+        connection: The shared options.
     """
 
-    async def flow() -> Any:  # noqa: ANN401  whatever A2E answers
+    async def fetch() -> Any:  # noqa: ANN401  any JSON
+        # Not `account.balance()`: the output has A2E's own names, also those of a new currency.
         async with connection.client() as a2e:
             return await a2e.request("GET", "user/remainingCoins")
 
-    balance = asyncio.run(flow())
+    balance = asyncio.run(fetch())
     if not isinstance(balance, dict):
-        msg = "A2E answered something else than a balance: see a2e request GET user/remainingCoins"
+        msg = "A2E's response is not a balance: see a2e request GET user/remainingCoins"
         raise UnexpectedResponseError(msg)
     if connection.json:
         print_json(balance)

@@ -1,6 +1,4 @@
-"""``a2e completion``: what a shell must know to complete the commands."""
-
-from __future__ import annotations
+"""``a2e completion``: the completion script of a shell."""
 
 from typing import Annotated, Literal
 
@@ -10,13 +8,11 @@ from a2e_async.cli.app import app
 from a2e_async.cli.options import FLAG
 from a2e_async.errors import ConfigurationError
 
-__all__ = ["completion"]
-
 
 def completion(
     shell: Literal["bash", "zsh", "fish"] | None = None, /, *, install: Annotated[bool, FLAG] = False
 ) -> int:
-    """Print a script with which a shell completes the commands.
+    """Print a script that makes a shell complete the commands.
 
     Try:
 
@@ -25,13 +21,13 @@ def completion(
         a2e completion fish > ~/.config/fish/completions/a2e.fish
 
     Args:
-        shell: bash, zsh or fish. Default: the one that this is typed into.
-        install: Write the script to where the shell looks for it, have it read at its start, and print the path.
+        shell: bash, zsh or fish. Default: the current shell.
+        install: Write the script to the folder of the shell, load it when the shell starts, and print its path.
     """
     try:
         name = shell or detect_shell()
     except ShellDetectionError as error:
-        msg = "the shell is not known: say which one, such as a2e completion bash"
+        msg = "cannot detect the shell: name it, such as a2e completion bash"
         raise ConfigurationError(msg) from error
     if install:
         print(app.install_completion(shell=name))

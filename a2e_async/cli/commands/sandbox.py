@@ -1,6 +1,4 @@
-"""``a2e sandbox``: a local A2E in a terminal."""
-
-from __future__ import annotations
+"""``a2e sandbox``: a local A2E for other programs."""
 
 import asyncio
 from typing import Literal
@@ -9,8 +7,6 @@ from rich.console import Console
 
 from a2e_async.errors import ConfigurationError
 from a2e_async.sandbox import Sandbox, SandboxError
-
-__all__ = ["sandbox"]
 
 
 def sandbox(
@@ -29,15 +25,15 @@ def sandbox(
         a2e sandbox --port 8080
         a2e sandbox --speed 10 --render tiny
 
-    Nothing leaves this machine. The two variables that point a client at it are printed.
+    Nothing is sent to the internet. The command prints the environment variables of a client.
 
     Args:
-        port: The port; 0 takes a free one.
+        port: The port; 0 selects a free one.
         host: The address to listen on.
         token: The token that clients must send.
-        coins: The balance to begin with.
-        speed: How many times as fast as A2E.
-        render: "video" renders a real video from the image; "tiny" answers a tiny one at once.
+        coins: The initial balance.
+        speed: The speed of the tasks, as a multiple of A2E's.
+        render: "video" renders a real video from the image; "tiny" returns the same tiny video for every task.
     """
     try:
         local = Sandbox(host=host, port=port, token=token, coins=coins, speed=speed, render=render)
@@ -51,7 +47,7 @@ def sandbox(
 
 async def _serve(console: Console, local: Sandbox) -> None:
     async with local:
-        console.print(f"A local A2E runs at {local.url} (Ctrl-C ends it). Point a client at it:\n")
+        console.print(f"A local A2E runs at {local.url} (Ctrl-C stops it). To use it:\n")
         console.print(f"  export A2E_BASE_URL={local.url}\n  export A2E_API_TOKEN={local.token}\n", soft_wrap=True)
         console.print(
             'or  A2EClient("' + local.token + '", base_url="' + local.url + '")', soft_wrap=True, markup=False

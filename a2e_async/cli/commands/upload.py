@@ -1,6 +1,4 @@
-"""``a2e upload``: local images become links."""
-
-from __future__ import annotations
+"""``a2e upload``: upload local images."""
 
 import asyncio
 import pathlib
@@ -8,15 +6,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from a2e_async.cli.options import DEFAULT, Connection
+from a2e_async.cli.options import DEFAULT_CONNECTION, Connection
 from a2e_async.cli.output import print_json
-from a2e_async.files.local_files import open_picture
-
-__all__ = ["upload"]
+from a2e_async.files.local_files import open_image
 
 
 def upload(
-    *files: Annotated[pathlib.Path, Parameter(name="FILE", required=True)], connection: Connection = DEFAULT
+    *files: Annotated[pathlib.Path, Parameter(name="FILE", required=True)], connection: Connection = DEFAULT_CONNECTION
 ) -> int:
     """Upload images to A2E's storage and print their links.
 
@@ -24,18 +20,18 @@ def upload(
 
         a2e upload ada.png
 
-    The links can be used as images for about 3 days. `image-to-video run` and `start` upload by themselves. A2E
-    charges for an upload; how much is not published.
+    The links work as images for about 3 days. `image-to-video run` and `start` upload local images themselves. A2E
+    charges for an upload; the price is not published.
 
     Args:
-        files: An image (PNG, JPEG, WebP, GIF, BMP). All are looked at before the first one is sent.
-        connection: Shared.
+        files: An image (PNG, JPEG, WebP, GIF, BMP). All files are checked before the first upload.
+        connection: The shared options.
     """
 
-    async def flow() -> None:
+    async def upload_all() -> None:
         async with connection.client() as a2e:
             for file in files:
-                await open_picture("FILE", file)
+                await open_image("FILE", file)
             for file in files:
                 link = await a2e.upload(file)
                 if connection.json:
@@ -43,5 +39,5 @@ def upload(
                 else:
                     print(link, flush=True)
 
-    asyncio.run(flow())
+    asyncio.run(upload_all())
     return 0

@@ -1,6 +1,15 @@
-"""Does what the forecast says, before and around everything else: drops, delays, closed ports, other answers.
+"""Middleware that injects faults: closed ports, dropped connections, delays, and other responses.
 
-It comes before the token check: a gateway or a broken cable knows no tokens.
+How it works
+------------
+The middleware runs before the check of the token, since a gateway or a broken cable knows no tokens:
+
+1. While the port is closed, requests on connections that are still open are dropped.
+2. The schedule decides about the fault of the request. Without a fault the request is processed.
+3. A fault with `after` processes the request first: a start is charged, and only its response is lost.
+4. "refuse" closes the port for a while; "drop" and "delay" wait; "cut", "short" and "type" damage the real response.
+   All others send a synthetic response.
+5. The limit of requests per second counts only requests that are processed.
 """
 
 import asyncio
@@ -11,107 +20,107 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 from attrs import define, field
 
-from a2e_async.sandbox.faults.plan import KINDS, Fault, operation_of
-from a2e_async.sandbox.faults.responses import made_up, spoil, too_many
-from a2e_async.sandbox.faults.schedule import Forecast, Sky
-from a2e_async.sandbox.listener import Door
-from a2e_async.sandbox.middleware import API, MET, Gate
+from a2e_async.sandbox.faults.plan import FAULT_TYPES, Fault, operation_of
+from a2e_async.sandbox.faults.responses import damage, synthetic_response, too_many_requests
+from a2e_async.sandbox.faults.schedule import FaultInjector, FaultSchedule
+from a2e_async.sandbox.listener import Listener
+from a2e_async.sandbox.middleware import API, CURRENT_FAULT, ApiMiddleware
 
-# How often a delayed request looks whether its caller is still there, in seconds; aiohttp 3 tells nobody.
-_LOOK: Final = 0.02
+# Seconds between two checks of a delayed request's connection. aiohttp 3 sends no event when a client disconnects.
+_CHECK_INTERVAL: Final = 0.02
 
 Process: TypeAlias = Callable[[], Awaitable[web.StreamResponse]]
 
 
 @define(kw_only=True, eq=False)
-class Storm:
-    """Stands between the port and the gate."""
+class FaultMiddleware:
+    """Middleware between the port and the `ApiMiddleware`."""
 
-    sky: Sky
-    gate: Gate
-    door: Door
-    _waiting: list[web.Request] = field(factory=list, init=False)
+    injector: FaultInjector
+    api_middleware: ApiMiddleware
+    listener: Listener
+    _delayed: list[web.Request] = field(factory=list, init=False)
 
     def middleware(self) -> Middleware:
-        """Wrap everything that the application does."""
+        """Return the middleware for aiohttp."""
 
         @web.middleware
-        async def blow(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if self.door.shut:  # the request came on a connection that was busy when the door was shut
-                MET.set("refuse")
+        async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if self.listener.is_paused:  # case 1: the connection was busy when the port was closed
+                CURRENT_FAULT.set("refuse")
                 return self._drop(request)
-            if (forecast := self.sky.forecast) is None:
+            if (schedule := self.injector.schedule) is None:
                 return await handler(request)
-            return await self._weather(forecast, request, handler)
+            return await self._inject(schedule, request, handler)
 
-        return blow
+        return handle
 
     async def aclose(self) -> None:
-        """Close the connections of those who wait, so that closing does not wait for them."""
-        for request in self._waiting:
+        """Close the connections of delayed requests, so that the server can close at once."""
+        for request in self._delayed:
             _abort(request)
 
-    async def _weather(self, forecast: Forecast, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Let one request meet what the forecast has for it."""
+    async def _inject(self, schedule: FaultSchedule, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answer a request with its fault, if it has one."""
 
         async def process() -> web.StreamResponse:
-            if request.path.startswith(API) and not forecast.accepts(asyncio.get_running_loop().time()):
-                MET.set(MET.get() or "429")
-                return too_many(forecast.weather.retry_after)
+            if request.path.startswith(API) and not schedule.accepts(asyncio.get_running_loop().time()):
+                CURRENT_FAULT.set(CURRENT_FAULT.get() or "429")  # case 5
+                return too_many_requests(schedule.plan.retry_after)
             return await handler(request)
 
         operation = operation_of(request)
-        fault = None if operation is None else forecast.fault(operation)
-        if fault is None:
+        fault = None if operation is None else schedule.next_fault(operation)
+        if fault is None:  # case 2
             return await process()
-        MET.set(fault.kind)
+        CURRENT_FAULT.set(fault.type)
         try:
-            true = await _surely(request, process) if fault.after else None
-            return await self._strike(fault, request, true, process)
-        except (ConnectionError, web.RequestPayloadError):  # the caller left in the middle of the body
+            response = await _process_fully(request, process) if fault.after else None  # case 3
+            return await self._apply(fault, request, response, process)
+        except (ConnectionError, web.RequestPayloadError):  # the client disconnected while it sent the body
             return self._drop(request)
 
-    async def _strike(
-        self, fault: Fault, request: web.Request, true: web.StreamResponse | None, process: Process
+    async def _apply(
+        self, fault: Fault, request: web.Request, response: web.StreamResponse | None, process: Process
     ) -> web.StreamResponse:
-        """Do what the fault says; `true` is the answer of a request that was processed already."""
+        """Apply a fault (case 4); `response` is the real one, if the request was processed already."""
         seconds = fault.seconds or 0.0
-        if fault.kind == "refuse":
-            await self.door.shut_for(seconds)
+        if fault.type == "refuse":
+            await self.listener.pause(seconds)
             return self._drop(request)
-        if fault.kind in {"drop", "delay"}:
-            there = await self._wait(request, seconds)
-            if fault.kind == "drop" or not there:
-                return self._drop(request, true)
-            return await process() if true is None else true
-        if true is not None and (true.prepared or KINDS[fault.kind].always_after):
-            return await spoil(fault.kind, request, true)
-        await _take_all(request)
-        return made_up(fault)
+        if fault.type in {"drop", "delay"}:
+            connected = await self._wait(request, seconds)
+            if fault.type == "drop" or not connected:
+                return self._drop(request, response)
+            return await process() if response is None else response
+        if response is not None and (response.prepared or FAULT_TYPES[fault.type].always_after):
+            return await damage(fault.type, request, response)
+        await _read_body(request)
+        return synthetic_response(fault)
 
     async def _wait(self, request: web.Request, seconds: float) -> bool:
-        """Let time pass; tell whether the caller is still there."""
+        """Wait; return early, and `False`, if the client disconnects."""
         clock = asyncio.get_running_loop()
         until = clock.time() + seconds
-        self._waiting.append(request)
-        while (there := _is_there(request)) and (left := until - clock.time()) > 0:  # noqa: ASYNC110  (no event tells)
-            await asyncio.sleep(min(left, _LOOK))
-        self._waiting.remove(request)
-        return there
+        self._delayed.append(request)
+        while (connected := _is_connected(request)) and (left := until - clock.time()) > 0:  # noqa: ASYNC110  (no event)
+            await asyncio.sleep(min(left, _CHECK_INTERVAL))
+        self._delayed.remove(request)
+        return connected
 
-    def _drop(self, request: web.Request, true: web.StreamResponse | None = None) -> web.StreamResponse:
-        """Note a request, unless its answer was sent and noted, then close the connection."""
-        if true is None or not true.prepared:
-            self.gate.note(request, 0)
+    def _drop(self, request: web.Request, response: web.StreamResponse | None = None) -> web.StreamResponse:
+        """Close the connection without a response."""
+        if response is None or not response.prepared:  # a response that was sent is recorded already
+            self.api_middleware.record(request, 0)
         _abort(request)
-        return _Silence()
+        return _NoResponse()
 
 
-class _Silence(web.StreamResponse):
-    """The answer to somebody who is gone."""
+class _NoResponse(web.StreamResponse):
+    """Response on a closed connection."""
 
-    async def prepare(self, request: web.BaseRequest) -> NoReturn:  # noqa: ARG002  (says nothing to anybody)
-        """Tell aiohttp that there is nobody; it then forgets the connection without a word."""
+    async def prepare(self, request: web.BaseRequest) -> NoReturn:  # noqa: ARG002  (nothing is sent)
+        """Raise what aiohttp takes for a client that has disconnected: it logs nothing then."""
         raise ConnectionResetError
 
 
@@ -120,21 +129,20 @@ def _abort(request: web.Request) -> None:
         request.transport.abort()
 
 
-def _is_there(request: web.Request) -> bool:
+def _is_connected(request: web.Request) -> bool:
     return request.transport is not None and not request.transport.is_closing()
 
 
-async def _surely(request: web.Request, process: Process) -> web.StreamResponse:
-    """Process a request even if its caller leaves meanwhile.
-
-    aiohttp lets the handler run to its end then, but takes away what was not yet read of the body.
-    """
-    if request.path.startswith(API):  # not an upload, which has to be read piece by piece
+async def _process_fully(request: web.Request, process: Process) -> web.StreamResponse:
+    """Process a request even if its client disconnects meanwhile."""
+    # aiohttp lets a handler finish then, but it drops the part of the body that was not read yet. So the body is read
+    # first, but not that of an upload, which is too large to be held in memory.
+    if request.path.startswith(API):
         await request.read()
     return await process()
 
 
-async def _take_all(request: web.Request) -> None:
-    """Read the body before answering, as gateways do; aiohttp would otherwise wait for it after the answer."""
+async def _read_body(request: web.Request) -> None:
+    """Read the body before the response, as gateways do. Otherwise aiohttp would wait for it after the response."""
     async for _ in request.content.iter_any():
         pass

@@ -1,4 +1,4 @@
-"""Answers that are not what a caller hopes for: made up, or true ones that were spoilt."""
+"""Responses with faults: synthetic ones, and real ones that are damaged."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
@@ -10,11 +10,13 @@ from uuid import uuid4
 from aiohttp import hdrs, web
 from aiohttp.abc import AbstractStreamWriter
 
-from a2e_async.sandbox.envelopes import Refusal, success
+from a2e_async.sandbox.envelopes import ErrorResponse, success
 from a2e_async.sandbox.faults.plan import Fault
 from a2e_async.sandbox.media.storage import StoredObject
 
-WAITING_PAGE: Final = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Please wait</body></html>"
+CHALLENGE_PAGE: Final = (
+    "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>Please wait</body></html>"
+)
 _GATEWAY_PAGE: Final = """<html>
 <head><title>{0}</title></head>
 <body><center><h1>{0}</h1></center><hr><center>gateway</center></body>
@@ -23,37 +25,38 @@ _GATEWAY_PAGE: Final = """<html>
 
 
 class StoredFile(web.FileResponse):
-    """An object as the CDN delivers it."""
+    """Response of the CDN with a stored object."""
 
     def __init__(self, stored: StoredObject) -> None:
-        """Remember the object, so that its answer can be spoilt."""
+        """Keep the object, so that the response can be damaged."""
         super().__init__(stored.path, headers={hdrs.CONTENT_TYPE: stored.content_type})
         self.stored = stored
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Send it. aiohttp looks only at dates in If-Range: where it holds the ETag of another version, all is sent."""
+        """Send the object."""
+        # aiohttp reads only dates in If-Range. With the ETag of another version the whole object must be sent.
         if _is_outdated(request, self.stored.path):
-            kept = request.headers.copy()
-            kept.popall(hdrs.RANGE, None)
-            request = request.clone(headers=kept)
+            headers = request.headers.copy()
+            headers.popall(hdrs.RANGE, None)
+            request = request.clone(headers=headers)
         return await super().prepare(request)
 
 
-def too_many(retry_after: float | None) -> web.Response:
-    """Answer that A2E was asked too often (reference 1.5)."""
-    response = Refusal(429, "Too many requests, please try again later").response()
+def too_many_requests(retry_after: float | None) -> web.Response:
+    """Return the 429 of A2E's rate limit (reference 1.5)."""
+    response = ErrorResponse(429, "Too many requests, please try again later").response()
     return _with_retry_after(response, retry_after)
 
 
-def made_up(fault: Fault) -> web.Response:
-    """Make the answer of a fault that needs no true one."""
-    return _MADE_UP[fault.kind](fault)
+def synthetic_response(fault: Fault) -> web.Response:
+    """Return the response of a fault that needs no real one."""
+    return _SYNTHETIC[fault.type](fault)
 
 
-async def spoil(kind: str, request: web.Request, true: web.StreamResponse) -> web.StreamResponse:
-    """Spoil a true answer: "cut", "short" or "type". One that was sent already, or has no body, stays as it is."""
-    whole = _whole(request, true)
-    return true if whole is None else await _SPOILT[kind](request, whole)
+async def damage(fault_type: str, request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    """Damage a response: "cut", "short" or "type". One that was sent, or has no body, stays as it is."""
+    full = _full_response(request, response)
+    return response if full is None else await _DAMAGES[fault_type](request, full)
 
 
 def _status(fault: Fault) -> web.Response:
@@ -64,12 +67,12 @@ def _status(fault: Fault) -> web.Response:
     elif status == 500:
         response = web.json_response({"code": -1, "message": "Request failed"}, status=500)  # E2
     else:
-        response = Refusal(status, "Request failed").response()
+        response = ErrorResponse(status, "Request failed").response()
     return _with_retry_after(response, fault.retry_after)
 
 
 def _html(fault: Fault) -> web.Response:
-    return web.Response(status=fault.status or 200, text=WAITING_PAGE, content_type="text/html")
+    return web.Response(status=fault.status or 200, text=CHALLENGE_PAGE, content_type="text/html")
 
 
 def _redirect(_fault: Fault) -> web.Response:
@@ -86,84 +89,84 @@ def _with_retry_after(response: web.Response, seconds: float | None) -> web.Resp
     return response
 
 
-_MADE_UP: Final[Mapping[str, Callable[[Fault], web.Response]]] = MappingProxyType(
+_SYNTHETIC: Final[Mapping[str, Callable[[Fault], web.Response]]] = MappingProxyType(
     {
         "status": _status,
         "html": _html,
         "redirect": _redirect,
-        "429": lambda fault: too_many(fault.retry_after),
+        "429": lambda fault: too_many_requests(fault.retry_after),
         "busy": _busy,
         "empty": lambda _fault: success({}),
     }
 )
 
 
-def _whole(request: web.Request, true: web.StreamResponse) -> web.Response | None:
-    """Take hold of all of an answer, if it was not sent yet and has a body."""
-    if true.prepared or request.method == hdrs.METH_HEAD:
+def _full_response(request: web.Request, response: web.StreamResponse) -> web.Response | None:
+    """Return a response with all of its body in memory, if it was not sent and has a body."""
+    if response.prepared or request.method == hdrs.METH_HEAD:
         return None
-    if isinstance(true, StoredFile):
-        return _delivered(request, true.stored)
-    return true if isinstance(true, web.Response) and isinstance(true.body, bytes) else None
+    if isinstance(response, StoredFile):
+        return _file_response(request, response.stored)
+    return response if isinstance(response, web.Response) and isinstance(response.body, bytes) else None
 
 
-def _delivered(request: web.Request, stored: StoredObject) -> web.Response | None:
-    """Read what the CDN would deliver: all of an object, or the range that was asked for."""
+def _file_response(request: web.Request, stored: StoredObject) -> web.Response | None:
+    """Return the response of the CDN: all of an object, or the requested range."""
     content = stored.path.read_bytes()
     headers = {hdrs.CONTENT_TYPE: stored.content_type, hdrs.ACCEPT_RANGES: "bytes", hdrs.ETAG: _etag(stored.path)}
     if hdrs.RANGE not in request.headers or _is_outdated(request, stored.path):
         return web.Response(body=content, headers=headers)
     try:
-        wanted = range(len(content))[request.http_range]
+        part = range(len(content))[request.http_range]
     except ValueError:
-        return None  # malformed: the true answer is an error
-    if not wanted:
-        return None  # the same
-    headers[hdrs.CONTENT_RANGE] = f"bytes {wanted[0]}-{wanted[-1]}/{len(content)}"
-    return web.Response(status=206, body=content[wanted.start : wanted.stop], headers=headers)
+        return None  # malformed: the real response is an error
+    if not part:
+        return None  # beyond the end: the same
+    headers[hdrs.CONTENT_RANGE] = f"bytes {part[0]}-{part[-1]}/{len(content)}"
+    return web.Response(status=206, body=content[part.start : part.stop], headers=headers)
 
 
 def _etag(path: Path) -> str:
-    """Return the ETag that aiohttp makes for a file."""
-    facts = path.stat()
-    return f'"{facts.st_mtime_ns:x}-{facts.st_size:x}"'
+    """Return the ETag of a file, as aiohttp makes it."""
+    stat = path.stat()
+    return f'"{stat.st_mtime_ns:x}-{stat.st_size:x}"'
 
 
 def _is_outdated(request: web.BaseRequest, path: Path) -> bool:
-    """Tell whether a range is asked for of a version that is no more."""
+    """Tell whether the request has the ETag of another version of the object."""
     version = request.headers.get(hdrs.IF_RANGE, "")
     return version.endswith('"') and version != _etag(path)
 
 
-async def _cut(_request: web.Request, whole: web.Response) -> web.StreamResponse:
-    whole.body = _half(whole)
-    return whole
+async def _cut(_request: web.Request, full: web.Response) -> web.StreamResponse:
+    full.body = _half(full)
+    return full
 
 
-async def _short(request: web.Request, whole: web.Response) -> web.StreamResponse:
-    """Promise the whole body and hang up in its middle."""
-    response = web.StreamResponse(status=whole.status, headers=whole.headers)
-    response.content_length = len(_body(whole))
+async def _short(request: web.Request, full: web.Response) -> web.StreamResponse:
+    """Send the length of the full body, but only half of it, and close the connection."""
+    response = web.StreamResponse(status=full.status, headers=full.headers)
+    response.content_length = len(_body(full))
     await response.prepare(request)
-    await response.write(_half(whole))
+    await response.write(_half(full))
     response.force_close()
     return response
 
 
-async def _type(_request: web.Request, whole: web.Response) -> web.StreamResponse:
-    whole.content_type = "text/plain"
-    return whole
+async def _type(_request: web.Request, full: web.Response) -> web.StreamResponse:
+    full.content_type = "text/plain"
+    return full
 
 
-def _body(whole: web.Response) -> bytes:
-    return whole.body if isinstance(whole.body, bytes) else b""
+def _body(full: web.Response) -> bytes:
+    return full.body if isinstance(full.body, bytes) else b""
 
 
-def _half(whole: web.Response) -> bytes:
-    body = _body(whole)
+def _half(full: web.Response) -> bytes:
+    body = _body(full)
     return body[: len(body) // 2]
 
 
-_SPOILT: Final[Mapping[str, Callable[[web.Request, web.Response], Awaitable[web.StreamResponse]]]] = MappingProxyType(
+_DAMAGES: Final[Mapping[str, Callable[[web.Request, web.Response], Awaitable[web.StreamResponse]]]] = MappingProxyType(
     {"cut": _cut, "short": _short, "type": _type}
 )

@@ -1,4 +1,4 @@
-"""Decides what each request meets: scripts, draws, and how many requests A2E accepts. Asks no clock."""
+"""Schedule of faults: scripts, random draws, and the limit of requests per second. Reads no clock."""
 
 import random
 from collections import deque
@@ -7,52 +7,52 @@ from typing import Final, TypeVar
 
 from attrs import define, field
 
-from a2e_async.sandbox.faults.plan import OTHER, STORAGE, Fault, Weather
+from a2e_async.sandbox.faults.plan import OTHER, STORAGE, Fault, FaultPlan
 from a2e_async.sandbox.state import Task
 
 Entry = TypeVar("Entry")
 
-_WINDOW: Final = 1.0  # seconds, of `per_second`
+_WINDOW: Final = 1.0  # seconds, for `per_second`
 
 
 @define(eq=False)
-class Forecast:
-    """What one weather still has in store."""
+class FaultSchedule:
+    """Schedule of one fault plan: the position in its scripts, and its random numbers."""
 
-    weather: Weather
+    plan: FaultPlan
     _scripts: dict[str, Iterator[Fault | None]] = field(init=False)
-    _dice: dict[str, random.Random] = field(factory=dict, init=False)
+    _generators: dict[str, random.Random] = field(factory=dict, init=False)
     _accepted: deque[float] = field(factory=deque, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Open every script at its first line."""
-        self._scripts = {operation: iter(script) for operation, script in self.weather.script.items()}
+        """Begin every script."""
+        self._scripts = {operation: iter(script) for operation, script in self.plan.script.items()}
 
-    def fault(self, operation: str) -> Fault | None:
-        """Decide what the next request of an operation meets."""
+    def next_fault(self, operation: str) -> Fault | None:
+        """Return the fault of the next request of an operation."""
         for scripted in _entry(self._scripts, operation) or ():
             return scripted
-        chances = _entry(self.weather.chances, operation)
+        chances = _entry(self.plan.chances, operation)
         return self._draw(operation, chances) if chances else None
 
     def accepts(self, now: float) -> bool:
-        """Tell whether A2E accepts one more request, and count it. `now` is in seconds and never goes back."""
-        if self.weather.per_second is None:
+        """Tell whether A2E accepts one more request, and count it. `now` is in seconds, on a monotonic clock."""
+        if self.plan.per_second is None:
             return True
         while self._accepted and self._accepted[0] <= now - _WINDOW:
             self._accepted.popleft()
-        if len(self._accepted) >= self.weather.per_second:
+        if len(self._accepted) >= self.plan.per_second:
             return False
         self._accepted.append(now)
         return True
 
-    def leaves_out(self) -> bool:
-        """Decide whether batchDetail leaves out the next id."""
-        return self.weather.missing > 0 and self._roll("missing") < self.weather.missing
+    def omits_from_batch(self) -> bool:
+        """Decide whether batchDetail omits the next id."""
+        return self.plan.missing > 0 and self._roll("missing") < self.plan.missing
 
     def loses_webhook(self) -> bool:
-        """Decide whether the next webhook is never sent."""
-        return self.weather.lost_webhooks > 0 and self._roll("lost_webhooks") < self.weather.lost_webhooks
+        """Decide whether the next webhook is lost."""
+        return self.plan.lost_webhooks > 0 and self._roll("lost_webhooks") < self.plan.lost_webhooks
 
     def _draw(self, operation: str, chances: Mapping[Fault, float]) -> Fault | None:
         roll = self._roll(operation)
@@ -63,41 +63,44 @@ class Forecast:
         return None
 
     def _roll(self, purpose: str) -> float:
-        """Draw from 0 to 1. Each purpose has its own dice, so that none can disturb another."""
-        if purpose not in self._dice:
-            seed = self.weather.seed
-            self._dice[purpose] = random.Random(None if seed is None else f"{seed}:{purpose}")  # noqa: S311  (no secret)
-        return self._dice[purpose].random()
+        """Draw a number from 0 to 1."""
+        # Each purpose has a generator of its own: how often a program polls does not change the faults of its starts.
+        if purpose not in self._generators:
+            seed = self.plan.seed
+            self._generators[purpose] = random.Random(None if seed is None else f"{seed}:{purpose}")  # noqa: S311  (no secret)
+        return self._generators[purpose].random()
 
 
 def _entry(entries: Mapping[str, Entry], operation: str) -> Entry | None:
-    """Find the entry of an operation, its own or the one for all others of the API."""
+    """Return the entry of an operation, or that for all other operations of the API."""
     if operation in entries:
         return entries[operation]
     return None if operation in STORAGE else entries.get(OTHER)
 
 
 @define(eq=False)
-class Sky:
-    """The weather now. It is replaced in one step, so that it may be changed from another thread."""
+class FaultInjector:
+    """The schedule in use, or none."""
 
-    forecast: Forecast | None = None
+    # The schedule is replaced in one step, so that another thread may call `set_plan`.
 
-    def change(self, weather: Weather | None) -> None:
-        """Begin new weather from its start; `None` is fair weather."""
-        if not isinstance(weather, Weather | None):
-            message = f"weather must be a Weather or None, not {weather!r}"
+    schedule: FaultSchedule | None = None
+
+    def set_plan(self, plan: FaultPlan | None) -> None:
+        """Begin a fault plan; `None` means no faults."""
+        if not isinstance(plan, FaultPlan | None):
+            message = f"faults must be a FaultPlan or None, not {plan!r}"
             raise TypeError(message)
-        self.forecast = None if weather is None else Forecast(weather)
+        self.schedule = None if plan is None else FaultSchedule(plan)
 
-    def shows(self, task: Task) -> bool:
-        """Tell whether the record of a task can be seen."""
-        return self.forecast is None or task.age >= self.forecast.weather.invisible
+    def is_visible(self, task: Task) -> bool:
+        """Tell whether A2E shows the record of a task."""
+        return self.schedule is None or task.age >= self.schedule.plan.invisible
 
-    def leaves_out(self) -> bool:
-        """Decide whether batchDetail leaves out the next id."""
-        return self.forecast is not None and self.forecast.leaves_out()
+    def omits_from_batch(self) -> bool:
+        """Decide whether batchDetail omits the next id."""
+        return self.schedule is not None and self.schedule.omits_from_batch()
 
     def loses_webhook(self) -> bool:
-        """Decide whether the next webhook is never sent."""
-        return self.forecast is not None and self.forecast.loses_webhook()
+        """Decide whether the next webhook is lost."""
+        return self.schedule is not None and self.schedule.loses_webhook()

@@ -1,1 +1,1 @@
-"""Where inputs are fetched, and results are made and kept."""
+"""Inputs that are fetched, and results that are rendered and stored."""

@@ -1,7 +1,4 @@
-"""The bucket and its CDN: stored objects, the links that fill it, and what a caller's URL points to.
-
-Reference 1.10 for uploads, 1.9 for results.
-"""
+"""The storage and its CDN: stored objects, upload URLs, and the reader of inputs (reference 1.9 and 1.10)."""
 
 import asyncio
 import math
@@ -22,17 +19,17 @@ BUCKET: Final = "3days-apac"
 
 @frozen(kw_only=True)
 class StoredObject:
-    """One object at the CDN, and what may be wrong with its link."""
+    """One object of the CDN."""
 
     path: Path
     content_type: str
-    visible_from: float = 0.0  # on the monotonic clock, seconds
-    delivery: Delivery | None = None
+    visible_from: float = 0.0  # seconds of the monotonic clock
+    delivery: Delivery | None = None  # a fault of its URL
 
 
 @define(kw_only=True)
 class Grant:
-    """The right to PUT one object, bound to what was declared when it was asked for."""
+    """Permission to upload one object with PUT, with the headers that were declared for it."""
 
     address: str
     content_type: str
@@ -41,14 +38,14 @@ class Grant:
     created: float = field(factory=monotonic)
 
     @property
-    def over(self) -> bool:
-        """Whether the link has expired."""
+    def is_expired(self) -> bool:
+        """Whether the upload URL has expired."""
         return monotonic() >= self.created + self.lifetime
 
 
 @define(kw_only=True)
 class Storage:
-    """All stored objects. An address is ``bucket/key``."""
+    """All stored objects and upload URLs. An address is ``bucket/key``."""
 
     cdn_lag: float
     base_url: str = ""
@@ -57,139 +54,140 @@ class Storage:
     _grants: dict[str, Grant] = field(factory=dict, init=False, repr=False)
 
     def new_file(self) -> Path:
-        """Name a file that does not exist yet; no key of a caller ever becomes a file name."""
+        """Return the path of a new file."""
+        # The name is random: the key of an upload never becomes a file name.
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="a2e-sandbox-")
         return Path(self._directory.name, secrets.token_hex(16))
 
     def store(self, address: str, stored: StoredObject) -> str:
-        """Put an object under its address; return its public URL."""
+        """Store an object, and return its public URL."""
         self._objects[address] = stored
         return self.cdn_url(address)
 
     def receive(self, grant: Grant, path: Path, content_type: str) -> None:
-        """Take an uploaded file; the CDN shows it only after its lag."""
+        """Store an uploaded file, which the CDN shows after its lag."""
         visible_from = monotonic() + self.cdn_lag
         self.store(grant.address, StoredObject(path=path, content_type=content_type, visible_from=visible_from))
 
     def cdn_url(self, address: str) -> str:
-        """Tell where the CDN shows an object."""
+        """Return the public URL of an object."""
         return f"{self.base_url}/cdn/{quote(address)}"
 
-    def at_url(self, url: str) -> str | None:
-        """Return the address behind a CDN URL of ours, else `None`."""
+    def address_of(self, url: str) -> str | None:
+        """Return the address of a URL of this CDN; `None` for other URLs."""
         prefix = f"{self.base_url}/cdn/"
         return unquote(urlsplit(url).path.removeprefix("/cdn/")) if url.startswith(prefix) else None
 
     def visible(self, address: str) -> StoredObject | None:
-        """Look an object up as the CDN does now."""
+        """Return an object that the CDN shows now."""
         stored = self._objects.get(address)
         return stored if stored is not None and stored.visible_from <= monotonic() else None
 
     def grant(self, grant: Grant) -> str:
-        """Make the presigned upload URL of a grant."""
+        """Return a new presigned upload URL."""
         signature = secrets.token_hex(32)
         self._grants[signature] = grant
         signed = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Expires": grant.lifetime, "X-Amz-Signature": signature}
         return f"{self.base_url}/storage/{quote(grant.address)}?{urlencode(signed)}"
 
-    def granted(self, signature: str, address: str) -> Grant | None:
-        """Find the living grant behind a signature; one signature opens one address only."""
+    def find_grant(self, signature: str, address: str) -> Grant | None:
+        """Return the grant of a signature, if it is for this address and has not expired."""
         grant = self._grants.get(signature)
-        if grant is None or grant.address != address or grant.over:
+        if grant is None or grant.address != address or grant.is_expired:
             return None
         return grant
 
     def expire_grants(self) -> None:
-        """Let every presigned link end now."""
+        """Let all upload URLs expire."""
         for grant in self._grants.values():
             grant.created = -math.inf
 
     def close(self) -> None:
-        """Remove every file."""
+        """Remove all files."""
         if self._directory is not None:
             self._directory.cleanup()
 
 
-# Both limits are unpublished; they keep a task from hanging or filling the memory.
+# Both limits are unpublished. They bound the time and the memory of one input.
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
 _LARGEST: Final = 64 * 1024 * 1024
 
 
-# What a failed task shows as its failed_code. The names are ours: A2E publishes none (reference 15).
+# Values of failed_code. The names are ours: A2E publishes none (reference 15).
 UNREACHABLE: Final = "image_unreachable"
 INVALID: Final = "image_invalid"
 TOO_LARGE: Final = "image_too_large"
 
 
-class PictureError(Exception):
-    """An input is of no use; `code` and the text go into the failed task."""
+class ImageError(Exception):
+    """An image, video or audio of the input cannot be used. Code and message go into the failed task."""
 
     def __init__(self, code: str, message: str) -> None:
-        """Keep what the record will show."""
+        """Set the message and the failed_code."""
         super().__init__(message)
         self.code = code
 
 
 @frozen
 class Fetched:
-    """The bytes behind a URL and the type that its server named."""
+    """Content of a URL, with the content type that its server sent."""
 
     content_type: str
     body: bytes = field(repr=False)
 
 
 @frozen
-class Fetcher:
-    """Reads inputs: our own CDN from the disk, everything else over the network, never with a token."""
+class InputFetcher:
+    """Reader of inputs: objects of this CDN from the disk, all others over the network, never with a token."""
 
     storage: Storage
     session: aiohttp.ClientSession
 
-    async def picture(self, url: str) -> bytes:
-        """Fetch an image; the type is what the server says, not the extension."""
+    async def fetch_image(self, url: str) -> bytes:
+        """Fetch an image. Its content type counts, not the extension of the URL."""
         fetched = await self.fetch(url)
         if not fetched.content_type.startswith("image/"):
-            raise PictureError(INVALID, f"The input is not an image: its server says {fetched.content_type}.")
+            raise ImageError(INVALID, f"The input is not an image: the content type is {fetched.content_type}.")
         return fetched.body
 
-    async def media(self, url: str, kind: str) -> bytes:
-        """Fetch a video or audio file."""
+    async def fetch_media(self, url: str, expected: str) -> bytes:
+        """Fetch a file of the `expected` type: "video" or "audio"."""
         fetched = await self.fetch(url)
-        if not fetched.content_type.startswith(f"{kind}/"):
-            message = f"The input is not of the kind {kind}: its server says {fetched.content_type}."
-            code = f"{kind}_invalid"
-            raise PictureError(code, message)
+        if not fetched.content_type.startswith(f"{expected}/"):
+            message = f"The input is not of the type {expected}: the content type is {fetched.content_type}."
+            code = f"{expected}_invalid"
+            raise ImageError(code, message)
         return fetched.body
 
     async def fetch(self, url: str) -> Fetched:
-        """Fetch anything."""
-        address = self.storage.at_url(url)
+        """Fetch any content."""
+        address = self.storage.address_of(url)
         if address is None:
             return await self._download(url)
         stored = self.storage.visible(address)
         if stored is None:
-            raise PictureError(UNREACHABLE, "The input could not be fetched: HTTP 404.")
+            raise ImageError(UNREACHABLE, "The input could not be fetched: HTTP 404.")
         return Fetched(stored.content_type, await asyncio.to_thread(stored.path.read_bytes))
 
     async def _download(self, url: str) -> Fetched:
         try:
-            async with self.session.get(url, allow_redirects=False, timeout=_TIMEOUT) as answer:
-                return await _read(answer)
+            async with self.session.get(url, allow_redirects=False, timeout=_TIMEOUT) as response:
+                return await _read(response)
         except TimeoutError as error:
-            raise PictureError(UNREACHABLE, "The input could not be fetched: timeout.") from error
+            raise ImageError(UNREACHABLE, "The input could not be fetched: timeout.") from error
         except (aiohttp.ClientError, OSError, ValueError) as error:
             message = f"The input could not be fetched: {type(error).__name__}."
-            raise PictureError(UNREACHABLE, message) from error
+            raise ImageError(UNREACHABLE, message) from error
 
 
-async def _read(answer: aiohttp.ClientResponse) -> Fetched:
-    """Take the body of a plain 200, up to the limit."""
-    if answer.status != 200:  # 3xx included: A2E follows no redirect
-        raise PictureError(UNREACHABLE, f"The input could not be fetched: HTTP {answer.status}.")
+async def _read(response: aiohttp.ClientResponse) -> Fetched:
+    """Return the body of a response with status 200, up to the limit."""
+    if response.status != 200:  # also for 3xx: A2E follows no redirect
+        raise ImageError(UNREACHABLE, f"The input could not be fetched: HTTP {response.status}.")
     body = bytearray()
-    async for chunk in answer.content.iter_chunked(256 * 1024):
+    async for chunk in response.content.iter_chunked(256 * 1024):
         body += chunk
         if len(body) > _LARGEST:
-            raise PictureError(TOO_LARGE, "The input is too large.")
-    return Fetched(answer.content_type, bytes(body))
+            raise ImageError(TOO_LARGE, "The input is too large.")
+    return Fetched(response.content_type, bytes(body))

@@ -1,9 +1,10 @@
-"""Makes the video: a slow camera move over an image, as H.264 in MP4; and images of a text. Needs av and Pillow.
+"""Renderer of videos (a slow camera move over an image, as H.264 in MP4) and of images of a text. Needs av and Pillow.
 
-Runs in a worker thread.
-
-To be cheap, the image is turned into the encoder's three planes (luma, and both colours at half size) once; each
-frame then only cuts its view out of the planes, with sub-pixel edges, so that slow moves do not tremble.
+How it works
+------------
+It runs in a worker thread. To be cheap, the image is converted only once into the planes of the encoder: luma, and both
+colours at half size. Each frame is then a resized part of the planes. The edges of the part have fractions of
+pixels: with integers, slow moves would tremble.
 """
 
 import hashlib
@@ -24,19 +25,19 @@ import av
 from attrs import field, frozen
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from a2e_async.sandbox.media.storage import INVALID, TOO_LARGE, PictureError
+from a2e_async.sandbox.media.storage import INVALID, TOO_LARGE, ImageError
 
-# left, upper, right, lower edge, each as a part of the canvas from 0 to 1
+# left, upper, right, lower edge: from 0 to 1 on the canvas
 Box: TypeAlias = tuple[float, float, float, float]
 
-# The closest view shows this part of the canvas's width; the canvas is drawn large enough to stay sharp at it.
+# The closest view shows this part of the canvas's width. The canvas is large enough to stay sharp in it.
 CLOSEST: Final = 0.8
 _NEAR: Final = 0.86
 
 
 @frozen
 class View:
-    """What the camera sees: `size` is the part of the canvas; `x` and `y` go from -1 (left, top) to 1."""
+    """View of the camera: `size` is a part of the canvas; `x` and `y` are from -1 (left, top) to 1."""
 
     size: float
     x: float = 0.0
@@ -44,23 +45,23 @@ class View:
 
 
 @frozen
-class Move:
-    """A camera move from one view to another."""
+class CameraMove:
+    """Camera move from one view to another."""
 
     start: View
     end: View
 
     def box(self, progress: float) -> Box:
-        """Return the view at `progress` (0 to 1), eased at both ends."""
+        """Return the box at `progress` (0 to 1). The move is slower at both ends."""
         eased = (1.0 - math.cos(math.pi * progress)) / 2.0
-        size = _between(self.start.size, self.end.size, eased)
+        size = _interpolate(self.start.size, self.end.size, eased)
         slack = (1.0 - size) / 2.0
-        left = slack * (1.0 + _between(self.start.x, self.end.x, eased))
-        top = slack * (1.0 + _between(self.start.y, self.end.y, eased))
+        left = slack * (1.0 + _interpolate(self.start.x, self.end.x, eased))
+        top = slack * (1.0 + _interpolate(self.start.y, self.end.y, eased))
         return left, top, min(1.0, left + size), min(1.0, top + size)
 
 
-def _between(start: float, end: float, part: float) -> float:
+def _interpolate(start: float, end: float, part: float) -> float:
     return start + (end - start) * part
 
 
@@ -68,61 +69,61 @@ _ZOOMS: Final = (
     (re.compile(r"\b(zoom(s|ing)? in|push(es|ing)? in|dolly in|closer)\b"), (1.0, CLOSEST)),
     (re.compile(r"\b(zoom(s|ing)? out|pull(s|ing)? back|dolly out|further away)\b"), (CLOSEST, 1.0)),
 )
-_WAYS: Final = (
+_DIRECTIONS: Final = (
     (re.compile(r"\bleft(wards?)?\b"), (-1.0, 0.0)),
     (re.compile(r"\bright(wards?)?\b"), (1.0, 0.0)),
     (re.compile(r"\b(up(wards?)?|rising)\b"), (0.0, -1.0)),
     (re.compile(r"\b(down(wards?)?|falling)\b"), (0.0, 1.0)),
 )
-# For prompts that name no move: zooms that also drift a little.
-_UNNAMED: Final = tuple(
-    Move(View(start), View(end, x, y))
+# The moves of prompts that name none: zooms that also drift a little.
+_DEFAULT_MOVES: Final = tuple(
+    CameraMove(View(start), View(end, x, y))
     for start, end in ((1.0, CLOSEST), (0.96, CLOSEST), (CLOSEST, 1.0))
     for x, y in ((0.0, -0.3), (-0.6, -0.2), (0.6, -0.2), (0.0, 0.4))
 )
 
 
-def move_for(prompt: str) -> Move:
-    """Choose the move: the words of the prompt decide, otherwise its hash."""
+def camera_move_for(prompt: str) -> CameraMove:
+    """Return the move that the prompt names, or one that is chosen by its hash."""
     words = prompt.lower()
     zoom = next((sizes for pattern, sizes in _ZOOMS if pattern.search(words)), None)
-    way = next((way for pattern, way in _WAYS if pattern.search(words)), None)
+    direction = next((direction for pattern, direction in _DIRECTIONS if pattern.search(words)), None)
     if zoom is not None:
-        x, y = way or (0.0, 0.0)
-        return Move(View(zoom[0], -x, -y), View(zoom[1], x, y))
-    if way is not None:
-        x, y = way
-        return Move(View(_NEAR, -x, -y), View(_NEAR, x, y))
-    return _UNNAMED[hashlib.sha256(prompt.encode()).digest()[0] % len(_UNNAMED)]
+        x, y = direction or (0.0, 0.0)
+        return CameraMove(View(zoom[0], -x, -y), View(zoom[1], x, y))
+    if direction is not None:
+        x, y = direction
+        return CameraMove(View(_NEAR, -x, -y), View(_NEAR, x, y))
+    return _DEFAULT_MOVES[hashlib.sha256(prompt.encode()).digest()[0] % len(_DEFAULT_MOVES)]
 
 
 _CIRCLES: Final = 12
-_WORDS: Final = 90  # characters that are drawn
+_MAX_CHARACTERS: Final = 90
 
 
-def paint(text: str, size: tuple[int, int], path: Path) -> None:
-    """Paint an image of `text`, as PNG. The same text makes the same image."""
-    dice = random.Random(hashlib.sha256(text.encode(errors="replace")).digest())  # noqa: S311  (no secret)
-    top, bottom = _colour(dice), _colour(dice)
+def render_image(text: str, size: tuple[int, int], path: Path) -> None:
+    """Write an image of `text` to `path`, as PNG. The same text gives the same image."""
+    rng = random.Random(hashlib.sha256(text.encode(errors="replace")).digest())  # noqa: S311  (no secret)
+    top, bottom = _colour(rng), _colour(rng)
     mask = Image.linear_gradient("L").resize(size)
     image = Image.composite(Image.new("RGB", size, bottom), Image.new("RGB", size, top), mask)
     draw = ImageDraw.Draw(image, "RGBA")
     for _ in range(_CIRCLES):
-        radius = dice.randint(min(size) // 16, min(size) // 4)
-        x, y = dice.randint(0, size[0]), dice.randint(0, size[1])
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*_colour(dice), 110))
-    _write(draw, text, size)
+        radius = rng.randint(min(size) // 16, min(size) // 4)
+        x, y = rng.randint(0, size[0]), rng.randint(0, size[1])
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(*_colour(rng), 110))
+    _draw_text(draw, text, size)
     image.save(path, "PNG", compress_level=3)
 
 
-def _colour(dice: random.Random) -> tuple[int, int, int]:
-    return dice.randint(40, 235), dice.randint(40, 235), dice.randint(40, 235)
+def _colour(rng: random.Random) -> tuple[int, int, int]:
+    return rng.randint(40, 235), rng.randint(40, 235), rng.randint(40, 235)
 
 
-def _write(draw: ImageDraw.ImageDraw, text: str, size: tuple[int, int]) -> None:
-    """Draw the first words in the middle, dark on a light band."""
+def _draw_text(draw: ImageDraw.ImageDraw, text: str, size: tuple[int, int]) -> None:
+    """Draw the begin of the text in the middle, dark on a light band."""
     points = max(10, min(size) // 18)
-    words = "".join(char if char.isprintable() else " " for char in text)[:_WORDS]
+    words = "".join(char if char.isprintable() else " " for char in text)[:_MAX_CHARACTERS]
     lines = "\n".join(textwrap.wrap(words, max(8, size[0] * 7 // (points * 4))) or [""])
     font = ImageFont.load_default(points)
     left, upper, right, lower = draw.multiline_textbbox((size[0] / 2, size[1] / 2), lines, font, "mm", align="center")
@@ -134,12 +135,12 @@ FRAMES_PER_SECOND: Final = 24
 _LANDSCAPE: Final = (1280, 720)
 _PORTRAIT: Final = (720, 1280)
 _BACKGROUND: Final = (224, 224, 224)  # behind transparent images
-_MOST_PIXELS: Final = 50_000_000  # unpublished; an image beyond it is taken for a decompression bomb
+_MAX_PIXELS: Final = 50_000_000  # unpublished; a larger image counts as a decompression bomb
 
-# Pillow knows many more, some of which start other programs.
+# Pillow reads many more formats. Some of them start other programs.
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
-# RGB to Y, Cb, Cr of ITU-R BT.709 in studio range, which players assume for images of this size.
+# RGB to Y, Cb, Cr of ITU-R BT.709 in studio range, which players assume for videos of this size.
 _BT709: Final = (
     (0.18259, 0.61423, 0.06201, 16.0),
     (-0.10064, -0.33857, 0.43922, 128.0),
@@ -147,7 +148,7 @@ _BT709: Final = (
 )
 _BT709_CODE: Final = 1
 
-# What Pillow's decoders are known to raise on broken files.
+# The exceptions of Pillow's decoders on broken files.
 _BROKEN: Final = (
     OSError, SyntaxError, ValueError, ArithmeticError, LookupError, EOFError, TypeError, MemoryError,
     struct.error, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
@@ -156,13 +157,13 @@ _BROKEN: Final = (
 Planes: TypeAlias = tuple[Image.Image, Image.Image, Image.Image]
 
 
-class Stopped(Exception):  # noqa: N818  (not an error: the sandbox is closing)
-    """The rendering was asked to stop."""
+class RenderingStopped(Exception):  # noqa: N818  (not an error: the sandbox is closing)
+    """Rendering was stopped."""
 
 
 @frozen(kw_only=True)
-class Film:
-    """What to render: encoded images, the prompt that moves the camera, and the length in seconds."""
+class VideoSpec:
+    """Specification of a video: encoded images, the prompt for the camera move, and the length in seconds."""
 
     first: bytes = field(repr=False)
     last: bytes | None = field(default=None, repr=False)
@@ -170,43 +171,43 @@ class Film:
     seconds: int
 
 
-def render(film: Film, path: Path, stop: threading.Event) -> None:
-    """Write the video of `film` to `path`.
+def render(spec: VideoSpec, path: Path, stop: threading.Event) -> None:
+    """Write a video to `path`.
 
     Raises:
-        PictureError: An image cannot be used.
-        Stopped: `stop` was set meanwhile.
+        ImageError: An image cannot be used.
+        RenderingStopped: `stop` was set meanwhile.
     """
-    first = decode(film.first)
+    first = decode(spec.first)
     size = _PORTRAIT if first.height > first.width else _LANDSCAPE
     scenes = [_planes(first, size)]
-    if film.last is not None:
-        scenes.append(_planes(decode(film.last), size))
-    frames = _frames(scenes, size, move_for(film.prompt), film.seconds * FRAMES_PER_SECOND)
+    if spec.last is not None:
+        scenes.append(_planes(decode(spec.last), size))
+    frames = _frames(scenes, size, camera_move_for(spec.prompt), spec.seconds * FRAMES_PER_SECOND)
     _encode(frames, size, path, stop)
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decode an image: the first frame, upright, opaque.
+    """Decode an image: its first frame, upright and opaque.
 
     Raises:
-        PictureError: It is broken, not an image, or far too large.
+        ImageError: It is broken, not an image, or too large.
     """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image)
             return _opaque(ImageOps.exif_transpose(image))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PictureError(TOO_LARGE, "The image has too many pixels.") from error
+        raise ImageError(TOO_LARGE, "The image has too many pixels.") from error
     except _BROKEN as error:
-        raise PictureError(INVALID, "The image is broken or not an image.") from error
+        raise ImageError(INVALID, "The image is broken or not an image.") from error
 
 
 def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > _MOST_PIXELS:
+    if image.width * image.height > _MAX_PIXELS:
         message = f"{image.width} x {image.height} pixels"
         raise Image.DecompressionBombError(message)
-    # JPEGs can be decoded at a fraction of their size, in a fraction of the time.
+    # A JPEG can be decoded at a fraction of its size, in a fraction of the time.
     image.draft("RGB", (2 * _LANDSCAPE[0], 2 * _LANDSCAPE[0]))
 
 
@@ -222,7 +223,7 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _planes(image: Image.Image, size: tuple[int, int]) -> Planes:
-    """Cover the canvas with the image and split it into Y, Cb and Cr."""
+    """Return the planes Y, Cb and Cr of the image, resized to cover the canvas."""
     canvas = (round(size[0] / CLOSEST), round(size[1] / CLOSEST))
     covering = image.resize(canvas, Image.Resampling.LANCZOS, _covering_box(image, canvas), reducing_gap=3.0)
     luma, blue, red = covering.convert("RGB", sum(_BT709, ())).split()
@@ -231,28 +232,28 @@ def _planes(image: Image.Image, size: tuple[int, int]) -> Planes:
 
 
 def _covering_box(image: Image.Image, canvas: tuple[int, int]) -> Box:
-    """Return the middle part of `image` that has the shape of `canvas`."""
+    """Return the largest middle part of `image` that has the shape of `canvas`."""
     scale = min(image.width / canvas[0], image.height / canvas[1])
     width, height = canvas[0] * scale, canvas[1] * scale
     left, top = (image.width - width) / 2, (image.height - height) / 2
     return left, top, min(left + width, image.width), min(top + height, image.height)
 
 
-def _frames(scenes: list[Planes], size: tuple[int, int], move: Move, count: int) -> Iterator[av.VideoFrame]:
-    """Cut every frame out of the planes."""
+def _frames(scenes: list[Planes], size: tuple[int, int], move: CameraMove, count: int) -> Iterator[av.VideoFrame]:
+    """Yield the frames."""
     for number in range(count):
         progress = number / (count - 1)
         frame = av.VideoFrame(*size, "yuv420p")
         frame.pts = number
-        for target, plane in zip(frame.planes, _mixed(scenes, progress), strict=True):
+        for target, plane in zip(frame.planes, _blend(scenes, progress), strict=True):
             view = _view(plane, move.box(progress), (target.width, target.height))
-            # The encoder wants its rows padded to a certain length.
+            # The encoder reads rows that are padded to its line size.
             target.update(view.tobytes("raw", ("L", target.line_size, 1)))
         yield frame
 
 
-def _mixed(scenes: list[Planes], progress: float) -> Planes:
-    """Cross-fade from the first to the last scene, over the middle half of the video."""
+def _blend(scenes: list[Planes], progress: float) -> Planes:
+    """Return the planes at `progress`: a cross-fade in the middle half, if there are two scenes."""
     part = min(1.0, max(0.0, 2.0 * progress - 0.5)) if len(scenes) > 1 else 0.0
     if part in {0.0, 1.0}:
         return scenes[int(part)]
@@ -268,7 +269,8 @@ def _view(plane: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
 
 
 def _encode(frames: Iterator[av.VideoFrame], size: tuple[int, int], path: Path, stop: threading.Event) -> None:
-    """Encode with one thread; `faststart` puts the index first, so that browsers can begin at once."""
+    """Encode the frames."""
+    # faststart: the index comes first, so that browsers can begin before the end of the download.
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         stream = container.add_stream("libx264", rate=FRAMES_PER_SECOND, options={"preset": "superfast", "crf": "23"})
         stream.width, stream.height, stream.pix_fmt = size[0], size[1], "yuv420p"
@@ -278,6 +280,6 @@ def _encode(frames: Iterator[av.VideoFrame], size: tuple[int, int], path: Path, 
         context.colorspace = context.color_primaries = context.color_trc = _BT709_CODE
         for frame in frames:
             if stop.is_set():
-                raise Stopped
+                raise RenderingStopped
             container.mux(stream.encode(frame))
         container.mux(stream.encode())

@@ -1,1 +1,1 @@
-"""What the sandbox answers, one file per group of operations."""
+"""The operations of A2E, one module per group."""

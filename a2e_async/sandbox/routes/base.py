@@ -1,4 +1,4 @@
-"""What several groups share: their context, finding a task, being able to pay, paging, and A2E's own images."""
+"""Shared parts of the groups: their context, task lookup, the check of the balance, paging, and A2E's own images."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,11 @@ from typing import Final, TypeVar
 from aiohttp import web
 from attrs import frozen
 
-from a2e_async.sandbox.envelopes import Refusal
-from a2e_async.sandbox.faults.schedule import Sky
-from a2e_async.sandbox.lifecycle import Life
-from a2e_async.sandbox.media.renderer import Studio
-from a2e_async.sandbox.media.storage import BUCKET, Fetcher, Storage, StoredObject
+from a2e_async.sandbox.envelopes import ErrorResponse
+from a2e_async.sandbox.faults.schedule import FaultInjector
+from a2e_async.sandbox.lifecycle import Lifecycle
+from a2e_async.sandbox.media.renderer import Renderer
+from a2e_async.sandbox.media.storage import BUCKET, InputFetcher, Storage, StoredObject
 from a2e_async.sandbox.middleware import API
 from a2e_async.sandbox.state import Options, State, Task
 from a2e_async.sandbox.tasks.families import IMAGE_TO_VIDEO
@@ -24,84 +24,85 @@ _ID: Final = re.compile(r"[0-9a-f]{24}")
 
 @frozen
 class Context:
-    """The parts of one sandbox that its routes work with."""
+    """The parts of one sandbox that its routes use."""
 
     state: State
-    life: Life
-    sky: Sky
+    lifecycle: Lifecycle
+    injector: FaultInjector
     storage: Storage
-    fetcher: Fetcher
-    studio: Studio
+    fetcher: InputFetcher
+    renderer: Renderer
     options: Options
 
 
 def find_task(state: State, request: web.Request, family: str = IMAGE_TO_VIDEO.name) -> Task:
-    """Find the task of a path. A malformed id is a 400 (reference 1.5), a missing task a 404 in JSON."""
+    """Return the task of a path. A malformed id is a 400 (reference 1.5), a missing task a 404 in JSON."""
     return find_by_id(state, request.match_info["_id"], family)
 
 
 def find_by_id(state: State, task_id: object, family: str) -> Task:
-    """Find a task of one family, as above."""
+    """Return a task of one family. A malformed id is a 400, a missing task a 404 in JSON."""
     if not isinstance(task_id, str) or not _ID.fullmatch(task_id):
-        raise Refusal(400, "Bad Request", [{"field": "_id", "message": "_id is malformed"}])
+        raise ErrorResponse(400, "Bad Request", [{"field": "_id", "message": "_id is malformed"}])
     task = state.find(task_id)
     if task is None or task.family != family:
-        raise Refusal(404, "Record not found")
+        raise ErrorResponse(404, "Record not found")
     return task
 
 
-def refuse_if_poor(state: State, coins: int) -> None:
-    """Refuse what cannot be paid. The template is unpublished; we answer 400, as Head Swap does (reference 1.5)."""
+def require_coins(state: State, coins: int) -> None:
+    """Reject the request unless the balance is at least `coins`."""
+    # Status and text are unpublished; a 400, as Head Swap answers (reference 1.5).
     if state.coins < coins:
-        raise Refusal(400, f"Insufficient credits: {coins} coins needed, {state.coins} left")
+        raise ErrorResponse(400, f"Insufficient credits: {coins} coins needed, {state.coins} left")
 
 
-def positive(name: str, text: str, most: int | None = None) -> int:
-    """Read a number of the paging; A2E refuses bad paging with 400 (reference 9.3)."""
+def parse_positive(name: str, text: str, maximum: int | None = None) -> int:
+    """Return a paging parameter as a number. A2E rejects an invalid one with 400 (reference 9.3)."""
     number = int(text) if text.isascii() and text.isdigit() else 0
-    if number < 1 or (most is not None and number > most):
-        limit = "a positive integer" if most is None else f"an integer from 1 to {most}"
-        raise Refusal(400, "Bad Request", [{"field": name, "message": f"{name} must be {limit}"}])
+    if number < 1 or (maximum is not None and number > maximum):
+        limit = "a positive integer" if maximum is None else f"an integer from 1 to {maximum}"
+        raise ErrorResponse(400, "Bad Request", [{"field": name, "message": f"{name} must be {limit}"}])
     return number
 
 
-# The names of the page and of its size in each style (reference 1.7).
+# The parameters for the page number and the page size in each style (reference 1.7).
 _PAGING: Final = {"P1": ("pageNum", "pageSize"), "P2": ("current", "pageSize"), "P3": ("page", "page_size")}
 
 
-def page(
+def paginate(
     request: web.Request,
     rows: Sequence[Row],
-    most: int | None = None,
+    max_page_size: int | None = None,
     *,
     style: str = "P1",
-    size: int = 10,
-    given: Mapping[str, object] | None = None,
+    page_size: int = 10,
+    parameters: Mapping[str, object] | None = None,
 ) -> Sequence[Row]:
-    """Cut the page out of `rows` that the query asks for, or `given`, where the parameters came in a body."""
-    wanted = request.query if given is None else given
+    """Return the requested page of `rows`. The parameters are those of the query by default."""
+    values = request.query if parameters is None else parameters
     number_name, size_name = _PAGING[style]
-    number = positive(number_name, str(wanted.get(number_name, 1)))
-    size = positive(size_name, str(wanted.get(size_name, size)), most)
+    number = parse_positive(number_name, str(values.get(number_name, 1)))
+    size = parse_positive(size_name, str(values.get(size_name, page_size)), max_page_size)
     return rows[(number - 1) * size : number * size]
 
 
-_PLACE: Final = f"{BUCKET}/adam2eve/prod/system"
+_FOLDER: Final = f"{BUCKET}/adam2eve/prod/system"
 
 
 @frozen
-class Exhibit:
-    """An image of A2E's own. Its id never changes."""
+class SystemImage:
+    """Image that A2E provides. Its id never changes."""
 
     id: str
     name: str
     size: tuple[int, int]
 
 
-async def link_to(context: Context, exhibit: Exhibit) -> str:
-    """Return the link of an image that can be fetched."""
-    address = f"{_PLACE}/{exhibit.id}.png"
+async def system_image_url(context: Context, image: SystemImage) -> str:
+    """Return the URL of an image, which is rendered on first use."""
+    address = f"{_FOLDER}/{image.id}.png"
     if context.storage.visible(address) is None:
-        path = await context.studio.paint(exhibit.name, exhibit.size)
+        path = await context.renderer.render_image(image.name, image.size)
         context.storage.store(address, StoredObject(path=path, content_type="image/png"))
     return context.storage.cdn_url(address)

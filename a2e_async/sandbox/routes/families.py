@@ -1,8 +1,6 @@
-"""The operations that nearly all families have, driven by the table: start, look, list, batch, rename, delete.
+"""The operations of families: start, detail, list, batchDetail, rename and delete, driven by the table of families.
 
-And those that few have: what twins and voices do in ways of their own, preview status, retry, 1080p.
-
-What a family does otherwise has routes of its own; they ask for `begin` here.
+The second half has the operations of single families: continued training, cloned voices, preview status, retry, 1080p.
 """
 
 import asyncio
@@ -14,161 +12,170 @@ from typing import Final, TypeAlias
 from aiohttp import hdrs, web
 from attrs import evolve, frozen
 
-from a2e_async.sandbox.envelopes import Fields, Refusal, acknowledged, success
+from a2e_async.sandbox.envelopes import ErrorResponse, Fields, success, success_s2
 from a2e_async.sandbox.lifecycle import is_listed
 from a2e_async.sandbox.middleware import API
-from a2e_async.sandbox.routes.base import Context, find_by_id, find_task, page, refuse_if_poor
+from a2e_async.sandbox.routes.base import Context, find_by_id, find_task, paginate, require_coins
 from a2e_async.sandbox.state import Task
 from a2e_async.sandbox.tasks.families import CAPTION_REMOVAL, FACE_SWAP_PREVIEW, FAMILIES, VIDEO_TWIN, VOICE_TRAINING
 from a2e_async.sandbox.tasks.family import Family, Listing
-from a2e_async.sandbox.tasks.scenarios import AtStart, Fate
-from a2e_async.sandbox.tasks.starts import Order, read_start
+from a2e_async.sandbox.tasks.scenarios import Rejection, Scenario
+from a2e_async.sandbox.tasks.starts import Start, read_start
 
-# What a family checks besides its form; returns the order, perhaps with something added.
-Check: TypeAlias = Callable[[Context, Order], Order]
+# Validates a start beyond its schema; returns the start, perhaps with more fields.
+Check: TypeAlias = Callable[[Context, Start], Start]
 _NO_CHECKS: Final[Mapping[str, Check]] = MappingProxyType({})
 
 
-def moderate(order: Order) -> web.Response | None:
-    """Refuse or flag the content before anything is charged."""
-    if order.fate.at_start is AtStart.REFUSE:
-        raise Refusal(403, "Your request was refused by our content policy: sensitive content")
-    if order.fate.at_start is AtStart.FLAGGED:
+async def begin(context: Context, start: Start) -> web.Response:
+    """Charge a start, begin its tasks, and return the response."""
+    if start.scenario.rejection is Rejection.REJECTED:
+        raise ErrorResponse(403, "Your request was refused by our content policy: sensitive content")
+    if start.scenario.rejection is Rejection.FLAGGED:
         # E8; the fields are unpublished.
         return success({"flagged": True, "categories": ["sensitive"], "message": "The content was flagged"})
-    return None
-
-
-async def begin(context: Context, order: Order) -> web.Response:
-    """Charge and begin. Several tasks are answered as an array, one as an object (unpublished)."""
-    if (flagged := moderate(order)) is not None:
-        return flagged
-    refuse_if_poor(context.state, order.price * order.count)
-    tasks = context.state.buy(order)
+    require_coins(context.state, start.price * start.count)
+    tasks = context.state.create_tasks(start)
     for task in tasks:
-        context.life.begin(task)
-    if order.family.at_once and order.fate.pace == 0:
-        await asyncio.gather(*[context.life.ended(task) for task in tasks])
-    records = [task.record() if order.family.at_once else task.started() for task in tasks]
-    several = order.family.always_array or len(records) > 1
-    return _answer(order.family, "start", records if several else records[0])
+        context.lifecycle.begin(task)
+    synchronous = start.family.synchronous
+    if synchronous and start.scenario.pace == 0:
+        await asyncio.gather(*[context.lifecycle.wait_until_ended(task) for task in tasks])
+    records = [task.record() if synchronous else task.start_record() for task in tasks]
+    # That several tasks are an array, and one is an object, is unpublished.
+    is_array = start.family.always_array or len(records) > 1
+    return _respond(start.family, "start", records if is_array else records[0])
 
 
-def _answer(family: Family, operation: str, data: object) -> web.Response:
-    """Wrap an answer in the envelope that the family declares."""
-    if operation in family.acknowledged:
-        return acknowledged(data)
+def _respond(family: Family, operation: str, data: object) -> web.Response:
+    """Wrap `data` in the envelope that the family has for an operation."""
+    if operation in family.s2_operations:
+        return success_s2(data)
     return success(data, traced=family.traced or operation not in {"detail", "batch"})
 
 
 @frozen
 class _Routes:
+    """Routes of one family."""
+
     family: Family
     context: Context
     check: Check | None = None
 
     async def start(self, request: web.Request) -> web.Response:
-        """Read a start, charge it, begin."""
-        fields = await Fields.of(request)
-        order = read_start(self.family, fields)
-        fields.check()
-        return await begin(self.context, order if self.check is None else self.check(self.context, order))
+        """Validate a start, charge it, and begin its tasks."""
+        fields = await Fields.read(request)
+        start = read_start(self.family, fields)
+        fields.raise_errors()
+        return await begin(self.context, start if self.check is None else self.check(self.context, start))
 
     async def detail(self, request: web.Request) -> web.Response:
-        """Show one record, or `null` while weather hides it (E7)."""
+        """Return one record, or `null` while a fault hides it (E7)."""
         task = self._find(request)
-        return _answer(self.family, "detail", task.record() if self.context.sky.shows(task) else None)
+        return _respond(self.family, "detail", task.record() if self.context.injector.is_visible(task) else None)
 
     async def batch(self, request: web.Request) -> web.Response:
-        """Show several records in any order; unknown ids are missing. Beyond a stated cap we answer 400."""
-        ids = (await Fields.of(request)).body.get("ids")
+        """Return several records in any order, without those of unknown ids."""
+        ids = (await Fields.read(request)).body.get("ids")
         if not isinstance(ids, list) or not all(isinstance(one, str) for one in ids):
-            raise Refusal(400, "Bad Request", [{"field": "ids", "message": "ids must be an array of strings"}])
-        most = self.family.batch_most
-        if most is not None and len(ids) > most:
-            raise Refusal(400, "Bad Request", [{"field": "ids", "message": f"ids must have at most {most} items"}])
-        shown = self._shown_of(dict.fromkeys(ids))
-        random.shuffle(shown)
-        return _answer(self.family, "batch", [task.record() for task in shown])
+            raise ErrorResponse(400, "Bad Request", [{"field": "ids", "message": "ids must be an array of strings"}])
+        limit = self.family.max_batch
+        if limit is not None and len(ids) > limit:  # the limit is published, the 400 is a guess
+            error = {"field": "ids", "message": f"ids must have at most {limit} items"}
+            raise ErrorResponse(400, "Bad Request", [error])
+        tasks = self._visible_tasks(dict.fromkeys(ids))
+        random.shuffle(tasks)
+        return _respond(self.family, "batch", [task.record() for task in tasks])
 
     async def rename(self, request: web.Request) -> web.Response:
-        """Change the name, and nothing else."""
+        """Change the name of a record."""
         task = self._find(request)
-        fields = await Fields.of(request)
+        fields = await Fields.read(request)
         name = fields.text("name", required=True)
-        fields.check()
-        task.renamed = name
-        return _answer(self.family, "rename", task.record())  # unpublished
+        fields.raise_errors()
+        task.new_name = name
+        return _respond(self.family, "rename", task.record())  # unpublished
 
     async def delete(self, request: web.Request) -> web.Response:
-        """Forget a record. Some families refuse it while they work on the task (reference 9.4 and 13)."""
+        """Delete a record. Some families reject this while A2E works on the task (reference 9.4 and 13)."""
         task = self._find(request)
-        if not (self.family.deletes_running or task.waiting or task.done):
-            raise Refusal(400, "The task is still processing and cannot be deleted")
-        forget(self.context, task)
-        return _answer(self.family, "delete", {})  # unpublished; code 0 is what counts
+        if not (self.family.deletes_running or task.is_queued or task.done):
+            raise ErrorResponse(400, "The task is still processing and cannot be deleted")
+        delete_task(self.context, task)
+        return _respond(self.family, "delete", {})  # only code 0 is published
 
     def _find(self, request: web.Request) -> Task:
         return find_task(self.context.state, request, self.family.name)
 
-    def _shown_of(self, ids: dict[str, None]) -> list[Task]:
-        """Look up what may be seen. It is left out before the order is lost, so that a seed decides about the same."""
-        sky = self.context.sky
+    def _visible_tasks(self, ids: dict[str, None]) -> list[Task]:
+        """Return the tasks of batchDetail, without those that a fault hides."""
+        # Before the shuffle, so that the faults of a seed hit the same ids each time.
+        injector = self.context.injector
         found = [task for one in ids if (task := self.context.state.find(one)) and task.family == self.family.name]
-        return [task for task in found if sky.shows(task) and not sky.leaves_out()]
+        return [task for task in found if injector.is_visible(task) and not injector.omits_from_batch()]
 
     def all(self) -> list[web.RouteDef]:
-        """Name the paths. Lists come first: their names would pass for ids."""
+        """Return the routes of the family."""
         family, prefix = self.family, prefix_of(self.family)
-        routes = [web.post(f"{prefix}/{family.start}", self.start)]
+        routes = [web.post(f"{prefix}/{family.start_path}", self.start)]
+        # Lists come before the detail, whose path would match their names as ids.
         routes += [_List(family, one, self.context).route() for one in family.lists]
-        if family.batch:
+        if family.batch_detail:
             routes.append(web.post(f"{prefix}/batchDetail", self.batch))
-        if family.detail:
-            routes.append(web.get(f"{prefix}/{family.detail}", self.detail))
+        if family.detail_path:
+            routes.append(web.get(f"{prefix}/{family.detail_path}", self.detail))
         if family.rename:
             routes.append(web.put(f"{prefix}/{{_id}}", self.rename))
-        if family.delete:
-            routes.append(web.delete(f"{prefix}/{family.delete}", self.delete))
+        if family.delete_path:
+            routes.append(web.delete(f"{prefix}/{family.delete_path}", self.delete))
         return routes
 
 
 @frozen
 class _List:
+    """Route of one list of a family."""
+
     family: Family
     listing: Listing
     context: Context
 
     def route(self) -> web.RouteDef:
-        """Name the path."""
-        return web.get(f"{prefix_of(self.family)}/{self.listing.path}", self.show)
+        """Return the route."""
+        return web.get(f"{prefix_of(self.family)}/{self.listing.path}", self.list)
 
-    async def show(self, request: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> web.Response:
         """List the records, newest first."""
-        # The older way to ask sent the parameters in a body.
-        given = (await Fields.of(request)).body if request.method == hdrs.METH_POST else request.query
-        tasks = [task for task in self.context.state.newest_first(self.family.name) if self._shows(task, given)]
-        rows = [_row(task, self.listing) for task in self._page(request, tasks, given)]
-        data = self._contained(rows, len(tasks), str(given.get("current", "1")))
-        return acknowledged(data) if self.listing.acknowledged else success(data)
+        # The parameters are in the query; in 2025 some were in the body.
+        is_post = request.method == hdrs.METH_POST
+        parameters = (await Fields.read(request)).body if is_post else request.query
+        tasks = [task for task in self.context.state.newest_first(self.family.name) if self._shows(task, parameters)]
+        rows = [_row(task, self.listing) for task in self._paginate(request, tasks, parameters)]
+        data = self._container(rows, len(tasks), str(parameters.get("current", "1")))
+        return success_s2(data) if self.listing.s2 else success(data)
 
-    def _shows(self, task: Task, given: Mapping[str, object]) -> bool:
-        words = self.family.words
-        shown = {"all": True, "finished": task.succeeded, "running": not task.done}[self.listing.shows]
-        asked = given.get("status", "")
-        fits = not asked or task.status == asked or (asked == "pending" and task.status in words.queued)
-        return shown and fits and is_listed(task) and self.context.sky.shows(task)
+    def _shows(self, task: Task, parameters: Mapping[str, object]) -> bool:
+        chosen = {"all": True, "finished": task.succeeded, "running": not task.done}[self.listing.shows]
+        status = parameters.get("status", "")
+        # "pending" as a filter means all queued words.
+        is_pending = status == "pending" and task.status in self.family.words.queued
+        matches = not status or task.status == status or is_pending
+        return chosen and matches and is_listed(task) and self.context.injector.is_visible(task)
 
-    def _page(self, request: web.Request, tasks: list[Task], given: Mapping[str, object]) -> Sequence[Task]:
+    def _paginate(
+        self, request: web.Request, tasks: Sequence[Task], parameters: Mapping[str, object]
+    ) -> Sequence[Task]:
         one = self.listing
         if one.style == "P0":
             return tasks
-        if one.required and not {"pageNum", "pageSize"} <= set(given):
-            raise Refusal(400, "Bad Request", [{"field": "pageNum", "message": "pageNum and pageSize are required"}])
-        return page(request, tasks, one.most, style=one.style, size=one.size, given=given)
+        if one.required and not {"pageNum", "pageSize"} <= set(parameters):
+            error = {"field": "pageNum", "message": "pageNum and pageSize are required"}
+            raise ErrorResponse(400, "Bad Request", [error])
+        return paginate(
+            request, tasks, one.max_page_size, style=one.style, page_size=one.page_size, parameters=parameters
+        )
 
-    def _contained(self, rows: list[dict[str, object]], count: int, current: str) -> object:
-        """Put the rows where this list has them (reference 1.7)."""
+    def _container(self, rows: Sequence[dict[str, object]], count: int, current: str) -> object:
+        """Return the rows in the container of this list (reference 1.7)."""
         match self.listing.container:
             case "array":
                 return rows
@@ -183,39 +190,41 @@ _STATUS_ROW: Final = ("_id", "current_status", "result_url")
 
 
 def _row(task: Task, listing: Listing) -> dict[str, object]:
-    """Show a record as this list does: `status` of face swaps has five fields, with its own codes (reference 7.7)."""
+    """Return the record as a list has it."""
     record = task.record()
     if listing.path != "status":
         return record
+    # The list `status` of face swaps has only five fields (reference 7.7).
     row = {name: record[name] for name in _STATUS_ROW}
     return row | {"error_code": None, "faild_message": None}
 
 
-def forget(context: Context, task: Task) -> None:
+def delete_task(context: Context, task: Task) -> None:
     """Stop and delete a task."""
-    context.life.end(task)
+    context.lifecycle.stop(task)
     context.state.delete(task)
 
 
 def prefix_of(family: Family) -> str:
-    """Tell how the paths of a family begin."""
+    """Return the begin of the paths of a family."""
     return f"{API}/{family.prefix}"
 
 
 def routes(context: Context, checks: Mapping[str, Check] = _NO_CHECKS) -> list[web.RouteDef]:
-    """Name the paths of all families."""
+    """Return the routes of all families."""
     groups = [_Routes(family, context, checks.get(family.name)) for family in FAMILIES.values()]
     return [route for group in groups for route in group.all()]
 
 
-_DIAMONDS: Final = 1  # for continuing a training (reference 5.2)
+_DIAMONDS: Final = 1  # the price of a continued training (reference 5.2)
 
 
-def check_voice(context: Context, order: Order) -> Order:
-    """Refuse a second training at a time. A limit answers 403; its text is unpublished."""
+def check_voice(context: Context, start: Start) -> Start:
+    """Reject a second training at the same time."""
+    # A limit answers 403; its text is unpublished.
     if any(not task.done for task in context.state.newest_first(VOICE_TRAINING.name)):
-        raise Refusal(403, "You have reached the voice clone limit: one training at a time")
-    return order
+        raise ErrorResponse(403, "You have reached the voice clone limit: one training at a time")
+    return start
 
 
 @frozen
@@ -223,38 +232,38 @@ class _Training:
     context: Context
 
     async def continue_training(self, request: web.Request) -> web.Response:
-        """Sell a better model of a finished twin. Nothing of it can be seen; the answer is unpublished."""
+        """Charge a better model of a finished twin. Its record does not change; the response is unpublished."""
         task = await self._twin(request)
         if not task.succeeded:
-            raise Refusal(400, "The avatar is not ready yet")
+            raise ErrorResponse(400, "The avatar is not ready yet")
         state = self.context.state
         if state.diamonds < _DIAMONDS:
-            raise Refusal(400, f"Insufficient diamonds: {_DIAMONDS} needed, {state.diamonds} left")
+            raise ErrorResponse(400, f"Insufficient diamonds: {_DIAMONDS} needed, {state.diamonds} left")
         state.spend("continued training", 0, task.id, diamonds=_DIAMONDS)
         return success({})
 
     async def remove(self, request: web.Request) -> web.Response:
-        """Forget a twin, and the avatar that it is. The answer is unpublished."""
-        forget(self.context, await self._twin(request))
+        """Delete a twin and its avatar. The response is unpublished."""
+        delete_task(self.context, await self._twin(request))
         return success({})
 
     async def clone_voice(self, request: web.Request) -> web.Response:
-        """Train a voice with the sound of a twin's video, at the usual price. The answer is unpublished."""
+        """Train a voice with the audio of a twin's video, at the usual price. The response is unpublished."""
         twin = await self._twin(request)
-        video = twin.order.links("video_url")
+        video = twin.start.urls("video_url")
         if not video:
-            raise Refusal(400, "The avatar was not made of a video")
-        sent = {"name": twin.name, "voice_urls": video, "gender": twin.order.sent["gender"], "model": "a2e"}
-        return await begin(self.context, check_voice(self.context, Order.of(VOICE_TRAINING, sent)))
+            raise ErrorResponse(400, "The avatar was not made of a video")
+        sent = {"name": twin.name, "voice_urls": video, "gender": twin.start.sent["gender"], "model": "a2e"}
+        return await begin(self.context, check_voice(self.context, Start.from_fields(VOICE_TRAINING, sent)))
 
     async def _twin(self, request: web.Request) -> Task:
-        """Find the twin whose `_id` the body holds."""
-        body = (await Fields.of(request)).body
+        """Return the twin of the `_id` in the body."""
+        body = (await Fields.read(request)).body
         return find_by_id(self.context.state, body.get("_id"), VIDEO_TWIN.name)
 
 
 def training_routes(context: Context) -> list[web.RouteDef]:
-    """Name the paths of this group."""
+    """Return the routes of this group."""
     group, prefix = _Training(context), prefix_of(VIDEO_TWIN)
     return [
         web.post(f"{prefix}/continueTraining", group.continue_training),
@@ -267,44 +276,44 @@ _VEO = FAMILIES["veo"]
 
 
 @frozen
-class _Exceptions:
+class _SpecialRoutes:
     context: Context
 
     async def preview(self, request: web.Request) -> web.Response:
-        """Show one preview. Its id comes in the query, and is required by now."""
+        """Return one preview. Its id is in the query, and is required today."""
         task = find_by_id(self.context.state, request.query.get("_id"), FACE_SWAP_PREVIEW.name)
-        if not self.context.sky.shows(task):
+        if not self.context.injector.is_visible(task):
             return success(None)
         return success(task.record() | {"user_id": self.context.state.user_id})
 
     async def retry(self, request: web.Request) -> web.Response:
-        """Begin a failed task again, free of charge and without its fate. All of this is unpublished."""
-        body = (await Fields.of(request)).body
+        """Begin a failed task again, free of charge and without its scenario. All of this is unpublished."""
+        body = (await Fields.read(request)).body
         task = find_by_id(self.context.state, body.get("_id"), CAPTION_REMOVAL.name)
         if not task.failed:
-            raise Refusal(400, "Only failed tasks can be retried")
-        task.order = evolve(task.order, fate=Fate())
+            raise ErrorResponse(400, "Only failed tasks can be retried")
+        task.start = evolve(task.start, scenario=Scenario())
         task.failed_code = task.failed_message = ""
-        task.become(CAPTION_REMOVAL.words.queued[0])
-        self.context.life.begin(task)
-        return acknowledged(task.started())
+        task.set_status(CAPTION_REMOVAL.words.queued[0])
+        self.context.lifecycle.begin(task)
+        return success_s2(task.start_record())
 
-    async def larger(self, request: web.Request) -> web.Response:
-        """Show a larger copy of a finished video: 202 at first, then its link (S9, content unpublished)."""
+    async def upscale(self, request: web.Request) -> web.Response:
+        """Return a larger copy of a finished video: first 202, then its URL (S9, content unpublished)."""
         task = find_task(self.context.state, request, _VEO.name)
-        if task.order.sent.get("aspectRatio") != "16:9" or not task.succeeded:
-            raise Refusal(400, "1080p is for finished 16:9 videos only")
+        if task.start.sent.get("aspectRatio") != "16:9" or not task.succeeded:
+            raise ErrorResponse(400, "1080p is for finished 16:9 videos only")
         if "1080p" not in task.marks:
             task.marks.add("1080p")
             return web.json_response({"code": 0, "data": None}, status=202)
         return success({"result_url": task.result_url})
 
 
-def exception_routes(context: Context) -> list[web.RouteDef]:
-    """Name the paths."""
-    group = _Exceptions(context)
+def special_routes(context: Context) -> list[web.RouteDef]:
+    """Return the routes."""
+    group = _SpecialRoutes(context)
     return [
         web.get(f"{prefix_of(FACE_SWAP_PREVIEW)}/status", group.preview),
         web.post(f"{prefix_of(CAPTION_REMOVAL)}/retry", group.retry),
-        web.get(f"{prefix_of(_VEO)}/{{_id}}/1080p", group.larger),
+        web.get(f"{prefix_of(_VEO)}/{{_id}}/1080p", group.upscale),
     ]

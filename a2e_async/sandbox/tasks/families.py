@@ -1,6 +1,6 @@
-"""The families of tasks: THE table. One row says all that tells a family from the others (reference 1.7 to 1.13, 13).
+"""The table of families: one row has all differences between a family and the others (reference 1.7 to 1.13 and 13).
 
-Nothing is done here; `routes.families` answers, `life` leads the tasks, `studio` makes what `makes` names.
+The table is data only. `routes.families` answers requests, `lifecycle` runs tasks, `media.renderer` makes results.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,52 +8,54 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from a2e_async.sandbox.tasks import family, quirks
-from a2e_async.sandbox.tasks.family import Family, Listing, Sent, Words, flat, per_second
+from a2e_async.sandbox.tasks.family import Family, Listing, Sent, StatusWords, flat, per_second
 
-_SHORT: Final = Words(queued=("initialized",))
-_PLAIN_LISTS: Final = (Listing(path="list", style="P3", size=20),)
-_TO_100: Final = (Listing(most=100),)
-_BY_20: Final = (Listing(size=20),)
-_ONGOING: Final = Listing(path="allProcessing", style="P0", container="array", shows="running", acknowledged=True)
+_SHORT: Final = StatusWords(queued=("initialized",))
+_PLAIN_LISTS: Final = (Listing(path="list", style="P3", page_size=20),)
+_UP_TO_100: Final = (Listing(max_page_size=100),)
+_BY_20: Final = (Listing(page_size=20),)
+_ONGOING: Final = Listing(path="allProcessing", style="P0", container="array", shows="running", s2=True)
 
 IMAGE_TO_VIDEO: Final = Family(
     name="image_to_video",
     prefix="userImage2Video",
-    what="image-to-video",
-    words=Words(queued=("initialized", "sent"), working=("pending",)),
-    lists=_TO_100,
+    label="image-to-video",
+    words=StatusWords(queued=("initialized", "sent"), working=("pending",)),
+    lists=_UP_TO_100,
     price=family.image_to_video,
-    count="number_of_images",
+    count_field="number_of_images",
     deletes_running=False,
     refunds=frozenset({"deleted"}),
-    forgets_expired=True,
+    hides_expired=True,
 )
 
 AVATAR_VIDEO: Final = Family(
     name="avatar_video",
     prefix="video",
-    start="generate",
-    detail=None,  # POST awsResult
+    start_path="generate",
+    detail_path=None,  # POST awsResult
     lists=(Listing(path="awsList", style="P2", container="data"),),
-    batch=False,
-    words=Words(queued=("init", "pending"), working=("process", "copy"), good="success", bad="fail", field="status"),
-    makes="speech",
-    result=("result",),
-    failure=("msg", ""),
-    dress=quirks.avatar_video,
-    price=flat(20),  # ours
+    batch_detail=False,
+    words=StatusWords(
+        queued=("init", "pending"), working=("process", "copy"), succeeded="success", failed="fail", field="status"
+    ),
+    output="speech",
+    result_fields=("result",),
+    failure_fields=("msg", ""),
+    quirk=quirks.avatar_video,
+    price=flat(20),  # a guess
 )
 
 VIDEO_TWIN: Final = Family(
     name="video_twin",
     prefix="userVideoTwin",
-    start="startTraining",
-    lists=(Listing(path="records", most=100), Listing(path="trainingRecords", style="P0", container="array")),
-    delete=None,  # POST remove
-    acknowledged=frozenset({"detail"}),
-    makes="twin",
-    result=("preview_result_url",),
-    failure=("failed_message", ""),
+    start_path="startTraining",
+    lists=(Listing(path="records", max_page_size=100), Listing(path="trainingRecords", style="P0", container="array")),
+    delete_path=None,  # POST remove
+    s2_operations=frozenset({"detail"}),
+    output="twin",
+    result_fields=("preview_result_url",),
+    failure_fields=("failed_message", ""),
     price=family.twin,
     webhooks=False,
 )
@@ -61,143 +63,155 @@ VIDEO_TWIN: Final = Family(
 VOICE_TRAINING: Final = Family(
     name="voice_training",
     prefix="userVoice",
-    start="training",
+    start_path="training",
     lists=(
-        Listing(path="completedRecord", style="P0", container="array", shows="finished", acknowledged=True),
-        Listing(path="trainingRecord", style="P0", container="array", acknowledged=True),
+        Listing(path="completedRecord", style="P0", container="array", shows="finished", s2=True),
+        Listing(path="trainingRecord", style="P0", container="array", s2=True),
     ),
-    batch=False,
+    batch_detail=False,
     rename=True,
-    acknowledged=frozenset({"start", "detail", "delete", "rename"}),
-    words=Words(queued=("sent", "pendding")),  # sic
-    makes="nothing",
-    result=(),
-    failure=("failed_message", ""),
-    dress=quirks.voice,
-    price=flat(50),  # ours; it depends on the model
+    s2_operations=frozenset({"start", "detail", "delete", "rename"}),
+    words=StatusWords(queued=("sent", "pendding")),  # sic
+    output="nothing",
+    result_fields=(),
+    failure_fields=("failed_message", ""),
+    quirk=quirks.voice,
+    price=flat(50),  # a guess; A2E's price depends on the model
     refunds=frozenset({"failed"}),
 )
 
 FACE_SWAP_PREVIEW: Final = Family(
     name="face_swap_preview",
     prefix="userFaceSwapPreview",
-    start="add",
-    detail=None,  # GET status?_id=
+    start_path="add",
+    detail_path=None,  # GET status?_id=
     lists=(),
-    batch=False,
-    delete=None,
-    makes="either",
-    failure=("faild_message", "error_code"),
-    dress=quirks.face_swap,
-    price=flat(0),  # ours
+    batch_detail=False,
+    delete_path=None,
+    output="input_media",
+    failure_fields=("faild_message", "error_code"),
+    quirk=quirks.face_swap,
+    price=flat(0),  # a guess
     webhooks=False,
 )
 
 FACE_SWAP: Final = Family(
     name="face_swap",
     prefix="userFaceSwapTask",
-    start="add",
+    start_path="add",
     lists=(
-        Listing(path="records", most=100),  # the paging is called required, and is not (reference 14, trap 3)
+        Listing(path="records", max_page_size=100),  # the spec requires the paging, A2E does not (reference 14, trap 3)
         Listing(path="status", style="P0", container="array", shows="running"),
     ),
-    makes="either",
-    failure=("faild_message", "error_code"),
-    dress=quirks.face_swap,
-    price=flat(10),  # ours
+    output="input_media",
+    failure_fields=("faild_message", "error_code"),
+    quirk=quirks.face_swap,
+    price=flat(10),  # a guess
 )
 
 DUBBING: Final = Family(
     name="dubbing",
     prefix="userDubbing",
-    start="startDubbing",
+    start_path="startDubbing",
     lists=(Listing(), _ONGOING),
-    batch=False,
-    acknowledged=frozenset({"start"}),
-    makes="video",
-    failure=("failed_message", ""),
-    price=flat(20),  # ours
+    batch_detail=False,
+    s2_operations=frozenset({"start"}),
+    output="input_video",
+    failure_fields=("failed_message", ""),
+    price=flat(20),  # a guess
 )
 
 CAPTION_REMOVAL: Final = Family(
     name="caption_removal",
     prefix="userCaptionRemoval",
     lists=(Listing(), _ONGOING),
-    makes="video",
-    failure=("failed_message", ""),
-    price=flat(15),  # ours
+    output="input_video",
+    failure_fields=("failed_message", ""),
+    price=flat(15),  # a guess
 )
 
 
-def _pictures(
+def _image_family(
     name: str,
     prefix: str,
     price: Callable[[Sent], int],
     *lists: Listing,
     **other: Any,  # noqa: ANN401  (columns of the table)
 ) -> Family:
-    """Make a row of the newer image families: `detail/{id}`, and an array of links as the result."""
-    settings: dict[str, Any] = {"detail": "detail/{_id}", "words": _SHORT, "result": ("image_urls",)} | other
-    return Family(name=name, prefix=prefix, price=price, makes="picture", lists=lists or _PLAIN_LISTS, **settings)
+    """Make a row of the newer image families: the path `detail/{id}`, and an array of URLs as the result."""
+    settings: dict[str, Any] = {
+        "detail_path": "detail/{_id}",
+        "words": _SHORT,
+        "result_fields": ("image_urls",),
+    } | other
+    return Family(name=name, prefix=prefix, price=price, output="image", lists=lists or _PLAIN_LISTS, **settings)
 
 
 _UNPAGED: Final = Listing(path="list", style="P0")
 
-# Section 13. Where no price was ever seen, it is ours.
+# Reference 13. A price that was never seen at A2E is a guess.
 _OTHERS: Final = (
-    Family(name="upscale", prefix="userUpscale", acknowledged=frozenset({"start"}), makes="either", price=flat(10)),
-    _pictures(
-        "text_to_image", "userText2Image", family.text_to_image, Listing(),
-        detail="{_id}", always_array=True, at_once=True, count="max_images", traced=False,
-    ),
-    _pictures(
-        "nano_banana", "userNanoBanana", flat(15), Listing(most=100, required=True, container="list"),
-        delete="delete/{_id}",
-    ),
-    _pictures(
-        "photobook", "userPhotobook", flat(40), Listing(size=20),
-        detail="{_id}", deletes_running=False, webhooks=False, pieces="total_count",
-    ),
-    _pictures(
-        "gpt_image", "userGptImage", family.gpt_image, result=("image_urls", "image_url", "url_download", "url_show")
-    ),
-    _pictures("wan26_image", "userWan26Image", flat(10)),
-    _pictures("wan27_image", "userWan27Image", flat(12)),
-    _pictures("qwen_image", "userQwen2Image", flat(8), _UNPAGED, batch_most=200),
-    _pictures(
-        "flux2", "userFlux2", flat(15), Listing(path="list", style="P3", size=20, most=100), forgets_expired=True
-    ),
-    _pictures("kling_image", "userKlingImage", flat(10), _UNPAGED, batch_most=200, count="n"),
-    Family(name="image_edit", prefix="userImageEdit", makes="picture", price=flat(15)),
-    Family(name="wan25_video", prefix="userWan25", price=per_second(8)),
-    # Only the start is known; looking at a task is a guess (D).
-    Family(name="wan30_video", prefix="userWan30", lists=(), batch=False, delete=None, price=per_second(10)),
-    Family(name="wan26_reference", prefix="userWan26R2V", price=per_second(8)),
-    Family(name="happyhorse", prefix="userHappyhorseVideo", batch_most=200, price=per_second(8)),
-    Family(name="talking_photo", prefix="talkingPhoto", words=_SHORT, price=family.talking),
-    Family(name="talking_video", prefix="talkingVideo", words=_SHORT, makes="video", price=family.talking),
-    Family(name="virtual_try_on", prefix="virtualTryOn", lists=_TO_100, makes="picture", price=flat(20)),
-    Family(name="think_sound", prefix="thinkSound", lists=_TO_100, makes="video", price=flat(15)),
-    Family(name="motion_transfer", prefix="motionTransfer", lists=_TO_100, makes="video", price=flat(40)),
-    Family(name="actor_swap", prefix="actorSwap", makes="video", price=flat(40)),
     Family(
-        name="product_avatar", prefix="productAvatar", makes="picture", result=("result_image_url",),
+        name="upscale", prefix="userUpscale", s2_operations=frozenset({"start"}), output="input_media", price=flat(10)
+    ),
+    _image_family(
+        "text_to_image", "userText2Image", family.text_to_image, Listing(),
+        detail_path="{_id}", always_array=True, synchronous=True, count_field="max_images", traced=False,
+    ),
+    _image_family(
+        "nano_banana", "userNanoBanana", flat(15), Listing(max_page_size=100, required=True, container="list"),
+        delete_path="delete/{_id}",
+    ),
+    _image_family(
+        "photobook", "userPhotobook", flat(40), Listing(page_size=20),
+        detail_path="{_id}", deletes_running=False, webhooks=False, results_field="total_count",
+    ),
+    _image_family(
+        "gpt_image", "userGptImage", family.gpt_image,
+        result_fields=("image_urls", "image_url", "url_download", "url_show"),
+    ),
+    _image_family("wan26_image", "userWan26Image", flat(10)),
+    _image_family("wan27_image", "userWan27Image", flat(12)),
+    _image_family("qwen_image", "userQwen2Image", flat(8), _UNPAGED, max_batch=200),
+    _image_family(
+        "flux2", "userFlux2", flat(15), Listing(path="list", style="P3", page_size=20, max_page_size=100),
+        hides_expired=True,
+    ),
+    _image_family("kling_image", "userKlingImage", flat(10), _UNPAGED, max_batch=200, count_field="n"),
+    Family(name="image_edit", prefix="userImageEdit", output="image", price=flat(15)),
+    Family(name="wan25_video", prefix="userWan25", price=per_second(8)),
+    # Only the start is known; the status request is a guess (D).
+    Family(
+        name="wan30_video", prefix="userWan30", lists=(), batch_detail=False, delete_path=None, price=per_second(10)
+    ),
+    Family(name="wan26_reference", prefix="userWan26R2V", price=per_second(8)),
+    Family(name="happyhorse", prefix="userHappyhorseVideo", max_batch=200, price=per_second(8)),
+    Family(name="talking_photo", prefix="talkingPhoto", words=_SHORT, price=family.talking),
+    Family(name="talking_video", prefix="talkingVideo", words=_SHORT, output="input_video", price=family.talking),
+    Family(name="virtual_try_on", prefix="virtualTryOn", lists=_UP_TO_100, output="image", price=flat(20)),
+    Family(name="think_sound", prefix="thinkSound", lists=_UP_TO_100, output="input_video", price=flat(15)),
+    Family(name="motion_transfer", prefix="motionTransfer", lists=_UP_TO_100, output="input_video", price=flat(40)),
+    Family(name="actor_swap", prefix="actorSwap", output="input_video", price=flat(40)),
+    Family(
+        name="product_avatar", prefix="productAvatar", output="image", result_fields=("result_image_url",),
         price=flat(30), refunds=frozenset({"failed"}),
     ),
     Family(
-        name="head_swap", prefix="headSwap", lists=_TO_100, makes="either", price=flat(30),
-        deletes_running=False, refunds=frozenset({"deleted"}), forgets_expired=True,
+        name="head_swap", prefix="headSwap", lists=_UP_TO_100, output="input_media", price=flat(30),
+        deletes_running=False, refunds=frozenset({"deleted"}), hides_expired=True,
     ),
     Family(name="veo", prefix="veoVideo", price=flat(100)),
     Family(name="kling_video", prefix="klingVideo", lists=_BY_20, rename=True, price=per_second(12)),
-    Family(name="kling_omni", prefix="klingOmni", lists=_BY_20, batch_most=200, rename=True, price=per_second(12)),
+    Family(name="kling_omni", prefix="klingOmni", lists=_BY_20, max_batch=200, rename=True, price=per_second(12)),
     Family(name="grok_video", prefix="grokVideo", price=per_second(6)),
-    Family(name="hailuo", prefix="hailuoVideo", batch=False, price=per_second(8)),
-    Family(name="minimax_h3", prefix="minimaxH3Video", batch_most=200, price=per_second(8)),
+    Family(name="hailuo", prefix="hailuoVideo", batch_detail=False, price=per_second(8)),
+    Family(name="minimax_h3", prefix="minimaxH3Video", max_batch=200, price=per_second(8)),
     Family(name="sora", prefix="soraVideo", price=per_second(15)),
-    # Only start and list are known; looking at one task is a guess (D).
-    Family(name="seedance", prefix="seedanceVideo", lists=_BY_20, batch=False, delete=None, price=per_second(6)),
-    Family(name="seedance2", prefix="seedance2Video", lists=_BY_20, batch_most=200, rename=True, price=per_second(8)),
+    # Only start and list are known; the status request is a guess (D).
+    Family(
+        name="seedance", prefix="seedanceVideo", lists=_BY_20, batch_detail=False, delete_path=None, price=per_second(6)
+    ),
+    Family(name="seedance2", prefix="seedance2Video", lists=_BY_20, max_batch=200, rename=True, price=per_second(8)),
 )  # fmt: skip
 
 

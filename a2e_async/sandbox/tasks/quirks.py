@@ -1,4 +1,4 @@
-"""The last changes of some families' records: what comes back under another name, or as another type."""
+"""Quirks of records: fields that come back under another name or as another type."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ _PROGRESS: Final = {"init": 0, "pending": 0, "process": 50, "copy": 90, "success
 
 
 def avatar_video(record: Record, sent: Sent) -> Record:
-    """Rename what comes back under other names (reference 4.4 and trap 21), and drop what does not come back."""
+    """Rename and drop fields as A2E does for avatar videos (reference 4.4 and trap 21)."""
     renamed = {
         "anchor_type": str(sent.get("anchor_type", "")),
         "replace_bg_id": sent.get("back_id", ""),
@@ -22,28 +22,22 @@ def avatar_video(record: Record, sent: Sent) -> Record:
         "diff_s": 0,
         "current_date": record["updatedAt"],
     }
-    gone = {"back_id", "custom_back_id", "audioSrc", "custom_voice"}
-    return {name: value for name, value in record.items() if name not in gone} | renamed
+    dropped = {"back_id", "custom_back_id", "audioSrc", "custom_voice"}
+    return {name: value for name, value in record.items() if name not in dropped} | renamed
 
 
 def face_swap(record: Record, sent: Sent) -> Record:
-    """The code is the string "0" while all is well; the message is `null` then (reference 7.8)."""
-    return record | {
-        "error_code": _error_code(record["error_code"]),
-        "faild_message": record["faild_message"] or None,
-        "duration": seconds_of(sent),
-    }
-
-
-def _error_code(code: object) -> str:
-    """Write a code as face swaps do: a number as a string (which numbers there are is unpublished)."""
-    return {"": "0", "nsfw": "2"}.get(str(code), "1")
+    """Show error code and message as face swaps do: "0" and `null` without an error (reference 7.8)."""
+    # The codes are numbers as strings. Which numbers exist is unpublished.
+    error_code = {"": "0", "nsfw": "2"}.get(str(record["error_code"]), "1")
+    message = record["faild_message"] or None
+    return record | {"error_code": error_code, "faild_message": message, "duration": seconds_of(sent)}
 
 
 def voice(record: Record, sent: Sent) -> Record:
-    """Add what a voice has besides (reference 3.2)."""
+    """Add the fields that only a voice has (reference 3.2)."""
     locale = str(sent.get("language") or "en-US")
-    # The speaker_id is not what send_tts wants (reference 3.2), so it is another one.
+    # send_tts takes the task's id, not the speaker_id (reference 3.2), so the two differ.
     speaker = f"speaker-{record['_id']}"
     extra = {"lang": locale.partition("-")[0], "language": locale, "speaker_id": speaker, "ttsRate": 1}
     return record | extra | {"train_mode": "fast", "hasRefundCoin": record["current_status"] == "failed"}

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from a2e_async import A2EClient
 
 
-async def deliver(a2e: A2EClient, order: str, picture: str, folder: pathlib.Path) -> str:
-    """Make the video of an order in a folder, and return what the customer reads."""
+async def deliver(a2e: A2EClient, order: str, image: str, folder: pathlib.Path) -> str:
+    """Make the video of an order in a folder, and return the message for the customer."""
     try:
         task = await a2e.image_to_video.start(
-            image_url=picture,
+            image_url=image,
             prompt="slow zoom in, gentle light",
             negative_prompt="blurry, distorted",
             idempotency_key=f"order-{order}",

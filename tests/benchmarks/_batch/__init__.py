@@ -1,5 +1,5 @@
-"""What the benchmark of batches is made of.
+"""Parts of the benchmark of batches.
 
-`plan` says what is to be done; `ours` and `by_hand` do it; `house` is the sandbox that they do it with, in a process of its
-own; `trial` measures one of them, in a process of its own as well.
+`plan` has the jobs; `ours` and `by_hand` run them; `server` is the sandbox, in a process of its own; `trial` measures one run,
+in a process of its own as well.
 """

@@ -1,7 +1,7 @@
-"""The script that one writes in an hour: everything that a batch does, and nothing that keeps it safe.
+"""Handwritten script of one hour: all steps of a batch, without its safety.
 
-No marker and no journal, so that a crash or a lost answer loses or doubles a start; no second try for anything; no look
-whether the CDN has the image; a question for each task.
+No marker and no journal, so that a crash or a lost answer loses or doubles a start; no retries; no check whether the CDN has
+the image; one poll for each task.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _FAMILY = "/api/v1/userImage2Video"
 
 
 async def run(plan: Plan, url: str, token: str) -> int:
-    """Make all videos, and return how many there are."""
+    """Make all videos, and return their number."""
     slots = asyncio.Semaphore(plan.running)
     headers = {"Authorization": f"Bearer {token}"}
     async with aiohttp.ClientSession(url, headers=headers) as api, aiohttp.ClientSession() as storage:
@@ -39,10 +39,10 @@ async def _make(
     storage: aiohttp.ClientSession,
 ) -> bool:
     async with slots:
-        picture = pathlib.Path(job["image"])
-        link = await _upload(picture, api, storage)
-        words = {"name": picture.stem, "prompt": job["prompt"], "negative_prompt": job["negative_prompt"]}
-        body = {**words, "image_url": link, "model_version": "a2e"}
+        image_path = pathlib.Path(job["image"])
+        link = await _upload(image_path, api, storage)
+        options = {"name": image_path.stem, "prompt": job["prompt"], "negative_prompt": job["negative_prompt"]}
+        body = {**options, "image_url": link, "model_version": "a2e"}
         task = await _data(api.post(f"{_FAMILY}/start", json=body))
         while task["current_status"] not in {"completed", "failed"}:
             await asyncio.sleep(INTERVAL)
@@ -56,20 +56,20 @@ async def _make(
         return True
 
 
-async def _upload(picture: pathlib.Path, api: aiohttp.ClientSession, storage: aiohttp.ClientSession) -> str:
-    content = picture.read_bytes()
-    asked = {"key": picture.name, "contentType": "image/png", "contentLength": len(content)}
-    links = await _data(api.post("/api/v1/r2/upload-presigned-url", json=asked))
+async def _upload(image_path: pathlib.Path, api: aiohttp.ClientSession, storage: aiohttp.ClientSession) -> str:
+    content = image_path.read_bytes()
+    upload = {"key": image_path.name, "contentType": "image/png", "contentLength": len(content)}
+    links = await _data(api.post("/api/v1/r2/upload-presigned-url", json=upload))
     async with storage.put(links["uploadUrl"], data=content, headers={"Content-Type": "image/png"}) as answer:
         answer.raise_for_status()
     return str(links["cdnUrl"])
 
 
-async def _data(asking: Any) -> dict[str, Any]:
-    async with asking as answer:
+async def _data(request: Any) -> dict[str, Any]:
+    async with request as answer:
         answer.raise_for_status()
-        said = await answer.json()
-    if said["code"] != 0:
-        raise RuntimeError(said)
-    data: dict[str, Any] = said["data"]
+        envelope = await answer.json()
+    if envelope["code"] != 0:
+        raise RuntimeError(envelope)
+    data: dict[str, Any] = envelope["data"]
     return data

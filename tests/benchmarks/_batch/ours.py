@@ -1,4 +1,4 @@
-"""The same with `ImageToVideo.batch`, and its defaults for everything but the number of running tasks."""
+"""The same jobs with `ImageToVideo.batch`, and its default options but for the number of running tasks."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["run"]
 
 
 async def run(plan: Plan, url: str, token: str) -> int:
-    """Make all videos, and return how many there are."""
+    """Make all videos, and return their number."""
     async with A2EClient(token, base_url=url) as a2e:
         batch = a2e.image_to_video.batch(
             plan.jobs(), journal=plan.journal, out=plan.out, max_running=plan.running, total=plan.count
         )
-        return sum([outcome.ok async for outcome in batch])
+        return sum([result.ok async for result in batch])

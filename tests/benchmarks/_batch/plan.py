@@ -1,4 +1,4 @@
-"""What one run has to do."""
+"""Jobs of one run."""
 
 from __future__ import annotations
 
@@ -10,49 +10,49 @@ if TYPE_CHECKING:
     import pathlib
     from collections.abc import Iterator
 
-__all__ = ["INTERVAL", "Plan", "draw_pictures"]
+__all__ = ["INTERVAL", "Plan", "make_images"]
 
 INTERVAL = 2.0
-"""Seconds between two questions about a task: the default of a2e-async, and what the script by hand waits as well."""
+"""Seconds between two polls of a task: the default of a2e-async, used by the handwritten script as well."""
 
-Kind: TypeAlias = Literal["ours", "by_hand"]
+Client: TypeAlias = Literal["ours", "by_hand"]
 
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """What one run has to do.
+    """Jobs of one run.
 
     Attributes:
-        kind: Who does it.
-        count: How many jobs.
+        client: The module that runs it.
+        count: Number of jobs.
         running: Tasks at A2E at the same time, at most.
         out: A folder for the videos, None for none.
-        journal: The file that remembers, None for none.
+        journal: The file of the journal, None for none.
         images: A folder with an image for each job, None for jobs that start from a link.
     """
 
-    kind: Kind
+    client: Client
     count: int
     running: int
     out: pathlib.Path | None = None
     journal: pathlib.Path | None = None
-    pictures: pathlib.Path | None = None
+    images: pathlib.Path | None = None
 
     def jobs(self) -> Iterator[dict[str, str]]:
-        """Make the jobs, one after the other."""
+        """Yield the jobs."""
         for number in range(self.count):
             image = {"image_url": f"https://example.com/{number}.png"}
-            if self.pictures is not None:
-                image = {"image": str(_picture(self.pictures, number))}
-            pace = "" if self.pictures else "#fast "  # done at once
+            if self.images is not None:
+                image = {"image": str(_image_path(self.images, number))}
+            pace = "" if self.images else "#fast "  # the task ends at once
             yield {"key": f"job-{number}", **image, "prompt": f"{pace}she smiles", "negative_prompt": "blurry"}
 
 
-def draw_pictures(folder: pathlib.Path, count: int) -> None:
-    """Make images that all differ; A2E's stand-in does not look further than their first bytes."""
+def make_images(folder: pathlib.Path, count: int) -> None:
+    """Make images that all differ; the sandbox reads only their first bytes."""
     for number in range(count):
-        _picture(folder, number).write_bytes(b"\x89PNG\r\n\x1a\n" + number.to_bytes(8) * 128)
+        _image_path(folder, number).write_bytes(b"\x89PNG\r\n\x1a\n" + number.to_bytes(8) * 128)
 
 
-def _picture(folder: pathlib.Path, number: int) -> pathlib.Path:
+def _image_path(folder: pathlib.Path, number: int) -> pathlib.Path:
     return folder / f"{number}.png"

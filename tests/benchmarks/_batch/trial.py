@@ -1,4 +1,4 @@
-"""Measures one run: a client in a process of its own, and the sandbox in another one."""
+"""Measurement of one run: a client in a process of its own, and the sandbox in another one."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import attrs
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-    from .house import House
     from .plan import Plan
+    from .server import Server
 
 __all__ = ["Trial", "attempt"]
 
 
 @attrs.frozen(kw_only=True)
 class Trial:
-    """What one run has taken.
+    """Numbers of one run.
 
     Attributes:
-        plan: What was to be done.
-        done: Jobs that have ended well.
+        plan: The jobs.
+        done: Jobs that have succeeded.
         started: Starts that were charged in this run.
         took: Seconds.
         cpu: Seconds of CPU of the client, all of its threads, without its imports.
@@ -39,38 +39,38 @@ class Trial:
 
     plan: Plan
     done: int
-    bought: int = 0
+    started: int = 0
     took: float
     cpu: float
     peak: int
     server_cpu: float = 0.0
 
 
-def attempt(plan: Plan, house: House) -> Trial:
-    """Run it once.
+def attempt(plan: Plan, server: Server) -> Trial:
+    """Run a plan once.
 
     Raises:
-        EOFError: The client has failed, and said why.
+        EOFError: The client has failed, and printed the reason.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe(duplex=False)
-    before = house.report()
-    client = context.Process(target=_measure, args=(there, plan, house.url, house.token), daemon=True)
+    before = server.report()
+    client = context.Process(target=_measure, args=(there, plan, server.url, server.token), daemon=True)
     client.start()
-    there.close()  # so that the end of that process is an EOFError here
+    there.close()  # then the end of that process is an EOFError here
     try:
         trial: Trial = here.recv()
     finally:
         client.join(30)
         client.terminate()
         client.join()
-    after = house.report()
-    return attrs.evolve(trial, bought=after.charged - before.charged, server_cpu=after.cpu - before.cpu)
+    after = server.report()
+    return attrs.evolve(trial, started=after.charged - before.charged, server_cpu=after.cpu - before.cpu)
 
 
 def _measure(pipe: Connection, plan: Plan, url: str, token: str) -> None:
-    """Run a plan in this process, and tell what it has taken."""
-    client = importlib.import_module(f".{plan.kind}", __package__)
+    """Run a plan in this process, and send its numbers."""
+    client = importlib.import_module(f".{plan.client}", __package__)
     began, cpu = time.monotonic(), _cpu()
     done = asyncio.run(client.run(plan, url, token))
     trial = Trial(plan=plan, done=done, took=time.monotonic() - began, cpu=_cpu() - cpu, peak=_peak())
@@ -83,8 +83,8 @@ def _cpu() -> float:
 
 
 def _peak() -> int:
-    """Return the most memory that this process ever had, in bytes."""
-    with contextlib.suppress(OSError):  # Linux passes ru_maxrss on to whom one starts, and VmHWM not
+    """Return the peak memory of this process, in bytes."""
+    with contextlib.suppress(OSError):  # on Linux a child process inherits ru_maxrss, but not VmHWM
         for line in pathlib.Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024

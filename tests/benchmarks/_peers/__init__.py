@@ -1,10 +1,9 @@
-"""What the benchmarks that look at peers share: their environments, servers that speak their dialects, their runs.
+"""Shared parts of the benchmarks with peers: their environments, servers for their dialects, and their runs.
 
-Everybody: `environments`, `processes`, `hosting` (a server in a process of its own), `tasks` and `dialects` (what each
-vendor's API says). `faults`: `scenarios` (what goes wrong) and `ledger` (who is charged, which fault is next) decide, without
-a socket or a clock; `server` and `runs` do. `waiting`: `plan` (which tasks, how long), `wanted` (what must hold) and `table`
-decide; `desk` (the server's side) and `trial` (one measured client) do.
+Both benchmarks use `environments`, `processes`, `hosting` (a server in a process of its own), `tasks` and `dialects` (the
+responses of each API). `faults` uses `scenarios` (its faults) and `ledger` (charges, and the next fault), which have no
+socket and no clock, and `server` and `runs`. `waiting` uses `plan` (tasks and their durations), `limits` (the limits to
+keep), `table`, `poll_server` (the server) and `trial` (one measured client).
 
-`worker.py`, `waiter.py` and the `run_*.py` are no modules of this package: they are run by path, by the Python of the SDK that
-they use.
+`worker.py`, `waiter.py` and the `run_*.py` are not modules of this package: the Python of each SDK runs them by path.
 """

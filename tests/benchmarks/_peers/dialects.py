@@ -1,6 +1,6 @@
-"""What each vendor's API says: its paths, the answer to a start, the status of a task, an error of its own. Only values.
+"""The API of each vendor: paths, the response to a start, the state of a task, an error. Only values.
 
-The fields are those that the models of the installed SDKs need; see each vendor's API reference, named beside its dialect.
+The fields are those that the models of the installed SDKs need. A link to each API reference is beside its dialect.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ __all__ = ["A2E", "A2E_PREFIX", "DIALECTS", "FAL_RESULT", "Dialect", "a2e_list",
 
 @attrs.frozen(kw_only=True)
 class Dialect:
-    """How one vendor speaks.
+    """The API of one vendor.
 
     Attributes:
         sdk: The name of its Python SDK on PyPI.
-        start: The path to which a start is posted.
-        status: The path under which a task is asked about, with ``{id}``.
-        prompt: Finds the prompt among the fields of a start.
-        started: The answer to a start.
-        state: The answer about a task that is so far.
-        broken: The body of a 500.
-        created: The HTTP status of an accepted start.
+        start: Path of a start (POST).
+        status: Path of a poll, with ``{id}``.
+        prompt: Returns the prompt of the fields of a start.
+        started: Returns the response to a start.
+        state: Returns the response to a poll of a task in a phase.
+        broken: Body of a 500.
+        created: HTTP status of an accepted start.
     """
 
     sdk: str
@@ -62,9 +62,9 @@ _A2E_WORDS = {Phase.NEW: "initialized", Phase.RUNNING: "processing", Phase.DONE:
 
 def _a2e_record(task: Task, phase: Phase) -> dict[str, object]:
     sent = {name: task.fields.get(name, "") for name in ("name", "image_url", "prompt", "negative_prompt")}
-    fate = {"failed_message": "", "failed_code": "", "result_url": _link(task) if phase is Phase.DONE else ""}
-    paid = {"coins": 30, "createdAt": _iso(task.began)}
-    return {"_id": task.id, **sent, **paid, **fate, "current_status": _A2E_WORDS[phase]}
+    result = {"failed_message": "", "failed_code": "", "result_url": _link(task) if phase is Phase.DONE else ""}
+    start = {"coins": 30, "createdAt": _iso(task.began)}
+    return {"_id": task.id, **sent, **start, **result, "current_status": _A2E_WORDS[phase]}
 
 
 def _a2e_envelope(data: object) -> dict[str, object]:
@@ -72,13 +72,13 @@ def _a2e_envelope(data: object) -> dict[str, object]:
 
 
 def a2e_list(tasks: list[tuple[Task, Phase]], count: int | None = None) -> object:
-    """Return what allRecords answers, or, without a count, batchDetail."""
+    """Return the response of allRecords, or, without a count, of batchDetail."""
     records = [_a2e_record(task, phase) for task, phase in tasks]
     return _a2e_envelope(records if count is None else {"rows": records, "count": count})
 
 
 def a2e_webhook(task: Task) -> object:
-    """Return what a webhook brings when the task is done. A2E publishes neither this nor its fields (reference 1.11)."""
+    """Return the payload of a webhook. A2E publishes neither this nor its fields (reference 1.11)."""
     return {"event": "task.completed", "data": _a2e_record(task, Phase.DONE)}
 
 
@@ -110,7 +110,7 @@ def _fal_state(task: Task, phase: Phase) -> object:
 
 
 def fal_result(task: Task) -> object:
-    """Return what fal keeps under the ``response_url`` of a task that is done."""
+    """Return the response of fal under the ``response_url`` of a finished task."""
     return {"video": {"url": _link(task), "content_type": "video/mp4"}}
 
 
@@ -195,4 +195,4 @@ _REPLICATE = Dialect(
 )
 
 DIALECTS = (A2E, _FAL, _OPENAI, _RUNWAY, _REPLICATE)
-"""Ours first; the rows of a table follow this order."""
+# ^ a2e-async first; the rows of a table have this order

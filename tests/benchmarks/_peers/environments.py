@@ -1,6 +1,6 @@
 """A virtual environment for each peer, made once and kept in ``.nox/peers``, which git ignores.
 
-Each holds the newest release of the day on which it was made, and nothing else. Delete the folder to get newer ones.
+Each has the newest release of its day, and nothing else. Delete the folder to get newer ones.
 """
 
 from __future__ import annotations
@@ -19,10 +19,9 @@ __all__ = ["FOLDER", "Environment", "ours", "prepare", "variables"]
 FOLDER = pathlib.Path(__file__).resolve().parents[3] / ".nox" / "peers"
 
 _KEPT = ("PATH", "HOME", "LANG", "SYSTEMROOT", "TEMP", "TMPDIR")
-_PATIENCE = 300.0
-"""Seconds to make an environment, and to install into it."""
+_TIMEOUT = 300.0  # seconds to make an environment, and to install into it
 
-_ASK = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
+_PRINT_VERSION = "import importlib.metadata, sys; print(importlib.metadata.version(sys.argv[1]))"
 
 
 @attrs.frozen(kw_only=True)
@@ -43,17 +42,20 @@ class Environment:
 
 
 def ours(name: str) -> Environment:
-    """Return the environment that we are running in, which holds the SDK."""
+    """Return the environment of this process, which has the SDK."""
     return Environment(name=name, python=pathlib.Path(sys.executable), version=importlib.metadata.version(name))
 
 
 def variables() -> dict[str, str]:
-    """Return all that an SDK gets of our environment, since many can be configured by it; proxies are left out too."""
+    """Return the environment variables of an SDK. Others are left out, since many SDKs read them; proxies too."""
     return {name: os.environ[name] for name in _KEPT if name in os.environ}
 
 
 async def prepare(name: str) -> Environment:
-    """Make the environment of a peer, or take the one of an earlier run. Being impossible is an answer, no error."""
+    """Make the environment of a peer, or use the one of an earlier run.
+
+    A peer that cannot be installed raises no error.
+    """
     folder = FOLDER / name
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     version = await _installed(name, python)
@@ -61,23 +63,23 @@ async def prepare(name: str) -> Environment:
         reason = await _make(name, folder, python)
         version = "" if reason else await _installed(name, python)
         if not version:
-            return Environment(name=name, reason=reason or "installed, but not to be found")
+            return Environment(name=name, reason=reason or "installed, but not found")
     return Environment(name=name, python=python, version=version)
 
 
 async def _make(name: str, folder: pathlib.Path, python: pathlib.Path) -> str:
-    """Install a peer into a fresh environment, and return what prevented it, if anything did."""
+    """Install a peer into a new environment, and return the error, if any."""
     pip = (python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", name)
     for command in ((sys.executable, "-m", "venv", "--clear", folder), pip):
-        ended = await run(*command, within=_PATIENCE)
+        ended = await run(*command, within=_TIMEOUT)
         if ended.status != 0:
             return last_line(ended.err or ended.out)
     return ""
 
 
 async def _installed(name: str, python: pathlib.Path) -> str:
-    """Return the release of a peer, or nothing if this Python does not work or does not have it."""
+    """Return the release of a peer; empty if this Python does not work or does not have it."""
     if not python.exists():
         return ""
-    ended = await run(python, "-c", _ASK, name, within=_PATIENCE)
+    ended = await run(python, "-c", _PRINT_VERSION, name, within=_TIMEOUT)
     return ended.out.strip() if ended.status == 0 else ""

@@ -1,4 +1,4 @@
-"""A server in a process of its own, and the pipe through which it tells what has happened."""
+"""A server in a process of its own, with a pipe for its measurements."""
 
 from __future__ import annotations
 
@@ -14,45 +14,45 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from multiprocessing.connection import Connection
 
-__all__ = ["Desk", "Host", "hosted"]
+__all__ = ["Host", "Server", "hosted"]
 
 R = TypeVar("R")
 R_co = TypeVar("R_co", covariant=True)
 
+# Connections that may wait to be accepted: a client that opens a thousand at once must not fail because of the server.
 _BACKLOG = 4096
-"""Connections that may wait to be accepted: a client that opens a thousand at once must not stumble over ours."""
 
 
-class Desk(Protocol[R_co]):
-    """What the other process does. It is made there."""
+class Server(Protocol[R_co]):
+    """A server. It is made in the other process."""
 
     def app(self) -> web.Application:
-        """Return what answers requests."""
+        """Return the application that answers requests."""
 
     def report(self) -> R_co:
-        """Return what has happened so far, to be pickled."""
+        """Return the measurements so far, in a form that can be pickled."""
 
 
 @attrs.frozen
 class Host(Generic[R]):
-    """The running server, seen from the process that has started it."""
+    """The running server, as seen by the process that has started it."""
 
     url: str
     _pipe: Connection
 
     def report(self) -> R:
-        """Return what has happened so far."""
+        """Return the measurements so far."""
         self._pipe.send("report")
         report: R = self._pipe.recv()
         return report
 
 
 @contextlib.contextmanager
-def hosted(make_desk: Callable[[], Desk[R]]) -> Iterator[Host[R]]:
-    """Run a server as long as the block lasts; what makes its desk must be picklable."""
+def hosted(make_server: Callable[[], Server[R]]) -> Iterator[Host[R]]:
+    """Run a server during the block. The function that makes it must be picklable."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(there, make_desk), daemon=True)
+    process = context.Process(target=_serve, args=(there, make_server), daemon=True)
     process.start()
     there.close()  # so that the end of that process is an EOFError here
     try:
@@ -64,24 +64,24 @@ def hosted(make_desk: Callable[[], Desk[R]]) -> Iterator[Host[R]]:
         process.join()
 
 
-def _serve(pipe: Connection, make_desk: Callable[[], Desk[object]]) -> None:
-    """Serve until the other end of the pipe is gone, however that came about."""
+def _serve(pipe: Connection, make_server: Callable[[], Server[object]]) -> None:
+    """Serve until the other end of the pipe is closed."""
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serving(pipe, make_desk()))
+        asyncio.run(_serving(pipe, make_server()))
 
 
-async def _serving(pipe: Connection, desk: Desk[object]) -> None:
-    runner = web.AppRunner(desk.app(), access_log=None)
+async def _serving(pipe: Connection, server: Server[object]) -> None:
+    runner = web.AppRunner(server.app(), access_log=None)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0, backlog=_BACKLOG)
     await site.start()
     pipe.send(runner.addresses[0][1])
-    while await asyncio.to_thread(_is_asked, pipe):
-        pipe.send(desk.report())
+    while await asyncio.to_thread(_has_request, pipe):
+        pipe.send(server.report())
     await runner.cleanup()
 
 
-def _is_asked(pipe: Connection) -> bool:
+def _has_request(pipe: Connection) -> bool:
     try:
         pipe.recv()
     except EOFError:

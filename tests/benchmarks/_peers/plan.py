@@ -1,4 +1,4 @@
-"""Which tasks there are and how long they take: the same for everybody who is measured."""
+"""The tasks of the benchmark `waiting` and their durations: the same for each client."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ _SEED = 20
 
 @attrs.frozen(kw_only=True)
 class Plan:
-    """Tasks whose durations are spread evenly, in an order that says nothing.
+    """Tasks with evenly spread durations, in a random order.
 
     Attributes:
         count: Number of tasks.
-        shortest: Seconds that the shortest takes.
-        longest: Seconds that the longest takes.
-        deadline: Seconds from the beginning after which nobody waits any more.
+        min_duration: Seconds of the shortest task.
+        max_duration: Seconds of the longest task.
+        deadline: Seconds from the begin, after which the client is stopped.
     """
 
     count: int
-    shortest: float = 8.0
-    longest: float = 40.0
+    min_duration: float = 8.0
+    max_duration: float = 40.0
     deadline: float = 120.0
 
     @property
     def settled(self) -> float:
-        """Seconds after which all waits are in place and none is over."""
-        return self.shortest / 2
+        """Seconds after which all waits have started and none has ended."""
+        return self.min_duration / 2
 
     def durations(self) -> dict[str, float]:
-        """Return the seconds that each task takes, by its id."""
-        step = (self.longest - self.shortest) / max(1, self.count - 1)
-        spread = [self.shortest + step * number for number in range(self.count)]
+        """Return the seconds of each task by its id."""
+        step = (self.max_duration - self.min_duration) / max(1, self.count - 1)
+        spread = [self.min_duration + step * number for number in range(self.count)]
         random.Random(_SEED).shuffle(spread)
         return {f"{number:024x}": seconds for number, seconds in enumerate(spread, start=1)}

@@ -1,4 +1,4 @@
-"""Other programs, which never outlive their time or ours."""
+"""Other programs, which always end: after their time, or with this process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Ended", "last_line", "run"]
 
 @attrs.frozen(kw_only=True)
 class Ended:
-    """What a program has left: its exit status, or None if its time was over, and what it has printed."""
+    """The exit status of a program, or None after a timeout, and its output."""
 
     status: int | None
     out: str = ""
@@ -28,7 +28,7 @@ async def run(*command: str | os.PathLike[str], within: float, env: dict[str, st
     Args:
         command: The program and its arguments.
         within: Seconds after which it is killed.
-        env: Its environment, or None for ours.
+        env: Its environment, or None for that of this process.
     """
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=pipe, env=env)
@@ -45,5 +45,5 @@ async def run(*command: str | os.PathLike[str], within: float, env: dict[str, st
 
 
 def last_line(text: str) -> str:
-    """Return the last line that says anything, where most programs say what went wrong."""
+    """Return the last line that is not empty, where most programs print their error."""
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no reason given")

@@ -23,7 +23,7 @@ async def start(client: A2EClient, prompt: str) -> TaskHandle[ImageToVideoRecord
 
 
 async def pick_up(client: A2EClient, id: str) -> TaskHandle[ImageToVideoRecord]:
-    """Pick up a video by its id. Asks nothing."""
+    """Return the handle of a video by its id. Sends nothing."""
     return client.image_to_video.task(id)
 
 

@@ -1,4 +1,4 @@
-"""The code that most people write: aiohttp, and a loop for each task that asks every five seconds; see `waiter.Sdk`."""
+"""A simple client: aiohttp, and a loop for each task that polls every five seconds; see `waiter.Sdk`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ def connect(url: str, key: str) -> aiohttp.ClientSession:
 
 
 async def pick_up(session: aiohttp.ClientSession, id: str) -> str:
-    """Pick up a video by its id, which is all that is needed."""
+    """Return the id, which is enough to wait for a video."""
     return id
 
 
 async def wait(session: aiohttp.ClientSession, id: str) -> str:
     """Wait for it, and return its link."""
     while True:
-        async with session.get(f"/api/v1/userImage2Video/{id}") as answer:
-            data = (await answer.json())["data"]
+        async with session.get(f"/api/v1/userImage2Video/{id}") as response:
+            data = (await response.json())["data"]
         if data["current_status"] == "completed":
             return str(data["result_url"])
         if data["current_status"] == "failed":

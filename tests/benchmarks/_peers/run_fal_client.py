@@ -13,7 +13,7 @@ _MODEL = "fal-ai/kling-video/v2.1/standard/image-to-video"
 
 
 def connect(url: str, key: str) -> contextlib.AbstractAsyncContextManager[Any]:
-    """Make a client. Its host can be set by FAL_QUEUE_RUN_HOST, but https cannot be unset in any other way."""
+    """Make a client. FAL_QUEUE_RUN_HOST sets its host, but only this replaces https."""
     inner.QUEUE_URL_FORMAT = f"{url}/"
     return contextlib.nullcontext(fal_client.AsyncClient(key=key))
 
@@ -25,7 +25,7 @@ async def start(client: Any, prompt: str) -> Any:
 
 
 async def pick_up(client: Any, id: str) -> Any:
-    """Pick up a request by its id. Asks nothing."""
+    """Pick up a request by its id. Sends nothing."""
     return await client.get_handle(_MODEL, id)
 
 

@@ -19,7 +19,7 @@ async def start(client: Any, prompt: str) -> str:
 
 
 async def pick_up(client: Any, id: str) -> str:
-    """Pick up a video by its id, which is all that is needed."""
+    """Return the id, which is enough to wait for a video."""
     return id
 
 

@@ -21,7 +21,7 @@ async def start(client: Any, prompt: str) -> Any:
 
 
 async def pick_up(client: Any, id: str) -> Any:
-    """Pick up a prediction by its id. Asks once."""
+    """Pick up a prediction by its id. Sends one request."""
     return await client.predictions.async_get(id)
 
 

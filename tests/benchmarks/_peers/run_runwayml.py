@@ -21,7 +21,7 @@ async def start(client: Any, prompt: str) -> Any:
 
 
 async def pick_up(client: Any, id: str) -> Any:
-    """Pick up a task by its id. Asks once."""
+    """Pick up a task by its id. Sends one request."""
     return await client.tasks.retrieve(id)
 
 

@@ -1,4 +1,4 @@
-"""Videos with a2e_async that are told about by webhooks; see `waiter.Sdk`."""
+"""Videos with a2e_async and webhooks; see `waiter.Sdk`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Office:
+class Services:
     """A client, and the receiver of its webhooks."""
 
     client: A2EClient
@@ -27,8 +27,8 @@ class Office:
 
 
 @contextlib.asynccontextmanager
-async def connect(url: str, key: str) -> AsyncIterator[Office]:
-    """Make a client, and an application in this process that takes its webhooks."""
+async def connect(url: str, key: str) -> AsyncIterator[Services]:
+    """Make a client, and an application in this process that receives its webhooks."""
     listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
     host, port = listener.getsockname()
     async with A2EClient(key, base_url=url) as client:
@@ -38,23 +38,23 @@ async def connect(url: str, key: str) -> AsyncIterator[Office]:
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         await web.SockSite(runner, listener).start()
-        yield Office(client, receiver)
+        yield Services(client, receiver)
         await runner.cleanup()
 
 
-async def pick_up(office: Office, id: str) -> TaskHandle[ImageToVideoRecord]:
-    """Start a video, since a webhook has to be ordered; by its prompt the server knows which of its tasks is meant."""
+async def pick_up(services: Services, id: str) -> TaskHandle[ImageToVideoRecord]:
+    """Start a video, since only a start can have a webhook. Its prompt tells the server which of its tasks it is."""
     prompt = f"{id}: she smiles at the camera"
-    return await office.client.image_to_video.start(
+    return await services.client.image_to_video.start(
         name="bench",
         image_url="https://example.com/a.png",
         prompt=prompt,
         negative_prompt="blurry",
-        webhook=office.receiver,
+        webhook=services.receiver,
     )
 
 
-async def wait(office: Office, task: TaskHandle[ImageToVideoRecord]) -> str:
+async def wait(services: Services, task: TaskHandle[ImageToVideoRecord]) -> str:
     """Wait for it, and return its link."""
     record = await task.wait_until_done(timeout=300)
     return record.result_url or ""

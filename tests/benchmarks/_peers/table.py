@@ -1,4 +1,4 @@
-"""What was measured, as Markdown."""
+"""The measurements as Markdown."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .trial import Outcome
+    from .trial import Measurement
 
 __all__ = ["tables"]
 
@@ -27,22 +27,22 @@ _HEAD = (
 )
 
 
-def tables(outcomes: Sequence[Outcome]) -> str:
-    """Return a table for each number of tasks, with a note on everybody who lost some."""
-    return "\n\n".join(_table([it for it in outcomes if it.plan.count == count]) for count in _counts(outcomes))
+def tables(measurements: Sequence[Measurement]) -> str:
+    """Return a table for each number of tasks, with notes on the clients that lost some."""
+    return "\n\n".join(_table([it for it in measurements if it.plan.count == count]) for count in _counts(measurements))
 
 
-def _counts(outcomes: Sequence[Outcome]) -> list[int]:
-    return sorted({outcome.plan.count for outcome in outcomes})
+def _counts(measurements: Sequence[Measurement]) -> list[int]:
+    return sorted({measurement.plan.count for measurement in measurements})
 
 
-def _table(outcomes: Sequence[Outcome]) -> str:
-    plan = outcomes[0].plan
-    rows = [_HEAD, *map(_row, outcomes)]
+def _table(measurements: Sequence[Measurement]) -> str:
+    plan = measurements[0].plan
+    rows = [_HEAD, *map(_row, measurements)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     dashes = tuple("-" * width if not place else "-" * (width - 1) + ":" for place, width in enumerate(widths))
-    title = f"{plan.count:,} tasks of {plan.shortest:g} to {plan.longest:g} s:"
-    return "\n".join([title, "", *(_line(row, widths) for row in (_HEAD, dashes, *rows[1:])), *_notes(outcomes)])
+    title = f"{plan.count:,} tasks of {plan.min_duration:g} to {plan.max_duration:g} s:"
+    return "\n".join([title, "", *(_line(row, widths) for row in (_HEAD, dashes, *rows[1:])), *_notes(measurements)])
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:
@@ -51,24 +51,26 @@ def _line(cells: tuple[str, ...], widths: list[int]) -> str:
     return f"| {' | '.join(padded)} |"
 
 
-def _row(outcome: Outcome) -> tuple[str, ...]:
-    count = outcome.plan.count
-    came = f"{len(outcome.delays):,} of {count:,}" if outcome.problem else "all"
-    if not outcome.took:
-        return (outcome.client.title, came, *("-" for _ in _HEAD[2:]))
+def _row(measurement: Measurement) -> tuple[str, ...]:
+    count = measurement.plan.count
+    came = f"{len(measurement.delays):,} of {count:,}" if measurement.problem else "all"
+    if not measurement.took:
+        return (measurement.client.title, came, *("-" for _ in _HEAD[2:]))
     return (
-        outcome.client.title,
+        measurement.client.title,
         came,
-        f"{outcome.asked:,}",
-        f"{outcome.cpu:.2f}",
-        f"{outcome.cpu / count * 1000:.2f}",
-        *((f"{outcome.mean:.3f}", f"{outcome.worst:.3f}") if outcome.delays else "--"),
-        f"{outcome.peak / _MIB:.0f}",
-        f"{outcome.growth / count / _KIB:.1f}" if outcome.growth else "-",
-        f"{outcome.server_cpu:.2f}",
+        f"{measurement.requests:,}",
+        f"{measurement.cpu:.2f}",
+        f"{measurement.cpu / count * 1000:.2f}",
+        *((f"{measurement.mean:.3f}", f"{measurement.worst:.3f}") if measurement.delays else "--"),
+        f"{measurement.peak / _MIB:.0f}",
+        f"{measurement.growth / count / _KIB:.1f}" if measurement.growth else "-",
+        f"{measurement.server_cpu:.2f}",
     )
 
 
-def _notes(outcomes: Sequence[Outcome]) -> list[str]:
-    notes = [f"{outcome.client.title}: {outcome.problem}" for outcome in outcomes if outcome.problem]
+def _notes(measurements: Sequence[Measurement]) -> list[str]:
+    notes = [
+        f"{measurement.client.title}: {measurement.problem}" for measurement in measurements if measurement.problem
+    ]
     return ["", *notes] if notes else []

@@ -1,4 +1,4 @@
-"""A job at the server, and how far it is. Only values."""
+"""A task at the server, and its state. Only values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Phase", "Task"]
 
 
 class Phase(enum.Enum):
-    """How far a task is."""
+    """State of a task."""
 
     NEW = enum.auto()
     RUNNING = enum.auto()
@@ -20,14 +20,7 @@ class Phase(enum.Enum):
 
 @attrs.frozen(kw_only=True)
 class Task:
-    """What a dialect can speak about.
-
-    Attributes:
-        id: Unique; it is in the link to the result, so that a client can prove whose result it got.
-        fields: What was sent to start it.
-        origin: Under which URL the server was reached, without a slash at the end.
-        began: Unix time of the acceptance, in seconds.
-    """
+    """A task as the dialects need it."""
 
     id: str
     fields: dict[str, Any]

@@ -1,9 +1,9 @@
-"""Run every scenario with one SDK and print what its user saw, a line of JSON for each job.
+"""Run every scenario with one SDK and print the results of its user, a line of JSON for each job.
 
     python worker.py SDK URL DEADLINE JOBS SCENARIO...
 
-It is run by the Python of that SDK's environment, where nothing of ours is installed: only the standard library and the
-``run_*.py`` of the SDK may be imported here.
+It is run by the Python of that SDK's environment, without this package: it may import only the standard library
+and the ``run_*.py`` of the SDK.
 """
 
 from __future__ import annotations
@@ -19,31 +19,31 @@ if TYPE_CHECKING:
 
 
 class Sdk(Protocol):
-    """What a ``run_*.py`` offers. Only the URL and the key are set; all else is the SDK's default."""
+    """Interface of a ``run_*.py``. Only the URL and the key are set; all else is the SDK's default."""
 
     def connect(self, url: str, key: str) -> AbstractAsyncContextManager[Any]:
         """Make the SDK's asynchronous client."""
 
     async def start(self, client: Any, prompt: str) -> Any:
-        """Start a video, and return what the SDK gives for it."""
+        """Start a video, and return the object of the SDK for it."""
 
     async def wait(self, client: Any, started: Any) -> str:
-        """Wait for the video, and return its link, or its id where a vendor has no links."""
+        """Wait for the video, and return its link, or its id if the vendor has no links."""
 
 
 async def run_job(sdk: Sdk, client: Any, scenario: str, number: int, deadline: float) -> None:
-    """Start a job and wait for it; an exception is a result like any other here."""
-    told = {"scenario": scenario, "started": False, "result": False, "raised": ""}
+    """Start a job and wait for it; an exception is a result too."""
+    outcome = {"scenario": scenario, "started": False, "result": False, "raised": ""}
     limit = asyncio.timeout(deadline)
     try:
         async with limit:
             started = await sdk.start(client, f"job {number}: she smiles at the camera")
-            told["started"] = True
-            told["result"] = f"-job{number}-" in await sdk.wait(client, started)
-    except Exception as error:  # noqa: BLE001  whatever an SDK raises
-        told["raised"] = "deadline" if limit.expired() else type(error).__name__
+            outcome["started"] = True
+            outcome["result"] = f"-job{number}-" in await sdk.wait(client, started)
+    except Exception as error:  # noqa: BLE001  an SDK may raise anything
+        outcome["raised"] = "deadline" if limit.expired() else type(error).__name__
         print(f"{scenario}, job {number}: {error!r}", file=sys.stderr)
-    print(json.dumps(told), flush=True)
+    print(json.dumps(outcome), flush=True)
 
 
 async def run_scenario(sdk: Sdk, url: str, deadline: float, jobs: int, scenario: str) -> None:

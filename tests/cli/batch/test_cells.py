@@ -1,4 +1,4 @@
-"""What cells and lines of JSON mean, without any file."""
+"""Values of cells and of JSON lines, without files."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import attrs
 import pytest
 
 from a2e_async.batch import Job
-from a2e_async.cli.batch.job_file import WORDS, columns_of, from_cells, from_json
+from a2e_async.cli.batch.job_file import COLUMNS, parse_cells, parse_header, parse_json_line
 from a2e_async.errors import InvalidRequestError
 
 
-def test_columns_are_the_words_of_a_job() -> None:
-    """There is a column for everything that a job can say, and no other."""
-    assert list(WORDS) == [field.name for field in attrs.fields(Job)]
+def test_columns_are_the_fields_of_a_job() -> None:
+    """There is a column for each field of a job, and no other."""
+    assert list(COLUMNS) == [field.name for field in attrs.fields(Job)]
 
 
 @pytest.mark.parametrize(
@@ -23,28 +23,28 @@ def test_columns_are_the_words_of_a_job() -> None:
         (["key", "image"], ["key", "image"]),
         ([" Key ", "VIDEO TIME", "negative-prompt"], ["key", "video_time", "negative_prompt"]),
     ],
-    ids=["plain", "as people write it"],
+    ids=["plain", "capitals and spaces"],
 )
 def test_header(header: list[str], columns: list[str]) -> None:
     """A header may be written with capitals, spaces and hyphens."""
-    assert columns_of(header) == columns
+    assert parse_header(header) == columns
 
 
 @pytest.mark.parametrize(
-    ("header", "words"),
+    ("header", "texts"),
     [
-        (["image", "promt"], ["there is no column 'promt', did you mean 'prompt'?", "skip_face_enhance"]),
-        (["image", "colour of the sky"], ["there is no column 'colour of the sky'; There are key, image"]),
+        (["image", "promt"], ["unknown column 'promt'. Did you mean 'prompt'?", "skip_face_enhance"]),
+        (["image", "colour of the hat"], ["unknown column 'colour of the hat'. Valid names: key, image"]),
         (["image", ""], ["column 2 has no name"]),
-        (["prompt", "Prompt"], ["column 'prompt' comes twice"]),
+        (["prompt", "Prompt"], ["column 'prompt' appears twice"]),
     ],
     ids=["nearly", "far", "empty", "twice"],
 )
-def test_wrong_header(header: list[str], words: list[str]) -> None:
-    """A column that nobody knows is refused, with the one that may be meant and those that there are."""
+def test_wrong_header(header: list[str], texts: list[str]) -> None:
+    """An unknown column is rejected, with a suggestion and the valid names."""
     with pytest.raises(InvalidRequestError) as caught:
-        columns_of(header)
-    assert all(word in str(caught.value) for word in words)
+        parse_header(header)
+    assert all(text in str(caught.value) for text in texts)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_wrong_header(header: list[str], words: list[str]) -> None:
         ("key", "007", "007"),
         ("video_time", "10", 10),
         ("video_time", "5.0", 5),
-        ("video_time", "7", 7),  # for A2E's rules to refuse
+        ("video_time", "7", 7),  # the check of the job rejects it
         ("extend_prompt", "TRUE", True),
         ("extend_prompt", "yes", True),
         ("extend_prompt", "1", True),
@@ -65,42 +65,42 @@ def test_wrong_header(header: list[str], words: list[str]) -> None:
     ],
 )
 def test_cell(column: str, text: str, value: object) -> None:
-    """Numbers and booleans are read in the columns that hold them, and text stays text."""
-    assert from_cells([column], [text]) == {column: value}
-    assert type(from_cells([column], [text])[column]) is type(value)
+    """Numbers and booleans are parsed in their columns, and other columns stay texts."""
+    assert parse_cells([column], [text]) == {column: value}
+    assert type(parse_cells([column], [text])[column]) is type(value)
 
 
 @pytest.mark.parametrize(
     ("column", "text", "message"),
     [
-        ("video_time", "five", "video_time must be a whole number, not 'five'"),
-        ("video_time", "5.5", "video_time must be a whole number, not '5.5'"),
-        ("video_time", "inf", "video_time must be a whole number, not 'inf'"),
-        ("video_time", "nan", "video_time must be a whole number, not 'nan'"),
+        ("video_time", "five", "video_time must be an integer, not 'five'"),
+        ("video_time", "5.5", "video_time must be an integer, not '5.5'"),
+        ("video_time", "inf", "video_time must be an integer, not 'inf'"),
+        ("video_time", "nan", "video_time must be an integer, not 'nan'"),
         ("extend_prompt", "maybe", "extend_prompt must be true or false, not 'maybe'"),
     ],
 )
 def test_wrong_cell(column: str, text: str, message: str) -> None:
-    """What is no number or boolean is refused where one is needed."""
+    """A cell that is not a number or boolean is rejected in the columns of numbers and booleans."""
     with pytest.raises(InvalidRequestError) as caught:
-        from_cells([column], [text])
+        parse_cells([column], [text])
     assert str(caught.value) == message
 
 
 def test_empty_and_missing_cells_are_not_set() -> None:
-    """An empty cell, a blank one and one that is not there all mean: not set."""
-    assert from_cells(["key", "image", "prompt", "lora"], ["a", "", "  "]) == {"key": "a"}
+    """Empty, blank and missing cells are not set."""
+    assert parse_cells(["key", "image", "prompt", "lora"], ["a", "", "  "]) == {"key": "a"}
 
 
 def test_too_many_cells() -> None:
-    """A text with a comma that nobody has quoted is not taken apart silently; empty cells at the end do no harm."""
+    """A row with too many cells is rejected, unless the extra cells are empty."""
     with pytest.raises(InvalidRequestError, match="3 cells for 2 columns"):
-        from_cells(["image", "prompt"], ["a.png", "she smiles", " gently"])
-    assert from_cells(["image"], ["a.png", "", " "]) == {"image": "a.png"}
+        parse_cells(["image", "prompt"], ["a.png", "she smiles", " gently"])
+    assert parse_cells(["image"], ["a.png", "", " "]) == {"image": "a.png"}
 
 
 @pytest.mark.parametrize(
-    ("line", "words"),
+    ("line", "fields"),
     [
         (
             b'{"image": "a.png", "video_time": 10, "extend_prompt": false}',
@@ -112,26 +112,26 @@ def test_too_many_cells() -> None:
     ],
     ids=["types", "null", "text", "empty"],
 )
-def test_json_line(line: bytes, words: dict[str, Any]) -> None:
-    """A line of JSON keeps its types, and null means: not set."""
-    assert from_json(line) == words
+def test_json_line(line: bytes, fields: dict[str, Any]) -> None:
+    """The values of a JSON line keep their types, and null means not set."""
+    assert parse_json_line(line) == fields
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (b'{"image": "a.png"', "this is no JSON: Expecting ',' delimiter (column 18)"),
+        (b'{"image": "a.png"', "not valid JSON: Expecting ',' delimiter (column 18)"),
         (b'["a.png"]', 'a line must be a JSON object such as {"image": "ada.png"}, not a list'),
-        (b'{"prompt": "\xe4"}', "this is no UTF-8 text"),
-        (b'{"video_time": ' + b"1" * 5000 + b"}", "this is no JSON that can be read"),
-        (b"[" * 100_000, "this is no JSON that can be read"),
-        (b'{"colour": "red"}', "there is no word 'colour'"),
-        (b'{"promt": "x"}', "did you mean 'prompt'?"),
+        (b'{"prompt": "\xe4"}', "not valid UTF-8"),
+        (b'{"video_time": ' + b"1" * 5000 + b"}", "not valid JSON: too large or too deeply nested"),
+        (b"[" * 100_000, "not valid JSON: too large or too deeply nested"),
+        (b'{"colour": "red"}', "unknown field 'colour'"),
+        (b'{"promt": "x"}', "Did you mean 'prompt'?"),
     ],
-    ids=["cut", "list", "bytes", "number", "deep", "word", "nearly"],
+    ids=["cut", "list", "bytes", "number", "deep", "field", "nearly"],
 )
 def test_wrong_json_line(line: bytes, message: str) -> None:
-    """Whatever a line holds, it ends in a message and in nothing else."""
+    """An invalid line raises an `InvalidRequestError` with the reason, and no other error."""
     with pytest.raises(InvalidRequestError) as caught:
-        from_json(line)
+        parse_json_line(line)
     assert message in str(caught.value)

@@ -1,4 +1,4 @@
-"""The live display, drawn for batches that are made up, in terminals of all sizes."""
+"""The live display of invented batches, in terminals of all sizes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from rich.console import Console, Group
 from rich.text import Text
 
-from a2e_async.batch import Doing, Progress
-from a2e_async.cli.batch.display import View, draw
-from a2e_async.cli.batch.text import count, cut, flow, fold, shorten
+from a2e_async.batch import ActiveJob, Progress
+from a2e_async.cli.batch.display import DisplayState, render
+from a2e_async.cli.batch.text import count_line, join_parts, shorten_middle, truncate, wrap_two_lines
 
-LONG = "Insufficient credits: 30 coins needed, 0 left (HTTP 400, code 400, trace_id 9f4d3d44). Buy coins, or choose a shorter video_time"
+LONG = "Insufficient credits: 30 coins needed, 0 left (HTTP 400, code 400, trace_id 9f4d3d44). Add coins to the account, or choose a shorter video_time"
 FAILURES = [
     "ada: failed: nsfw content was detected",
     "eva: failed: the video could not be generated",
@@ -23,174 +23,179 @@ FAILURES = [
 ]
 
 
-RUNNING = Doing(key="ada", stage="running", task_id="0123456789abcdef01234567", status="pending", seconds=32.0)
+RUNNING = ActiveJob(key="ada", stage="running", task_id="0123456789abcdef01234567", status="pending", seconds=32.0)
 
 
-def doing(key: str, **changes: Any) -> Doing:
+def job(key: str, **changes: Any) -> ActiveJob:
     """Make a job under way."""
     return attrs.evolve(RUNNING, key=key, **changes)
 
 
-MOMENT = Progress(
+PROGRESS = Progress(
     total=200,
     read=60,
     succeeded=12,
     failed=3,
     uncertain=1,
     skipped=4,
-    bought=20,
+    started=20,
     retried=1,
     coins=510.0,
-    doing=tuple(doing(f"portrait-{number:03}") for number in range(47)),
+    active=tuple(job(f"portrait-{number:03}") for number in range(47)),
     paused="",
     stopped="",
 )
-PICTURE = View(name="jobs.csv", progress=MOMENT, max_coins=6000, a_second=0.2, left=840.0, failures=FAILURES)
+STATE = DisplayState(
+    name="jobs.csv", progress=PROGRESS, max_coins=6000, per_second=0.2, seconds_left=840.0, failures=FAILURES
+)
 
 
-def view(**changes: Any) -> View:
-    """Make what is shown; a change of the batch or of the view."""
-    words = {key: changes.pop(key) for key in list(changes) if key in View.__annotations__}
-    return attrs.evolve(PICTURE, progress=attrs.evolve(MOMENT, **changes), **words)
+def state(**changes: Any) -> DisplayState:
+    """Make a state of the display; the changes are fields of it or of the progress."""
+    fields = {key: changes.pop(key) for key in list(changes) if key in DisplayState.__annotations__}
+    return attrs.evolve(STATE, progress=attrs.evolve(PROGRESS, **changes), **fields)
 
 
-def shown(view: View, width: int = 140, height: int = 40) -> str:
-    """Return what a terminal shows."""
-    return "\n".join(line.plain for line in draw(view, width, height))
+def shown(displayed: DisplayState, width: int = 140, height: int = 40) -> str:
+    """Return the text on a terminal."""
+    return "\n".join(line.plain for line in render(displayed, width, height))
 
 
-VIEWS = {
-    "running": view(),
-    "paused": view(paused=LONG),
-    "stopped": view(stopped=LONG, paused=LONG),
-    "stopping": view(stopping=True, paused=LONG),
-    "beginning": view(
+STATES = {
+    "running": state(),
+    "paused": state(paused=LONG),
+    "stopped": state(stopped=LONG, paused=LONG),
+    "stopping": state(stopping=True, paused=LONG),
+    "beginning": state(
         total=None,
         read=0,
         succeeded=0,
         failed=0,
         uncertain=0,
         skipped=0,
-        doing=(),
+        active=(),
         failures=(),
-        a_second=0.0,
-        left=None,
+        per_second=0.0,
+        seconds_left=None,
     ),
-    "preparing": view(doing=(*MOMENT.doing[:10], doing("a", stage="starting"), doing("b", stage="checking"))),
-    "end": view(succeeded=192, doing=(), left=0.0),
-    "keys": view(
+    "preparing": state(active=(*PROGRESS.active[:10], job("a", stage="starting"), job("b", stage="checking"))),
+    "end": state(succeeded=192, active=(), seconds_left=0.0),
+    "keys": state(
         name="内容/" * 40,
-        doing=tuple(doing("内容审核" * 30 + str(n), status="wörd" * 9, seconds=1e6) for n in range(3)),
+        active=tuple(job("内容审核" * 30 + str(n), status="wörd" * 9, seconds=1e6) for n in range(3)),
     ),
 }
 
 
-@pytest.mark.parametrize("name", VIEWS)
-def test_it_always_fits(name: str) -> None:
-    """No line is wider than the terminal, there are not more lines than it has, and none is broken."""
+@pytest.mark.parametrize("name", STATES)
+def test_lines_always_fit(name: str) -> None:
+    """No line is wider than the terminal, and there are at most as many lines as it has."""
     for width, height in itertools.product(
         (1, 2, 5, 9, 10, 20, 30, 50, 69, 70, 80, 140, 300), (1, 2, 3, 5, 8, 14, 17, 18, 24, 60)
     ):
-        lines = draw(VIEWS[name], width, height)
+        lines = render(STATES[name], width, height)
         assert len(lines) <= height
         assert max(line.cell_len for line in lines) <= width
         assert not any("\n" in line.plain for line in lines)
 
 
 @pytest.mark.parametrize(("width", "height"), [(50, 14), (140, 39), (20, 5)])
-def test_a_terminal_draws_a_line_for_each(width: int, height: int) -> None:
-    """A terminal of that size draws exactly these lines: nothing wraps."""
+def test_no_line_wraps(width: int, height: int) -> None:
+    """A terminal of this size shows exactly these lines."""
     console = Console(
         width=width, height=height, file=io.StringIO(), force_terminal=True, record=True, legacy_windows=False
     )
-    lines = draw(VIEWS["paused"], width, height)
+    lines = render(STATES["paused"], width, height)
     console.print(Group(*lines))
     assert len(console.export_text().splitlines()) == len(lines)
 
 
 def test_wide() -> None:
-    """A wide terminal shows bar, rate, time left, coins, counts, ten tasks with all that is known, and failures."""
-    lines = shown(view()).splitlines()
+    """A wide terminal shows the bar, coins, rate, time left, counts, ten jobs with all details, and failures."""
+    lines = shown(state()).splitlines()
     assert lines[0].startswith("jobs.csv ━━━")
     assert lines[0].endswith("━ 20/200  10%")
-    assert lines[1] == "510 of 6000 coins   12.0 a minute   14 min left   1 bought again"
+    assert lines[1] == "510 of 6000 coins   12.0 a minute   14 min left   1 started again"
     assert lines[2] == "✓ 12 succeeded   ✗ 3 failed   ? 1 uncertain   - 4 skipped   47 running   133 waiting"
     assert lines[4] == "⠋ portrait-000  running     pending            32 s  0123456789abcdef01234567"
     assert lines[13].startswith("⠋ portrait-009")
     assert lines[14] == "  and 37 more"
     assert lines[16:19] == [f"✗ {failure}" for failure in FAILURES]
-    assert lines[-1].startswith("Ctrl-C starts nothing more")
+    assert lines[-1].startswith("Ctrl-C stops new starts")
 
 
 def test_narrow() -> None:
-    """A narrow terminal shows the same with fewer words: marks, one word about each task, the latest failure."""
-    lines = shown(view(), 50, 14).splitlines()
+    """A narrow terminal shows marks instead of words, one word for each job, and the latest failure."""
+    lines = shown(state(), 50, 14).splitlines()
     assert lines[0].startswith("━━━")
     assert lines[0].endswith("━ 20/200  10%")
-    assert lines[1:3] == ["510 of 6000 coins   12.0 a minute   14 min left", "1 bought again"]
+    assert lines[1:3] == ["510 of 6000 coins   12.0 a minute   14 min left", "1 started again"]
     assert lines[3] == "✓ 12   ✗ 3   ? 1   - 4   47 running   133 waiting"
     assert lines[4] == "⠋ portrait-000 pending         32 s"
     assert lines[-2:] == ["  and 39 more", f"✗ {FAILURES[-1]}"]
     assert len(lines) == 14
 
 
-def test_all_tasks_if_they_fit() -> None:
-    """Nobody reads 'and 1 more' where that one would have fitted."""
-    ten = tuple(doing(f"p{n}") for n in range(10))
-    assert "more" not in shown(view(doing=ten)).partition("Ctrl-C")[0]
-    assert "  and 1 more" in shown(view(doing=(*ten, doing("p10"))))
-    head = len(draw(view(doing=(), failures=()), 50, 14))
-    assert "p3" in shown(view(doing=ten[:4], failures=()), 50, head + 4)
+def test_all_jobs_if_they_fit() -> None:
+    """The line 'and 1 more' never stands where the hidden job would fit."""
+    ten = tuple(job(f"p{n}") for n in range(10))
+    assert "more" not in shown(state(active=ten)).partition("Ctrl-C")[0]
+    assert "  and 1 more" in shown(state(active=(*ten, job("p10"))))
+    head = len(render(state(active=(), failures=()), 50, 14))
+    assert "p3" in shown(state(active=ten[:4], failures=()), 50, head + 4)
 
 
-def test_tasks_at_a2e_come_first() -> None:
-    """Downloads and running tasks are shown before jobs that are being prepared, which count as waiting."""
+def test_order_of_the_jobs() -> None:
+    """Downloads and running tasks come before jobs that are being prepared, which count as waiting."""
     stages = ("checking", "uploading", "starting", "running", "downloading")
-    text = shown(view(doing=tuple(doing(f"p-{stage}", stage=stage) for stage in stages)))
+    text = shown(state(active=tuple(job(f"p-{stage}", stage=stage) for stage in stages)))
     assert "being prepared" not in text
     places = [text.index(f"p-{stage}") for stage in reversed(stages)]
     assert places == sorted(places)
     assert "2 running   178 waiting" in text
-    assert "  and 2 being prepared" in shown(VIEWS["preparing"])
+    assert "  and 2 being prepared" in shown(STATES["preparing"])
 
 
-def test_word_of_a_failed_task_is_not_shown_for_the_next_one() -> None:
-    """While a job is started again, A2E's last word is about the task that has failed."""
-    assert "failed" not in shown(view(failed=0, failures=(), doing=(doing("ada", stage="starting", status="failed"),)))
+def test_status_of_a_failed_task_is_hidden() -> None:
+    """While a job is started again, the status of its failed task is not shown."""
+    assert "failed" not in shown(state(failed=0, failures=(), active=(job("ada", stage="starting", status="failed"),)))
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "text"),
     [
-        ({"paused": LONG}, "Paused, goes on by itself: Insufficient credits: 30 coins needed, 0 left. Buy coins"),
         (
-            {"stopped": "the token was refused", "paused": "x"},
-            "Stopped, nothing more is started: the token was refused",
+            {"paused": LONG},
+            "Paused, resumes by itself: Insufficient credits: 30 coins needed, 0 left. Add coins to the account",
         ),
-        ({"stopping": True}, "Stopping: starts that are being sent get their answer written down."),
+        (
+            {"stopped": "the token was rejected", "paused": "x"},
+            "Stopped, nothing more is started: the token was rejected",
+        ),
+        ({"stopping": True}, "Stopping: the responses to starts in flight are still recorded."),
     ],
     ids=["paused", "stopped", "stopping"],
 )
-def test_why_nothing_is_started(changes: dict[str, Any], words: str) -> None:
-    """A pause is said in words, with its reason; then no time is left to tell, and only what runs is shown."""
-    made = view(**changes, doing=(doing("at-a2e"), doing("waits", stage="starting")))
-    text = shown(made)
-    assert words in text
-    assert "left " not in text.splitlines()[1]
-    assert "at-a2e" in text
-    assert "waits" not in text
-    assert "bold yellow" in {str(line.style) for line in draw(made, 140, 40)}
+def test_reason_of_a_pause(changes: dict[str, Any], text: str) -> None:
+    """During a pause, its reason and the running tasks are shown, without a time left."""
+    paused = state(**changes, active=(job("at-a2e"), job("waits", stage="starting")))
+    displayed = shown(paused)
+    assert text in displayed
+    assert "left " not in displayed.splitlines()[1]
+    assert "at-a2e" in displayed
+    assert "waits" not in displayed
+    assert "bold yellow" in {str(line.style) for line in render(paused, 140, 40)}
 
 
-def test_second_interrupt_is_offered() -> None:
-    """After Ctrl-C, the last line says what another one does."""
-    assert shown(view(stopping=True)).endswith("Ctrl-C again leaves at once.")
+def test_hint_after_ctrl_c() -> None:
+    """After Ctrl-C, the last line says what a second Ctrl-C does."""
+    assert shown(state(stopping=True)).endswith("Press Ctrl-C again to exit at once.")
 
 
-def test_bar_is_as_long_as_what_is_done() -> None:
-    """The parts of the bar have the lengths and the colours of what they stand for."""
-    made = view(name="", total=100, succeeded=50, failed=25, uncertain=0, skipped=0, doing=())
-    line = draw(made, 69, 40)[0]
+def test_parts_of_the_bar() -> None:
+    """The parts of the bar have the lengths and the colours of their states."""
+    half_done = state(name="", total=100, succeeded=50, failed=25, uncertain=0, skipped=0, active=())
+    line = render(half_done, 69, 40)[0]
     bar = line.plain.index(" ")
     cells = dict.fromkeys(("green", "red", "grey23"), 0)
     for span in line.spans:
@@ -201,29 +206,29 @@ def test_bar_is_as_long_as_what_is_done() -> None:
 
 
 def test_spinner_turns() -> None:
-    """Two images differ, though nothing has happened: the display is alive."""
-    assert shown(view(tick=0)) != shown(view(tick=1))
+    """Two refreshes differ, although nothing has happened."""
+    assert shown(state(tick=0)) != shown(state(tick=1))
 
 
 def test_colours_do_not_spread() -> None:
-    """The colour of the first number does not colour its neighbours."""
-    (line,) = flow([Text("1", "red"), Text("2")], 20)
+    """The colour of a part does not colour the other parts of its line."""
+    (line,) = join_parts([Text("1", "red"), Text("2")], 20)
     assert not line.style
     assert [(span.start, span.end, span.style) for span in line.spans] == [(0, 1, "red")]
 
 
-def test_flow() -> None:
-    """Chips fill lines up to the last column, and none is broken unless it is wider than a line."""
-    chips = [Text("aaaa"), Text("bbb"), Text("cc"), Text("dddddddddddd")]
-    assert [line.plain for line in flow(chips, 10)] == ["aaaa   bbb", "cc", "ddddddddd…"]
-    assert flow([], 10) == []
+def test_join_parts() -> None:
+    """Parts fill lines up to the last column. A part is truncated only if it is wider than a line."""
+    parts = [Text("aaaa"), Text("bbb"), Text("cc"), Text("dddddddddddd")]
+    assert [line.plain for line in join_parts(parts, 10)] == ["aaaa   bbb", "cc", "ddddddddd…"]
+    assert join_parts([], 10) == []
 
 
-def test_fold() -> None:
-    """A text gets two lines, broken between words; what does not fit into them is cut off."""
-    assert [line.plain for line in fold("one two three four five", 8, "")] == ["one two", "three f…"]
-    assert [line.plain for line in fold("one two", 8, "")] == ["one two"]
-    assert [line.plain for line in fold("unbreakable thing", 5, "")] == ["unbr…", "thing"]
+def test_wrap_two_lines() -> None:
+    """A text is wrapped between words into two lines, and truncated after them."""
+    assert [line.plain for line in wrap_two_lines("one two three four five", 8, "")] == ["one two", "three f…"]
+    assert [line.plain for line in wrap_two_lines("one two", 8, "")] == ["one two"]
+    assert [line.plain for line in wrap_two_lines("unbreakable thing", 5, "")] == ["unbr…", "thing"]
 
 
 @pytest.mark.parametrize(
@@ -236,13 +241,13 @@ def test_fold() -> None:
         ("内容审核", 5, "内…核"),
     ],
 )
-def test_shorten(text: str, width: int, short: str) -> None:
-    """What is left out of a long name is its middle."""
-    assert shorten(text, width) == short
+def test_shorten_middle(text: str, width: int, short: str) -> None:
+    """A long text loses its middle."""
+    assert shorten_middle(text, width) == short
 
 
-def test_cut_and_count() -> None:
-    """A line that is too long ends with an ellipsis; numbers stand below each other."""
-    assert cut(Text("abcdef"), 4).plain == "abc…"
-    assert count("✓ succeeded", "green", "12", "in videos").plain == "✓ succeeded          12  in videos"
-    assert count("  coins", "", "5").plain == "  coins               5"
+def test_truncate_and_count_line() -> None:
+    """A truncated line ends with an ellipsis, and the numbers of a list are aligned."""
+    assert truncate(Text("abcdef"), 4).plain == "abc…"
+    assert count_line("✓ succeeded", "green", "12", "in videos").plain == "✓ succeeded          12  in videos"
+    assert count_line("  coins", "", "5").plain == "  coins               5"

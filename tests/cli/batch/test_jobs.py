@@ -1,4 +1,4 @@
-"""Rows become jobs: keys, paths and what the command line says for all of them."""
+"""Jobs of rows: keys, paths and the defaults of the command line."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2e_async.cli.batch.job_file import Entry, Row, Source, entries
-from a2e_async.cli.flow import NEGATIVE_PROMPT
+from a2e_async.cli.batch.job_file import InputRow, JobSource, ParsedJob, read_jobs
+from a2e_async.cli.conversion import NEGATIVE_PROMPT
 
 if TYPE_CHECKING:
     from a2e_async.batch import Job
@@ -16,30 +16,30 @@ if TYPE_CHECKING:
 DEFAULTS = {"prompt": "she smiles", "negative_prompt": NEGATIVE_PROMPT, "video_time": 5, "model_version": "a2e"}
 
 
-def read(*words: dict[str, Any], folder: str = "", **defaults: Any) -> list[Entry]:
-    """Make jobs of rows."""
-    rows = [Row(number=number, words=word) for number, word in enumerate(words, 2)]
-    source = Source(name="jobs.csv", file_name="jobs.csv", folder=pathlib.Path(folder), read=lambda: iter(rows))
-    return list(entries(source, DEFAULTS | defaults))
+def read(*rows_fields: dict[str, Any], folder: str = "", **defaults: Any) -> list[ParsedJob]:
+    """Return the jobs of rows with these fields."""
+    rows = [InputRow(number=number, fields=fields) for number, fields in enumerate(rows_fields, 2)]
+    source = JobSource(name="jobs.csv", file_name="jobs.csv", folder=pathlib.Path(folder), read=lambda: iter(rows))
+    return list(read_jobs(source, DEFAULTS | defaults))
 
 
-def jobs(*words: dict[str, Any], **options: Any) -> list[Job]:
-    """Make jobs of good rows."""
-    found = read(*words, **options)
-    assert not any(entry.error for entry in found)
-    return [entry.job for entry in found if entry.job is not None]
+def jobs(*rows_fields: dict[str, Any], **options: Any) -> list[Job]:
+    """Return the jobs of valid rows."""
+    found = read(*rows_fields, **options)
+    assert not any(parsed.error for parsed in found)
+    return [parsed.job for parsed in found if parsed.job is not None]
 
 
-def keys(*words: dict[str, Any]) -> list[str]:
+def keys(*rows_fields: dict[str, Any]) -> list[str]:
     """Return the keys of rows."""
-    return [job.key for job in jobs(*words)]
+    return [job.key for job in jobs(*rows_fields)]
 
 
 @pytest.mark.parametrize(
-    ("words", "key"),
+    ("fields", "key"),
     [
-        ({"image": "pictures/ada.png"}, "ada"),
-        ({"image": "pictures\\ada.v2.png"}, "ada.v2"),
+        ({"image": "images/ada.png"}, "ada"),
+        ({"image": "images\\ada.v2.png"}, "ada.v2"),
         ({"image_url": "https://example.com/a/ada.png?signature=x#y"}, "ada"),
         ({"image": "https://example.com/a/ada%20b.png"}, "ada b"),
         ({"image": "ada.png", "key": "order-17"}, "order-17"),
@@ -48,69 +48,69 @@ def keys(*words: dict[str, Any]) -> list[str]:
         ({"image": 7}, "job"),
     ],
 )
-def test_key(words: dict[str, Any], key: str) -> None:
-    """A job is called as its row says, or after its image, without what could be secret in a link."""
-    assert keys(words) == [key]
+def test_key(fields: dict[str, Any], key: str) -> None:
+    """The key is that of the row, or the name of the image, without the query of a link, which can be secret."""
+    assert keys(fields) == [key]
 
 
-def test_names_that_come_again_are_numbered() -> None:
-    """Images of one name are numbered in their order, past names that look the same."""
+def test_repeated_names_are_numbered() -> None:
+    """Images with one name are numbered in their order. Numbers that another image has are skipped."""
     names = ["a/ada.png", "b/ada.png", "ada.jpg", "ada-2.png", "eva.png", "ada.png"]
     assert keys(*({"image": name} for name in names)) == ["ada", "ada-2", "ada-3", "ada-2-2", "eva", "ada-4"]
 
 
 def test_rows_at_the_end_change_no_key() -> None:
-    """Whatever is added at the end of an input, the keys before it stay as they are."""
+    """Rows that are added at the end of an input change no earlier key."""
     rows = [{"image": "ada.png"}, {"image": "ada.png"}, {"key": "x", "image": "ada.png"}]
     assert keys(*rows, {"image": "ada.png"}, {"image": "ada-2.png"})[:3] == keys(*rows)
 
 
-def test_wrong_rows_keep_their_key() -> None:
-    """A row that is wrong gives its name to nobody: mending it changes no other key."""
-    wrong, good = read({"image": "ada.png", "key": 7}, {"image": "ada.png"})
-    assert wrong.error == "key must be a text, not 7"
-    assert good.job is not None
-    assert good.job.key == "ada"
+def test_invalid_rows_take_no_key() -> None:
+    """An invalid row takes no key, so that fixing it changes no other key."""
+    invalid, valid = read({"image": "ada.png", "key": 7}, {"image": "ada.png"})
+    assert invalid.error == "key must be a string, not 7"
+    assert valid.job is not None
+    assert valid.job.key == "ada"
 
 
-def test_key_that_comes_twice() -> None:
-    """A key that is taken is refused with the row that has it, be it given or made."""
+def test_repeated_key() -> None:
+    """A repeated key is rejected with the row that has it, also if that key comes from an image."""
     first, second, third, fourth = read({"key": "a"}, {"key": "a"}, {"image": "b.png"}, {"key": "b"})
     assert not first.error
-    assert second.error == "key 'a' is that of row 2 already"
+    assert second.error == "key 'a' is already used by row 2"
     assert not third.error
-    assert fourth.error == "key 'b' is that of row 4 already"
+    assert fourth.error == "key 'b' is already used by row 4"
     assert fourth.job is None
 
 
 @pytest.mark.timeout(20)
-def test_many_pictures_of_one_name_are_quick() -> None:
-    """Thirty thousand images of one name take no search among thirty thousand keys each."""
+def test_many_images_with_one_name_are_quick() -> None:
+    """The keys of thirty thousand images with one name take linear time."""
     assert keys(*({"image": "frame.png"} for _ in range(30_000)))[-1] == "frame-30000"
 
 
 def test_defaults() -> None:
-    """What a row does not say comes from the command line; what it says stays."""
-    silent, outspoken = jobs(
+    """Fields that a row does not set come from the command line; fields that it sets stay."""
+    plain, full = jobs(
         {"image": "a.png"}, {"image": "b.png", "prompt": "hi", "video_time": 10, "model_version": "a2e-v2"}
     )
-    assert (silent.prompt, silent.negative_prompt, silent.video_time, silent.model_version) == tuple(DEFAULTS.values())
-    assert (outspoken.prompt, outspoken.video_time, outspoken.model_version) == ("hi", 10, "a2e-v2")
+    assert (plain.prompt, plain.negative_prompt, plain.video_time, plain.model_version) == tuple(DEFAULTS.values())
+    assert (full.prompt, full.video_time, full.model_version) == ("hi", 10, "a2e-v2")
 
 
 def test_lora_has_its_own_negative_prompt() -> None:
-    """The preset of a LoRA is not spoilt by a default that nobody has asked for."""
+    """The default negative prompt does not replace that of a LoRA's preset; a given one does."""
     (plain,) = jobs({"image": "a.png", "lora": "l"})
-    (asked,) = jobs({"image": "a.png", "lora": "l"}, negative_prompt="hats")
-    (said,) = jobs({"image": "a.png", "lora": "l", "negative_prompt": NEGATIVE_PROMPT})
-    assert [job.negative_prompt for job in (plain, asked, said)] == [None, "hats", NEGATIVE_PROMPT]
+    (option,) = jobs({"image": "a.png", "lora": "l"}, negative_prompt="hats")
+    (column,) = jobs({"image": "a.png", "lora": "l", "negative_prompt": NEGATIVE_PROMPT})
+    assert [job.negative_prompt for job in (plain, option, column)] == [None, "hats", NEGATIVE_PROMPT]
 
 
 def test_paths_are_relative_to_the_input() -> None:
-    """A relative path begins at the file's folder; links and absolute paths are left alone."""
-    absolute = str(pathlib.Path("/pictures/c.png").absolute())
-    words = [{"image": "a.png", "end_image": "b.png"}, {"image": "https://example.com/a.png"}, {"image": absolute}]
-    first, second, third = jobs(*words, folder="orders")
+    """A relative path begins at the folder of the input; links and absolute paths do not change."""
+    absolute = str(pathlib.Path("/images/c.png").absolute())
+    fields = [{"image": "a.png", "end_image": "b.png"}, {"image": "https://example.com/a.png"}, {"image": absolute}]
+    first, second, third = jobs(*fields, folder="orders")
     assert (first.image, first.end_image) == (
         str(pathlib.Path("orders", "a.png")),
         str(pathlib.Path("orders", "b.png")),
@@ -118,8 +118,8 @@ def test_paths_are_relative_to_the_input() -> None:
     assert (second.image, third.image) == ("https://example.com/a.png", absolute)
 
 
-def test_error_of_the_row_comes_first() -> None:
-    """A row that could not be read is passed on with its place and its reason."""
-    rows = [Row(number=7, error="this is no JSON")]
-    source = Source(name="jobs.jsonl", file_name="jobs.jsonl", folder=pathlib.Path(), read=lambda: iter(rows))
-    assert list(entries(source, {})) == [Entry(number=7, place="jobs.jsonl:7", error="this is no JSON")]
+def test_error_of_the_row() -> None:
+    """A row that cannot be read keeps its place and its error."""
+    rows = [InputRow(number=7, error="not valid JSON")]
+    source = JobSource(name="jobs.jsonl", file_name="jobs.jsonl", folder=pathlib.Path(), read=lambda: iter(rows))
+    assert list(read_jobs(source, {})) == [ParsedJob(number=7, place="jobs.jsonl:7", error="not valid JSON")]

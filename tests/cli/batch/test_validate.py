@@ -1,4 +1,4 @@
-"""The look at all rows before the first start: what it keeps, and what it lets pass."""
+"""Validation of all rows before the first start."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from a2e_async.batch import Job
-from a2e_async.cli.batch.job_file import Entry
-from a2e_async.cli.batch.validate import Checked, Checker, Known
+from a2e_async.cli.batch.job_file import ParsedJob
+from a2e_async.cli.batch.validate import JobValidator, JournalLookup, ValidationResult
 from a2e_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -16,80 +16,78 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-def row(number: int, key: str = "", **words: str) -> Entry:
-    """Make a row that can be read."""
-    job = Job(key=key or f"k{number}", image_url="https://example.com/ada.png", prompt=words.get("prompt", "x"))
-    return Entry(number=number, place=f"jobs.csv:{number}", job=job)
+def row(number: int, key: str = "", prompt: str = "x") -> ParsedJob:
+    """Make a row with a job."""
+    job = Job(key=key or f"k{number}", image_url="https://example.com/ada.png", prompt=prompt)
+    return ParsedJob(number=number, place=f"jobs.csv:{number}", job=job)
 
 
-def check(rows: Iterable[Entry], folder: pathlib.Path, refused: str = "") -> tuple[Checked, list[str]]:
-    """Check rows; a job of one key is refused."""
-    complaints: list[str] = []
+def validate(rows: Iterable[ParsedJob], folder: pathlib.Path, rejected: str = "") -> tuple[ValidationResult, list[str]]:
+    """Validate rows. The job with the key `rejected` is rejected."""
+    errors: list[str] = []
 
-    async def look(job: Job) -> None:
-        if job.key == refused:
+    async def check(job: Job) -> None:
+        if job.key == rejected:
             msg = "no such image"
             raise InvalidRequestError(msg)
 
-    known = Known(folder / "none.sqlite", 0)
-    checker = Checker(look, known, folder, False, lambda place, error: complaints.append(f"{place}: {error}"))
-    return asyncio.run(checker.run(rows)), complaints
+    journal = JournalLookup(folder / "none.sqlite", 0)
+    validator = JobValidator(check, journal, folder, False, lambda place, error: errors.append(f"{place}: {error}"))
+    return asyncio.run(validator.run(rows)), errors
 
 
-def test_good_and_wrong_rows(tmp_path: pathlib.Path) -> None:
-    """Good rows are counted, wrong ones are told, and the second look passes over those alone."""
-    rows = [row(2), Entry(number=3, place="jobs.csv:3", error="this is no JSON"), row(4), row(5)]
-    checked, complaints = check(rows, tmp_path, refused="k4")
-    assert complaints == ["jobs.csv:3: this is no JSON", "jobs.csv:4: no such image"]
-    assert (checked.good, checked.wrong) == (2, {3, 4})
-    assert [job.key for job in checked.jobs(rows)] == ["k2", "k5"]
+def test_valid_and_invalid_rows(tmp_path: pathlib.Path) -> None:
+    """Valid rows are counted, invalid ones are reported, and the second reading skips the invalid ones only."""
+    rows = [row(2), ParsedJob(number=3, place="jobs.csv:3", error="not valid JSON"), row(4), row(5)]
+    result, errors = validate(rows, tmp_path, rejected="k4")
+    assert errors == ["jobs.csv:3: not valid JSON", "jobs.csv:4: no such image"]
+    assert (result.valid, result.invalid) == (2, {3, 4})
+    assert [job.key for job in result.jobs(rows)] == ["k2", "k5"]
 
 
-def test_row_that_has_gone_wrong_since(tmp_path: pathlib.Path) -> None:
-    """A row that could be read at the first look and not at the second is passed over."""
-    checked, _ = check([row(2)], tmp_path)
-    assert list(checked.jobs([Entry(number=2, place="jobs.csv:2", error="this is no JSON")])) == []
+def test_row_that_became_invalid(tmp_path: pathlib.Path) -> None:
+    """A row that is valid in the first reading and not in the second is skipped."""
+    result, _ = validate([row(2)], tmp_path)
+    assert list(result.jobs([ParsedJob(number=2, place="jobs.csv:2", error="not valid JSON")])) == []
 
 
-def test_nothing_is_kept_of_good_rows(tmp_path: pathlib.Path) -> None:
-    """Checking twenty megabytes of rows takes no more memory than checking one row."""
+def test_no_row_is_kept(tmp_path: pathlib.Path) -> None:
+    """Validating twenty megabytes of rows takes as much memory as validating one row."""
 
-    def rows() -> Iterator[Entry]:
+    def rows() -> Iterator[ParsedJob]:
         for number in range(5_000):
             yield row(number, prompt=f"{number:04}" * 1_000)
 
     tracemalloc.start()
     try:
-        checked, _ = check(rows(), tmp_path)
-        assert checked.good == 5_000
+        result, _ = validate(rows(), tmp_path)
+        assert result.valid == 5_000
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
 
 
-def test_others_get_their_turn(tmp_path: pathlib.Path) -> None:
-    """A check that waits for nothing lets Ctrl-C through."""
-    seen: list[int] = []
+def test_cancellation(tmp_path: pathlib.Path) -> None:
+    """A check that never waits can be cancelled by Ctrl-C."""
+    checked: list[int] = []
 
     async def interrupted() -> int:
-        async def look(job: Job) -> None:
-            seen.append(1)
+        async def check(job: Job) -> None:
+            checked.append(1)
 
-        checker = Checker(look, Known(tmp_path / "none.sqlite", 0), tmp_path, True, print)
-        task = asyncio.create_task(checker.run(row(number) for number in range(1_000)))
+        validator = JobValidator(check, JournalLookup(tmp_path / "none.sqlite", 0), tmp_path, True, print)
+        task = asyncio.create_task(validator.run(row(number) for number in range(1_000)))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
-        return len(seen)
+        return len(checked)
 
     assert asyncio.run(interrupted()) < 5
 
 
-def test_name_of_the_file_is_that_of_the_batch(tmp_path: pathlib.Path) -> None:
-    """A video that is in the way is found also where the key is no file name."""
+def test_existing_video_of_an_unusual_key(tmp_path: pathlib.Path) -> None:
+    """An existing video is found, also if the key is not a valid file name."""
     (tmp_path / "a_b~c14cddc033f64b9d.mp4").touch()
-    checked, complaints = check([row(2, key="a/b")], tmp_path)
-    assert checked.wrong == {2}
-    assert complaints == [
-        f"jobs.csv:2: {tmp_path / 'a_b~c14cddc033f64b9d.mp4'} exists already: --overwrite replaces it"
-    ]
+    result, errors = validate([row(2, key="a/b")], tmp_path)
+    assert result.invalid == {2}
+    assert errors == [f"jobs.csv:2: {tmp_path / 'a_b~c14cddc033f64b9d.mp4'} already exists: --overwrite replaces it"]

@@ -1,4 +1,4 @@
-"""`a2e account`, `upload` and `request`: one call each, and what is made of its answer."""
+"""`a2e account`, `upload` and `request`: one request each, and the output of its response."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BALANCE = ["request", "GET", "user/remainingCoins"]
 
 
 def test_account(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """The balance is a line for each currency, or one JSON object."""
+    """The balance is printed as a line for each currency, or as one JSON object."""
     assert main(["account"]) == 0
     assert capsys.readouterr() == ("coins\t10000\ndiamonds\t3\n", "")
     assert main(["account", "--json"]) == 0
@@ -33,50 +33,50 @@ def test_account(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
 def test_account_with_a_wrong_token(
     service: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A token that A2E does not accept is one line that says where a new one comes from, and exit code 1."""
-    monkeypatch.setenv("A2E_API_TOKEN", "sk_somebody_else")
+    """If A2E rejects the token, one line says where to create a new one, and the exit code is 1."""
+    monkeypatch.setenv("A2E_API_TOKEN", "sk_another_account")
     assert main(["account"]) == 1
     out, err = capsys.readouterr()
     assert not out
     assert "Account > API Token" in err
-    assert "somebody" not in err
+    assert "another_account" not in err
     assert err.count("\n") == 1
 
 
-def test_account_with_a_strange_answer(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """An answer that is no balance is one line, and no traceback."""
+def test_account_with_an_unexpected_response(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """If the response is not a balance, the error is one line."""
     with service.override("GET", "/api/v1/user/remainingCoins", web.json_response({"code": 0, "data": [1]})):
         assert main(["account"]) == 1
     assert "a2e request GET user/remainingCoins" in capsys.readouterr().err
 
 
-def test_upload_prints_links(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Each image becomes a link, in the order given, under which it can be fetched."""
+def test_upload_prints_links(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The command prints the link of each image, in their order, and the links return the images."""
     pathlib.Path("eve.png").write_bytes(quick.PNG + b"2")
-    assert main(["upload", picture, "eve.png"]) == 0
+    assert main(["upload", image, "eve.png"]) == 0
     links = capsys.readouterr().out.split()
     assert [asyncio.run(content(link)) for link in links] == [quick.PNG, quick.PNG + b"2"]
 
 
 async def content(link: str) -> bytes:
-    """Fetch a file."""
+    """Download a file."""
     async with aiohttp.request("GET", link, raise_for_status=True) as response:
         return await response.read()
 
 
-def test_upload_as_json(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json, a program learns which link belongs to which file."""
-    assert main(["upload", "--json", picture]) == 0
+def test_upload_as_json(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json, each object has the file and its link."""
+    assert main(["upload", "--json", image]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert answer["file"] == "ada.png"
     assert answer["url"].endswith(".png")
 
 
-def test_upload_looks_at_all_first(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A file that is no image ends the command before anything is sent or paid."""
-    pathlib.Path("notes.png").write_text("buy milk")
+def test_upload_checks_all_files_first(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """If one file is not an image, the command fails before the first upload."""
+    pathlib.Path("notes.png").write_text("milk, bread")
     for wrong in ("notes.png", "missing.png"):
-        assert main(["upload", picture, wrong]) == 2
+        assert main(["upload", image, wrong]) == 2
         out, err = capsys.readouterr()
         assert not out
         assert wrong in err
@@ -84,15 +84,15 @@ def test_upload_looks_at_all_first(service: Sandbox, picture: str, capsys: pytes
 
 
 def test_request_prints_one_line(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """Into a pipe, the data of the answer is one line of JSON."""
+    """Into a pipe, the data of the response is one line of JSON."""
     assert main(BALANCE) == 0
     assert capsys.readouterr() == ('{"coins": 10000, "diamonds": 3}\n', "")
 
 
-def test_request_is_pretty_on_a_terminal(
+def test_request_is_indented_on_a_terminal(
     service: Sandbox, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a terminal it is indented and readable, and nothing in it can steer the terminal; --json is one line again."""
+    """On a terminal the JSON is indented, without control characters; with --json it is one line."""
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     answer = web.json_response({"code": 0, "data": {"name": "Zoë\x1b[2J\x9b31m"}})
     with service.override("GET", "/api/v1/user/remainingCoins", answer):
@@ -106,7 +106,7 @@ def test_request_is_pretty_on_a_terminal(
 def test_request_with_a_body(
     service: Sandbox, source: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The body is JSON from the argument, from a file or from the standard input."""
+    """The body is JSON from the argument, from a file or from standard input."""
     body = json.dumps({"ids": ["0123456789abcdef01234567"]})
     pathlib.Path("body.json").write_text(body)
     monkeypatch.setattr(sys, "stdin", io.StringIO(body))
@@ -115,10 +115,10 @@ def test_request_with_a_body(
     assert json.loads(capsys.readouterr().out) == []
 
 
-def test_request_with_a_query(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """--param can be given several times, and each one is sent."""
+def test_request_with_a_query(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """--param can be repeated, and each parameter is sent."""
     for _ in range(3):
-        assert main(["image-to-video", "start", picture, "--prompt", "x"]) == 0
+        assert main(["image-to-video", "start", image, "--prompt", "x"]) == 0
     capsys.readouterr()
     page = ["--param", "pageNum=2", "--param", "pageSize=2"]
     assert main(["request", "GET", "userImage2Video/allRecords", *page]) == 0
@@ -127,7 +127,7 @@ def test_request_with_a_query(service: Sandbox, picture: str, capsys: pytest.Cap
 
 
 @pytest.mark.parametrize(
-    ("words", "hint"),
+    ("arguments", "hint"),
     [
         (["POST", "x", "--data", "{"], "--data must be JSON"),
         (["POST", "x", "--data", "@missing.json"], "missing.json"),
@@ -138,11 +138,11 @@ def test_request_with_a_query(service: Sandbox, picture: str, capsys: pytest.Cap
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_request_with_wrong_words(
-    service: Sandbox, words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+def test_request_with_wrong_arguments(
+    service: Sandbox, arguments: list[str], hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What cannot be sent is one line that says what is meant, exit code 2, and no request."""
-    assert main(["request", *words]) == 2
+    """For wrong arguments, one line has a hint, the exit code is 2, and nothing is sent."""
+    assert main(["request", *arguments]) == 2
     err = capsys.readouterr().err
     assert hint in err
     assert err.count("\n") == 1
@@ -150,7 +150,7 @@ def test_request_with_wrong_words(
 
 
 def test_a_post_is_sent_once(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
-    """A POST that fails is not repeated, since it may start something; a GET is."""
+    """A failed POST is not retried, because it may start a task."""
     broken = web.Response(status=503, text="broken")
     with service.override("POST", "/api/v1/user/exchangeDiamonds", broken):
         assert main(["request", "POST", "user/exchangeDiamonds", "--data", '{"diamonds": 1}']) == 1

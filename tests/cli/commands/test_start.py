@@ -1,4 +1,4 @@
-"""`a2e image-to-video start` and `run`: what they send, what they print, and how they end."""
+"""`a2e image-to-video start` and `run`: requests, output and exit codes."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from streams import ctrl_c_when
 
 from a2e_async.cli import main
 from a2e_async.cli.app import app
-from a2e_async.cli.flow import NEGATIVE_PROMPT
-from a2e_async.cli.options import AS_USUAL, Start
+from a2e_async.cli.conversion import NEGATIVE_PROMPT
+from a2e_async.cli.options import DEFAULT_START, StartArguments
 from a2e_async.resources.image_to_video import StartOptions
-from a2e_async.sandbox import Fault, Weather
+from a2e_async.sandbox import Fault, FaultPlan
 
 if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 LINK = "https://example.com/ada.png"
 
 
-def test_start_prints_the_id_alone(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The id is all that a script reads; the price and what to do next are for the person."""
-    assert main(["image-to-video", "start", picture, "--prompt", "she smiles"]) == 0
+def test_start_prints_the_id_alone(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Stdout has the id only; the price and the next command are on stderr."""
+    assert main(["image-to-video", "start", image, "--prompt", "she smiles"]) == 0
     (task,) = service.tasks.values()
     out, err = capsys.readouterr()
     assert out == f"{task.id}\n"
     assert err == f"a2e: started for 30 coins; wait for it with: a2e image-to-video wait {task.id}\n"
 
 
-def test_start_does_not_wait(service: Sandbox, picture: str) -> None:
-    """A start ends at once, also if its task never does, and asks nothing about it."""
-    assert main(["image-to-video", "start", picture, "--prompt", "#stuck"]) == 0
+def test_start_does_not_wait(service: Sandbox, image: str) -> None:
+    """A start ends at once, also if its task never ends, and does not poll."""
+    assert main(["image-to-video", "start", image, "--prompt", "#stuck"]) == 0
     assert not [seen for seen in service.requests if seen.method == "GET" and "userImage2Video" in seen.path]
 
 
-def test_start_as_json(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --json, stdout is one object with the record, and nothing else is said."""
-    assert main(["image-to-video", "start", picture, "--prompt", "x", "--json"]) == 0
+def test_start_as_json(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --json, stdout is one object with the record, and stderr is empty."""
+    assert main(["image-to-video", "start", image, "--prompt", "x", "--json"]) == 0
     out, err = capsys.readouterr()
     (task,) = service.tasks.values()
     record = json.loads(out)
@@ -51,16 +51,16 @@ def test_start_as_json(service: Sandbox, picture: str, capsys: pytest.CaptureFix
 
 
 def test_start_of_a_link(service: Sandbox) -> None:
-    """A link is sent as it is, and nothing is uploaded."""
+    """A link is sent unchanged, and nothing is uploaded."""
     assert main(["image-to-video", "start", LINK, "--prompt", "x", "--end-image", f"{LINK}?2"]) == 0
     (task,) = service.tasks.values()
-    assert (task.order.image_url, task.order.end_image_url) == (LINK, f"{LINK}?2")
+    assert (task.start.image_url, task.start.end_image_url) == (LINK, f"{LINK}?2")
     assert not [seen for seen in service.requests if seen.path.endswith("/r2")]
 
 
 def test_every_option_is_sent(service: Sandbox) -> None:
-    """What is typed is what A2E is told."""
-    words = {
+    """Every option reaches A2E."""
+    options = {
         "--prompt": "she waves",
         "--negative-prompt": "rain",
         "--name": "Ada",
@@ -70,23 +70,23 @@ def test_every_option_is_sent(service: Sandbox) -> None:
         "--webhook-url": "https://example.com/hook",
         "--webhook-token": "secret",
     }
-    options = [word for pair in words.items() for word in pair]
-    assert main(["image-to-video", "start", LINK, *options]) == 0
+    arguments = [word for option in options.items() for word in option]
+    assert main(["image-to-video", "start", LINK, *arguments]) == 0
     (task,) = service.tasks.values()
-    order = task.order
-    assert (order.prompt, order.negative_prompt, order.video_time) == ("she waves", "rain", 10)
-    assert (order.model_version, order.model_type) == ("a2e-v2-flash", "GENERAL")
-    assert (order.webhook_url, order.webhook_token) == ("https://example.com/hook", "secret")
+    sent = task.start
+    assert (sent.prompt, sent.negative_prompt, sent.video_time) == ("she waves", "rain", 10)
+    assert (sent.model_version, sent.model_type) == ("a2e-v2-flash", "GENERAL")
+    assert (sent.webhook_url, sent.webhook_token) == ("https://example.com/hook", "secret")
     assert task.name.startswith("Ada [a2e:")
 
 
-def test_nothing_said_is_nothing_sent(service: Sandbox) -> None:
-    """Without options, only what has a default is sent: a negative prompt, 5 seconds, and the cheap model."""
+def test_defaults(service: Sandbox) -> None:
+    """Without options, the defaults are sent: a negative prompt, 5 seconds, and the cheapest model."""
     assert main(["image-to-video", "start", LINK, "--prompt", "x"]) == 0
     (task,) = service.tasks.values()
-    order = task.order
-    assert (order.negative_prompt, order.video_time, order.model_version) == (NEGATIVE_PROMPT, 5, "a2e")
-    assert (order.webhook_url, order.webhook_token, order.end_image_url) == ("", "", "")
+    sent = task.start
+    assert (sent.negative_prompt, sent.video_time, sent.model_version) == (NEGATIVE_PROMPT, 5, "a2e")
+    assert (sent.webhook_url, sent.webhook_token, sent.end_image_url) == ("", "", "")
 
 
 @pytest.mark.parametrize(
@@ -99,112 +99,110 @@ def test_nothing_said_is_nothing_sent(service: Sandbox) -> None:
     ids=["neither", "on", "off"],
 )
 def test_switches_have_three_states(words: list[str], switches: tuple[bool | None, bool | None]) -> None:
-    """What is not said is left to A2E, which is not the same as no."""
+    """A switch that is not given is not sent, which differs from no."""
     _, bound, _ = app.parse_args(["image-to-video", "start", LINK, *words], exit_on_error=False, print_error=False)
-    options = bound.arguments.get("options", AS_USUAL)
+    options = bound.arguments.get("options", DEFAULT_START)
     assert (options.extend_prompt, options.skip_face_enhance) == switches
 
 
 def test_a_lora_needs_no_prompt() -> None:
-    """The default of the negative prompt does not meddle with the preset of a LoRA; one that is typed is sent."""
-    assert Start(lora="5").of(LINK)["negative_prompt"] is None
-    assert Start(lora="5", negative_prompt="rain").of(LINK)["negative_prompt"] == "rain"
-    assert Start(prompt="x").of(LINK)["negative_prompt"] == NEGATIVE_PROMPT
+    """The default negative prompt does not replace that of a LoRA's preset; a given one is sent."""
+    assert StartArguments(lora="5").to_options(LINK)["negative_prompt"] is None
+    assert StartArguments(lora="5", negative_prompt="rain").to_options(LINK)["negative_prompt"] == "rain"
+    assert StartArguments(prompt="x").to_options(LINK)["negative_prompt"] == NEGATIVE_PROMPT
 
 
-def test_no_option_is_forgotten() -> None:
-    """Each option of `ImageToVideo.start` can be typed, but for those that a command line has no use for."""
-    assert StartOptions.__annotations__.keys() - Start(prompt="x").of(LINK).keys() == {
+def test_all_options_exist() -> None:
+    """The command has each option of `ImageToVideo.start` that makes sense on a command line."""
+    assert StartOptions.__annotations__.keys() - StartArguments(prompt="x").to_options(LINK).keys() == {
         "image_url",
         "end_image_url",
         "webhook",
     }
 
 
-def test_the_same_key_buys_once(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A second start with a key finds the task of the first one, prints its id, and says that nothing was started."""
-    arguments = ["image-to-video", "start", picture, "--prompt", "#fast", "--idempotency-key", "order-17"]
+def test_the_same_key_starts_once(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second start with the same key adopts the task, prints its id, and reports that nothing was started."""
+    arguments = ["image-to-video", "start", image, "--prompt", "#fast", "--idempotency-key", "order-17"]
     assert [main(arguments), main(arguments)] == [0, 0]
     (task_id,) = service.tasks
     out, err = capsys.readouterr()
     assert out == f"{task_id}\n{task_id}\n"
-    assert "nothing was bought" in err.splitlines()[-1]
+    assert "nothing was started" in err.splitlines()[-1]
 
 
-def test_a_lost_answer_is_told(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """What the package warns of is a line on stderr, and the id is printed as ever."""
-    service.weather = Weather(script={"start": [Fault("drop", after=True)]})
-    assert main(["image-to-video", "start", picture, "--prompt", "#fast"]) == 0
+def test_a_lost_response_is_reported(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A warning of the package is a line on stderr, and the id is printed as usual."""
+    service.faults = FaultPlan(script={"start": [Fault("drop", after=True)]})
+    assert main(["image-to-video", "start", image, "--prompt", "#fast"]) == 0
     (task_id,) = service.tasks
     out, err = capsys.readouterr()
     assert out == f"{task_id}\n"
-    assert re.search(r"^a2e: The answer to a start got lost; .+ nothing is paid twice$", err, re.MULTILINE)
+    assert re.search(rf"^a2e: .* lost.* {task_id} ", err, re.MULTILINE)
 
 
 @pytest.mark.parametrize("command", [["start"], ["run", "--out", "a.mp4"]], ids=["start", "run"])
-def test_a_start_that_nobody_knows_of(
-    service: Sandbox, picture: str, command: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A start that may be paid ends the command with the line that settles it, in words that can be typed."""
-    service.weather = Weather(script={"start": [Fault("drop")]})
-    assert main(["image-to-video", *command, picture, "--prompt", "#fast"]) == 1
+def test_unknown_outcome(service: Sandbox, image: str, command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """After a start with an unknown outcome, the last line has the command that finds the task."""
+    service.faults = FaultPlan(script={"start": [Fault("drop")]})
+    assert main(["image-to-video", *command, image, "--prompt", "#fast"]) == 1
     out, err = capsys.readouterr()
     assert not out
     last = err.splitlines()[-1]
-    assert re.search(r"marker (\w{10}): type a2e image-to-video find \1 later", last)
+    assert re.search(r"marker (\w{10}): run a2e image-to-video find \1 later", last)
 
 
-def test_on_unknown_resend(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """With --on-unknown resend, a start that was lost is sent once more."""
-    service.weather = Weather(script={"start": [Fault("drop")]})
-    assert main(["image-to-video", "start", picture, "--prompt", "#fast", "--on-unknown", "resend"]) == 0
+def test_on_unknown_resend(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """With --on-unknown resend, a lost start is sent once more."""
+    service.faults = FaultPlan(script={"start": [Fault("drop")]})
+    assert main(["image-to-video", "start", image, "--prompt", "#fast", "--on-unknown", "resend"]) == 0
     assert capsys.readouterr().out.split() == [*service.tasks]
 
 
-def test_run_prints_the_path_alone(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Into a pipe, `run` prints the path of the video; how it went is on stderr."""
-    assert main(["image-to-video", "run", picture, "--prompt", "x", "--out", "clips/ada.mp4"]) == 0
+def test_run_prints_the_path_only(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Into a pipe, `run` prints the path of the video; the progress is on stderr."""
+    assert main(["image-to-video", "run", image, "--prompt", "x", "--out", "made/ada.mp4"]) == 0
     out, err = capsys.readouterr()
-    assert out == "clips/ada.mp4\n"
+    assert out == "made/ada.mp4\n"
     assert re.search(r"^ +\d+\.\d s  ada\.png: \w+$", err, re.MULTILINE)
 
 
-def test_run_as_json(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_as_json(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
     """With --json, `run` prints the record and the path as one object."""
-    assert main(["image-to-video", "run", picture, "--prompt", "#fast", "-o", "ada.mp4", "--json"]) == 0
+    assert main(["image-to-video", "run", image, "--prompt", "#fast", "-o", "ada.mp4", "--json"]) == 0
     out, _ = capsys.readouterr()
     (task_id,) = service.tasks
     assert {"id": task_id, "status": "succeeded", "path": "ada.mp4"}.items() <= json.loads(out).items()
     assert pathlib.Path("ada.mp4").read_bytes()[4:8] == b"ftyp"
 
 
-def test_run_takes_the_options_of_start(service: Sandbox, picture: str) -> None:
-    """`run` sends what it is told, as `start` does."""
-    words = ["--prompt", "#fast", "--video-time", "10", "--idempotency-key", "order-17", "--name", "Ada"]
-    assert main(["image-to-video", "run", picture, "-o", "ada.mp4", *words]) == 0
+def test_run_takes_the_options_of_start(service: Sandbox, image: str) -> None:
+    """`run` has the same options as `start`."""
+    options = ["--prompt", "#fast", "--video-time", "10", "--idempotency-key", "order-17", "--name", "Ada"]
+    assert main(["image-to-video", "run", image, "-o", "ada.mp4", *options]) == 0
     (task,) = service.tasks.values()
-    assert task.order.video_time == 10
+    assert task.start.video_time == 10
     assert task.name.startswith("Ada [")
-    assert main(["image-to-video", "run", picture, "-o", "again.mp4", *words]) == 0
+    assert main(["image-to-video", "run", image, "-o", "again.mp4", *options]) == 0
     assert len(service.tasks) == 1
 
 
-def test_run_that_takes_too_long(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A wait that ends too early prints the command with which to go on."""
-    arguments = ["image-to-video", "run", picture, "--prompt", "#stuck", "--out", "a.mp4", "--timeout", "0.3"]
+def test_run_with_a_timeout(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a timeout, the command that resumes the wait is printed."""
+    arguments = ["image-to-video", "run", image, "--prompt", "#stuck", "--out", "a.mp4", "--timeout", "0.3"]
     assert main(arguments) == 1
     (task_id,) = service.tasks
-    assert capsys.readouterr().err.endswith(f"wait on with a2e image-to-video wait {task_id}\n")
+    assert capsys.readouterr().err.endswith(f"a2e image-to-video wait {task_id}\n")
 
 
-def test_interrupted_run_tells_how_to_go_on(service: Sandbox, picture: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C during a wait prints one line with the id of the paid task, and ends with 130."""
-    arguments = ["image-to-video", "run", picture, "--prompt", "#stuck", "--out", "a.mp4"]
+def test_interrupted_run(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C during a wait prints one line with the command that resumes the wait, and ends with 130."""
+    arguments = ["image-to-video", "run", image, "--prompt", "#stuck", "--out", "a.mp4"]
     with ctrl_c_when(lambda: any(seen.method == "GET" and "userImage2Video" in seen.path for seen in service.requests)):
         assert main(arguments) == 130
     (task_id,) = service.tasks
     err = capsys.readouterr().err
     last = err.splitlines()[-1]
-    assert last.startswith("a2e: interrupted; the task goes on at A2E and is paid")
+    assert last.startswith("a2e: interrupted; the task continues at A2E and is paid")
     assert last.endswith(f"a2e image-to-video wait {task_id}")
     assert "Traceback" not in err

@@ -1,4 +1,4 @@
-"""What a caller meets in each kind of fault, whether it was processed, and that it was noted."""
+"""The response of each type of fault, whether the request was processed, and its record."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from sandbox_requests import sandbox_with, sandbox_with_faults, statuses_and_faults
 
-from a2e_async.sandbox import Fault, Sandbox, Weather
+from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +26,12 @@ LOST = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
 
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture, no_leaked_tasks: None) -> Iterator[None]:
-    """Fail a test in which the server, or asyncio, complained, or that left a task behind."""
+    """Fail a test in which the server or asyncio logged an error, or that left a task behind."""
     yield
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-async def uploaded(sandbox: Sandbox, call: Call, content: bytes = b"0123456789" * 10) -> str:
+async def upload(sandbox: Sandbox, call: Call, content: bytes = b"0123456789" * 10) -> str:
     """Upload an object and return its URL."""
     link = (await call(sandbox, "POST", PRESIGN, {"key": "a.bin", "contentType": "image/png"})).data
     await call(sandbox, "PUT", link["uploadUrl"], data=content, headers={"Content-Type": "image/png"})
@@ -54,21 +54,21 @@ MADE_UP = [
 
 
 @pytest.mark.parametrize(("fault", "status", "content"), MADE_UP)
-async def test_another_answer_instead(start: Start, fault: Fault, status: int, content: bytes) -> None:
-    """The caller gets the answer of the fault, once; nothing was charged; the request is noted with the fault."""
+async def test_response_without_processing(start: Start, fault: Fault, status: int, content: bytes) -> None:
+    """The caller gets the response of the fault once, nothing is charged, and the fault is recorded."""
     async with sandbox_with_faults(fault) as sandbox:
         answer = await start(sandbox)
         assert answer.status == status
         assert content in answer.content
         assert (sandbox.ledger, dict(sandbox.tasks)) == ([], {})
-        assert statuses_and_faults(sandbox) == [(status, fault.kind)]
+        assert statuses_and_faults(sandbox) == [(status, fault.type)]
         assert (await start(sandbox)).data["_id"] in sandbox.tasks
         assert statuses_and_faults(sandbox)[1:] == [(200, "")]
 
 
 @pytest.mark.parametrize("kind", ["status", "html", "redirect", "empty"])
-async def test_another_answer_after_processing(start: Start, kind: str) -> None:
-    """With ``after=True`` the caller gets the same answer, but the start was charged and its task lives."""
+async def test_response_after_processing(start: Start, kind: str) -> None:
+    """With ``after=True`` the caller gets the same response, but the start is charged and its task runs."""
     async with sandbox_with_faults(Fault(kind, after=True)) as sandbox:
         answer = await start(sandbox)
         assert b'"_id"' not in answer.content
@@ -89,13 +89,13 @@ async def test_another_answer_after_processing(start: Start, kind: str) -> None:
     ],
 )
 async def test_retry_after(start: Start, fault: Fault, expected: str | None) -> None:
-    """The header is there if it was asked for."""
+    """The header is sent if the fault has it."""
     async with sandbox_with_faults(fault) as sandbox:
         assert (await start(sandbox)).headers.get("Retry-After") == expected
 
 
-async def test_a_redirect_leads_elsewhere(start: Start) -> None:
-    """The answer names another host, which a caller with a token must not visit."""
+async def test_redirect(start: Start) -> None:
+    """The response names another host, to which a client must not send its token."""
     async with sandbox_with_faults(Fault("redirect")) as sandbox:
         answer = await start(sandbox)
         assert answer.headers["Location"] == "https://elsewhere.example/login"
@@ -103,7 +103,7 @@ async def test_a_redirect_leads_elsewhere(start: Start) -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_dropped_connection(start: Start, *, after: bool) -> None:
-    """The connection ends without an answer; only what was processed first is charged; it is noted with status 0."""
+    """The connection ends without a response. Only a processed request is charged, and the status is recorded as 0."""
     async with sandbox_with_faults(Fault("drop", after=after)) as sandbox:
         with pytest.raises(LOST):
             await start(sandbox)
@@ -111,8 +111,8 @@ async def test_a_dropped_connection(start: Start, *, after: bool) -> None:
         assert [entry.coins for entry in sandbox.ledger] == ([-30] if after else [])
 
 
-async def test_a_connection_that_drops_late(start: Start) -> None:
-    """With `seconds` the caller waits before it is disconnected; what comes meanwhile is answered and noted first."""
+async def test_late_drop(start: Start) -> None:
+    """With `seconds` the connection is closed later. Requests in the meantime are answered and recorded first."""
     async with sandbox_with_faults(Fault("drop", seconds=1.5)) as sandbox:
         dropped = asyncio.create_task(start(sandbox))
         await asyncio.sleep(1.4)
@@ -124,8 +124,8 @@ async def test_a_connection_that_drops_late(start: Start) -> None:
         assert statuses_and_faults(sandbox) == [(200, ""), (0, "drop")]
 
 
-async def test_a_cut_answer_arrives_whole(start: Start) -> None:
-    """Half of the JSON comes with a length that fits, so only the decoder sees that it is cut; it was charged."""
+async def test_cut(start: Start) -> None:
+    """Half of the JSON arrives with a length that fits, so only the decoder finds the error; the start is charged."""
     async with sandbox_with_faults(Fault("cut")) as sandbox:
         answer = await start(sandbox)
         assert answer.content.startswith(b'{"code": 0')
@@ -136,8 +136,8 @@ async def test_a_cut_answer_arrives_whole(start: Start) -> None:
         assert statuses_and_faults(sandbox) == [(200, "cut")]
 
 
-async def test_a_short_answer_breaks_off(start: Start) -> None:
-    """Half of the answer comes, then the connection is closed; it was charged."""
+async def test_short(start: Start) -> None:
+    """Half of the response arrives, then the connection is closed; the start is charged."""
     async with sandbox_with_faults(Fault("short")) as sandbox:
         with pytest.raises(aiohttp.ClientPayloadError):
             await start(sandbox)
@@ -145,8 +145,8 @@ async def test_a_short_answer_breaks_off(start: Start) -> None:
         assert statuses_and_faults(sandbox) == [(200, "short")]
 
 
-async def test_an_answer_of_a_wrong_type(start: Start) -> None:
-    """The true answer says that it is plain text."""
+async def test_type(start: Start) -> None:
+    """The real response has the content type of plain text."""
     async with sandbox_with_faults(Fault("type")) as sandbox:
         answer = await start(sandbox)
         assert answer.headers["Content-Type"].startswith("text/plain")
@@ -155,8 +155,8 @@ async def test_an_answer_of_a_wrong_type(start: Start) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_a_delayed_answer(start: Start, *, after: bool) -> None:
-    """The true answer comes late; processing comes before or after the wait."""
+async def test_delay(start: Start, *, after: bool) -> None:
+    """The real response arrives late. The request is processed before or after the delay."""
     async with sandbox_with_faults(Fault("delay", after=after, seconds=1.5)) as sandbox:
         started = asyncio.create_task(start(sandbox))
         await asyncio.sleep(1.4)
@@ -168,37 +168,37 @@ async def test_a_delayed_answer(start: Start, *, after: bool) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_a_caller_who_gives_up(start: Start, *, after: bool) -> None:
-    """Who leaves during a delay has paid only if the request was processed first; it is noted without an answer."""
+async def test_disconnect_during_a_delay(start: Start, *, after: bool) -> None:
+    """The start is charged only if it was processed first; it is recorded without a response."""
     async with sandbox_with_faults(Fault("delay", after=after, seconds=60)) as sandbox:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await start(sandbox)
-        await noted(sandbox)
+        await wait_for_requests(sandbox)
         assert statuses_and_faults(sandbox) == [(0, "delay")]
         assert len(sandbox.ledger) == int(after)
 
 
-async def noted(sandbox: Sandbox, count: int = 1) -> None:
-    """Wait until so many requests were noted."""
+async def wait_for_requests(sandbox: Sandbox, count: int = 1) -> None:
+    """Wait until this number of requests was recorded."""
     async with asyncio.timeout(10):
         while len(sandbox.requests) < count:
             await asyncio.sleep(0.005)
 
 
-async def test_leaving_in_the_middle_does_not_undo_a_purchase(start: Start) -> None:
-    """A start that is being processed when its caller leaves is charged all the same."""
+async def test_disconnect_does_not_undo_a_start(start: Start) -> None:
+    """A start that is being processed when its caller disconnects is charged all the same."""
     async with sandbox_with_faults(Fault("drop", after=True)) as sandbox:
         with sandbox.override("POST", PREFIX, lambda _: asyncio.sleep(1.5)), pytest.raises(TimeoutError):
             async with asyncio.timeout(0.5):
                 await start(sandbox)
-        await noted(sandbox)
+        await wait_for_requests(sandbox)
         assert (statuses_and_faults(sandbox), len(sandbox.ledger)) == ([(0, "drop")], 1)
 
 
 @pytest.mark.parametrize("after", [False, True])
-async def test_leaving_in_the_middle_of_an_upload(call: Call, *, after: bool) -> None:
-    """A caller who leaves before the body was sent is dropped without a complaint."""
+async def test_disconnect_during_an_upload(call: Call, *, after: bool) -> None:
+    """A caller that disconnects before the end of its body is dropped, and no error is logged."""
     faults = [Fault("delay", seconds=1.0), Fault("drop", after=True), Fault("status")]
     async with sandbox_with_faults(*faults, operation="put") as sandbox:
         host, port = sandbox.url.removeprefix("http://").split(":")
@@ -209,22 +209,24 @@ async def test_leaving_in_the_middle_of_an_upload(call: Call, *, after: bool) ->
             writer.write(head.encode() + b"x" * (500_000 if after else 5))
             await asyncio.sleep(0.3)
             writer.transport.abort()
-            await noted(sandbox, 2 * (count - 1))
+            await wait_for_requests(sandbox, 2 * (count - 1))
         assert statuses_and_faults(sandbox)[1::2] == [(0, "delay"), (0, "drop"), (0, "status")]
 
 
-async def test_an_upload_meets_an_error(call: Call) -> None:
-    """A refused upload is answered when its body has come, and the connection stays usable."""
+async def test_fault_of_an_upload(call: Call) -> None:
+    """The fault is sent when the body has arrived, and the connection stays usable."""
     async with sandbox_with_faults(Fault("status"), operation="put") as sandbox:
         url = (await call(sandbox, "POST", PRESIGN, {"key": "a.bin"})).data["uploadUrl"]
         assert (await call(sandbox, "PUT", url, data=b"x" * 900_000)).status == 502
         assert (await call(sandbox, "PUT", url, data=b"x" * 900_000)).status == 200
 
 
-async def test_an_upload_may_be_stored_although_its_answer_was_lost(call: Call) -> None:
-    """A dropped PUT that was processed has left its object."""
+async def test_upload_with_lost_response(call: Call) -> None:
+    """A dropped PUT that was processed has stored its object."""
     drop = Fault("drop", after=True)
-    async with sandbox_with_faults(drop, drop, operation="put") as sandbox:  # twice: aiohttp itself repeats a PUT once
+    async with sandbox_with_faults(
+        drop, drop, operation="put"
+    ) as sandbox:  # twice: aiohttp itself sends a PUT again once
         link = (await call(sandbox, "POST", PRESIGN, {"key": "a.bin"})).data
         with pytest.raises(LOST):
             await call(sandbox, "PUT", link["uploadUrl"], data=b"bytes")
@@ -234,21 +236,21 @@ async def test_an_upload_may_be_stored_although_its_answer_was_lost(call: Call) 
 @pytest.mark.parametrize(
     ("wanted", "status", "got"), [(None, 200, 50), ("bytes=20-", 206, 40), ("bytes=-10", 206, 5), ("bytes=0-9", 206, 5)]
 )
-async def test_a_cut_download(call: Call, wanted: str | None, status: int, got: int) -> None:
-    """Objects, and ranges of them, are cut in the middle like everything else."""
+async def test_cut_download(call: Call, wanted: str | None, status: int, got: int) -> None:
+    """Objects, and ranges of them, are cut in the middle."""
     async with sandbox_with(None) as sandbox:
-        url = await uploaded(sandbox, call)
-        sandbox.weather = Weather(script={"cdn": [Fault("cut")]})
+        url = await upload(sandbox, call)
+        sandbox.faults = FaultPlan(script={"cdn": [Fault("cut")]})
         answer = await call(sandbox, "GET", url, headers={"Range": wanted} if wanted else None)
         assert (answer.status, len(answer.content)) == (status, got)
         assert answer.headers["Content-Type"] == "image/png"
 
 
-async def test_a_broken_download_can_be_resumed(call: Call) -> None:
-    """A download breaks off; the request for the rest is told which part it gets."""
+async def test_short_download_can_be_resumed(call: Call) -> None:
+    """After a download was interrupted, the request for the rest gets a 206 with its range."""
     async with sandbox_with(None) as sandbox:
-        url = await uploaded(sandbox, call)
-        sandbox.weather = Weather(script={"cdn": [Fault("short"), Fault("type")]})
+        url = await upload(sandbox, call)
+        sandbox.faults = FaultPlan(script={"cdn": [Fault("short"), Fault("type")]})
         with pytest.raises(aiohttp.ClientPayloadError):
             await call(sandbox, "GET", url)
         rest = await call(sandbox, "GET", url, headers={"Range": "bytes=50-"})
@@ -256,35 +258,35 @@ async def test_a_broken_download_can_be_resumed(call: Call) -> None:
 
 
 @pytest.mark.parametrize("wanted", ["bytes=x-", "bytes=500-"])
-async def test_an_impossible_range_is_refused_as_ever(call: Call, wanted: str) -> None:
-    """There is nothing to spoil where the true answer is an error without a body."""
+async def test_invalid_range_is_not_damaged(call: Call, wanted: str) -> None:
+    """An invalid range gets the usual error, which has no body to damage."""
     async with sandbox_with(None) as sandbox:
-        url = await uploaded(sandbox, call)
-        sandbox.weather = Weather(script={"cdn": [Fault("short")]})
+        url = await upload(sandbox, call)
+        sandbox.faults = FaultPlan(script={"cdn": [Fault("short")]})
         assert (await call(sandbox, "GET", url, headers={"Range": wanted})).status == 416
 
 
-async def test_head_has_nothing_to_spoil(call: Call) -> None:
-    """HEAD of an object answers as ever, and is noted."""
+async def test_head_is_not_damaged(call: Call) -> None:
+    """HEAD of an object gets the usual response, and is recorded."""
     async with sandbox_with(None) as sandbox:
-        url = await uploaded(sandbox, call)
-        sandbox.weather = Weather(script={"cdn": [Fault("short")]})
+        url = await upload(sandbox, call)
+        sandbox.faults = FaultPlan(script={"cdn": [Fault("short")]})
         assert (await call(sandbox, "HEAD", url)).headers["Content-Length"] == "100"
         assert statuses_and_faults(sandbox)[-1] == (200, "short")
 
 
 @pytest.mark.parametrize("fault", [Fault("cut"), Fault("status", after=True)])
-async def test_what_was_sent_stays_sent(call: Call, fault: Fault) -> None:
-    """An answer that was streamed while it was made cannot be replaced."""
+async def test_streamed_response_is_not_replaced(call: Call, fault: Fault) -> None:
+    """A response that was streamed by its handler cannot be replaced."""
     body = {"reference_id": "x", "image_url": "https://x.example/a.png", "prompt": "a", "negative_prompt": "b"}
     async with sandbox_with_faults(fault, operation="*") as sandbox:
         answer = await call(sandbox, "POST", f"{PREFIX}/prompt_extension", body | {"stream": True})
         assert b"event: done" in answer.content
-        assert statuses_and_faults(sandbox) == [(200, fault.kind)]
+        assert statuses_and_faults(sandbox) == [(200, fault.type)]
 
 
-async def test_a_stream_that_is_dropped_is_noted_once(call: Call) -> None:
-    """A streamed answer was noted when it began."""
+async def test_dropped_stream_is_recorded_once(call: Call) -> None:
+    """A streamed response is recorded when it begins, and not again when it is dropped."""
     body = {"reference_id": "x", "image_url": "https://x.example/a.png", "prompt": "a", "negative_prompt": "b"}
     async with sandbox_with_faults(Fault("drop", after=True), operation="*") as sandbox:
         with contextlib.suppress(*LOST, aiohttp.ClientPayloadError):

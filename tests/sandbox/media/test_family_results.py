@@ -1,4 +1,4 @@
-"""What finished tasks of the families hold with real rendering: opened with av and Pillow."""
+"""Results of the families with real rendering, opened with av and Pillow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sandbox_requests import wait_for_end
 
-from a2e_async.sandbox.media.renderer import tiny
+from a2e_async.sandbox.media.renderer import tiny_file
 
 if TYPE_CHECKING:
     from sandbox_requests import Call, Response, ServeInput
@@ -23,7 +23,7 @@ API: Final = "/api/v1"
 VIDEO: Final = resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 
 
-async def finished(call: Call, sandbox: Sandbox, path: str, **body: Any) -> Task:
+async def run_task(call: Call, sandbox: Sandbox, path: str, **body: Any) -> Task:
     """Start a task and wait for its end."""
     answer = await call(sandbox, "POST", f"{API}/{path}", body)
     assert answer.status == 200, answer.body
@@ -32,36 +32,38 @@ async def finished(call: Call, sandbox: Sandbox, path: str, **body: Any) -> Task
 
 
 async def result(call: Call, sandbox: Sandbox, task: Task) -> Response:
-    """Download the result of a task that ended well."""
+    """Download the result of a task that succeeded."""
     assert task.succeeded, task.failed_message
     return await call(sandbox, "GET", task.result_url)
 
 
 def streams(content: bytes) -> dict[str, float]:
-    """Tell the kinds of the streams of a video, and how long each is in seconds."""
-    with av.open(io.BytesIO(content)) as film:
-        return {one.type: float(one.duration * one.time_base) for one in film.streams if one.duration and one.time_base}
+    """Return the types of the streams of a video, and their lengths in seconds."""
+    with av.open(io.BytesIO(content)) as container:
+        return {
+            one.type: float(one.duration * one.time_base) for one in container.streams if one.duration and one.time_base
+        }
 
 
-async def test_a_talking_photo_is_a_film_of_its_picture(
-    rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes
+async def test_talking_photo_is_a_video_of_its_image(
+    rendering: Sandbox, call: Call, serve_input: ServeInput, image: bytes
 ) -> None:
-    """As long as was asked for."""
+    """It has the requested length."""
     fields = {
         "name": "Ada",
-        "image_url": serve_input(picture),
+        "image_url": serve_input(image),
         "prompt": "zoom in",
         "negative_prompt": "x",
         "duration": 1,
     }
-    answer = await result(call, rendering, await finished(call, rendering, "talkingPhoto/start", **fields))
+    answer = await result(call, rendering, await run_task(call, rendering, "talkingPhoto/start", **fields))
     assert (answer.headers["Content-Type"], streams(answer.content)) == ("video/mp4", {"video": 1.0})
 
 
-async def test_a_video_of_words_alone_is_a_film(rendering: Sandbox, call: Call) -> None:
-    """A family that needs no image gets one painted."""
+async def test_video_of_a_text(rendering: Sandbox, call: Call) -> None:
+    """A family that needs no image gets a rendered one."""
     fields = {"model": "wan3.0-video", "input": {"prompt": "a lighthouse"}, "parameters": {"duration": 3}}
-    answer = await result(call, rendering, await finished(call, rendering, "userWan30/start", **fields))
+    answer = await result(call, rendering, await run_task(call, rendering, "userWan30/start", **fields))
     assert streams(answer.content) == {"video": 3.0}
 
 
@@ -74,107 +76,101 @@ async def test_a_video_of_words_alone_is_a_film(rendering: Sandbox, call: Call) 
         ("userText2Image/start", {"prompt": "a lighthouse", "width": 99999, "height": 1}, (2048, 64)),
     ],
 )
-async def test_a_picture_has_the_size_that_was_asked_for(
+async def test_image_has_the_requested_size(
     rendering: Sandbox, call: Call, path: str, fields: dict[str, Any], size: tuple[int, int]
 ) -> None:
-    """A PNG that can be opened, within bounds of ours."""
-    answer = await result(call, rendering, await finished(call, rendering, path, **fields))
+    """It is a PNG within our limits of size."""
+    answer = await result(call, rendering, await run_task(call, rendering, path, **fields))
     with Image.open(io.BytesIO(answer.content)) as image:
         assert (answer.headers["Content-Type"], image.format, image.size) == ("image/png", "PNG", size)
 
 
-async def test_other_words_make_another_picture(rendering: Sandbox, call: Call) -> None:
-    """The prompt decides."""
+async def test_other_prompt_gives_another_image(rendering: Sandbox, call: Call) -> None:
+    """The image depends on the prompt."""
     contents = set()
     for prompt in ("a lighthouse", "a balloon"):
-        task = await finished(call, rendering, "userText2Image/start", prompt=prompt, width=128, height=128)
+        task = await run_task(call, rendering, "userText2Image/start", prompt=prompt, width=128, height=128)
         contents.add((await result(call, rendering, task)).content)
     assert len(contents) == 2
 
 
-async def test_captions_are_removed_from_the_video_that_was_sent(
-    rendering: Sandbox, call: Call, serve_input: ServeInput
-) -> None:
-    """The same streams in an MP4."""
+async def test_caption_removal_copies_the_video(rendering: Sandbox, call: Call, serve_input: ServeInput) -> None:
+    """The result has the same streams in an MP4."""
     source = serve_input(VIDEO, "video/mp4")
-    task = await finished(call, rendering, "userCaptionRemoval/start", name="Ada", source_url=source)
+    task = await run_task(call, rendering, "userCaptionRemoval/start", name="Ada", source_url=source)
     answer = await result(call, rendering, task)
     assert (answer.headers["Content-Type"], streams(answer.content)) == ("video/mp4", streams(VIDEO))
 
 
-async def test_a_picture_is_no_video_to_remove_captions_from(
-    rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes
+async def test_caption_removal_of_an_image_fails(
+    rendering: Sandbox, call: Call, serve_input: ServeInput, image: bytes
 ) -> None:
-    """The task fails and says why."""
-    task = await finished(call, rendering, "userCaptionRemoval/start", name="Ada", source_url=serve_input(picture))
+    """The record names the reason."""
+    task = await run_task(call, rendering, "userCaptionRemoval/start", name="Ada", source_url=serve_input(image))
     assert (task.failed, task.failed_code) == (True, "video_invalid")
 
 
-async def test_a_face_can_be_swapped_in_a_picture(
-    rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes
-) -> None:
-    """What comes back is an image then, not a video."""
-    fields = {"name": "Ada", "face_url": serve_input(picture), "video_url": serve_input(picture), "model_version": "v2"}
-    answer = await result(call, rendering, await finished(call, rendering, "userFaceSwapTask/add", **fields))
-    assert (answer.headers["Content-Type"], answer.content) == ("image/png", picture)
+async def test_face_swap_in_an_image(rendering: Sandbox, call: Call, serve_input: ServeInput, image: bytes) -> None:
+    """The result is an image, not a video."""
+    fields = {"name": "Ada", "face_url": serve_input(image), "video_url": serve_input(image), "model_version": "v2"}
+    answer = await result(call, rendering, await run_task(call, rendering, "userFaceSwapTask/add", **fields))
+    assert (answer.headers["Content-Type"], answer.content) == ("image/png", image)
 
 
-async def test_a_broken_picture_fails_a_swap(rendering: Sandbox, call: Call, serve_input: ServeInput) -> None:
-    """It is looked at, although it is returned as it is."""
+async def test_face_swap_with_a_broken_image_fails(rendering: Sandbox, call: Call, serve_input: ServeInput) -> None:
+    """The image is decoded, although it is returned unchanged."""
     fields = {"name": "Ada", "face_url": serve_input(b"x"), "video_url": serve_input(b"x")}
-    task = await finished(call, rendering, "userFaceSwapTask/add", **fields)
+    task = await run_task(call, rendering, "userFaceSwapTask/add", **fields)
     assert task.failed_code == "image_invalid"
 
 
 @pytest.mark.parametrize("kind", ["video", "image"])
-async def test_a_twin_has_a_preview_of_either(
-    rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes, kind: str
+async def test_preview_of_a_twin(
+    rendering: Sandbox, call: Call, serve_input: ServeInput, image: bytes, kind: str
 ) -> None:
-    """A video comes back as it is, an image as a video."""
-    url = serve_input(VIDEO, "video/mp4") if kind == "video" else serve_input(picture)
+    """The preview of a video is a copy of it, the preview of an image is a video."""
+    url = serve_input(VIDEO, "video/mp4") if kind == "video" else serve_input(image)
     fields = {"name": "Ada", "gender": "female", f"{kind}_url": url}
-    answer = await result(call, rendering, await finished(call, rendering, "userVideoTwin/startTraining", **fields))
+    answer = await result(call, rendering, await run_task(call, rendering, "userVideoTwin/startTraining", **fields))
     assert streams(answer.content) == (streams(VIDEO) if kind == "video" else {"video": 5.0})
 
 
 @pytest.mark.parametrize("own", [True, False])
-async def test_an_avatar_video_has_the_given_sound(
-    rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes, *, own: bool
+async def test_avatar_video_has_the_given_audio(
+    rendering: Sandbox, call: Call, serve_input: ServeInput, image: bytes, *, own: bool
 ) -> None:
-    """Video and sound are as long as the sound that was sent; with an avatar of an image, and with A2E's own."""
-    sound, content_type = tiny("audio")
+    """Video and audio are as long as the audio of the input, with an avatar of an image and with A2E's own."""
+    audio, content_type = tiny_file("audio")
     anchor = "64a0000000000000000000a1"
     if own:
-        fields = {"name": "Ada", "gender": "female", "image_url": serve_input(picture)}
-        anchor = (await finished(call, rendering, "userVideoTwin/startTraining", **fields)).anchor_id
-    fields = {"title": "Ada", "anchor_id": anchor, "audioSrc": serve_input(sound, content_type)}
+        fields = {"name": "Ada", "gender": "female", "image_url": serve_input(image)}
+        anchor = (await run_task(call, rendering, "userVideoTwin/startTraining", **fields)).anchor_id
+    fields = {"title": "Ada", "anchor_id": anchor, "audioSrc": serve_input(audio, content_type)}
     answer = await result(
-        call, rendering, await finished(call, rendering, "video/generate", **fields, anchor_type=int(own))
+        call, rendering, await run_task(call, rendering, "video/generate", **fields, anchor_type=int(own))
     )
     found = streams(answer.content)
     assert set(found) == {"video", "audio"}
-    assert found == pytest.approx(dict.fromkeys(found, streams(sound)["audio"]), abs=0.15)
+    assert found == pytest.approx(dict.fromkeys(found, streams(audio)["audio"]), abs=0.15)
 
 
-async def test_sound_that_is_none_fails_an_avatar_video(
-    rendering: Sandbox, call: Call, serve_input: ServeInput, picture: bytes
+async def test_avatar_video_without_audio_fails(
+    rendering: Sandbox, call: Call, serve_input: ServeInput, image: bytes
 ) -> None:
-    """The server's Content-Type decides; the text stands in `msg`."""
+    """The Content-Type of the server decides; the message is in `msg`."""
     fields = {
         "title": "Ada",
         "anchor_id": "64a0000000000000000000a1",
         "anchor_type": 0,
-        "audioSrc": serve_input(picture),
+        "audioSrc": serve_input(image),
     }
-    task = await finished(call, rendering, "video/generate", **fields)
+    task = await run_task(call, rendering, "video/generate", **fields)
     assert (task.status, task.failed_code) == ("fail", "audio_invalid")
     assert task.record()["msg"] == task.failed_message != ""
 
 
-async def test_an_input_that_cannot_be_fetched_fails_the_task(
-    rendering: Sandbox, call: Call, serve_input: ServeInput
-) -> None:
+async def test_task_with_an_unavailable_input_fails(rendering: Sandbox, call: Call, serve_input: ServeInput) -> None:
     """A redirect is not followed."""
     source = serve_input(status=302, Location="https://example.com")
-    task = await finished(call, rendering, "userUpscale/start", source_url=source)
+    task = await run_task(call, rendering, "userUpscale/start", source_url=source)
     assert (task.failed, "HTTP 302" in task.failed_message) == (True, True)

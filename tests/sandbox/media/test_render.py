@@ -1,4 +1,4 @@
-"""The result is a real video of the image that was sent."""
+"""Results are real videos of the image that was sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.media.video import Film, Stopped, decode, move_for, render
+from a2e_async.sandbox.media.video import RenderingStopped, VideoSpec, camera_move_for, decode, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 PRESIGN = "/api/v1/r2/upload-presigned-url"
 
 
-def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
     """Encode an image."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
@@ -31,31 +31,31 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
 
 
 def pixel(image: Image.Image, at: tuple[int, int]) -> tuple[int, ...]:
-    """Look at one pixel of an image with several channels."""
+    """Return one pixel of an image with several channels."""
     value = image.getpixel(at)
     assert isinstance(value, tuple)
     return value
 
 
 def difference(one: Image.Image, other: Image.Image) -> float:
-    """Measure how far two images are apart, 0 to 255."""
+    """Return the average difference of two images, from 0 to 255."""
     return sum(ImageStat.Stat(ImageChops.difference(one, other)).mean) / 3
 
 
-def filmed(tmp_path: Path, *, first: bytes, last: bytes | None = None) -> list[Image.Image]:
-    """Render and return the first, the middle and the last frame."""
-    path = tmp_path / "film.mp4"
-    render(Film(first=first, last=last, prompt="zoom in", seconds=5), path, threading.Event())
+def key_frames(tmp_path: Path, *, first: bytes, last: bytes | None = None) -> list[Image.Image]:
+    """Render a video and return the first, the middle and the last frame."""
+    path = tmp_path / "video.mp4"
+    render(VideoSpec(first=first, last=last, prompt="zoom in", seconds=5), path, threading.Event())
     with av.open(str(path)) as container:
-        decoded: Iterator[Any] = container.decode(video=0)  # not every release of av annotates to_image
+        decoded: Iterator[Any] = container.decode(video=0)  # some releases of av do not annotate to_image
         frames: list[Image.Image] = [frame.to_image() for frame in decoded]
     return [frames[0], frames[len(frames) // 2], frames[-1]]
 
 
-def test_a_result_is_a_video_for_browsers(tmp_path: Path, picture: bytes) -> None:
-    """H.264, yuv420p, 1280x720, 24 frames a second, of the asked length, index first: every browser plays it."""
-    path = tmp_path / "film.mp4"
-    render(Film(first=picture, prompt="", seconds=1), path, threading.Event())
+def test_result_plays_in_browsers(tmp_path: Path, image: bytes) -> None:
+    """It is H.264, yuv420p, 1280x720, 24 frames a second, of the requested length, and its index comes first."""
+    path = tmp_path / "video.mp4"
+    render(VideoSpec(first=image, prompt="", seconds=1), path, threading.Event())
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert stream.codec_context.name == "h264"
@@ -66,63 +66,63 @@ def test_a_result_is_a_video_for_browsers(tmp_path: Path, picture: bytes) -> Non
     assert content.index(b"moov") < content.index(b"mdat")
 
 
-async def test_a_result_is_as_long_as_was_asked_for(
-    rendering: Sandbox, finished_task: FinishedTask, call: Call, serve_input: ServeInput, picture: bytes
+async def test_result_has_the_requested_length(
+    rendering: Sandbox, finished_task: FinishedTask, call: Call, serve_input: ServeInput, image: bytes
 ) -> None:
-    """A start decides the length of its video, which can be downloaded."""
-    task = await finished_task(rendering, image_url=serve_input(picture), video_time=10)
+    """A start sets the length of its video, which can be downloaded."""
+    task = await finished_task(rendering, image_url=serve_input(image), video_time=10)
     content = (await call(rendering, "GET", task.result_url)).content
     with av.open(io.BytesIO(content), "r") as container:
         assert container.duration == 10 * av.time_base
 
 
-async def test_an_uploaded_picture_can_be_used(
-    rendering: Sandbox, finished_task: FinishedTask, call: Call, picture: bytes
+async def test_uploaded_image_can_be_used(
+    rendering: Sandbox, finished_task: FinishedTask, call: Call, image: bytes
 ) -> None:
-    """The cdnUrl of an upload is a good input; it is read without a request."""
+    """The cdnUrl of an upload is a valid input, and is read without a request."""
     data = (await call(rendering, "POST", PRESIGN, {"key": "ä b.png", "contentType": "image/png"})).data
-    await call(rendering, "PUT", data["uploadUrl"], data=picture, headers={"Content-Type": "image/png"})
+    await call(rendering, "PUT", data["uploadUrl"], data=image, headers={"Content-Type": "image/png"})
     assert (await finished_task(rendering, image_url=data["cdnUrl"])).status == "completed"
     assert all(not request.path.startswith("/cdn") for request in rendering.requests)
 
 
-async def test_the_loop_stays_awake_while_rendering(
+async def test_requests_are_answered_during_rendering(
     *,
     sandbox: Sandbox,
     rendering: Sandbox,
     start: Start,
     serve_input: ServeInput,
-    picture: bytes,
+    image: bytes,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """While a video is rendered, requests are answered: it is not the loop's thread that renders."""
+    """The video is not rendered in the thread of the event loop."""
     loop, begun, answered = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
 
-    def wait_and_render(film: Film, path: Path, stop: threading.Event) -> None:
+    def wait_and_render(spec: VideoSpec, path: Path, stop: threading.Event) -> None:
         loop.call_soon_threadsafe(begun.set)
         assert answered.wait(20), "no request was answered meanwhile"
-        render(film, path, stop)
+        render(spec, path, stop)
 
     monkeypatch.setattr("a2e_async.sandbox.media.video.render", wait_and_render)
-    task = rendering.tasks[(await start(rendering, image_url=serve_input(picture))).data["_id"]]
+    task = rendering.tasks[(await start(rendering, image_url=serve_input(image))).data["_id"]]
     await begun.wait()
     assert (await start(sandbox)).status == 200
     answered.set()
-    await asyncio.sleep(1)  # while its thread works, virtual time stands still
+    await asyncio.sleep(1)  # virtual time stands still while the thread works
     assert task.succeeded, task.failed_message
 
 
-async def test_closing_stops_a_rendering(
-    start: Start, serve_input: ServeInput, picture: bytes, monkeypatch: pytest.MonkeyPatch
+async def test_closing_stops_rendering(
+    start: Start, serve_input: ServeInput, image: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Closing does not wait for videos that nobody will see, and leaves no thread of ours behind."""
+    """Closing does not wait for unfinished videos, and leaves no thread of ours behind."""
     loop, begun, ends = asyncio.get_running_loop(), asyncio.Event(), list[str]()
 
-    def watch(film: Film, path: Path, stop: threading.Event) -> None:
+    def watch(spec: VideoSpec, path: Path, stop: threading.Event) -> None:
         loop.call_soon_threadsafe(begun.set)
         try:
-            render(film, path, stop)
-        except Stopped:
+            render(spec, path, stop)
+        except RenderingStopped:
             ends.append("stopped")
         else:
             ends.append("whole")
@@ -131,17 +131,17 @@ async def test_closing_stops_a_rendering(
     monkeypatch.setattr("a2e_async.sandbox.media.video.FRAMES_PER_SECOND", 1000)  # minutes of work
     async with Sandbox(speed=1000) as sandbox:
         for _ in range(3):
-            await start(sandbox, image_url=serve_input(picture), video_time=20)
+            await start(sandbox, image_url=serve_input(image), video_time=20)
         await begun.wait()
     assert set(ends) == {"stopped"}
     assert not any(thread.name.startswith("a2e-sandbox") for thread in threading.enumerate())
 
 
 @pytest.mark.usefixtures("few_frames")
-def test_the_picture_is_recognisable_and_moves(tmp_path: Path, picture: bytes) -> None:
-    """The first frame looks like the image in its true colours, the last one has moved."""
-    first, _, last = filmed(tmp_path, first=picture)
-    cropped = decode(picture).resize((1280, 720), box=(0, 30, 960, 570))
+def test_image_is_visible_and_moves(tmp_path: Path, image: bytes) -> None:
+    """The first frame has the image in its true colours, the last one has moved."""
+    first, _, last = key_frames(tmp_path, first=image)
+    cropped = decode(image).resize((1280, 720), box=(0, 30, 960, 570))
     assert difference(first, cropped) < 4
     assert difference(first, last) > 4
 
@@ -149,61 +149,61 @@ def test_the_picture_is_recognisable_and_moves(tmp_path: Path, picture: bytes) -
 @pytest.mark.usefixtures("few_frames")
 @pytest.mark.parametrize("orientation", [1, 6])
 def test_a_portrait_gives_a_portrait(tmp_path: Path, orientation: int) -> None:
-    """720x1280 for upright images, also for those that only EXIF turns upright."""
+    """Upright images give 720x1280, also those that only EXIF turns upright."""
     image = Image.new("RGB", (400, 600) if orientation == 1 else (600, 400), (200, 30, 30))
     exif = Image.Exif()
     exif[0x0112] = orientation
-    first, *_ = filmed(tmp_path, first=encoded(image, "JPEG", exif=exif))
+    first, *_ = key_frames(tmp_path, first=encode(image, "JPEG", exif=exif))
     assert first.size == (720, 1280)
 
 
 @pytest.mark.usefixtures("few_frames")
-def test_first_and_last_picture_are_faded(tmp_path: Path) -> None:
+def test_first_and_last_image_are_cross_faded(tmp_path: Path) -> None:
     """An FLF2V video begins with the first image, ends with the last, and mixes them in between."""
-    red, blue = (encoded(Image.new("RGB", (640, 360), colour)) for colour in ((220, 20, 20), (20, 20, 220)))
-    seen = [pixel(frame, (640, 360)) for frame in filmed(tmp_path, first=red, last=blue)]
+    red, blue = (encode(Image.new("RGB", (640, 360), colour)) for colour in ((220, 20, 20), (20, 20, 220)))
+    seen = [pixel(frame, (640, 360)) for frame in key_frames(tmp_path, first=red, last=blue)]
     assert (seen[0][0] > 200, seen[0][2] < 40) == (True, True)
     assert all(80 < value < 160 for value in (seen[1][0], seen[1][2]))
     assert (seen[2][2] > 200, seen[2][0] < 40) == (True, True)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "I;16", "CMYK"])
-def test_every_kind_of_picture_becomes_opaque_rgb(mode: str) -> None:
-    """Modes of all sorts decode; mid-grey stays mid-grey."""
+def test_every_mode_becomes_opaque_rgb(mode: str) -> None:
+    """All modes of images decode; mid-grey stays mid-grey."""
     kind = "TIFF" if mode == "CMYK" else "PNG"
     image = Image.new("I;16", (8, 8), 128 * 256) if mode == "I;16" else Image.new("L", (8, 8), 128).convert(mode)
-    decoded = decode(encoded(image, kind))
+    decoded = decode(encode(image, kind))
     assert decoded.mode == "RGB"
     if mode != "1":
         assert all(abs(value - 128) <= 2 for value in pixel(decoded, (4, 4)))
 
 
-def test_transparency_lies_on_a_neutral_ground() -> None:
-    """What is transparent becomes light grey, whatever colour hides below."""
-    assert decode(encoded(Image.new("RGBA", (8, 8), (255, 0, 0, 0)))).getpixel((4, 4)) == (224, 224, 224)
+def test_transparency_becomes_grey() -> None:
+    """Transparent pixels become light grey, of any colour."""
+    assert decode(encode(Image.new("RGBA", (8, 8), (255, 0, 0, 0)))).getpixel((4, 4)) == (224, 224, 224)
 
 
-def test_an_animation_counts_as_its_first_frame() -> None:
-    """Of a GIF only the first frame is seen."""
+def test_animation_is_its_first_frame() -> None:
+    """Only the first frame of a GIF is used."""
     frames = [Image.new("RGB", (8, 8), colour) for colour in ((0, 200, 0), (200, 0, 0))]
-    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
+    data = encode(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert decode(data).getpixel((4, 4)) == (0, 200, 0)
 
 
 @pytest.mark.usefixtures("few_frames")
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1)])
-def test_strange_shapes_are_covered(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_any_shape_covers_the_frame(tmp_path: Path, size: tuple[int, int]) -> None:
     """Even a line of pixels fills the frame, without borders."""
-    _, middle, _ = filmed(tmp_path, first=encoded(Image.new("RGB", size, (0, 180, 0))))
+    _, middle, _ = key_frames(tmp_path, first=encode(Image.new("RGB", size, (0, 180, 0))))
     assert all(pixel(middle, corner)[1] > 150 for corner in ((1, 1), (middle.width - 2, middle.height - 2)))
 
 
-def test_a_rendering_can_be_stopped(tmp_path: Path, picture: bytes) -> None:
-    """When the event is set, the next frame is not made."""
+def test_rendering_can_be_stopped(tmp_path: Path, image: bytes) -> None:
+    """When the event is set, the next frame is not rendered."""
     stop = threading.Event()
     stop.set()
-    with pytest.raises(Stopped):
-        render(Film(first=picture, prompt="", seconds=5), tmp_path / "film.mp4", stop)
+    with pytest.raises(RenderingStopped):
+        render(VideoSpec(first=image, prompt="", seconds=5), tmp_path / "video.mp4", stop)
 
 
 @pytest.mark.parametrize(
@@ -218,9 +218,9 @@ def test_a_rendering_can_be_stopped(tmp_path: Path, picture: bytes) -> None:
         ("zoom in to the left", -1, -1, 0),
     ],
 )
-def test_words_move_the_camera(prompt: str, grows: int, right: int, down: int) -> None:
-    """Named moves are made: the view shrinks or grows, and its middle goes where it is told."""
-    start, end = move_for(prompt).box(0), move_for(prompt).box(1)
+def test_prompt_moves_the_camera(prompt: str, grows: int, right: int, down: int) -> None:
+    """A move that the prompt names is made: the view shrinks or grows, and its middle moves in that direction."""
+    start, end = camera_move_for(prompt).box(0), camera_move_for(prompt).box(1)
 
     def sign(value: float) -> int:
         return 0 if abs(value) < 1e-9 else 1 if value > 0 else -1
@@ -230,10 +230,10 @@ def test_words_move_the_camera(prompt: str, grows: int, right: int, down: int) -
     assert sign((end[1] + end[3]) - (start[1] + start[3])) == down
 
 
-def test_other_prompts_move_by_their_hash() -> None:
-    """The same words always move the same way, different words differ, and every view stays on the canvas."""
-    moves = [move_for(f"prompt {number}") for number in range(60)]
-    assert moves == [move_for(f"prompt {number}") for number in range(60)]
+def test_other_prompts_choose_a_move_by_hash() -> None:
+    """A prompt always gives the same move, prompts differ, and all views are inside of the canvas."""
+    moves = [camera_move_for(f"prompt {number}") for number in range(60)]
+    assert moves == [camera_move_for(f"prompt {number}") for number in range(60)]
     assert len({(move.start, move.end) for move in moves}) > 6
     for move in moves:
         for step in range(25):

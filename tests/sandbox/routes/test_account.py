@@ -1,4 +1,4 @@
-"""Coins: balance, quotes, history."""
+"""Coins: balance, quotes and history."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ HISTORY = "/api/v1/transactionRecord/creditsHistory"
 START = "/api/v1/userImage2Video/start"
 
 
-async def test_the_balance_follows_the_spending(sandbox: Sandbox, start: Start, call: Call) -> None:
-    """The balance shows coins and diamonds as they are now."""
+async def test_balance(sandbox: Sandbox, start: Start, call: Call) -> None:
+    """The response has the current coins and diamonds."""
     await start(sandbox)
     answer = await call(sandbox, "GET", "/api/v1/user/remainingCoins")
     assert answer.data == {"coins": 9_970, "diamonds": 3} == {"coins": sandbox.coins, "diamonds": sandbox.diamonds}
 
 
 @pytest.mark.parametrize("endpoint", [START, f"POST {START}"])
-async def test_a_quote_costs_nothing(sandbox: Sandbox, call: Call, endpoint: str) -> None:
-    """A quote tells the price of all videos, with or without the method in front, and charges nothing."""
+async def test_quote_is_free(sandbox: Sandbox, call: Call, endpoint: str) -> None:
+    """A quote is the price of all videos, with or without the method before the path, and charges nothing."""
     wanted = {"prompt": "p", "negative_prompt": "n", "image_url": "https://e.com/a", "number_of_images": 2}
     answer = await call(sandbox, "POST", QUOTE, {"endpoint": endpoint, "requestBody": wanted})
     assert answer.data == {"coins": 60, "generationRequestValidated": True}
     assert sandbox.ledger == []
 
 
-async def test_a_quote_for_a_partial_body_says_so(sandbox: Sandbox, call: Call) -> None:
-    """When only the pricing inputs could be checked, the flag is false."""
+async def test_quote_of_a_partial_body(sandbox: Sandbox, call: Call) -> None:
+    """If only the fields for the price were valid, the flag is false."""
     answer = await call(sandbox, "POST", QUOTE, {"endpoint": START, "requestBody": {"video_time": 10}})
     assert answer.data == {"coins": 60, "generationRequestValidated": False}
 
@@ -47,8 +47,8 @@ async def test_a_quote_for_a_partial_body_says_so(sandbox: Sandbox, call: Call) 
         {"endpoint": START, "requestBody": {"video_time": 7}},
     ],
 )
-async def test_a_quote_that_cannot_be_made_is_refused(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
-    """Unsupported endpoints and wrong pricing inputs are a 400."""
+async def test_invalid_quote(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
+    """Unsupported endpoints and invalid fields for the price are a 400."""
     assert (await call(sandbox, "POST", QUOTE, body)).status == 400
 
 
@@ -64,10 +64,8 @@ async def test_a_quote_that_cannot_be_made_is_refused(sandbox: Sandbox, call: Ca
         ("?endDate=2020-01-01", []),
     ],
 )
-async def test_the_history_shows_the_ledger(
-    frozen_sandbox: Sandbox, start: Start, call: Call, query: str, coins: list[int]
-) -> None:
-    """Movements come newest first, negative when spent; paging, direction and bounds of time are honoured."""
+async def test_history(frozen_sandbox: Sandbox, start: Start, call: Call, query: str, coins: list[int]) -> None:
+    """Transactions come newest first, negative if spent; paging, direction and bounds of time are applied."""
     await start(frozen_sandbox, video_time=10)
     task_id = (await start(frozen_sandbox)).data["_id"]
     await call(frozen_sandbox, "DELETE", f"/api/v1/userImage2Video/{task_id}")
@@ -75,13 +73,13 @@ async def test_the_history_shows_the_ledger(
     assert [row["coins"] for row in answer.data["rows"]] == coins
 
 
-async def test_the_history_refuses_a_date_that_is_none(sandbox: Sandbox, call: Call) -> None:
-    """A bound that cannot be read is a 400, even while there is nothing to list."""
+async def test_history_with_an_invalid_date(sandbox: Sandbox, call: Call) -> None:
+    """A bound that is not a date is a 400, even if the history is empty."""
     assert (await call(sandbox, "GET", f"{HISTORY}?startDate=soon")).status == 400
 
 
 async def test_quote_of_other_families(sandbox: Sandbox, call: Call) -> None:
-    """Any start has its price, by its path, and nothing is charged."""
+    """Each start has a price, by its path, and nothing is charged."""
     body = {"endpoint": "POST /api/v1/userGptImage/start", "requestBody": {"prompt": "p", "quality": "high"}}
     quote = await call(sandbox, "POST", "/api/v1/generation/quote", body)
     assert quote.data == {"coins": 35, "generationRequestValidated": False}  # without a name

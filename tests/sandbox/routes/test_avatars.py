@@ -26,46 +26,46 @@ TWIN: Final = {
 
 
 async def begin(call: Call, sandbox: Sandbox, path: str, body: dict[str, Any]) -> str:
-    """Start a task; return its id."""
+    """Start a task and return its id."""
     data = (await call(sandbox, "POST", f"{API}/{path}", body)).data
     task_id: str = (data[0] if isinstance(data, list) else data)["_id"]
     return task_id
 
 
-async def end(sandbox: Sandbox, task_id: str) -> str:
-    """Wait for the end of a task; return its id."""
+async def wait_for_task(sandbox: Sandbox, task_id: str) -> str:
+    """Wait for the end of a task and return its id."""
     await wait_for_end(sandbox.tasks[task_id])
     return task_id
 
 
 async def avatars(call: Call, sandbox: Sandbox, query: str = "") -> list[dict[str, Any]]:
-    """List avatars."""
+    """List the avatars."""
     found: list[dict[str, Any]] = (await call(sandbox, "GET", f"{LIST}{query}")).data
     return found
 
 
-async def test_there_are_avatars_of_a2e(sandbox: Sandbox, call: Call) -> None:
-    """A bare array of three, whose images can be fetched without a token."""
+async def test_avatars_of_a2e(sandbox: Sandbox, call: Call) -> None:
+    """They are a bare array of three, whose images need no token."""
     found = await avatars(call, sandbox)
     assert [avatar["type"] for avatar in found] == ["default"] * 3
     assert len({avatar["_id"] for avatar in found}) == 3
     for avatar in found:
         for link in (avatar["people_img"], avatar["video_cover"]):
-            picture = await call(sandbox, "GET", link)
-            assert (picture.status, picture.headers["Content-Type"]) == (200, "image/png")
+            image = await call(sandbox, "GET", link)
+            assert (image.status, image.headers["Content-Type"]) == (200, "image/png")
 
 
-async def test_ids_and_links_of_a2es_avatars_stay(sandbox: Sandbox, call: Call) -> None:
-    """Asking again gives the same, and so does another sandbox, as far as ids go."""
+async def test_ids_and_urls_of_avatars_are_constant(sandbox: Sandbox, call: Call) -> None:
+    """A second request returns the same; another sandbox has the same ids."""
     first = await avatars(call, sandbox)
     assert await avatars(call, sandbox) == first
     async with Sandbox(render="tiny") as other:
         assert [avatar["_id"] for avatar in await avatars(call, other)] == [avatar["_id"] for avatar in first]
 
 
-async def test_a_finished_twin_is_an_avatar(sandbox: Sandbox, call: Call) -> None:
-    """It comes first, under the id that the twin's record tells, with its backdrop."""
-    twin = await end(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN))
+async def test_finished_twin_is_an_avatar(sandbox: Sandbox, call: Call) -> None:
+    """It comes first, with the id from the twin's record, and with its background."""
+    twin = await wait_for_task(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN))
     record = (await call(sandbox, "GET", f"{API}/userVideoTwin/{twin}")).data
     own, *others = await avatars(call, sandbox)
     assert (own["_id"], own["type"], own["user_video_twin_id"]) == (record["anchor_id"], "custom", twin)
@@ -73,45 +73,49 @@ async def test_a_finished_twin_is_an_avatar(sandbox: Sandbox, call: Call) -> Non
     assert len(others) == 3
 
 
-async def test_a_twin_is_no_avatar_before_its_end(frozen_sandbox: Sandbox, call: Call) -> None:
-    """While it is in training it is not listed."""
+async def test_twin_in_training_is_not_listed(frozen_sandbox: Sandbox, call: Call) -> None:
+    """It is not an avatar before its end."""
     await begin(call, frozen_sandbox, "userVideoTwin/startTraining", TWIN)
     assert await avatars(call, frozen_sandbox, "?type=custom") == []
 
 
-async def test_a_failed_or_removed_twin_is_no_avatar(sandbox: Sandbox, call: Call) -> None:
-    """Neither one is listed."""
-    await end(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN | {"name": "Ada #fail"}))
-    gone = await end(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN))
+async def test_failed_or_removed_twin_is_not_listed(sandbox: Sandbox, call: Call) -> None:
+    """Neither is an avatar."""
+    await wait_for_task(
+        sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN | {"name": "Ada #fail"})
+    )
+    gone = await wait_for_task(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN))
     assert len(await avatars(call, sandbox, "?type=custom")) == 1
     await call(sandbox, "POST", f"{API}/userVideoTwin/remove", {"_id": gone})
     assert await avatars(call, sandbox, "?type=custom") == []
 
 
 @pytest.mark.parametrize(("query", "types"), [("?type=default", {"default"}), ("?type=custom", {"custom"})])
-async def test_the_type_is_a_filter(sandbox: Sandbox, call: Call, query: str, types: set[str]) -> None:
-    """Own ones or A2E's."""
-    await end(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN))
+async def test_filter_by_type(sandbox: Sandbox, call: Call, query: str, types: set[str]) -> None:
+    """The filter selects the account's avatars or A2E's."""
+    await wait_for_task(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN))
     assert {avatar["type"] for avatar in await avatars(call, sandbox, query)} == types
 
 
-async def test_an_unknown_type_is_refused(sandbox: Sandbox, call: Call) -> None:
-    """With the name of the field."""
+async def test_unknown_type(sandbox: Sandbox, call: Call) -> None:
+    """It is a 400 that names the field."""
     assert (await call(sandbox, "GET", f"{LIST}?type=best")).invalid_fields == ["type"]
 
 
-async def test_the_avatar_of_one_twin(sandbox: Sandbox, call: Call) -> None:
-    """Only that one, and nothing for a twin that there is not."""
-    one, _ = [await end(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN)) for _ in range(2)]
+async def test_avatar_of_one_twin(sandbox: Sandbox, call: Call) -> None:
+    """Only its avatar is listed, and none for an unknown twin."""
+    one, _ = [
+        await wait_for_task(sandbox, await begin(call, sandbox, "userVideoTwin/startTraining", TWIN)) for _ in range(2)
+    ]
     found = await avatars(call, sandbox, f"?user_video_twin_id={one}")
     assert [avatar["user_video_twin_id"] for avatar in found] == [one]
     assert await avatars(call, sandbox, f"?user_video_twin_id={MISSING}") == []
 
 
-async def test_a_generated_picture_becomes_an_avatar(sandbox: Sandbox, call: Call) -> None:
-    """At once, and good for a video."""
-    picture = await end(sandbox, await begin(call, sandbox, "userText2Image/start", {"prompt": "a teacher"}))
-    body = {"_id": picture, "gender": "male"}
+async def test_avatar_of_a_generated_image(sandbox: Sandbox, call: Call) -> None:
+    """It exists at once, and can speak in a video."""
+    image = await wait_for_task(sandbox, await begin(call, sandbox, "userText2Image/start", {"prompt": "a teacher"}))
+    body = {"_id": image, "gender": "male"}
     made = (await call(sandbox, "POST", f"{API}/userText2Image/quickAddAvatar", body)).data
     assert (await call(sandbox, "GET", made["people_img"])).status == 200
     assert [avatar["_id"] for avatar in await avatars(call, sandbox, "?type=custom")] == [made["_id"]]
@@ -120,23 +124,21 @@ async def test_a_generated_picture_becomes_an_avatar(sandbox: Sandbox, call: Cal
 
 
 @pytest.mark.parametrize(("body", "status"), [({}, 400), ({"_id": "x"}, 400), ({"_id": MISSING}, 404)])
-async def test_an_avatar_needs_a_picture_that_exists(
-    sandbox: Sandbox, call: Call, body: dict[str, object], status: int
-) -> None:
+async def test_avatar_of_a_missing_image(sandbox: Sandbox, call: Call, body: dict[str, object], status: int) -> None:
     """Malformed ids are a 400, missing images a 404."""
     assert (await call(sandbox, "POST", f"{API}/userText2Image/quickAddAvatar", body)).status == status
 
 
-async def test_an_unfinished_picture_makes_no_avatar(frozen_sandbox: Sandbox, call: Call) -> None:
-    """It is refused, and nothing is listed."""
-    picture = await begin(call, frozen_sandbox, "userText2Image/start", {"prompt": "a teacher"})
-    answer = await call(frozen_sandbox, "POST", f"{API}/userText2Image/quickAddAvatar", {"_id": picture})
+async def test_avatar_of_an_unfinished_image(frozen_sandbox: Sandbox, call: Call) -> None:
+    """It is rejected, and nothing is listed."""
+    image = await begin(call, frozen_sandbox, "userText2Image/start", {"prompt": "a teacher"})
+    answer = await call(frozen_sandbox, "POST", f"{API}/userText2Image/quickAddAvatar", {"_id": image})
     assert answer.status == 400
     assert await avatars(call, frozen_sandbox, "?type=custom") == []
 
 
-async def test_custom_avatars_are_kept_as_they_were_sent(sandbox: Sandbox, call: Call) -> None:
-    """Added, listed newest first, changed, tagged, deleted; an id of the caller's is not taken."""
+async def test_custom_avatars(sandbox: Sandbox, call: Call) -> None:
+    """They are added, listed newest first, changed, tagged and deleted. The request cannot set the id."""
     one = (await call(sandbox, "POST", f"{CUSTOM}/add", {"name": "one", "tags": ["b", "a"], "_id": "x"})).data
     two = (await call(sandbox, "POST", f"{CUSTOM}/add", {"name": "two", "tags": ["a"]})).data
     assert len(one["_id"]) == 24
@@ -150,17 +152,17 @@ async def test_custom_avatars_are_kept_as_they_were_sent(sandbox: Sandbox, call:
     assert [row["_id"] for row in (await call(sandbox, "POST", f"{CUSTOM}/list", {})).data["rows"]] == [two["_id"]]
 
 
-async def test_a_custom_avatar_has_to_exist(sandbox: Sandbox, call: Call) -> None:
-    """To be changed or deleted."""
+async def test_unknown_custom_avatar(sandbox: Sandbox, call: Call) -> None:
+    """It cannot be changed or deleted."""
     assert (await call(sandbox, "PUT", f"{CUSTOM}/{MISSING}", {})).status == 404
     assert (await call(sandbox, "POST", f"{CUSTOM}/del", {"_id": MISSING})).status == 404
     assert (await call(sandbox, "POST", f"{CUSTOM}/del", {})).invalid_fields == ["_id"]
 
 
-async def test_the_older_list_takes_its_filters_from_the_body(call: Call) -> None:
-    """As the newer one does from the query."""
-    async with Sandbox(render="tiny", era="2025", speed=400) as then:
-        twin = await end(then, await begin(call, then, "userVideoTwin/startTraining", TWIN))
+async def test_list_of_2025_has_its_filters_in_the_body(call: Call) -> None:
+    """The current list has them in the query."""
+    async with Sandbox(render="tiny", api_version="2025", speed=400) as then:
+        twin = await wait_for_task(then, await begin(call, then, "userVideoTwin/startTraining", TWIN))
         found = (await call(then, "POST", LIST, {"type": "custom"})).data
         assert [avatar["user_video_twin_id"] for avatar in found] == [twin]
         found = (await call(then, "POST", LIST, {"user_video_twin_id": twin})).data

@@ -1,4 +1,4 @@
-"""What single families do in ways of their own: avatar videos, twins, voices, face swaps, retry, 1080p."""
+"""Special operations of single families: avatar videos, twins, voices, face swaps, retry, 1080p."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ API: Final = "/api/v1"
 MISSING: Final = "0" * 24
 U: Final = "https://example.com/a.png"
 V: Final = "https://example.com/a.mp4"
-SOUND: Final = "https://example.com/a.mp3"
+AUDIO: Final = "https://example.com/a.mp3"
 SWAP: Final = {"name": "Ada", "face_url": U, "video_url": V}
-VOICE: Final = {"name": "Ada", "voice_urls": [SOUND]}
+VOICE: Final = {"name": "Ada", "voice_urls": [AUDIO]}
 
 
 async def begin(call: Call, sandbox: Sandbox, path: str, body: dict[str, Any]) -> Task:
@@ -34,7 +34,7 @@ async def begin(call: Call, sandbox: Sandbox, path: str, body: dict[str, Any]) -
 
 
 async def changes(task: Task) -> AsyncIterator[str]:
-    """Yield every status of a task as it comes, up to its end."""
+    """Yield every status of a task, up to its end."""
     seen = ""
     while not task.done or seen != task.status:
         if seen != task.status:
@@ -44,26 +44,26 @@ async def changes(task: Task) -> AsyncIterator[str]:
 
 
 async def twin(call: Call, sandbox: Sandbox, **fields: object) -> Task:
-    """Make an avatar."""
+    """Make an avatar of a twin."""
     body = {"name": "Ada", "gender": "female", "video_url": V} | fields
     return await wait_for_end(await begin(call, sandbox, "userVideoTwin/startTraining", body))
 
 
 async def avatar_of(call: Call, sandbox: Sandbox) -> dict[str, Any]:
-    """Make an avatar; return the body of a video with it."""
+    """Make an avatar, and return the body of a video with it."""
     made = await twin(call, sandbox)
     record = (await call(sandbox, "GET", f"{API}/userVideoTwin/{made.id}")).data
-    return {"title": "Ada", "anchor_id": record["anchor_id"], "anchor_type": 1, "audioSrc": SOUND}
+    return {"title": "Ada", "anchor_id": record["anchor_id"], "anchor_type": 1, "audioSrc": AUDIO}
 
 
 async def results(call: Call, sandbox: Sandbox, task_id: str) -> list[dict[str, Any]]:
-    """Ask for an avatar video."""
+    """Request the record of an avatar video."""
     data: list[dict[str, Any]] = (await call(sandbox, "POST", f"{API}/video/awsResult", {"_id": task_id})).data
     return data
 
 
-async def test_an_avatar_video_has_words_of_its_own(sandbox: Sandbox, call: Call) -> None:
-    """init, pending, process, copy, success: in `status`; `process` goes up to 100, and `result` comes last."""
+async def test_status_of_an_avatar_video(sandbox: Sandbox, call: Call) -> None:
+    """init, pending, process, copy, success are in `status`; `process` goes up to 100, and `result` comes last."""
     task = await begin(call, sandbox, "video/generate", await avatar_of(call, sandbox))
     seen: list[str] = []
     async for _ in changes(task):
@@ -75,8 +75,8 @@ async def test_an_avatar_video_has_words_of_its_own(sandbox: Sandbox, call: Call
     assert (await call(sandbox, "GET", record["result"])).status == 200
 
 
-async def test_names_change_between_request_and_answer(sandbox: Sandbox, call: Call) -> None:
-    """The type of the avatar comes back as a string, and backgrounds under other names."""
+async def test_renamed_fields_of_an_avatar_video(sandbox: Sandbox, call: Call) -> None:
+    """The type of the avatar comes back as a string, and backgrounds have other names."""
     task = await begin(call, sandbox, "video/generate", await avatar_of(call, sandbox) | {"web_bg_width": 1920})
     (record,) = await results(call, sandbox, task.id)
     assert (record["anchor_type"], record["replace_bg_id"], record["custom_backs_id"]) == ("1", "", None)
@@ -84,8 +84,8 @@ async def test_names_change_between_request_and_answer(sandbox: Sandbox, call: C
     assert not {"back_id", "custom_back_id", "audioSrc"} & set(record)
 
 
-async def test_a_failed_avatar_video_says_so_in_msg(sandbox: Sandbox, call: Call) -> None:
-    """The word is `fail`, the text stands in `msg`."""
+async def test_failed_avatar_video(sandbox: Sandbox, call: Call) -> None:
+    """The status is `fail`, and the message is in `msg`."""
     body = await avatar_of(call, sandbox) | {"title": "Ada #fast #fail", "msg": "my notes"}
     task = await wait_for_end(await begin(call, sandbox, "video/generate", body))
     (record,) = await results(call, sandbox, task.id)
@@ -93,15 +93,15 @@ async def test_a_failed_avatar_video_says_so_in_msg(sandbox: Sandbox, call: Call
     assert "could not be generated" in record["msg"]
 
 
-async def test_an_unknown_avatar_video_is_an_empty_array(sandbox: Sandbox, call: Call) -> None:
-    """So is a task of another family; without an id it is a 400."""
+async def test_unknown_avatar_video(sandbox: Sandbox, call: Call) -> None:
+    """It is an empty array, as for a task of another family; a missing id is a 400."""
     other = await begin(call, sandbox, "userFaceSwapTask/add", SWAP)
     assert await results(call, sandbox, MISSING) == await results(call, sandbox, other.id) == []
     assert (await call(sandbox, "POST", f"{API}/video/awsResult", {})).invalid_fields == ["_id"]
 
 
-async def test_the_list_of_avatar_videos_is_a_list_in_a_list(sandbox: Sandbox, call: Call) -> None:
-    """`data.data` beside current, total and success; `current` is the page."""
+async def test_list_of_avatar_videos(sandbox: Sandbox, call: Call) -> None:
+    """`data.data` is beside current, total and success; `current` is the page."""
     body = await avatar_of(call, sandbox)
     tasks = [await begin(call, sandbox, "video/generate", body) for _ in range(3)]
     data = (await call(sandbox, "GET", f"{API}/video/awsList?current=2&pageSize=2")).data
@@ -109,8 +109,8 @@ async def test_the_list_of_avatar_videos_is_a_list_in_a_list(sandbox: Sandbox, c
     assert [record["_id"] for record in data["data"]] == [tasks[0].id]
 
 
-async def test_an_avatar_video_can_be_cancelled(frozen_sandbox: Sandbox, call: Call) -> None:
-    """DELETE forgets it while it waits. What it cost is kept (unpublished)."""
+async def test_delete_of_an_avatar_video(frozen_sandbox: Sandbox, call: Call) -> None:
+    """A queued video can be deleted. Its coins are not refunded (unpublished)."""
     async with Sandbox(speed=400, render="tiny") as fast:
         body = await avatar_of(call, fast) | {"title": "#stuck"}
         task = await begin(call, fast, "video/generate", body)
@@ -132,17 +132,17 @@ async def test_an_avatar_video_can_be_cancelled(frozen_sandbox: Sandbox, call: C
         ({"title": "x" * 41}, 400, 400),
     ],
 )
-async def test_what_an_avatar_video_refers_to_must_exist(
+async def test_avatar_and_background_must_exist(
     sandbox: Sandbox, call: Call, fields: dict[str, object], status: int, code: int
 ) -> None:
-    """Avatars and backgrounds are looked up; two backgrounds at once are error 30005. Nothing is charged."""
+    """Two backgrounds at once are error 30005. Nothing is charged."""
     body = await avatar_of(call, sandbox) | fields
     answer = await call(sandbox, "POST", f"{API}/video/generate", body)
     assert (answer.status, answer.body["code"], sandbox.ledger) == (status, code, [])
 
 
-async def test_a_twin_has_its_avatar_when_it_is_finished(sandbox: Sandbox, call: Call) -> None:
-    """No `anchor_id` before, one after; a failed twin has none."""
+async def test_avatar_of_a_twin(sandbox: Sandbox, call: Call) -> None:
+    """The `anchor_id` exists after the end only; a failed twin has none."""
     task = await begin(call, sandbox, "userVideoTwin/startTraining", {"name": "Ada", "gender": "male", "image_url": U})
     path = f"{API}/userVideoTwin/{task.id}"
     assert "anchor_id" not in (await call(sandbox, "GET", path)).data
@@ -153,14 +153,14 @@ async def test_a_twin_has_its_avatar_when_it_is_finished(sandbox: Sandbox, call:
     assert "anchor_id" not in (await call(sandbox, "GET", f"{API}/userVideoTwin/{failed.id}")).data
 
 
-async def test_a_twin_needs_a_video_or_a_picture(sandbox: Sandbox, call: Call) -> None:
-    """Neither of both is a 400."""
+async def test_twin_needs_a_video_or_an_image(sandbox: Sandbox, call: Call) -> None:
+    """A start without both is a 400."""
     answer = await call(sandbox, "POST", f"{API}/userVideoTwin/startTraining", {"name": "Ada", "gender": "male"})
     assert (answer.status, answer.invalid_fields) == (400, ["video_url"])
 
 
-async def test_twins_can_be_listed_by_status(sandbox: Sandbox, call: Call) -> None:
-    """`status` filters; "pending" stands for everything that waits."""
+async def test_list_of_twins_by_status(sandbox: Sandbox, call: Call) -> None:
+    """`status` filters; "pending" means all queued tasks."""
     done, failed = await twin(call, sandbox), await twin(call, sandbox, name="#fail #fast")
     for asked, expected in (("completed", [done.id]), ("failed", [failed.id]), ("pending", [])):
         data = (await call(sandbox, "GET", f"{API}/userVideoTwin/records?status={asked}")).data
@@ -169,8 +169,8 @@ async def test_twins_can_be_listed_by_status(sandbox: Sandbox, call: Call) -> No
     assert [record["_id"] for record in ongoing] == [failed.id, done.id]
 
 
-async def test_a_twin_is_removed_by_a_post(sandbox: Sandbox, call: Call) -> None:
-    """Its record is gone; DELETE is no way."""
+async def test_delete_of_a_twin(sandbox: Sandbox, call: Call) -> None:
+    """Its record is gone after a POST; DELETE does not exist."""
     task = await twin(call, sandbox)
     assert (await call(sandbox, "DELETE", f"{API}/userVideoTwin/{task.id}")).status == 404
     assert not task.deleted
@@ -180,13 +180,13 @@ async def test_a_twin_is_removed_by_a_post(sandbox: Sandbox, call: Call) -> None
 
 
 async def test_continued_training_costs_a_diamond(call: Call) -> None:
-    """Once with one diamond, a second time it is a 400; the ledger notes it."""
+    """It works once with one diamond, and is a 400 the second time; the ledger has it."""
     async with Sandbox(speed=400, render="tiny", diamonds=1) as sandbox:
         task = await twin(call, sandbox)
         path = f"{API}/userVideoTwin/continueTraining"
         assert (await call(sandbox, "POST", path, {"_id": task.id})).body["code"] == 0
         assert (sandbox.diamonds, sandbox.coins) == (0, 10_000)
-        assert [(entry.what, entry.task_id, entry.coins, entry.diamonds) for entry in sandbox.ledger] == [
+        assert [(entry.reason, entry.task_id, entry.coins, entry.diamonds) for entry in sandbox.ledger] == [
             ("continued training", task.id, 0, -1)
         ]
         assert (await call(sandbox, "POST", path, {"_id": task.id})).status == 400
@@ -194,14 +194,14 @@ async def test_continued_training_costs_a_diamond(call: Call) -> None:
 
 
 @pytest.mark.parametrize("operation", ["continueTraining", "remove", "addVoiceClone"])
-async def test_what_is_done_with_a_twin_needs_one(sandbox: Sandbox, call: Call, operation: str) -> None:
+async def test_operations_of_an_unknown_twin(sandbox: Sandbox, call: Call, operation: str) -> None:
     """An unknown id is a 404 in JSON, a missing one a 400."""
     path = f"{API}/userVideoTwin/{operation}"
     assert (await call(sandbox, "POST", path, {"_id": MISSING})).body["code"] == 404
     assert (await call(sandbox, "POST", path, {})).body["code"] == 400
 
 
-async def test_a_twin_that_is_not_ready_cannot_be_continued(frozen_sandbox: Sandbox, call: Call) -> None:
+async def test_continued_training_of_an_unfinished_twin(frozen_sandbox: Sandbox, call: Call) -> None:
     """It is a 400 and costs no diamond."""
     body = {"name": "Ada", "gender": "male", "video_url": V}
     task = await begin(call, frozen_sandbox, "userVideoTwin/startTraining", body)
@@ -209,8 +209,8 @@ async def test_a_twin_that_is_not_ready_cannot_be_continued(frozen_sandbox: Sand
     assert (answer.status, frozen_sandbox.diamonds) == (400, 3)
 
 
-async def test_a_voice_can_be_cloned_from_a_twin(sandbox: Sandbox, call: Call) -> None:
-    """It is a training like any other, with the twin's video as its sample; a twin of an image has no sound."""
+async def test_voice_of_a_twin(sandbox: Sandbox, call: Call) -> None:
+    """It is a usual training with the twin's video as its sample. A twin of an image has no audio."""
     made = await twin(call, sandbox)
     answer = await call(sandbox, "POST", f"{API}/userVideoTwin/addVoiceClone", {"_id": made.id})
     voice = await wait_for_end(sandbox.tasks[answer.data["_id"]])
@@ -219,8 +219,8 @@ async def test_a_voice_can_be_cloned_from_a_twin(sandbox: Sandbox, call: Call) -
     assert (await call(sandbox, "POST", f"{API}/userVideoTwin/addVoiceClone", {"_id": silent.id})).status == 400
 
 
-async def test_voices_have_misspelt_words_and_the_newer_envelope(sandbox: Sandbox, call: Call) -> None:
-    """sent, pendding, processing, completed, in S2."""
+async def test_status_of_a_voice(sandbox: Sandbox, call: Call) -> None:
+    """The words are sent, pendding, processing, completed, in S2."""
     task = await begin(call, sandbox, "userVoice/training", VOICE)
     seen: list[str] = []
     async for _ in changes(task):
@@ -228,7 +228,7 @@ async def test_voices_have_misspelt_words_and_the_newer_envelope(sandbox: Sandbo
         assert (answer.body["success"], "code" in answer.body) == (True, False)
         seen.append(answer.data["current_status"])
     assert seen == ["sent", "pendding", "processing", "completed"]
-    assert answer.data["speaker_id"] != task.id  # which is what callers have to send
+    assert answer.data["speaker_id"] != task.id  # the id that callers must send
 
 
 async def test_only_one_voice_is_trained_at_a_time(frozen_sandbox: Sandbox, call: Call) -> None:
@@ -238,8 +238,8 @@ async def test_only_one_voice_is_trained_at_a_time(frozen_sandbox: Sandbox, call
     assert (answer.status, len(frozen_sandbox.ledger)) == (403, 1)
 
 
-async def test_finished_voices_have_a_list_of_their_own(sandbox: Sandbox, call: Call) -> None:
-    """The list completedRecord shows those alone, trainingRecord all of them."""
+async def test_lists_of_voices(sandbox: Sandbox, call: Call) -> None:
+    """The list completedRecord has only the finished voices, trainingRecord all of them."""
     done = await wait_for_end(await begin(call, sandbox, "userVoice/training", VOICE))
     failed = await wait_for_end(await begin(call, sandbox, "userVoice/training", VOICE | {"name": "#fail #fast"}))
     completed = await call(sandbox, "GET", f"{API}/userVoice/completedRecord")
@@ -251,8 +251,8 @@ async def test_finished_voices_have_a_list_of_their_own(sandbox: Sandbox, call: 
     ]
 
 
-async def test_face_swaps_tell_their_error_in_three_ways(sandbox: Sandbox, call: Call) -> None:
-    """It is "0" and null while all is well, null in `status`, a number as a string when it failed."""
+async def test_error_code_of_a_face_swap(sandbox: Sandbox, call: Call) -> None:
+    """It is "0" without an error, null in the list `status`, and a number as a string after a failure."""
     healthy = await wait_for_end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP))
     failed = await wait_for_end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP | {"name": "#fail #fast"}))
     nsfw = await wait_for_end(await begin(call, sandbox, "userFaceSwapTask/add", SWAP | {"name": "#nsfw #fast"}))
@@ -268,8 +268,8 @@ async def test_face_swaps_tell_their_error_in_three_ways(sandbox: Sandbox, call:
     ]
 
 
-async def test_a_preview_is_looked_at_by_its_query(sandbox: Sandbox, call: Call) -> None:
-    """The id is required; there is neither list nor delete, and no name."""
+async def test_detail_of_a_preview(sandbox: Sandbox, call: Call) -> None:
+    """The id in the query is required; there is neither list nor delete, and no name."""
     task = await begin(call, sandbox, "userFaceSwapPreview/add", {"face_url": U, "video_url": V})
     path = f"{API}/userFaceSwapPreview"
     await wait_for_end(task)
@@ -282,8 +282,8 @@ async def test_a_preview_is_looked_at_by_its_query(sandbox: Sandbox, call: Call)
 
 
 @pytest.mark.parametrize("family", ["userDubbing/startDubbing", "userCaptionRemoval/start"])
-async def test_what_is_under_way_has_a_list_of_its_own(sandbox: Sandbox, call: Call, family: str) -> None:
-    """The list allProcessing leaves out what has ended; it is an array in S2."""
+async def test_list_of_running_tasks(sandbox: Sandbox, call: Call, family: str) -> None:
+    """The list allProcessing omits ended tasks, and is an array in S2."""
     body = {"name": "Ada", "source_url": V, "source_lang": "auto", "target_lang": "en", "num_speakers": 1}
     body |= {"drop_background_audio": False}
     await wait_for_end(await begin(call, sandbox, family, body))
@@ -292,8 +292,8 @@ async def test_what_is_under_way_has_a_list_of_its_own(sandbox: Sandbox, call: C
     assert (answer.body["success"], [record["_id"] for record in answer.data]) == (True, [stuck.id])
 
 
-async def test_a_failed_caption_removal_can_be_retried(sandbox: Sandbox, call: Call) -> None:
-    """It lives again, free of charge, and ends well; a task that did not fail is a 400."""
+async def test_retry_of_a_caption_removal(sandbox: Sandbox, call: Call) -> None:
+    """The task runs again, free of charge, and succeeds; a task that did not fail is a 400."""
     body = {"name": "#fail #fast", "source_url": V}
     task = await wait_for_end(await begin(call, sandbox, "userCaptionRemoval/start", body))
     charged = list(sandbox.ledger)
@@ -305,8 +305,8 @@ async def test_a_failed_caption_removal_can_be_retried(sandbox: Sandbox, call: C
     assert (await call(sandbox, "POST", path, {"_id": task.id})).status == 400
 
 
-async def test_a_wide_video_has_a_larger_copy_a_little_later(sandbox: Sandbox, call: Call) -> None:
-    """The first question is answered 202, the next one with a link; other shapes are a 400."""
+async def test_1080p(sandbox: Sandbox, call: Call) -> None:
+    """The first request gets a 202, the next one a URL; other shapes are a 400."""
     wide = await begin(call, sandbox, "veoVideo/start", {"prompt": "x", "aspectRatio": "16:9"})
     path = f"{API}/veoVideo/{wide.id}/1080p"
     assert (await call(sandbox, "GET", path)).status == 400
@@ -319,7 +319,7 @@ async def test_a_wide_video_has_a_larger_copy_a_little_later(sandbox: Sandbox, c
 
 
 async def test_text_to_image_always_answers_an_array(sandbox: Sandbox, call: Call) -> None:
-    """One task or several; each is charged. Its details carry no trace_id."""
+    """It does so for one task or several; each is charged. Its details have no trace_id."""
     for count in (1, 3):
         answer = await call(sandbox, "POST", f"{API}/userText2Image/start", {"prompt": "x", "max_images": count})
         assert len(answer.data) == count
@@ -327,8 +327,8 @@ async def test_text_to_image_always_answers_an_array(sandbox: Sandbox, call: Cal
     assert "trace_id" not in (await call(sandbox, "GET", f"{API}/userText2Image/{answer.data[0]['_id']}")).body
 
 
-async def test_a_picture_may_be_finished_when_its_start_is_answered(sandbox: Sandbox, call: Call) -> None:
-    """Text to image with `#fast` answers the finished record, or the failed one; without, one that waits."""
+async def test_synchronous_start(sandbox: Sandbox, call: Call) -> None:
+    """Text to image with `#fast` answers with the finished or failed record; without, with a queued one."""
     path = f"{API}/userText2Image/start"
     (done,) = (await call(sandbox, "POST", path, {"prompt": "#fast"})).data
     (failed,) = (await call(sandbox, "POST", path, {"prompt": "#fast #fail"})).data
@@ -338,8 +338,8 @@ async def test_a_picture_may_be_finished_when_its_start_is_answered(sandbox: San
     assert (waiting["current_status"], waiting["image_urls"]) == ("initialized", [])
 
 
-async def test_a_photobook_has_several_pictures(sandbox: Sandbox, call: Call) -> None:
-    """As many as were asked for, each with a link of its own."""
+async def test_photobook_has_several_images(sandbox: Sandbox, call: Call) -> None:
+    """It has the requested number, each with its own URL."""
     body = {"face_image_url": U, "total_count": 8}
     task = await wait_for_end(await begin(call, sandbox, "userPhotobook/start", body))
     urls = (await call(sandbox, "GET", f"{API}/userPhotobook/{task.id}")).data["image_urls"]
@@ -347,8 +347,8 @@ async def test_a_photobook_has_several_pictures(sandbox: Sandbox, call: Call) ->
     assert [(await call(sandbox, "GET", url)).status for url in urls] == [200] * 8
 
 
-async def test_a_picture_may_have_its_link_in_four_places(sandbox: Sandbox, call: Call) -> None:
-    """GPT Image shows it as an array and under three other names."""
+async def test_url_in_four_fields(sandbox: Sandbox, call: Call) -> None:
+    """GPT Image has the URL in an array and in three other fields."""
     task = await wait_for_end(await begin(call, sandbox, "userGptImage/start", {"name": "Ada", "prompt": "x"}))
     record = (await call(sandbox, "GET", f"{API}/userGptImage/detail/{task.id}")).data
     assert record["image_urls"] == [record["image_url"]] == [record["url_download"]] == [record["url_show"]]

@@ -1,4 +1,4 @@
-"""The faces that an account keeps for face swaps."""
+"""Stored faces of the account, for face swaps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ ADA: Final = "https://example.com/ada.png"
 GRACE: Final = "https://example.com/grace.png"
 
 
-async def test_adding_a_face_answers_all_of_them(sandbox: Sandbox, call: Call) -> None:
-    """The newest first, and with no more fields than are known."""
+async def test_add_a_face(sandbox: Sandbox, call: Call) -> None:
+    """The response has all faces, newest first, with the known fields only."""
     await call(sandbox, "POST", f"{FACES}/add", {"face_url": ADA})
     data = (await call(sandbox, "POST", f"{FACES}/add", {"face_url": GRACE})).data
     assert [face["face_url"] for face in data] == [GRACE, ADA]
@@ -26,20 +26,20 @@ async def test_adding_a_face_answers_all_of_them(sandbox: Sandbox, call: Call) -
     assert sandbox.ledger == []
 
 
-async def test_the_same_face_twice_is_two_faces(sandbox: Sandbox, call: Call) -> None:
+async def test_add_a_face_twice(sandbox: Sandbox, call: Call) -> None:
     """Each has its own id."""
     await call(sandbox, "POST", f"{FACES}/add", {"face_url": ADA})
     data = (await call(sandbox, "POST", f"{FACES}/add", {"face_url": ADA})).data
     assert len({face["_id"] for face in data}) == 2
 
 
-async def test_no_faces_are_an_empty_array(sandbox: Sandbox, call: Call) -> None:
-    """Not null."""
+async def test_no_faces(sandbox: Sandbox, call: Call) -> None:
+    """They are an empty array, not null."""
     assert (await call(sandbox, "GET", f"{FACES}/records")).data == []
 
 
-async def test_a_face_can_be_deleted_once(sandbox: Sandbox, call: Call) -> None:
-    """Then it is missing, and the others stay."""
+async def test_delete_a_face(sandbox: Sandbox, call: Call) -> None:
+    """It can be deleted once, and the others stay."""
     await call(sandbox, "POST", f"{FACES}/add", {"face_url": ADA})
     grace, ada = (await call(sandbox, "POST", f"{FACES}/add", {"face_url": GRACE})).data
     assert (await call(sandbox, "DELETE", f"{FACES}/{ada['_id']}")).status == 200
@@ -49,7 +49,7 @@ async def test_a_face_can_be_deleted_once(sandbox: Sandbox, call: Call) -> None:
 
 
 @pytest.mark.parametrize("url", [None, "", "ada.png", "data:image/png;base64,AAAA", "https://example.com/a b"])
-async def test_a_face_needs_a_link(sandbox: Sandbox, call: Call, url: object) -> None:
-    """Anything else is refused, and nothing is kept."""
+async def test_face_needs_a_url(sandbox: Sandbox, call: Call, url: object) -> None:
+    """Other values are rejected, and nothing is stored."""
     assert (await call(sandbox, "POST", f"{FACES}/add", {"face_url": url})).invalid_fields == ["face_url"]
     assert (await call(sandbox, "GET", f"{FACES}/records")).data == []

@@ -1,4 +1,4 @@
-"""Users, diamonds, the language of a text, the public pool."""
+"""Users, diamonds, language detection and the public pool."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ API: Final = "/api/v1"
 
 
 async def test_a_user_needs_a_name(sandbox: Sandbox, call: Call) -> None:
-    """More is unpublished, and ignored."""
+    """Other fields are unpublished, and ignored."""
     answer = await call(sandbox, "POST", f"{API}/user/add", {"username": "ada", "more": 1})
     assert answer.data["username"] == "ada"
     assert (await call(sandbox, "POST", f"{API}/user/add", {})).invalid_fields == ["username"]
 
 
 async def test_diamonds_cost_a_hundred_coins_each(sandbox: Sandbox, call: Call) -> None:
-    """Both balances move, in one entry of the ledger."""
+    """Both balances change, in one entry of the ledger."""
     assert (await call(sandbox, "POST", f"{API}/user/exchangeDiamonds", {"diamonds": 2})).status == 200
     balance = (await call(sandbox, "GET", f"{API}/user/remainingCoins")).data
     assert balance == {"coins": 9_800, "diamonds": 5}
     (entry,) = sandbox.ledger
-    assert (entry.what, entry.coins, entry.diamonds) == ("diamonds", -200, 2)
+    assert (entry.reason, entry.coins, entry.diamonds) == ("diamonds", -200, 2)
 
 
-async def test_diamonds_that_cannot_be_paid(call: Call) -> None:
-    """They are refused, and nothing moves."""
+async def test_too_few_coins_for_diamonds(call: Call) -> None:
+    """The request is rejected, and no balance changes."""
     async with Sandbox(render="tiny", coins=199, diamonds=0) as poor:
         assert (await call(poor, "POST", f"{API}/user/exchangeDiamonds", {"diamonds": 2})).status == 400
         assert (poor.coins, poor.diamonds, poor.ledger) == (199, 0, [])
@@ -40,8 +40,8 @@ async def test_diamonds_that_cannot_be_paid(call: Call) -> None:
 
 
 @pytest.mark.parametrize("diamonds", [None, 0, -1, 1.5, "1", True])
-async def test_diamonds_are_whole_and_positive(sandbox: Sandbox, call: Call, diamonds: object) -> None:
-    """Anything else is refused, and nothing moves."""
+async def test_number_of_diamonds_is_a_positive_integer(sandbox: Sandbox, call: Call, diamonds: object) -> None:
+    """Other values are rejected, and no balance changes."""
     answer = await call(sandbox, "POST", f"{API}/user/exchangeDiamonds", {"diamonds": diamonds})
     assert answer.invalid_fields == ["diamonds"]
     assert (sandbox.diamonds, sandbox.ledger) == (3, [])
@@ -55,24 +55,24 @@ async def test_diamonds_are_whole_and_positive(sandbox: Sandbox, call: Call, dia
     ],
 )  # fmt: skip
 async def test_the_language_of_a_text(sandbox: Sandbox, call: Call, text: str, language: str) -> None:
-    """A bare string."""
+    """It is a bare string."""
     assert (await call(sandbox, "POST", f"{API}/video/lang_classify", {"msg": text})).data == language
 
 
-async def test_no_text_has_no_language(sandbox: Sandbox, call: Call) -> None:
-    """It is refused."""
+async def test_language_of_no_text(sandbox: Sandbox, call: Call) -> None:
+    """The request is rejected."""
     assert (await call(sandbox, "POST", f"{API}/video/lang_classify", {})).invalid_fields == ["msg"]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_the_public_pool(sandbox: Sandbox, call: Call, wanted: bool) -> None:  # noqa: FBT001  (a parameter of the test)
-    """What was set is repeated."""
+    """The response repeats the setting."""
     answer = await call(sandbox, "POST", f"{API}/video/auto-public-pool", {"isAutoToPublicPool": wanted})
     assert answer.data == {"isAutoToPublicPool": wanted}
 
 
 @pytest.mark.parametrize("body", [{}, {"isAutoToPublicPool": "yes"}])
-async def test_the_public_pool_wants_a_boolean(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
-    """It is refused otherwise."""
+async def test_public_pool_needs_a_boolean(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
+    """Other values are rejected."""
     answer = await call(sandbox, "POST", f"{API}/video/auto-public-pool", body)
     assert answer.invalid_fields == ["isAutoToPublicPool"]

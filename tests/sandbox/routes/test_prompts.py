@@ -1,4 +1,4 @@
-"""Prompt extension, in one piece and as a stream."""
+"""Prompt extension, as JSON and as a stream."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ LAST = {"end_image_url": "https://e.com/b.png"}
 
 @pytest.mark.parametrize(("path", "more"), [(GENERAL, {}), (FLF2V, LAST)])
 async def test_both_texts_are_rewritten(sandbox: Sandbox, call: Call, path: str, more: dict[str, str]) -> None:
-    """The answer holds both texts, longer than before, and nothing is charged."""
+    """The response has both texts, longer than before, and nothing is charged."""
     data = (await call(sandbox, "POST", path, BODY | more)).data
     assert data["prompt"].startswith("she waves, ")
     assert data["negative_prompt"].startswith("blurry, ")
     assert sandbox.ledger == []
 
 
-async def test_max_length_is_a_hard_cap(sandbox: Sandbox, call: Call) -> None:
-    """No text is longer than asked."""
+async def test_max_length(sandbox: Sandbox, call: Call) -> None:
+    """No text is longer."""
     data = (await call(sandbox, "POST", GENERAL, BODY | {"max_length": 4})).data
     assert data == {"prompt": "she ", "negative_prompt": "blur"}
 
@@ -49,8 +49,8 @@ async def test_cinematic_can_be_silent(sandbox: Sandbox, call: Call) -> None:
 
 
 @pytest.mark.parametrize("path", [GENERAL, FLF2V])
-async def test_a_stream_ends_with_result_and_done(sandbox: Sandbox, call: Call, path: str) -> None:
-    """With stream the answer is server-sent events: deltas that make up the text, the result, the end."""
+async def test_stream(sandbox: Sandbox, call: Call, path: str) -> None:
+    """The response is server-sent events: deltas that add up to the text, the result, and the end."""
     answer = await call(sandbox, "POST", path, BODY | LAST | {"stream": True})
     assert answer.headers["Content-Type"] == "text/event-stream"
     events = [block.split("\n") for block in answer.content.decode().strip().split("\n\n")]
@@ -61,17 +61,17 @@ async def test_a_stream_ends_with_result_and_done(sandbox: Sandbox, call: Call, 
 
 
 @pytest.mark.parametrize("missing", BODY)
-async def test_every_field_is_needed(sandbox: Sandbox, call: Call, missing: str) -> None:
+async def test_required_fields(sandbox: Sandbox, call: Call, missing: str) -> None:
     """All four fields are required."""
     answer = await call(sandbox, "POST", GENERAL, {name: text for name, text in BODY.items() if name != missing})
     assert (answer.status, answer.invalid_fields) == (400, [missing])
 
 
-async def test_first_and_last_frame_need_the_last_picture(sandbox: Sandbox, call: Call) -> None:
-    """The other operation requires end_image_url as well."""
+async def test_first_and_last_frame_need_the_last_image(sandbox: Sandbox, call: Call) -> None:
+    """The other operation also requires end_image_url."""
     assert (await call(sandbox, "POST", FLF2V, BODY)).invalid_fields == ["end_image_url"]
 
 
-async def test_an_unknown_template_is_refused(sandbox: Sandbox, call: Call) -> None:
+async def test_unknown_template(sandbox: Sandbox, call: Call) -> None:
     """Only default and cinematic exist."""
     assert (await call(sandbox, "POST", GENERAL, BODY | {"template": "x"})).invalid_fields == ["template"]

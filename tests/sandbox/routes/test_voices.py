@@ -1,4 +1,4 @@
-"""Voices that everybody can use, languages, and speech."""
+"""Public voices, languages and speech."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ async def voices(call: Call, sandbox: Sandbox, query: str = "") -> list[dict[str
     return groups
 
 
-async def spoken(call: Call, sandbox: Sandbox, text: str = "Hello there", **fields: object) -> str:
-    """Speak with the first public voice; return the link."""
+async def speak(call: Call, sandbox: Sandbox, text: str = "Hello there", **fields: object) -> str:
+    """Render speech with the first public voice and return its URL."""
     voice = (await voices(call, sandbox))[0]["children"][0]["value"]
     link: str = (await call(sandbox, "POST", SPEAK, {"msg": text, "tts_id": voice} | fields)).data
     return link
 
 
 async def test_voices_come_in_groups(sandbox: Sandbox, call: Call) -> None:
-    """By gender; the ids have 24 hexadecimal digits, are all different, and stay."""
+    """The groups are by gender; the ids have 24 hexadecimal digits, all differ, and are constant."""
     groups = await voices(call, sandbox)
     assert [(group["label"], group["value"]) for group in groups] == [("Female", "female"), ("Male", "male")]
     ids = [voice["value"] for group in groups for voice in group["children"]]
@@ -48,7 +48,7 @@ async def test_voices_come_in_groups(sandbox: Sandbox, call: Call) -> None:
 
 @pytest.mark.parametrize("locale", ["en-US", "en-GB", "zh-CN", "es-ES", "de-DE"])
 async def test_voices_of_a_locale(sandbox: Sandbox, call: Call, locale: str) -> None:
-    """Each has some, every one of which can speak."""
+    """Each locale has voices, and each voice can speak."""
     country, region = locale.split("-")
     groups = await voices(call, sandbox, f"?country={country}&region={region}&voice_map_type={locale}")
     for voice in (voice for group in groups for voice in group["children"]):
@@ -56,7 +56,7 @@ async def test_voices_of_a_locale(sandbox: Sandbox, call: Call, locale: str) -> 
     assert await voices(call, sandbox, "?country=xx&region=YY") == []
 
 
-async def test_languages_lead_to_voices(sandbox: Sandbox, call: Call) -> None:
+async def test_languages_have_voices(sandbox: Sandbox, call: Call) -> None:
     """Each language and region of the list has voices."""
     languages = (await call(sandbox, "POST", f"{API}/anchor/language_list", {})).data
     for language in languages:
@@ -66,28 +66,28 @@ async def test_languages_lead_to_voices(sandbox: Sandbox, call: Call) -> None:
     assert [language["value"] for language in one] == ["de"]
 
 
-async def test_speech_is_a_bare_link(sandbox: Sandbox, call: Call) -> None:
-    """To a sound, paid at once."""
-    answer = await call(sandbox, "GET", await spoken(call, sandbox))
+async def test_speech_is_a_bare_url(sandbox: Sandbox, call: Call) -> None:
+    """It is the URL of audio, charged at once."""
+    answer = await call(sandbox, "GET", await speak(call, sandbox))
     assert (answer.status, answer.headers["Content-Type"]) == (200, "audio/wav")
-    assert [(entry.what, entry.coins) for entry in sandbox.ledger] == [("speech", -1)]
+    assert [(entry.reason, entry.coins) for entry in sandbox.ledger] == [("speech", -1)]
 
 
-async def test_real_speech_is_as_long_as_its_text(call: Call) -> None:
-    """An MP3 that can be played; twice the speed is half the time."""
+async def test_length_of_speech(call: Call) -> None:
+    """It is an MP3 that can be played; twice the speed is half the time."""
     lengths = []
     async with Sandbox() as real:
         for rate in (1, 2):
-            answer = await call(real, "GET", await spoken(call, real, "word " * 28, speechRate=rate))
+            answer = await call(real, "GET", await speak(call, real, "word " * 28, speechRate=rate))
             assert answer.headers["Content-Type"] == "audio/mpeg"
-            with av.open(io.BytesIO(answer.content), "r") as sound:
-                assert sound.streams.audio
-                lengths.append((sound.duration or 0) / av.time_base)
+            with av.open(io.BytesIO(answer.content), "r") as container:
+                assert container.streams.audio
+                lengths.append((container.duration or 0) / av.time_base)
     assert lengths == [pytest.approx(10, abs=0.3), pytest.approx(5, abs=0.3)]
 
 
-async def test_speech_with_a_voice_of_ones_own(sandbox: Sandbox, call: Call) -> None:
-    """Once it is trained."""
+async def test_speech_with_an_own_voice(sandbox: Sandbox, call: Call) -> None:
+    """It works after the training."""
     voice = (await call(sandbox, "POST", f"{API}/userVoice/training", TRAINING)).data["_id"]
     await wait_for_end(sandbox.tasks[voice])
     body = {"msg": "Hello", "user_voice_id": voice, "country": "en", "region": "US"}
@@ -96,8 +96,8 @@ async def test_speech_with_a_voice_of_ones_own(sandbox: Sandbox, call: Call) -> 
     assert (await call(sandbox, "POST", SPEAK, body)).invalid_fields == ["user_voice_id"]
 
 
-async def test_a_voice_in_training_cannot_speak(frozen_sandbox: Sandbox, call: Call) -> None:
-    """It is refused, and nothing is paid."""
+async def test_speech_with_a_voice_in_training(frozen_sandbox: Sandbox, call: Call) -> None:
+    """It is rejected, and nothing is charged."""
     voice = (await call(frozen_sandbox, "POST", f"{API}/userVoice/training", TRAINING)).data["_id"]
     before = list(frozen_sandbox.ledger)
     answer = await call(frozen_sandbox, "POST", SPEAK, {"msg": "Hello", "user_voice_id": voice})
@@ -119,8 +119,8 @@ async def test_a_voice_in_training_cannot_speak(frozen_sandbox: Sandbox, call: C
         ({"speechRate": True}, "speechRate"),
     ],
 )
-async def test_wrong_fields_of_speech(sandbox: Sandbox, call: Call, change: dict[str, object], field: str) -> None:
-    """They are named, and nothing is paid."""
+async def test_invalid_fields_of_speech(sandbox: Sandbox, call: Call, change: dict[str, object], field: str) -> None:
+    """The response names them, and nothing is charged."""
     voice = (await voices(call, sandbox))[0]["children"][0]["value"]
     answer = await call(sandbox, "POST", SPEAK, {"msg": "Hello", "tts_id": voice} | change)
     assert answer.invalid_fields == [field]
@@ -128,14 +128,14 @@ async def test_wrong_fields_of_speech(sandbox: Sandbox, call: Call, change: dict
 
 
 async def test_characters_are_counted_not_bytes(sandbox: Sandbox, call: Call) -> None:
-    """1,000 of them in any script, for as many coins as they take to say."""
-    assert (await call(sandbox, "GET", await spoken(call, sandbox, "你" * 1000))).status == 200
+    """1,000 characters of any script are accepted, and charged by their time."""
+    assert (await call(sandbox, "GET", await speak(call, sandbox, "你" * 1000))).status == 200
     assert sandbox.coins == 10_000 - 8
 
 
-async def test_what_was_spoken_is_listed(sandbox: Sandbox, call: Call) -> None:
-    """The newest first, in pages of the second style, until it is forgotten; its sound stays."""
-    links = [await spoken(call, sandbox, text) for text in ("one", "two", "three")]
+async def test_previews(sandbox: Sandbox, call: Call) -> None:
+    """They come newest first, in pages of the style P2, until they are deleted; the audio stays."""
+    links = [await speak(call, sandbox, text) for text in ("one", "two", "three")]
     data = (await call(sandbox, "GET", f"{PREVIEWS}?current=2&pageSize=2")).data
     assert (data["current"], data["total"], [row["url"] for row in data["data"]]) == (2, 3, links[:1])
     one = data["data"][0]["_id"]
@@ -146,6 +146,6 @@ async def test_what_was_spoken_is_listed(sandbox: Sandbox, call: Call) -> None:
 
 
 @pytest.mark.parametrize("query", ["current=0", "current=x", "pageSize=101", "pageSize=0"])
-async def test_pages_of_what_was_spoken(sandbox: Sandbox, call: Call, query: str) -> None:
-    """Bad paging is refused."""
+async def test_invalid_paging_of_previews(sandbox: Sandbox, call: Call, query: str) -> None:
+    """It is rejected."""
     assert (await call(sandbox, "GET", f"{PREVIEWS}?{query}")).invalid_fields == [query.partition("=")[0]]

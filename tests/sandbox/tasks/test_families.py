@@ -1,4 +1,4 @@
-"""Every family of tasks: its start, its life, its lists, its failures and its end. The table is written out once more."""
+"""Every family of tasks: its start, statuses, lists, failures and deletion. The table is written a second time here."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ DUBBING: Final = {"source_lang": "auto", "target_lang": "en", "num_speakers": 1,
 
 @frozen
 class Row:
-    """What a family is, as the reference has it: how it starts, how it is looked at, and the least that it takes."""
+    """Facts of a family from the reference: its paths, its list, its result, and its shortest start."""
 
     start: str
     body: dict[str, Any]
-    detail: str = ""  # how the path of a detail begins, if any
+    detail: str = ""  # the begin of the path of a detail, if any
     listed: str = "/allRecords rows"  # path and container of its list
     result: str = "result_url"
-    delete: str | None = ""  # how the path of a delete begins, if any
+    delete: str | None = ""  # the begin of the path of a delete, if any
     failure: str = "failed_message"
-    tag: str = "prompt"  # the field that may hold a fate
+    tag: str = "prompt"  # the field that may contain a tag
 
 
-def picture(prefix: str, **other: str) -> Row:
-    """Make the row of one of the newer image families."""
+def image_row(prefix: str, **other: str) -> Row:
+    """Return the row of one of the newer image families."""
     settings: dict[str, Any] = {"listed": "/list rows", "result": "image_urls", "detail": "/detail"} | other
     return Row(f"{prefix}/start", {"name": "Ada", "prompt": "she smiles"}, **settings)
 
@@ -64,14 +64,14 @@ ROWS: Final = {
     ),
     "upscale": Row("userUpscale/start", {"source_url": V}, tag="name"),
     "text_to_image": Row("userText2Image/start", {"prompt": "x"}, result="image_urls"),
-    "nano_banana": picture("userNanoBanana", listed="/allRecords list", delete="/delete"),
+    "nano_banana": image_row("userNanoBanana", listed="/allRecords list", delete="/delete"),
     "photobook": Row("userPhotobook/start", {"face_image_url": U}, result="image_urls", tag="name"),
-    "gpt_image": picture("userGptImage"),
-    "wan26_image": picture("userWan26Image"),
-    "wan27_image": picture("userWan27Image"),
-    "qwen_image": picture("userQwen2Image"),
-    "flux2": picture("userFlux2"),
-    "kling_image": picture("userKlingImage"),
+    "gpt_image": image_row("userGptImage"),
+    "wan26_image": image_row("userWan26Image"),
+    "wan27_image": image_row("userWan27Image"),
+    "qwen_image": image_row("userQwen2Image"),
+    "flux2": image_row("userFlux2"),
+    "kling_image": image_row("userKlingImage"),
     "image_edit": Row("userImageEdit/start", {"edit_type": "clothing", "image_urls": [U, U]}, tag="name"),
     "wan25_video": Row("userWan25/start", {"prompt": "x", "image_url": U}),
     "wan30_video": Row(
@@ -104,7 +104,7 @@ ROWS: Final = {
     "seedance": Row("seedanceVideo/start", {"prompt": "x"}, delete=None),
     "seedance2": Row("seedance2Video/start", {"prompt": "x"}),
 }  # fmt: skip
-# Avatar videos and previews of face swaps are looked at in ways of their own: tests of their own.
+# Avatar videos and previews of face swaps have special details, and other tests.
 OWN: Final = {"avatar_video", "face_swap_preview"}
 
 every = pytest.mark.parametrize("name", ROWS)
@@ -114,7 +114,7 @@ deleted = pytest.mark.parametrize("name", [name for name, row in ROWS.items() if
 
 
 def prefix(name: str) -> str:
-    """Tell how the paths of a family begin."""
+    """Return the begin of the paths of a family."""
     return f"/api/v1/{ROWS[name].start.partition('/')[0]}"
 
 
@@ -130,71 +130,71 @@ async def begin(call: Call, sandbox: Sandbox, name: str, tag: str = "", **fields
     return sandbox.tasks[data["_id"]]
 
 
-async def look(call: Call, sandbox: Sandbox, task: Task, task_id: str | None = None) -> Response:
-    """Ask for the detail of a task, or of another id in its family."""
+async def detail(call: Call, sandbox: Sandbox, task: Task, task_id: str | None = None) -> Response:
+    """Request the detail of a task, or of another id in its family."""
     row = ROWS[task.family]
     return await call(sandbox, "GET", f"{prefix(task.family)}{row.detail}/{task_id or task.id}")
 
 
 def rows_of(answer: Response, container: str) -> list[dict[str, Any]]:
-    """Take the rows out of their container."""
+    """Return the rows of a container."""
     rows: list[dict[str, Any]] = answer.data if container == "array" else answer.data[container]
     return rows
 
 
-def test_the_table_here_names_every_family() -> None:
-    """A family that is added without a row here is noticed."""
+def test_table_has_every_family() -> None:
+    """A family without a row in this file is found."""
     assert set(ROWS) | OWN == set(FAMILIES)
 
 
 @every
-async def test_a_task_is_paid_once_and_lives_to_its_end(sandbox: Sandbox, call: Call, name: str) -> None:
-    """The least that a family takes is enough: it is charged under its name, and its record ends well."""
+async def test_task_is_charged_once_and_succeeds(sandbox: Sandbox, call: Call, name: str) -> None:
+    """The shortest start of a family is accepted, and charged under its label."""
     task = await begin(call, sandbox, name)
     assert task.family == name
     assert (task.status, task.done) == (FAMILIES[name].words.queued[0], False)
     assert sum(entry.coins for entry in sandbox.ledger) == -task.coins
-    assert {entry.what for entry in sandbox.ledger} <= {name.replace("_", " "), "image-to-video"}
-    record = (await look(call, sandbox, await wait_for_end(task))).data
+    assert {entry.reason for entry in sandbox.ledger} <= {name.replace("_", " "), "image-to-video"}
+    record = (await detail(call, sandbox, await wait_for_end(task))).data
     assert (record["_id"], record["current_status"], record[ROWS[name].failure] or "") == (task.id, "completed", "")
     assert sandbox.webhooks == sandbox.webhooks.__class__()
 
 
 @pytest.mark.parametrize("name", [name for name, row in ROWS.items() if row.result])
-async def test_a_finished_task_has_its_result_at_the_cdn(sandbox: Sandbox, call: Call, name: str) -> None:
-    """The family's own field holds the link, an array of links where its name says so; it needs no token."""
-    record = (await look(call, sandbox, await wait_for_end(await begin(call, sandbox, name)))).data
+async def test_result_is_at_the_cdn(sandbox: Sandbox, call: Call, name: str) -> None:
+    """The field of the family has its URL, or an array of URLs if its name is a plural; no token is needed."""
+    record = (await detail(call, sandbox, await wait_for_end(await begin(call, sandbox, name)))).data
     result = record[ROWS[name].result]
     links = result if ROWS[name].result.endswith("s") else [result]
     assert links
     for link in links:
         answer = await call(sandbox, "GET", link)
-        kind = "image" if FAMILIES[name].makes == "picture" else "video"
+        kind = "image" if FAMILIES[name].output == "image" else "video"
         assert (answer.status, answer.headers["Content-Type"].partition("/")[0]) == (200, kind)
         assert len(answer.content) > 50
 
 
 @tagged
-async def test_a_failure_is_told_in_the_words_of_the_family(sandbox: Sandbox, call: Call, name: str) -> None:
-    """`#fail` in a text field ends the task badly; the message stands in the family's field, and there is no result."""
+async def test_failure(sandbox: Sandbox, call: Call, name: str) -> None:
+    """`#fail` in a text field makes the task fail; the family's field has the message, and there is no result."""
     task = await wait_for_end(await begin(call, sandbox, name, "Ada #fast #fail"))
-    record = (await look(call, sandbox, task)).data
+    record = (await detail(call, sandbox, task)).data
     assert (record["current_status"], task.failed) == ("failed", True)
     assert "could not be generated" in record[ROWS[name].failure]
     assert not (ROWS[name].result and record[ROWS[name].result])
 
 
 @tagged
-async def test_a_refused_start_costs_nothing(sandbox: Sandbox, call: Call, name: str) -> None:
-    """`#refuse` answers 403 and leaves no task."""
+async def test_rejected_start_costs_nothing(sandbox: Sandbox, call: Call, name: str) -> None:
+    """`#refuse` answers 403 and makes no task."""
     row = ROWS[name]
     answer = await call(sandbox, "POST", f"/api/v1/{row.start}", row.body | {row.tag: "#refuse"})
     assert (answer.status, sandbox.ledger, dict(sandbox.tasks)) == (403, [], {})
 
 
 @listed
-async def test_a_list_is_newest_first_and_paged(sandbox: Sandbox, call: Call, name: str) -> None:
-    """Three tasks on pages of two, in the family's container and style; a list without paging shows all three."""
+async def test_list(sandbox: Sandbox, call: Call, name: str) -> None:
+    """Three tasks on pages of two, in the container and style of the family; a list without paging has all three."""
     tasks = [await wait_for_end(await begin(call, sandbox, name)) for _ in range(3)]
     path, container = ROWS[name].listed.split()
     paging = {"userQwen2Image": "", "userKlingImage": "", "userVoice": ""}.get(
@@ -209,12 +209,12 @@ async def test_a_list_is_newest_first_and_paged(sandbox: Sandbox, call: Call, na
 
 
 @every
-async def test_lists_and_details_know_their_own_family_only(sandbox: Sandbox, call: Call, name: str) -> None:
+async def test_families_are_separate(sandbox: Sandbox, call: Call, name: str) -> None:
     """The id of another family is not found, and not listed."""
     other = "veo" if name != "veo" else "sora"
     stranger = await begin(call, sandbox, other)
     task = await begin(call, sandbox, name)
-    assert (await look(call, sandbox, task, stranger.id)).status == 404
+    assert (await detail(call, sandbox, task, stranger.id)).status == 404
     if ROWS[name].listed:
         path, container = ROWS[name].listed.split()
         answer = await call(sandbox, "GET", f"{prefix(name)}{path}?pageNum=1&pageSize=10")
@@ -222,19 +222,17 @@ async def test_lists_and_details_know_their_own_family_only(sandbox: Sandbox, ca
 
 
 @every
-async def test_an_unknown_id_is_a_404_in_json_and_a_malformed_one_a_400(
-    sandbox: Sandbox, call: Call, name: str
-) -> None:
-    """Neither is an HTML page."""
+async def test_unknown_and_malformed_ids(sandbox: Sandbox, call: Call, name: str) -> None:
+    """An unknown id is a 404 in JSON, a malformed one a 400."""
     task = await begin(call, sandbox, name)
     for wrong, status in ((MISSING, 404), ("x", 400)):
-        answer = await look(call, sandbox, task, wrong)
+        answer = await detail(call, sandbox, task, wrong)
         assert (answer.status, answer.headers["Content-Type"]) == (status, "application/json; charset=utf-8")
 
 
 @every
-async def test_the_wrong_form_of_a_detail_is_an_html_404(sandbox: Sandbox, call: Call, name: str) -> None:
-    """`detail/{id}` where `{_id}` is right, and the other way round."""
+async def test_wrong_path_of_a_detail(sandbox: Sandbox, call: Call, name: str) -> None:
+    """`detail/{id}` instead of `{_id}`, or the reverse, is an HTML 404."""
     task = await begin(call, sandbox, name)
     wrong = "" if ROWS[name].detail else "/detail"
     answer = await call(sandbox, "GET", f"{prefix(name)}{wrong}/{task.id}")
@@ -242,19 +240,19 @@ async def test_the_wrong_form_of_a_detail_is_an_html_404(sandbox: Sandbox, call:
 
 
 @deleted
-async def test_a_finished_task_can_be_deleted(sandbox: Sandbox, call: Call, name: str) -> None:
-    """Its record is gone afterwards, and nothing was given back."""
+async def test_delete_of_a_finished_task(sandbox: Sandbox, call: Call, name: str) -> None:
+    """Its record is gone, and nothing is refunded."""
     task = await wait_for_end(await begin(call, sandbox, name))
     before = list(sandbox.ledger)
     answer = await call(sandbox, "DELETE", f"{prefix(name)}{ROWS[name].delete}/{task.id}")
     assert (answer.status, task.deleted, sandbox.ledger) == (200, True, before)
     assert answer.body.get("code") == 0 or answer.body["success"]
-    assert (await look(call, sandbox, task)).status == 404
+    assert (await detail(call, sandbox, task)).status == 404
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if FAMILIES[name].batch])
-async def test_several_records_can_be_asked_for_at_once(sandbox: Sandbox, call: Call, name: str) -> None:
-    """A batchDetail shows what it knows of the family; other ids are missing."""
+@pytest.mark.parametrize("name", [name for name in ROWS if FAMILIES[name].batch_detail])
+async def test_batch_detail(sandbox: Sandbox, call: Call, name: str) -> None:
+    """It has the known records of the family; other ids are missing."""
     task, stranger = await begin(call, sandbox, name), await begin(call, sandbox, "hailuo")
     path = f"{prefix(name)}/batchDetail"
     answer = await call(sandbox, "POST", path, {"ids": [MISSING, stranger.id, task.id]})
@@ -262,16 +260,16 @@ async def test_several_records_can_be_asked_for_at_once(sandbox: Sandbox, call: 
     assert (await call(sandbox, "POST", path, {"ids": task.id})).status == 400
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if not FAMILIES[name].batch])
-async def test_families_without_a_batch_answer_the_html_404(sandbox: Sandbox, call: Call, name: str) -> None:
-    """There is no such route."""
+@pytest.mark.parametrize("name", [name for name in ROWS if not FAMILIES[name].batch_detail])
+async def test_families_without_batch_detail(sandbox: Sandbox, call: Call, name: str) -> None:
+    """The path is an HTML 404."""
     answer = await call(sandbox, "POST", f"{prefix(name)}/batchDetail", {"ids": []})
     assert (answer.status, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
 
 
 @pytest.mark.parametrize(("name", "missing"), [(name, field) for name, row in ROWS.items() for field in row.body])
-async def test_a_start_names_the_field_that_is_missing(sandbox: Sandbox, call: Call, name: str, missing: str) -> None:
-    """Without a field that is required a start is a 400 that names it, and costs nothing; others need no name."""
+async def test_missing_field_of_a_start(sandbox: Sandbox, call: Call, name: str, missing: str) -> None:
+    """It is a 400 that names the field, and costs nothing; some families require no name."""
     row = ROWS[name]
     body = {field: value for field, value in row.body.items() if field != missing}
     answer = await call(sandbox, "POST", f"/api/v1/{row.start}", body)
@@ -283,12 +281,12 @@ async def test_a_start_names_the_field_that_is_missing(sandbox: Sandbox, call: C
 
 @pytest.mark.parametrize("name", ["kling_video", "kling_omni", "seedance2", "voice_training"])
 async def test_some_families_can_rename(sandbox: Sandbox, call: Call, name: str) -> None:
-    """PUT changes the name alone; without a name it is a 400."""
+    """PUT changes only the name; without a name it is a 400."""
     task = await begin(call, sandbox, name)
     path = f"{prefix(name)}/{task.id}"
-    before = (await look(call, sandbox, task)).data | {"name": "Grace"}
+    before = (await detail(call, sandbox, task)).data | {"name": "Grace"}
     assert (await call(sandbox, "PUT", path, {"name": "Grace"})).status == 200
-    after = (await look(call, sandbox, task)).data
+    after = (await detail(call, sandbox, task)).data
     changing = {"current_status", "updatedAt", "result_url", "hasRefundCoin"}
     assert {k: v for k, v in after.items() if k not in changing} == {
         k: v for k, v in before.items() if k not in changing
@@ -298,15 +296,15 @@ async def test_some_families_can_rename(sandbox: Sandbox, call: Call, name: str)
 
 
 @pytest.mark.parametrize("name", ["qwen_image", "kling_image", "happyhorse", "kling_omni", "minimax_h3", "seedance2"])
-async def test_a_stated_cap_of_a_batch_is_kept(sandbox: Sandbox, call: Call, name: str) -> None:
-    """200 ids are fine, 201 are a 400."""
+async def test_limit_of_a_batch_detail(sandbox: Sandbox, call: Call, name: str) -> None:
+    """200 ids are accepted, 201 are a 400."""
     path = f"{prefix(name)}/batchDetail"
     assert (await call(sandbox, "POST", path, {"ids": [MISSING] * 200})).data == []
     assert (await call(sandbox, "POST", path, {"ids": [MISSING] * 201})).status == 400
 
 
-async def test_one_list_wants_its_paging(sandbox: Sandbox, call: Call) -> None:
-    """Nano Banana marks both parameters required; 100 is the most."""
+async def test_required_paging(sandbox: Sandbox, call: Call) -> None:
+    """Nano Banana requires both parameters; 100 is the maximum."""
     path = f"{prefix('nano_banana')}/allRecords"
     for query in ("", "?pageNum=1", "?pageNum=1&pageSize=101", "?pageNum=0&pageSize=1"):
         assert (await call(sandbox, "GET", path + query)).status == 400
@@ -314,20 +312,20 @@ async def test_one_list_wants_its_paging(sandbox: Sandbox, call: Call) -> None:
 
 
 @pytest.mark.parametrize("name", ["image_to_video", "photobook", "head_swap"])
-async def test_some_families_refuse_to_delete_a_task_at_work(call: Call, name: str) -> None:
-    """After the first status and before the last it is a 400."""
+async def test_delete_of_a_working_task(call: Call, name: str) -> None:
+    """In some families it is a 400."""
     async with Sandbox(speed=2, render="tiny") as sandbox:
         task = await begin(call, sandbox, name)
         async with asyncio.timeout(10):
-            while task.waiting:
+            while task.is_queued:
                 await asyncio.sleep(0.01)
         answer = await call(sandbox, "DELETE", f"{prefix(name)}/{task.id}")
         assert (answer.status, task.deleted) == (400, False)
 
 
 @pytest.mark.parametrize("name", ["image_to_video", "head_swap", "photobook", "dubbing", "veo"])
-async def test_only_two_families_refund_what_nobody_has_begun(frozen_sandbox: Sandbox, call: Call, name: str) -> None:
-    """Image to video and head swap give the coins back; the others keep them."""
+async def test_refund_of_a_queued_task(frozen_sandbox: Sandbox, call: Call, name: str) -> None:
+    """Only image to video and head swap refund the coins."""
     task = await begin(call, frozen_sandbox, name)
     await call(frozen_sandbox, "DELETE", f"{prefix(name)}/{task.id}")
     refunded = name in {"image_to_video", "head_swap"}
@@ -339,15 +337,15 @@ async def test_only_two_families_refund_what_nobody_has_begun(frozen_sandbox: Sa
 
 
 @pytest.mark.parametrize("name", ["product_avatar", "voice_training", "dubbing", "veo"])
-async def test_only_two_families_refund_a_failure(sandbox: Sandbox, call: Call, name: str) -> None:
-    """Product avatars and trainings of voices give the coins back when they fail; the others keep them."""
+async def test_refund_of_a_failed_task(sandbox: Sandbox, call: Call, name: str) -> None:
+    """Only product avatars and trainings of voices refund the coins."""
     task = await wait_for_end(await begin(call, sandbox, name, "#fail #fast"))
     refunded = name in {"product_avatar", "voice_training"}
     assert (task.refunded, sandbox.coins) == (refunded, 10_000 - (0 if refunded else task.coins))
 
 
-async def test_who_is_poor_is_refused(call: Call) -> None:
-    """A start that cannot be paid is a 400 and leaves no task."""
+async def test_too_few_coins(call: Call) -> None:
+    """A start above the balance is a 400 and makes no task."""
     async with Sandbox(speed=0.001, render="tiny", coins=3) as sandbox:
         answer = await call(sandbox, "POST", "/api/v1/veoVideo/start", {"prompt": "x"})
         assert (answer.status, sandbox.coins, dict(sandbox.tasks)) == (400, 3, {})
@@ -366,24 +364,22 @@ async def test_who_is_poor_is_refused(call: Call) -> None:
         ("video_twin", {"video_url": None, "image_url": U}, 30),
     ],
 )
-async def test_prices_that_are_known(
-    sandbox: Sandbox, call: Call, name: str, fields: dict[str, Any], coins: int
-) -> None:
-    """What the reference states is what is charged."""
+async def test_known_prices(sandbox: Sandbox, call: Call, name: str, fields: dict[str, Any], coins: int) -> None:
+    """The prices of the reference are charged."""
     assert (await begin(call, sandbox, name, **fields)).coins == coins
 
 
 @pytest.mark.parametrize("name", sorted(name for name in ROWS if FAMILIES[name].webhooks))
-async def test_starts_that_take_webhooks_send_one(sandbox: Sandbox, call: Call, name: str) -> None:
-    """The event names the end; nobody listens there, so that the attempt is noted with status 0."""
+async def test_webhooks(sandbox: Sandbox, call: Call, name: str) -> None:
+    """The event names the end; the refused connection is recorded with status 0."""
     task = await wait_for_end(await begin(call, sandbox, name, webhook_url="http://127.0.0.1:9/hook"))
     await wait_until(lambda: sandbox.webhooks)
     assert [(sent.task_id, sent.event, sent.status) for sent in sandbox.webhooks] == [(task.id, "task.completed", 0)]
 
 
 @pytest.mark.parametrize("name", ["photobook", "video_twin"])
-async def test_some_starts_take_no_webhooks(sandbox: Sandbox, call: Call, name: str) -> None:
-    """Their webhook fields are unknown, so that nothing is said about them and nothing is sent."""
+async def test_families_without_webhooks(sandbox: Sandbox, call: Call, name: str) -> None:
+    """Their webhook fields are unknown and ignored, and nothing is sent."""
     await wait_for_end(await begin(call, sandbox, name, webhook_url="ftp://nowhere"))
     await asyncio.sleep(0)
     assert not sandbox.webhooks

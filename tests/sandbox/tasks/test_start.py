@@ -1,4 +1,4 @@
-"""Starting videos: what is accepted, what is refused, what is charged."""
+"""Starts of videos: what is accepted, rejected and charged."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 START = "/api/v1/userImage2Video/start"
 
 
-async def test_a_start_answers_the_record(sandbox: Sandbox, start: Start) -> None:
-    """The answer holds the id, the echoed input, the first status and the price, but no result yet."""
+async def test_start_returns_the_record(sandbox: Sandbox, start: Start) -> None:
+    """It has the id, the fields that were sent, the first status and the price, but no result."""
     record = (await start(sandbox)).data
     assert record["current_status"] == "initialized"
     assert (record["name"], record["prompt"], record["negative_prompt"]) == ("Ada", "she smiles", "blurry")
@@ -31,7 +31,7 @@ async def test_a_start_is_charged_exactly_once(frozen_sandbox: Sandbox, start: S
     """The balance, the ledger and the task agree on the price."""
     task_id = (await start(frozen_sandbox)).data["_id"]
     assert frozen_sandbox.coins == 70
-    assert [(entry.what, entry.task_id, entry.coins) for entry in frozen_sandbox.ledger] == [
+    assert [(entry.reason, entry.task_id, entry.coins) for entry in frozen_sandbox.ledger] == [
         ("image-to-video", task_id, -30)
     ]
     assert frozen_sandbox.tasks[task_id].charged == 30
@@ -51,22 +51,20 @@ async def test_a_start_is_charged_exactly_once(frozen_sandbox: Sandbox, start: S
         ({"video_length": 1000, "video_time": 5}, 30),
     ],
 )
-async def test_the_price_follows_model_and_seconds(
-    sandbox: Sandbox, start: Start, fields: dict[str, Any], price: int
-) -> None:
-    """Prices are linear in the seconds, and a2e-v2 costs the double."""
+async def test_price(sandbox: Sandbox, start: Start, fields: dict[str, Any], price: int) -> None:
+    """Prices are linear in the seconds, and a2e-v2 costs twice as much."""
     assert (await start(sandbox, **fields)).data["coins"] == price
 
 
-async def test_several_videos_are_several_paid_tasks(frozen_sandbox: Sandbox, start: Start) -> None:
-    """number_of_images counts videos: an array of records comes back, and each is charged."""
+async def test_several_videos(frozen_sandbox: Sandbox, start: Start) -> None:
+    """number_of_images is the number of videos: the response is an array of records, and each is charged."""
     records = (await start(frozen_sandbox, number_of_images=3)).data
     assert {record["_id"] for record in records} == set(frozen_sandbox.tasks)
     assert [entry.coins for entry in frozen_sandbox.ledger] == [-30, -30, -30]
 
 
-async def test_too_few_coins_buy_nothing(frozen_sandbox: Sandbox, start: Start) -> None:
-    """When the balance is short for all videos together, nothing is created and nothing charged."""
+async def test_too_few_coins(frozen_sandbox: Sandbox, start: Start) -> None:
+    """If the balance is too low for all videos together, no task is made and nothing is charged."""
     answer = await start(frozen_sandbox, number_of_images=4)
     assert answer.status == 400
     assert "nsufficient credits" in answer.body["msg"]
@@ -106,8 +104,8 @@ async def test_too_few_coins_buy_nothing(frozen_sandbox: Sandbox, start: Start) 
         ("webhook_token", "x" * 257),
     ],
 )
-async def test_a_wrong_field_is_refused(sandbox: Sandbox, start: Start, field: str, value: Any) -> None:
-    """The answer is a 400 whose `errors` name the field while `msg` says nothing; nothing is charged."""
+async def test_invalid_field(sandbox: Sandbox, start: Start, field: str, value: Any) -> None:
+    """The response is a 400 whose `errors` name the field, but not its `msg`; nothing is charged."""
     answer = await start(sandbox, **{field: value})
     assert answer.status == 400
     assert answer.invalid_fields == [field]
@@ -115,8 +113,8 @@ async def test_a_wrong_field_is_refused(sandbox: Sandbox, start: Start, field: s
     assert sandbox.ledger == []
 
 
-async def test_first_and_last_frame_need_a_last_picture(sandbox: Sandbox, start: Start) -> None:
-    """FLF2V without end_image_url is refused, with it accepted."""
+async def test_first_and_last_frame_need_a_last_image(sandbox: Sandbox, start: Start) -> None:
+    """FLF2V without end_image_url is rejected, and accepted with it."""
     assert (await start(sandbox, model_type="FLF2V")).invalid_fields == ["end_image_url"]
     assert (await start(sandbox, model_type="FLF2V", end_image_url="https://example.com/b.png")).status == 200
 
@@ -126,8 +124,8 @@ async def test_a_lora_needs_no_prompts(sandbox: Sandbox, start: Start) -> None:
     assert (await start(sandbox, prompt=None, negative_prompt=None, lora="l1")).status == 200
 
 
-async def test_harmless_fields_are_accepted(frozen_sandbox: Sandbox, start: Start) -> None:
-    """Webhooks and switches are accepted; unknown fields are ignored without a word."""
+async def test_other_fields_are_accepted(frozen_sandbox: Sandbox, start: Start) -> None:
+    """Webhooks and switches are accepted; unknown fields are ignored."""
     options: dict[str, Any] = {
         "extend_prompt": False,
         "skip_face_enhance": True,
@@ -138,13 +136,13 @@ async def test_harmless_fields_are_accepted(frozen_sandbox: Sandbox, start: Star
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b"\xff\xfe"])
-async def test_a_body_that_is_no_json_object_is_refused(sandbox: Sandbox, call: Call, content: bytes) -> None:
-    """Broken JSON and other kinds of JSON are a 400, not a crash."""
+async def test_body_must_be_a_json_object(sandbox: Sandbox, call: Call, content: bytes) -> None:
+    """Invalid JSON and other JSON values are a 400."""
     answer = await call(sandbox, "POST", START, data=content, headers={"Content-Type": "application/json"})
     assert (answer.status, answer.invalid_fields) == (400, [""])
 
 
 async def test_a_body_of_another_type_counts_as_empty(sandbox: Sandbox, call: Call) -> None:
-    """A form instead of JSON has none of the fields."""
+    """A form instead of JSON has no fields."""
     answer = await call(sandbox, "POST", START, data={"prompt": "x"})
     assert answer.invalid_fields == ["prompt", "image_url", "negative_prompt"]

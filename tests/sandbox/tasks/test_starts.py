@@ -1,4 +1,4 @@
-"""What starts take: modes that need more, values that a mode allows, and every kind of value that is wrong."""
+"""Schemas of starts: required fields of a mode, values of a mode, and invalid values of every type."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RECT: Final = {"x": 1, "y": 1, "width": 1, "height": 1, "rotation": 0, "scale": 
 WAN30: Final = {"model": "wan3.0-video", "input": {}, "parameters": {}}
 
 WRONG: Final[list[tuple[str, dict[str, Any], str]]] = [
-    # what a mode needs
+    # required in a mode
     ("grokVideo", {"model_type": "image-to-video"}, "image_url"),
     ("hailuoVideo", {"prompt": "x"}, "image_urls"),
     ("userHappyhorseVideo", {"mode": "i2v"}, "image_url"),
@@ -36,7 +36,7 @@ WRONG: Final[list[tuple[str, dict[str, Any], str]]] = [
     ("userWan25", {"prompt": "x"}, "image_url"),
     ("userWan25", {"prompt": "x", "model": "wan2.7-i2v", "task_type": "video_extend"}, "first_clip_url"),
     ("veoVideo", {"prompt": "x", "generationType": "REFERENCE_2_VIDEO"}, "imageUrls"),
-    # what a mode allows
+    # allowed in a mode
     ("userWan25", {"prompt": "x", "image_url": U, "duration": "15"}, "duration"),
     ("klingVideo", {"mode": "text-to-video", "prompt": "x", "duration": "7"}, "duration"),
     # values
@@ -64,9 +64,7 @@ WRONG: Final[list[tuple[str, dict[str, Any], str]]] = [
 
 
 @pytest.mark.parametrize(("prefix", "body", "field"), WRONG)
-async def test_what_is_wrong_is_named(
-    sandbox: Sandbox, call: Call, prefix: str, body: dict[str, Any], field: str
-) -> None:
+async def test_invalid_fields(sandbox: Sandbox, call: Call, prefix: str, body: dict[str, Any], field: str) -> None:
     """HTTP 400 whose `errors` name the field first; nothing is charged."""
     answer = await call(sandbox, "POST", f"{API}/{prefix}/start", body)
     assert (answer.status, answer.body["msg"], answer.invalid_fields[0]) == (400, "Bad Request", field)
@@ -86,15 +84,15 @@ FINE: Final[list[tuple[str, dict[str, Any]]]] = [
 
 
 @pytest.mark.parametrize(("prefix", "body"), FINE)
-async def test_what_is_fine_is_accepted(sandbox: Sandbox, call: Call, prefix: str, body: dict[str, Any]) -> None:
-    """The other side of each limit; unknown fields are ignored and not shown again."""
+async def test_valid_fields(sandbox: Sandbox, call: Call, prefix: str, body: dict[str, Any]) -> None:
+    """Values at each limit are accepted; unknown fields are ignored and not repeated."""
     answer = await call(sandbox, "POST", f"{API}/{prefix}/start", body)
     assert answer.status == 200
     assert "nonsense" not in answer.data
 
 
-async def test_what_was_sent_comes_back_with_the_defaults(sandbox: Sandbox, call: Call) -> None:
-    """A record shows the fields that the family knows; the webhook's are not shown."""
+async def test_record_repeats_the_fields(sandbox: Sandbox, call: Call) -> None:
+    """A record has the fields of the schema with their defaults, without those of the webhook."""
     body = {"prompt": "x", "webhook_url": "https://example.com/hook", "webhook_token": "secret"}
     data = (await call(sandbox, "POST", f"{API}/grokVideo/start", body)).data
     assert (data["prompt"], data["model_type"], data["duration"]) == ("x", "text-to-video", "6")
@@ -102,8 +100,8 @@ async def test_what_was_sent_comes_back_with_the_defaults(sandbox: Sandbox, call
 
 
 @pytest.mark.parametrize("prefix", ["veoVideo", "userDubbing"])
-async def test_webhook_addresses_are_checked(sandbox: Sandbox, call: Call, prefix: str) -> None:
-    """Plain http to somewhere else is a 400, in every family that takes webhooks."""
+async def test_webhook_urls(sandbox: Sandbox, call: Call, prefix: str) -> None:
+    """Plain http to another host is a 400, in every family with webhooks."""
     body = {"prompt": "x", "name": "a", "source_url": U, "source_lang": "en", "target_lang": "de", "num_speakers": 1}
     body |= {"drop_background_audio": True, "webhook_url": "http://example.com"}
     path = "startDubbing" if prefix == "userDubbing" else "start"

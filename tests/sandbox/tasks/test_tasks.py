@@ -1,4 +1,4 @@
-"""Looking at tasks, deleting them, and the life they lead."""
+"""Status requests, deletion, and the lifecycle of tasks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2e_async.sandbox.lifecycle import Life
+from a2e_async.sandbox.lifecycle import Lifecycle
 from a2e_async.sandbox.state import Options, State
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ PREFIX = "/api/v1/userImage2Video"
 MISSING = "0" * 24
 
 
-async def test_a_task_lives_through_all_statuses_in_order(sandbox: Sandbox, start: Start) -> None:
-    """initialized, sent, pending, completed: a second each before the work, and the result comes with the last one."""
+async def test_statuses_in_order(sandbox: Sandbox, start: Start) -> None:
+    """A task is initialized, sent and pending for a second each before the work; the result comes with completed."""
     task = sandbox.tasks[(await start(sandbox)).data["_id"]]
     began, seen = asyncio.get_running_loop().time(), {task.status: 0.0}
     while not task.done:
@@ -33,7 +33,7 @@ async def test_a_task_lives_through_all_statuses_in_order(sandbox: Sandbox, star
 
 
 async def test_a_completed_record_has_its_result(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
-    """The detail of a completed task holds the link, which leads to a real MP4 and needs no token."""
+    """The detail of a completed task has the URL of a real MP4, which needs no token."""
     task = await finished_task(sandbox)
     record = (await call(sandbox, "GET", f"{PREFIX}/{task.id}")).data
     assert (record["current_status"], record["failed_code"]) == ("completed", "")
@@ -48,26 +48,28 @@ async def test_the_same_seed_gives_the_same_durations() -> None:
     unused: Any = None
 
     def draws(seed: int) -> list[float]:
-        life = Life(options=Options(seed=seed), state=State(coins=0), storage=unused, studio=unused, messenger=unused)
-        return [life.draw_work() for _ in range(3)]
+        lifecycle = Lifecycle(
+            options=Options(seed=seed), state=State(coins=0), storage=unused, renderer=unused, webhook_sender=unused
+        )
+        return [lifecycle.draw_working_time() for _ in range(3)]
 
     assert draws(1) == draws(1) != draws(2)
     assert all(20 <= seconds <= 40 for seconds in draws(1))
 
 
-async def test_a_missing_task_is_a_404_in_json(sandbox: Sandbox, call: Call) -> None:
-    """An unknown id answers 404 with an error body, not an HTML page."""
+async def test_unknown_id(sandbox: Sandbox, call: Call) -> None:
+    """It is a 404 with an error body, not an HTML page."""
     answer = await call(sandbox, "GET", f"{PREFIX}/{MISSING}")
     assert (answer.status, answer.body["code"]) == (404, 404)
 
 
-async def test_a_malformed_id_is_a_400(sandbox: Sandbox, call: Call) -> None:
-    """An id that cannot be one is refused."""
+async def test_malformed_id(sandbox: Sandbox, call: Call) -> None:
+    """It is a 400."""
     assert (await call(sandbox, "GET", f"{PREFIX}/status")).status == 400
 
 
-async def test_the_list_is_newest_first_and_paged(sandbox: Sandbox, start: Start, call: Call) -> None:
-    """The list holds rows and count; the default page has 10 records, the newest at its head."""
+async def test_list(sandbox: Sandbox, start: Start, call: Call) -> None:
+    """The list has rows and count; the default page has 10 records, newest first."""
     ids = [(await start(sandbox)).data["_id"] for _ in range(12)]
     first = (await call(sandbox, "GET", f"{PREFIX}/allRecords")).data
     second = (await call(sandbox, "GET", f"{PREFIX}/allRecords?pageNum=2")).data
@@ -77,12 +79,12 @@ async def test_the_list_is_newest_first_and_paged(sandbox: Sandbox, start: Start
 
 
 @pytest.mark.parametrize("query", ["pageNum=0", "pageNum=x", "pageSize=0", "pageSize=101", "pageSize=-1", "pageSize=²"])
-async def test_bad_paging_is_refused(sandbox: Sandbox, call: Call, query: str) -> None:
-    """Page numbers begin at 1, and a page holds 1 to 100 records."""
+async def test_invalid_paging(sandbox: Sandbox, call: Call, query: str) -> None:
+    """Page numbers begin at 1, and a page has 1 to 100 records."""
     assert (await call(sandbox, "GET", f"{PREFIX}/allRecords?{query}")).status == 400
 
 
-async def test_a_batch_answers_the_known_tasks(sandbox: Sandbox, start: Start, call: Call) -> None:
+async def test_batch_detail(sandbox: Sandbox, start: Start, call: Call) -> None:
     """Known ids come back once each, in any order; unknown and malformed ones are missing."""
     ids = [(await start(sandbox)).data["_id"] for _ in range(3)]
     answer = await call(sandbox, "POST", f"{PREFIX}/batchDetail", {"ids": [*ids, ids[0], MISSING, "x"]})
@@ -90,19 +92,19 @@ async def test_a_batch_answers_the_known_tasks(sandbox: Sandbox, start: Start, c
 
 
 @pytest.mark.parametrize("body", [{}, {"ids": "x"}, {"ids": [1]}])
-async def test_a_batch_needs_ids(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
-    """Anything but an array of strings is refused."""
+async def test_batch_detail_needs_ids(sandbox: Sandbox, call: Call, body: dict[str, object]) -> None:
+    """All values except an array of strings are rejected."""
     answer = await call(sandbox, "POST", f"{PREFIX}/batchDetail", body)
     assert (answer.status, answer.invalid_fields) == (400, ["ids"])
 
 
 async def test_deleting_an_initialized_task_refunds_it(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
-    """The coins come back once, the ledger shows both movements, and the record is gone for the API."""
+    """The coins are refunded once, the ledger has both entries, and the record is gone for the API."""
     task_id = (await start(frozen_sandbox)).data["_id"]
     assert (await call(frozen_sandbox, "DELETE", f"{PREFIX}/{task_id}")).body["code"] == 0
     task = frozen_sandbox.tasks[task_id]
     assert (frozen_sandbox.coins, task.refunded, task.deleted, task.charged) == (100, True, True, 0)
-    assert [(entry.what, entry.coins) for entry in frozen_sandbox.ledger] == [("image-to-video", -30), ("refund", 30)]
+    assert [(entry.reason, entry.coins) for entry in frozen_sandbox.ledger] == [("image-to-video", -30), ("refund", 30)]
     assert (await call(frozen_sandbox, "GET", f"{PREFIX}/{task_id}")).status == 404
     assert (await call(frozen_sandbox, "DELETE", f"{PREFIX}/{task_id}")).status == 404
     assert (await call(frozen_sandbox, "GET", f"{PREFIX}/allRecords")).data == {"rows": [], "count": 0}
@@ -110,9 +112,9 @@ async def test_deleting_an_initialized_task_refunds_it(frozen_sandbox: Sandbox, 
 
 @pytest.mark.parametrize("status", ["sent", "pending"])
 async def test_a_running_task_cannot_be_deleted(frozen_sandbox: Sandbox, start: Start, call: Call, status: str) -> None:
-    """Between initialized and its end a task stays, and so does its price."""
+    """Between initialized and its end a task stays, and is not refunded."""
     task_id = (await start(frozen_sandbox)).data["_id"]
-    frozen_sandbox.tasks[task_id].become(status)
+    frozen_sandbox.tasks[task_id].set_status(status)
     assert (await call(frozen_sandbox, "DELETE", f"{PREFIX}/{task_id}")).status == 400
     assert frozen_sandbox.coins == 70
 
@@ -121,13 +123,13 @@ async def test_a_running_task_cannot_be_deleted(frozen_sandbox: Sandbox, start: 
 async def test_deleting_a_finished_task_refunds_nothing(
     sandbox: Sandbox, finished_task: FinishedTask, call: Call, prompt: str
 ) -> None:
-    """Completed and failed records can be deleted; they stay paid."""
+    """Completed and failed records can be deleted, and are not refunded."""
     task = await finished_task(sandbox, f"she smiles {prompt}")
     assert (await call(sandbox, "DELETE", f"{PREFIX}/{task.id}")).status == 200
     assert (sandbox.coins, task.refunded, task.deleted) == (9_970, False, True)
 
 
-async def test_the_average_time_is_told_in_s2(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
+async def test_average_time(sandbox: Sandbox, finished_task: FinishedTask, call: Call) -> None:
     """The envelope is S2; the average is 0 before and positive after the first finished task."""
     before = (await call(sandbox, "GET", f"{PREFIX}/avgProcessingTime")).body
     await finished_task(sandbox)
@@ -136,24 +138,24 @@ async def test_the_average_time_is_told_in_s2(sandbox: Sandbox, finished_task: F
     assert before["data"]["avgProcessingTime"] == 0 < after["data"]["avgProcessingTime"]
 
 
-async def test_the_queue_level_counts_living_tasks(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
-    """The envelope is S2, and the level rises with every task under way."""
+async def test_queue_level(frozen_sandbox: Sandbox, start: Start, call: Call) -> None:
+    """The envelope is S2, and the level is the number of tasks that have not ended."""
     await start(frozen_sandbox, number_of_images=2)
     body = (await call(frozen_sandbox, "GET", f"{PREFIX}/unlimitedQueueLevel")).body
     assert (body["success"], body["data"]) == (True, {"level": 2})
 
 
 @pytest.mark.parametrize("mark", ["markShared", "markDownloaded", "markCopied"])
-async def test_marks_are_remembered(sandbox: Sandbox, start: Start, call: Call, mark: str) -> None:
-    """Each mark answers S2 and stays with its task; a missing task is a 404."""
+async def test_marks(sandbox: Sandbox, start: Start, call: Call, mark: str) -> None:
+    """Each mark answers S2 and is stored; an unknown task is a 404."""
     task_id = (await start(sandbox)).data["_id"]
     assert (await call(sandbox, "POST", f"{PREFIX}/{task_id}/{mark}")).body["success"] is True
     assert sandbox.tasks[task_id].marks == {mark}
     assert (await call(sandbox, "POST", f"{PREFIX}/{MISSING}/{mark}")).status == 404
 
 
-async def test_a_task_shows_what_was_sent(frozen_sandbox: Sandbox, start: Start) -> None:
-    """The public record of a task has the caller's words as attributes."""
+async def test_attributes_of_a_task(frozen_sandbox: Sandbox, start: Start) -> None:
+    """The task has the fields of the start as attributes."""
     task = frozen_sandbox.tasks[(await start(frozen_sandbox)).data["_id"]]
     assert (task.name, task.prompt, task.negative_prompt) == ("Ada", "she smiles", "blurry")
     assert (task.image_url, task.coins, task.created <= task.updated) == ("https://example.com/a.png", 30, True)

@@ -1,4 +1,4 @@
-"""The sandbox in a process of its own, and the pipe through which it tells what has happened."""
+"""Sandbox in a process of its own, with a pipe for its report."""
 
 from __future__ import annotations
 
@@ -14,46 +14,46 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from multiprocessing.connection import Connection
 
-__all__ = ["House", "Report", "opened"]
+__all__ = ["Report", "Server", "start_server"]
 
 _TOKEN = "sk_bench"
 _SPEED = 20.0
-"""A task takes 1.1 to 2.1 s, so that most are done when they are asked about for the first time."""
+"""A task takes 1.1 to 2.1 s, so that most are done at their first poll."""
 
 
 @attrs.frozen
 class Report:
-    """What the sandbox saw: the starts that it has charged, and the seconds of CPU that it has used."""
+    """Report of the sandbox: the starts that it has charged, and the seconds of CPU that it has used."""
 
     charged: int
     cpu: float
 
 
 @attrs.frozen
-class House:
-    """A running sandbox, seen from the process that has started it."""
+class Server:
+    """Running sandbox, seen from the process that has started it."""
 
     url: str
     token: str
     _pipe: Connection
 
     def report(self) -> Report:
-        """Return what has happened so far."""
+        """Return the report so far."""
         self._pipe.send("report")
         report: Report = self._pipe.recv()
         return report
 
 
 @contextlib.contextmanager
-def opened() -> Iterator[House]:
-    """Run a sandbox as long as the block lasts."""
+def start_server() -> Iterator[Server]:
+    """Run a sandbox until the block ends."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=True)
     process.start()
-    there.close()  # so that the end of that process is an EOFError here
+    there.close()  # then the end of that process is an EOFError here
     try:
-        yield House(here.recv(), _TOKEN, here)
+        yield Server(here.recv(), _TOKEN, here)
     finally:
         here.close()
         process.join(30)
@@ -63,20 +63,20 @@ def opened() -> Iterator[House]:
 
 def _serve(pipe: Connection) -> None:
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serving(pipe))
+        asyncio.run(_serve_reports(pipe))
 
 
-async def _serving(pipe: Connection) -> None:
+async def _serve_reports(pipe: Connection) -> None:
     from a2e_async.sandbox import Sandbox
 
     async with Sandbox(token=_TOKEN, speed=_SPEED, render="tiny", seed=1, coins=10**9) as sandbox:
         pipe.send(sandbox.url)
         began = time.process_time()
-        while await asyncio.to_thread(_is_asked, pipe):
+        while await asyncio.to_thread(_receive_request, pipe):
             pipe.send(Report(len(sandbox.tasks), time.process_time() - began))
 
 
-def _is_asked(pipe: Connection) -> bool:
+def _receive_request(pipe: Connection) -> bool:
     try:
         pipe.recv()
     except EOFError:

@@ -1,4 +1,4 @@
-"""Weather speaks of operations: start, detail, list, batch, delete are the same words for every family."""
+"""Operations of faults: start, detail, list, batch and delete have the same names in all families."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from sandbox_requests import sandbox_with, sandbox_with_faults, statuses_and_faults
 
-from a2e_async.sandbox import Fault, Weather
+from a2e_async.sandbox import Fault, FaultPlan
 
 if TYPE_CHECKING:
     from sandbox_requests import Call
@@ -44,7 +44,7 @@ async def test_the_operation_of_a_request(call: Call, operation: str, method: st
     others = {name: [fault] if name != operation else [] for name in names}
     async with (
         sandbox_with_faults(fault, operation=operation) as sandbox,
-        sandbox_with(Weather(script=others)) as other,
+        sandbox_with(FaultPlan(script=others)) as other,
     ):
         assert (await call(sandbox, method, f"{API}/{path}", {})).status == 418
         assert (await call(other, method, f"{API}/{path}", {})).status != 418
@@ -52,14 +52,14 @@ async def test_the_operation_of_a_request(call: Call, operation: str, method: st
 
 
 async def test_a_path_of_2025_is_the_same_operation(call: Call) -> None:
-    """The older spelling of a list meets the weather of lists."""
-    async with sandbox_with_faults(Fault("status", status=418), operation="list", era="2025") as sandbox:
+    """The path of a list in 2025 gets the faults of lists."""
+    async with sandbox_with_faults(Fault("status", status=418), operation="list", api_version="2025") as sandbox:
         assert (await call(sandbox, "POST", f"{API}/video/awsList", {})).status == 418
 
 
 async def test_new_records_of_every_family_can_be_hidden(call: Call) -> None:
-    """Details answer null, lists and awsResult leave them out."""
-    async with sandbox_with(Weather(invisible=60)) as sandbox:
+    """Details answer null; lists and awsResult omit the records."""
+    async with sandbox_with(FaultPlan(invisible=60)) as sandbox:
         swap = {"name": "Ada", "face_url": "https://example.com/a.png", "video_url": "https://example.com/a.mp4"}
         task_id = (await call(sandbox, "POST", f"{API}/userFaceSwapTask/add", swap)).data["_id"]
         assert (await call(sandbox, "GET", f"{API}/userFaceSwapTask/{task_id}")).data is None

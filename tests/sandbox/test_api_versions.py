@@ -1,4 +1,4 @@
-"""Paths that A2E has renamed: the older ones answer in the era "2025" only, the newer ones now only."""
+"""Paths that A2E has renamed: the older ones answer in the version "2025" only, the current ones in "current" only."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ RENAMED: Final = [
 ]
 
 
-async def is_there(call: Call, sandbox: Sandbox, route: str) -> bool:
-    """Tell whether a route is known. A wrong id for a detail (400) is no route; a missing twin (400) is."""
+async def exists(call: Call, sandbox: Sandbox, route: str) -> bool:
+    """Tell whether a route exists. A malformed id for a detail (400) means no; a missing twin (400) means yes."""
     method, path = route.split()
     answer = await call(sandbox, method, f"{API}/{path}", {} if method == "POST" else None)
     wrong_id = method == "GET" and answer.status == 400
@@ -35,22 +35,22 @@ async def is_there(call: Call, sandbox: Sandbox, route: str) -> bool:
 
 
 @pytest.mark.parametrize(("newer", "older"), RENAMED)
-async def test_each_era_has_its_own_path(call: Call, newer: str, older: str) -> None:
-    """Never both: who falls back from one to the other can be tested."""
-    async with Sandbox(render="tiny") as now, Sandbox(render="tiny", era="2025") as then:
-        assert [await is_there(call, now, newer), await is_there(call, now, older)] == [True, False]
-        assert [await is_there(call, then, newer), await is_there(call, then, older)] == [False, True]
+async def test_each_version_has_its_own_path(call: Call, newer: str, older: str) -> None:
+    """Only one of both paths exists, so that fallbacks can be tested."""
+    async with Sandbox(render="tiny") as now, Sandbox(render="tiny", api_version="2025") as then:
+        assert [await exists(call, now, newer), await exists(call, now, older)] == [True, False]
+        assert [await exists(call, then, newer), await exists(call, then, older)] == [False, True]
 
 
-async def test_the_older_list_of_avatar_videos_reads_its_body(call: Call) -> None:
-    """Paging came in the body of the POST, as strings."""
-    async with Sandbox(render="tiny", era="2025") as then:
+async def test_list_of_avatar_videos_in_2025(call: Call) -> None:
+    """The paging is in the body of the POST, as strings."""
+    async with Sandbox(render="tiny", api_version="2025") as then:
         answer = await call(then, "POST", f"{API}/video/awsList", {"current": "2", "pageSize": "5"})
         assert answer.data == {"current": 2, "total": 0, "success": True, "data": []}
         assert (await call(then, "POST", f"{API}/video/awsList", {"current": "0"})).status == 400
 
 
-def test_there_are_two_eras_only() -> None:
-    """Another one is refused at once."""
-    with pytest.raises(ValueError, match="era"):
-        Sandbox(render="tiny", era="1999")  # type: ignore[arg-type]
+def test_unknown_version() -> None:
+    """It is a ValueError."""
+    with pytest.raises(ValueError, match="api_version"):
+        Sandbox(render="tiny", api_version="1999")  # type: ignore[arg-type]
