@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from a2e_async import errors
 from a2e_async.errors import *
 
 if TYPE_CHECKING:
@@ -26,60 +27,32 @@ __version__ = "0.1.0"
 
 __all__ = [
     "A2EClient",
-    "A2EError",
-    "APIError",
-    "AuthenticationError",
-    "BadRequestError",
-    "BudgetError",
-    "BusyError",
     "CancelPolicy",
-    "ClientClosedError",
     "CommonStartOptions",
     "Config",
-    "ConfigurationError",
-    "ContentRejectedError",
-    "EndpointNotAvailableError",
     "Image",
     "ImageToVideoRecord",
-    "InsufficientCreditsError",
-    "InvalidRequestError",
     "Job",
-    "JournalError",
     "Media",
-    "MissingExtraError",
     "ModelType",
     "ModelVersion",
-    "NetworkError",
-    "NotFoundError",
     "OnUnknown",
     "OnUpdate",
-    "OutageError",
     "Pacing",
-    "PlanError",
     "PollPolicy",
-    "RateLimitError",
     "RetryPolicy",
-    "ServerError",
     "StartOptions",
     "StartPolicy",
-    "SubmissionUncertainError",
-    "TaskError",
-    "TaskFailedError",
     "TaskHandle",
-    "TaskNotFoundError",
     "TaskRecord",
     "TaskStatus",
     "TaskUpdate",
-    "TransferError",
-    "UnexpectedResponseError",
-    "UnpublishedEndpointWarning",
-    "WaitError",
     "WaitResult",
-    "WaitTimeoutError",
     "Webhook",
     "WebhookReceiver",
     "__version__",
 ]
+__all__ += errors.__all__
 
 # name -> module of the names below; all errors and warnings come from `errors`
 _MODULES = {

@@ -1,79 +1,120 @@
-"""Work that a cancellation must not stop halfway: a function in a thread, or a coroutine in a task of its own."""
+"""Work that a cancellation must not stop halfway: a coroutine in a task of its own, or a function in a thread."""
+
+# How it works: `finish` runs the work in a task of its own, and the caller waits for that task.
+#
+# 1. The first cancellation of the caller does not end the wait. What is under way is logged at once. The caller gets
+#    its CancelledError when the work has ended.
+# 2. The second cancellation ends the wait at once, and the work goes on in the background; `wait_for_background` waits
+#    for it. anyio (Starlette, FastAPI) repeats a cancellation in every step of the event loop until the caller ends, so
+#    a wait that refused each of them would keep a core busy.
+# 3. ``asyncio.run`` cancels all tasks at its end, and some programs cancel them by themselves. The task of the work
+#    ignores that. Only a time-out inside of the work can cancel it.
 
 import asyncio
 import functools
-import inspect
-from collections.abc import Callable, Coroutine, Generator
-from typing import Any, Generic, ParamSpec, TypeVar
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar, cast
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_LOGGER = logging.getLogger("a2e_async")
+
+# Work whose caller was cancelled, in any event loop. An event loop has only weak references to its tasks.
+_BACKGROUND: set[asyncio.Task[Any]] = set()
+
+
+class _Work(asyncio.Task[T]):
+    """Task that only its own time-outs can cancel."""
+
+    def cancel(self, msg: Any | None = None) -> bool:  # noqa: ANN401  asyncio's signature
+        """Cancel the task if a time-out asks for it."""
+        try:
+            # A time-out is a callback of the running event loop; everything else that cancels is a task, or runs after
+            # the event loop (the end of `asyncio.run`).
+            is_timeout = asyncio.current_task() is None
+        except RuntimeError:
+            is_timeout = False
+        return is_timeout and super().cancel(msg)
+
+
+async def finish(
+    work: Coroutine[Any, Any, T],
+    what: str = "",
+    *,
+    seconds: float = 0.0,
+    on_late: Callable[[T | BaseException, asyncio.CancelledError], None] | None = None,
+) -> T:
+    """Run a coroutine to its end, in spite of a cancellation, and return its result.
+
+    Args:
+        work: The coroutine. It begins in any case, also in a task that is cancelled already.
+        what: Its name for the log, with a marker or an id. Empty for work that takes milliseconds: no log line.
+        seconds: How long it can take, for the log.
+        on_late: Called with the result or the error of the work, and the first CancelledError, if the caller was
+            cancelled. In the case of a single cancellation it is called before the caller continues.
+
+    Raises:
+        CancelledError: The caller was cancelled. The work has ended, or goes on after a second cancellation.
+    """
+    task = _Work(_outcome(work), loop=asyncio.get_running_loop(), name="a2e-finish")
+    try:
+        await asyncio.wait([task])
+    except asyncio.CancelledError as cancelled:
+        _BACKGROUND.add(task)
+        task.add_done_callback(functools.partial(_on_late_end, on_late, cancelled))
+        if what and not task.done():
+            _LOGGER.warning("Cancelled while %s is under way: it is finished first, in %g s at most", what, seconds)
+        await asyncio.wait([task])
+        raise
+    result, error = task.result()
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error, task  # the error holds this frame by its traceback, and the frame must not hold the error
+    return cast("T", result)
+
+
+async def _outcome(work: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
+    # A task that ends with an error is reported by `asyncio.run`, if that has to wait for it at its end.
+    try:
+        return await work, None
+    except Exception as error:  # noqa: BLE001  it is raised where the result is taken
+        return None, error
+
+
+def _on_late_end(
+    on_late: Callable[[T | BaseException, asyncio.CancelledError], None] | None,
+    cancelled: asyncio.CancelledError,
+    task: asyncio.Task[tuple[T | None, BaseException | None]],
+) -> None:
+    _BACKGROUND.discard(task)
+    result, error = (None, asyncio.CancelledError()) if task.cancelled() else task.result()
+    if on_late is not None:
+        on_late(cast("T", result) if error is None else error, cancelled)
+
+
+def finish_in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """Run a coroutine to its end without waiting for it; it must not raise. Returns its task."""
+    task = _Work(work, loop=asyncio.get_running_loop(), name="a2e-finish")
+    _BACKGROUND.add(task)
+    task.add_done_callback(_BACKGROUND.discard)
+    return task
+
+
+async def wait_for_background() -> None:
+    """Wait until all work of this event loop that was left in the background has ended."""
+    loop = asyncio.get_running_loop()
+    while tasks := [task for task in _BACKGROUND.copy() if task.get_loop() is loop]:
+        await asyncio.wait(tasks)
 
 
 def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:
     """Call a function in a thread of the event loop, and return the future of its result.
 
-    A thread cannot be stopped, and a cancelled future would lose its result. So await `result_of` or
-    `wait_uncancellable`, not the future itself.
+    A thread cannot be stopped, and a cancelled future would lose its result. So await the future in `asyncio.shield`
+    or in `finish`.
     """
     return asyncio.get_running_loop().run_in_executor(None, functools.partial(function, *args, **kwargs))
-
-
-async def result_of(work: asyncio.Future[T]) -> T:
-    """Wait for the work and return its result. A cancellation ends the wait at once, but not the work."""
-    if not work.done():
-        await asyncio.wait([work])  # does not pass the cancellation on, unlike `await work`
-    return work.result()
-
-
-async def wait_uncancellable(work: asyncio.Future[Any]) -> None:
-    """Wait until the work has ended, well or badly. Cancellations meanwhile are raised afterwards, as one."""
-    cancelled = None
-    while not work.done():
-        try:
-            await asyncio.wait([work])
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if not work.cancelled():
-        work.exception()  # marks it as retrieved, or asyncio would log "exception was never retrieved"
-    if cancelled is not None:
-        raise cancelled
-
-
-class uncancellable(Generic[T]):  # noqa: N801  used like a function: `await uncancellable(coroutine)`
-    """Awaitable that runs a coroutine in a task of its own and delays a cancellation until that task is done.
-
-    `asyncio.shield` would deliver the cancellation at once, and the result would be lost.
-
-    Attributes:
-        task: The task that runs the coroutine. Time-outs inside of the coroutine work as usual.
-        never_started: It was cancelled before its first step, and will not run.
-    """
-
-    __slots__ = ("_asyncio_future_blocking", "_coroutine", "add_done_callback", "get_loop", "never_started", "task")
-
-    # `Task.cancel` first calls `cancel` of the object that the task awaits. `cancel` below returns False, so asyncio
-    # sets the task's "must cancel" flag and raises CancelledError in it as soon as the wait is over.
-
-    def __init__(self, coroutine: Coroutine[Any, Any, T]) -> None:
-        """Start the task. Needs a running event loop."""
-        loop = asyncio.get_running_loop()
-        self._coroutine, self.never_started = coroutine, False
-        self.task = asyncio.Task(coroutine, loop=loop, name="a2e-start")
-        # asyncio.run cancels all registered tasks at its end: the awaiting task must be among them, but not this one
-        asyncio.tasks._unregister_task(self.task)  # noqa: SLF001  documented, "Extending asyncio"
-        # the attributes that a task needs of an awaited future (PEP 3156)
-        self._asyncio_future_blocking = False
-        self.add_done_callback, self.get_loop = self.task.add_done_callback, self.task.get_loop
-
-    def __await__(self) -> Generator[Any, None, T]:
-        """Wait for the task, and return its result or raise its error."""
-        if not self.task.done():
-            self._asyncio_future_blocking = True
-            yield self
-        return self.task.result()
-
-    def cancel(self, msg: object = None) -> bool:  # noqa: ARG002  asyncio's signature
-        """Return False, which delays the cancellation, unless the coroutine has not taken its first step yet."""
-        self.never_started = self.never_started or inspect.getcoroutinestate(self._coroutine) == inspect.CORO_CREATED
-        return self.never_started and self.task.cancel()

@@ -1,27 +1,26 @@
 """The client: the only module that connects the services."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-import importlib
 import os
 import pathlib
 import warnings
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, Generic, NoReturn, Self, TypeVar, overload
+from typing import Any, NoReturn, Self
 
 import aiohttp
 
+from a2e_async._aio import wait_for_background
 from a2e_async._polling.poller import Poller
 from a2e_async._protocol import settings
 from a2e_async._protocol.messages import Request
-from a2e_async._protocol.validation import api_path, check_no_override, raise_invalid, to_query
+from a2e_async._protocol.schema import check_no_override
+from a2e_async._protocol.validation import api_path, raise_invalid, to_query
 from a2e_async._submission.submitter import SubmissionState, Submitter
-from a2e_async._transport.endpoints import EndpointResolver
+from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.http import HttpTransport, OwnedSession, check_verifies
-from a2e_async._transport.retry import Retry, RetryingTransport
+from a2e_async._transport.retry import Retry
 from a2e_async._transport.throttle import Throttle, ThrottledTransport
 from a2e_async.config import Config
 from a2e_async.errors import ClientClosedError, ConfigurationError
@@ -31,7 +30,7 @@ from a2e_async.resources.account import Account
 from a2e_async.resources.avatar_videos import AvatarVideos
 from a2e_async.resources.avatars import Avatars
 from a2e_async.resources.backgrounds import Backgrounds
-from a2e_async.resources.base import Services
+from a2e_async.resources.base import Resource, Services
 from a2e_async.resources.caption_removal import CaptionRemoval
 from a2e_async.resources.dubbing import Dubbing
 from a2e_async.resources.face_swap import FaceSwap
@@ -44,31 +43,10 @@ from a2e_async.resources.voices import Voices
 
 __all__ = ["A2EClient"]
 
-T = TypeVar("T")
 
-_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
-
-
-class _Resource(Generic[T]):
-    """Descriptor of one resource. It is made at its first use, which keeps the import of the client fast."""
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        """Remember the attribute's name: it is also the module's, and in camel case the class's."""
-        self._name = name
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, client: A2EClient, owner: type) -> T: ...
-    def __get__(self, client: A2EClient | None, owner: type) -> Self | T:
-        """Make the resource, once for each client."""
-        if client is None:
-            return self
-        module = importlib.import_module(f"a2e_async.resources.{self._name}")
-        resource_class = getattr(module, self._name.title().replace("_", ""))
-        resource: T = resource_class(client._state.services)  # noqa: SLF001  of this very module
-        client.__dict__[self._name] = resource  # found before this descriptor, from now on
-        return resource
+def _no_client() -> NoReturn:
+    msg = "A resource works on a client only: a2e = A2EClient(), then a2e.image_to_video"
+    raise ConfigurationError(msg)
 
 
 class A2EClient:
@@ -92,18 +70,19 @@ class A2EClient:
         storage: A2E's storage: uploads, and copies of URLs.
     """
 
-    image_to_video: _Resource[ImageToVideo] = _Resource()
-    voices: _Resource[Voices] = _Resource()
-    avatar_videos: _Resource[AvatarVideos] = _Resource()
-    avatars: _Resource[Avatars] = _Resource()
-    backgrounds: _Resource[Backgrounds] = _Resource()
-    face_swap: _Resource[FaceSwap] = _Resource()
-    dubbing: _Resource[Dubbing] = _Resource()
-    caption_removal: _Resource[CaptionRemoval] = _Resource()
-    streaming_avatar: _Resource[StreamingAvatar] = _Resource()
-    tokens: _Resource[Tokens] = _Resource()
-    account: _Resource[Account] = _Resource()
-    storage: _Resource[Storage] = _Resource()
+    # In the class they show what there is, to mocks too; `__init__` makes those of the client.
+    image_to_video: ImageToVideo = ImageToVideo(_no_client)
+    voices: Voices = Voices(_no_client)
+    avatar_videos: AvatarVideos = AvatarVideos(_no_client)
+    avatars: Avatars = Avatars(_no_client)
+    backgrounds: Backgrounds = Backgrounds(_no_client)
+    face_swap: FaceSwap = FaceSwap(_no_client)
+    dubbing: Dubbing = Dubbing(_no_client)
+    caption_removal: CaptionRemoval = CaptionRemoval(_no_client)
+    streaming_avatar: StreamingAvatar = StreamingAvatar(_no_client)
+    tokens: Tokens = Tokens(_no_client)
+    account: Account = Account(_no_client)
+    storage: Storage = Storage(_no_client)
 
     def __init__(
         self,
@@ -133,26 +112,34 @@ class A2EClient:
         if session is not None and resolved.base_url.startswith("https:"):
             check_verifies(session)
         self._state = _ClientState(resolved, session)
-        self._entries = _EntryCounter()
+        self._entered = 0  # ``async with`` blocks of this event loop that are active:
+        self._entered_loop: asyncio.AbstractEventLoop | None = None
+        for name, resource in vars(A2EClient).items():
+            if isinstance(resource, Resource):
+                setattr(self, name, type(resource)(self._state.services))
 
     def __repr__(self) -> str:
         """Show the base URL and whether the client is closed; never the token."""
         if not hasattr(self, "_state"):  # __init__ raised, and a debugger shows the object
             return f"<{type(self).__name__} not initialized>"
-        state = " closed" if self._state.closed else ""
-        return f"<{type(self).__name__} {self._state.settings.base_url}{state}>"
+        return f"<{type(self).__name__} {self._state.settings.base_url}{' closed' if self._state.closed else ''}>"
 
     async def __aenter__(self) -> Self:
         """Open the client, also after it was closed."""
-        self._state.reopen()
-        self._entries.enter()
+        loop, state = asyncio.get_running_loop(), self._state
+        # blocks of an earlier event loop do not count: that loop has ended, so they will never be left
+        self._entered = self._entered + 1 if loop is self._entered_loop else 1
+        self._entered_loop = loop
+        if state.closed:
+            state.closed, state.current = False, None
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         """Close the client, unless another ``async with`` of it is still active."""
-        if self._entries.leave():
+        self._entered -= 1
+        if self._entered <= 0:
             await self.aclose()
 
     async def aclose(self) -> None:
@@ -160,7 +147,14 @@ class A2EClient:
 
         Closing twice does no harm. ``async with`` opens the client again.
         """
-        await self._state.aclose()
+        state, services = self._state, self._state.current
+        if services is not None and services.loop is asyncio.get_running_loop():
+            await wait_for_background()  # such as a start whose caller was cancelled, and the report of its outcome
+        state.closed = True
+        if services is not None:
+            await services.aclose()
+            if state.current is services:  # not opened again meanwhile
+                state.current = None
 
     def family(self, name: str) -> AnyFamily:
         """Return the tasks of another family of A2E's API, such as ``"talkingPhoto"`` or ``"userText2Image"``.
@@ -170,8 +164,6 @@ class A2EClient:
         Raises:
             InvalidRequestError: There is no such family, or it has a resource of its own.
         """
-        from a2e_async.resources.other_families import AnyFamily  # noqa: PLC0415  a slow import that few users need
-
         return AnyFamily(self._state.services, name)
 
     async def request(
@@ -198,12 +190,11 @@ class A2EClient:
             A2EError: As for any request.
         """
         verb = method.upper() if isinstance(method, str) else ""
-        if verb not in _METHODS:
-            raise_invalid(f"method must be one of {', '.join(_METHODS)}, not {method!r}")
+        if verb not in {"GET", "POST", "PUT", "PATCH", "DELETE"}:
+            raise_invalid(f"method must be one of GET, POST, PUT, PATCH, DELETE, not {method!r}")
         check_no_override([json, params])
-        request = Request(
-            method=verb, path=api_path(path), json=json, params=to_query(params), repeatable=verb == "GET"
-        )
+        is_read, query = verb == "GET", to_query(params)
+        request = Request(method=verb, path=api_path(path), json=json, params=query, repeatable=is_read)
         return (await self._state.services().api.send(request)).data
 
     async def upload(self, image: Media) -> str:
@@ -220,8 +211,7 @@ class A2EClient:
             TransferError: The upload failed, also after retries.
             APIError: A2E did not give a link to upload to: bad token, plan, not enough coins.
         """
-        file = await open_file("image", image, "image", "video", "audio")
-        return await self._state.services().files.upload(file)
+        return await self._state.services().files.upload(await open_file("image", image, "image", "video", "audio"))
 
     async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download a result link to a file, without the token, and return the path. Free.
@@ -252,32 +242,12 @@ class A2EClient:
         """
         if id is not None and not isinstance(id, str):
             raise_invalid(f"id must be a str or None, not {type(id).__name__}")
-        return self._state.poll_now(id)
-
-
-class _EntryCounter:
-    """Number of active ``async with`` blocks of a client, in one event loop.
-
-    Blocks of an earlier event loop do not count: that loop has ended, so they will never be left.
-    """
-
-    def __init__(self) -> None:
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._count = 0
-
-    def enter(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._count = self._count + 1 if loop is self._loop else 1
-        self._loop = loop
-
-    def leave(self) -> bool:
-        """Return whether no block is active any more."""
-        self._count -= 1
-        return self._count <= 0
+        services = self._state.current
+        return services is not None and services.poll_now(id)
 
 
 class _ClientState:
-    """State of a client over all event loops: the settings, and the resources of the loop that used it last.
+    """State of a client over all event loops: the settings, and the services of the loop that used it last.
 
     Resources and handles refer to this object and not to the client: a reference cycle would keep a forgotten client
     alive, and the `ResourceWarning` would come late.
@@ -288,7 +258,7 @@ class _ClientState:
         self.closed = False
         self._external_session = external_session
         self._submissions = SubmissionState()
-        self._open: _LoopResources | None = None
+        self.current: Services | None = None
 
     def __reduce__(self) -> NoReturn:
         """Reject pickling: the pickle would contain the token."""
@@ -297,8 +267,13 @@ class _ClientState:
 
     def __del__(self) -> None:
         """Warn if the client was not closed, and close it as far as possible."""
-        if self._open is not None and self._open.is_open:
-            self._close_forgotten(self._open)
+        if self.current is not None and self.current.is_open:
+            self.current.close_sync()
+            self._warn_unclosed()
+
+    def _warn_unclosed(self) -> None:
+        url, advice = self.settings.base_url, "use `async with`, or `await client.aclose()` before the event loop ends"
+        warnings.warn(f"unclosed A2EClient of {url}: {advice}", ResourceWarning, source=self, stacklevel=4)
 
     def services(self) -> Services:
         """Return the services for the running event loop, and make them if there are none.
@@ -307,116 +282,37 @@ class _ClientState:
             ClientClosedError: The client is closed.
             ConfigurationError: Another running event loop uses the client.
         """
-        current = self._open
-        loop = asyncio.get_running_loop()
-        if current is not None and current.services.loop is loop and not self.closed:
-            return current.services
+        services, loop = self.current, asyncio.get_running_loop()
+        if services is not None and services.loop is loop and not self.closed:
+            return services
         if self.closed:
             msg = "The client is closed: use `async with`, or make another client"
             raise ClientClosedError(msg)
-        if current is not None and current.is_open:  # of another event loop, which has ended or should have
-            if current.services.loop.is_running():
+        if services is not None and services.is_open:  # of another event loop, which has ended or should have
+            if services.loop.is_running():
                 msg = "The client is in use by another running event loop: make one client per event loop"
                 raise ConfigurationError(msg)
-            self._close_forgotten(current)
-        self._open = _LoopResources(self.settings, self._external_session, loop, self._submissions)
-        return self._open.services
+            services.close_sync()
+            with contextlib.suppress(ResourceWarning):  # where warnings are errors, the client works nevertheless
+                self._warn_unclosed()
+        self.current = self._make_services(loop)
+        return self.current
 
-    def poll_now(self, task_id: str | None) -> bool:
-        return self._open is not None and self._open.poll_now(task_id)
-
-    def reopen(self) -> None:
-        """Open a closed client: the services are made again at the next use."""
-        if self.closed:
-            self.closed, self._open = False, None
-
-    async def aclose(self) -> None:
-        self.closed = True
-        current = self._open
-        if current is not None:
-            await current.aclose()
-            if self._open is current:  # not opened again meanwhile
-                self._open = None
-
-    def _close_forgotten(self, resources: _LoopResources) -> None:
-        msg = (
-            f"unclosed A2EClient of {self.settings.base_url}: "
-            "use `async with`, or `await client.aclose()` before the event loop ends"
-        )
-        warnings.warn(msg, ResourceWarning, source=self, stacklevel=3)
-        resources.close_sync()
-
-
-class _LoopResources:
-    """Services and sessions of a client for one event loop."""
-
-    def __init__(
-        self,
-        resolved: settings.Settings,
-        external_session: aiohttp.ClientSession | None,
-        loop: asyncio.AbstractEventLoop,
-        submissions: SubmissionState,
-    ) -> None:
-        config = resolved.config
+    def _make_services(self, loop: asyncio.AbstractEventLoop) -> Services:
+        config = self.settings.config
         # uploads and downloads go to other hosts: their session never has the token
-        api_session, file_session = self._sessions = (OwnedSession(external_session), OwnedSession())
-        retry = Retry(config.retry)
-        http = HttpTransport(resolved, api_session)
+        api_session, file_session = OwnedSession(self._external_session), OwnedSession()
         # the throttle is inside of the retries, so that every try waits for a slot
-        self._throttled = ThrottledTransport(http, Throttle(config.pacing), config.retry.max_time)
-        api = RetryingTransport(self._throttled, retry)
-        resolver = EndpointResolver(api, submissions.resolved)
-        self.services = Services(
-            base_url=resolved.base_url,
+        http = HttpTransport(self.settings, api_session)
+        throttled = ThrottledTransport(http, Throttle(config.pacing), config.retry.max_time)
+        api = ApiTransport(throttled, Retry(config.retry), self._submissions.resolved)
+        return Services(
+            base_url=self.settings.base_url,
             api=api,
-            resolver=resolver,
-            files=Files(config, api, retry, file_session),
+            files=Files(config, api, file_session),
             poller=Poller(config.poll),
-            submitter=Submitter(resolver, config.start, submissions),
+            submitter=Submitter(api, config.start, self._submissions, config.request_timeout),
             loop=loop,
-            warned=submissions.warned,
+            warned=self._submissions.warned,
+            sessions=(api_session, file_session),
         )
-
-    def poll_now(self, task_id: str | None) -> bool:
-        """Poll a task at once, or all tasks, in the event loop of the waits; return whether there is a wait."""
-        poller, loop = self.services.poller, self.services.loop
-        if not poller.has_waiters(task_id) or not loop.is_running():
-            return False
-        with contextlib.suppress(RuntimeError):  # another thread has closed the loop in this moment
-            loop.call_soon_threadsafe(poller.poll_now, task_id)
-        return True
-
-    @property
-    def is_open(self) -> bool:
-        return any(session.is_open for session in self._sessions)
-
-    async def aclose(self) -> None:
-        """Close everything, in the event loop that it was made for if that one still runs."""
-        loop = self.services.loop
-        if loop is asyncio.get_running_loop():
-            await self._close()
-        elif loop.is_running():
-            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), loop))
-        else:
-            self._close_now()
-
-    async def _close(self) -> None:
-        self._throttled.close()
-        try:
-            await self.services.poller.aclose()
-        finally:
-            for session in self._sessions:
-                await session.aclose()
-
-    def close_sync(self) -> None:
-        """Close everything where nothing can be awaited."""
-        # the finalizer can run in any thread, but the waits belong to the loop's thread
-        if self.services.loop.is_running():
-            self.services.loop.call_soon_threadsafe(self._close_now)
-        else:
-            self._close_now()
-
-    def _close_now(self) -> None:
-        self._throttled.close()
-        for session in self._sessions:
-            session.close_sync()

@@ -27,6 +27,7 @@
     ├── MissingExtraError             an optional part is not installed (also an ImportError)
     └── TaskError                     an error about one task; see `task_id`
         ├── TaskFailedError           the task failed at A2E
+        ├── TaskNotFinishedError      used too early, such as a download before the task is done
         └── WaitError                 a wait ended before its task, which goes on; see `handle`
             ├── WaitTimeoutError      not finished in time (also a TimeoutError)
             └── OutageError           A2E could not be reached for too long
@@ -36,7 +37,10 @@ The warning UnpublishedEndpointWarning is issued before the first use of an oper
 
 import datetime as dt
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+from a2e_async._protocol.failures import failure_of
 
 __all__ = [
     "A2EError",
@@ -62,6 +66,7 @@ __all__ = [
     "SubmissionUncertainError",
     "TaskError",
     "TaskFailedError",
+    "TaskNotFinishedError",
     "TaskNotFoundError",
     "TransferError",
     "UnexpectedResponseError",
@@ -85,20 +90,73 @@ def _redact(private: re.Match[str]) -> str:
     return f"{private[1] or private[2]}…"
 
 
+Advice: TypeAlias = Literal["coins", "find", "gone", "list", "no_token", "overwrite", "plan", "token", "wait"]
+"""What to do about an error. The words depend on the interface: `ADVICE` has those for Python programs."""
+
+ADVICE: Mapping[Advice, str] = {
+    "coins": "Add coins to the account, or choose a shorter video or a cheaper model",
+    "find": "Search for the task with await find({marker!r}) later, before you start it again",
+    "gone": "The task was deleted, has expired, or belongs to another account",
+    "list": "Check list() before you start it again",
+    "no_token": "Set A2E_API_TOKEN, or pass A2EClient(token). Make one under Account > API Token",
+    "overwrite": "Pass overwrite=True, or choose another name",
+    "plan": "The account's plan does not allow this: see Account > Plans in A2E's web page",
+    "token": "Check the token (A2E_API_TOKEN). A new token is made in A2E's web page under Account > API Token",
+    "wait": "wait_until_done() waits for it, also in another process with task({task_id!r})",
+}
+
+
 class A2EError(Exception):
     """Base of every error of this package.
 
     Attributes:
-        message: The text, without the details that `str()` adds: what happened, and what to do next.
+        message: What happened. `str()` adds the task id, other details, and what to do next.
+        advice: The id of what to do next, or None.
         task_id: The id of the task, or None. It is set in every error that is raised after the task was paid.
+        retry_after: Seconds to wait before a retry, as A2E asks, or None.
     """
 
-    def __init__(self, message: str = "", *, task_id: str | None = None) -> None:
+    advice: Advice | None = None
+    retry_after: float | None = None
+
+    def __init__(self, message: str = "", *, task_id: str | None = None, advice: Advice | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.task_id = task_id
+        if advice is not None:
+            self.advice = advice
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the call that raised this error may succeed if it is repeated later, with the same arguments.
+
+        Repeat that call only. After a wait that ended early, it is ``error.handle.wait_until_done()``: another start
+        would cost coins again.
+        """
+        return failure_of(self).transient
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status with which a web application can report this error to its own client, such as 402 or 503.
+
+        It is not A2E's status: a wrong token is 500, since the client of the application cannot correct it.
+        """
+        return failure_of(self).http_status
 
     def __str__(self) -> str:
+        """Return the message, its details, and what to do next."""
+        return self.describe()
+
+    def describe(self, advice: Mapping[Advice, str] = ADVICE) -> str:
+        """Return the same text as `str()`, with the advice in the words of another interface.
+
+        Args:
+            advice: A text for each id, in which ``{marker}`` and other attributes of the error are replaced.
+        """
+        text = self._with_details()
+        return text if self.advice is None else f"{text}. {advice[self.advice].format_map(vars(self))}"
+
+    def _with_details(self) -> str:
         """Return the message, followed by the task id unless the message contains it."""
         if self.task_id and self.task_id not in self.message:
             return f"{self.message} [task {self.task_id}]"
@@ -124,8 +182,6 @@ class APIError(A2EError):
         retry_after: Seconds to wait before a retry, as A2E asks, or None.
     """
 
-    hint = ""
-
     def __init__(
         self,
         message: str = "",
@@ -144,16 +200,15 @@ class APIError(A2EError):
         self.trace_id = trace_id
         self.retry_after = retry_after
 
-    def __str__(self) -> str:
-        """Return the message, A2E's numbers, and a hint about what to do."""
+    def _with_details(self) -> str:
+        """Return the message and A2E's numbers."""
         # A2E's support asks for these numbers.
         numbers = [f"HTTP {self.status}"]
         if self.code is not None:
             numbers.append(f"code {self.code}")
         if self.trace_id:
             numbers.append(f"trace_id {self.trace_id}")
-        text = f"{super().__str__()} ({', '.join(numbers)})"
-        return f"{text}. {self.hint}" if self.hint else text
+        return f"{super()._with_details()} ({', '.join(numbers)})"
 
 
 class BadRequestError(APIError):
@@ -163,19 +218,19 @@ class BadRequestError(APIError):
 class AuthenticationError(APIError):
     """Token that A2E does not accept."""
 
-    hint = "Check the token (A2E_API_TOKEN). A new token is made in A2E's web page under Account > API Token"
+    advice: Advice | None = "token"
 
 
 class PlanError(APIError):
     """Request that the account's plan does not allow. The token is valid."""
 
-    hint = "The account's plan does not allow this: see Account > Plans in A2E's web page"
+    advice: Advice | None = "plan"
 
 
 class InsufficientCreditsError(APIError):
     """Start for which the account has not enough coins; nothing was started."""
 
-    hint = "Add coins to the account, or choose a shorter video_time or a cheaper model_version"
+    advice: Advice | None = "coins"
 
 
 class ContentRejectedError(APIError):
@@ -224,9 +279,9 @@ class UnexpectedResponseError(A2EError):
         self.status = status
         self.body = body
 
-    def __str__(self) -> str:
+    def _with_details(self) -> str:
         """Return the message and the beginning of the body."""
-        text = super().__str__()
+        text = super()._with_details()
         if self.status:
             text += f" (HTTP {self.status})"
         if not self.body:
@@ -273,8 +328,9 @@ class SubmissionUncertainError(A2EError):
         marker: str = "",
         sent_at: dt.datetime | None = None,
         task_id: str | None = None,
+        advice: Advice | None = None,
     ) -> None:
-        super().__init__(message, task_id=task_id)
+        super().__init__(message, task_id=task_id, advice=advice)
         self.marker = marker
         self.sent_at = sent_at
 
@@ -345,6 +401,12 @@ class TaskFailedError(TaskError):
         self.record = record
 
 
+class TaskNotFinishedError(TaskError):
+    """Use of a task that is not finished yet, such as a download of its result: wait for the task first."""
+
+    advice: Advice | None = "wait"
+
+
 class WaitError(TaskError):
     """Wait that ended before its task. The task goes on, is paid, and can be waited for again.
 
@@ -353,6 +415,8 @@ class WaitError(TaskError):
         record: The last record of the task.
         coins: The price of the task, or None if unknown.
     """
+
+    advice: Advice | None = "wait"
 
     def __init__(
         self,
@@ -388,4 +452,4 @@ class TaskNotFoundError(NotFoundError, TaskError):
     The task was deleted, has expired (A2E keeps results for about 3 days), or belongs to another account.
     """
 
-    hint = "The task was deleted, has expired, or belongs to another account"
+    advice: Advice | None = "gone"

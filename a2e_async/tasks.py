@@ -1,7 +1,6 @@
 """The handle of an asynchronous task, the same for every family; and waiting for many of them."""
 
 import asyncio
-import collections
 import contextlib
 import os
 import pathlib
@@ -12,12 +11,13 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
 import attrs
 
 from a2e_async._polling.queue import Waiter
-from a2e_async._polling.updates import ChangeDetector, Deadline, OnUpdate, UpdateDispatcher, delete_if_queued
+from a2e_async._polling.updates import Deadline, OnUpdate, UpdateDispatcher, change_of, delete_if_queued
 from a2e_async.errors import (
     A2EError,
     InvalidRequestError,
     OutageError,
     TaskFailedError,
+    TaskNotFinishedError,
     TransferError,
     WaitTimeoutError,
 )
@@ -26,6 +26,7 @@ from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
 __all__ = ["CancelPolicy", "TaskHandle", "TaskOperations", "WaitResult", "wait_results"]
 
 R = TypeVar("R", bound=TaskRecord)
+T = TypeVar("T")
 
 CancelPolicy: TypeAlias = Literal["detach", "delete"]
 """What the cancellation of a wait means for the task."""
@@ -133,13 +134,19 @@ class TaskHandle(Generic[R]):
         if on_update is not None and not callable(on_update):
             msg = f"on_update must be a function of a TaskUpdate, not {type(on_update).__name__}"
             raise InvalidRequestError(msg, task_id=self.id)
-        if on_update is not None or not self.status.is_final:
-            try:
-                await (self._wait(deadline) if on_update is None else self._wait_with_updates(deadline, on_update))
-            except asyncio.CancelledError:
-                if cancel_policy == "delete":
-                    await delete_if_queued(self.id, self._operations.get, self._operations.delete)
-                raise
+        dispatcher = None if on_update is None else UpdateDispatcher(on_update)
+        try:
+            with self._subscribe(deadline, None if dispatcher is None else dispatcher.dispatch) as done:
+                await self._await(done, deadline)
+            if dispatcher is not None:
+                await dispatcher.finish(deadline.remaining())
+        except asyncio.CancelledError:
+            if cancel_policy == "delete":
+                await delete_if_queued(self.id, self._operations.get, self._operations.delete)
+            raise
+        finally:
+            if dispatcher is not None:
+                dispatcher.cancel()
         if self.status is TaskStatus.FAILED and raise_on_failure:
             raise self._failure()
         return self.record
@@ -164,81 +171,53 @@ class TaskHandle(Generic[R]):
             A2EError: As in `wait_until_done`, but for `TaskFailedError`.
         """
         deadline = self._deadline(timeout, outage_budget)
-        queue: collections.deque[TaskUpdate[R]] = collections.deque()
-        wake = asyncio.Event()
-
-        def add(update: TaskUpdate[R]) -> None:
-            queue.append(update)
-            wake.set()
-
-        with self._subscribe(deadline, add) as done:
-            done.add_done_callback(lambda _: wake.set())
-            while queue or not done.done():
-                if queue:
-                    yield queue.popleft()
-                else:
-                    wake.clear()
-                    await self._await(wake.wait(), deadline)
+        updates: asyncio.Queue[TaskUpdate[R] | None] = asyncio.Queue()  # None is the end
+        with self._subscribe(deadline, updates.put_nowait) as done:
+            done.add_done_callback(lambda _: updates.put_nowait(None))
+            while (update := await self._await(updates.get(), deadline)) is not None:
+                yield update
             await self._await(done, deadline)
 
-    async def _wait(self, deadline: Deadline) -> None:
-        # Without `_subscribe`, which costs more: this is the wait of thousands of tasks.
-        waiter = self._waiter(deadline, self._on_record)
+    @contextlib.contextmanager
+    def _subscribe(
+        self, deadline: Deadline, on_change: Callable[[TaskUpdate[R]], None] | None
+    ) -> Iterator[asyncio.Future[R]]:
+        """Subscribe to the polls of the task, and call a function for each change. Yields the future of the end."""
+        # A handle without a word of A2E was made from an id, and its task may be finished already.
+        is_new = not self.record.current_status
+        last = None if is_new or self.status.is_final else self.record  # from which changes count
+
+        def on_record(record: R) -> None:
+            nonlocal last
+            self._on_record(record)
+            update, last = change_of(last, record), record
+            if on_change is not None and update is not None:
+                on_change(update)
+
+        waiter = Waiter(
+            on_record=self._on_record if on_change is None else on_record,
+            on_error=self._on_error,
+            outage_budget=deadline.outage_budget,
+            at_once=is_new,
+            seen=self._is_seen,
+            has_webhook=self._has_webhook,
+        )
+        if self.status.is_final:
+            on_record(self.record)
+            waiter.done.set_result(self.record)
+            yield waiter.done
+            return
         unsubscribe = self._operations.subscribe(self.id, waiter)
         try:
-            await self._await(waiter.done, deadline)
+            yield waiter.done
         finally:
             unsubscribe()
             # An error holds this frame by its traceback. The frame must not hold the error, or only the garbage
             # collector frees both.
             del waiter, unsubscribe
 
-    async def _wait_with_updates(self, deadline: Deadline, on_update: OnUpdate[R]) -> None:
-        dispatcher = UpdateDispatcher(on_update)
-        try:
-            with self._subscribe(deadline, dispatcher.dispatch) as done:
-                await self._await(done, deadline)
-            await dispatcher.finish(deadline.remaining())
-        finally:
-            dispatcher.cancel()
-
-    @contextlib.contextmanager
-    def _subscribe(self, deadline: Deadline, on_change: Callable[[TaskUpdate[R]], None]) -> Iterator[asyncio.Future[R]]:
-        """Subscribe to the polls of the task, and call a function for each change. Yields the future of the end."""
-        changes: ChangeDetector[R] = ChangeDetector()
-
-        def on_record(record: R) -> None:
-            self._on_record(record)
-            update = changes.update(record)
-            if update is not None:
-                on_change(update)
-
-        waiter = self._waiter(deadline, on_record)
-        if self.status.is_final:
-            on_record(self.record)
-            waiter.done.set_result(self.record)
-            yield waiter.done
-            return
-        changes.start(self.record)
-        unsubscribe = self._operations.subscribe(self.id, waiter)
-        try:
-            yield waiter.done
-        finally:
-            unsubscribe()
-
-    def _waiter(self, deadline: Deadline, on_record: Callable[[R], None]) -> Waiter:
-        return Waiter(
-            on_record=on_record,
-            on_error=self._on_error,
-            outage_budget=deadline.outage_budget,
-            # A handle without a word of A2E was made from an id, and its task may be finished already.
-            at_once=not self.record.current_status,
-            seen=self._is_seen,
-            has_webhook=self._has_webhook,
-        )
-
-    async def _await(self, awaitable: Awaitable[object], deadline: Deadline) -> None:
-        """Await something until the deadline.
+    async def _await(self, awaitable: Awaitable[T], deadline: Deadline) -> T:
+        """Await something until the deadline, and return its result.
 
         Raises:
             WaitTimeoutError: The timeout is over.
@@ -247,18 +226,17 @@ class TaskHandle(Generic[R]):
         scope = asyncio.timeout_at(deadline.at)
         try:
             async with scope:
-                await awaitable
+                return await awaitable
         except TimeoutError:
             if not scope.expired():  # the error of something else, and not of this timeout
                 raise
-            raise self._wait_error(
-                WaitTimeoutError, f"is not finished after {deadline.timeout:g} s"
-            ) from self._last_error
+            problem = f"is not finished after {deadline.timeout:g} s"
+            raise self._wait_error(WaitTimeoutError, problem) from self._last_error
         except OutageError:
             problem = f"could not be polled for {deadline.outage_budget:g} s"
             raise self._wait_error(OutageError, problem) from self._last_error
         finally:
-            del scope, awaitable  # as in `_wait`
+            del scope, awaitable  # as in `_subscribe`
 
     async def download(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
         """Download the result to a file, and return its path. Free; links are valid for about 3 days.
@@ -270,15 +248,16 @@ class TaskHandle(Generic[R]):
             overwrite: Replace an existing file.
 
         Raises:
-            InvalidRequestError: The task is not finished, or the file exists.
+            TaskNotFinishedError: The task is not finished.
+            InvalidRequestError: The file exists, or `path` is a folder.
             TaskFailedError: The task failed, so that there is no result.
             TransferError: The download failed. The task is not affected, and the download can be tried again.
         """
         if self.status is TaskStatus.FAILED:
             raise self._failure()
         if self.status is not TaskStatus.SUCCEEDED:
-            msg = "The task is not finished: await wait_until_done() first"
-            raise InvalidRequestError(msg, task_id=self.id)
+            msg = "The task is not finished"
+            raise TaskNotFinishedError(msg, task_id=self.id, advice="wait")
         if not self.record.result_url:
             msg = "The record has no link to the result: refresh() may return one"
             raise TransferError(msg, task_id=self.id)
@@ -351,8 +330,7 @@ class TaskHandle(Generic[R]):
         seen = f"last seen {word!r} {age:.0f} s ago" if word else "never seen"
         cause = f"; the last poll failed: {self._last_error}" if self._last_error else ""
         return error_type(
-            f"Task {self.id} {problem} ({seen}){cause}. The task goes on at A2E and is paid: "
-            f"wait_until_done() waits again, also in another process with task({self.id!r})",
+            f"Task {self.id} {problem} ({seen}){cause}. The task goes on at A2E and is paid",
             task_id=self.id,
             handle=self,
             record=self.record,

@@ -11,8 +11,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args, get_origin
 
-from a2e_async.cli.app import app
-from a2e_async.cli.overview import ENVIRONMENT, EXIT_CODES, OPTIONS
+from a2e_async.cli.app import ENVIRONMENT, EXIT_CODES, app
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -47,6 +46,8 @@ After `a2e completion --install`, the shell completes commands and options.
 """
 
 SHARED = "Shared options"
+
+OPTIONS = {"--help, -h": "Explain a command: a2e COMMAND --help", "--version": "Print the version."}
 
 
 def page() -> str:
@@ -84,8 +85,10 @@ def _section(path: str, command: cyclopts.App) -> str:
     text = inspect.getdoc(command.default_command) or ""
     own = [argument for argument in _arguments(command) if SHARED not in _groups(argument)]
     parts = [f"## `{path}`\n", f"```\n{_usage(path, own)}\n```\n", _markdown(text.partition("\nArgs:")[0])]
-    if own:
-        parts.append(_table(("argument", "default", "meaning"), map(_row, own)))
+    for title in dict.fromkeys(_title(argument) for argument in own):
+        rows = [_row(argument) for argument in own if _title(argument) == title]
+        parts += [f"{title}:\n"] if title else []
+        parts.append(_table(("argument", "default", "meaning"), rows))
     if _shared(command):
         parts.append("The [shared options](#shared-options) apply as well.\n")
     return "\n".join(parts)
@@ -124,6 +127,11 @@ def _arguments(command: cyclopts.App) -> list[Argument]:
 
 def _groups(argument: Argument) -> list[str]:
     return [group.name for group in cast("Iterable[Group]", argument.parameter.group)]
+
+
+def _title(argument: Argument) -> str:
+    """Return the name of the group of an option, empty for the arguments and options that every command has."""
+    return next((name for name in _groups(argument) if name not in {"Arguments", "Options", "Parameters"}), "")
 
 
 def _shared(command: cyclopts.App) -> list[Argument]:

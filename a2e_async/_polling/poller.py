@@ -1,23 +1,26 @@
-"""Poller of one client: one schedule for all waits for tasks of all families. Nothing else polls.
+"""Poller of one client: one schedule for all waits for tasks of all families. Nothing else polls."""
 
-How it works:
-
-- A task that is waited for has one `Watch`, with a `Waiter` for each wait. All waits for a task share its polls.
-- A watch is scheduled for a tick, due, urgent, or in a request in flight. One timer fires at the next tick with tasks.
-  The due tasks of a family are then sent in batches of up to 100. The families take turns, and
-  `PollPolicy.max_concurrent` limits the requests in flight.
-- Each result is delivered to all waits of its task. A final record ends them; after any other result the task is
-  scheduled again. `schedule.fatal_error` decides which errors end a wait; other errors only use up its outage budget.
-- `poll_now` makes a task urgent. If it is in flight, it is polled once more, since the response may be older than the
-  call.
-- A wait can end at any moment, by a timeout or a cancellation. It then calls the function that `subscribe` returned.
-  With the last wait of a task its polling ends, and with the last task of a request the request is cancelled.
-- A bug of this package in one task ends the waits of that task with an error. No wait hangs.
-"""
+# How it works:
+#
+# - A task that is waited for has one `Watch`, with a `Waiter` for each wait. All waits for a task share its polls.
+# - A watch is scheduled for a tick, or in a request in flight. One timer fires at the next tick with tasks. The due
+#   tasks of a family are then sent in batches of up to 100. The families take turns, and `PollPolicy.max_concurrent`
+#   limits the requests in flight.
+# - Each result is delivered to all waits of its task. A final record ends them; after any other result the task is
+#   scheduled again. `schedule.fatal_error` decides which errors end a wait. Other errors begin an outage, which ends
+#   with the next response of A2E. During an outage the timer fires at every tick, and ends the waits whose budget is
+#   used up.
+# - `poll_now` schedules a task at once. If it is in flight, it is polled once more, since the response may be older
+#   than the call.
+# - A wait can end at any moment, by a timeout or a cancellation. It then calls the function that `subscribe`
+#   returned. With the last wait of a task its polling ends, and with the last task of a request the request is
+#   cancelled.
+# - A bug of this package in one task ends the waits of that task with an error. No wait hangs.
 
 import asyncio
 import collections
 import functools
+import itertools
 import logging
 import math
 import random
@@ -27,17 +30,19 @@ from typing import Any
 import attrs
 
 from a2e_async._polling.fetcher import PollResult, StatusApi, StatusFetcher
-from a2e_async._polling.outage import Outage
 from a2e_async._polling.queue import FamilyQueue, PollRequest, Waiter, Watch
-from a2e_async._polling.schedule import TickGrid, fatal_error, is_outage, next_poll
+from a2e_async._polling.schedule import TickGrid, fatal_error, is_budget_spent, next_poll
+from a2e_async._protocol.failures import failure_of
 from a2e_async.config import PollPolicy
-from a2e_async.errors import A2EError, ClientClosedError
+from a2e_async.errors import A2EError, ClientClosedError, OutageError
 
 _LOGGER = logging.getLogger("a2e_async")
 
-_CHUNK = 100  # tasks whose waits `aclose` ends in one pass of the event loop, so that very many do not block it
+_CHUNK = 100  # waits ended in one pass of the event loop, so that very many do not block it
 
 _POLL_ALL_INTERVAL = 1.0  # seconds between two polls of all tasks at once
+
+_AT_ONCE = -math.inf  # the slot of tasks that are polled before all others
 
 
 @attrs.define(eq=False, repr=False)
@@ -48,13 +53,13 @@ class Poller:
     _queues: dict[str, FamilyQueue] = attrs.field(factory=dict)
     _rotation: collections.deque[FamilyQueue] = attrs.field(factory=collections.deque)
     _ticks: TickGrid | None = None
+    _reached: float = -math.inf  # the tasks of slots up to this time are due
     _timer: asyncio.TimerHandle | None = None
-    _timer_tick: int = 0
     _sending: asyncio.Handle | None = None
-    _requests: dict[asyncio.Task[None], PollRequest] = attrs.field(factory=dict)
+    _requests: dict[asyncio.Task[list[str]], PollRequest] = attrs.field(factory=dict)
     _all_polled_at: float = -math.inf
     _poll_all_timer: asyncio.TimerHandle | None = None
-    _outage: Outage = attrs.field(factory=Outage)
+    _outage_since: float | None = None
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
     def subscribe(
@@ -75,10 +80,16 @@ class Poller:
         if queue is None:
             queue = self._queues[family] = FamilyQueue(StatusFetcher(status_api()))
             self._rotation.append(queue)
-        watch = queue.watches.get(task_id)
+        now, watch = self._loop.time(), queue.watches.get(task_id)
+        if self._ticks is None:
+            self._ticks = TickGrid.of(self.policy, now=now, chance=random.random())  # noqa: S311  no secret
         # Case 1: the first wait for the task.
         if watch is None:
-            watch = self._add_watch(queue, task_id, waiter)
+            watch = queue.watches[task_id] = Watch(task_id, queue, now, waiter.has_webhook)
+            if waiter.at_once:
+                self._expedite(watch)
+            else:
+                self._schedule(watch, self._ticks.next(now + self.policy.initial))
         # Case 2: the new wait must not wait for the next scheduled poll, either because the task may be finished
         # already, or because this handle has no webhook and the schedule relies on one.
         elif waiter.at_once or (watch.has_webhook and not waiter.has_webhook):
@@ -87,23 +98,10 @@ class Poller:
         # Case 3 (no branch): the new wait shares the polls that are scheduled.
         watch.waiters.append(waiter)
         watch.seen = watch.seen or waiter.seen
-        self._outage.start_timer(task_id, waiter)
-        return functools.partial(self.unsubscribe, watch, waiter)
+        return functools.partial(self._unsubscribe, watch, waiter)
 
-    def _add_watch(self, queue: FamilyQueue, task_id: str, waiter: Waiter) -> Watch:
-        now = self._loop.time()
-        if self._ticks is None:
-            self._ticks = TickGrid.of(self.policy, now=now, chance=random.random())  # noqa: S311  no secret
-        watch = queue.watches[task_id] = Watch(task_id, queue, now, waiter.has_webhook)
-        if waiter.at_once:
-            self._expedite(watch)
-        else:
-            self._schedule(watch, self._ticks.first(now + self.policy.initial))
-        return watch
-
-    def unsubscribe(self, watch: Watch, waiter: Waiter) -> None:
+    def _unsubscribe(self, watch: Watch, waiter: Waiter) -> None:
         """End a subscription, and the polling of the task if it was the last one. Calling it again does no harm."""
-        self._outage.cancel_timer(waiter)
         if waiter in watch.waiters:
             watch.waiters.remove(waiter)
         if not watch.waiters:
@@ -149,24 +147,30 @@ class Poller:
 
     # The schedule
 
-    def _schedule(self, watch: Watch, tick: int) -> None:
-        watch.slot, watch.tick = watch.queue.slots.setdefault(tick, {}), tick
-        watch.slot[watch.task_id] = watch
-        if self._timer is None or tick < self._timer_tick:
-            self._start_timer(tick)
+    def _schedule(self, watch: Watch, at: float | None) -> None:
+        """Move a task to the slot of a tick; None takes it out of the schedule."""
+        slots = watch.queue.slots
+        if watch.at is not None:
+            del slots[watch.at][watch.task_id]
+            if not slots[watch.at]:  # else the timer would fire for an empty slot
+                del slots[watch.at]
+        watch.at = at
+        if at is not None:
+            slots.setdefault(at, {})[watch.task_id] = watch
+            if at != _AT_ONCE:
+                self._start_timer(at)
 
     def _expedite(self, watch: Watch) -> None:
+        """Poll a task at once. If it is in a request, the response may be older than the reason to poll at once."""
         if watch.request is not None:
-            # The request in flight may have been answered before the reason to poll at once existed.
             watch.is_expedited = True
-        elif watch.slot is not watch.queue.urgent:
-            watch.unschedule()
-            watch.slot = watch.queue.urgent
-            watch.slot[watch.task_id] = watch
-            self._send_soon()
+        elif watch.at != _AT_ONCE:
+            self._schedule(watch, _AT_ONCE)
+            # Sent in the next pass of the event loop: waits that begin in this one share the request.
+            self._sending = self._sending or self._loop.call_soon(self._send_due)
 
     def _poll_all(self) -> None:
-        """Make all tasks due, at most once a second: calls in between share one poll at the end of the second."""
+        """Poll all tasks, at most once a second: calls in between share one poll at the end of the second."""
         if self._poll_all_timer is not None:
             return
         now = self._loop.time()
@@ -175,39 +179,49 @@ class Poller:
             return
         self._all_polled_at = now
         for queue in self._queues.values():
-            queue.collect_due(None)
-        for request in self._requests.values():
-            for watch in request.pending.values():
-                watch.is_expedited = True
-        self._send_soon()
+            for watch in queue.watches.values():
+                self._expedite(watch)
 
     def _poll_all_again(self) -> None:
         self._poll_all_timer, self._all_polled_at = None, -math.inf
         self._poll_all()
 
-    def _start_timer(self, tick: int) -> None:
-        assert self._ticks is not None  # noqa: S101  for mypy: the first watch has made it
+    def _start_timer(self, at: float) -> None:
+        """Let the timer fire at this time, if it does not fire earlier."""
         if self._timer is not None:
+            if self._timer.when() <= at:
+                return
             self._timer.cancel()
-        self._timer, self._timer_tick = self._loop.call_at(self._ticks.at(tick), self._on_timer), tick
+        self._timer = self._loop.call_at(at, self._on_timer, at)
 
-    def _on_timer(self) -> None:
-        """Send what is due, and start the timer of the next tick with tasks."""
-        assert self._ticks is not None  # noqa: S101  as above
-        self._timer = None
+    def _on_timer(self, at: float) -> None:
+        """Send what is due, and start the timer of the next tick with tasks, or during an outage of the next tick."""
         # A timer may fire a clock resolution early, by which the tick would not be reached yet.
-        now = max(self._ticks.last(self._loop.time()), self._timer_tick)
-        for queue in self._queues.values():
-            queue.collect_due(now)
-        coming = [tick for queue in self._queues.values() for tick in queue.slots]
+        self._timer, self._reached = None, max(at, self._loop.time())
+        coming = [at for queue in self._queues.values() for at in queue.slots if at > self._reached]
+        if self._outage_since is not None:
+            coming.append(self._end_waits(self._outage_since))
         if coming:
             self._start_timer(min(coming))
         self._send_due()
 
-    def _send_soon(self) -> None:
-        """Send what is due in the next pass of the event loop: waits that begin in this one share the request."""
-        if self._sending is None:
-            self._sending = self._loop.call_soon(self._send_due)
+    def _end_waits(self, since: float) -> float:
+        """End the waits whose outage budget is used up, and return when to look again."""
+        assert self._ticks is not None  # noqa: S101  for mypy: the first watch has made it
+        now = self._reached
+        spent = (
+            (watch, waiter)
+            for queue in self._queues.values()
+            for watch in queue.watches.values()
+            for waiter in watch.waiters
+            if not waiter.done.done()
+            and is_budget_spent(waiter.outage_budget, since=since, began=waiter.began, now=now)
+        )
+        ended = 0
+        for watch, waiter in itertools.islice(spent, _CHUNK):
+            waiter.fail(OutageError(task_id=watch.task_id))
+            ended += 1
+        return now if ended == _CHUNK else now + self._ticks.length
 
     def _send_due(self) -> None:
         """Send the requests that are due, as many as are allowed in flight; the families take turns."""
@@ -218,10 +232,22 @@ class Poller:
         while idle < len(self._rotation) and len(self._requests) < self.policy.max_concurrent:
             queue = self._rotation[0]
             self._rotation.rotate(-1)
-            watches = queue.pop_batch()
-            idle = 0 if watches else idle + 1
-            if watches:
-                self._send(queue, watches)
+            due = [queue.slots[at] for at in sorted(queue.slots) if at <= self._reached]
+            if not due:
+                idle += 1
+                continue
+            idle = 0
+            # The oldest tasks come first. The fetcher fills the batch with tasks that became due later.
+            ids = queue.fetcher.next_batch(itertools.chain.from_iterable(due))
+            request = PollRequest(queue, ids, self._loop.time(), {task_id: queue.watches[task_id] for task_id in ids})
+            for watch in request.pending.values():
+                self._schedule(watch, None)
+                watch.request = request
+            on_result = functools.partial(self._on_result, request)
+            fetching = queue.fetcher.fetch(ids, on_result, waiting=len(queue.watches))
+            request.task = asyncio.create_task(fetching, name="a2e-poll")
+            self._requests[request.task] = request
+            request.task.add_done_callback(self._on_request_done)
 
     def _drop(self, watch: Watch) -> None:
         """Stop polling a task. Calling it again does no harm."""
@@ -229,7 +255,7 @@ class Poller:
         if queue.watches.get(watch.task_id) is not watch:
             return
         del queue.watches[watch.task_id]
-        watch.unschedule()
+        self._schedule(watch, None)
         queue.fetcher.forget(watch.task_id)
         request, watch.request = watch.request, None
         if request is not None:
@@ -241,60 +267,53 @@ class Poller:
 
     def _stop(self) -> None:
         """Stop all timers. The next wait starts a new grid."""
-        self._outage.reset()
         for handle in (self._timer, self._sending, self._poll_all_timer):
             if handle is not None:
                 handle.cancel()
-        self._timer = self._sending = self._poll_all_timer = self._ticks = None
-        for queue in self._queues.values():
-            queue.slots.clear()
-            queue.due.clear()
+        self._timer = self._sending = self._poll_all_timer = self._ticks = self._outage_since = None
 
     # Requests and their results
 
-    def _send(self, queue: FamilyQueue, watches: list[Watch]) -> None:
-        request = PollRequest(self._loop.time(), {watch.task_id: watch for watch in watches})
-        for watch in watches:
-            watch.request = request
-        request.task = asyncio.create_task(self._fetch(queue, request), name="a2e-poll")
-        self._requests[request.task] = request
-        request.task.add_done_callback(self._on_request_done)
-
-    def _on_request_done(self, task: asyncio.Task[None]) -> None:
+    def _on_request_done(self, task: asyncio.Task[list[str]]) -> None:
         request = self._requests.pop(task)
-        # Tasks without a result are scheduled again: they go another way, or the request was cancelled from outside,
-        # perhaps before it began.
-        for task_id in [*request.pending]:
-            self._on_result(request, task_id, None)
-        self._send_soon()
-
-    async def _fetch(self, queue: FamilyQueue, request: PollRequest) -> None:
-        ids = [*request.pending]
-        try:
-            on_result = functools.partial(self._on_result, request)
-            for task_id in await queue.fetcher.fetch(ids, on_result, waiting=len(queue.watches)):
-                if task_id in request.pending:
-                    request.pending[task_id].is_expedited = True
-        except Exception as error:  # noqa: BLE001  a bug of this package must not let a wait hang
-            for watch in [*request.pending.values()]:
-                self._on_bug(watch, error)
-        finally:
-            # `_drop` has done this already; but the fetcher may have counted a miss of such a task since.
-            for task_id in ids:
-                if task_id not in queue.watches:
-                    queue.fetcher.forget(task_id)
+        bug = None if task.cancelled() else task.exception()
+        for task_id, watch in [*request.pending.items()]:
+            # Case 1: a bug of this package must not let a wait hang.
+            if bug is not None:
+                self._on_bug(watch, bug)
+            # Case 2: the task has no result. It goes another way; or the request was cancelled from outside, perhaps
+            # before it began.
+            else:
+                watch.is_expedited = watch.is_expedited or (not task.cancelled() and task_id in task.result())
+                self._on_result(request, task_id, None)
+        # `_drop` has done this already; but the fetcher may have counted a miss of such a task since.
+        for task_id in request.ids:
+            if task_id not in request.queue.watches:
+                request.queue.fetcher.forget(task_id)
+        self._sending = self._sending or self._loop.call_soon(self._send_due)
 
     def _on_result(self, request: PollRequest, task_id: str, result: PollResult) -> None:
-        """Deliver the result of a task, and schedule its next poll if it is still waited for."""
+        """Deliver the result of a task to its waits, and schedule its next poll if it is still waited for."""
         watch = request.pending.pop(task_id, None)
         # Case 1: all waits for the task have ended since the request was sent.
         if watch is None:
             return
-        watch.request = None
+        watch.request, error = None, None
         try:
-            self._deliver(watch, result)
-        except Exception as error:  # noqa: BLE001  as above
-            self._on_bug(watch, error)
+            if isinstance(result, A2EError):
+                error = result
+                self._on_error(watch, error)
+            elif result is not None:
+                self._outage_since, watch.last_error, watch.seen = None, None, True
+                is_final = result.status.is_final
+                for waiter in watch.waiters:
+                    waiter.on_record(result)
+                    if is_final and not waiter.done.done():
+                        waiter.done.set_result(result)
+                if is_final:
+                    self._drop(watch)
+        except Exception as bug:  # noqa: BLE001  a bug of this package must not let a wait hang
+            self._on_bug(watch, bug)
         # Case 2: the result has ended all waits for the task.
         if watch.queue.watches.get(task_id) is not watch or self._ticks is None:
             return
@@ -304,48 +323,31 @@ class Poller:
             self._expedite(watch)
             return
         # Case 4: the task is polled again by the policy.
-        tick = next_poll(
-            self.policy,
-            self._ticks,
-            began=watch.began,
-            sent=request.sent,
-            now=self._loop.time(),
-            has_webhook=watch.has_webhook,
-            error=result if isinstance(result, A2EError) else None,
-        )
-        self._schedule(watch, tick)
-
-    def _deliver(self, watch: Watch, result: PollResult) -> None:
-        """Pass a result to the waits of a task."""
-        if isinstance(result, A2EError):
-            self._on_error(watch, result)
-        elif result is not None:
-            self._outage.end()
-            watch.last_error, watch.seen = None, True
-            for waiter in watch.waiters:
-                waiter.on_record(result)
-                if result.status.is_final and not waiter.done.done():
-                    waiter.done.set_result(result)
-            if result.status.is_final:
-                self._drop(watch)
+        began, sent, now = watch.began, request.sent, self._loop.time()
+        has_webhook = watch.has_webhook
+        at = next_poll(self.policy, self._ticks, began=began, sent=sent, now=now, has_webhook=has_webhook, error=error)
+        self._schedule(watch, at)
 
     def _on_error(self, watch: Watch, error: A2EError) -> None:
         """End the waits of a task if the error is fatal; otherwise their outage budgets may run."""
         now = self._loop.time()
         repeated, watch.last_error = type(error) is watch.last_error, type(error)
         fatal = fatal_error(error, self.policy, began=watch.began, now=now, seen=watch.seen, repeated=repeated)
-        if fatal is None and is_outage(error):
-            self._outage.begin()
-        elif fatal is None:
-            self._outage.end()  # A2E has answered, although with an error
         for waiter in watch.waiters:
             waiter.on_error(error)
-            self._outage.start_timer(watch.task_id, waiter)
+        # Case 1: no later poll can succeed.
         if fatal is not None:
             watch.fail(fatal)
             self._drop(watch)
+        # Case 2: A2E has answered, although with an error.
+        elif not failure_of(error).outage:
+            self._outage_since = None
+        # Case 3: an outage begins, or goes on.
+        elif self._outage_since is None and self._ticks is not None:
+            self._outage_since = now
+            self._start_timer(now + self._ticks.length)
 
-    def _on_bug(self, watch: Watch, bug: Exception) -> None:
+    def _on_bug(self, watch: Watch, bug: BaseException) -> None:
         """End the waits of a task after a bug of this package."""
         # Only the class is logged: the text of the exception may quote a prompt.
         _LOGGER.error("Polling task %s failed because of a bug in a2e_async: %s", watch.task_id, type(bug).__name__)

@@ -1,14 +1,9 @@
-"""Poll queue of one family: the tasks that are waited for, their waits, and when each task is polled next.
-
-`_polling/poller.py` moves the tasks through the queue.
-"""
+"""What the poller keeps: the waits, their tasks, the queue of each family, and the requests in flight."""
 
 from __future__ import annotations
 
 import asyncio
-import collections
 import copy
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -30,7 +25,6 @@ class Waiter:
         seen: A2E has returned a record of the task before.
         has_webhook: A webhook reports the end of the task.
         began: Start of the wait, by the event loop's clock.
-        has_timer: `Outage` has a timer for the budget of this wait.
         done: Future of the last record, or of the error that ends the wait.
     """
 
@@ -41,7 +35,6 @@ class Waiter:
     seen: bool = False
     has_webhook: bool = False
     began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
-    has_timer: bool = False
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: A2EError) -> None:
@@ -53,7 +46,7 @@ class Waiter:
 
 @attrs.define(eq=False, repr=False)
 class Watch:
-    """A task that is waited for. It is either in a slot of the queue, or in a request in flight.
+    """A task that is waited for. It is either scheduled, or in a request in flight.
 
     Attributes:
         task_id: The task.
@@ -64,8 +57,7 @@ class Watch:
         is_expedited: Poll again at once after the request in flight.
         last_error: Class of the error of the last poll; None after a record.
         waiters: The waits for this task.
-        slot: The tasks of one tick, or the urgent ones, among which this task is.
-        tick: The tick of the slot.
+        at: The tick for which it is scheduled, -inf for at once; None if it is not scheduled.
         request: The request in flight.
     """
 
@@ -77,19 +69,8 @@ class Watch:
     is_expedited: bool = False
     last_error: type[A2EError] | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
-    slot: dict[str, Watch] | None = None
-    tick: int = 0
+    at: float | None = None
     request: PollRequest | None = None
-
-    def unschedule(self) -> None:
-        """Remove the task from its slot."""
-        slot, self.slot = self.slot, None
-        if slot is not None:
-            slot.pop(self.task_id, None)
-            # The slot of a tick is removed when it gets empty, so that the timer does not fire for it. The same tick
-            # can have a newer slot: only this one may go.
-            if not slot and self.queue.slots.get(self.tick) is slot:
-                del self.queue.slots[self.tick]
 
     def fail(self, error: A2EError) -> None:
         """End all waits for the task with an error."""
@@ -107,35 +88,12 @@ class FamilyQueue:
     Attributes:
         fetcher: Fetches the records.
         watches: All tasks by id, which is unique within a family.
-        slots: The tasks of each tick that is still to come. Dictionaries, since any task can leave at any time.
-        urgent: Tasks to poll before all others.
-        due: The slots of past ticks, the oldest first.
+        slots: The scheduled tasks of each tick. Dictionaries, since any task can leave at any time.
     """
 
     fetcher: StatusFetcher[Any]
     watches: dict[str, Watch] = attrs.field(factory=dict)
-    slots: dict[int, dict[str, Watch]] = attrs.field(factory=dict)
-    urgent: dict[str, Watch] = attrs.field(factory=dict)
-    due: collections.deque[dict[str, Watch]] = attrs.field(factory=collections.deque)
-
-    def collect_due(self, tick: int | None) -> None:
-        """Make the tasks due whose tick is not later than this one; None for all."""
-        for coming in sorted(self.slots):
-            if tick is None or coming <= tick:
-                self.due.append(self.slots.pop(coming))
-
-    def pop_batch(self) -> list[Watch]:
-        """Remove and return the tasks of the next request; none if no task is due."""
-        while self.due and not self.due[0]:  # all tasks of this slot have left
-            self.due.popleft()
-        slots = (self.urgent, *self.due)
-        if not any(slots):
-            return []
-        # Urgent tasks come first. The fetcher fills the batch with tasks that became due later.
-        batch = [self.watches[id] for id in self.fetcher.next_batch(itertools.chain.from_iterable(slots))]
-        for watch in batch:
-            watch.unschedule()
-        return batch
+    slots: dict[float, dict[str, Watch]] = attrs.field(factory=dict)
 
 
 @attrs.define(eq=False, repr=False)
@@ -143,11 +101,15 @@ class PollRequest:
     """A request in flight.
 
     Attributes:
+        queue: The queue of its family.
+        ids: Its tasks.
         sent: When it was sent, by the event loop's clock.
-        pending: Its tasks without a result so far.
-        task: The asyncio task that runs it.
+        pending: Its tasks without a result so far that are still waited for.
+        task: The asyncio task that runs it. It returns the tasks without a result that have to be polled again at once.
     """
 
+    queue: FamilyQueue
+    ids: list[str]
     sent: float
     pending: dict[str, Watch]
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[list[str]] | None = None

@@ -1,4 +1,4 @@
-"""Parts of the waits of a `TaskHandle`: the deadline, the detection of changes, their delivery, and a deletion."""
+"""Parts of the waits of a `TaskHandle`: the deadline, the changes, their delivery, and a deletion."""
 
 import asyncio
 import datetime as dt
@@ -10,10 +10,11 @@ from typing import Generic, TypeAlias, TypeVar
 
 import attrs
 
-from a2e_async._protocol.statuses import is_queued
+from a2e_async._aio import finish_in_background
+from a2e_async._protocol.families import is_queued
 from a2e_async._protocol.validation import check_seconds
 from a2e_async.errors import A2EError
-from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
+from a2e_async.models.common import TaskRecord, TaskUpdate
 
 R = TypeVar("R", bound=TaskRecord)
 
@@ -54,32 +55,23 @@ class Deadline:
         return None if self.at is None else max(0.0, self.at - asyncio.get_running_loop().time())
 
 
-@attrs.define(eq=False, repr=False)
-class ChangeDetector(Generic[R]):
-    """Compares each record of a task with the one before: its status, A2E's raw word, and its progress."""
+def change_of(last: R | None, record: R) -> TaskUpdate[R] | None:
+    """Return the change from one record to the next: a new status, raw word or progress; None if there is none."""
+    if last is not None and _shown(last) == _shown(record):
+        return None
+    return TaskUpdate(
+        task_id=record.id,
+        old=None if last is None else last.status,
+        new=record.status,
+        current_status=record.current_status,
+        progress=record.progress,
+        seen_at=dt.datetime.fromtimestamp(time.time(), dt.UTC),
+        record=record,
+    )
 
-    _last: tuple[TaskStatus, str, float | None] | None = None
 
-    def start(self, record: R) -> None:
-        """Set the record from which changes count."""
-        # The handle of a task that was picked up by its id has no raw word: then the first record is a change.
-        if record.current_status:
-            self._last = (record.status, record.current_status, record.progress)
-
-    def update(self, record: R) -> TaskUpdate[R] | None:
-        """Return the change that a record brings; None if it brings none."""
-        last, self._last = self._last, (record.status, record.current_status, record.progress)
-        if self._last == last:
-            return None
-        return TaskUpdate(
-            task_id=record.id,
-            old=None if last is None else last[0],
-            new=record.status,
-            current_status=record.current_status,
-            progress=record.progress,
-            seen_at=dt.datetime.fromtimestamp(time.time(), dt.UTC),
-            record=record,
-        )
+def _shown(record: TaskRecord) -> tuple[object, ...]:
+    return record.status, record.current_status, record.progress
 
 
 @attrs.define(eq=False, repr=False)
@@ -132,18 +124,18 @@ async def delete_if_queued(
 
     async def read_and_delete() -> None:
         try:
-            # A2E also deletes a finished task, and with it a result that was paid for. So the status is read first.
-            if is_queued(await get(task_id)):
+            async with asyncio.timeout(_DELETE_TIMEOUT):
+                # A2E also deletes a finished task, and with it a result that was paid for. So read the status first.
+                if not is_queued(await get(task_id)):
+                    return
                 await delete(task_id)
-                _LOGGER.info("The wait for task %s was cancelled; the task was still queued, and is deleted", task_id)
+            _LOGGER.info("The wait for task %s was cancelled; the task was still queued, and is deleted", task_id)
+        except TimeoutError:
+            _LOGGER.warning("The wait for task %s was cancelled; it is unknown whether the task was deleted", task_id)
         except A2EError as error:
             _LOGGER.warning("The wait for task %s was cancelled; the task could not be deleted: %s", task_id, error)
 
-    # A task of its own, so that the time is bounded even if a request ends late after its cancellation.
-    deletion = asyncio.create_task(read_and_delete())
-    try:
-        _, late = await asyncio.wait({deletion}, timeout=_DELETE_TIMEOUT)
-    finally:
-        deletion.cancel()
-    if late:
-        _LOGGER.warning("The wait for task %s was cancelled; it is unknown whether the task was deleted", task_id)
+    msg = "The wait for task %s was cancelled: the task is deleted if it is still queued, within %g s"
+    _LOGGER.info(msg, task_id, _DELETE_TIMEOUT)
+    # A second cancellation ends the wait, and not the deletion.
+    await asyncio.wait([finish_in_background(read_and_delete())])

@@ -4,23 +4,19 @@ Scalars are read leniently, so that every record with an ``_id`` can be read. Re
 null or absent, and numbers come as strings.
 """
 
-from __future__ import annotations
-
 import datetime as dt
 import functools
 import math
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import attrs
+import cattrs
+from cattrs.gen import make_dict_structure_fn, override
 
 from a2e_async._protocol.families import Family
-from a2e_async._protocol.statuses import status_of
 from a2e_async.models.common import Item, TaskRecord, TaskStatus
 from a2e_async.models.voices import Language, PublicVoice, Region
-
-if TYPE_CHECKING:  # see `_converter`
-    import cattrs
 
 R = TypeVar("R", bound=TaskRecord)
 I = TypeVar("I", bound=Item)  # noqa: E741  an item
@@ -37,148 +33,94 @@ _A2E_NAMES = {
     "validated": "generationRequestValidated",
 }
 
-# Fields of a task record that this module computes. A field of A2E with such a name goes to `extra`.
-_COMPUTED = frozenset({"status", "trace_id", "extra", "result_urls"})
+# Fields of a task record that have no field at A2E. A field of A2E with such a name goes to `extra`.
+_OURS = frozenset({"status", "trace_id", "extra", "result_urls"})
 
-# More fields in which the text of a failure may be (reference 1.13; the misspelling is A2E's).
-_FAILURE_TEXTS = ("faild_message", "fail_reason", "error", "msg")
+# Fields of a task record that are read from a field with another name in some families.
+_OF_FAMILY = frozenset({"current_status", "failed_code", "result_url"})
+
+# Fields in which the text of a failure may be (reference 1.13; the misspelling is A2E's).
+_FAILURE_TEXTS = ("failed_message", "faild_message", "fail_reason", "error", "msg")
 
 
 def to_record(model: type[R], raw: dict[str, Any], family: Family, *, trace_id: str = "") -> R:
     """Return the record of a task. The JSON must have an ``_id``; everything else may be missing."""
-    mapping = _mapping_of(model, family)
-    names, not_text = mapping.names, mapping.not_text
-    known: dict[str, Any] = {}
-    extra: dict[str, Any] = {}
-    for key, value in raw.items():
-        name = names.get(key)
-        if name is None:
-            extra[key] = value
-        else:
-            known[name] = value if value.__class__ is str or name in not_text else _to_text(value)
-    if mapping.link_fields is not None:
-        known |= mapping.result_links(raw)
-    word = known.get("current_status", "").strip().lower()
-    code = known.get("failed_code", "").strip()
+    structure, known = _structure_of(model, family)  # type: ignore[arg-type]  # mypy denies that a class is hashable
+    word = _to_text(raw.get(family.status_field)).strip().lower()
+    code = _to_text(raw.get(family.code_field)).strip()
     code = "" if code == "0" else code
-    has_result = bool(known.get("result_url", "").strip())
-    status = status_of(family.status_words, word, failed_code=code, has_result=has_result)
-    if status is TaskStatus.FAILED and not known.get("failed_message"):
-        known["failed_message"] = next((text for key in _FAILURE_TEXTS if (text := _to_text(raw.get(key)))), "")
-    known |= {"status": status, "current_status": word, "failed_code": code, "trace_id": trace_id, "extra": extra}
-    return cast("R", mapping.build(known, model))
+    results = (raw[name] for name in family.result_fields if raw.get(name))
+    links = next((links for result in results if (links := _to_texts(result))), ())
+    # A2E marks flagged content in the status word, in two spellings, and the tables do not list these words.
+    if code or "nsfw" in word or "nfsw" in word:
+        status = TaskStatus.FAILED
+    else:
+        status = family.status_words.get(word, TaskStatus.SUCCEEDED if links else TaskStatus.RUNNING)
+    fields = {
+        **raw,
+        "status": status,
+        "current_status": word,
+        "failed_code": code,
+        "result_url": links[0] if links else "",
+        "result_urls": links,
+        "trace_id": trace_id,
+        "extra": {key: value for key, value in raw.items() if key not in known},
+    }
+    if status is TaskStatus.FAILED:
+        fields["failed_message"] = next((text for key in _FAILURE_TEXTS if (text := _to_text(raw.get(key)))), "")
+    record: R = structure(fields, model)
+    return record
 
 
 def to_item(model: type[I], raw: dict[str, Any]) -> I:
     """Return a value that is not a task, such as a voice. Everything may be missing."""
-    mapping = _mapping_of(model, None)
-    known = {name: raw[key] for key, name in mapping.names.items() if raw.get(key) is not None}
-    texts = {name: value if name in mapping.not_text else _to_text(value) for name, value in known.items()}
-    extra = {key: value for key, value in raw.items() if key not in mapping.names}
-    return cast("I", mapping.build({**texts, "extra": extra}, model))
+    structure, known = _structure_of(model, None)  # type: ignore[arg-type]  # as above
+    extra = {key: value for key, value in raw.items() if key not in known}
+    item: I = structure({**raw, "extra": extra}, model)
+    return item
 
 
 def from_record(record: TaskRecord) -> dict[str, Any]:
     """Return a record as most families show it, so that `to_record` reads it again. It can be written as JSON."""
     raw = dict(record.extra)
-    for a2e_name, name in _names_of(type(record)).items():
+    for name, a2e_name in _names_of(type(record)).items():
         value = getattr(record, name)
         raw[a2e_name] = value.isoformat() if isinstance(value, dt.datetime) else value
     return raw
 
 
-@attrs.define(eq=False)
-class _Mapping:
-    """Mapping from the JSON of a family to a model.
-
-    Attributes:
-        names: A2E's name of each field -> its name in the model.
-        not_text: Names in the model of the fields that hold no text.
-        link_fields: A2E's fields with results, unless there is one field that simply holds a link.
-        has_several: Whether the model has a field for several results.
-        build: The function that makes the model from values by their names in the model.
-    """
-
-    names: dict[str, str]
-    not_text: frozenset[str]
-    link_fields: tuple[str, ...] | None
-    has_several: bool
-    build: Callable[[dict[str, Any], type[Any]], Any]
-
-    def result_links(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """Return the result fields of a record, from the first of A2E's fields that holds a link."""
-        links: tuple[str, ...] = ()
-        for name in self.link_fields or ():
-            links = links or _to_texts(raw.get(name))
-        found: dict[str, Any] = {"result_url": links[0] if links else ""}
-        return {**found, "result_urls": links} if self.has_several else found
-
-
-_MAPPINGS: dict[tuple[type[Any], Family | None], _Mapping] = {}
-
-
-def _mapping_of(model: type[Any], family: Family | None) -> _Mapping:
-    mapping = _MAPPINGS.get((model, family))
-    if mapping is None:
-        mapping = _MAPPINGS[model, family] = _new_mapping(model, family)
-    return mapping
-
-
-def _new_mapping(model: type[Any], family: Family | None) -> _Mapping:
-    attrs.resolve_types(model)
-    fields = attrs.fields_dict(model)
-    names = _names_of(model)
-    link_fields = None
-    if family is not None:
-        a2e_names = {
-            "current_status": family.status_field,
-            "failed_code": family.code_field,
-            "name": family.name_field or "name",
-        }
-        for field, a2e_name in a2e_names.items():
-            names = {key: name for key, name in names.items() if name != field} | {a2e_name: field}
-        names = {key: name for key, name in names.items() if name != "result_url"}
-        # Most families have one result field with one link, which needs no extra step for each record.
-        if len(family.result_fields) == 1 and "result_urls" not in fields:
-            names[family.result_fields[0]] = "result_url"
-        else:
-            link_fields = family.result_fields
-    return _Mapping(
-        names=names,
-        not_text=frozenset(name for name, field in fields.items() if field.type is not str),
-        link_fields=link_fields,
-        has_several="result_urls" in fields,
-        build=_builder_of(model),
-    )
-
-
 def _names_of(model: type[Any]) -> dict[str, str]:
-    """Return A2E's name of each field of a model -> its name in the model."""
-    # In an item, `status` is A2E's own field: only task records have computed fields.
-    names = (
-        field.name for field in attrs.fields(model) if field.name not in _COMPUTED or not issubclass(model, TaskRecord)
-    )
-    return {_A2E_NAMES.get(name, name): name for name in names if name != "extra"}
+    """Return the name of each field of a model -> A2E's name."""
+    # In an item, `status` is A2E's own field.
+    ours = _OURS if issubclass(model, TaskRecord) else {"extra"}
+    return {name: _A2E_NAMES.get(name, name) for name in attrs.fields_dict(model) if name not in ours}
 
 
-def _builder_of(model: type[Any]) -> Callable[[dict[str, Any], type[Any]], Any]:
-    from cattrs.gen import make_dict_structure_fn, override  # noqa: PLC0415  see `_converter`
-
-    unchanged = {name: override(struct_hook=_unchanged) for name in attrs.fields_dict(model).keys() & _COMPUTED}
-    return make_dict_structure_fn(model, _converter(), **unchanged)  # type: ignore[arg-type]  # mypy takes them for other options
-
-
-def _unchanged(value: Any, _: object) -> Any:  # noqa: ANN401  a value that `to_record` has computed
-    return value
+@functools.cache
+def _structure_of(
+    model: type[Any], family: Family | None
+) -> tuple[Callable[[dict[str, Any], type[Any]], Any], set[str]]:
+    """Return the function that makes a model from JSON, and A2E's names of the fields that are not `extra`."""
+    attrs.resolve_types(model)
+    names = _names_of(model)
+    known = {*names.values()}
+    if family is not None:
+        names["name"] = family.name_field or "name"
+        known = {a2e_name for name, a2e_name in names.items() if name not in _OF_FAMILY}
+        known |= {family.status_field, family.code_field}
+        if len(family.result_fields) == 1 and "result_urls" not in attrs.fields_dict(model):
+            known |= {*family.result_fields}
+    renamed = {name: override(rename=a2e_name) for name, a2e_name in names.items()}
+    return make_dict_structure_fn(model, _CONVERTER, **renamed), known  # type: ignore[arg-type]  # mypy takes them for other options
 
 
 def _to_texts(value: object, _: object = None) -> tuple[str, ...]:
     """Return the texts, such as links, in a field that holds one text or a list of texts."""
-    values = value if isinstance(value, list) else [value]
+    values = value if isinstance(value, list | tuple) else [value]
     return tuple(text for item in values if (text := _to_text(item).strip()))
 
 
-def _to_text(value: object) -> str:
+def _to_text(value: object, _: object = None) -> str:
     """Return a value as text: numbers as digits; null, booleans and containers as empty text."""
     if isinstance(value, str):
         return value
@@ -222,17 +164,16 @@ def _to_flag(value: object, _: object = None) -> bool | None:
     return bool(value) if isinstance(value, bool | int) else None
 
 
-@functools.cache
-def _converter() -> cattrs.Converter:
-    """Return the converter of all models, made when the first record is read."""
-    import cattrs  # noqa: PLC0415  its import takes a fifth of the time of ours
-
-    converter = cattrs.Converter(detailed_validation=False)
-    converter.register_structure_hook(float | None, _to_number)
-    converter.register_structure_hook(dt.datetime | None, parse_time)
-    converter.register_structure_hook(bool | None, _to_flag)
-    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _to_texts)
-    return converter
+_CONVERTER = cattrs.Converter(detailed_validation=False)
+for _kind, _hook in {
+    str: _to_text,
+    float | None: _to_number,
+    dt.datetime | None: parse_time,
+    bool | None: _to_flag,
+}.items():
+    _CONVERTER.register_structure_hook(_kind, _hook)
+_CONVERTER.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _to_texts)
+_CONVERTER.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], lambda value, _: value)  # `extra`
 
 
 def to_languages(data: object) -> list[Language]:

@@ -65,9 +65,8 @@ class Endpoint:
         Raises:
             InvalidRequestError: The operation takes an id, and `id` is not one.
         """
-        path = self.path
-        fields: dict[str, Any] = {}
-        if self.has_id:
+        path, fields = self.path, dict[str, Any]()
+        if self.field or "{id}" in path:
             path = path.replace("{id}", quote_id(id))
             fields = {self.field: id} if self.field else {}
         # trap 17: one name of an operation takes as its query what another one takes as its body. A GET has no body,

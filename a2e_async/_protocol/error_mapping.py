@@ -1,15 +1,14 @@
-"""Mapping from A2E's error responses to the error classes of this package.
+"""Mapping from A2E's error responses to the error classes of this package."""
 
-How it works: A2E uses one HTTP status for several errors. 403 can mean plan, moderation, a limit or a bad token, and
-400 can mean missing coins (reference 1.5). So the class is chosen in this order:
-
-1. by A2E's own code, where the code has one meaning;
-2. by an HTTP status that is certain: 401, 402, 404, 408, 429;
-3. by words in the text, for the statuses 400, 403 and 200 (an error inside a successful response);
-4. else 5xx is a `ServerError`, other 4xx a `BadRequestError`, and the rest a plain `APIError`.
-
-Words in a text choose the class only. They never decide whether a response is an error.
-"""
+# How it works: A2E uses one HTTP status for several errors. 403 can mean plan, moderation, a limit or a bad token,
+# and 400 can mean missing coins (reference 1.5). So the class is chosen in this order:
+#
+# 1. by A2E's own code, where the code has one meaning;
+# 2. by an HTTP status that is certain: 401, 402, 404, 408, 429;
+# 3. by words in the text, for the statuses 400, 403 and 200 (an error inside a successful response);
+# 4. else 5xx is a `ServerError`, other 4xx a `BadRequestError`, and the rest a plain `APIError`.
+#
+# Words in a text choose the class only. They never decide whether a response is an error.
 
 import datetime as dt
 import email.utils
@@ -104,7 +103,7 @@ _BY_TEXT: dict[int, tuple[tuple[re.Pattern[str], type[APIError]], ...]] = {
 
 def to_api_error(body: dict[str, Any], response: Response) -> APIError:
     """Return the error for an error response (E1 to E6), with all details that A2E gives."""
-    code = body.get("code")
+    code, trace_id = body.get("code"), body.get("trace_id")
     code = code if isinstance(code, int | str) and not isinstance(code, bool) else None
     message = _message(body) or _reason(response.status)
     return _error_class(response.status, code, message)(
@@ -112,15 +111,9 @@ def to_api_error(body: dict[str, Any], response: Response) -> APIError:
         status=response.status,
         code=code,
         errors=_details(body.get("errors")),
-        trace_id=trace_id_of(body),
+        trace_id=trace_id if isinstance(trace_id, str) else "",
         retry_after=retry_after(response),
     )
-
-
-def trace_id_of(body: dict[str, Any]) -> str:
-    """Return the ``trace_id`` of an envelope, or an empty string."""
-    trace_id = body.get("trace_id")
-    return trace_id if isinstance(trace_id, str) else ""
 
 
 def content_rejection(data: object) -> str:

@@ -9,10 +9,19 @@ from typing import Any
 
 import attrs
 
-from a2e_async._protocol import statuses
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.pagination import P1, P2, P3, PageParams
-from a2e_async.models.common import TaskStatus
+from a2e_async.models.common import TaskRecord, TaskStatus
+
+# The status words of nearly all families (reference 1.12).
+_USUAL: Mapping[str, TaskStatus] = {
+    "initialized": TaskStatus.QUEUED,
+    "sent": TaskStatus.QUEUED,
+    "pending": TaskStatus.QUEUED,
+    "processing": TaskStatus.RUNNING,
+    "completed": TaskStatus.SUCCEEDED,
+    "failed": TaskStatus.FAILED,
+}
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -40,6 +49,7 @@ class Family:
         has_webhooks: Whether a start can set a webhook.
         fixed_fields: Fields that every start sends. They keep A2E's content checks on in families that skip the checks
             for API tokens (trap 39). The name of the switch is not published; this is the only known name that fits.
+        is_searchable: Whether a task can be found by the marker in its name.
     """
 
     key: str
@@ -54,16 +64,16 @@ class Family:
     name_field: str | None = "name"
     max_name_length: int | None = None
     lists_names: bool = False
-    status_words: Mapping[str, TaskStatus] = attrs.field(default=statuses.USUAL, repr=False)
+    status_words: Mapping[str, TaskStatus] = attrs.field(default=_USUAL, repr=False)
     status_field: str = "current_status"
     result_fields: tuple[str, ...] = ("result_url",)
     code_field: str = "failed_code"
     has_webhooks: bool = True
     fixed_fields: Mapping[str, Any] = attrs.field(factory=dict)
+    is_searchable: bool = attrs.field(init=False)
 
-    @property
-    def is_searchable(self) -> bool:
-        """Whether a task can be found by the marker in its name."""
+    @is_searchable.default
+    def _has_list_with_names(self) -> bool:
         return self.name_field is not None and self.list is not None
 
 
@@ -100,7 +110,13 @@ def _family(
 
 # Families with a resource of their own: the groups of A2E's documentation.
 
-IMAGE_TO_VIDEO = _family("userImage2Video", "Image to Video", status_words=statuses.IMAGE_TO_VIDEO, lists_names=True)
+IMAGE_TO_VIDEO = _family(
+    "userImage2Video",
+    "Image to Video",
+    # in this family the model is at work when a task is "pending"; in all others the task is in the queue
+    status_words={**_USUAL, "pending": TaskStatus.RUNNING},
+    lists_names=True,
+)
 
 VOICES = _family(
     "userVoice",
@@ -110,7 +126,7 @@ VOICES = _family(
     ongoing=("GET {key}/trainingRecord", "GET {key}/processingRecord"),
     paging=None,
     batch=None,
-    status_words=statuses.VOICE,
+    status_words={**_USUAL, "pendding": TaskStatus.QUEUED},  # A2E's spelling (trap 5)
     lists_names=True,
     result_fields=(),
 )
@@ -125,7 +141,15 @@ AVATAR_VIDEOS = _family(
     batch=None,
     name_field="title",
     max_name_length=40,
-    status_words=statuses.AVATAR_VIDEO,
+    status_words={
+        "init": TaskStatus.QUEUED,
+        "start": TaskStatus.QUEUED,
+        "pending": TaskStatus.QUEUED,
+        "process": TaskStatus.RUNNING,
+        "copy": TaskStatus.RUNNING,
+        "success": TaskStatus.SUCCEEDED,
+        "fail": TaskStatus.FAILED,
+    },
     status_field="status",
     result_fields=("result",),
 )
@@ -137,7 +161,7 @@ TWINS = _family(
     list=("GET {key}/records", "GET {key}/allRecords"),
     delete="POST {key}/remove _id",
     ongoing=("GET {key}/trainingRecords", "GET {key}/processingRecord"),
-    status_words=statuses.TWIN,
+    status_words={**_USUAL, **dict.fromkeys(("ready", "trained", "succeeded"), TaskStatus.SUCCEEDED)},  # grade D
     result_fields=("preview_result_url",),
     has_webhooks=False,
 )
@@ -239,3 +263,8 @@ _OTHERS = (
 
 # All families, by A2E's word for them.
 FAMILIES: Mapping[str, Family] = {family.key: family for family in (*_OWN, *_OTHERS)}
+
+
+def is_queued(record: TaskRecord) -> bool:
+    """Tell whether A2E has not begun the task yet, so that deleting the task returns the coins (reference 9.4)."""
+    return record.current_status == "initialized"

@@ -1,108 +1,81 @@
-"""Options of an image-to-video start (A2E page "Start Image-to-Video", reference 9.1), checked before it is sent."""
+"""Start of an image-to-video task: its options and its schema (A2E page "Start Image-to-Video", reference 9.1).
 
-from collections.abc import Mapping
-from typing import Any, get_args
+A new option is a line of `VideoOptions`, a row of `START`, and its text in the docstring of `ImageToVideo.start`. The
+jobs of a batch, the columns of a job file and the options of the command line follow from these.
+"""
 
-import attrs
+from typing import TypedDict, get_args
 
-from a2e_async._protocol.validation import check_choice, check_text, check_webhook, raise_invalid
-from a2e_async.models.image_to_video import ModelType, ModelVersion
-
-_SECONDS = (5, 10, 15, 20)
-_MODEL_TYPES = get_args(ModelType)
-_MODEL_VERSIONS = get_args(ModelVersion)
-_VARIATIONS = range(2, 9)
-_TEMPLATES = ("default", "cinematic")
-_SHOTS = range(1, 5)
+from a2e_async._protocol.schema import Requirement, Schema, choice, flag, integer, link, text
+from a2e_async.models.image_to_video import ModelType, ModelVersion, VideoTime
 
 
-@attrs.define(kw_only=True, eq=False)  # frozen would cost more than all the checks
-class CheckedOptions:
-    """Options of one start except its images, checked when the object is made. None means not set and not sent."""
+class VideoOptions(TypedDict, total=False):
+    """Options of one video, but for its images."""
 
-    name: str
-    has_end_image: bool
-    prompt: str | None = attrs.field(default=None, repr=False)
-    negative_prompt: str | None = attrs.field(default=None, repr=False)
-    lora: str | None = None
-    model_type: ModelType | None = None
-    model_version: ModelVersion | None = "a2e"
-    video_time: int | None = None
-    extend_prompt: bool | None = None
-    skip_face_enhance: bool | None = None
-    webhook_url: str | None = attrs.field(default=None, repr=False)
-    webhook_token: str | None = attrs.field(default=None, repr=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Check all values that A2E would reject, ignore silently, or charge by mistake."""
-        check_text("name", self.name)
-        self._check_prompts()
-        if self.model_version is not None:
-            check_choice("model_version", self.model_version, _MODEL_VERSIONS)
-        if self.video_time is not None:
-            check_choice("video_time", self.video_time, _SECONDS)
-        for flag, value in (("extend_prompt", self.extend_prompt), ("skip_face_enhance", self.skip_face_enhance)):
-            if value is not None and not isinstance(value, bool):
-                raise_invalid(f"{flag} must be True, False or None")
-        check_webhook(self.webhook_url, self.webhook_token)
-        self._check_model_type()
-
-    def _check_prompts(self) -> None:
-        if self.lora is not None:
-            check_text("lora", self.lora)
-        for name, value in (("prompt", self.prompt), ("negative_prompt", self.negative_prompt)):
-            if value is None and self.lora is not None:
-                continue  # a LoRA's preset replaces the prompt (reference 9.1)
-            if value is None:
-                raise_invalid(f"{name} is needed unless lora is given: A2E rejects a start without it")
-            check_text(name, value)
-
-    def _check_model_type(self) -> None:
-        if self.model_type is not None:
-            check_choice("model_type", self.model_type, _MODEL_TYPES)
-        if self.model_type == "FLF2V" and not self.has_end_image:
-            raise_invalid("model_type='FLF2V' needs the last frame: give end_image or end_image_url")
-        if self.model_type == "GENERAL" and self.has_end_image:
-            raise_invalid("model_type='GENERAL' has no last frame: leave model_type out, or use 'FLF2V'")
-
-    def body(self, *, image_url: str, end_image_url: str | None = None) -> dict[str, Any]:
-        """Return the JSON body: the name, the image, and the options that are set."""
-        fields: Mapping[str, Any] = {
-            "name": self.name,
-            "image_url": image_url,
-            "prompt": self.prompt,
-            "negative_prompt": self.negative_prompt,  # A2E's table of 2025 has another spelling (trap 1)
-            "lora": self.lora,
-            "model_type": "FLF2V" if self.has_end_image else self.model_type,
-            "model_version": self.model_version,
-            "end_image_url": end_image_url,
-            "video_time": self.video_time,
-            "extend_prompt": self.extend_prompt,
-            "skip_face_enhance": self.skip_face_enhance,
-            "webhook_url": self.webhook_url,
-            "webhook_token": self.webhook_token,
-        }
-        return {name: value for name, value in fields.items() if value is not None}
+    prompt: str | None
+    negative_prompt: str | None
+    name: str | None
+    model_type: ModelType | None
+    model_version: ModelVersion | None
+    video_time: VideoTime | None
+    extend_prompt: bool | None
+    skip_face_enhance: bool | None
+    lora: str | None
 
 
-def check_variations(count: int) -> None:
-    """Check ``number_of_images``, which is the number of videos: 2 to 8, each of which costs coins."""
-    check_choice("count", count, _VARIATIONS)
+# For options that are not given. None is not a default of A2E: for an Ultra account it chooses a dearer model.
+DEFAULTS: VideoOptions = {"model_version": "a2e"}
 
+_PROMPT_MESSAGE = "{} is needed unless lora is given: A2E rejects a start without it"
 
-def check_extension(body: dict[str, Any]) -> dict[str, Any]:
-    """Check the fields of a prompt extension (reference 9.9), and return the fields that are set."""
-    fields = {name: value for name, value in body.items() if value is not None}
-    for name in ("reference_id", "prompt", "negative_prompt", "lang"):
-        if name in fields or name != "lang":
-            check_text(name, fields.get(name))
-    if "template" in fields:
-        check_choice("template", fields["template"], _TEMPLATES)
-    if "shot_count" in fields:
-        check_choice("shot_count", fields["shot_count"], _SHOTS)
-    length = fields.get("max_length", 1)
-    if isinstance(length, bool) or not isinstance(length, int) or length < 1:
-        raise_invalid(f"max_length must be a whole number of characters above 0, not {length!r}")
-    if not isinstance(fields.get("with_audio", True), bool):
-        raise_invalid("with_audio must be True, False or None")
-    return fields
+START = Schema(
+    {
+        "name": text(required=True),
+        "image_url": link(required=True),
+        "prompt": text(),
+        "negative_prompt": text(),  # A2E's table of 2025 has another spelling (trap 1)
+        "lora": text(),
+        "model_type": choice(*get_args(ModelType)),
+        "model_version": choice(*get_args(ModelVersion)),
+        "end_image_url": link(),
+        "video_time": choice(*get_args(VideoTime)),
+        "extend_prompt": flag(),
+        "skip_face_enhance": flag(),
+        "number_of_images": choice(*range(2, 9), title="count"),  # of videos, each of which costs coins
+    },
+    (
+        # a LoRA's preset replaces both prompts
+        Requirement(when={"lora": (None,)}, one_of=("prompt",), message=_PROMPT_MESSAGE.format("prompt")),
+        Requirement(
+            when={"lora": (None,)}, one_of=("negative_prompt",), message=_PROMPT_MESSAGE.format("negative_prompt")
+        ),
+        Requirement(
+            when={"model_type": ("FLF2V",)},
+            one_of=("end_image_url",),
+            message="model_type='FLF2V' needs the last frame: give end_image or end_image_url",
+        ),
+        Requirement(
+            when={"model_type": ("GENERAL",)},
+            none_of=("end_image_url",),
+            message="model_type='GENERAL' has no last frame: leave model_type out, or use 'FLF2V'",
+        ),
+    ),
+)
+
+# The prompt extensions for the two model types (reference 9.9).
+EXTENSION = Schema(
+    {
+        "reference_id": text(required=True),
+        "prompt": text(required=True),
+        "negative_prompt": text(required=True),
+        "image_url": link(),
+        "end_image_url": link(),
+        "lang": text(),
+        "max_length": integer(min=1),
+        "template": choice("default", "cinematic"),
+        "shot_count": choice(*range(1, 5)),
+        "with_audio": flag(),
+        "stream": flag(),
+    }
+)

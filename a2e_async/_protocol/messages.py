@@ -5,11 +5,8 @@ from typing import Any
 
 import attrs
 
-# The classes are treated as frozen but not frozen by attrs. Three objects are made for each request, and the checks of
-# frozen classes would cost more than parsing the JSON of the response.
 
-
-@attrs.define(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Request:
     """One call of A2E's API, before it is sent.
 
@@ -33,7 +30,7 @@ class Request:
     timeout: float | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Response:
     """One response, before it is decoded.
 
@@ -50,7 +47,7 @@ class Response:
     received_at: float = 0.0
 
 
-@attrs.define(kw_only=True)
+@attrs.frozen(kw_only=True)
 class Envelope:
     """Content of a successful response.
 

@@ -5,7 +5,7 @@ from typing import Any
 import attrs
 
 from a2e_async._protocol.messages import Envelope, Request
-from a2e_async._protocol.responses import count_rows, id_of, records, total_of
+from a2e_async._protocol.responses import count_rows, id_of, records, rows, total_of
 
 MAX_PAGE_SIZE = 100
 
@@ -41,6 +41,7 @@ class PageReader:
         path: The path of the list.
         size: Records in a page.
         paging: The style of its pages; None if it has none.
+        needs_ids: Whether rows without an id are left out. A list of other things than tasks may have such rows.
         number: The number of the last page requested, from 1.
         ended: Whether there are no more pages.
         shrank: Whether A2E's total became smaller meanwhile, so that records may have moved to a page read before.
@@ -49,11 +50,14 @@ class PageReader:
     path: str
     size: int = MAX_PAGE_SIZE
     paging: PageParams | None = P1
+    needs_ids: bool = attrs.field(default=True, kw_only=True)
     number: int = 0
     ended: bool = False
     shrank: bool = False
     _total: int | None = None
     _seen: set[str] = attrs.field(factory=set)
+    _count: int = 0
+    _page: list[dict[str, Any]] = attrs.field(factory=list)
     _stale: int = 0
 
     def next_request(self) -> Request:
@@ -63,14 +67,19 @@ class PageReader:
 
     def read(self, envelope: Envelope) -> list[dict[str, Any]]:
         """Return the records of a page that were on no page before."""
-        fresh = [record for record in records(envelope.data) if id_of(record) not in self._seen]
-        self._seen.update(id_of(record) for record in fresh)
-        total, rows = total_of(envelope.data), count_rows(envelope.data)
+        page = records(envelope.data) if self.needs_ids else rows(envelope.data)
+        # A row without an id cannot be recognised, but a page of such rows that comes twice in a row can.
+        is_repeated = page == self._page
+        fresh = [row for row in page if (id_of(row) not in self._seen if id_of(row) else not is_repeated)]
+        self._seen.update(id_of(row) for row in fresh)
+        self._count += len(fresh)
+        self._page = page
+        total, row_count = total_of(envelope.data), count_rows(envelope.data)
         self.shrank = self.shrank or (total is not None and self._total is not None and total < self._total)
         self._total = self._total if total is None else total
         # One stale page can be an accident: new records at the top of the list push old ones to the next page.
         self._stale = 0 if fresh else self._stale + 1
         # A short page is the last one, unless the total says otherwise: A2E may give less than the requested size.
-        is_short = rows < self.size and (total is None or len(self._seen) >= total)
-        self.ended = self.paging is None or is_short or not rows or self._stale >= _MAX_STALE_PAGES
+        is_short = row_count < self.size and (total is None or self._count >= total)
+        self.ended = self.paging is None or is_short or not row_count or self._stale >= _MAX_STALE_PAGES
         return fresh

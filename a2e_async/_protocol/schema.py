@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import math
+import posixpath
+import re
 from collections.abc import Mapping
 from typing import Any, Literal, TypeAlias
+from urllib.parse import unquote, urlsplit
 
 import attrs
 
-from a2e_async._protocol.validation import check_link, check_no_override, check_text, raise_invalid
+from a2e_async._protocol.settings import is_host_name, is_loopback
+from a2e_async._protocol.validation import check_encodable, raise_invalid
 
 FieldType: TypeAlias = Literal["text", "link", "links", "integer", "number", "flag", "array", "object", "any"]
+
+# Fields that switch off A2E's own content checks. This package neither offers nor passes them.
+_OVERRIDES = frozenset({"minor_suspected_skip", "mask_face", "force_generate"})
+
+# Matches nearly every valid link: the full check finds nothing wrong with such a link and takes four times as long.
+_USUAL_LINK = re.compile(r"https?://[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+/[!-~]*")
+
+# Reference 1.11.
+_MAX_WEBHOOK_URL_LENGTH = 2048
+_MAX_WEBHOOK_TOKEN_LENGTH = 256
 
 
 @attrs.frozen(kw_only=True)
@@ -31,108 +46,99 @@ class Field:
 
     type: FieldType = "text"
     required: bool = False
-    choices: tuple[str | int | float, ...] = ()
+    choices: tuple[str | int, ...] = ()
     min: float | None = None
     max: float | None = None
     max_length: int | None = None
     title: str = ""
     fields: Mapping[str, Field] = attrs.field(factory=dict)
 
-    def check(self, name: str, value: Any) -> None:  # noqa: ANN401  a value of any type is checked
+    def check(self, name: str, value: Any) -> None:  # noqa: ANN401, C901, PLR0912  a value of any type; a case for each type
         """Check a value.
 
         Raises:
             InvalidRequestError: A2E would reject the value or misread it.
         """
         name = self.title or name
-        _CHECKS[self.type](self, name, value)  # before the choices: `in` would take True for 1 and 5.0 for 5
-        if self.choices and value not in self.choices:
-            raise_invalid(f"{name} must be one of {', '.join(map(repr, self.choices))}, not {value!r}")
+        if self.choices:
+            # `in` alone would take True for 1, and 5.0 for 5
+            if isinstance(value, bool) or not isinstance(value, str | int) or value not in self.choices:
+                raise_invalid(f"{name} must be one of {', '.join(map(repr, self.choices))}, not {value!r}")
+            return
+        match self.type:
+            case "text":
+                if not isinstance(value, str) or not value.strip():
+                    raise_invalid(f"{name} must be a non-empty str")
+                if not value.isascii():
+                    check_encodable(name, value)
+                if self.max_length is not None and len(value) > self.max_length:
+                    raise_invalid(f"{name} must have at most {self.max_length} characters, not {len(value)}")
+            case "link":
+                if not isinstance(value, str) or not _USUAL_LINK.fullmatch(value):
+                    _check_unusual_link(name, value)
+            case "flag":
+                if not isinstance(value, bool):
+                    raise_invalid(f"{name} must be True or False, not {value!r}")
+            case "integer" | "number":
+                # bool is a subclass of int in Python, and NaN cannot be written as JSON
+                if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                    raise_invalid(f"{name} must be a number, not {value!r}")
+                if self.type == "integer" and not isinstance(value, int):
+                    raise_invalid(f"{name} must be a whole number, not {value!r}")
+                self._check_range(name, value)
+            case "links" | "array":
+                if not isinstance(value, list | tuple):
+                    raise_invalid(f"{name} must be a list, not {type(value).__name__}")
+                self._check_range(f"the number of {name}", len(value))
+                item_type: FieldType = "link" if self.type == "links" else "object" if self.fields else "any"
+                item = Field(type=item_type, fields=self.fields)
+                for each in value:
+                    item.check(name, each)
+            case "object":
+                if not isinstance(value, dict):
+                    raise_invalid(f"{name} must be a dict, not {type(value).__name__}")
+                if self.fields:
+                    Schema(self.fields).check(value, f"{name}.")
 
-    def _check_text(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        check_text(name, value)
-        if self.max_length is not None and len(value) > self.max_length:
-            raise_invalid(f"{name} must have at most {self.max_length} characters, not {len(value)}")
-
-    def _check_link(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        check_link(name, value)
-
-    def _check_links(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        self._check_array(name, value)
-        for item in value:
-            check_link(name, item)
-
-    def _check_number(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        # bool is a subclass of int in Python, and NaN cannot be written as JSON.
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise_invalid(f"{name} must be a number, not {value!r}")
-        if self.type == "integer" and not isinstance(value, int):
-            raise_invalid(f"{name} must be a whole number, not {value!r}")
-        self._check_range(name, value, f"{value!r}")
-
-    def _check_flag(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        if not isinstance(value, bool):
-            raise_invalid(f"{name} must be True or False, not {value!r}")
-
-    def _check_array(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        if not isinstance(value, list | tuple):
-            raise_invalid(f"{name} must be a list, not {type(value).__name__}")
-        self._check_range(f"the number of {name}", len(value), str(len(value)))
-        for item in value if self.fields else ():
-            self._check_object(name, item)
-
-    def _check_object(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        if not isinstance(value, dict):
-            raise_invalid(f"{name} must be a dict, not {type(value).__name__}")
-        if self.fields:
-            _check_fields(self.fields, value, f"{name}.")
-
-    def _check_any(self, name: str, value: Any) -> None:  # noqa: ANN401  as above
-        """Accept every value: A2E does not describe the field."""
-
-    def _check_range(self, name: str, value: float, text: str) -> None:
+    def _check_range(self, name: str, value: float) -> None:
         if self.min is not None and value < self.min:
-            raise_invalid(f"{name} must be {self.min:g} or more, not {text}")
+            raise_invalid(f"{name} must be {self.min:g} or more, not {value!r}")
         if self.max is not None and value > self.max:
-            raise_invalid(f"{name} must be {self.max:g} or less, not {text}")
+            raise_invalid(f"{name} must be {self.max:g} or less, not {value!r}")
 
 
-_CHECKS = {
-    "text": Field._check_text,  # noqa: SLF001  methods of the class above, chosen by the field's type
-    "link": Field._check_link,  # noqa: SLF001  as above
-    "links": Field._check_links,  # noqa: SLF001  as above
-    "integer": Field._check_number,  # noqa: SLF001  as above
-    "number": Field._check_number,  # noqa: SLF001  as above
-    "flag": Field._check_flag,  # noqa: SLF001  as above
-    "array": Field._check_array,  # noqa: SLF001  as above
-    "object": Field._check_object,  # noqa: SLF001  as above
-    "any": Field._check_any,  # noqa: SLF001  as above
-}
+# The fields of the tables, such as `text(required=True)`.
+text = functools.partial(Field, type="text")
+link = functools.partial(Field, type="link")
+links = functools.partial(Field, type="links", min=1)
+integer = functools.partial(Field, type="integer")
+number = functools.partial(Field, type="number")
+flag = functools.partial(Field, type="flag")
+array = functools.partial(Field, type="array")
+
+
+def choice(*choices: str | int, required: bool = False, title: str = "") -> Field:
+    """Return a field for one of several words, or of several integers."""
+    field_type: FieldType = "text" if isinstance(choices[0], str) else "integer"
+    return Field(type=field_type, choices=choices, required=required, title=title)
 
 
 @attrs.frozen(kw_only=True)
 class Requirement:
-    """Fields that are required because of the value of another field.
+    """Fields that must or must not be set because of the value of another field.
 
     Attributes:
         when: The other fields, with the values that make the requirement apply. None stands for a field that is not
             set.
         one_of: The fields of which at least one must then be set.
+        none_of: The fields that must then not be set.
+        message: The error message, if the usual one would not tell enough.
     """
 
     when: Mapping[str, tuple[str | bool | None, ...]]
-    one_of: tuple[str, ...]
-
-    def check(self, given: Mapping[str, Any]) -> None:
-        """Check the fields that are set.
-
-        Raises:
-            InvalidRequestError: The requirement applies and is not met.
-        """
-        applies = all(given.get(name) in values for name, values in self.when.items())
-        if applies and not any(given.get(name) for name in self.one_of):
-            reasons = ", ".join(f"{name} {given[name]!r}" for name in self.when if name in given)
-            raise_invalid(f"{' or '.join(self.one_of)} is needed{f' with {reasons}' if reasons else ''}")
+    one_of: tuple[str, ...] = ()
+    none_of: tuple[str, ...] = ()
+    message: str = ""
 
 
 @attrs.frozen(eq=False)
@@ -142,99 +148,123 @@ class Schema:
     fields: Mapping[str, Field]
     requirements: tuple[Requirement, ...] = ()
 
-    def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
+    def check(self, values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
         """Return the fields that are set; None means not set.
+
+        Args:
+            values: Values by A2E's names of the fields.
+            path: For an object inside a request, its name and a dot.
 
         Raises:
             InvalidRequestError: A field is missing, wrong or unknown.
         """
-        check_no_override(values)  # a free-form object of any field could contain an override too
-        given = _check_fields(self.fields, values)
-        for requirement in self.requirements:
-            requirement.check(given)
+        # neither an unknown field nor a free-form object may contain an override
+        is_free = any(isinstance(value, Mapping | list | tuple) for value in values.values())
+        if is_free or not values.keys() <= self.fields.keys():
+            check_no_override(values)
+        given = {name: value for name, value in values.items() if value is not None}
+        # A2E ignores unknown fields silently (reference 1.6), and charges for the start: here they are errors
+        for name in given:
+            if name not in self.fields:
+                close = difflib.get_close_matches(str(name), self.fields, 1)
+                suggestion = f": did you mean {close[0]!r}?" if close else ""
+                raise_invalid(f"A2E has no field {f'{path}{name}'!r} here{suggestion}")
+        for name, field in self.fields.items():
+            if name in given:
+                field.check(f"{path}{name}", given[name])
+            elif field.required:
+                raise_invalid(f"{field.title or f'{path}{name}'} is needed")
+        for rule in self.requirements:
+            if all(given.get(name) in wanted for name, wanted in rule.when.items()):
+                is_met = not rule.one_of or any(given.get(name) for name in rule.one_of)
+                if not is_met or any(given.get(name) for name in rule.none_of):
+                    reasons = ", ".join(f"{name} {given[name]!r}" for name in rule.when if name in given)
+                    needed = f"{' or '.join(rule.one_of)} is needed{f' with {reasons}' if reasons else ''}"
+                    raise_invalid(rule.message or needed)
         return given
 
 
-def _check_fields(fields: Mapping[str, Field], values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    """Check the fields of a request, or of an object inside a request, and return those that are set."""
-    given = {name: value for name, value in values.items() if value is not None}
-    # A2E ignores unknown fields silently (reference 1.6) and charges for the start: a misspelt option is an error here.
-    for name in given:
-        if name not in fields:
-            close = difflib.get_close_matches(str(name), fields, 1)
-            suggestion = f": did you mean {close[0]!r}?" if close else ""
-            raise_invalid(f"A2E has no field {f'{path}{name}'!r} here{suggestion}")
-    for name, field in fields.items():
-        if name in given:
-            field.check(f"{path}{name}", given[name])
-        elif field.required:
-            raise_invalid(f"{field.title or f'{path}{name}'} is needed")
-    return given
+check_text = text().check
+"""Check the value of a parameter: a text that is not empty."""
+
+check_link = link().check
+"""Check the value of a parameter: a direct http(s) link (reference 1.10)."""
 
 
-# The parameters below are named min and max like those of a JSON schema; the built-in functions are not used here.
+def _check_unusual_link(name: str, url: object) -> None:
+    if not isinstance(url, str) or not url:
+        raise_invalid(f"{name} must be a non-empty str")
+    if url[:5].lower() == "data:":
+        raise_invalid(
+            f"{name} must not be a data: URL, which A2E rejects: pass the bytes as {name.removesuffix('_url')}="
+        )
+    if " " in url or not url.isprintable():
+        raise_invalid(f"{name} must not contain spaces or control characters, which A2E rejects: quote them (%20)")
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+        _ = parts.port  # a property that raises for port 99999
+    except ValueError:
+        host = None
+    if host and not is_host_name(host):
+        host = None
+    if not host or parts.scheme not in {"http", "https"}:
+        raise_invalid(f"{name} must be a direct link that begins with http:// or https://")
 
 
-def text(*, required: bool = False, max_length: int | None = None, title: str = "") -> Field:
-    """Return a field for text that is not empty."""
-    return Field(type="text", required=required, max_length=max_length, title=title)
+def name_from(source: str) -> str:
+    """Return a display name from a path or a URL: its last part without the extension; empty if there is none."""
+    try:
+        path = unquote(urlsplit(source).path) if "://" in source else source.replace("\\", "/")
+    except ValueError:  # "http://[" is not a valid URL; the check of the link reports that
+        return ""
+    stem = posixpath.splitext(posixpath.basename(path.rstrip("/")))[0]
+    return "".join(char for char in stem if char.isprintable()).strip()[:80]
 
 
-def choice(*choices: str | int, required: bool = False, title: str = "") -> Field:
-    """Return a field for one of several words, or of several integers."""
-    field_type: FieldType = "text" if isinstance(choices[0], str) else "integer"
-    return Field(type=field_type, required=required, choices=choices, title=title)
+def check_webhook(url: str | None, token: str | None) -> None:
+    """Check the webhook fields (reference 1.11): https, at most 2048 and 256 characters.
+
+    Raises:
+        InvalidRequestError: A2E would reject a field, or could not send the token back.
+    """
+    if url is not None:
+        check_link("webhook_url", url)
+        parts = urlsplit(url)
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
+            raise_invalid("webhook_url must begin with https://")
+        if len(url) > _MAX_WEBHOOK_URL_LENGTH:
+            raise_invalid(f"webhook_url must have at most {_MAX_WEBHOOK_URL_LENGTH} characters")
+    if token is not None:
+        check_text("webhook_token", token)
+        if not token.isprintable():
+            raise_invalid(
+                "webhook_token must not contain line breaks or control characters: A2E sends it back in a header"
+            )
+        if len(token) > _MAX_WEBHOOK_TOKEN_LENGTH:
+            raise_invalid(f"webhook_token must have at most {_MAX_WEBHOOK_TOKEN_LENGTH} characters")
+        if url is None:
+            raise_invalid("webhook_token needs a webhook_url")
 
 
-def link(*, required: bool = False, title: str = "") -> Field:
-    """Return a field for a direct http(s) link to an input."""
-    return Field(type="link", required=required, title=title)
+def check_no_override(values: Any) -> None:  # noqa: ANN401  any JSON
+    """Check that no field, at any depth, switches off A2E's own content checks.
 
-
-def links(
-    *,
-    required: bool = False,
-    min: int = 1,  # noqa: A002  see above
-    max: int | None = None,  # noqa: A002  see above
-    title: str = "",
-) -> Field:
-    """Return a field for a list of links to inputs."""
-    return Field(type="links", required=required, min=min, max=max, title=title)
-
-
-def integer(
-    *,
-    required: bool = False,
-    min: int | None = None,  # noqa: A002  see above
-    max: int | None = None,  # noqa: A002  see above
-    title: str = "",
-) -> Field:
-    """Return a field for an integer."""
-    return Field(type="integer", required=required, min=min, max=max, title=title)
-
-
-def number(
-    *,
-    required: bool = False,
-    min: float | None = None,  # noqa: A002  see above
-    max: float | None = None,  # noqa: A002  see above
-    title: str = "",
-) -> Field:
-    """Return a field for a number."""
-    return Field(type="number", required=required, min=min, max=max, title=title)
-
-
-def flag(*, required: bool = False, title: str = "") -> Field:
-    """Return a field for True or False."""
-    return Field(type="flag", required=required, title=title)
-
-
-def array(
-    *,
-    required: bool = False,
-    min: int | None = None,  # noqa: A002  see above
-    max: int | None = None,  # noqa: A002  see above
-    title: str = "",
-) -> Field:
-    """Return a field for a list whose items A2E does not describe."""
-    return Field(type="array", required=required, min=min, max=max, title=title)
+    Raises:
+        InvalidRequestError: There is such a field.
+    """
+    pending, seen = [values], set[int]()
+    while pending:
+        value = pending.pop()
+        if id(value) in seen or not isinstance(value, Mapping | list | tuple):
+            continue
+        seen.add(id(value))  # a container can contain itself
+        if not isinstance(value, Mapping):
+            pending.extend(value)
+            continue
+        found = _OVERRIDES & value.keys()
+        if found:
+            raise_invalid(
+                f"{min(found)} would override A2E's content checks, which this package does not allow: leave it out"
+            )
+        pending.extend(value.values())

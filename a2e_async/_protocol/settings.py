@@ -60,8 +60,8 @@ def _hidden(token: str) -> str:
 
 def _clean_token(token: str | None) -> Secret:
     if token is None:
-        msg = "No A2E token: set A2E_API_TOKEN, or pass A2EClient(token). Make one under Account > API Token"
-        raise ConfigurationError(msg)
+        msg = "No A2E token"
+        raise ConfigurationError(msg, advice="no_token")
     if not isinstance(token, str):
         msg = f"The A2E token must be a str, not {type(token).__name__}"
         raise ConfigurationError(msg)

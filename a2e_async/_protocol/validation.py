@@ -1,30 +1,19 @@
-"""Local checks of arguments, made before anything is sent or paid."""
+"""Local checks of ids, paths, queries and numbers; `schema.py` checks the values of a body."""
 
-import re
-from collections.abc import Collection, Mapping
-from typing import Any, Never
-from urllib.parse import quote, urlsplit
+import inspect
+from collections.abc import Callable, Container, Iterable, Mapping
+from typing import Any, Never, TypeVar, get_type_hints
+from urllib.parse import quote
 
-from a2e_async._protocol.settings import is_host_name, is_loopback
-from a2e_async.errors import InvalidRequestError
+from a2e_async.errors import Advice, InvalidRequestError
 
 # Seconds. A caller with a timeout of more than thirty years means None.
 _MAX_SECONDS = 1e9
 
-# Reference 1.11.
-_MAX_WEBHOOK_URL_LENGTH = 2048
-_MAX_WEBHOOK_TOKEN_LENGTH = 256
 
-# Fields that switch off A2E's own content checks. This package neither offers nor passes them.
-_OVERRIDES = frozenset({"minor_suspected_skip", "mask_face", "force_generate"})
-
-# Matches nearly every valid link: the full check finds nothing wrong with such a link and takes four times as long.
-_USUAL_LINK = re.compile(r"https?://[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+/[!-~]*")
-
-
-def raise_invalid(message: str) -> Never:
+def raise_invalid(message: str, advice: Advice | None = None) -> Never:
     """Raise the error of a failed local check."""
-    raise InvalidRequestError(message)
+    raise InvalidRequestError(message, advice=advice)
 
 
 def quote_id(task_id: object) -> str:
@@ -77,11 +66,14 @@ def to_query(params: Mapping[str, str | int | float | bool | None] | None) -> di
                 f"params must map str to str, numbers, booleans or None, not {name!r} to {type(value).__name__}"
             )
         if value is not None:
-            query[name] = str(value).lower() if isinstance(value, bool) else _encodable(f"params[{name!r}]", str(value))
+            query[name] = (
+                str(value).lower() if isinstance(value, bool) else check_encodable(f"params[{name!r}]", str(value))
+            )
     return query or None
 
 
-def _encodable(name: str, text: str) -> str:
+def check_encodable(name: str, text: str) -> str:
+    """Return a text that can be sent; half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:  # half a surrogate pair: `json` and broken file names produce them
@@ -89,52 +81,10 @@ def _encodable(name: str, text: str) -> str:
     return text
 
 
-def check_link(name: str, url: str) -> None:
-    """Check the URL of an input: a direct http(s) link without spaces (reference 1.10).
-
-    Raises:
-        InvalidRequestError: A2E would reject the link.
-    """
-    if not isinstance(url, str) or not url:
-        raise_invalid(f"{name} must be a non-empty str")
-    if _USUAL_LINK.fullmatch(url):
-        return
-    if url[:5].lower() == "data:":
-        raise_invalid(
-            f"{name} must not be a data: URL, which A2E rejects: pass the bytes as {name.removesuffix('_url')}="
-        )
-    if " " in url or not url.isprintable():
-        raise_invalid(f"{name} must not contain spaces or control characters, which A2E rejects: quote them (%20)")
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-        _ = parts.port  # a property that raises for port 99999
-    except ValueError:
-        host = None
-    if host and not is_host_name(host):
-        host = None
-    if not host or parts.scheme not in {"http", "https"}:
-        raise_invalid(f"{name} must be a direct link that begins with http:// or https://")
-
-
-def check_text(name: str, value: object) -> None:
-    """Check that an option is a non-empty str."""
-    if not isinstance(value, str) or not value.strip():
-        raise_invalid(f"{name} must be a non-empty str")
-    if not value.isascii():
-        _encodable(name, value)
-
-
 def check_page_size(page_size: object) -> None:
     """Check the number of records in a page: A2E takes 1 to 100."""
     if isinstance(page_size, bool) or not isinstance(page_size, int) or not 1 <= page_size <= 100:
         raise_invalid(f"page_size must be an int from 1 to 100, not {page_size!r}")
-
-
-def check_choice(name: str, value: object, choices: Collection[str] | Collection[int]) -> None:
-    """Check that an option is one of the words or numbers that A2E knows; 5.0 is not 5, and True is not 1."""
-    if isinstance(value, bool) or not isinstance(value, str | int) or value not in choices:
-        raise_invalid(f"{name} must be one of {', '.join(map(repr, choices))}, not {value!r}")
 
 
 def check_seconds(name: str, value: float | None) -> None:
@@ -145,49 +95,34 @@ def check_seconds(name: str, value: float | None) -> None:
         raise_invalid(f"{name} must be a number of seconds, or None, not {value!r}")
 
 
-def check_webhook(url: str | None, token: str | None) -> None:
-    """Check the webhook fields (reference 1.11): https, at most 2048 and 256 characters.
+F = TypeVar("F", bound=Callable[..., Any])
 
-    Raises:
-        InvalidRequestError: A2E would reject a field, or could not send the token back.
+
+def list_options(options: type, **defaults: object) -> Callable[[F], F]:
+    """Show the options of an ``**options: Unpack[...]`` one by one in the signature of the decorated function.
+
+    Editors and type checkers read the annotation; `help`, mocks and tools that call `inspect` read the signature.
+
+    Args:
+        options: The `TypedDict` with the options.
+        defaults: Defaults of options that are not None.
     """
-    if url is not None:
-        check_link("webhook_url", url)
-        parts = urlsplit(url)
-        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
-            raise_invalid("webhook_url must begin with https://")
-        if len(url) > _MAX_WEBHOOK_URL_LENGTH:
-            raise_invalid(f"webhook_url must have at most {_MAX_WEBHOOK_URL_LENGTH} characters")
-    if token is not None:
-        check_text("webhook_token", token)
-        if not token.isprintable():
-            raise_invalid(
-                "webhook_token must not contain line breaks or control characters: A2E sends it back in a header"
-            )
-        if len(token) > _MAX_WEBHOOK_TOKEN_LENGTH:
-            raise_invalid(f"webhook_token must have at most {_MAX_WEBHOOK_TOKEN_LENGTH} characters")
-        if url is None:
-            raise_invalid("webhook_token needs a webhook_url")
+    listed = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=hint)
+        for name, hint in get_type_hints(options).items()
+    ]
+
+    def decorate(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != "options"]
+        function.__signature__ = signature.replace(parameters=[*own, *listed])  # type: ignore[attr-defined]  # documented for all callables
+        return function
+
+    return decorate
 
 
-def check_no_override(values: Any) -> None:  # noqa: ANN401  any JSON
-    """Check that no field, at any depth, switches off A2E's own content checks.
-
-    Raises:
-        InvalidRequestError: There is such a field.
-    """
-    pending, seen = [values], set[int]()
-    while pending:
-        value = pending.pop()
-        if id(value) in seen or not isinstance(value, Mapping | list | tuple):
-            continue
-        seen.add(id(value))  # a container can contain itself
-        if not isinstance(value, Mapping):
-            pending.extend(value)
-            continue
-        found = _OVERRIDES & value.keys()
-        if found:
-            raise_invalid(
-                f"{min(found)} would override A2E's content checks, which this package does not allow: leave it out"
-            )
-        pending.extend(value.values())
+def raise_unexpected(function: str, options: Iterable[str], known: Container[str]) -> Never:
+    """Raise the error of a misspelt option. Python does not check the names of an ``**options: Unpack[...]``."""
+    unknown = ", ".join(sorted(name for name in options if name not in known))
+    msg = f"{function}() got unexpected keyword arguments: {unknown}"
+    raise TypeError(msg)

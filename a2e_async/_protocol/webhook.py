@@ -13,7 +13,8 @@ from typing import Any
 
 import attrs
 
-from a2e_async._protocol.validation import check_webhook, raise_invalid
+from a2e_async._protocol.schema import check_webhook
+from a2e_async._protocol.validation import raise_invalid
 
 AUTH_HEADER = "X-A2e-Webhook-Token"
 

@@ -1,10 +1,9 @@
-"""The rules that tell which task in A2E's list belongs to which start. Pure: no I/O, no clock.
+"""The rules that tell which task in A2E's list belongs to which start. Pure: no I/O, no clock."""
 
-How it works: A2E charges when it accepts a start, and it has no idempotency keys. So the submitter appends a marker to
-the name of each task (``Ada [a2e:7f3k2m9q4d]``). A start whose response is lost is found in A2E's list by that marker.
-No other field identifies a task: A2E may rewrite a prompt (reference 1.6), and the newest record may belong to another
-program (trap 48).
-"""
+# How it works: A2E charges when it accepts a start, and it has no idempotency keys. So the submitter appends a marker
+# to the name of each task (``Ada [a2e:7f3k2m9q4d]``). A start whose response is lost is found in A2E's list by that
+# marker. No other field identifies a task: A2E may rewrite a prompt (reference 1.6), and the newest record may belong
+# to another program (trap 48).
 
 import hashlib
 import math
@@ -18,7 +17,7 @@ from a2e_async._protocol.converter import parse_time
 from a2e_async._protocol.error_mapping import parse_http_date
 from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.responses import id_of
-from a2e_async._protocol.validation import check_text
+from a2e_async._protocol.schema import check_text
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32: without i, l, o and u, which are easily misread
 _DIGIT_OF_BYTE = _DIGITS.encode() * 8

@@ -1,18 +1,18 @@
-"""The reconciler finds the task of a start in A2E's list, by the marker in the task's name.
+"""The reconciler finds the task of a start in A2E's list, by the marker in the task's name."""
 
-How it works: a `Reconciler` reads ("scans") the list of one family, page by page.
-
-- Each record with a marker goes into the family's `MarkerIndex`, which passes it on to every open `Search`. So one scan
-  serves all searches that are open at the same time, and scans never run in parallel.
-- A scan reads back to the earliest start that is searched for. The first search for a key reads the whole list. Later
-  ones read only the newest records, since the index holds the others.
-- A2E's list can be late (a new task is missing from it for a while) and can shift (a deletion moves records to a page
-  that was read already). So each scan overlaps with the one before, and is repeated if the list became shorter.
-- A task that the index holds and the list no longer shows is adopted, unless three sources agree that it is gone: A2E's
-  detail page, the time since A2E last showed it, and a scan of the whole list (`_is_gone`).
-
-`markers.py` has the rules, `submitter.py` decides when to scan.
-"""
+# How it works: a `Reconciler` reads ("scans") the list of one family, page by page.
+#
+# - Each record with a marker goes into the family's `MarkerIndex`, which passes it on to every open `Search`. So one
+#   scan serves all searches that are open at the same time, and scans never run in parallel.
+# - A scan reads back to the earliest start that is searched for. The first search for a key reads the whole list.
+#   Later ones read only the newest records, since the index holds the others.
+# - A2E's list can be late (a new task is missing from it for a while) and can shift (a deletion moves records to a
+#   page that was read already). So each scan overlaps with the one before, and is repeated if the list became
+#   shorter.
+# - A task that the index holds and the list no longer shows is adopted, unless three sources agree that it is gone:
+#   A2E's detail page, the time since A2E last showed it, and a scan of the whole list (`_is_gone`).
+#
+# `markers.py` has the rules, `submitter.py` decides when to scan.
 
 import asyncio
 import contextlib
@@ -21,7 +21,6 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import attrs
 
@@ -29,9 +28,10 @@ from a2e_async._protocol import responses
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import PageReader
+from a2e_async._protocol.responses import AcceptedTask
 from a2e_async._submission import markers
 from a2e_async._submission.markers import MarkerIndex, Search
-from a2e_async._transport.endpoints import EndpointResolver
+from a2e_async._transport.api import ApiTransport
 from a2e_async.errors import A2EError, NetworkError, NotFoundError, UnexpectedResponseError
 
 _LOGGER = logging.getLogger("a2e_async")
@@ -43,28 +43,11 @@ _MAX_SCANS = 3  # how often a list is read again if records are deleted from it 
 PAGE_TIMEOUT = 120.0  # seconds for one page of the list, where no start waits for the result
 
 
-@attrs.define(eq=False)  # not frozen: one is made for each start, and a frozen class is slower to make
-class AcceptedTask:
-    """A task that A2E has accepted, and charged.
-
-    Attributes:
-        id: A2E's id.
-        raw: The record as A2E sent it, or None if it could not be read.
-        trace_id: A2E's id of the exchange.
-        adopted: The task was found in A2E's list; this call did not start it.
-    """
-
-    id: str
-    raw: dict[str, Any] | None = attrs.field(default=None, repr=False)
-    trace_id: str = ""
-    adopted: bool = False
-
-
 @attrs.define(eq=False, repr=False)
 class Reconciler:
     """Reader of the list of one family. Belongs to one event loop; its index may be older than the loop."""
 
-    resolver: EndpointResolver
+    api: ApiTransport
     family: Family
     _index: MarkerIndex
     _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
@@ -158,7 +141,7 @@ class Reconciler:
         assert self.family.list is not None  # noqa: S101  for mypy: `_read_list` has checked it
         try:
             async with asyncio.timeout(page_timeout):
-                envelope = await self.resolver.send(self.family.list, params=request.params, repeatable=True)
+                envelope = await self.api.call(self.family.list, params=request.params, repeatable=True)
         except TimeoutError:
             msg = f"A2E did not send its list of {self.family.title} within {page_timeout:g} s"
             raise NetworkError(msg) from None
@@ -187,7 +170,7 @@ class Reconciler:
         response that is not clear means "no".
         """
         try:
-            envelope = await self.resolver.send(self.family.detail, task.id, repeatable=True)
+            envelope = await self.api.call(self.family.detail, task.id, repeatable=True)
             task.raw, task.trace_id = responses.detail(envelope, task.id), envelope.trace_id
         except NotFoundError:
             # Case 1: A2E showed the task minutes ago. One of its servers may be behind the others.

@@ -4,7 +4,9 @@ The table names every exception class that aiohttp exports; a test fails when a 
 """
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Never
 
 import aiohttp
 
@@ -57,10 +59,11 @@ NEVER_RAISED = frozenset(
     {"BadContentDispositionHeader", "BadContentDispositionParam", "WSMessageTypeError", "WebSocketError"}
 )
 
-# their texts contain whole URLs, so they must not be kept as the cause: a traceback would show it
+# Their texts contain whole URLs, so they must not be kept as the cause: a traceback would show it.
 _WITH_URL = (aiohttp.ClientResponseError, aiohttp.InvalidURL)
 
-_CAUGHT = (aiohttp.ClientError, aiohttp.EofStream, OSError, UnicodeError)
+# Everything that a request can raise, for `raise_network_error`.
+REQUEST_ERRORS = (aiohttp.ClientError, aiohttp.EofStream, OSError, UnicodeError, asyncio.CancelledError)
 
 _ADVICE = {
     _UNSENT: "Nothing was sent. Check the network and base_url",
@@ -68,37 +71,40 @@ _ADVICE = {
 }
 
 
-class map_exceptions:  # noqa: N801  used like a function; a class costs half of contextlib's decorator, once a request
-    """Context manager that turns every exception of aiohttp and of sockets into a `NetworkError`.
+@contextlib.contextmanager
+def map_exceptions(description: str) -> Iterator[None]:
+    """Turn every exception of aiohttp and of sockets into a `NetworkError`; see `raise_network_error`."""
+    try:
+        yield
+    except REQUEST_ERRORS as error:
+        raise_network_error(error, description)
 
-    Its arguments describe the request for the message: ``"GET", "/api/v1/user/remainingCoins"``. No host, token or
-    prompt belongs there.
+
+def raise_network_error(error: BaseException, description: str) -> Never:
+    """Raise our error instead of theirs. An `A2EError` passes, even one that is also a `TimeoutError`.
+
+    Args:
+        error: One of `REQUEST_ERRORS`.
+        description: The request, for the message: ``"GET /api/v1/user/remainingCoins"``. No host, token or prompt.
     """
-
-    __slots__ = ("description",)
-
-    def __init__(self, *description: str) -> None:
-        self.description = description
-
-    def __enter__(self) -> None:
-        """Begin."""
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Raise our error instead of theirs. An `A2EError` passes, even one that is also a `TimeoutError`."""
+    if isinstance(error, A2EError):
+        raise error
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise error
         # aiohttp cancels the requests that wait for a connection when their session is closed. That is no cancellation
         # by the caller. Whether the request was sent is not known, so assume the worst.
-        if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
-            msg = f"{' '.join(self.description)}: the session was closed. {_ADVICE[_MAYBE_SENT]}"
-            raise NetworkError(msg, request_sent=_MAYBE_SENT) from None
-        if isinstance(error, _CAUGHT) and not isinstance(error, A2EError):
-            meaning, sent = next(MEANINGS[base.__name__] for base in type(error).__mro__ if base.__name__ in MEANINGS)
-            if isinstance(error, aiohttp.ClientConnectorError):
-                meaning = _connection_failure(error, meaning)
-            # without aiohttp's own text: it can contain a whole URL, and that can be signed
-            msg = f"{' '.join(self.description)}: {meaning} ({type(error).__name__}). {_ADVICE[sent]}"
-            if isinstance(error, aiohttp.ClientResponseError):  # its repr would show the token among the headers
-                error.args, error.request_info, error.headers = (), None, None  # type: ignore[assignment]
-            raise NetworkError(msg, request_sent=sent) from (None if isinstance(error, _WITH_URL) else error)
+        msg = f"{description}: the session was closed. {_ADVICE[_MAYBE_SENT]}"
+        raise NetworkError(msg, request_sent=_MAYBE_SENT) from None
+    meaning, sent = next(MEANINGS[base.__name__] for base in type(error).__mro__ if base.__name__ in MEANINGS)
+    if isinstance(error, aiohttp.ClientConnectorError):
+        meaning = _connection_failure(error, meaning)
+    # without aiohttp's own text: it can contain a whole URL, and that can be signed
+    msg = f"{description}: {meaning} ({type(error).__name__}). {_ADVICE[sent]}"
+    if isinstance(error, aiohttp.ClientResponseError):  # its repr would show the token among the headers
+        error.args, error.request_info, error.headers = (), None, None  # type: ignore[assignment]
+    raise NetworkError(msg, request_sent=sent) from (None if isinstance(error, _WITH_URL) else error)
 
 
 def _connection_failure(error: aiohttp.ClientConnectorError, meaning: str) -> str:
@@ -106,8 +112,3 @@ def _connection_failure(error: aiohttp.ClientConnectorError, meaning: str) -> st
     host, port, os_error = (getattr(error, name, None) for name in ("host", "port", "os_error"))
     reason = "connection refused" if isinstance(os_error, ConnectionRefusedError) else meaning
     return f"cannot connect to {host}:{port}: {reason}"
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

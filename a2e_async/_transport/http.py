@@ -4,7 +4,6 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import Mapping
 
 import aiohttp
 import attrs
@@ -12,7 +11,7 @@ from yarl import URL
 
 from a2e_async._protocol.messages import Request, Response
 from a2e_async._protocol.settings import Secret, Settings
-from a2e_async._transport.exceptions import map_exceptions
+from a2e_async._transport.exceptions import REQUEST_ERRORS, raise_network_error
 from a2e_async.errors import ClientClosedError, ConfigurationError, InvalidRequestError, UnexpectedResponseError
 
 
@@ -39,18 +38,11 @@ class OwnedSession:
     external: aiohttp.ClientSession | None = None
     _own: aiohttp.ClientSession | None = None
     _closed: bool = False
-    _headers: Mapping[str, str] | None = attrs.field(default=None, repr=False)
 
     @property
     def is_open(self) -> bool:
         """Whether there is a session of ours to close."""
         return self._own is not None
-
-    def set_headers(self, headers: Mapping[str, str]) -> bool:
-        """Send these headers with every request of our session; return False for an external session."""
-        if self.external is None:
-            self._headers = headers
-        return self.external is None
 
     def get(self) -> aiohttp.ClientSession:
         """Return the session, and make it if there is none. Needs a running event loop.
@@ -65,7 +57,7 @@ class OwnedSession:
             return self.external
         if self._own is None:
             # no cookies: an API client has no use for them, and a CDN's cookie must not be sent on
-            self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), headers=self._headers)
+            self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
         return self._own
 
     async def aclose(self) -> None:
@@ -94,15 +86,14 @@ class HttpTransport:
     settings: Settings
     session: OwnedSession
     _timeout: aiohttp.ClientTimeout = attrs.field(init=False)
-    _headers: dict[str, str] | None = attrs.field(init=False, repr=False)
+    _headers: dict[str, str] = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         """Build the headers and the default time-out once, for all requests."""
         config = self.settings.config
         self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, connect=config.connect_timeout)
-        # An external session may send to other hosts too. So the token is not stored in it, but sent with each request.
-        headers = {"Authorization": Secret(f"Bearer {self.settings.token}"), "Accept": "application/json"}
-        self._headers = None if self.session.set_headers(headers) else headers
+        # An external session may send to other hosts too. So the token is not stored in a session.
+        self._headers = {"Authorization": Secret(f"Bearer {self.settings.token}"), "Accept": "application/json"}
 
     async def send(self, request: Request) -> Response:
         """Send a request once.
@@ -112,50 +103,46 @@ class HttpTransport:
             NetworkError: There is no complete answer.
             UnexpectedResponseError: The answer is larger than `Config.max_response_bytes`.
         """
-        body = None if request.json is None else _encode(request)
-        with map_exceptions(request.method, request.path):
+        body = None
+        if request.json is not None:
+            try:
+                text = json.dumps(request.json, ensure_ascii=False, allow_nan=False)
+            except (TypeError, ValueError, RecursionError) as error:
+                msg = f"The body of {request.method} {request.path} is not valid JSON: {error}"
+                raise InvalidRequestError(msg) from error
+            body = aiohttp.BytesPayload(text.encode(), content_type="application/json")
+        timeout = self._timeout
+        if request.timeout is not None and request.timeout < self.settings.config.request_timeout:
+            timeout = aiohttp.ClientTimeout(total=request.timeout, connect=timeout.connect)
+        try:
             async with self.session.get().request(
                 request.method,
                 URL(self.settings.base_url + request.path, encoded=True),
                 params=request.params,
                 data=body,
                 headers=self._headers,
-                timeout=self._timeout if request.timeout is None else self._bounded(request.timeout),
+                timeout=timeout,
                 allow_redirects=False,
                 raise_for_status=False,  # an external session may raise, which would lose the body of A2E's error
             ) as response:
-                content = await self._read(response)
+                limit, length = self.settings.config.max_response_bytes, response.headers.get("Content-Length")
+                # Without a content encoding the body cannot be longer than it says.
+                is_small = length is not None and int(length) <= limit and "Content-Encoding" not in response.headers
+                content = await (response.read() if is_small else _read_up_to(limit, response))
                 return Response(status=response.status, headers=response.headers, body=content, received_at=time.time())
-
-    def _bounded(self, within: float) -> aiohttp.ClientTimeout:
-        config = self.settings.config
-        return aiohttp.ClientTimeout(total=min(within, config.request_timeout), connect=config.connect_timeout)
-
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
-        limit = self.settings.config.max_response_bytes
-        length = response.headers.get("Content-Length")
-        # without a content encoding the body cannot be longer than it says
-        if length is not None and int(length) <= limit and "Content-Encoding" not in response.headers:
-            return await response.read()
-        # else count the decompressed bytes: a small compressed body can become a very large one
-        chunks: list[bytes] = []
-        size = 0
-        async for chunk in response.content.iter_any():
-            size += len(chunk)
-            chunks.append(chunk)
-            if size > limit:
-                response.close()
-                msg = f"A2E's answer is larger than Config.max_response_bytes ({limit:,} bytes)"
-                raise UnexpectedResponseError(msg, status=response.status, body=chunks[0][:1024])
-        return b"".join(chunks)
+        except REQUEST_ERRORS as error:
+            raise_network_error(error, f"{request.method} {request.path}")
 
 
-_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
-
-
-def _encode(request: Request) -> aiohttp.BytesPayload:
-    try:
-        return aiohttp.BytesPayload(_JSON.encode(request.json).encode(), content_type="application/json")
-    except (TypeError, ValueError, RecursionError) as error:
-        msg = f"The body of {request.method} {request.path} is not valid JSON: {error}"
-        raise InvalidRequestError(msg) from error
+async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
+    # Counts the decompressed bytes: a small compressed body can become a very large one.
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        size += len(chunk)
+        chunks.append(chunk)
+        if size > limit:
+            response.close()
+            msg = f"A2E's answer is larger than Config.max_response_bytes ({limit:,} bytes)"
+            raise UnexpectedResponseError(msg, status=response.status, body=chunks[0][:1024])
+    return b"".join(chunks)

@@ -1,19 +1,18 @@
-"""Limits how many requests of one client run at once, and how fast they start; pauses all of them when A2E asks.
+"""Limits how many requests of one client run at once, and how fast they start; pauses all of them when A2E asks."""
 
-How it works:
-
-A2E publishes no limits, so the client learns them as TCP does (AIMD: additive increase, multiplicative decrease).
-`Throttle` is the arithmetic, without any I/O:
-
-1. A throttled answer (429, "busy", or any ``Retry-After``) pauses the whole client. The pause is as long as A2E asks,
-   or doubles each time if A2E does not say. The number of requests in flight is halved.
-2. A 429 also teaches a rate: a bit less than A2E accepted in the second before. No request starts faster than that.
-3. Each accepted request raises the number in flight and the learned rate a little. After a minute without a throttled
-   answer, the learned rate is forgotten.
-
-`ThrottledTransport` applies it. A request that may not start yet waits in one of two queues, paid or free. The queues
-take turns: a thousand starts must not delay the polls of the tasks, nor the polls the starts.
-"""
+# How it works:
+#
+# A2E publishes no limits, so the client learns them as TCP does (AIMD: additive increase, multiplicative decrease).
+# `Throttle` is the arithmetic, without any I/O:
+#
+# 1. A throttled answer (429, "busy", or any ``Retry-After``) pauses the whole client. The pause is as long as A2E
+#    asks, or doubles each time if A2E does not say. The number of requests in flight is halved.
+# 2. A 429 also teaches a rate: a bit less than A2E accepted in the second before. No request starts faster than that.
+# 3. Each accepted request raises the number in flight and the learned rate a little. After a minute without a
+#    throttled answer, the learned rate is forgotten.
+#
+# `ThrottledTransport` applies it. A request that may not start yet waits in one of two queues, paid or free. The
+# queues take turns: a thousand starts must not delay the polls of the tasks, nor the polls the starts.
 
 import asyncio
 import collections
@@ -24,11 +23,11 @@ from typing import Protocol
 
 import attrs
 
-from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.failures import is_throttled
+from a2e_async._protocol.failures import StartOutcome, failure_of, is_throttled
 from a2e_async._protocol.messages import Envelope, Request, Response
+from a2e_async._protocol.responses import decode
 from a2e_async.config import Pacing
-from a2e_async.errors import A2EError, APIError, ClientClosedError, RateLimitError
+from a2e_async.errors import A2EError, ClientClosedError, RateLimitError
 
 _RATE_DECREASE = 0.8  # of the rate that was accepted: the learned rate after a 429
 _MAX_RATE_INCREASE = 0.05  # requests a second by which one accepted request raises the learned rate, at most
@@ -46,7 +45,7 @@ class Throttle:
 
     Attributes:
         policy: The limits that the user set.
-        in_flight: Requests in flight; the caller of `begin` takes one off when it ends.
+        in_flight: Requests in flight; the caller of `try_begin` takes one off when it ends.
         allowed_in_flight: How many may be in flight now, from 1 to `Pacing.max_in_flight`.
         learned_rate: Requests a second that A2E seems to allow; None after a minute without a throttled answer.
         paused_until: No request starts before this time.
@@ -68,20 +67,23 @@ class Throttle:
         """Start with the limits that the user set."""
         self.allowed_in_flight = self.policy.max_in_flight
 
-    def delay(self, now: float) -> float | None:
-        """Return the seconds until the next request may start, or None if one in flight has to end first."""
+    def try_begin(self, now: float) -> float | None:
+        """Record the start of a request if it may start now, and return 0.
+
+        Otherwise return the seconds until a request may start, or None if one in flight has to end first.
+        """
         if self.in_flight + 1 > self.allowed_in_flight:
             return None
-        return max(0.0, self.paused_until - now, self._next_start - now)
-
-    def begin(self, now: float) -> None:
-        """Record that a request starts. With a rate limit, starts are evenly spaced, without bursts to catch up."""
+        if (delay := max(self.paused_until, self._next_start) - now) > 0.0:
+            return delay
         self.in_flight += 1
+        # With a rate limit, starts are evenly spaced, without bursts to catch up.
         rate = self.policy.per_second
         if self.learned_rate is not None:
             rate = self.learned_rate if rate is None else min(rate, self.learned_rate)
         if rate is not None:
             self._next_start = max(now, self._next_start) + 1.0 / rate
+        return 0.0
 
     def on_accepted(self, now: float, began: float) -> None:
         """Record that a request was accepted, and raise the limits a little.
@@ -113,7 +115,7 @@ class Throttle:
         # request of the very moment of the decrease belongs to them, since the clock is coarse.
         if began > self._decreased_at:
             self._decrease(now, learn=isinstance(error, RateLimitError))
-        retry_after = error.retry_after if isinstance(error, APIError) else None
+        retry_after = error.retry_after
         if retry_after is None:  # reference 1.5: 2 to 30 s; the exponent is bounded, as 2.0 ** 1100 is an OverflowError
             doubled = self.policy.pause * 2.0 ** min(max(0, self._consecutive - 1), 64)
             seconds = float(min(self.policy.max_pause, doubled))
@@ -172,31 +174,12 @@ class ThrottledTransport:
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
     _paid_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
     _free_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
-    _paid_is_next: bool = False
+    _paid_is_next: bool = True
     _timer: asyncio.TimerHandle | None = None
     _closed: bool = False
 
-    async def send(self, request: Request) -> Envelope:
-        """Wait for a slot, then send and decode; see `exchange`."""
-        if not self.try_acquire():
-            await self.acquire(paid=request.paid)
-        return await self.exchange(request)
-
-    def try_acquire(self) -> bool:
-        """Take a slot if one is free now; return whether it was taken.
-
-        `exchange` releases the slot at its end. A caller that does not get that far calls `release`.
-        """
-        # a request must not overtake those that wait already
-        if self._paid_waiters or self._free_waiters or self._closed:
-            return False
-        if self.throttle.delay(now := self._loop.time()) != 0.0:
-            return False
-        self.throttle.begin(now)
-        return True
-
     async def acquire(self, *, paid: bool) -> None:
-        """Wait in the queue for a slot.
+        """Wait for a slot, if none is free. `send` releases it, and must begin next.
 
         Raises:
             RateLimitError: A2E pauses the client for longer than `max_wait`; nothing was sent.
@@ -204,6 +187,10 @@ class ThrottledTransport:
         """
         if self._closed:
             raise _closed()
+        # A request must not overtake those that wait already.
+        has_waiters = self._paid_waiters or self._free_waiters
+        if not has_waiters and self.throttle.try_begin(self._loop.time()) == 0.0:
+            return
         self._check_pause()
         waiter: _Waiter[None] = self._loop.create_future()
         (self._paid_waiters if paid else self._free_waiters).append(waiter)
@@ -213,38 +200,41 @@ class ThrottledTransport:
         except asyncio.CancelledError:
             # the slot was given in the same moment as the cancellation, and will not be used
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.release()
+                self.throttle.in_flight -= 1
+                self._wake_waiters()
             raise
 
-    async def exchange(self, request: Request) -> Envelope:
+    async def send(self, request: Request, *, acquired: bool = False) -> Envelope:
         """Send a request, decode the answer, and release the slot.
+
+        Args:
+            request: The request.
+            acquired: The slot is acquired already; else wait for one first.
 
         Raises:
             APIError: A2E answered with an error.
             NetworkError: There is no complete answer.
             UnexpectedResponseError: The answer is not one of A2E's.
         """
+        if not acquired:
+            await self.acquire(paid=request.paid)
         clock, throttle = self._loop.time, self.throttle
         began = clock()
         try:
             envelope = decode(await self.inner.send(request))
+            throttle.on_accepted(clock(), began)
         except A2EError as error:
             if is_throttled(error):
                 throttle.pause(error, clock(), began=began, jitter=random.random())  # noqa: S311  no secret
-            elif isinstance(error, APIError) and error.status < 500:
+            elif failure_of(error).outcome is StartOutcome.REJECTED:
                 throttle.on_accepted(clock(), began)  # rejected for its content, but not for its rate
             raise
         else:
-            throttle.on_accepted(clock(), began)
             return envelope
         finally:
-            self.release()
-
-    def release(self) -> None:
-        """Give a slot back."""
-        self.throttle.in_flight -= 1
-        if self._paid_waiters or self._free_waiters:
-            self._wake_waiters()
+            throttle.in_flight -= 1
+            if self._paid_waiters or self._free_waiters:
+                self._wake_waiters()
 
     def close(self) -> None:
         """Fail all waiting requests with a `ClientClosedError`."""
@@ -260,23 +250,19 @@ class ThrottledTransport:
         except RateLimitError as error:
             self._fail_waiters(error)
         while self._paid_waiters or self._free_waiters:
-            now = self._loop.time()
-            delay = self.throttle.delay(now)
+            first, second = self._paid_waiters, self._free_waiters
+            queue = (first or second) if self._paid_is_next else (second or first)
+            if queue[0].done():  # a cancelled waiter stays in the queue until its turn
+                queue.popleft()
+                continue
+            delay = self.throttle.try_begin(self._loop.time())
             if delay is None:
-                return  # `release` comes here again
+                return  # the end of a request comes here again
             if delay > 0.0:
                 self._timer = self._loop.call_later(delay, self._wake_waiters)
                 return
-            waiter = self._pop_waiter()
-            if not waiter.done():  # a cancelled waiter stays in the queue until its turn
-                self.throttle.begin(now)
-                waiter.set_result(None)
-
-    def _pop_waiter(self) -> _Waiter[None]:
-        self._paid_is_next = not self._paid_is_next
-        paid, free = self._paid_waiters, self._free_waiters
-        first, second = (paid, free) if self._paid_is_next else (free, paid)
-        return (first or second).popleft()
+            queue.popleft().set_result(None)
+            self._paid_is_next = not self._paid_is_next
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

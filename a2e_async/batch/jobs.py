@@ -1,16 +1,18 @@
-"""Jobs of a batch, and the interface through which a batch uses the resource of a family of tasks."""
+"""Jobs and options of a batch, and the interface through which it uses the resource of a family of tasks."""
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict, TypeVar, Unpack
 
 import attrs
 
-from a2e_async._protocol.validation import check_text, raise_invalid
+from a2e_async._protocol.image_to_video import DEFAULTS, VideoOptions
+from a2e_async._protocol.schema import check_text
+from a2e_async._protocol.validation import list_options, raise_invalid
 from a2e_async.files.local_files import Image, LocalFile
 from a2e_async.models.common import TaskRecord
-from a2e_async.models.image_to_video import ModelType, ModelVersion
 from a2e_async.tasks import TaskHandle
 
 R = TypeVar("R", bound=TaskRecord)
@@ -18,42 +20,43 @@ R = TypeVar("R", bound=TaskRecord)
 _MAX_KEY_LENGTH = 500
 
 
-@attrs.frozen(kw_only=True)
+class _Images(TypedDict, total=False):
+    image: Image | None
+    image_url: str | None
+    end_image: Image | None
+    end_image_url: str | None
+
+
+class JobOptions(_Images, VideoOptions):
+    """Options of one job: those of `ImageToVideo.start` that a batch does not take once for all of its starts."""
+
+
+@attrs.frozen(
+    init=False,
+    kw_only=True,
+    these={
+        "key": attrs.field(),
+        **{name: attrs.field(default=DEFAULTS.get(name), repr=False) for name in JobOptions.__annotations__},
+    },
+)
 class Job:
-    """One video of a batch. All fields but `key` are those of `ImageToVideo.start`; None means: not set.
+    """One video of a batch.
 
     Attributes:
         key: Your name for the job, such as ``"order-17"``: unique in the batch, at most 500 characters. The journal
             finds the job by its key, and the file of the video is named after it.
-        image: The start image: a path, bytes, a binary file, or an http(s) URL.
-        image_url: The start image as a direct http(s) link. Give one of the two.
-        prompt: What should happen.
-        negative_prompt: What to avoid.
-        name: A display name; by default the name of the image file.
-        model_type: ``"GENERAL"`` or ``"FLF2V"``.
-        model_version: The model, which decides the price.
-        end_image: The last image, given as `image` is.
-        end_image_url: The last image, given as `image_url` is.
-        video_time: Seconds of video: 5, 10, 15 or 20. A longer video costs more.
-        extend_prompt: Whether A2E rewrites the prompt.
-        skip_face_enhance: Whether to leave out the enhancement of face similarity.
-        lora: The id of a LoRA, whose preset replaces the prompt.
+        options: All others are options of `ImageToVideo.start`, by the same names and with the same defaults.
     """
 
-    key: str
-    image: Image | None = attrs.field(default=None, repr=False)
-    image_url: str | None = attrs.field(default=None, repr=False)
-    prompt: str | None = attrs.field(default=None, repr=False)
-    negative_prompt: str | None = attrs.field(default=None, repr=False)
-    name: str | None = None
-    model_type: ModelType | None = None
-    model_version: ModelVersion | None = "a2e"
-    end_image: Image | None = attrs.field(default=None, repr=False)
-    end_image_url: str | None = attrs.field(default=None, repr=False)
-    video_time: Literal[5, 10, 15, 20] | None = None
-    extend_prompt: bool | None = None
-    skip_face_enhance: bool | None = None
-    lora: str | None = None
+    if TYPE_CHECKING:  # attrs makes the attributes, from the names above
+        key: str
+
+        def __getattr__(self, name: str) -> Any: ...  # noqa: ANN401  the type of the option
+
+    @list_options(JobOptions, **DEFAULTS)
+    def __init__(self, *, key: str, **options: Unpack[JobOptions]) -> None:
+        """Take the key and the options."""
+        self.__attrs_init__(key=key, **options)  # type: ignore[call-arg, misc]  # mypy does not see `these`
 
 
 # The keys that a dict may have which stands for a job.
@@ -86,18 +89,60 @@ def _job_from_dict(item: object) -> Job:
 
 
 @attrs.frozen(kw_only=True)
+class BatchOptions:
+    """Options of a batch; see `ImageToVideo.batch`. ``resend`` is its `on_unknown`, None for that of the client."""
+
+    journal: pathlib.Path | None
+    out: pathlib.Path | None
+    overwrite: bool
+    max_running: int
+    max_uploads: int
+    max_starts: int
+    max_downloads: int
+    max_coins: float | None
+    retry_failed: int
+    ordered: bool
+    on_shortage: Literal["wait", "stop"]
+    resend: bool | None
+    timeout: float | None
+    outage_budget: float | None
+    total: int | None
+
+    @property
+    def max_active(self) -> int:
+        """Jobs under way at the same time: enough to use all slots, with some that wait for the next free one."""
+        return self.max_running + self.max_downloads + 2 * (self.max_uploads + self.max_starts)
+
+
+@attrs.frozen(kw_only=True)
 class PreparedStart:
-    """One start, checked, with images that are not uploaded yet.
+    """One start, checked, whose local files are not uploaded yet.
 
     Attributes:
-        make_body: Makes the body of the request from the links of the images.
-        images: Local images and links, in the order of `make_body`; None for an image that the start does not use.
+        body: The body of the request, with an invented link for each local file.
+        inputs: A2E's field name of an input -> a link, a local file, a list of both, or None if it is not used.
+        files: The local files among the inputs.
         price_key: Starts with the same value cost the same.
     """
 
-    make_body: Callable[..., dict[str, Any]]
-    images: tuple[LocalFile | str | None, ...]
-    price_key: Hashable
+    body: dict[str, Any] = attrs.field(repr=False)
+    inputs: Mapping[str, LocalFile | str | list[LocalFile | str] | None] = attrs.field(repr=False)
+    files: tuple[LocalFile, ...] = ()
+    price_key: Hashable = None
+
+    @property
+    def images(self) -> tuple[LocalFile | str | None, ...]:
+        """The inputs, one after the other, in the order of `make_body`."""
+        return tuple(item for value in self.inputs.values() for item in (value if isinstance(value, list) else [value]))
+
+    def make_body(self, *links: str | None) -> dict[str, Any]:
+        """Return the body with a link for each of the `images`."""
+        remaining = iter(links)
+        linked = {
+            name: [next(remaining) for _ in value] if isinstance(value, list) else next(remaining)
+            for name, value in self.inputs.items()
+        }
+        return {**self.body, **{name: link for name, link in linked.items() if link is not None}}
 
 
 class BatchApi(Protocol[R]):

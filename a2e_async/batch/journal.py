@@ -1,41 +1,101 @@
-"""Journal of a batch in an SQLite file: one entry for each job, so that a crash loses nothing that was paid.
+"""Journal of a batch in an SQLite file: one entry for each job, so that a crash loses nothing that was paid."""
 
-How it works:
-
-* `write_soon` puts an entry into the pending group and returns at once. `save` also waits until the entry is on the
-  disk.
-* One writer task commits the group, some milliseconds after its first entry. So many jobs share one commit, which is
-  what a journal costs most.
-* An entry in the group is a copy of its values. Of several copies of one entry, the last one counts.
-* After a commit has failed, nothing more is written, and every `save` raises. What was committed before stays intact.
-"""
-
-from __future__ import annotations
+# How it works:
+#
+# * `write_soon` puts an entry into the pending group and returns at once. `save` also waits until the entry is on the
+#   disk.
+# * One writer task commits the group, some milliseconds after its first entry. So many jobs share one commit, which
+#   is what a journal costs most.
+# * An entry in the group is a copy of its values. Of several copies of one entry, the last one counts.
+# * After a commit has failed, nothing more is written, and every `save` raises. What was committed before stays
+#   intact.
 
 import asyncio
-import functools
-import itertools
 import pathlib
+import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
 import aiosqlite
 import attrs
 
-from a2e_async.batch.journal_file import JournalLock, Metadata, check_file, open_database, raise_journal_error
-from a2e_async.batch.rules import COLUMNS, JournalEntry, from_values, to_values
+from a2e_async._aio import finish
+from a2e_async.batch.journal_file import (
+    COLUMNS,
+    JournalInfo,
+    JournalLock,
+    check_file,
+    from_values,
+    open_database,
+    raise_journal_error,
+    to_values,
+)
+from a2e_async.batch.rules import JournalEntry
 from a2e_async.errors import JournalError
-
-# Rows in one statement: older releases of SQLite allow at most 999 values.
-_ROWS_PER_STATEMENT = 60
 
 # Seconds for which a group is filled before its commit. A commit costs more CPU than all that is written in it.
 _GROUP_DELAY = 0.02
 
 _LOAD = f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE key = ?"  # noqa: S608  names of ours
+
+_WRITE = (
+    f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))}) "  # noqa: S608  names of ours
+    f"ON CONFLICT(key) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in COLUMNS[1:])}"
+)
+
+
+@attrs.define(eq=False)
+class Journal:
+    """Journal of a batch without a file. It stores nothing; `SqliteJournal` does.
+
+    Attributes:
+        id: Random name, another one in each journal.
+        spent: Coins that earlier runs have spent, or may have spent.
+    """
+
+    id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
+    spent: float = attrs.field(default=0.0, init=False)
+
+    async def load(self, key: str) -> JournalEntry | None:
+        """Return the entry of a job, None if there is none."""
+
+    def write_soon(self, entry: JournalEntry) -> None:
+        """Add an entry, as it is now, to the next commit."""
+
+    async def save(self, entry: JournalEntry) -> None:
+        """Write an entry, and return when it is on the disk.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+
+    async def flush(self) -> None:
+        """Return when all that was written so far is on the disk.
+
+        Raises:
+            JournalError: It could not be written.
+        """
+
+    async def load_link(self, digest: str, since: float) -> str | None:
+        """Return the link of an image that was uploaded since a time (seconds since the epoch), or None."""
+
+    def write_link_soon(self, digest: str, link: str) -> None:
+        """Add the link of an uploaded image to the next commit."""
+
+    async def __aenter__(self) -> Self:
+        """Open the journal.
+
+        Raises:
+            JournalError: It cannot be used.
+        """
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Write what is pending, and close the journal."""
 
 
 @attrs.define(eq=False)
@@ -48,59 +108,32 @@ class _CommitGroup:
     error: JournalError | None = None
 
 
-def _committed_group() -> _CommitGroup:
-    group = _CommitGroup()
-    group.done.set()
-    return group
-
-
 @attrs.define(eq=False)
-class SqliteJournal:
+class SqliteJournal(Journal):
     """Journal in a file. Use it with ``async with``."""
 
     path: pathlib.Path
     base_url: str
-    _metadata: Metadata | None = attrs.field(default=None, init=False)
+    id: str = attrs.field(init=False)
+    spent: float = attrs.field(init=False)
     _lock: JournalLock | None = attrs.field(default=None, init=False)
     _connection: aiosqlite.Connection | None = attrs.field(default=None, init=False)
     _group: _CommitGroup = attrs.field(factory=_CommitGroup, init=False)
     # the group of the last entry, for `flush`
-    _last_group: _CommitGroup = attrs.field(factory=_committed_group, init=False)
+    _last_group: _CommitGroup | None = attrs.field(default=None, init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _closed: JournalError | None = attrs.field(default=None, init=False)
     _failure: JournalError | None = attrs.field(default=None, init=False)
     _writer: asyncio.Task[None] | None = attrs.field(default=None, init=False)
 
-    @property
-    def id(self) -> str:
-        """Random name, another one in each journal."""
-        return self._opened.id
-
-    @property
-    def spent(self) -> float:
-        """Coins that earlier runs have spent, or may have spent."""
-        return self._opened.spent
-
-    @property
-    def _opened(self) -> Metadata:
-        if self._metadata is None:
-            msg = "The journal is not open"
-            raise JournalError(msg)
-        return self._metadata
-
     async def __aenter__(self) -> Self:
-        """Lock and check the file, or create it.
-
-        Raises:
-            JournalError: It cannot be used.
-        """
+        """Lock and check the file, or create it."""
         try:
-            await _wait_to_end(asyncio.create_task(self._open()))
-        except BaseException:
-            await self._close()
+            await finish(self._open())
+        except BaseException as error:
+            await self.__aexit__(type(error), error, None)
             raise
-        self._writer = asyncio.create_task(self._write_groups(), name="a2e-journal")
         return self
 
     async def __aexit__(
@@ -109,27 +142,34 @@ class SqliteJournal:
         """Write what is pending, and close the file."""
         self._closing = True
         self._wake.set()
-        await _wait_to_end(asyncio.create_task(self._finish()))
+        await finish(self._finish())
         if self._failure is not None and error is None:
             raise self._failure
 
     async def _open(self) -> None:
-        await asyncio.to_thread(self._open_file)
-        with raise_journal_error(self.path):
-            self._connection = await aiosqlite.connect(self.path.resolve(), isolation_level=None)
-            await self._connection.execute("PRAGMA synchronous = FULL")  # durable also when the power fails
+        try:
+            with raise_journal_error(self.path):
+                info = await asyncio.to_thread(self._open_file)
+                self.id, self.spent = info.id, info.spent
+                self._connection = await aiosqlite.connect(self.path.resolve())
+                await self._connection.execute("PRAGMA synchronous = FULL")  # durable also when the power fails
+            if not self._closing:
+                self._writer = asyncio.create_task(self._write_groups(), name="a2e-journal")
+        finally:
+            if self._writer is None:
+                await self._close()
 
-    def _open_file(self) -> None:
-        with raise_journal_error(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            check_file(self.path)
-            self._lock = JournalLock(self.path)
-            self._metadata = open_database(self.path, self.base_url)
+    def _open_file(self) -> JournalInfo:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        check_file(self.path)
+        self._lock = JournalLock(self.path)
+        return open_database(self.path, self.base_url)
 
     async def _finish(self) -> None:
+        if self._writer is None:
+            return  # `_open` has failed, or goes on after two cancellations; in both cases it closes the file
         try:
-            if self._writer is not None:
-                await asyncio.wait({self._writer})
+            await asyncio.wait({self._writer})
             await self._write_pending()  # the end of an event loop cancels the writer, but must not lose its group
         finally:
             await self._close()
@@ -147,12 +187,21 @@ class SqliteJournal:
 
     async def load(self, key: str) -> JournalEntry | None:
         """Return the entry of a job, None if there is none."""
-        # a new journal has no entries of earlier runs, and the keys of this run are unique: skip the query
-        if not self._opened.has_entries:
-            return None
         with raise_journal_error(self.path):
             found = await self._query(_LOAD, key)
             return None if found is None else from_values(found)
+
+    async def load_link(self, digest: str, since: float) -> str | None:
+        """Return the link of an image that was uploaded since a time (seconds since the epoch), or None."""
+        with raise_journal_error(self.path):
+            found = await self._query("SELECT link FROM uploads WHERE digest = ? AND uploaded_at >= ?", digest, since)
+        return None if found is None else str(found[0])
+
+    async def _query(self, query: str, *values: object) -> sqlite3.Row | None:
+        if self._connection is None:
+            msg = "The journal is closed"
+            raise JournalError(msg)
+        return next(iter(await self._connection.execute_fetchall(query, values)), None)
 
     def write_soon(self, entry: JournalEntry) -> None:
         """Add an entry, as it is now, to the next commit."""
@@ -160,12 +209,13 @@ class SqliteJournal:
         self._last_group = self._group
         self._wake.set()
 
-    async def save(self, entry: JournalEntry) -> None:
-        """Write an entry, and return when it is on the disk.
+    def write_link_soon(self, digest: str, link: str) -> None:
+        """Add the link of an uploaded image to the next commit."""
+        self._group.links.append((digest, link, time.time()))
+        self._wake.set()
 
-        Raises:
-            JournalError: It could not be written.
-        """
+    async def save(self, entry: JournalEntry) -> None:
+        """Write an entry, and return when it is on the disk."""
         error = self._failure or self._closed
         if error is not None:
             raise error
@@ -173,34 +223,12 @@ class SqliteJournal:
         await self.flush()
 
     async def flush(self) -> None:
-        """Return when all that was written so far is on the disk.
-
-        Raises:
-            JournalError: It could not be written.
-        """
+        """Return when all that was written so far is on the disk."""
         group = self._last_group
-        await group.done.wait()
-        if group.error is not None:
-            raise group.error
-
-    async def load_link(self, digest: str, since: float) -> str | None:
-        """Return the link of an image that was uploaded since a time (seconds since the epoch), or None."""
-        if not self._opened.has_links:  # the links of this run are in the `UploadCache`
-            return None
-        with raise_journal_error(self.path):
-            found = await self._query("SELECT link FROM uploads WHERE digest = ? AND uploaded_at >= ?", digest, since)
-        return None if found is None else str(found[0])
-
-    def write_link_soon(self, digest: str, link: str) -> None:
-        """Add the link of an uploaded image to the next commit."""
-        self._group.links.append((digest, link, time.time()))
-        self._wake.set()
-
-    async def _query(self, query: str, *values: object) -> sqlite3.Row | None:
-        if self._connection is None:
-            msg = "The journal is closed"
-            raise JournalError(msg)
-        return next(iter(await self._connection.execute_fetchall(query, values)), None)
+        if group is not None:
+            await group.done.wait()
+            if group.error is not None:
+                raise group.error
 
     async def _write_groups(self) -> None:
         """Commit one group after the other, until the journal is closing."""
@@ -237,50 +265,7 @@ class SqliteJournal:
         if self._failure is not None or self._connection is None:
             # after a failed commit the file is consistent, and a later commit without the failed one would not be
             raise self._failure or JournalError(f"The journal {str(self.path)!r} is not open")
-        entries, links = [*group.entries.values()], group.links
         with raise_journal_error(self.path):
-            # each statement is a commit of its own, and a visit to the thread of the connection
-            for chunk in _chunks(links):
-                await self._connection.execute(_links_statement(len(chunk)), [*itertools.chain(*chunk)])
-            for chunk in _chunks(entries):
-                await self._connection.execute(_entries_statement(len(chunk)), [*itertools.chain(*chunk)])
-
-
-@functools.cache
-def _entries_statement(count: int) -> str:
-    """Return the statement that writes this many entries, all of them or none."""
-    updates = ", ".join(f"{name} = excluded.{name}" for name in COLUMNS[1:])
-    values = _placeholders(len(COLUMNS), count)
-    return f"INSERT INTO jobs ({', '.join(COLUMNS)}) VALUES {values} ON CONFLICT(key) DO UPDATE SET {updates}"  # noqa: S608  names of ours
-
-
-@functools.cache
-def _links_statement(count: int) -> str:
-    """Return the statement that writes this many links."""
-    return f"INSERT OR REPLACE INTO uploads VALUES {_placeholders(3, count)}"  # noqa: S608  question marks
-
-
-def _placeholders(width: int, count: int) -> str:
-    return ", ".join([f"({', '.join('?' * width)})"] * count)
-
-
-def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    for start in range(0, len(rows), _ROWS_PER_STATEMENT):
-        yield rows[start : start + _ROWS_PER_STATEMENT]
-
-
-async def _wait_to_end(task: asyncio.Task[None]) -> None:
-    """Wait until a task has ended, and raise its error. A cancellation meanwhile is raised afterwards.
-
-    The task locks, opens or closes the file, which must not stop halfway. An error of the file is more urgent than the
-    cancellation, unlike in `_aio.wait_uncancellable`.
-    """
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.wait({task})
-        except asyncio.CancelledError as error:
-            cancelled = error
-    await task
-    if cancelled is not None:
-        raise cancelled
+            await self._connection.executemany("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?)", group.links)
+            await self._connection.executemany(_WRITE, group.entries.values())
+            await self._connection.commit()

@@ -1,11 +1,10 @@
-"""File of a journal: it is created, checked, migrated and locked before anything is started.
+"""File of a journal: its columns; and how it is created, checked, migrated and locked before anything is started.
 
 It is an ordinary SQLite database in WAL mode. Any program may read it, also while a batch writes to it.
 """
 
-from __future__ import annotations
-
 import contextlib
+import datetime as dt
 import json
 import os
 import pathlib
@@ -13,17 +12,19 @@ import secrets
 import socket
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import attrs
 
+from a2e_async.batch.rules import JournalEntry
 from a2e_async.errors import JournalError
 
 # SQLite's `application_id` of a journal: "A2J1".
 _APPLICATION_ID = 0x41324A31
 
 # Step N leads from version N-1 of the schema (SQLite's `user_version`) to version N. Add steps, and never change one:
-# there are files of every version. All versions have the columns of `jobs` in the same order (`rules.COLUMNS`).
+# there are files of every version. All versions have the columns of `jobs` in the same order (`COLUMNS`).
 _MIGRATIONS = (
     """
     CREATE TABLE jobs (
@@ -54,6 +55,10 @@ _MIGRATIONS = (
     "ALTER TABLE jobs RENAME COLUMN purchases TO starts",
 )
 
+COLUMNS = tuple(field.name for field in attrs.fields(JournalEntry))
+
+_JSON = frozenset({"request", "record", "error"})
+
 # Seconds to wait for a lock of SQLite. A reader holds one for a moment only.
 _LOCK_TIMEOUT = 0.5
 
@@ -64,28 +69,46 @@ _SPENT = f"SELECT TOTAL(coins) + TOTAL(quoted) + {PRUNED_COINS} FROM jobs"  # no
 
 
 @attrs.frozen(kw_only=True)
-class Metadata:
+class JournalInfo:
     """Metadata of a journal.
 
     Attributes:
+        path: The file, with its whole path.
         id: Random name, so that the markers of two journals differ.
         schema: Version of its schema.
-        created_at: Seconds since the epoch.
+        created_at: When it was created (UTC).
         base_url: Address of the A2E that has its tasks.
-        holder: The process that has the journal open, or was the last one.
+        holder: The process that has it open at the moment, empty if none has.
         spent: Coins that were spent so far, or may have been.
-        has_entries: Whether it has entries of jobs.
-        has_links: Whether it has links of uploaded images.
     """
 
+    path: pathlib.Path
     id: str
     schema: int
-    created_at: float
+    created_at: dt.datetime
     base_url: str
     holder: str
     spent: float
-    has_entries: bool
-    has_links: bool
+
+
+def to_values(entry: JournalEntry) -> tuple[Any, ...]:
+    """Return the values of the columns, as the entry is at this moment."""
+    return tuple(_to_column(getattr(entry, name)) for name in COLUMNS)
+
+
+def _to_column(value: Any) -> Any:  # noqa: ANN401  the type depends on the column
+    if isinstance(value, dict):
+        return json.dumps(value)
+    # A2E's JSON can hold a price of any length, a column cannot. Such a price is unknown.
+    return None if isinstance(value, int) and value.bit_length() > 63 else value
+
+
+def from_values(values: Sequence[Any]) -> JournalEntry:
+    """Make an entry of the values of the columns."""
+    fields = dict(zip(COLUMNS, values, strict=True))
+    return JournalEntry(
+        **{name: json.loads(value) if name in _JSON and value else value for name, value in fields.items()}
+    )
 
 
 @contextlib.contextmanager
@@ -197,7 +220,7 @@ def _open_connection(path: pathlib.Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_LOCK_TIMEOUT)
 
 
-def open_database(path: pathlib.Path, base_url: str) -> Metadata:
+def open_database(path: pathlib.Path, base_url: str) -> JournalInfo:
     """Create or migrate a journal, and put this process into it as its holder. The caller must hold the lock.
 
     Raises:
@@ -220,11 +243,11 @@ def open_database(path: pathlib.Path, base_url: str) -> Metadata:
         connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
         connection.execute("INSERT OR REPLACE INTO about VALUES ('holder', ?)", (_this_process(),))
         connection.execute("COMMIT")
-        metadata = _read_about(connection)
-    if metadata.base_url != base_url:
-        msg = f"The journal {str(path)!r} is for tasks at {metadata.base_url}, not at {base_url}: choose another file"
+        info = _read_info(connection, path)
+    if info.base_url != base_url:
+        msg = f"The journal {str(path)!r} is for tasks at {info.base_url}, not at {base_url}: choose another file"
         raise JournalError(msg)
-    return metadata
+    return info
 
 
 def check_file(path: pathlib.Path) -> None:
@@ -238,7 +261,7 @@ def check_file(path: pathlib.Path) -> None:
             _check_schema(connection, path)
 
 
-def read_metadata(path: pathlib.Path) -> Metadata:
+def read_info(path: pathlib.Path) -> JournalInfo:
     """Return the metadata of a journal, without changing it.
 
     Raises:
@@ -252,7 +275,7 @@ def read_metadata(path: pathlib.Path) -> Metadata:
             msg = f"The journal {str(path)!r} is empty"
             raise JournalError(msg)
         _check_integrity(connection)
-        return _read_about(connection)
+        return attrs.evolve(_read_info(connection, path), holder=current_holder(path))
 
 
 def _check_schema(connection: sqlite3.Connection, path: pathlib.Path) -> int:
@@ -280,22 +303,21 @@ def _check_integrity(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(msg)
 
 
-def _read_about(connection: sqlite3.Connection) -> Metadata:
+def _read_info(connection: sqlite3.Connection, path: pathlib.Path) -> JournalInfo:
     about = dict(connection.execute("SELECT name, value FROM about"))
     if about.keys() < {"id", "created_at", "base_url", "holder"}:
         msg = "database disk image is malformed: no metadata"
         raise sqlite3.DatabaseError(msg)
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
     (spent,) = connection.execute(_SPENT).fetchone()
-    return Metadata(
+    return JournalInfo(
+        path=path,
         id=about["id"],
         schema=schema,
-        created_at=json.loads(about["created_at"]),
+        created_at=dt.datetime.fromtimestamp(json.loads(about["created_at"]), dt.UTC),
         base_url=about["base_url"],
         holder=about["holder"],
         spent=spent,
-        has_entries=connection.execute("SELECT 1 FROM jobs LIMIT 1").fetchone() is not None,
-        has_links=connection.execute("SELECT 1 FROM uploads LIMIT 1").fetchone() is not None,
     )
 
 

@@ -1,10 +1,7 @@
 """Reader of a journal, for `a2e batch status` and `export`, and for programs of users."""
 
-from __future__ import annotations
-
 import asyncio
 import contextlib
-import datetime as dt
 import os
 import pathlib
 import time
@@ -15,30 +12,18 @@ import aiosqlite
 import attrs
 
 from a2e_async._protocol.validation import raise_invalid
-from a2e_async.batch.journal_file import PRUNED_COINS, JournalLock, current_holder, raise_journal_error, read_metadata
-from a2e_async.batch.rules import EntryState, JournalEntry, from_values
+from a2e_async.batch.journal_file import (
+    PRUNED_COINS,
+    JournalInfo,
+    JournalLock,
+    from_values,
+    raise_journal_error,
+    read_info,
+)
+from a2e_async.batch.rules import EntryState, JournalEntry
 
 # States of entries whose task, if any, is not needed any more. Removing others could pay a start twice.
 _FINISHED = frozenset({"new", "failed", "succeeded"})
-
-
-@attrs.frozen(kw_only=True)
-class JournalInfo:
-    """Metadata of a journal.
-
-    Attributes:
-        path: The file.
-        schema: Version of its schema.
-        created_at: When it was created (UTC).
-        base_url: Address of the A2E that has its tasks.
-        holder: The process that has it open at the moment, empty if none has.
-    """
-
-    path: pathlib.Path
-    schema: int
-    created_at: dt.datetime
-    base_url: str
-    holder: str
 
 
 @attrs.define(eq=False)
@@ -58,21 +43,10 @@ class JournalReader:
         """
         file = pathlib.Path(path)
         with raise_journal_error(file):
-            metadata, holder, real_path = await asyncio.to_thread(
-                lambda: (read_metadata(file), current_holder(file), file.resolve())
-            )
-            connection = await aiosqlite.connect(real_path)
+            info = await asyncio.to_thread(read_info, file)
+            connection = await aiosqlite.connect(info.path)
         try:
-            yield cls(
-                JournalInfo(
-                    path=file,
-                    schema=metadata.schema,
-                    created_at=dt.datetime.fromtimestamp(metadata.created_at, dt.UTC),
-                    base_url=metadata.base_url,
-                    holder=holder,
-                ),
-                connection,
-            )
+            yield cls(info, connection)
         finally:
             await connection.close()
 

@@ -1,14 +1,15 @@
-"""Results and progress of a batch."""
-
-from __future__ import annotations
+"""Results and progress of a batch, and the stored form of errors."""
 
 import datetime as dt
 import pathlib
+import time
 from typing import Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
+from a2e_async import errors
 from a2e_async.batch.jobs import Job
+from a2e_async.batch.rules import JournalEntry
 from a2e_async.errors import A2EError
 from a2e_async.models.common import TaskRecord
 
@@ -74,6 +75,52 @@ class JobResult(Generic[R]):
         return None if self.record is None else self.record.id
 
 
+def make_result(
+    entry: JournalEntry,
+    state: JobState,
+    *,
+    read_at: float,
+    job: Job | None = None,
+    record: R | None = None,
+    error: A2EError | None = None,
+) -> JobResult[R]:
+    """Return the result of a job with this journal entry."""
+    return JobResult(
+        key=entry.key,
+        job=job,
+        state=state,
+        record=record,
+        path=None if entry.path is None else pathlib.Path(entry.path),
+        coins=None if entry.state in {"sending", "uncertain"} else entry.coins,
+        starts=entry.starts,
+        error=error,
+        marker=entry.marker,
+        read_at=utc(read_at),
+        sent_at=None if entry.sent_at is None else utc(entry.sent_at),
+        accepted_at=None if entry.accepted_at is None else utc(entry.accepted_at),
+        finished_at=utc(time.time() if entry.finished_at is None else entry.finished_at),
+    )
+
+
+def utc(seconds: float) -> dt.datetime:
+    """Return seconds since the epoch as a time in UTC."""
+    return dt.datetime.fromtimestamp(seconds, dt.UTC)
+
+
+def error_to_json(error: A2EError) -> dict[str, str]:
+    """Return an error as the journal has it."""
+    return {"type": type(error).__name__, "message": error.message}
+
+
+def error_from_json(entry: JournalEntry) -> A2EError:
+    """Return the error that an earlier run has put into the journal."""
+    stored = entry.error or {}
+    error_type = getattr(errors, stored.get("type", ""), A2EError)
+    error: A2EError = error_type(stored.get("message", "The job failed in an earlier run"))
+    error.task_id = entry.task_id
+    return error
+
+
 @attrs.frozen(kw_only=True)
 class ActiveJob:
     """One job under way.
@@ -113,17 +160,17 @@ class Progress:
     """
 
     total: int | None
-    read: int
-    succeeded: int
-    failed: int
-    uncertain: int
-    skipped: int
-    started: int
-    retried: int
-    coins: float
-    active: tuple[ActiveJob, ...]
-    paused: str
-    stopped: str
+    read: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    uncertain: int = 0
+    skipped: int = 0
+    started: int = 0
+    retried: int = 0
+    coins: float = 0
+    active: tuple[ActiveJob, ...] = ()
+    paused: str = ""
+    stopped: str = ""
 
     @property
     def done(self) -> int:

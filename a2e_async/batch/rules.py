@@ -1,32 +1,19 @@
-"""Rules of a batch, as plain functions of a journal entry: next action, scope of a failure, file name, stored form.
+"""Rules of a batch, as plain functions and counters: next action of a journal entry, budget, file name.
 
 Two rules come first. A start is sent only if the entry certainly has no task at A2E. A task that was paid for is always
 waited for.
 """
 
-from __future__ import annotations
-
 import enum
 import hashlib
-import json
 import re
-import secrets
-from collections.abc import Sequence
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from collections.abc import Hashable
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from a2e_async.errors import (
-    A2EError,
-    AuthenticationError,
-    BusyError,
-    ClientClosedError,
-    InsufficientCreditsError,
-    NetworkError,
-    RateLimitError,
-    ServerError,
-    TransferError,
-)
+from a2e_async._protocol.failures import failure_of
+from a2e_async.errors import A2EError, NetworkError, TransferError
 
 EntryState: TypeAlias = Literal["new", "sending", "running", "succeeded", "failed", "uncertain"]
 """``sending`` until the answer to a start has arrived, ``running`` until the task has ended."""
@@ -53,8 +40,8 @@ class JournalEntry:
 
     Attributes:
         key: The caller's name for the job.
-        request: The options of the job, as JSON.
         state: One of `EntryState`.
+        request: The options of the job, as JSON.
         starts: How many starts A2E has accepted.
         marker: The marker of the last start.
         task_id: A2E's id of the last task, or None.
@@ -70,9 +57,10 @@ class JournalEntry:
         finished_at: When the job succeeded or failed.
     """
 
+    # the columns of the table `jobs`, in its order, which is the same in all versions of the schema
     key: str
-    request: dict[str, Any] = attrs.field(factory=dict, repr=False)
     state: EntryState = "new"
+    request: dict[str, Any] = attrs.field(factory=dict, repr=False)
     starts: int = 0
     marker: str = ""
     task_id: str | None = None
@@ -144,29 +132,19 @@ def may_restart(entry: JournalEntry, *, age: float, resend: bool) -> bool:
     return entry.state == "sending" or age >= LISTED_AFTER
 
 
-class FailureScope(enum.Enum):
-    """Extent of an error that prevented a start."""
-
-    JOB = "this job fails, the others continue"
-    PAUSE = "no job can be started at the moment"
-    STOP = "no job can be started any more"
+def pauses_batch(error: A2EError) -> bool:
+    """Return whether an error that prevented a start would prevent all others as well, for a while or for good."""
+    return failure_of(error).scope != "job"
 
 
-def failure_scope(error: A2EError) -> FailureScope:
-    """Return whether an error concerns one job or the whole batch. Nothing was started."""
-    # A wrong token stays wrong, and a closed client stays closed.
-    if isinstance(error, AuthenticationError | ClientClosedError):
-        return FailureScope.STOP
-    if isinstance(error, InsufficientCreditsError | BusyError | RateLimitError | NetworkError):
-        return FailureScope.PAUSE
-    # An upload: the storage was out of reach or broken, so the other images would fail as well.
-    if isinstance(error, TransferError) and isinstance(error.__cause__, NetworkError | ServerError):
-        return FailureScope.PAUSE
-    return FailureScope.JOB
+def stops_batch(error: A2EError) -> bool:
+    """Return whether no job can be started any more: a wrong token stays wrong, and a closed client stays closed."""
+    failure = failure_of(error)
+    return failure.scope != "job" and failure.ends_wait == "always"
 
 
 def may_retry(error: A2EError, failures: int) -> bool:
-    """Return whether to try a job again after a failure of scope ``PAUSE``.
+    """Return whether to try a job again after an error that pauses the batch.
 
     Args:
         error: The last error.
@@ -183,14 +161,26 @@ def job_key(journal_id: str, entry: JournalEntry) -> str:
     return f"{journal_id}/{entry.starts}/{entry.key}"
 
 
+def is_open(entry: JournalEntry) -> bool:
+    """Return whether A2E has, or may have, a task of the job that has not ended."""
+    return entry.state in {"sending", "running", "uncertain"}
+
+
 def is_bound(entry: JournalEntry) -> bool:
     """Return whether the key belongs to one request for good, because a start was or may have been accepted for it."""
     return bool(entry.starts) or entry.state not in {"new", "failed"}
 
 
 def changed_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """List the fields in which two requests differ."""
-    return sorted(field for field in old.keys() | new.keys() if old.get(field) != new.get(field))
+    """List the fields in which two requests differ. The place of an image's file does not matter."""
+    return sorted(
+        field for field in old.keys() | new.keys() if image_identity(old.get(field)) != image_identity(new.get(field))
+    )
+
+
+def image_identity(value: Any) -> object:  # noqa: ANN401  the type depends on the field
+    """Return the part of a fingerprint that equal images share. A link, and the value of another field, is as it is."""
+    return value["sha256"] if isinstance(value, dict) and "sha256" in value else value
 
 
 def file_name(key: str, extension: str) -> str:
@@ -202,114 +192,98 @@ def file_name(key: str, extension: str) -> str:
     return f"{stem}~{hashlib.sha256(key.encode()).hexdigest()[:16]}{extension}"
 
 
-# Columns of the table `jobs`, in its order, which is the same in all versions of the schema.
-COLUMNS = (
-    "key", "state", "request", "starts", "marker", "task_id", "coins", "quoted", "record", "target", "path", "error",
-    "created_at", "sent_at", "accepted_at", "finished_at",
-)  # fmt: skip
+@attrs.define(eq=False)
+class Reservation:
+    """Coins reserved for one start.
 
-_JSON = frozenset({"request", "record", "error"})
-_COINS = frozenset({"coins", "quoted"})
+    Attributes:
+        price_key: What decides the price.
+        coins: The price, None if it is unknown.
+        sending: Whether the start is being sent, so that the coins may be spent at any moment.
+    """
 
-
-class Journal(Protocol):
-    """What a batch needs of its journal."""
-
-    @property
-    def id(self) -> str:
-        """Random name, another one in each journal."""
-        ...
-
-    @property
-    def spent(self) -> float:
-        """Coins that earlier runs have spent, or may have spent."""
-        ...
-
-    async def load(self, key: str) -> JournalEntry | None:
-        """Return the entry of a job, None if there is none."""
-        ...
-
-    def write_soon(self, entry: JournalEntry) -> None:
-        """Add an entry, as it is now, to the next commit."""
-        ...
-
-    async def save(self, entry: JournalEntry) -> None:
-        """Write an entry, and return when it is on the disk.
-
-        Raises:
-            JournalError: It could not be written.
-        """
-        ...
-
-    async def flush(self) -> None:
-        """Return when all that was written so far is on the disk.
-
-        Raises:
-            JournalError: It could not be written.
-        """
-        ...
-
-    async def load_link(self, digest: str, since: float) -> str | None:
-        """Return the link of an image that was uploaded since a time (seconds since the epoch), or None."""
-        ...
-
-    def write_link_soon(self, digest: str, link: str) -> None:
-        """Add the link of an uploaded image to the next commit."""
-        ...
+    price_key: Hashable
+    coins: float | None
+    sending: bool = False
 
 
 @attrs.define(eq=False)
-class NoJournal:
-    """Journal of a batch that keeps none. It stores nothing."""
+class Budget:
+    """Coins of one batch: spent, reserved, left. It only counts, and never waits; see `budget.BudgetGuard`.
 
-    id: str = attrs.field(factory=lambda: secrets.token_hex(8))
-    spent: float = 0.0
+    Attributes:
+        limit: Coins that may be spent, None for no limit.
+        spent: Coins that were spent, earlier runs included.
+    """
 
-    async def load(self, key: str) -> JournalEntry | None:
-        """Return None."""
+    limit: float | None
+    spent: float = 0
+    _prices: dict[Hashable, float] = attrs.field(factory=dict)
+    _reserved: set[Reservation] = attrs.field(factory=set)
 
-    def write_soon(self, entry: JournalEntry) -> None:
-        """Do nothing."""
+    def price(self, price_key: Hashable) -> float | None:
+        """Return the expected cost of a start, None if it is unknown."""
+        return self._prices.get(price_key)
 
-    async def save(self, entry: JournalEntry) -> None:
-        """Do nothing."""
+    def learn_price(self, price_key: Hashable, coins: float | None) -> None:
+        """Remember the price of a quote or of an answer; None is ignored."""
+        if coins is not None:
+            self._prices[price_key] = coins
 
-    async def flush(self) -> None:
-        """Do nothing."""
+    @property
+    def has_reservations(self) -> bool:
+        """Whether coins are reserved, some of which may become free again."""
+        return bool(self._reserved)
 
-    async def load_link(self, digest: str, since: float) -> str | None:
-        """Return None."""
+    @property
+    def has_sending(self) -> bool:
+        """Whether a start is being sent."""
+        return any(reservation.sending for reservation in self._reserved)
 
-    def write_link_soon(self, digest: str, link: str) -> None:
-        """Do nothing."""
+    @property
+    def has_unpriced(self) -> bool:
+        """Whether a start of unknown price is under way."""
+        return any(reservation.coins is None for reservation in self._reserved)
 
-    async def __aenter__(self) -> Self:
-        """Return the journal itself."""
-        return self
+    def fits(self, price_key: Hashable) -> bool:
+        """Return whether a start stays within the limit, beside all reservations.
 
-    async def __aexit__(self, *_: object) -> None:
-        """Do nothing."""
+        One of unknown price fits as long as anything is left, because only a start can reveal the price.
+        """
+        return self._is_within_limit(price_key, beside=self._reserved)
 
+    def reserve(self, price_key: Hashable) -> Reservation:
+        """Reserve the price of a start."""
+        reservation = Reservation(price_key, self.price(price_key))
+        if self.limit is not None:
+            self._reserved.add(reservation)
+        return reservation
 
-def to_values(entry: JournalEntry) -> tuple[Any, ...]:
-    """Return the values of the columns, as the entry is at this moment."""
-    return tuple(_to_column(name, getattr(entry, name)) for name in COLUMNS)
+    def may_send(self, reservation: Reservation) -> bool:
+        """Return whether a start stays within the limit at its present price, beside all starts being sent."""
+        return self._is_within_limit(
+            reservation.price_key, beside={reserved for reserved in self._reserved if reserved.sending}
+        )
 
+    def send(self, reservation: Reservation) -> None:
+        """Mark a start as being sent, at its present price."""
+        reservation.coins, reservation.sending = self.price(reservation.price_key), True
 
-def _to_column(name: str, value: Any) -> Any:  # noqa: ANN401  the type depends on the column
-    if value is None or name not in _JSON | _COINS:
-        return value
-    if name in _JSON:
-        return json.dumps(value)
-    try:
-        return float(value)
-    except OverflowError:  # A2E's JSON can hold an integer of any length, a column cannot
-        return None
+    def reject(self, reservation: Reservation) -> None:
+        """Mark a start as rejected. It keeps its reservation, since it may be sent again."""
+        reservation.sending = False
 
+    def release(self, reservation: Reservation) -> None:
+        """Free the reserved coins. Releasing twice does no harm."""
+        self._reserved.discard(reservation)
 
-def from_values(values: Sequence[Any]) -> JournalEntry:
-    """Make an entry of the values of the columns."""
-    fields = dict(zip(COLUMNS, values, strict=True))
-    return JournalEntry(
-        **{name: json.loads(value) if name in _JSON and value else value for name, value in fields.items()}
-    )
+    def spend(self, coins: float | None) -> None:
+        """Add coins to those that were spent; None is ignored."""
+        self.spent += coins or 0
+
+    def _is_within_limit(self, price_key: Hashable, *, beside: set[Reservation]) -> bool:
+        if self.limit is None:
+            return True
+        price = self.price(price_key)
+        left = self.limit - self.spent - sum(reserved.coins or 0 for reserved in beside)
+        return left > 0 if price is None else price <= left

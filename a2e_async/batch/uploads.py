@@ -1,23 +1,22 @@
 """Images of a batch: fingerprints for the journal, and one upload for each content."""
 
-from __future__ import annotations
-
 import asyncio
 import hashlib
 import os
 import pathlib
 import time
 import weakref
-from collections import OrderedDict
-from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
 import attrs
 
-from a2e_async.batch.jobs import Job
-from a2e_async.batch.rules import Journal
+from a2e_async.batch.circuit_breaker import CircuitBreaker
+from a2e_async.batch.jobs import JOB_FIELDS, BatchApi, Job
+from a2e_async.batch.journal import Journal
 from a2e_async.errors import InvalidRequestError
 from a2e_async.files.local_files import Image, LocalFile, open_image
+
+_OPTIONS = tuple(field for field in JOB_FIELDS if field.removesuffix("_url") not in {"key", "image", "end_image"})
 
 # Either {"url": ...}, or {"sha256": ..., "size": ...} and for a file also "path" and "mtime" (nanoseconds).
 Fingerprint: TypeAlias = "dict[str, Any] | None"
@@ -86,6 +85,12 @@ async def fingerprint_again(name: str, image: Image | None, url: str | None, old
     return await fingerprint(await open_image(name, image))
 
 
+def stored_request(job: Job, image: Fingerprint, end_image: Fingerprint) -> dict[str, Any]:
+    """Return the options of a job with the fingerprints of its images, as the journal has them."""
+    fields = {field: getattr(job, field) for field in _OPTIONS} | {"image": image, "end_image": end_image}
+    return {field: value for field, value in fields.items() if value is not None}
+
+
 async def with_files_read(job: Job) -> Job:
     """Return the job with the bytes of its open files, because an open file can be read only once.
 
@@ -97,41 +102,38 @@ async def with_files_read(job: Job) -> Job:
         for name, image in (("image", job.image), ("end_image", job.end_image))
         if image is not None and not isinstance(image, str | os.PathLike | bytes | bytearray | memoryview)
     }
-    return attrs.evolve(job, **read) if read else job
-
-
-def image_identity(found: Fingerprint) -> object:
-    """Return the part of a fingerprint that equal images share: content or link, but not the place of the file."""
-    return found and (found.get("sha256") or found)
+    return Job(**{name: getattr(job, name) for name in JOB_FIELDS} | read) if read else job
 
 
 @attrs.define(eq=False)
 class UploadCache:
     """Cache of the links of uploaded images, by the SHA-256 of their content."""
 
-    upload: Callable[[LocalFile], Awaitable[str]]
+    api: BatchApi[Any]
     journal: Journal
+    breaker: CircuitBreaker
     slots: asyncio.Semaphore
-    _links: OrderedDict[str, tuple[str, float]] = attrs.field(factory=OrderedDict)
+    _links: dict[str, tuple[str, float]] = attrs.field(factory=dict)
     # one lock for each digest, so that equal images of many jobs are uploaded once
     _locks: weakref.WeakValueDictionary[str, asyncio.Lock] = attrs.field(factory=weakref.WeakValueDictionary)
 
     async def get(self, image: LocalFile, digest: str) -> str:
-        """Return the link of an image. Upload it, unless it has a link that certainly still works."""
+        """Return the link of an image. Upload it, unless it has a link that certainly still works.
+
+        Raises:
+            StoppedError: The batch starts nothing more, so that no upload is needed.
+            A2EError: The upload has failed.
+        """
         async with self._locks.setdefault(digest, asyncio.Lock()):
-            link = self._cached(digest) or await self.journal.load_link(digest, time.time() - _LINK_LIFETIME)
+            link, until = self._links.get(digest, (None, 0.0))
+            if link is None or time.monotonic() >= until:
+                link = await self.journal.load_link(digest, time.time() - _LINK_LIFETIME)
             if link is None:
                 async with self.slots:
-                    link = await self.upload(image)
+                    self.breaker.check()
+                    link = await self.api.upload(image)
                 self.journal.write_link_soon(digest, link)
-                self._add(digest, link)
+                self._links[digest] = link, time.monotonic() + _LINK_LIFETIME
+                if len(self._links) > _MAX_CACHED:
+                    del self._links[next(iter(self._links))]
             return link
-
-    def _cached(self, digest: str) -> str | None:
-        link, until = self._links.get(digest, (None, 0.0))
-        return link if time.monotonic() < until else None
-
-    def _add(self, digest: str, link: str) -> None:
-        self._links[digest] = link, time.monotonic() + _LINK_LIFETIME
-        if len(self._links) > _MAX_CACHED:
-            self._links.popitem(last=False)

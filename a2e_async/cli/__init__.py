@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import os
 import sys
@@ -10,8 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_REQUIRED = ("cyclopts", "rich")  # the packages of the extra `cli`
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,28 +26,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             # A task's name can hold any character; one that the terminal cannot encode must not end the command.
             stream.reconfigure(errors="backslashreplace")
     try:
-        code = _run(arguments)
+        from a2e_async.cli.app import run  # noqa: PLC0415  the extra may be missing
+
+        code = run(arguments)
         sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest, where it can be reported
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:  # the packages of the extra
+            raise
+        print('a2e: the command line is not installed: pip install "a2e-async[cli]"', file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("a2e: interrupted", file=sys.stderr)
         return 130
     except OSError as error:
         return _on_output_error(error)
     return code
-
-
-def _run(arguments: list[str]) -> int:
-    if not all(map(_is_installed, _REQUIRED)):
-        print('a2e: the command line is not installed: pip install "a2e-async[cli]"', file=sys.stderr)
-        return 2
-    if arguments in ([], ["--help"], ["-h"]):
-        from a2e_async.cli.overview import show_overview  # noqa: PLC0415  a quarter of a second faster than the rest
-
-        show_overview()
-        return 0
-    from a2e_async.cli.app import run  # noqa: PLC0415  the extra may be missing
-
-    return run(arguments)
 
 
 def _on_output_error(error: OSError) -> int:
@@ -61,10 +51,3 @@ def _on_output_error(error: OSError) -> int:
         return 141  # what a shell reports for a process that SIGPIPE has ended: 128 + 13
     print(f"a2e: cannot write to {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
     return 1
-
-
-def _is_installed(module: str) -> bool:
-    try:
-        return importlib.util.find_spec(module) is not None
-    except (ImportError, ValueError):  # ValueError: the module is in `sys.modules` without a spec
-        return False

@@ -1,52 +1,42 @@
-"""Errors, warnings and log lines on the command line: one line each, with the command to type.
+"""Errors, log lines and small texts of the command line, safe for a terminal.
 
-The messages of the package are for Python programs, and name calls such as ``find('7f3k2m9q4d')``. The command line
-replaces each call by its command.
+An error carries the id of its advice (`A2EError.advice`). `ADVICE` names commands where the package names calls.
 """
 
 import contextlib
+import copy
 import logging
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-from a2e_async.errors import (
-    A2EError,
-    ConfigurationError,
-    InsufficientCreditsError,
-    InvalidRequestError,
-    MissingExtraError,
-)
+from a2e_async import errors
+from a2e_async._protocol.failures import failure_of
+from a2e_async.errors import A2EError, Advice, InvalidRequestError
 
-_WRONG_USAGE = (ConfigurationError, InvalidRequestError, MissingExtraError)
+ADVICE: Mapping[Advice, str] = {
+    **errors.ADVICE,
+    "find": "Search for the task with a2e image-to-video find {marker} later, before you start it again",
+    "list": "Check a2e image-to-video list before you start it again",
+    "no_token": "Set A2E_API_TOKEN, or pass --token. Make one under Account > API Token",
+    "overwrite": "Add --overwrite, or choose another name",
+    "wait": "Wait for it with a2e image-to-video wait {task_id}",
+}
 
-_CREDITS_HINT = "Add coins to the account, or choose a shorter --video-time or a cheaper --model-version"
+EPILOGUE = "Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. More: a2e --help"
+"""The end of the help of each command."""
 
-# Patterns of Python calls, never of sentences: the wording of a message may change. The order matters: a call that is
-# awaited is an instruction, and so is its command.
-_REPLACEMENTS = (
-    (re.escape(InsufficientCreditsError.hint), _CREDITS_HINT),
-    (r"wait_until_done\(\).*\btask\('([^']+)'\)(?:\.wait_until_done\(\))?", r"a2e image-to-video wait \1"),
-    (r"\bawait find\('([^']+)'\)", r"run a2e image-to-video find \1"),
-    (r"(?<![\w.])find\('([^']+)'\)", r"a2e image-to-video find \1"),
-    (r"\bawait wait_until_done\(\)", "run a2e image-to-video wait"),
-    (r"(?<![\w.])list\(\)", "a2e image-to-video list"),
-    (r"\bA2EClient\(token\)", "--token"),
-    (r"\boverwrite=True", "--overwrite"),
-    (r"\bsk_\w+", "sk_…"),  # a token, typed in the wrong place
-)
+_TOKEN = re.compile(r"\bsk_\w+")
 
 
-def to_cli_text(text: str) -> str:
-    """Return a message of the package as one line, with commands instead of Python calls and without tokens."""
-    for pattern, replacement in _REPLACEMENTS:
-        text = re.sub(pattern, replacement, text)
-    return one_line(text)
+def error_text(error: A2EError) -> str:
+    """Return an error as one line, with the advice of the command line."""
+    return one_line(error.describe(ADVICE))
 
 
 def one_line(text: str) -> str:
-    """Return a text without line breaks, terminal control characters and repeated spaces."""
-    return " ".join(printable(text).split())
+    """Return a text without line breaks, control characters and repeated spaces, and without a misplaced token."""
+    return " ".join(printable(_TOKEN.sub("sk_…", text)).split())
 
 
 def printable(text: str) -> str:
@@ -55,20 +45,34 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def print_error(error: A2EError | str, code: int = 1) -> int:
-    """Print one line on stderr, and return the exit code.
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: ``1 job``, ``2 jobs``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
-    Args:
-        error: The error, or a message.
-        code: The exit code for a message; an error has its own.
-    """
-    print(f"a2e: {to_cli_text(str(error))}", file=sys.stderr)
+
+def coins_text(coins: float | None) -> str:
+    """Format an amount of coins, rounded to hundredths; return an empty text if it is unknown."""
+    return "" if coins is None else f"{round(coins, 2):.12g}"  # 12 digits: never as a power of ten
+
+
+def print_error(error: A2EError | str, code: int = 1) -> int:
+    """Print one line on stderr, and return the exit code: that of the error, or `code` for a message."""
+    print(f"a2e: {error_text(error) if isinstance(error, A2EError) else one_line(error)}", file=sys.stderr)
     return exit_code_of(error) if isinstance(error, A2EError) else code
 
 
 def exit_code_of(error: A2EError) -> int:
-    """Return 2 for wrong usage, for which nothing was sent, else 1."""
-    return 2 if isinstance(error, _WRONG_USAGE) else 1
+    """Return 2 for wrong usage, else 1."""
+    return 2 if failure_of(error).wrong_usage else 1
+
+
+def confirm(question: str) -> bool:
+    """Ask on the terminal."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        msg = "no terminal to confirm at: add --yes"
+        raise InvalidRequestError(msg)
+    print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 _LOGGER = logging.getLogger("a2e_async")
@@ -79,8 +83,11 @@ class _StderrHandler(logging.Handler):
     """Log handler that writes to the current `sys.stderr`."""
 
     def emit(self, record: logging.LogRecord) -> None:
+        record = copy.copy(record)  # a program that calls `main` can have other handlers
+        if isinstance(record.args, tuple):
+            record.args = tuple(error_text(arg) if isinstance(arg, A2EError) else arg for arg in record.args)
         # Not a `StreamHandler`: a live display replaces `sys.stderr`, and prints these lines above itself.
-        print(f"a2e: {to_cli_text(self.format(record))}", file=sys.stderr)
+        print(f"a2e: {one_line(self.format(record))}", file=sys.stderr)
 
 
 @contextlib.contextmanager

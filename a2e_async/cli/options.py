@@ -6,29 +6,37 @@ A command takes `Connection` as its last parameter, and makes its client with it
         async with connection.client() as a2e: ...
 
 With `Connection.json`, the command writes one JSON object per line to stdout, and nothing else.
+
+The options of a start are those of `ImageToVideo.start`, with the texts of its docstring.
 """
 
+import inspect
 import pathlib
+import re
 import sys
-from typing import Annotated, TypeAlias
+from collections.abc import Iterable
+from typing import Annotated, Any, TypeAlias, get_args
 
 import attrs
 from cyclopts import Group, Parameter
 
-from a2e_async import A2EClient, Config, ModelType, ModelVersion, StartOptions
+from a2e_async import A2EClient, Config, StartOptions
 from a2e_async._protocol.settings import Secret
-from a2e_async.cli.conversion import NEGATIVE_PROMPT, VideoTime
 from a2e_async.cli.messages import set_verbosity
-from a2e_async.config import OnUnknown
 from a2e_async.errors import InvalidRequestError
+from a2e_async.resources.image_to_video import JOB_OPTIONS, START_DEFAULTS, START_OPTIONS, ImageToVideo
 
 FLAG = Parameter(negative="", show_default=False)
 """Parameter of an option without a value: ``overwrite: Annotated[bool, FLAG] = False``."""
 
+Ids = Annotated[str, Parameter(name="ID", required=True)]
+Out = Parameter(name=["--out", "-o"])
 
-def _hide(token: str | None) -> str | None:
-    # A `Secret` shows no value in a `repr`. A traceback with local variables would else print the token.
-    return None if token is None else Secret(token)
+PathOrLink: TypeAlias = str | pathlib.Path
+"""A path or a link. The argument stays a `str`, which comes first; `pathlib.Path` makes shells complete file names."""
+
+NEGATIVE_PROMPT = "blurry, distorted, low quality"
+"""Default negative prompt: A2E rejects a start without one."""
 
 
 @Parameter(name="*", group=Group("Shared options"))
@@ -43,17 +51,14 @@ class Connection:
         verbose: Print the log of the package on stderr; -vv prints more.
     """
 
-    token: str | None = attrs.field(default=None, converter=_hide, repr=False)
+    # A `Secret` shows no value in a `repr`. A traceback with local variables would else print the token.
+    token: str | None = attrs.field(default=None, converter=attrs.converters.optional(Secret), repr=False)
     base_url: str | None = None
     json: Annotated[bool, FLAG] = False
     verbose: Annotated[int, Parameter(name=["--verbose", "-v"], count=True, show_default=False)] = 0
 
     def client(self, config: Config | None = None) -> A2EClient:
-        """Make a client. Print a warning on stderr if the token is an argument.
-
-        Raises:
-            ConfigurationError: The token or the base URL is missing or not valid.
-        """
+        """Make a client. Print a warning on stderr if the token is an argument."""
         set_verbosity(self.verbose)
         if self.token is not None:
             print("a2e: other users of this machine can see --token: set A2E_API_TOKEN instead", file=sys.stderr)
@@ -63,54 +68,58 @@ class Connection:
 DEFAULT_CONNECTION = Connection()
 """Default of the parameter `connection`: no option is given."""
 
-PathOrLink: TypeAlias = str | pathlib.Path
-"""A path or a link. The argument stays a `str`, which comes first; `pathlib.Path` makes shells complete file names."""
+
+_DEFAULTS = {**START_DEFAULTS, "negative_prompt": NEGATIVE_PROMPT, "video_time": 5}
+
+# Where the docstring of `ImageToVideo.start` does not fit a command.
+_TEXTS = {
+    "prompt": "Description of the video. Required unless --lora is given.",
+    "name": "A display name, not unique. Default: the name of the image.",
+    "negative_prompt": "What to avoid.",
+    "model_type": "FLF2V (first and last frame) is implied by --end-image.",
+    "model_version": "The model, which decides the price: a2e-v2 costs more than the other two.",
+    "end_image": "The last image, a path or a link.",
+    "on_unknown": "For a start with an unknown outcome: raise reports it, resend sends the start once more.",
+    "webhook_url": "An https URL that A2E calls once when the task ends.",
+    "webhook_token": "Sent back in X-A2e-Webhook-Token. Other users of this machine can see it.",
+}
+
+
+def _texts_of_start() -> dict[str, str]:
+    """Return the texts of the options: the section "Args" of the docstring."""
+    section = (inspect.getdoc(ImageToVideo.start) or "").partition("\nArgs:")[2].partition("\n\n")[0]
+    entries = (entry.partition(": ") for entry in re.split(r"\n    (?=\w+: )", section)[1:])
+    return {name: " ".join(text.split()).replace("`", "") for name, _, text in entries} | _TEXTS
+
+
+def _options_class(names: Iterable[str]) -> Any:  # noqa: ANN401  a class that a type checker cannot know
+    """Make a class with some of the options of a start as fields, which cyclopts turns into options."""
+    texts, fields = _texts_of_start(), dict[str, Any]()
+    for name in names:
+        hint: Any = START_OPTIONS[name]
+        if bytes in get_args(hint):  # an image
+            hint = PathOrLink | None
+        negative = f"--no-{name.replace('_', '-')}" if bool in get_args(hint) else ()
+        parameter = Parameter(help=texts[name], negative=negative)
+        annotation: Any = Annotated[hint, parameter]
+        fields[name] = attrs.field(default=_DEFAULTS.get(name), type=annotation, repr=False)
+    return attrs.make_class("Options", fields, frozen=True, kw_only=True)
+
+
+# `image` is the argument of the command; the others make no sense, since a path can be a link.
+_START_NAMES = [name for name in START_OPTIONS if name not in {"image", "image_url", "end_image_url", "webhook"}]
+_DEFAULT_NAMES = [name for name in JOB_OPTIONS if name in _START_NAMES and name not in {"name", "end_image"}]
+
+
+_Start, _Job = _options_class(_START_NAMES), _options_class(_DEFAULT_NAMES)
 
 
 @Parameter(name="*", group=Group("Video options", sort_key=1))
-@attrs.frozen(kw_only=True)
-class StartArguments:
-    """Options of the video.
-
-    Attributes:
-        prompt: The text that describes the motion. Required unless --lora is given.
-        negative_prompt: The text that describes what to avoid.
-        name: A name for the task; it need not be unique. Default: the name of the image.
-        video_time: Seconds of video: 5, 10, 15 or 20. A longer video costs more.
-        model_version: The model. a2e-v2 costs more than the other two.
-        model_type: FLF2V (first and last frame) is implied by --end-image.
-        end_image: The last image, a path or a link.
-        extend_prompt: Let A2E rewrite the prompt, or not. Default: A2E rewrites it.
-        skip_face_enhance: Skip the enhancement of face similarity, or not. Default: it is done.
-        lora: The id of a LoRA; its preset replaces the prompt.
-        idempotency_key: Your own name for this job, such as order-17. If A2E already has a task with this key, that
-            task is adopted and nothing is started.
-        on_unknown: For a start with an unknown outcome: raise reports it, resend sends the start once more.
-        webhook_url: An https URL that A2E calls once when the task ends.
-        webhook_token: The value that A2E sends in X-A2e-Webhook-Token. Other users of this machine can see it.
-    """
-
-    prompt: str | None = attrs.field(default=None, repr=False)
-    negative_prompt: str = attrs.field(default=NEGATIVE_PROMPT, repr=False)
-    name: str | None = None
-    video_time: VideoTime = 5
-    model_version: ModelVersion = "a2e"
-    model_type: ModelType | None = None
-    end_image: PathOrLink | None = None
-    extend_prompt: Annotated[bool | None, Parameter(negative="--no-extend-prompt")] = None
-    skip_face_enhance: Annotated[bool | None, Parameter(negative="--no-skip-face-enhance")] = None
-    lora: str | None = None
-    idempotency_key: str | None = None
-    on_unknown: OnUnknown | None = None
-    webhook_url: str | None = attrs.field(default=None, repr=False)
-    webhook_token: str | None = attrs.field(default=None, repr=False)
+class StartArguments(_Start):  # type: ignore[misc, valid-type]  # made at run time
+    """Options of the video."""
 
     def to_options(self, image: PathOrLink) -> StartOptions:
-        """Return the options of the start of an image.
-
-        Raises:
-            InvalidRequestError: There is no prompt.
-        """
+        """Return the options of the start of an image."""
         if self.prompt is None and self.lora is None:
             msg = "--prompt is needed unless --lora is given"
             raise InvalidRequestError(msg)
@@ -120,5 +129,10 @@ class StartArguments:
         return StartOptions(**options)  # type: ignore[typeddict-item, no-any-return]  # mypy sees no names
 
 
-DEFAULT_START = StartArguments()
-"""Default of the parameter `options`: no option is given."""
+@Parameter(name="*", group=Group("Options of jobs without their own", sort_key=2))
+class JobDefaults(_Job):  # type: ignore[misc, valid-type]  # made at run time
+    """Options of all jobs of a batch that do not have their own."""
+
+
+DEFAULT_START, DEFAULT_JOB = StartArguments(), JobDefaults()
+"""Defaults of the parameters of commands: no option is given."""

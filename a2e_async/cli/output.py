@@ -1,49 +1,33 @@
-"""Output of the commands: records of tasks, a live display and a final table; JSON Lines for programs.
+"""Output of the commands: records of tasks, a final table of videos, JSON Lines for programs.
 
 Scripts rely on the columns of a record. Existing columns never move; a new column is added at the end.
 """
 
-import asyncio
-import datetime as dt
 import json
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import attrs
-from rich.console import Console, Group
+from rich.console import Console
 from rich.filesize import decimal
-from rich.live import Live
 from rich.markup import escape
-from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from a2e_async.cli.conversion import Conversion, ConversionStage
-from a2e_async.cli.messages import one_line, printable
+from a2e_async.cli.conversion import Conversion
+from a2e_async.cli.messages import coins_text, error_text, printable
 from a2e_async.models.common import TaskRecord, TaskStatus
 
 _STYLES = {TaskStatus.SUCCEEDED: "green", TaskStatus.FAILED: "red"}
 
 
-def coins_text(coins: float | None) -> str:
-    """Format a number of coins; return an empty text if it is unknown."""
-    return "" if coins is None else f"{coins:g}"
-
-
-def _time_text(time: dt.datetime | None) -> str:
-    return "" if time is None else f"{time:%Y-%m-%d %H:%M:%S}"
-
-
 @attrs.frozen
 class Column:
-    """Column of a record: its title, its width on a terminal, and the function that reads its text.
-
-    A column of width 0 is for scripts only.
-    """
+    """Column of a record."""
 
     title: str
-    width: int
+    width: int  # on a terminal; 0 for scripts only
     read: Callable[[TaskRecord], str]
 
 
@@ -52,7 +36,7 @@ COLUMNS = (
     Column("id", 24, lambda record: record.id),
     STATUS,
     Column("coins", 5, lambda record: coins_text(record.coins)),
-    Column("created (UTC)", 19, lambda record: _time_text(record.created_at)),
+    Column("created (UTC)", 19, lambda record: f"{record.created_at:%Y-%m-%d %H:%M:%S}" if record.created_at else ""),
     Column("name", 1, lambda record: record.name),
 )
 """Columns of every task. On a terminal, the name takes the rest of the line."""
@@ -67,13 +51,7 @@ DETAILS = (
 
 @attrs.define(eq=False)
 class Printer:
-    """Printer of records, one by one.
-
-    Attributes:
-        as_json: Print JSON Lines.
-        columns: The columns of a record.
-        console: The console of a terminal.
-    """
+    """Printer of records, one by one."""
 
     as_json: bool
     columns: tuple[Column, ...] = COLUMNS
@@ -83,33 +61,24 @@ class Printer:
     _has_header: bool = False
 
     def show(self, record: TaskRecord, **more: str | None) -> None:
-        """Print a record.
-
-        Args:
-            record: The task.
-            more: Further fields of the JSON object, which are further columns for scripts.
-        """
+        """Print a record; `more` are further fields of the JSON object, and further columns for scripts."""
+        cells = {column: printable(column.read(record)) for column in self.columns}
+        others = [printable(text or "") for text in more.values()]
         if self.as_json:
-            print_json(record_json(record) | more)
-        elif self._to_terminal:
-            self._print_columns(record, *more.values())
+            print_json(record.to_dict(links=True) | more)
+        elif not self._to_terminal:
+            print(*cells.values(), *others, sep="\t", flush=True)
         else:
-            cells = [column.read(record) for column in self.columns] + [text or "" for text in more.values()]
-            print(*map(printable, cells), sep="\t", flush=True)
-
-    def _print_columns(self, record: TaskRecord, *more: str | None) -> None:
-        shown = [column for column in self.columns if column.width]
-        if not self._has_header:
+            if not self._has_header:
+                self._print_line({column: column.title for column in self.columns}, dict.fromkeys(self.columns, "bold"))
             self._has_header = True
-            self._print_line((column, column.title, "bold") for column in shown)
-        style = _STYLES.get(record.status, "cyan")
-        self._print_line((column, column.read(record), style if column is STATUS else "") for column in shown)
-        for text in [*(column.read(record) for column in self.columns if not column.width), *more]:
-            if text:
-                self._write(Text(f"  {printable(text)}"))
+            self._print_line(cells, {STATUS: _STYLES.get(record.status, "cyan")})
+            for text in filter(None, [*(text for column, text in cells.items() if not column.width), *others]):
+                self._write(Text(f"  {text}"))
 
-    def _print_line(self, cells: Iterable[tuple[Column, str, str]]) -> None:
-        line = Text("  ").join(Text(f"{printable(text):{column.width}}", style) for column, text, style in cells)
+    def _print_line(self, cells: Mapping[Column, str], styles: Mapping[Column, str]) -> None:
+        shown = [(column, text) for column, text in cells.items() if column.width]
+        line = Text("  ").join(Text(f"{text:{column.width}}", styles.get(column, "")) for column, text in shown)
         line.truncate(self.console.width, overflow="ellipsis")
         self._write(line)
 
@@ -122,124 +91,33 @@ class Printer:
         sys.stdout.flush()
 
 
-def record_json(record: TaskRecord) -> dict[str, Any]:
-    """Return the fields of a record as values of JSON."""
-    return attrs.asdict(record, value_serializer=lambda _, __, value: _plain(value))
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401  any value of a record
-    return value.isoformat() if isinstance(value, dt.datetime) else value
-
-
-def print_json(content: dict[str, Any]) -> None:
+def print_json(content: dict[str, Any], *, ensure_ascii: bool = True) -> None:
     """Print one JSON object as one line."""
-    sys.stdout.write(f"{json.dumps(content)}\n")
+    sys.stdout.write(f"{json.dumps(content, ensure_ascii=ensure_ascii)}\n")
     sys.stdout.flush()  # a program at the other end of a pipe reads line by line
 
 
-_OK_STYLES = {True: "green", False: "red", None: "cyan"}
-_TICK = 0.1  # seconds between two refreshes of the display
-
-
-class ProgressItem(Protocol):
-    """A conversion or a task, as one line of the display shows it."""
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-
-    @property
-    def state(self) -> str:
-        """Its state, in one word."""
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds since its beginning, until its end."""
-
-    @property
-    def ok(self) -> bool | None:
-        """Whether it succeeded; None until it ends."""
-
-
-async def show_progress(console: Console, items: Sequence[ProgressItem], work: Awaitable[None]) -> None:
-    """Show the state of the items until the work is done."""
-    task = asyncio.ensure_future(work)
-    try:
-        if console.is_terminal:
-            await _show_live(console, items, task)
-        else:
-            await _show_changes(console, items, task)
-        await task
-    finally:
-        task.cancel()  # for a display that failed or was interrupted; a finished task ignores it
-        await asyncio.wait({task})
-
-
-async def _show_live(console: Console, items: Sequence[ProgressItem], task: asyncio.Future[None]) -> None:
-    spinners = {id(item): Spinner("dots") for item in items}
-    # Results that are printed meanwhile appear above the display. If stdout is a file, they must go there unchanged.
-    to_terminal = sys.stdout.isatty()
-    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=to_terminal) as live:
-        while not task.done():
-            live.update(Group(*(_progress_line(item, spinners[id(item)]) for item in items)), refresh=True)
-            await asyncio.wait({task}, timeout=_TICK)
-
-
-def _progress_line(item: ProgressItem, spinner: Spinner) -> Table:
-    line = Table.grid(padding=(0, 1))
-    line.add_column(width=1)
-    line.add_column(width=24, no_wrap=True, overflow="ellipsis")
-    line.add_column(width=12)
-    line.add_column(width=8, justify="right")
-    style = _OK_STYLES[item.ok]
-    mark = spinner if item.ok is None else Text("✓" if item.ok else "✗", style)
-    line.add_row(mark, Text(one_line(item.name)), Text(item.state, style), f"{item.elapsed:.1f} s")
-    return line
-
-
-async def _show_changes(console: Console, items: Sequence[ProgressItem], task: asyncio.Future[None]) -> None:
-    """Print a line for each new state; a log file or a pipe cannot show a live display."""
-    printed: dict[int, str] = {}
-    while not task.done():
-        await asyncio.wait({task}, timeout=_TICK)
-        for item in items:
-            # A failure is reported at the end, with its reason.
-            if item.ok is not False and printed.get(id(item)) != item.state:
-                printed[id(item)] = item.state
-                text = f"{item.elapsed:6.1f} s  {one_line(item.name)}: {item.state}"
-                console.print(text, highlight=False, markup=False, soft_wrap=True)
-
-
-def show_conversions(console: Console, conversions: Sequence[Conversion], lengths: Sequence[float | None]) -> None:
-    """Print a table of the videos, and a line for each failure.
-
-    Args:
-        console: Where to print.
-        conversions: The finished conversions.
-        lengths: Seconds of video of each conversion, None where unknown. The column is left out if all are None.
-    """
+def print_videos(console: Console, conversions: Sequence[Conversion], lengths: Sequence[float | None]) -> None:
+    """Print a table of the videos and their seconds, if any are known, and a line for each failure."""
+    has_lengths = any(length is not None for length in lengths)
     table = Table(show_edge=False, header_style="bold")
     table.add_column("image", overflow="fold")
     table.add_column("video", overflow="fold")
-    has_lengths = any(length is not None for length in lengths)
     for name in (*(["seconds"] if has_lengths else []), "size", "coins", "took"):
         table.add_column(name, justify="right", no_wrap=True)
-    for conversion, length in zip(conversions, lengths, strict=True):
+    for each, length in zip(conversions, lengths, strict=True):
+        path = each.target if each.stage == "done" else None
         seconds = ["" if length is None else f"{length:.1f}"] if has_lengths else []
-        table.add_row(*_cells(conversion, seconds), style="red" if conversion.error else None)
+        table.add_row(
+            escape(each.key),  # file names can hold rich's markup, such as [red]
+            "failed" if path is None else escape(str(path)),
+            *seconds,
+            "" if path is None else decimal(path.stat().st_size),
+            coins_text(each.coins),
+            f"{each.seconds:.1f} s",
+            style="red" if each.error else None,
+        )
     console.print(table)
-    for conversion in conversions:
-        if conversion.error is not None:
-            console.print(f"{conversion.name}: {conversion.error}", style="red", highlight=False, markup=False)
-
-
-def _cells(conversion: Conversion, seconds: Sequence[str]) -> tuple[str, ...]:
-    done = conversion.stage is ConversionStage.DONE
-    return (
-        escape(conversion.name),  # file names can hold rich's markup, such as [red]
-        escape(str(conversion.target)) if done else "failed",
-        *seconds,
-        decimal(conversion.target.stat().st_size) if done else "",
-        coins_text(conversion.coins),
-        f"{conversion.elapsed:.1f} s",
-    )
+    for each in conversions:
+        if each.error is not None:
+            console.print(f"{each.key}: {error_text(each.error)}", style="red", highlight=False, markup=False)

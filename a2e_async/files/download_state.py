@@ -7,7 +7,7 @@ import attrs
 
 from a2e_async._protocol.error_mapping import retry_after
 from a2e_async._protocol.messages import Response
-from a2e_async.errors import NetworkError, ServerError, TransferError
+from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError
 from a2e_async.files.media_types import HEAD, is_error_page
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18})", re.IGNORECASE)
@@ -46,27 +46,24 @@ class DownloadState:
     Attributes:
         received: Bytes received; 0 after `on_response` means that the file starts again.
         total: Bytes of the complete file, or None if the storage has not sent it.
+        error: The error of a request that came after progress, until the next retry.
     """
 
     received: int = attrs.field(default=0, init=False)
     total: int | None = attrs.field(default=None, init=False)
+    error: A2EError | None = attrs.field(default=None, init=False)
     _etag: str = attrs.field(default="", init=False)
     _modified: str = attrs.field(default="", init=False)
     _content_type: str = attrs.field(default="", init=False)
     _head: bytes = attrs.field(default=b"", init=False, repr=False)
     _furthest: int = attrs.field(default=0, init=False)
 
-    @property
-    def has_progress(self) -> bool:
-        """Whether more bytes were received than at the last progress."""
-        return self.received > self._furthest
-
     def made_progress(self) -> bool:
         """Return whether more bytes were received than ever before, and remember how many.
 
         A download that keeps starting again, without getting further than before, makes no progress.
         """
-        if not self.has_progress:
+        if self.received <= self._furthest:
             return False
         self._furthest = self.received
         return True

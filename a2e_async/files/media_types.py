@@ -1,9 +1,7 @@
 """Media type of a file, detected from its first bytes and never from its name."""
 
-import posixpath
 import re
 from typing import Literal, TypeAlias
-from urllib.parse import unquote, urlsplit
 
 import attrs
 
@@ -81,16 +79,6 @@ def detect(head: bytes) -> MediaType | None:
 def storage_key(unique: str, media_type: MediaType) -> str:
     """Return the key of an upload: unique, so that no upload replaces another one, with the right extension."""
     return f"{unique}{media_type.extension}"
-
-
-def name_from(source: str) -> str:
-    """Return a display name from a path or a URL: its last part without the extension; empty if there is none."""
-    try:
-        path = unquote(urlsplit(source).path) if "://" in source else source.replace("\\", "/")
-    except ValueError:  # "http://[" is not a valid URL; the check of the link reports that
-        return ""
-    stem = posixpath.splitext(posixpath.basename(path.rstrip("/")))[0]
-    return "".join(char for char in stem if char.isprintable()).strip()[:80]
 
 
 def is_error_page(content_type: str, head: bytes) -> bool:

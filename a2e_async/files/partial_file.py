@@ -1,8 +1,7 @@
-"""File that a download is written to: under a temporary name until it is complete, and removed if it never is.
+"""File that a download is written to: under a temporary name until it is complete, and removed if it never is."""
 
-How it works: threads do all disk work, one step at a time, so that the event loop never waits for a disk. While a
-thread writes one block, the next chunks are buffered, so that disk and network work at the same time.
-"""
+# How it works: threads do all disk work, one step at a time, so that the event loop never waits for a disk. While a
+# thread writes one block, the next chunks are buffered, so that disk and network work at the same time.
 
 import asyncio
 import contextlib
@@ -13,7 +12,7 @@ from typing import IO, ParamSpec, Self
 
 import attrs
 
-from a2e_async._aio import result_of, run_in_thread, wait_uncancellable
+from a2e_async._aio import finish, run_in_thread
 from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import InvalidRequestError, TransferError
 
@@ -49,7 +48,7 @@ def prepare_target(target: pathlib.Path, *, overwrite: bool) -> None:
         if not target.name or target.is_dir():
             raise_invalid(f"{str(target)!r} is a folder: pass the path of a file")
         if target.exists() and not overwrite:
-            raise_invalid(f"{str(target)!r} exists: pass overwrite=True, or choose another name")
+            raise_invalid(f"{str(target)!r} exists", "overwrite")
         target.parent.mkdir(parents=True, exist_ok=True)
 
 
@@ -78,7 +77,7 @@ def truncate(file: IO[bytes]) -> None:
         file.truncate()
 
 
-def finish(file: IO[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
+def rename(file: IO[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
     """Close a partial file that must have `size` bytes, and rename it to its final name."""
     path = pathlib.Path(file.name)
     with map_disk_errors(path):
@@ -90,10 +89,7 @@ def finish(file: IO[bytes], target: pathlib.Path, *, size: int, overwrite: bool)
         raise TransferError(msg)
     with map_disk_errors(target):
         if not overwrite and target.exists():  # it did not exist when the download began
-            raise_invalid(
-                f"{str(target)!r} was created by another program during the download: "
-                "pass overwrite=True, or choose another name"
-            )
+            raise_invalid(f"{str(target)!r} was created by another program during the download", "overwrite")
         path.replace(target)
 
 
@@ -146,12 +142,14 @@ class PartialFile:
 
     async def __aexit__(self, *_: object) -> None:
         """Remove the file, unless `commit` renamed it. No cancellation can prevent that."""
-        try:
-            if self._step is not None:
-                await wait_uncancellable(self._step)
-        finally:
-            if self._file is not None:
-                await wait_uncancellable(run_in_thread(discard, self._file))
+        await finish(self._remove())
+
+    async def _remove(self) -> None:
+        if self._step is not None:
+            await asyncio.wait([self._step])
+            self._step.exception()  # marks it as retrieved, or asyncio would log it
+        if self._file is not None:
+            await run_in_thread(discard, self._file)
 
     async def write(self, chunk: bytes) -> None:
         """Append a chunk. It is buffered, and written by a thread when there is enough.
@@ -196,7 +194,7 @@ class PartialFile:
 
     async def _end_step(self) -> None:
         if self._step is not None:
-            await result_of(self._step)
+            await asyncio.shield(self._step)
 
     # Run in a thread. Only one step runs at a time, so these need no lock.
 
@@ -213,5 +211,5 @@ class PartialFile:
 
     def _finish(self, chunks: list[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
         self._append(chunks)
-        finish(self._open(), target, size=size, overwrite=overwrite)
+        rename(self._open(), target, size=size, overwrite=overwrite)
         self._file = None  # renamed: there is nothing to remove, and another download may use the temporary name

@@ -5,29 +5,34 @@ import contextlib
 import io
 import os
 import pathlib
+import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import IO
 
 import aiohttp
 import attrs
+from yarl import URL
 
-from a2e_async._aio import result_of, run_in_thread, wait_uncancellable
-from a2e_async._protocol.failures import may_send_again
-from a2e_async._protocol.messages import Request
-from a2e_async._protocol.validation import check_link, raise_invalid
+from a2e_async._aio import finish, run_in_thread
+from a2e_async._protocol.messages import Request, Response
+from a2e_async._protocol.schema import check_link
+from a2e_async._protocol.validation import raise_invalid
+from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.exceptions import map_exceptions
 from a2e_async._transport.http import OwnedSession
-from a2e_async._transport.retry import Retry, RetryingTransport
 from a2e_async.config import Config
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
 from a2e_async.files import download_state, media_types, partial_file
-from a2e_async.files.download import Downloader, exact_url, head_of
+from a2e_async.files.download_state import DownloadState
 from a2e_async.files.local_files import LocalFile, check_target
 from a2e_async.files.partial_file import PartialFile
 
 _MIN_SPEED = 50_000  # bytes a second; the time-out of an upload allows for this speed
 _ONE_BYTE = {"Range": "bytes=0-0"}
+
+# Bytes that may arrive ahead while the disk is busy; aiohttp takes up to twice as many before it stops reading.
+_READ_BUFFER = 256 * 1024
 
 # wrapped into a TransferError: by itself, each of these could be taken for an error of the paid start
 _WRAPPED = (NetworkError, ServerError, UnexpectedResponseError)
@@ -38,17 +43,23 @@ class Files:
     """Uploads to and downloads from A2E's storage (reference 1.9 and 1.10), for one event loop."""
 
     config: Config
-    api: RetryingTransport
-    retry: Retry
+    api: ApiTransport
     session: OwnedSession
     _downloading: set[pathlib.Path] = attrs.field(factory=set, init=False)
     _uploads: asyncio.Semaphore = attrs.field(init=False)
     _downloads: asyncio.Semaphore = attrs.field(init=False)
+    _presign_repeatedly: Callable[[LocalFile], Awaitable[tuple[str, str]]] = attrs.field(init=False)
+    _put_repeatedly: Callable[[str, LocalFile], Awaitable[None]] = attrs.field(init=False)
+    _get_repeatedly: Callable[[str, DownloadState, PartialFile], Awaitable[bool]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make the limits of concurrent uploads and downloads."""
+        """Make the limits of concurrent uploads and downloads, and wrap the requests in retries."""
         self._uploads = asyncio.Semaphore(self.config.max_uploads)
         self._downloads = asyncio.Semaphore(self.config.max_downloads)
+        # A2E can charge for the links, so they are requested again only if the request surely was not accepted.
+        self._presign_repeatedly = self.api.retry.wrap(self._presign, paid=True)
+        self._put_repeatedly = self.api.retry.wrap(self._put)
+        self._get_repeatedly = self.api.retry.wrap(self._get)
 
     def check_size(self, file: LocalFile) -> None:
         """Check that a file is not larger than `Config.max_upload_bytes`.
@@ -74,16 +85,15 @@ class Files:
         self.check_size(file)
         try:
             async with self._uploads:
-                upload_url, link = await self._presign(file)
-                await self.retry.run(lambda: self._put(upload_url, file))
+                upload_url, link = await self._presign_repeatedly(file)
+                await self._put_repeatedly(upload_url, file)
                 await self._wait_until_visible(link)
         except _WRAPPED as error:
             msg = f"The upload failed, and nothing was started: {error}"
-            raise TransferError(msg, status=_status(error)) from error
+            raise TransferError(msg, status=getattr(error, "status", 0)) from error
         return link
 
     async def _presign(self, file: LocalFile) -> tuple[str, str]:
-        # it can cost coins, so it is sent again only if it surely was not accepted
         request = Request(
             method="POST",
             path="/api/v1/r2/upload-presigned-url",
@@ -94,12 +104,12 @@ class Files:
             },
             paid=True,
         )
-        envelope = await self.retry.run(lambda: self.api.send(request), may_send_again)
+        envelope = await self.api.send(request)
         data = envelope.data if isinstance(envelope.data, dict) else {}
         upload_url, link = data.get("uploadUrl"), data.get("cdnUrl")
         try:
-            check_link("uploadUrl", upload_url)  # type: ignore[arg-type]  # this is the check
-            check_link("cdnUrl", link)  # type: ignore[arg-type]  # as above
+            check_link("uploadUrl", upload_url)
+            check_link("cdnUrl", link)
         except A2EError as error:
             msg = "A2E's answer has no links for the upload (uploadUrl, cdnUrl)"
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body) from error
@@ -117,10 +127,10 @@ class Files:
         async with _reader(file) as body:
             with map_exceptions("Upload"):
                 async with session.put(
-                    exact_url(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
+                    _exact_url(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as response:
                     hint = "the link for the upload has expired"
-                    download_state.check_status(head_of(response), range(200, 300), "The upload", hint)
+                    download_state.check_status(_head_of(response), range(200, 300), "The upload", hint)
 
     async def _wait_until_visible(self, link: str) -> None:
         # The CDN lags behind the storage. A start with a link that A2E cannot read yet would fail, and cost coins.
@@ -139,12 +149,12 @@ class Files:
         timeout = aiohttp.ClientTimeout(total=self.config.connect_timeout)
         try:
             with map_exceptions("Probe"):
-                async with session.head(exact_url(link), timeout=timeout) as response:
+                async with session.head(_exact_url(link), timeout=timeout) as response:
                     if response.status == 200:
                         return True
                 # not every storage allows HEAD: a GET of one byte is the second opinion
                 async with session.get(
-                    exact_url(link), headers=_ONE_BYTE, timeout=timeout, allow_redirects=False
+                    _exact_url(link), headers=_ONE_BYTE, timeout=timeout, allow_redirects=False
                 ) as response:
                     return response.status in {200, 206}
         except A2EError:
@@ -161,18 +171,56 @@ class Files:
         self._downloading.add(canonical)
         try:
             async with self._downloads, PartialFile(target.with_name(f"{target.name}.part")) as file:
-                size = await Downloader(self.config, self.retry, self.session).download(url, file)
-                await file.commit(target, size=size, overwrite=overwrite)
+                state = DownloadState()
+                while not await self._get_repeatedly(url, state, file):
+                    pass  # a fresh count of retries, since there was progress
+                await file.commit(target, size=state.received, overwrite=overwrite)
         except _WRAPPED as error:
             msg = f"The download of {str(target)!r} failed: {error}"
-            raise TransferError(msg, status=_status(error)) from error
+            raise TransferError(msg, status=getattr(error, "status", 0)) from error
         finally:
             self._downloading.discard(canonical)
         return target
 
+    async def _get(self, url: str, state: DownloadState, file: PartialFile) -> bool:
+        """Return whether the file is complete, or False after an error that came after progress.
 
-def _status(error: NetworkError | ServerError | UnexpectedResponseError) -> int:
-    return 0 if isinstance(error, NetworkError) else error.status
+        That error is the first one of a fresh count of retries, so the next call raises it.
+        """
+        if state.error is not None:
+            error, state.error = state.error, None
+            raise error
+        # no total time-out: a large file may take long, as long as bytes arrive
+        timeout = aiohttp.ClientTimeout(
+            total=None, connect=self.config.connect_timeout, sock_read=self.config.transfer_timeout
+        )
+        try:
+            with map_exceptions("Download"):
+                async with self.session.get().get(
+                    _exact_url(url), timeout=timeout, headers=state.request_headers(), read_bufsize=_READ_BUFFER
+                ) as response:
+                    state.on_response(_head_of(response))
+                    if not state.received:
+                        await file.truncate()
+                    async for chunk in response.content.iter_any():
+                        state.on_chunk(chunk)
+                        await file.write(chunk)
+            state.check_complete()
+        except A2EError as error:
+            if not state.made_progress():
+                raise
+            state.error = error
+        return state.error is None
+
+
+def _exact_url(url: str) -> URL:
+    """Return a link unchanged: yarl would normalise its quoting, which can break the signature in it."""
+    return URL(url, encoded=url.isascii())
+
+
+def _head_of(response: aiohttp.ClientResponse) -> Response:
+    """Return status and headers as a value."""
+    return Response(status=response.status, headers=response.headers, received_at=time.time())
 
 
 @contextlib.asynccontextmanager
@@ -183,11 +231,13 @@ async def _reader(file: LocalFile) -> AsyncIterator[IO[bytes]]:
         return
     opening = run_in_thread(partial_file.open_checked, file.content, file.size)
     try:
-        yield await result_of(opening)
+        yield await asyncio.shield(opening)
     finally:
-        # a cancellation can come while the thread opens the file: wait for the thread, or the file stays open
-        try:
-            await wait_uncancellable(opening)
-        finally:
-            if opening.exception() is None:
-                await wait_uncancellable(run_in_thread(opening.result().close))
+        await finish(_close(opening))
+
+
+async def _close(opening: asyncio.Future[IO[bytes]]) -> None:
+    # A cancellation can come while the thread opens the file: wait for the thread, or the file stays open.
+    await asyncio.wait([opening])
+    if opening.exception() is None:
+        await run_in_thread(opening.result().close)

@@ -4,8 +4,6 @@ import attrs
 
 from a2e_async.models.common import Item, TaskRecord
 
-__all__ = ["AvatarVideoRecord", "LipSyncModel"]
-
 
 @attrs.frozen(kw_only=True)
 class AvatarVideoRecord(TaskRecord):

@@ -4,8 +4,6 @@ import attrs
 
 from a2e_async.models.common import Item
 
-__all__ = ["Background"]
-
 
 @attrs.frozen(kw_only=True)
 class Background(Item):

@@ -4,8 +4,6 @@ import attrs
 
 from a2e_async.models.common import TaskRecord
 
-__all__ = ["CaptionRemovalRecord"]
-
 
 @attrs.frozen(kw_only=True)
 class CaptionRemovalRecord(TaskRecord):

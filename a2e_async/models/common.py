@@ -10,8 +10,45 @@ import attrs
 __all__ = ["Item", "TaskRecord", "TaskStatus", "TaskUpdate"]
 
 
+@attrs.frozen
+class _Model:
+    """Base of all models."""
+
+    def to_dict(self, *, links: bool = False) -> dict[str, Any]:
+        """Return the fields by their names, with values that `json` can write: text, numbers, lists and dicts.
+
+        A status is its word, a time is ISO-8601 text.
+
+        Args:
+            links: Whether to keep links and tokens. They work without a password, so by default they are left
+                out, also those in `extra`.
+        """
+        return _to_plain({field.name: getattr(self, field.name) for field in attrs.fields(type(self))}, links=links)  # type: ignore[no-any-return]  # a dict for a dict
+
+
+def _to_plain(value: Any, *, links: bool) -> Any:  # noqa: ANN401  any value of a model
+    if isinstance(value, _Model):
+        return value.to_dict(links=links)
+    if isinstance(value, Mapping):
+        return {
+            key: _to_plain(inner, links=links)
+            for key, inner in value.items()
+            if links or not _is_confidential(key, inner)
+        }
+    if isinstance(value, list | tuple):
+        return [_to_plain(inner, links=links) for inner in value if links or not _is_confidential("", inner)]
+    if isinstance(value, dt.datetime):
+        return value.isoformat()
+    return value.value if isinstance(value, enum.Enum) else value
+
+
+def _is_confidential(name: str, value: object) -> bool:
+    is_link = isinstance(value, str) and value.lower().startswith(("http://", "https://"))
+    return is_link or str(name).lower().endswith(("url", "urls", "token"))
+
+
 @attrs.frozen(kw_only=True)
-class Item:
+class Item(_Model):
     """Base of all values that are not tasks.
 
     Attributes:
@@ -22,21 +59,25 @@ class Item:
 
 
 class TaskStatus(enum.StrEnum):
-    """Status of a task, the same four words for all families. A2E's own word is in `TaskRecord.current_status`."""
+    """Status of a task, the same four words for all families. A2E's own word is in `TaskRecord.current_status`.
+
+    Attributes:
+        is_final: The status can no longer change.
+    """
+
+    is_final: bool
 
     QUEUED = "queued"
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
 
-    @property
-    def is_final(self) -> bool:
-        """Tell whether the status can no longer change."""
-        return self in {TaskStatus.SUCCEEDED, TaskStatus.FAILED}
+    def __init__(self, word: str) -> None:
+        self.is_final = word in {"succeeded", "failed"}
 
 
 @attrs.frozen(kw_only=True)
-class TaskRecord:
+class TaskRecord(_Model):
     """State of a task at one moment, as A2E showed it.
 
     Attributes:

@@ -4,8 +4,6 @@ import attrs
 
 from a2e_async.models.common import TaskRecord
 
-__all__ = ["DubbingRecord"]
-
 
 @attrs.frozen(kw_only=True)
 class DubbingRecord(TaskRecord):

@@ -6,8 +6,6 @@ import attrs
 
 from a2e_async.models.common import Item, TaskRecord
 
-__all__ = ["FaceImage", "FaceSwapPreviewRecord", "FaceSwapRecord"]
-
 
 @attrs.frozen(kw_only=True)
 class FaceSwapRecord(TaskRecord):

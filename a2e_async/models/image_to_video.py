@@ -6,13 +6,14 @@ import attrs
 
 from a2e_async.models.common import TaskRecord
 
-__all__ = ["ImageToVideoRecord", "ModelType", "ModelVersion"]
-
 ModelType = Literal["GENERAL", "FLF2V"]
 """``GENERAL`` animates one image; ``FLF2V`` animates from a first frame to a last frame."""
 
 ModelVersion = Literal["a2e", "a2e-v2", "a2e-v2-flash"]
 """The model, which decides the price per second: ``a2e-v2`` costs more than the other two."""
+
+VideoTime = Literal[5, 10, 15, 20]
+"""Seconds of video."""
 
 
 @attrs.frozen(kw_only=True)

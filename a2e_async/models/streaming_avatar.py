@@ -4,8 +4,6 @@ import attrs
 
 from a2e_async.models.common import Item
 
-__all__ = ["RoomToken", "StreamingAvatarInfo"]
-
 
 @attrs.frozen(kw_only=True)
 class StreamingAvatarInfo(Item):

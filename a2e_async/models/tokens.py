@@ -6,8 +6,6 @@ import attrs
 
 from a2e_async.models.common import Item
 
-__all__ = ["ApiToken"]
-
 
 @attrs.frozen(kw_only=True)
 class ApiToken(Item):

@@ -6,8 +6,6 @@ import attrs
 
 from a2e_async.models.common import Item, TaskRecord
 
-__all__ = ["Language", "PublicVoice", "Region", "SpeechPreview", "VoiceRecord"]
-
 
 @attrs.frozen(kw_only=True)
 class PublicVoice(Item):

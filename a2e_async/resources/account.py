@@ -1,7 +1,6 @@
 """A2E's groups "Miscellaneous" and "Credits": balance, transactions and prices (reference 12 and 13)."""
 
 import datetime as dt
-import itertools
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -10,8 +9,9 @@ import attrs
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
-from a2e_async._protocol.schema import Schema, integer
-from a2e_async._protocol.validation import api_path, check_no_override, check_page_size, check_text, raise_invalid
+from a2e_async._protocol.pagination import PageReader
+from a2e_async._protocol.schema import Schema, check_no_override, check_text, flag, integer
+from a2e_async._protocol.validation import api_path, check_page_size, raise_invalid, to_query
 from a2e_async.models.account import Balance, CreditTransaction, Quote
 from a2e_async.resources.base import Languages
 
@@ -23,6 +23,7 @@ _QUOTE = Endpoint.of("POST generation/quote")
 _EXCHANGE = Endpoint.of("POST user/exchangeDiamonds")
 _ADD_USER = Endpoint.of("POST user/add")
 
+_DIRECTION = Schema({"is_consumption": flag()})
 _DIAMONDS = Schema({"diamonds": integer(required=True, min=1)})
 
 
@@ -30,11 +31,7 @@ class Account(Languages):
     """The account: ``client.account``."""
 
     async def balance(self) -> Balance:
-        """Return the coins and diamonds of the account (A2E page "Get User Remaining Credits"). Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Return the coins and diamonds of the account (A2E page "Get User Remaining Credits"). Free."""
         return to_item(Balance, _object((await self._read(_BALANCE)).data))
 
     async def history(
@@ -52,21 +49,16 @@ class Account(Languages):
             start_date: The earliest time. Without a time zone it is UTC.
             end_date: The latest time. Without a time zone it is UTC.
             page_size: Transactions in one request, 1 to 100.
-
-        Raises:
-            InvalidRequestError: An argument cannot be used.
-            A2EError: As for any request.
         """
         check_page_size(page_size)
-        filters = _filters(is_consumption, start_date, end_date)
-        # Transactions can lack an id, so `PageReader` could not recognise a page that comes twice.
-        for number in itertools.count(1):
-            params = {"pageNum": str(number), "pageSize": str(page_size), **filters}
-            rows = responses.rows((await self._read(_HISTORY, params=params)).data)
-            for raw in rows:
+        dates = {"startDate": _to_utc("start_date", start_date), "endDate": _to_utc("end_date", end_date)}
+        filters = to_query(_DIRECTION.check({"is_consumption": is_consumption}) | dates) or {}
+        # A2E does not publish the fields of a transaction: it may have no id.
+        pages = PageReader(_HISTORY.path, page_size, needs_ids=False)
+        while not pages.ended:
+            envelope = await self._read(_HISTORY, params={**(pages.next_request().params or {}), **filters})
+            for raw in pages.read(envelope):
                 yield to_item(CreditTransaction, raw)
-            if len(rows) < page_size:
-                return
 
     async def quote(self, endpoint: str, body: Mapping[str, Any]) -> Quote:
         """Return the price of a start without starting anything (A2E's ``generation/quote``). Free.
@@ -79,7 +71,6 @@ class Account(Languages):
 
         Raises:
             BadRequestError: A2E has no price for this operation, or a field that decides the price is missing.
-            A2EError: As for any request.
         """
         path = api_path(endpoint)
         check_no_override(body)
@@ -95,26 +86,17 @@ class Account(Languages):
             diamonds: The number of diamonds, 1 or more.
 
         Raises:
-            InvalidRequestError: The number cannot be used; nothing was sent.
-            SubmissionUncertainError: Unknown outcome: A2E may have exchanged the coins.
-            A2EError: As for any request; nothing was exchanged.
+            SubmissionUncertainError: Unknown outcome: A2E may have exchanged the coins. After any other error nothing
+                was exchanged.
         """
         body = _DIAMONDS.check({"diamonds": diamonds})
         advice = "Check account.balance() before you try again"
         await self._services().submitter.post_paid(_EXCHANGE, json=body, advice=advice, retry=False)
 
     async def add_user(self, username: str, **fields: Any) -> Any:  # noqa: ANN401  unpublished
-        """Add a user (A2E page "Add a User"), probably for resellers of A2E. The price is not published.
+        """Add a user (A2E page "Add a User"), probably for resellers of A2E, and return A2E's ``data`` unchanged.
 
-        Args:
-            username: The name.
-            fields: More of A2E's fields, which are not published.
-
-        Returns:
-            A2E's ``data``, unchanged; its shape is not published.
-
-        Raises:
-            A2EError: As for any request.
+        Neither the price nor the other `fields` nor the shape of ``data`` are published.
         """
         check_text("username", username)
         check_no_override(fields)
@@ -125,18 +107,11 @@ def _object(data: object) -> dict[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _filters(is_consumption: object, start_date: object, end_date: object) -> dict[str, str]:
-    """Return the filters of the history as A2E's query parameters."""
-    filters = {}
-    if is_consumption is not None:
-        if not isinstance(is_consumption, bool):
-            raise_invalid("is_consumption must be True, False or None")
-        filters["is_consumption"] = str(is_consumption).lower()
-    for name, param, date in (("start_date", "startDate", start_date), ("end_date", "endDate", end_date)):
-        if date is not None:
-            if not isinstance(date, dt.datetime):
-                raise_invalid(f"{name} must be a datetime, not {type(date).__name__}")
-            # astimezone() would take a datetime without a zone for local time.
-            aware = date.replace(tzinfo=dt.UTC) if date.tzinfo is None else date
-            filters[param] = aware.astimezone(dt.UTC).isoformat()
-    return filters
+def _to_utc(name: str, date: dt.datetime | None) -> str | None:
+    """Return a date as A2E's query parameter."""
+    if date is None:
+        return None
+    if not isinstance(date, dt.datetime):
+        raise_invalid(f"{name} must be a datetime, not {type(date).__name__}")
+    # astimezone() would take a datetime without a zone for local time.
+    return (date.replace(tzinfo=dt.UTC) if date.tzinfo is None else date).astimezone(dt.UTC).isoformat()

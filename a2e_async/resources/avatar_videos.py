@@ -8,8 +8,8 @@ from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import AVATAR_VIDEOS
-from a2e_async._protocol.schema import Field, Schema, choice, flag, integer, link, number, text
-from a2e_async._protocol.validation import check_text, raise_invalid
+from a2e_async._protocol.schema import Field, Schema, check_text, choice, flag, integer, link, number, text
+from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media
 from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
@@ -51,13 +51,12 @@ _START = Schema(
         "web_people_y": number(),
         "isSkipRs": flag(title="is_skip_rs"),  # two meanings in A2E's pages (trap 20)
         "isCaptionEnabled": flag(title="is_caption_enabled"),
-        "captionAlign": Field(type="object", title="caption_align"),
+        "captionAlign": Field(type="object", title="caption_align", fields=_CAPTIONS),
         "face_swap_id": text(),
         "isToPublicPool": flag(title="is_to_public_pool"),
         "msg": text(),
     }
 )
-_CAPTION_SCHEMA = Schema(_CAPTIONS)
 
 # Sizes that A2E needs to place an avatar on a background.
 _CANVAS = ("web_bg_width", "web_bg_height", "web_people_width", "web_people_height")
@@ -131,9 +130,8 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
     ) -> TaskHandle[AvatarVideoRecord]:
         """Start a video in which an avatar speaks (A2E page "Generate AI Avatar Videos").
 
-        Costs coins as soon as A2E accepts it. All arguments are checked before anything is sent. Then local files are
-        uploaded, which A2E charges too. The task is started exactly once, see `ImageToVideo.start`. A2E uses a personal
-        lip-sync model of the avatar without a further option.
+        Costs coins as soon as A2E accepts it. A2E uses a personal lip-sync model of the avatar without a further
+        option. Checks, uploads, retries and errors are as in `ImageToVideo.start`.
 
         Args:
             anchor_id: The avatar, see `Avatars.list`.
@@ -162,17 +160,13 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
             is_to_public_pool: For accounts with dedicated machines: whether to use the shared machines.
             msg: Notes.
             options: See `CommonStartOptions`.
-
-        Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
-            A2EError: As in `ImageToVideo.start`.
         """
         backdrop = await open_input("anchor_background_img", anchor_background_img, anchor_background_img_url, "image")
         inputs = {
             "audioSrc": await open_required_input("audio", audio, audio_url, "audio", "video"),
             "anchor_background_img": backdrop,
         }
-        fields = {
+        fields: dict[str, Any] = {
             "title": title,
             "anchor_id": anchor_id,
             "anchor_type": anchor_type,
@@ -189,11 +183,13 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
             "web_people_y": web_people_y,
             "isSkipRs": is_skip_rs,
             "isCaptionEnabled": is_caption_enabled,
-            "captionAlign": None if caption_align is None else _captions(caption_align),
+            "captionAlign": caption_align,
             "face_swap_id": face_swap_id,
             "isToPublicPool": is_to_public_pool,
             "msg": msg,
         }
+        if isinstance(caption_align, dict):  # the schema rejects anything else
+            fields["captionAlign"] = {name: value for name, value in caption_align.items() if value is not None}
         _check_background(fields, has_backdrop=backdrop is not None)
         return await self._submit(_START, fields, inputs, options)
 
@@ -208,7 +204,6 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
 
         Raises:
             EndpointNotAvailableError: A2E has no such operation.
-            A2EError: As for any request.
         """
         envelope = await self._call_undocumented(_LIP_SYNC_MODELS, path)
         return [to_item(LipSyncModel, raw) for raw in responses.records(envelope.data)]
@@ -218,7 +213,6 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
 
         Raises:
             UnexpectedResponseError: A2E's response contains no language.
-            A2EError: As for any request.
         """
         check_text("msg", msg)
         envelope = await self._read(_LANGUAGE, json={"msg": msg})
@@ -234,21 +228,12 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
 
         Returns:
             The new setting, as A2E confirms it.
-
-        Raises:
-            A2EError: As for any request.
         """
         if not isinstance(enabled, bool):
             raise_invalid(f"enabled must be True or False, not {enabled!r}")
         data = (await self._write(_POOL, json={"isAutoToPublicPool": enabled})).data
         confirmed = data.get("isAutoToPublicPool") if isinstance(data, dict) else None
         return enabled if confirmed is None else str(confirmed).lower() in {"true", "1"}
-
-
-def _captions(caption_align: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(caption_align, dict):
-        raise_invalid(f"caption_align must be a dict, not {type(caption_align).__name__}")
-    return _CAPTION_SCHEMA.check(caption_align)
 
 
 def _check_background(fields: Mapping[str, Any], *, has_backdrop: bool) -> None:

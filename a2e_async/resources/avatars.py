@@ -8,8 +8,8 @@ from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import TWINS
-from a2e_async._protocol.schema import Schema, choice, flag, link, text
-from a2e_async._protocol.validation import check_choice, check_no_override, check_text, raise_invalid
+from a2e_async._protocol.schema import Schema, check_no_override, check_text, choice, flag, link, text
+from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media
 from a2e_async.models.avatars import Avatar, CustomAvatar, TwinRecord
@@ -37,8 +37,7 @@ _START = Schema(
 
 # The misspelt path is A2E's older one.
 _CONTINUE = Endpoint.of("POST userVideoTwin/continueTraining _id", "POST userVideoTwin/continueTranining _id")
-
-_STATUSES = ("pending", "processing", "completed", "failed")
+_TWIN_FILTERS = Schema({"status": choice("pending", "processing", "completed", "failed")})
 
 
 class Twins(OngoingTaskResource[TwinRecord]):
@@ -67,9 +66,9 @@ class Twins(OngoingTaskResource[TwinRecord]):
     ) -> TaskHandle[TwinRecord]:
         """Start the training of an avatar (A2E page "Create A Custom Avatar by a Video or an Image").
 
-        Training from a video is free. From an image it costs 30 coins or 1 diamond: A2E's pages differ. All arguments
-        are checked before anything is sent. Then local files are uploaded, which A2E charges too. The task is started
-        exactly once, see `ImageToVideo.start`. When it has succeeded, `TwinRecord.anchor_id` is the new avatar.
+        Training from a video is free. From an image it costs 30 coins or 1 diamond: A2E's pages differ. When it has
+        succeeded, `TwinRecord.anchor_id` is the new avatar. Checks, uploads, retries and errors are as in
+        `ImageToVideo.start`.
 
         Args:
             name: A display name.
@@ -88,17 +87,12 @@ class Twins(OngoingTaskResource[TwinRecord]):
             negative_prompt: The things to avoid.
             skip_preview: Whether to make no preview.
             options: See `CommonStartOptions`. Twins have no webhooks.
-
-        Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
-            A2EError: As in `ImageToVideo.start`.
         """
+        background = await open_input("background_image", background_image, background_image_url, "image")
         inputs = {
             "video_url": await open_input("video", video, video_url, "video"),
             "image_url": await open_input("image", image, image_url, "image"),
-            "video_background_image": await open_input(
-                "background_image", background_image, background_image_url, "image"
-            ),
+            "video_background_image": background,
         }
         # A schema has no rule for "exactly one of two fields".
         if (inputs["video_url"] is None) == (inputs["image_url"] is None):
@@ -122,14 +116,8 @@ class Twins(OngoingTaskResource[TwinRecord]):
         Args:
             page_size: Records in one request, 1 to 100.
             status: Only twins with this status word of A2E.
-
-        Raises:
-            A2EError: As for any request.
         """
-        if status is not None:
-            check_choice("status", status, _STATUSES)
-        filters = None if status is None else {"status": status}
-        async for record in self._list_records(page_size, filters):
+        async for record in self._list_records(page_size, _TWIN_FILTERS.check({"status": status})):
             yield record
 
     async def continue_training(self, id: str) -> TaskHandle[TwinRecord]:
@@ -139,12 +127,8 @@ class Twins(OngoingTaskResource[TwinRecord]):
         only if A2E certainly did not accept it. The status during the training is not published: if A2E shows the twin
         as completed, a wait for it ends at once.
 
-        Args:
-            id: The twin's id.
-
         Raises:
             SubmissionUncertainError: Unknown outcome: A2E may have accepted it. `Account.balance` shows the diamonds.
-            A2EError: As for any request.
         """
         with attach_task_id(id):
             advice = "Check the diamonds with account.balance() before you try again"
@@ -154,7 +138,9 @@ class Twins(OngoingTaskResource[TwinRecord]):
 
 # A2E's navigation of 2025 calls this operation a POST (reference 4.3).
 _LIST = Endpoint.of("GET anchor/character_list", "POST anchor/character_list")
+_FILTERS = Schema({"type": choice("default", "custom"), "user_video_twin_id": text(title="twin_id")})
 _FROM_IMAGE = Endpoint.of("POST userText2Image/quickAddAvatar")
+_FROM_IMAGE_SCHEMA = Schema({"_id": text(required=True, title="id"), "gender": choice("female", "male")})
 
 _ADD = Endpoint.of("POST custom_avatar/add")
 _OWN = Endpoint.of("POST custom_avatar/list")
@@ -188,17 +174,8 @@ class Avatars(Resource):
         Args:
             type: ``"default"`` for A2E's own, ``"custom"`` for those of the account; None for both.
             twin_id: Only the avatar that was trained by this twin (A2E's ``user_video_twin_id``).
-
-        Raises:
-            A2EError: As for any request.
         """
-        params: dict[str, str] = {}
-        if type is not None:
-            check_choice("type", type, ("default", "custom"))
-            params["type"] = type
-        if twin_id is not None:
-            check_text("twin_id", twin_id)
-            params["user_video_twin_id"] = twin_id
+        params = _FILTERS.check({"type": type, "user_video_twin_id": twin_id})
         for raw in responses.records((await self._read(_LIST, params=params)).data):
             yield to_item(Avatar, raw)
 
@@ -214,13 +191,8 @@ class Avatars(Resource):
         Raises:
             UnexpectedResponseError: A2E accepted the request and did not return the avatar: see `list`.
             SubmissionUncertainError: Unknown outcome: A2E may have accepted it.
-            A2EError: As for any request.
         """
-        check_text("id", id)
-        body = {"_id": id}
-        if gender is not None:
-            check_choice("gender", gender, ("female", "male"))
-            body["gender"] = gender
+        body = _FROM_IMAGE_SCHEMA.check({"_id": id, "gender": gender})
         advice = "Check avatars.list() before you try again"
         envelope = await self._services().submitter.post_paid(_FROM_IMAGE, json=body, advice=advice)
         for raw in responses.records(envelope.data):
@@ -230,68 +202,38 @@ class Avatars(Resource):
 
 
 class CustomAvatars(Resource):
-    """Custom avatars: ``client.avatars.custom``. A2E has published only the paths of these operations."""
+    """Custom avatars: ``client.avatars.custom``.
+
+    A2E has published only the paths of these operations. Fields and filters are sent unchanged, by A2E's names.
+    """
 
     async def add(self, **fields: Any) -> Any:  # noqa: ANN401  unpublished
-        """Add a custom avatar. Neither the fields nor the price are published. The request is sent once.
-
-        Args:
-            fields: A2E's fields, sent unchanged.
-
-        Returns:
-            A2E's ``data``, unchanged.
+        """Add a custom avatar, and return A2E's ``data``. The price is not published. The request is sent once.
 
         Raises:
             SubmissionUncertainError: Unknown outcome: A2E may have added the avatar, see `list`.
-            A2EError: As for any request.
         """
         check_no_override(fields)
         advice = "Check avatars.custom.list() before you try again"
         return (await self._services().submitter.post_paid(_ADD, json=fields, advice=advice, retry=False)).data
 
     async def list(self, **filters: Any) -> AsyncIterator[CustomAvatar]:  # noqa: ANN401  as above
-        """Iterate over the custom avatars. Free.
-
-        Args:
-            filters: A2E's filters, sent unchanged. Neither filters nor pages are published.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Iterate over the custom avatars. Free. Whether the list has pages is not published."""
         check_no_override(filters)
         for raw in responses.records((await self._read(_OWN, json=filters)).data):
             yield to_item(CustomAvatar, raw)
 
     async def delete(self, id: str) -> None:
-        """Delete a custom avatar. Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Delete a custom avatar. Free."""
         check_text("id", id)
         await self._write(_DELETE, json={"_id": id})
 
     async def tags(self) -> builtins.list[str]:
-        """Return the tags of all custom avatars. Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Return the tags of all custom avatars. Free."""
         data = (await self._read(_TAGS)).data
         return [tag for tag in data if isinstance(tag, str)] if isinstance(data, list) else []
 
     async def update(self, id: str, **fields: Any) -> Any:  # noqa: ANN401  as above
-        """Change a custom avatar. The fields are not published. The request is sent once.
-
-        Args:
-            id: The `CustomAvatar.id`.
-            fields: A2E's fields, sent unchanged.
-
-        Returns:
-            A2E's ``data``, unchanged.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Change a custom avatar, given by `CustomAvatar.id`, and return A2E's ``data``. The request is sent once."""
         check_no_override(fields)
         return (await self._write(_UPDATE, id, json=fields)).data

@@ -7,7 +7,7 @@ from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.messages import Envelope
-from a2e_async._protocol.validation import check_text
+from a2e_async._protocol.schema import check_text
 from a2e_async.errors import A2EError, UnexpectedResponseError
 from a2e_async.files.local_files import LocalFile, Media
 from a2e_async.models.backgrounds import Background
@@ -28,20 +28,12 @@ class Backgrounds(Resource):
     """Backgrounds: ``client.backgrounds``."""
 
     async def list(self) -> AsyncIterator[Background]:
-        """Iterate over the account's own backgrounds, in A2E's order. Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Iterate over the account's own backgrounds, in A2E's order. Free."""
         for raw in responses.records((await self._read(_OWN, json={})).data):
             yield to_item(Background, raw)
 
     async def all(self) -> builtins.list[Background]:
-        """List A2E's backgrounds and the account's own (A2E page "Obtain the List of Background Images"). Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """List A2E's backgrounds and the account's own (A2E page "Obtain the List of Background Images"). Free."""
         return [to_item(Background, raw) for raw in responses.records((await self._read(_ALL, json={})).data)]
 
     async def random(self) -> Background:
@@ -49,7 +41,6 @@ class Backgrounds(Resource):
 
         Raises:
             UnexpectedResponseError: A2E's response contains no background.
-            A2EError: As for any request.
         """
         envelope = await self._read(_RANDOM, json={})
         for raw in responses.records(envelope.data):
@@ -68,10 +59,8 @@ class Backgrounds(Resource):
             image_url: The image as a direct http(s) link. Give one of the two.
 
         Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
             SubmissionUncertainError: Unknown outcome: A2E may have added the background, see `list`.
             UnexpectedResponseError: The background was added, and the list does not show it or could not be read.
-            A2EError: As for any request.
         """
         source = await open_required_input("image", image, image_url, "image")
         link = await self._services().files.upload(source) if isinstance(source, LocalFile) else source
@@ -90,11 +79,7 @@ class Backgrounds(Resource):
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body) from list_error
 
     async def delete(self, id: str) -> None:
-        """Delete a background of the account (A2E page "Delete Custom Image"). Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Delete a background of the account (A2E page "Delete Custom Image"). Free."""
         check_text("id", id)
         await self._write(_DELETE, json={"_id": id})
 

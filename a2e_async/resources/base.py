@@ -1,9 +1,10 @@
 """Base class of all resources, the services that they use, and the status requests of the poller."""
 
 import asyncio
+import contextlib
 import logging
 import warnings
-from collections.abc import Awaitable, Callable, Mapping, MutableSet
+from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableSet
 from typing import Any, TypeVar
 
 import attrs
@@ -17,10 +18,11 @@ from a2e_async._protocol.endpoints import Endpoint, is_unknown_endpoint
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import page_request
-from a2e_async._protocol.validation import api_path, check_text
+from a2e_async._protocol.schema import check_text
+from a2e_async._protocol.validation import api_path
 from a2e_async._submission.submitter import Submitter
-from a2e_async._transport.endpoints import EndpointResolver
-from a2e_async._transport.retry import RetryingTransport
+from a2e_async._transport.api import ApiTransport
+from a2e_async._transport.http import OwnedSession
 from a2e_async.errors import A2EError, EndpointNotAvailableError, NotFoundError, UnpublishedEndpointWarning
 from a2e_async.files.storage import Files
 from a2e_async.models.common import TaskRecord
@@ -32,30 +34,66 @@ class Services:
     """Objects that all resources of a client share, for one event loop."""
 
     base_url: str
-    api: RetryingTransport
-    resolver: EndpointResolver
+    api: ApiTransport
     files: Files
     poller: Poller
     submitter: Submitter
     loop: asyncio.AbstractEventLoop
     warned: MutableSet[str]
+    sessions: tuple[OwnedSession, ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a session of ours to close."""
+        return any(session.is_open for session in self.sessions)
+
+    def poll_now(self, task_id: str | None) -> bool:
+        """Poll a task at once, or all tasks, in the event loop of the waits; return whether there is a wait."""
+        if not self.poller.has_waiters(task_id) or not self.loop.is_running():
+            return False
+        with contextlib.suppress(RuntimeError):  # another thread has closed the loop in this moment
+            self.loop.call_soon_threadsafe(self.poller.poll_now, task_id)
+        return True
+
+    async def aclose(self) -> None:
+        """Close everything, in the event loop of these services if that one still runs."""
+        if self.loop is asyncio.get_running_loop():
+            await self._close()
+        elif self.loop.is_running():
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), self.loop))
+        else:
+            self._close_now()
+
+    def close_sync(self) -> None:
+        """Close everything where nothing can be awaited, from any thread."""
+        if self.loop.is_running():  # the waits belong to the loop's thread
+            self.loop.call_soon_threadsafe(self._close_now)
+        else:
+            self._close_now()
+
+    async def _close(self) -> None:
+        self.api.throttled.close()
+        try:
+            await self.poller.aclose()
+        finally:
+            for session in self.sessions:
+                await session.aclose()
+
+    def _close_now(self) -> None:
+        self.api.throttled.close()
+        for session in self.sessions:
+            session.close_sync()
 
 
-class attach_task_id:  # noqa: N801  used like a function; as a class it costs half of a contextlib function, at each poll
-    """Context manager that puts the id of a task on any `A2EError` that is raised inside."""
-
-    __slots__ = ("task_id",)
-
-    def __init__(self, task_id: str) -> None:
-        self.task_id = task_id
-
-    def __enter__(self) -> None:
-        """Do nothing."""
-
-    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        """Put the id on the error."""
-        if isinstance(error, A2EError) and isinstance(self.task_id, str):  # an id of a wrong type is the error itself
-            error.task_id = self.task_id
+@contextlib.contextmanager
+def attach_task_id(task_id: str) -> Iterator[None]:
+    """Put the id of a task on any `A2EError` that is raised inside."""
+    try:
+        yield
+    except A2EError as error:
+        if isinstance(task_id, str):  # an id of a wrong type is the error itself
+            error.task_id = task_id
+        raise
 
 
 class Resource:
@@ -77,13 +115,13 @@ class Resource:
         params: Mapping[str, str] | None = None,
     ) -> Awaitable[Envelope]:
         """Call an operation that costs nothing and changes nothing. It is retried."""
-        return self._services().resolver.send(endpoint, id, json=json, params=params, repeatable=True)
+        return self._services().api.call(endpoint, id, json=json, params=params, repeatable=True)
 
     def _write(
         self, endpoint: Endpoint, id: str | None = None, *, json: dict[str, Any] | None = None
     ) -> Awaitable[Envelope]:
         """Call an operation that costs nothing and changes something. It is never retried."""
-        return self._services().resolver.send(endpoint, id, json=json)
+        return self._services().api.call(endpoint, id, json=json)
 
     def _warn_undocumented(self, endpoint: Endpoint, *, stacklevel: int = 3) -> None:
         """Warn, once for each client, of an operation that A2E names and does not describe."""
@@ -124,7 +162,7 @@ class Resource:
         try:
             if advice is not None:
                 return await self._services().submitter.post_paid(chosen, id, json=json, advice=advice)
-            return await self._services().resolver.send(
+            return await self._services().api.call(
                 chosen, id, json=json, params=params, repeatable=chosen.method == "GET"
             )
         except A2EError as error:
@@ -144,33 +182,33 @@ R = TypeVar("R", bound=TaskRecord)
 _LOGGER = logging.getLogger("a2e_async")
 
 
-def status_api_of(resolver: EndpointResolver, family: Family, model: type[R], within: float) -> StatusApi[R]:
+def status_api_of(api: ApiTransport, family: Family, model: type[R], within: float) -> StatusApi[R]:
     """Return the operations by which the poller reads the tasks of a family.
 
     Args:
-        resolver: Sends the requests.
+        api: Sends the requests.
         family: The family, with the paths of its operations.
         model: The class of its records.
         within: Seconds for each request.
     """
-    # These functions hold the resolver and nothing else of the client: the poller must not keep a client alive that the
+    # These functions hold the sender and nothing else of the client: the poller must not keep a client alive that the
     # program has dropped without closing it.
     batch, listing, paging = family.batch, family.list, family.paging
 
     async def get(task_id: str) -> R:
-        envelope = await resolver.send(family.detail, task_id, timeout=within)
+        envelope = await api.call(family.detail, task_id, timeout=within)
         return to_record(model, responses.detail(envelope, task_id), family, trace_id=envelope.trace_id)
 
     async def get_many(ids: list[str]) -> dict[str, R]:
         assert batch is not None  # noqa: S101  for mypy: else the fetcher does not call it
-        return await read(await resolver.send(batch, json={"ids": ids}, timeout=within))
+        return await read(await api.call(batch, json={"ids": ids}, timeout=within))
 
     async def list_page(number: int) -> dict[str, R]:
         assert listing is not None  # noqa: S101  as above
         if paging is None and number > 1:
             return {}
         params = page_request("", number, BATCH_SIZE, paging).params
-        return await read(await resolver.send(listing, params=params, timeout=within))
+        return await read(await api.call(listing, params=params, timeout=within))
 
     async def read(envelope: Envelope) -> dict[str, R]:
         await turn.acquire()

@@ -1,6 +1,5 @@
 """Batches: many tasks of one family in one call. `a2e_async.batch` runs them."""
 
-import functools
 import math
 import os
 import pathlib
@@ -11,15 +10,14 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 import attrs
 
 from a2e_async._protocol import responses
-from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.messages import Request
-from a2e_async._protocol.validation import check_choice, check_seconds, check_text, raise_invalid
-from a2e_async._submission.reconciler import AcceptedTask
+from a2e_async._protocol.responses import AcceptedTask
+from a2e_async._protocol.schema import check_text, choice
+from a2e_async._protocol.validation import check_seconds, raise_invalid
 from a2e_async._submission.submitter import StartRequest
 from a2e_async.batch import Batch, Job
-from a2e_async.batch.context import BatchPolicy
-from a2e_async.batch.jobs import BatchApi, PreparedStart, to_job
-from a2e_async.batch.runner import Limits, Runner
+from a2e_async.batch.jobs import BatchApi, BatchOptions, PreparedStart, to_job
+from a2e_async.batch.runner import Runner
 from a2e_async.config import OnUnknown
 from a2e_async.files.local_files import LocalFile
 from a2e_async.models.common import TaskRecord
@@ -100,35 +98,36 @@ class BatchResource(TaskResource[R]):
         """
         if isinstance(jobs, str | bytes | Mapping) or not isinstance(jobs, Iterable | AsyncIterable):
             raise_invalid("jobs must be several jobs, in an iterable or an async iterable")
-        limits = {"running": max_running, "uploads": max_uploads, "starts": max_starts, "downloads": max_downloads}
+        limits = {
+            "max_running": max_running,
+            "max_uploads": max_uploads,
+            "max_starts": max_starts,
+            "max_downloads": max_downloads,
+        }
         for name, value in limits.items():
-            _check_count(f"max_{name}", value, 1)
+            _check_count(name, value, 1)
         _check_count("retry_failed", retry_failed, 0)
         _check_coins(max_coins)
-        check_choice("on_shortage", on_shortage, ("wait", "stop"))
+        choice("wait", "stop").check("on_shortage", on_shortage)
         if on_unknown is not None:
-            check_choice("on_unknown", on_unknown, get_args(OnUnknown))
+            choice(*get_args(OnUnknown)).check("on_unknown", on_unknown)
         check_seconds("timeout", timeout)
         check_seconds("outage_budget", outage_budget)
-        policy = BatchPolicy(
+        options = BatchOptions(
+            journal=None if journal is None else _to_path("journal", journal),
             out=None if out is None else _to_path("out", out),
             overwrite=overwrite,
+            **limits,
+            max_coins=max_coins,
             retry_failed=retry_failed,
+            ordered=ordered,
             on_shortage=on_shortage,
             resend=None if on_unknown is None else on_unknown == "resend",
             timeout=timeout,
             outage_budget=outage_budget,
-        )
-        runner = Runner(
-            open_api=self._batch_api,
-            jobs=jobs,
-            policy=policy,
-            limits=Limits(**limits),
-            journal_path=None if journal is None else _to_path("journal", journal),
-            max_coins=max_coins,
             total=len(jobs) if total is None and isinstance(jobs, Sized) else total,
         )
-        return Batch.of(runner, ordered=ordered)
+        return Batch(Runner(self._batch_api, jobs, options))
 
     async def check(self, job: Job | Mapping[str, Any]) -> None:
         """Check a job of a batch, as far as that is possible without sending anything. Free.
@@ -180,9 +179,7 @@ class _BatchAdapter(Generic[R]):
         return await self.resource._services().files.upload(image)
 
     async def quote(self, start: PreparedStart) -> float | None:
-        # a quote does not read the image, so that nothing has to be uploaded for it
-        links = ("https://example.com/image.png" if isinstance(image, LocalFile) else image for image in start.images)
-        return await self.resource._quote(start.make_body(*links))
+        return await self.resource._quote(start.body)  # a quote does not read the images: the links may be invented
 
     async def start(
         self, body: dict[str, Any], *, marker: str, resend: bool, on_late: Callable[[TaskHandle[R]], None]
@@ -190,22 +187,19 @@ class _BatchAdapter(Generic[R]):
         resource = self.resource
 
         def on_late_tasks(tasks: list[AcceptedTask]) -> None:
-            on_late(resource._to_handles(tasks)[0])
+            on_late(resource._to_handle(tasks[0]))
 
-        request = StartRequest(resource._family, 1, resend, on_late_tasks)
-        return resource._to_handles(await resource._services().submitter.start(request, body, marker))[0]
+        start = StartRequest(resource._family, body, resend=resend, on_late=on_late_tasks)
+        tasks = await resource._services().submitter.start(start, marker)
+        return resource._to_handle(tasks[0])
 
     async def reconcile(self, marker: str, age: float) -> TaskHandle[R] | None:
-        found = await self.resource._services().submitter.reconcile(StartRequest(self.resource._family), marker, age)
-        return next(iter(self.resource._to_handles(found)), None)
+        found = await self.resource._services().submitter.reconcile(self.resource._family, marker, age)
+        return self.resource._to_handle(found[0]) if found else None
 
     def known_task(self, task_id: str, raw: dict[str, Any] | None) -> TaskHandle[R]:
-        resource = self.resource
-        if raw is None:
-            return resource.task(task_id)
         # the record is decoded at its first use: a resumed batch may skip thousands of tasks
-        record = functools.partial(to_record, resource._record, {**raw, "_id": task_id}, resource._family)
-        return resource._to_handle(task_id, record)
+        return self.resource._to_handle(AcceptedTask(task_id, raw and {**raw, "_id": task_id}))
 
 
 def _check_count(name: str, value: object, min: int) -> None:  # noqa: A002  as in the schemas

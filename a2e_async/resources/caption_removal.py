@@ -36,18 +36,13 @@ class CaptionRemoval(OngoingTaskResource[CaptionRemovalRecord]):
     ) -> TaskHandle[CaptionRemovalRecord]:
         """Start a caption removal (A2E page "Start Caption Removal"). Costs coins as soon as A2E accepts it.
 
-        All arguments are checked before anything is sent. Then a local video is uploaded, which A2E charges too. The
-        task is started exactly once, see `ImageToVideo.start`.
+        Checks, uploads, retries and errors are as in `ImageToVideo.start`.
 
         Args:
             source: The video: a path, bytes, a binary file, or an http(s) URL.
             source_url: The video as a direct http(s) link. Give one of the two.
             name: A display name. By default it comes from the file's name.
             options: See `CommonStartOptions`.
-
-        Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
-            A2EError: As in `ImageToVideo.start`.
         """
         inputs = {"source_url": await open_required_input("source", source, source_url, "video")}
         return await self._submit(_START, {"name": name}, inputs, options)
@@ -66,7 +61,6 @@ class CaptionRemoval(OngoingTaskResource[CaptionRemovalRecord]):
 
         Raises:
             SubmissionUncertainError: Unknown outcome: A2E may have accepted it. Check the task with `get` first.
-            A2EError: A2E did not accept it.
         """
         with attach_task_id(id):
             advice = "Check the task with get() before you try again"

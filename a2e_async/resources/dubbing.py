@@ -44,8 +44,7 @@ class Dubbing(OngoingTaskResource[DubbingRecord]):
     ) -> TaskHandle[DubbingRecord]:
         """Start the dubbing of a video (A2E page "Start dubbing"). Costs coins as soon as A2E accepts it.
 
-        All arguments are checked before anything is sent. Then a local video is uploaded, which A2E charges too. The
-        task is started exactly once, see `ImageToVideo.start`.
+        Checks, uploads, retries and errors are as in `ImageToVideo.start`.
 
         Args:
             target_lang: The language of the result, a code such as ``"en"``. The list of codes is not published.
@@ -56,10 +55,6 @@ class Dubbing(OngoingTaskResource[DubbingRecord]):
             drop_background_audio: Whether to remove music and noise.
             name: A display name. By default it comes from the file's name.
             options: See `CommonStartOptions`.
-
-        Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
-            A2EError: As in `ImageToVideo.start`.
         """
         fields = {
             "name": name,

@@ -19,15 +19,8 @@ from a2e_async.tasks import TaskHandle
 __all__ = ["FaceImages", "FaceSwap", "FaceSwapPreviews"]
 
 _PREVIEW = Schema({"face_url": link(required=True), "video_url": link(required=True)})
-
-_START = Schema(
-    {
-        **_PREVIEW.fields,
-        "name": text(required=True),
-        "cover_url": link(),
-        "model_version": choice("v1", "v2"),
-    }
-)
+_OTHERS = {"name": text(required=True), "cover_url": link(), "model_version": choice("v1", "v2")}
+_START = Schema({**_PREVIEW.fields, **_OTHERS})
 
 _ADD_IMAGE = Endpoint.of("POST userFaceSwapImage/add")
 _LIST_IMAGES = Endpoint.of("GET userFaceSwapImage/records")
@@ -66,8 +59,7 @@ class FaceSwap(OngoingTaskResource[FaceSwapRecord]):
     ) -> TaskHandle[FaceSwapRecord]:
         """Start a face swap (A2E page "Start a Face Swap Task"). Costs coins as soon as A2E accepts it.
 
-        All arguments are checked before anything is sent. Then local files are uploaded, which A2E charges too. The
-        task is started exactly once, see `ImageToVideo.start`.
+        Checks, uploads, retries and errors are as in `ImageToVideo.start`.
 
         Args:
             face: An image of the new face: a path, bytes, a binary file, or an http(s) URL.
@@ -79,10 +71,6 @@ class FaceSwap(OngoingTaskResource[FaceSwapRecord]):
             model_version: ``"v1"`` (A2E's default), or ``"v2"``, which takes images only.
             name: A display name. By default it comes from the video's name.
             options: See `CommonStartOptions`.
-
-        Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
-            A2EError: As in `ImageToVideo.start`.
         """
         media = ("image",) if model_version == "v2" else ("video", "image")
         inputs = {
@@ -113,19 +101,10 @@ class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
     ) -> TaskHandle[FaceSwapPreviewRecord]:
         """Start a preview (A2E page "Add User Face Swap Preview"). The price is not published.
 
-        All arguments are checked before anything is sent. Then local files are uploaded, which A2E charges.
-
-        Args:
-            face: An image of the new face: a path, bytes, a binary file, or an http(s) URL.
-            face_url: The face as a direct http(s) link. Give one of the two.
-            video: The video, or the image, that gets the face.
-            video_url: The video or image as a direct http(s) link. Give one of the two.
-            options: See `CommonStartOptions`. Previews take no webhook, idempotency key or `on_unknown`.
+        Everything is as in `FaceSwap.start`, but previews take no webhook, idempotency key or `on_unknown`.
 
         Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
             SubmissionUncertainError: Unknown outcome: A2E may have accepted it, and there is no list to check.
-            A2EError: As in `ImageToVideo.start`.
         """
         inputs = {
             "face_url": await open_required_input("face", face, face_url, "image"),
@@ -147,9 +126,7 @@ class FaceImages(Resource):
             face_url: The image as a direct http(s) link. Give one of the two.
 
         Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
             UnexpectedResponseError: A2E's response does not contain the new image; `list` may show it.
-            A2EError: As for any request.
         """
         source = await open_required_input("face", face, face_url, "image")
         link = source if isinstance(source, str) else await self._services().files.upload(source)
@@ -162,20 +139,11 @@ class FaceImages(Resource):
         return to_item(FaceImage, added)
 
     async def list(self) -> AsyncIterator[FaceImage]:
-        """Iterate over all saved images (A2E page "Get Records of Face Swap Images"), the newest first. Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
-        envelope = await self._read(_LIST_IMAGES)
-        for raw in responses.records(envelope.data):
+        """Iterate over all saved images (A2E page "Get Records of Face Swap Images"), the newest first. Free."""
+        for raw in responses.records((await self._read(_LIST_IMAGES)).data):
             yield to_item(FaceImage, raw)
 
     async def delete(self, id: str) -> None:
-        """Delete a saved image (A2E page "Delete User Face Swap Image"). Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Delete a saved image (A2E page "Delete User Face Swap Image"). Free."""
         with attach_task_id(id):
             await self._write(_DELETE_IMAGE, id)

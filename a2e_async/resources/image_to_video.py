@@ -1,75 +1,36 @@
 """A2E's page "Image to Video": an image and a prompt become a short video."""
 
-import logging
-import os
 import uuid
-from typing import Any, Literal, TypeAlias, TypedDict, Unpack
+from collections.abc import Mapping
+from typing import Any, Literal, Unpack, get_type_hints
 
 import attrs
 
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
-from a2e_async._protocol.image_to_video import CheckedOptions, check_extension, check_variations
+from a2e_async._protocol.image_to_video import DEFAULTS, EXTENSION, START, VideoOptions
 from a2e_async._protocol.messages import Envelope, Request
-from a2e_async._protocol.validation import quote_id, raise_invalid
+from a2e_async._protocol.validation import list_options, quote_id, raise_invalid, raise_unexpected
 from a2e_async.batch import Job
-from a2e_async.batch.jobs import PreparedStart
-from a2e_async.config import OnUnknown
-from a2e_async.files import media_types
+from a2e_async.batch.jobs import JobOptions, PreparedStart
 from a2e_async.files.local_files import Image
-from a2e_async.models.image_to_video import ImageToVideoRecord, ModelType, ModelVersion
+from a2e_async.models.image_to_video import ImageToVideoRecord
 from a2e_async.resources.base import attach_task_id
 from a2e_async.resources.batches import BatchResource
-from a2e_async.resources.inputs import (
-    Source,
-    Webhook,
-    check_input_link,
-    open_input,
-    open_required_input,
-    resolve_webhook,
-)
+from a2e_async.resources.inputs import INVENTED_LINK, CommonStartOptions, open_input, open_required_input
 from a2e_async.tasks import TaskHandle
 
 __all__ = ["ImageToVideo", "StartOptions"]
 
-_LOGGER = logging.getLogger("a2e_async")
 
-_CHECKED_OPTIONS = frozenset(field.name for field in attrs.fields(CheckedOptions))
-
-_ImageInputs: TypeAlias = "tuple[Image | None, str | None, Image | None, str | None]"
-"""The start image, its link, the end image, its link."""
-
-
-class StartOptions(TypedDict, total=False):
+class StartOptions(JobOptions, CommonStartOptions):
     """The options of `ImageToVideo.start`, for functions that pass them on."""
 
-    prompt: str | None
-    negative_prompt: str | None
-    image: Image | None
-    image_url: str | None
-    name: str | None
-    model_type: ModelType | None
-    model_version: ModelVersion | None
-    end_image: Image | None
-    end_image_url: str | None
-    video_time: Literal[5, 10, 15, 20] | None
-    extend_prompt: bool | None
-    skip_face_enhance: bool | None
-    lora: str | None
-    webhook: Webhook | None
-    webhook_url: str | None
-    webhook_token: str | None
-    idempotency_key: str | None
-    on_unknown: OnUnknown | None
 
-
-# a batch takes the others once for all of its starts
-_JOB_OPTIONS = StartOptions.__annotations__.keys() - {
-    "webhook",
-    "webhook_url",
-    "webhook_token",
-    "idempotency_key",
-    "on_unknown",
-}
+# The command line and job files take their options from here: name -> annotation, in the order of the signature. The
+# text of an option is in the docstring of `ImageToVideo.start`, its default in `START_DEFAULTS`, if it is not None.
+START_OPTIONS: Mapping[str, Any] = get_type_hints(StartOptions)
+JOB_OPTIONS: Mapping[str, Any] = get_type_hints(JobOptions)
+START_DEFAULTS: Mapping[str, Any] = DEFAULTS
 
 
 class ImageToVideo(BatchResource[ImageToVideoRecord]):
@@ -79,28 +40,8 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
     _record = ImageToVideoRecord
     _extension = ".mp4"
 
-    async def start(
-        self,
-        *,
-        prompt: str | None = None,
-        negative_prompt: str | None = None,
-        image: Image | None = None,
-        image_url: str | None = None,
-        name: str | None = None,
-        model_type: ModelType | None = None,
-        model_version: ModelVersion | None = "a2e",
-        end_image: Image | None = None,
-        end_image_url: str | None = None,
-        video_time: Literal[5, 10, 15, 20] | None = None,
-        extend_prompt: bool | None = None,
-        skip_face_enhance: bool | None = None,
-        lora: str | None = None,
-        webhook: Webhook | None = None,
-        webhook_url: str | None = None,
-        webhook_token: str | None = None,
-        idempotency_key: str | None = None,
-        on_unknown: OnUnknown | None = None,
-    ) -> TaskHandle[ImageToVideoRecord]:
+    @list_options(StartOptions, **DEFAULTS)
+    async def start(self, **options: Unpack[StartOptions]) -> TaskHandle[ImageToVideoRecord]:
         """Start one video (A2E page "Start Image-to-Video"). Costs coins as soon as A2E accepts it.
 
         All options are checked before the first request. Then local images are uploaded, which A2E charges too. The
@@ -111,17 +52,17 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         `Config.request_timeout` at most. The ids of accepted tasks are logged then.
 
         Args:
-            prompt: Description of the video. Required unless `lora` is given.
-            negative_prompt: What to avoid, such as ``"blurry, extra fingers"``. Required unless `lora` is given.
             image: The start image: a path, bytes, a binary file, or an http(s) URL. PNG, JPEG, WebP, GIF or BMP.
             image_url: The start image as a direct http(s) link, without spaces or redirects, instead of `image`.
+            end_image: The last image, as `image`.
+            end_image_url: The last image, as `image_url`.
+            prompt: Description of the video. Required unless `lora` is given.
+            negative_prompt: What to avoid, such as ``"blurry, extra fingers"``. Required unless `lora` is given.
             name: A display name, not unique. The default is the file's name. A2E receives it with a marker at its end,
                 such as ``"Ada [a2e:7f3k2m9q4d]"``, unless `StartPolicy.mark_names` is False.
             model_type: ``"GENERAL"``, or ``"FLF2V"`` (first and last frame), the default with an end image.
             model_version: The model, which decides the price. With None A2E chooses it: for an Ultra account
                 ``"a2e-v2"``, which costs more.
-            end_image: The last image, as `image`.
-            end_image_url: The last image, as `image_url`.
             video_time: Seconds of video: 5 (A2E's default), 10, 15 or 20. A longer video costs more.
             extend_prompt: Whether A2E rewrites the prompt (A2E's default: yes).
             skip_face_enhance: Whether to skip the enhancement of face similarity (A2E's default: no).
@@ -147,30 +88,10 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
             ServerError: Only with `idempotency_key`: A2E's list could not be read, and nothing was started. Likewise
                 `UnexpectedResponseError`.
         """
-        has_end_image = end_image is not None or end_image_url is not None
-        webhook_url, webhook_token = resolve_webhook(webhook, webhook_url, webhook_token)
-        options = CheckedOptions(
-            name=_default_name(image, image_url) if name is None else name,
-            has_end_image=has_end_image,
-            prompt=prompt,
-            negative_prompt=negative_prompt,
-            lora=lora,
-            model_type=model_type,
-            model_version=model_version,
-            video_time=video_time,
-            extend_prompt=extend_prompt,
-            skip_face_enhance=skip_face_enhance,
-            webhook_url=webhook_url,
-            webhook_token=webhook_token,
-        )
-        images = (image, image_url, end_image, end_image_url)
-        has_webhook = webhook is not None
-        handles = await self._submit_all(options, images, None, idempotency_key, on_unknown, has_webhook=has_webhook)
-        if len(handles) > 1:
-            others = ", ".join(handle.id for handle in handles[1:])
-            _LOGGER.warning("A2E made more than one task from one start: %s, and also %s", handles[0].id, others)
+        handles = await self._start(await self._prepare("start", options), options)
         return handles[0]
 
+    @list_options(StartOptions, **DEFAULTS)
     async def start_variations(
         self, count: int, **options: Unpack[StartOptions]
     ) -> list[TaskHandle[ImageToVideoRecord]]:
@@ -186,46 +107,35 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         Raises:
             A2EError: As in `start`.
         """
-        check_variations(count)
-        key, on_unknown = options.get("idempotency_key"), options.get("on_unknown")
-        has_webhook = options.get("webhook") is not None
-        handles = await self._submit_all(*_split_options(options), count, key, on_unknown, has_webhook=has_webhook)
-        if len(handles) != count:
-            _LOGGER.warning("A2E was asked for %d variations and made %d tasks", count, len(handles))
-        return handles
+        START.fields["number_of_images"].check("count", count)
+        return await self._start(await self._prepare("start_variations", options, count), options, count=count)
 
-    async def _submit_all(
-        self,
-        options: CheckedOptions,
-        images: _ImageInputs,
-        count: int | None,
-        key: str | None,
-        on_unknown: OnUnknown | None,
-        *,
-        has_webhook: bool,
-    ) -> list[TaskHandle[ImageToVideoRecord]]:
-        # all checks come before the first upload, which A2E charges
-        if key is not None or on_unknown is not None:
-            self._check_idempotency(key, on_unknown)
-        first, last = await self._open_images(options, images)
-
-        def make_body(image_url: str, end_image_url: str | None) -> dict[str, Any]:
-            body = options.body(image_url=image_url, end_image_url=end_image_url)
-            return body if count is None else {**body, "number_of_images": count}
-
-        return await self._start(
-            make_body, first, last, count=count or 1, key=key, on_unknown=on_unknown, has_webhook=has_webhook
-        )
+    async def _prepare(self, method: str, options: StartOptions, count: int | None = None) -> PreparedStart:
+        """Check the options of a start, and open its images."""
+        if not options.keys() <= START_OPTIONS.keys():
+            raise_unexpected(method, options, START_OPTIONS)
+        image, image_url = options.get("image"), options.get("image_url")
+        end_image, end_image_url = options.get("end_image"), options.get("end_image_url")
+        # a link alone is checked by the schema
+        if image is not None or image_url is None:
+            first = await open_required_input("image", image, image_url, "image")
+        else:
+            first = image_url
+        last = end_image_url if end_image is None else await open_input("end_image", end_image, end_image_url, "image")
+        given: dict[str, Any] = {**DEFAULTS, **options}
+        fields = {name: given.get(name) for name in VideoOptions.__annotations__} | {"number_of_images": count}
+        prepared = self._check_start(START, fields, {"image_url": first, "end_image_url": last}, options)
+        if last is not None:
+            prepared.body["model_type"] = "FLF2V"
+        return prepared
 
     async def _prepare_start(self, job: Job) -> PreparedStart:
-        values = {name: getattr(job, name) for name in _JOB_OPTIONS}
-        options, images = _split_options(StartOptions(**values))  # type: ignore[typeddict-item]  # mypy sees no names
-        return PreparedStart(
-            make_body=lambda link, last: options.body(image_url=link, end_image_url=last),
-            images=await self._open_images(options, images),
-            price_key=(options.model_version, options.video_time, options.has_end_image),
-        )
+        options: Any = {name: getattr(job, name) for name in JOB_OPTIONS}
+        prepared = await self._prepare("Job", options)
+        has_end_image = prepared.inputs["end_image_url"] is not None
+        return attrs.evolve(prepared, price_key=(job.model_version, job.video_time, has_end_image))
 
+    @list_options(StartOptions, **DEFAULTS)
     async def quote(self, **options: Unpack[StartOptions]) -> float | None:
         """Return the price of one start in coins, by A2E's estimate (``generation/quote``). Free, nothing is uploaded.
 
@@ -239,19 +149,12 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
             InvalidRequestError: A local check failed.
             A2EError: As for any request.
         """
-        checked, (_, image_url, _, end_image_url) = _split_options(options)
-        # the price depends on the options only, so an image is not uploaded for it
-        invented = "https://example.com/image.png"
-        last = (end_image_url or invented) if checked.has_end_image else None
-        return await self._quote(checked.body(image_url=image_url or invented, end_image_url=last))
-
-    async def _open_images(self, options: CheckedOptions, images: _ImageInputs) -> tuple[Source, Source | None]:
-        """Check both images before the first one is uploaded, and return them."""
-        image, image_url, end_image, end_image_url = images
-        first = check_input_link("image", image, image_url) or await open_required_input("image", image, None, "image")
-        last = await open_input("end_image", end_image, end_image_url, "image") if options.has_end_image else None
-        self._check_file_sizes(first, last)
-        return first, last
+        # the price depends on the other options only, so that an image is not even opened for it
+        if options.pop("image", None) is not None or options.get("image_url") is None:
+            options["image_url"] = INVENTED_LINK
+        if options.pop("end_image", None) is not None:
+            options["end_image_url"] = INVENTED_LINK
+        return await self._quote((await self._prepare("quote", options)).body)
 
     async def average_processing_time(self) -> Any:  # noqa: ANN401  unpublished
         """Return A2E's ``avgProcessingTime`` unchanged: neither its shape nor its unit is published. Free."""
@@ -315,7 +218,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
             A2EError: As in `start`.
         """
         extras = {"template": template, "shot_count": shot_count, "with_audio": with_audio}
-        body = check_extension(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras)
+        body = EXTENSION.check(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras)
         source = await open_required_input("image", image, image_url, "image")
         return (await self._extend("prompt_extension", body, image_url=await self._to_link(source))).data
 
@@ -336,7 +239,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
 
         Everything is as in `extend_prompt`, with a last image in addition.
         """
-        body = check_extension(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length))
+        body = EXTENSION.check(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length))
         source = await open_required_input("image", image, image_url, "image")
         last = await open_input("end_image", end_image, end_image_url, "image")
         if last is None:
@@ -345,27 +248,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         return (await self._extend("flf2v_prompt_extension", body, **links)).data
 
     async def _extend(self, action: str, body: dict[str, Any], **links: str) -> Envelope:
-        fields = {name: value for name, value in {**body, **links}.items() if value is not None}
-        return await self._send(Request(method="POST", path=self._action_path(action), json=fields))
-
-
-def _split_options(options: StartOptions) -> tuple[CheckedOptions, _ImageInputs]:
-    """Return the options that can be checked at once, and the images, which have to be opened."""
-    # Python does not check the names of a TypedDict; `start` itself has named parameters
-    unknown = options.keys() - StartOptions.__annotations__.keys()
-    if unknown:
-        msg = f"start_variations() got unexpected keyword arguments: {', '.join(sorted(unknown))}"
-        raise TypeError(msg)
-    fields: dict[str, Any] = {name: value for name, value in options.items() if name in _CHECKED_OPTIONS}
-    image, image_url = options.get("image"), options.get("image_url")
-    end_image, end_image_url = options.get("end_image"), options.get("end_image_url")
-    fields["has_end_image"] = end_image is not None or end_image_url is not None
-    fields["webhook_url"], fields["webhook_token"] = resolve_webhook(
-        options.get("webhook"), options.get("webhook_url"), options.get("webhook_token")
-    )
-    if fields.get("name") is None:
-        fields["name"] = _default_name(image, image_url)
-    return CheckedOptions(**fields), (image, image_url, end_image, end_image_url)
+        return await self._send(Request(method="POST", path=self._action_path(action), json={**body, **links}))
 
 
 def _prompt_body(
@@ -380,10 +263,3 @@ def _prompt_body(
         "max_length": max_length,
         "stream": False,  # a stream would need another protocol (server-sent events), for a few hundred characters
     }
-
-
-def _default_name(image: Image | None, image_url: str | None) -> str:
-    """Return the image's file name without its extension. A2E requires a name, and its lists show it."""
-    source = image_url if image_url is not None else image
-    name = media_types.name_from(os.fspath(source)) if isinstance(source, str | os.PathLike) else ""
-    return name or "image to video"

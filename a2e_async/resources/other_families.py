@@ -1,13 +1,12 @@
 """All families without a resource of their own, from "Text to Image" to "Seedance": `A2EClient.family`.
 
-The fields of their starts are read from `catalogue.json` at the first use.
+The fields of their starts are in `catalogue.json`.
 """
 
 import difflib
-import functools
-import importlib.resources
 import json
 import os
+import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
@@ -33,6 +32,9 @@ _DEDICATED = {  # families with a resource of their own, and its place in the cl
     "userDubbing": "dubbing",
     "userCaptionRemoval": "caption_removal",
 }
+
+# Read with the import, because a file must not be read in an event loop.
+_CATALOGUE: Mapping[str, Any] = json.loads(pkgutil.get_data("a2e_async.resources", "catalogue.json") or b"")
 
 _COUNT_FIELDS = ("n", "max_images")  # the number of tasks that one start makes (trap 32)
 _MAX_COUNT = 9  # a marker has one digit for it
@@ -63,7 +65,7 @@ def _normalized(name: str) -> str:
 
 def schema_of(family: Family) -> Schema:
     """Return the schema of the starts of a family."""
-    fields, requirements = _catalogue()["families"][family.key], _catalogue()["requirements"].get(family.key, ())
+    fields, requirements = _CATALOGUE["families"][family.key], _CATALOGUE["requirements"].get(family.key, ())
     return Schema(
         {name: Field(**_to_field_options(rules)) for name, rules in fields.items()},
         tuple(Requirement(when=_to_field_options(rule["when"]), one_of=tuple(rule["one_of"])) for rule in requirements),
@@ -76,12 +78,6 @@ def _to_field_options(rules: Mapping[str, Any]) -> dict[str, Any]:
     if "fields" in options:
         options["fields"] = {name: Field(**_to_field_options(inner)) for name, inner in rules["fields"].items()}
     return options
-
-
-@functools.cache
-def _catalogue() -> Mapping[str, Any]:
-    file = importlib.resources.files("a2e_async.resources").joinpath("catalogue.json")
-    return json.loads(file.read_text(encoding="utf-8"))  # type: ignore[no-any-return]  # the file holds an object
 
 
 def task_count(body: Mapping[str, Any]) -> int:

@@ -1,7 +1,7 @@
 """A2E's storage: uploads of local files, and copies of files on other hosts (reference 1.10 and 12.5)."""
 
 from a2e_async._protocol.endpoints import Endpoint
-from a2e_async._protocol.validation import check_link
+from a2e_async._protocol.schema import check_link
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media, open_file
 from a2e_async.resources.base import Resource
@@ -24,7 +24,6 @@ class Storage(Resource):
                 MOV, WebM, MKV, AVI) or audio (MP3, WAV, M4A, OGG, FLAC).
 
         Raises:
-            InvalidRequestError: The file cannot be used; nothing was sent.
             TransferError: The upload failed, also after retries.
             APIError: A2E gave no upload link: bad token, plan, not enough coins.
         """
@@ -40,10 +39,8 @@ class Storage(Resource):
             url: A direct http(s) link.
 
         Raises:
-            InvalidRequestError: The link cannot be used; nothing was sent.
             SubmissionUncertainError: Unknown outcome: A2E may have made the copy.
             UnexpectedResponseError: A2E's response contains no link of the copy.
-            A2EError: As for any request.
         """
         check_link("url", url)
         advice = "A second copy may cost coins again"

@@ -1,14 +1,15 @@
 """A2E's group "Streaming Avatar": rooms in which an avatar answers and speaks (reference 11).
 
 This is the HTTP part. Audio and video are sent over Agora's RTC, which is not part of this package.
-
-How it works: A2E charges for the whole time of a room when it opens, and returns the coins of the unused time when the
-client leaves the room. So `StreamingAvatar.session` always leaves the room. Three cases are special:
-
-1. The block of the session is cancelled: the room is left first, then the cancellation goes on.
-2. The caller is cancelled while A2E opens the room: the late response is awaited, and its room is left.
-3. A2E cannot be reached: leaving is retried a few times, and then logged as an error.
 """
+
+# How it works: A2E charges for the whole time of a room when it opens, and returns the coins of the unused time when
+# the client leaves the room. So `StreamingAvatar.session` always leaves the room. Three cases are special:
+#
+# 1. The block of the session is cancelled: the room is left first, then the cancellation goes on.
+# 2. The caller is cancelled while A2E opens the room: the late response is awaited, and its room is left in the
+#    background.
+# 3. A2E cannot be reached: leaving is retried a few times, and then logged as an error.
 
 from __future__ import annotations
 
@@ -21,12 +22,12 @@ from typing import Any
 
 import attrs
 
+from a2e_async._aio import finish, finish_in_background
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.messages import Envelope
-from a2e_async._protocol.schema import Schema, integer, text
-from a2e_async._protocol.validation import check_text
+from a2e_async._protocol.schema import Schema, check_text, integer, text
 from a2e_async.errors import A2EError, UnexpectedResponseError
 from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
 from a2e_async.resources.base import Resource
@@ -89,7 +90,8 @@ class StreamingAvatar(Resource):
             yield StreamingSession(room, avatar_id, self)
         finally:
             # Case 1: also after a cancellation of the block.
-            await _finish_despite_cancellation(self._leave_with_retries(room, avatar_id))
+            leaving = self._leave_with_retries(room, avatar_id)
+            await finish(leaving, f"leaving the room {room.channel}", seconds=_LEAVE_TIMEOUT)
 
     async def token(self, avatar_id: str, *, expire_seconds: int) -> RoomToken:
         """Open a room that you must leave yourself (A2E page "Get a Streaming Avatar Token"). Prefer `session`.
@@ -168,16 +170,13 @@ class StreamingAvatar(Resource):
     async def _open(self, avatar_id: str, expire_seconds: int) -> RoomToken:
         body = _ROOM.check({"avatar_id": avatar_id, "expire_seconds": expire_seconds})
         advice = "If there is a room, it ends after the paid time, and its coins are not returned"
-        late: list[Envelope] = []
-        try:
-            envelope = await self._services().submitter.post_paid(_TOKEN, json=body, advice=advice, on_late=late.append)
-        except asyncio.CancelledError:
-            # Case 2: the submitter has waited for the response of a request that was already sent.
-            for envelope in late:
-                with contextlib.suppress(UnexpectedResponseError):  # no room to leave
-                    await _finish_despite_cancellation(self._leave_with_retries(_room_in(envelope), avatar_id))
-            raise
-        return _room_in(envelope)
+
+        def leave(envelope: Envelope) -> None:
+            # Case 2: the response has arrived after the cancellation.
+            with contextlib.suppress(UnexpectedResponseError):  # no room to leave
+                finish_in_background(self._leave_with_retries(_room_in(envelope), avatar_id))
+
+        return _room_in(await self._services().submitter.post_paid(_TOKEN, json=body, advice=advice, on_late=leave))
 
     async def _leave_with_retries(self, room: RoomToken, avatar_id: str) -> None:
         failure: A2EError | str = f"no response within {_LEAVE_TIMEOUT:g} seconds"
@@ -240,16 +239,3 @@ def _room_in(envelope: Envelope) -> RoomToken:
             return room
     msg = "A2E's response contains no room. If A2E opened one, it ends after the paid time"
     raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may contain a token
-
-
-async def _finish_despite_cancellation(coroutine: Any) -> None:  # noqa: ANN401  a coroutine
-    """Run a coroutine to its end, and raise a cancellation of the caller afterwards."""
-    task = asyncio.ensure_future(coroutine)
-    cancelled: asyncio.CancelledError | None = None
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError as error:
-            cancelled = error
-    if cancelled is not None:
-        raise cancelled

@@ -15,22 +15,17 @@ from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import PageReader
-from a2e_async._protocol.schema import Schema
-from a2e_async._protocol.validation import (
-    check_choice,
-    check_page_size,
-    check_seconds,
-    check_text,
-    quote_id,
-    raise_invalid,
-)
-from a2e_async._submission.reconciler import AcceptedTask
+from a2e_async._protocol.responses import AcceptedTask
+from a2e_async._protocol.schema import Schema, check_text, choice, name_from
+from a2e_async._protocol.validation import check_page_size, check_seconds, quote_id, raise_invalid, raise_unexpected
 from a2e_async._submission.submitter import StartRequest
+from a2e_async.batch.jobs import PreparedStart
 from a2e_async.config import OnUnknown
 from a2e_async.errors import NotFoundError
+from a2e_async.files.local_files import LocalFile
 from a2e_async.models.common import TaskRecord
 from a2e_async.resources.base import Resource, attach_task_id, status_api_of, to_records
-from a2e_async.resources.inputs import Source, default_name, webhook_body, with_placeholder_links
+from a2e_async.resources.inputs import INVENTED_LINK, CommonStartOptions, Source, webhook_fields
 from a2e_async.tasks import TaskHandle, TaskOperations, WaitResult, wait_results
 
 R = TypeVar("R", bound=TaskRecord)
@@ -50,7 +45,7 @@ class TaskResource(Resource, Generic[R]):
         Until the handle is refreshed or waited for, its record holds only the id.
         """
         quote_id(id)
-        return self._to_handle(id, self._record(id=id))
+        return self._to_handle(AcceptedTask(id))
 
     async def get(self, id: str) -> R:
         """Return the record of one task (A2E page "Check Status of One Task"). Free.
@@ -179,7 +174,7 @@ class TaskResource(Resource, Generic[R]):
         if not self._family.is_searchable:
             raise_invalid(f"A2E has no list of {self._family.title} with names: a task cannot be found by its marker")
         found = await self._services().submitter.find(self._family, marker_or_key)
-        return self._to_handles(found)
+        return [self._to_handle(task) for task in found]
 
     async def delete(self, id: str) -> None:
         """Delete the record of a task (A2E page "Delete Record"). This cannot be undone. Free.
@@ -221,7 +216,7 @@ class TaskResource(Resource, Generic[R]):
         if key is not None:
             check_text("idempotency_key", key)
         if on_unknown is not None:
-            check_choice("on_unknown", on_unknown, get_args(OnUnknown))
+            choice(*get_args(OnUnknown)).check("on_unknown", on_unknown)
         if key is None and on_unknown != "resend":
             return
         # both need a marker in the name, and a list to find it in
@@ -243,11 +238,13 @@ class TaskResource(Resource, Generic[R]):
         count: int = 1,
     ) -> TaskHandle[R]:
         """Check a start, upload its local files, and start one task; see `_submit_several`."""
-        handles = await self._submit_several(schema, fields, inputs, options, count=count)
-        if len(handles) > 1:
-            others = ", ".join(handle.id for handle in handles[1:])
-            _LOGGER.warning("A2E made more than one task from one start: %s, and also %s", handles[0].id, others)
-        return handles[0]
+        first, *others = await self._submit_several(schema, fields, inputs, options, count=count)
+        if count > 1:
+            ids = ", ".join(task.id for task in others)
+            _LOGGER.warning(
+                "start() returns only the first task, %s; use start_several() for the others: %s", first.id, ids
+            )
+        return first
 
     async def _submit_several(
         self,
@@ -267,101 +264,85 @@ class TaskResource(Resource, Generic[R]):
             options: `CommonStartOptions`.
             count: Number of tasks that the start makes.
         """
-        family = self._family
-        webhook = webhook_body(family, options)
-        given = {name: source for name, source in inputs.items() if source is not None}
-        sources = [source for value in given.values() for source in (value if isinstance(value, list) else [value])]
-        # the whole body is checked before the first upload, which A2E charges
-        body = {**fields, **{name: with_placeholder_links(value) for name, value in given.items()}}
+        if not options.keys() <= CommonStartOptions.__annotations__.keys():
+            raise_unexpected("start", options, CommonStartOptions.__annotations__)
+        return await self._start(self._check_start(schema, fields, inputs, options), options, count=count)
+
+    def _check_start(
+        self,
+        schema: Schema,
+        fields: Mapping[str, Any],
+        inputs: Mapping[str, Source | builtins.list[Source] | None],
+        options: Mapping[str, Any],
+    ) -> PreparedStart:
+        """Check a whole start, before its first upload, which A2E charges; see `_submit_several`."""
+        family, key, on_unknown = self._family, options.get("idempotency_key"), options.get("on_unknown")
+        body = {**fields, **inputs}
+        sources = [item for value in inputs.values() for item in (value if isinstance(value, list) else [value])]
+        files = tuple(source for source in sources if isinstance(source, LocalFile))
+        if files:
+            for file in files:
+                self._services().files.check_size(file)
+            for name, value in inputs.items():
+                if isinstance(value, list):
+                    body[name] = [INVENTED_LINK if isinstance(item, LocalFile) else item for item in value]
+                elif isinstance(value, LocalFile):
+                    body[name] = INVENTED_LINK
         if family.name_field is not None and body.get(family.name_field) is None:
-            body[family.name_field] = default_name(sources) or family.title
+            texts = (source.content if isinstance(source, LocalFile) else source for source in sources)
+            names = (name_from(str(text)) for text in texts if isinstance(text, str | pathlib.Path))
+            body[family.name_field] = next(filter(None, names), family.title)
         body = schema.check(body)
-        key, on_unknown = options.get("idempotency_key"), options.get("on_unknown")
-        self._check_idempotency(key, on_unknown)
-        self._check_file_sizes(*sources)
-
-        def make_body(*links: str) -> dict[str, Any]:
-            remaining = iter(links)
-            linked = {
-                name: [next(remaining) for _ in value] if isinstance(value, list) else next(remaining)
-                for name, value in given.items()
-            }
-            return {**body, **linked, **webhook, **family.fixed_fields}
-
-        has_webhook = options.get("webhook") is not None
-        return await self._start(
-            make_body, *sources, count=count, key=key, on_unknown=on_unknown, has_webhook=has_webhook
-        )
+        if not options.keys().isdisjoint(("webhook", "webhook_url", "webhook_token")):
+            body |= webhook_fields(family, options)
+        if key is not None or on_unknown is not None:
+            self._check_idempotency(key, on_unknown)
+        return PreparedStart(body={**body, **family.fixed_fields}, inputs=inputs, files=files)
 
     async def _start(
-        self,
-        make_body: Callable[..., dict[str, Any]],
-        *sources: Source | None,
-        count: int = 1,
-        key: str | None = None,
-        on_unknown: OnUnknown | None = None,
-        has_webhook: bool = False,
+        self, prepared: PreparedStart, options: Mapping[str, Any], *, count: int = 1
     ) -> builtins.list[TaskHandle[R]]:
-        """Start one task, or several with one request, and return a handle for each.
+        """Upload the local files of a start, and start one task, or several with one request."""
+        services, key = self._services(), options.get("idempotency_key")
+        submitter = services.submitter
+        resend = (options.get("on_unknown") or submitter.policy.on_unknown) == "resend"
+        start = StartRequest(self._family, count=count, resend=resend)
 
-        Args:
-            make_body: Makes the body from the links of the sources.
-            sources: Links, and local files, which are uploaded when they are needed.
-            count: Number of tasks that the start makes.
-            key: The idempotency key. If A2E's list has its task, nothing is uploaded.
-            on_unknown: As in `CommonStartOptions`; None for the client's `StartPolicy.on_unknown`.
-            has_webhook: Whether a `WebhookReceiver` is notified when the task ends.
-        """
-        submitter = self._services().submitter
-        request = StartRequest(self._family, count, (on_unknown or submitter.policy.on_unknown) == "resend")
+        async def upload() -> dict[str, Any]:
+            links = [await self._to_link(image) if image else None for image in prepared.images]
+            return prepared.make_body(*links)
+
         if key is None:
-            links = await self._to_links(sources)
-            return self._to_handles(await submitter.start(request, make_body(*links)), has_webhook=has_webhook)
+            start.body = await upload() if prepared.files else prepared.body
+            tasks = await submitter.start(start)
+        else:
+            # `upload` is called only if A2E's list has no task of the key, so that no upload is charged in vain
+            tasks = await submitter.start_once(start, key, upload)
+        if len(tasks) != count:
+            ids = ", ".join(task.id for task in tasks)
+            _LOGGER.warning("A2E was asked for %d tasks with one start, and made %d: %s", count, len(tasks), ids)
+        has_webhook = options.get("webhook") is not None
+        return [self._to_handle(task, has_webhook=has_webhook) for task in tasks]
 
-        # called only if A2E's list has no task of the key, so that no upload is charged in vain
-        async def prepare() -> dict[str, Any]:
-            return make_body(*await self._to_links(sources))
+    async def _to_link(self, source: Source) -> str:
+        return source if isinstance(source, str) else await self._services().files.upload(source)
 
-        return self._to_handles(await submitter.start_once(request, key, prepare), has_webhook=has_webhook)
-
-    def _check_file_sizes(self, *sources: Source | None) -> None:
-        """Reject files that are too large to be uploaded."""
-        for source in sources:
-            if source is not None and not isinstance(source, str):
-                self._services().files.check_size(source)
-
-    async def _to_links(self, sources: Iterable[Source | None]) -> Iterable[str | None]:
-        return [source if source is None else await self._to_link(source) for source in sources]
-
-    def _to_handles(
-        self, tasks: builtins.list[AcceptedTask], *, has_webhook: bool = False
-    ) -> builtins.list[TaskHandle[R]]:
-        """Return the handles of accepted tasks."""
-        handles = []
-        for task in tasks:
-            raw = {"_id": task.id} if task.raw is None else task.raw
-            record = functools.partial(to_record, self._record, raw, self._family, trace_id=task.trace_id)
-            handles.append(self._to_handle(task.id, record, adopted=task.adopted, has_webhook=has_webhook))
-        return handles
-
-    def _to_handle(
-        self, id: str, record: R | Callable[[], R], *, adopted: bool = False, has_webhook: bool = False
-    ) -> TaskHandle[R]:
+    def _to_handle(self, task: AcceptedTask, *, has_webhook: bool = False) -> TaskHandle[R]:
+        """Return the handle of a task. Its record is decoded at its first use."""
+        raw = {"_id": task.id} if task.raw is None else task.raw
+        record = functools.partial(to_record, self._record, raw, self._family, trace_id=task.trace_id)
         # New ones for each handle. Stored on the resource, they would form a reference cycle with it, which would keep
         # the session of a client alive that was not closed.
         operations = TaskOperations(
             get=self.get, delete=self.delete, subscribe=self._subscribe, download=self._download
         )
-        return TaskHandle(id, record, operations, adopted=adopted, has_webhook=has_webhook)
-
-    async def _to_link(self, source: Source) -> str:
-        return source if isinstance(source, str) else await self._services().files.upload(source)
+        return TaskHandle(task.id, record, operations, adopted=task.adopted, has_webhook=has_webhook)
 
     def _subscribe(self, task_id: str, waiter: Waiter) -> Callable[[], None]:
         with attach_task_id(task_id):
             services = self._services()
         within = services.poller.policy.poll_timeout
-        status_api = functools.partial(status_api_of, services.resolver, self._family, self._record, within)
+        status_api = functools.partial(status_api_of, services.api, self._family, self._record, within)
         return services.poller.subscribe(self._family.key, task_id, status_api, waiter)
 
     async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download

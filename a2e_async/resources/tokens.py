@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
+from a2e_async._protocol.schema import check_text
 from a2e_async._protocol.settings import Secret
-from a2e_async._protocol.validation import check_text
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.models.tokens import ApiToken
 from a2e_async.resources.base import Resource
@@ -24,22 +24,15 @@ class Tokens(Resource):
 
     A new API token needs a *login token*, the token of a web session: use a client of its own,
     ``A2EClient(login_token)``.
+
+    A2E has not published `login`, `list` and `delete`: their paths and fields are guesses. They raise an
+    `EndpointNotAvailableError` if A2E has no such operation. If you know A2E's path, pass it as `path`.
     """
 
     async def login(self, account: str, password: str, *, path: str | None = None) -> str:
-        """Return a login token (A2E page "Obtain Login Token"). Free.
+        """Return a login token for the name and password of an account (A2E page "Obtain Login Token"). Free.
 
-        A2E has not published this operation: path and fields are guesses. To avoid the password here, copy a token
-        from A2E's web page.
-
-        Args:
-            account: The account's name.
-            password: The account's password. It is sent unchanged and not kept.
-            path: A2E's path, instead of the guess.
-
-        Raises:
-            EndpointNotAvailableError: A2E has no such operation.
-            A2EError: As for any request.
+        The password is sent unchanged and not kept. To avoid it here, copy a token from A2E's web page.
         """
         check_text("account", account)
         check_text("password", password)
@@ -61,7 +54,6 @@ class Tokens(Resource):
 
         Raises:
             AuthenticationError: The client's token is not a login token.
-            A2EError: As for any request.
         """
         check_text("alias", alias)
         envelope = await self._write(_GENERATE, json={"alias": alias})
@@ -72,33 +64,15 @@ class Tokens(Resource):
         return to_item(ApiToken, {"alias": alias, **raw})
 
     async def list(self, *, path: str | None = None) -> AsyncIterator[ApiToken]:
-        """Iterate over the API tokens (A2E page "List api tokens"). Free.
-
-        A2E has not published this operation: its path is a guess.
-
-        Args:
-            path: A2E's path, instead of the guess.
-
-        Raises:
-            EndpointNotAvailableError: A2E has no such operation.
-            A2EError: As for any request.
-        """
-        envelope = await self._call_undocumented(_LIST, path)
-        for raw in responses.records(envelope.data):
+        """Iterate over the API tokens (A2E page "List api tokens"). Free."""
+        for raw in responses.records((await self._call_undocumented(_LIST, path)).data):
             yield to_item(ApiToken, raw)
 
     async def delete(self, id: str, *, path: str | None = None) -> None:
         """Delete an API token (A2E page "Delete API token"). Free. Programs that use the token lose access.
 
-        A2E has not published this operation: path and field are guesses.
-
-        Args:
-            id: The `ApiToken.id`, not the token itself.
-            path: A2E's path, instead of the guess.
-
-        Raises:
-            EndpointNotAvailableError: A2E has no such operation, or no such token.
-            A2EError: As for any request.
+        The id is `ApiToken.id`, not the token itself. `EndpointNotAvailableError` can also mean that there is no such
+        token.
         """
         check_text("id", id)
         await self._call_undocumented(_DELETE, path, id)

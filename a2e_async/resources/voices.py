@@ -9,9 +9,8 @@ from a2e_async._protocol.converter import to_item, to_voices
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import VOICES
 from a2e_async._protocol.pagination import P2, PageReader
-from a2e_async._protocol.schema import Schema, choice, flag, links, number, text
-from a2e_async._protocol.validation import check_link, check_page_size, check_text, raise_invalid
-from a2e_async._submission.reconciler import AcceptedTask
+from a2e_async._protocol.schema import Schema, check_link, check_text, choice, flag, links, number, text
+from a2e_async._protocol.validation import check_page_size, raise_invalid
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media, open_file
 from a2e_async.models.voices import PublicVoice, SpeechPreview, VoiceRecord
@@ -44,6 +43,8 @@ _SPEAK = Schema(
     }
 )
 
+_PUBLIC_FILTERS = Schema({"country": text(), "region": text(), "voice_map_type": text()})
+
 _PUBLIC = Endpoint.of("GET anchor/voice_list", "POST anchor/voice_list")
 _COMPLETED = Endpoint.of("GET userVoice/completedRecord")
 # A2E's documentation has no page for this operation and for the previews; its current specification lists them.
@@ -73,23 +74,12 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
             country: The `Language.value`, such as ``"en"`` (A2E's default).
             region: The `Region.value`, such as ``"US"`` (A2E's default).
             voice_map_type: A locale, such as ``"en-US"`` (A2E's default).
-
-        Raises:
-            A2EError: As for any request.
         """
-        params = {"country": country, "region": region, "voice_map_type": voice_map_type}
-        for name, value in params.items():
-            if value is not None:
-                check_text(name, value)
-        given = {name: value for name, value in params.items() if value is not None}
-        return to_voices((await self._read(_PUBLIC, params=given)).data)
+        filters = {"country": country, "region": region, "voice_map_type": voice_map_type}
+        return to_voices((await self._read(_PUBLIC, params=_PUBLIC_FILTERS.check(filters))).data)
 
     async def completed(self) -> builtins.list[VoiceRecord]:
-        """List the cloned voices that are ready to speak (A2E page "List Voice Clone Options"). Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """List the cloned voices that are ready to speak (A2E page "List Voice Clone Options"). Free."""
         return [*to_records(self._record, await self._read(_COMPLETED), self._family).values()]
 
     async def start(
@@ -107,8 +97,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
         """Start the training of a cloned voice (A2E page "Train TTS Model of The User's Voice").
 
         Costs coins as soon as A2E accepts it. A voice is usually ready within 1 to 2 minutes; A2E trains one voice at a
-        time. All arguments are checked before anything is sent. Then local samples are uploaded, which A2E charges
-        too. The task is started exactly once, see `ImageToVideo.start`.
+        time. Checks, uploads, retries and errors are as in `ImageToVideo.start`.
 
         Args:
             samples: One or more recordings of one speaker without noise: paths, bytes, binary files or http(s) URLs,
@@ -122,9 +111,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
             options: See `CommonStartOptions`.
 
         Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
             PlanError: The account's plan does not allow more voices.
-            A2EError: As in `ImageToVideo.start`.
         """
         # A str is iterable too: samples="ada.mp3" would be seven samples of one letter.
         if isinstance(samples, str | bytes | bytearray) or not isinstance(samples, Iterable):
@@ -151,25 +138,19 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
             path: A2E's path, instead of the guess.
 
         Raises:
-            InvalidRequestError: The id cannot be used; nothing was sent.
             EndpointNotAvailableError: A2E has no such operation.
             SubmissionUncertainError: Unknown outcome: A2E may have accepted it.
             UnexpectedResponseError: A2E accepted the request and did not return the voice: see `list`.
-            A2EError: As for any request.
         """
         check_text("twin_id", twin_id)
         advice = "Check voices.list() before you try again"
         with attach_task_id(twin_id):
             envelope = await self._call_undocumented(_CLONE, path, twin_id, advice=advice)
-            raw, *_ = responses.started_records(envelope)  # also raises if the response names no voice
-        return self._to_handles([AcceptedTask(responses.id_of(raw), raw, envelope.trace_id)])[0]
+            task, *_ = responses.accepted_tasks(envelope)  # also raises if the response names no voice
+        return self._to_handle(task)
 
     async def rename(self, id: str, name: str) -> None:
-        """Rename a cloned voice. Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Rename a cloned voice. Free."""
         check_text("name", name)
         with attach_task_id(id):
             await self._write(_RENAME, id, json={"name": name})
@@ -198,9 +179,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
             speech_rate: The speed, 0.5 to 2.0 (A2E's default: 1).
 
         Raises:
-            InvalidRequestError: A local check failed; nothing was sent.
             SubmissionUncertainError: Unknown outcome: A2E may have accepted it, and `previews` may show the audio.
-            A2EError: As for any request.
         """
         body = _SPEAK.check(
             {
@@ -226,9 +205,6 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
 
         Args:
             page_size: Records in one request, 1 to 100.
-
-        Raises:
-            A2EError: As for any request.
         """
         check_page_size(page_size)
         pages = PageReader(_PREVIEWS.path, page_size, P2)
@@ -237,11 +213,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
                 yield to_item(SpeechPreview, raw)
 
     async def delete_preview(self, id: str) -> None:
-        """Delete the entry of one speech. The audio itself stays until it expires. Free.
-
-        Raises:
-            A2EError: As for any request.
-        """
+        """Delete the entry of one speech. The audio itself stays until it expires. Free."""
         with attach_task_id(id):
             await self._write(_DELETE_PREVIEW, id)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import a2e_async
-from a2e_async import resources
+from a2e_async import errors, resources
 
 MODULES = [
     "a2e_async",
@@ -108,6 +108,9 @@ def _parts(hint: Any) -> Iterator[Any]:
 
 
 def test_front_door_is_sorted() -> None:
-    """`a2e_async.__all__` is sorted, and each of its names can be imported."""
-    assert a2e_async.__all__ == sorted(a2e_async.__all__, key=lambda name: (name.startswith("_"), name.lower()))
+    """`a2e_async.__all__` is sorted, the errors behind the rest, and each of its names can be imported."""
+    rest = a2e_async.__all__[: -len(errors.__all__)]
+    assert a2e_async.__all__ == rest + errors.__all__
+    for names in (rest, errors.__all__):
+        assert names == sorted(names, key=lambda name: (name.startswith("_"), name.lower()))
     assert all(hasattr(a2e_async, name) for name in a2e_async.__all__)

@@ -9,8 +9,8 @@ PACKAGE = style_table.ROOT / "a2e_async"
 
 
 def test_headers_are_lean() -> None:
-    """Imports, `__all__` and module docstrings are at most 12 % of all lines: a file holds a whole subject."""
-    assert style_table.Style.of(PACKAGE).header_share <= 12
+    """Imports, `__all__` and module docstrings are at most 11 % of all lines: a file holds a whole subject."""
+    assert style_table.Style.of(PACKAGE).header_share <= 11
 
 
 def test_comments_give_reasons() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async.batch.budget import Budget, Reservation
+from a2e_async.batch.rules import Budget, Reservation
 
 pytestmark = pytest.mark.pure  # no event loop, no socket, no sleep
 

@@ -8,11 +8,12 @@ from typing import Any, cast
 import attrs
 import pytest
 
-from a2e_async.batch.budget import Budget, BudgetGuard, Reservation
+from a2e_async.batch.budget import BudgetGuard
 from a2e_async.batch.jobs import BatchApi, PreparedStart
+from a2e_async.batch.rules import Budget, Reservation
 from a2e_async.errors import A2EError, BudgetError, ServerError
 
-SHORT, LONG = (PreparedStart(make_body=dict, images=(), price_key=price_key) for price_key in ("short", "long"))
+SHORT, LONG = (PreparedStart(body={}, inputs={}, price_key=price_key) for price_key in ("short", "long"))
 
 
 @attrs.define

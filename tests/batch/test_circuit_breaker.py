@@ -8,10 +8,22 @@ import itertools
 import logging
 from typing import TYPE_CHECKING, Any
 
-from a2e_async.batch.circuit_breaker import CircuitBreaker
+import attrs
+import pytest
+
+from a2e_async.batch.circuit_breaker import CircuitBreaker, StoppedError, TrippedError
+from a2e_async.errors import (
+    A2EError,
+    AuthenticationError,
+    BadRequestError,
+    BusyError,
+    ServerError,
+    SubmissionUncertainError,
+    TransferError,
+)
 
 if TYPE_CHECKING:
-    import pytest
+    from collections.abc import Sequence
 
 
 def now() -> float:
@@ -24,7 +36,7 @@ def now() -> float:
 def make_tripped() -> CircuitBreaker:
     """Make a breaker that was just tripped."""
     breaker = CircuitBreaker()
-    breaker.trip("no coins", probe=False)
+    breaker.trip(A2EError("no coins"), probe=False)
     return breaker
 
 
@@ -32,7 +44,7 @@ async def probe(breaker: CircuitBreaker, *, fails: bool = True) -> float:
     """Probe, and find that no start is possible, or find out nothing; return the time of the attempt."""
     assert await breaker.probe()
     if fails:
-        breaker.trip("no coins", probe=True)
+        breaker.trip(A2EError("no coins"), probe=True)
     breaker.end_probe()
     return now()
 
@@ -42,7 +54,7 @@ async def job(breaker: CircuitBreaker, log: list[tuple[float, bool]]) -> None:
     is_probe = await breaker.probe()
     log.append((now(), is_probe))
     if is_probe:
-        breaker.trip("no coins", probe=True)
+        breaker.trip(A2EError("no coins"), probe=True)
         breaker.end_probe()
 
 
@@ -146,7 +158,7 @@ def test_reason_is_the_last_one() -> None:
     """The reason is that of the last failure, and empty after a reset."""
     breaker = make_tripped()
     assert breaker.reason == "no coins"
-    breaker.trip("A2E is busy", probe=False)
+    breaker.trip(A2EError("A2E is busy"), probe=False)
     assert breaker.reason == "A2E is busy"
     breaker.reset()
     assert breaker.reason == ""
@@ -158,7 +170,7 @@ async def test_late_failures_do_not_lengthen_the_delay() -> None:
     first = asyncio.create_task(probe(breaker))
     await asyncio.sleep(1)
     for _ in range(3):
-        breaker.trip("no coins", probe=False)
+        breaker.trip(A2EError("no coins"), probe=False)
     assert await first == 5
     assert await probe(breaker) == 15
 
@@ -206,43 +218,213 @@ async def test_next_pause_begins_with_the_short_delay() -> None:
     for _ in range(5):
         await probe(breaker)
     breaker.reset()
-    breaker.trip("busy", probe=False)
+    breaker.trip(A2EError("busy"), probe=False)
     before = now()
     assert await probe(breaker) == before + 5
     assert await probe(breaker) == before + 15
 
 
-def test_attempting_jobs_are_counted() -> None:
-    """The breaker counts the jobs that attempt something, and no longer those that have failed."""
+# attempts
+
+UNCERTAIN = SubmissionUncertainError("its answer is lost")
+BUSY = BusyError("A2E is busy", status=400)
+BAD = BadRequestError("no face", status=400)
+
+
+@attrs.define
+class Attempts:
+    """Attempts of one job: each raises the next error, and the last one returns its number."""
+
+    breaker: CircuitBreaker
+    errors: Sequence[Exception] = ()
+    probes: list[bool] = attrs.field(factory=list)
+
+    async def __call__(self, probe: bool) -> int:  # noqa: FBT001  called by the breaker
+        """Make an attempt."""
+        self.probes.append(probe)
+        if len(self.probes) <= len(self.errors):
+            raise self.errors[len(self.probes) - 1]
+        return len(self.probes)
+
+
+async def test_success_is_returned() -> None:
+    """A closed breaker makes one attempt, and returns its result."""
     breaker = CircuitBreaker()
-    assert breaker.attempting == 0
-    with breaker.attempt(), breaker.attempt():
-        assert breaker.attempting == 2
-        with contextlib.suppress(KeyError), breaker.attempt():
-            raise KeyError
-        assert breaker.attempting == 2
-    assert breaker.attempting == 0
+    attempts = Attempts(breaker)
+    assert await breaker.call(attempts) == 1
+    assert (attempts.probes, breaker.reason, now()) == ([False], "", 0)
 
 
-def test_second_unknown_outcome_in_a_row_is_reported() -> None:
-    """One start with an unknown outcome is not reported; a second one without a success between them is."""
+async def test_failure_of_all_jobs_is_attempted_again() -> None:
+    """After a failure that concerns all jobs, the job waits, probes until it succeeds, and closes the breaker."""
     breaker = CircuitBreaker()
-    assert [breaker.record_uncertain() for _ in range(3)] == [False, True, True]
-    breaker.reset()
-    assert [breaker.record_uncertain() for _ in range(2)] == [False, True]
+    attempts = Attempts(breaker, [BUSY] * 4)
+    assert await breaker.call(attempts) == 5
+    assert (attempts.probes, breaker.reason, now()) == ([False, True, True, True, True], "", 5 + 10 + 20 + 40)
 
 
-def test_successes_are_counted() -> None:
-    """Successes are counted, whether or not the breaker was tripped."""
+async def test_failure_of_one_job_is_raised() -> None:
+    """A failure that concerns one job only is raised, and does not trip the breaker."""
     breaker = CircuitBreaker()
-    breaker.reset()
-    breaker.trip("busy", probe=False)
-    assert breaker.successes == 1
-    breaker.reset()
-    assert breaker.successes == 2
+    with pytest.raises(BadRequestError):
+        await breaker.call(Attempts(breaker, [BAD]))
+    assert (breaker.reason, breaker.stopped, now()) == ("", None, 0)
+
+
+async def test_failure_of_the_probe_alone_keeps_the_breaker_tripped() -> None:
+    """A probe that fails for a reason of its own job lets the next job probe, after the same delay."""
+    breaker = make_tripped()
+    with pytest.raises(BadRequestError):
+        await breaker.call(Attempts(breaker, [BAD]))
+    assert (breaker.reason, now()) == ("no coins", 5)
+    assert await probe(breaker) == 10
+
+
+async def test_older_success_does_not_close_the_breaker() -> None:
+    """A start that was sent before the breaker tripped says nothing about the present."""
+    breaker = CircuitBreaker()
+
+    async def trip(_: bool) -> None:  # noqa: FBT001  called by the breaker
+        breaker.trip(A2EError("no coins"), probe=False)
+
+    await breaker.call(trip)
+    assert breaker.reason == "no coins"
+
+
+async def test_attempt_that_finds_the_breaker_tripped_waits() -> None:
+    """A job that has waited for its slot until the breaker was tripped becomes a probe later, without a failure."""
+    breaker = CircuitBreaker()
+
+    async def attempt(probe: bool) -> bool:  # noqa: FBT001  called by the breaker
+        if not probe:
+            breaker.trip(A2EError("no coins"), probe=False)
+        breaker.check(probe=probe)
+        return probe
+
+    assert await breaker.call(attempt)
+    assert (breaker.reason, now()) == ("", 5)
+
+
+async def test_free_attempt_does_not_wait_first() -> None:
+    """An attempt that costs nothing is made at once, also while the breaker is tripped; the next one waits."""
+    breaker = make_tripped()
+    attempts = Attempts(breaker, [BUSY])
+    assert await breaker.call(attempts, costs=False) == 2
+    assert (attempts.probes, now()) == ([False, True], 5)
+
+
+def make_broken_upload() -> TransferError:
+    """Make the error of an upload that every job would get."""
+    error = TransferError("the storage is out of reach")
+    error.__cause__ = ServerError("x", status=500)
+    return error
+
+
+@pytest.mark.parametrize("others_succeed", [False, True])
+async def test_upload_that_keeps_failing_is_given_up(*, others_succeed: bool) -> None:
+    """A failed upload is its job's own fault after three tries, if the job is alone or others succeed meanwhile."""
+    breaker, tried = CircuitBreaker(), 0
+
+    async def fail(_: bool) -> None:  # noqa: FBT001  called by the breaker
+        nonlocal tried
+        tried += 1
+        if others_succeed:
+            await breaker.call(Attempts(breaker), costs=False)
+        raise make_broken_upload()
+
+    others = [asyncio.create_task(breaker.call(lambda _: asyncio.sleep(1e6))) for _ in range(others_succeed)]
+    await asyncio.sleep(1)
+    with pytest.raises(TransferError):
+        await breaker.call(fail)
+    assert tried == 3
+    for other in others:
+        other.cancel()
+
+
+async def test_failure_among_failing_jobs_is_not_counted() -> None:
+    """While other jobs attempt something too and none succeeds, no job is given up."""
+    breaker = CircuitBreaker()
+    waiting = asyncio.create_task(breaker.call(Attempts(breaker, [BUSY] * 1000)))
+    await asyncio.sleep(1)
+    other = asyncio.create_task(breaker.call(Attempts(breaker, [make_broken_upload()] * 1000)))
+    await asyncio.sleep(3600)
+    assert not other.done()
+    for each in (waiting, other):
+        each.cancel()
+
+
+async def test_one_unknown_outcome_is_raised() -> None:
+    """One start with an unknown outcome is not repeated, and does not trip the breaker."""
+    breaker = CircuitBreaker()
+    with pytest.raises(SubmissionUncertainError):
+        await breaker.call(Attempts(breaker, [UNCERTAIN]))
+    assert breaker.reason == ""
+
+
+async def test_second_unknown_outcome_in_a_row_trips_the_breaker() -> None:
+    """A second unknown outcome trips the breaker, unless a start has succeeded in between."""
+    breaker, tripped = CircuitBreaker(), []
+    for errors in ([UNCERTAIN], [], [UNCERTAIN], [UNCERTAIN]):
+        with contextlib.suppress(SubmissionUncertainError):
+            await breaker.call(Attempts(breaker, errors))
+        tripped.append(bool(breaker.reason))
+    assert tripped == [False, False, False, True]
+
+
+async def test_unknown_outcome_of_an_earlier_run_is_not_counted() -> None:
+    """A reconciliation that does not find its task says nothing about the starts of this run."""
+    breaker = CircuitBreaker()
+    for costs in (False, False, True, False):
+        with pytest.raises(SubmissionUncertainError):
+            await breaker.call(Attempts(breaker, [UNCERTAIN]), costs=costs)
+    assert breaker.reason == ""
+
+
+async def test_cancelled_attempt_is_not_counted() -> None:
+    """A cancelled probe lets the next job probe."""
+    breaker = make_tripped()
+    hanging = asyncio.create_task(breaker.call(lambda _: asyncio.sleep(3600)))
+    await asyncio.sleep(10)
+    hanging.cancel()
+    await asyncio.wait({hanging})
+    assert await probe(breaker) == 15
 
 
 # stopped
+
+
+async def test_failure_of_the_account_stops_the_batch() -> None:
+    """With a wrong token no start is possible any more: the batch stops with that error."""
+    breaker, error = CircuitBreaker(), AuthenticationError("wrong token", status=401)
+    with pytest.raises(StoppedError) as caught:
+        await breaker.call(Attempts(breaker, [error]))
+    assert caught.value.reason is breaker.stopped is error
+
+
+async def test_breaker_that_stops_instead_of_pausing() -> None:
+    """With on_shortage="stop", the failure that would trip the breaker stops the batch."""
+    breaker = CircuitBreaker(stops=True)
+    with pytest.raises(StoppedError) as caught:
+        await breaker.call(Attempts(breaker, [BUSY]))
+    assert (caught.value.reason, breaker.stopped, breaker.reason, now()) == (BUSY, BUSY, "", 0)
+
+
+async def test_first_reason_of_a_stop_counts() -> None:
+    """A batch that has stopped keeps its reason, and `check` raises it."""
+    breaker = CircuitBreaker()
+    breaker.stop(BUSY)
+    breaker.stop(BAD)
+    with pytest.raises(StoppedError) as caught:
+        breaker.check()
+    assert caught.value.reason is BUSY
+
+
+def test_check_of_a_tripped_breaker() -> None:
+    """While the breaker is tripped, a job may be started only if it is the probe."""
+    breaker = make_tripped()
+    breaker.check(probe=True)
+    with pytest.raises(TrippedError):
+        breaker.check(probe=False)
 
 
 async def test_stop_releases_all_jobs() -> None:
@@ -250,11 +432,11 @@ async def test_stop_releases_all_jobs() -> None:
     breaker = make_tripped()
     waiting = [asyncio.create_task(breaker.probe()) for _ in range(5)]
     await asyncio.sleep(1)
-    breaker.stop()
+    breaker.stop(A2EError("closed"))
     for is_probe in asyncio.as_completed(waiting):
         if await is_probe:
             breaker.end_probe()
-    breaker.trip("another reason", probe=False)
+    breaker.trip(A2EError("another reason"), probe=False)
     assert not await breaker.probe()
     assert now() == 1
 
@@ -265,8 +447,8 @@ async def test_failure_after_the_stop_blocks_no_job() -> None:
     waiting = [asyncio.create_task(breaker.probe()) for _ in range(5)]
     await asyncio.sleep(1)
     breaker.reset()
-    breaker.stop()
-    breaker.trip("A2E is busy", probe=False)
+    breaker.stop(A2EError("closed"))
+    breaker.trip(A2EError("A2E is busy"), probe=False)
     assert await asyncio.gather(*waiting) == [False] * 5
     assert now() == 1
 
@@ -274,8 +456,8 @@ async def test_failure_after_the_stop_blocks_no_job() -> None:
 async def test_closed_breaker_that_is_stopped_never_blocks() -> None:
     """A breaker that trips after its stop delays no job."""
     breaker = CircuitBreaker()
-    breaker.stop()
-    breaker.trip("no coins", probe=False)
+    breaker.stop(A2EError("closed"))
+    breaker.trip(A2EError("no coins"), probe=False)
     assert not await breaker.probe()
     assert now() == 0
 
@@ -289,10 +471,10 @@ def test_pause_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "a2e_async"):
         breaker.reset()
         for _ in range(3):
-            breaker.trip("no coins", probe=False)
+            breaker.trip(A2EError("no coins"), probe=False)
         for _ in range(3):
             breaker.reset()
-        breaker.trip("A2E is busy", probe=False)
+        breaker.trip(A2EError("A2E is busy"), probe=False)
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "The batch is paused: no coins"),
         ("WARNING", "The batch continues"),

@@ -28,6 +28,7 @@ from conditions import wait_until
 from paid_starts import charged_task_ids, count_starts, faults_on_start, logged_warnings, make_client
 
 from a2e_async import A2EClient, ClientClosedError, SubmissionUncertainError
+from a2e_async._aio import wait_for_background
 from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
@@ -92,6 +93,24 @@ async def test_an_error_of_the_caller_ends_the_batch(a2e: A2EClient, sandbox: Sa
                 raise LookupError
     await assert_no_work_left(sandbox)
     await check_the_next_run(a2e, sandbox, make_jobs(20), journal=journal)
+
+
+async def test_repeated_cancellation_is_not_refused(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """A caller that is cancelled in every step, as anyio does, ends at once; its batch ends in the background."""
+    sandbox.faults = faults_on_start(*[SLOW] * 20)
+    running = await begin(a2e.image_to_video.batch(make_jobs(20), journal=journal), sandbox, 4)
+    for _ in range(50):
+        running.cancel()
+        await asyncio.sleep(0)
+    assert running.cancelled()
+    assert batch_tasks()
+    await wait_for_background()
+    await assert_no_work_left(sandbox)
+    after = [entry for entry in (await read_journal(journal)).values() if entry.marker]
+    assert {(entry.task_id, entry.state) for entry in after} == {(task_id, "running") for task_id in sandbox.tasks}
+    sandbox.faults = None
+    await check_the_next_run(a2e, sandbox, make_jobs(20), journal=journal)
+    assert count_starts(sandbox) == 20
 
 
 async def test_the_answer_of_a_start_is_waited_for(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:

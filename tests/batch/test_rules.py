@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from a2e_async.batch import rules
-from a2e_async.batch.rules import Action, EntryState, FailureScope, JournalEntry
+from a2e_async.batch.rules import Action, EntryState, JournalEntry
 from a2e_async.errors import (
     A2EError,
     APIError,
@@ -189,13 +189,14 @@ def error_name(case: object) -> str:
 )
 def test_errors_that_pause(error: A2EError) -> None:
     """An error that every job would get at this moment, and that may pass, pauses the batch."""
-    assert rules.failure_scope(error) is FailureScope.PAUSE
+    assert rules.pauses_batch(error)
+    assert not rules.stops_batch(error)
 
 
 @pytest.mark.parametrize("error", [AuthenticationError("x", status=401), ClientClosedError("x")], ids=error_name)
 def test_errors_that_stop(error: A2EError) -> None:
     """An error that every job would get from now on stops the batch."""
-    assert rules.failure_scope(error) is FailureScope.STOP
+    assert rules.stops_batch(error)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +222,8 @@ def test_errors_that_stop(error: A2EError) -> None:
 )
 def test_errors_of_one_job(error: A2EError) -> None:
     """Every other error fails its job only."""
-    assert rules.failure_scope(error) is FailureScope.JOB
+    assert not rules.pauses_batch(error)
+    assert not rules.stops_batch(error)
 
 
 _UNREACHABLE = NetworkError("x", request_sent=False)
@@ -312,7 +314,18 @@ def test_key_is_bound(known: JournalEntry, *, bound: bool) -> None:
         pytest.param({"name": None}, {}, [], id="not set, in two ways"),
         pytest.param({"extend_prompt": False}, {}, ["extend_prompt"], id="false is something"),
         pytest.param({"z": 1, "b": 1, "a": 1}, {"z": 2, "a": 2, "b": 1}, ["a", "z"], id="in order"),
-        pytest.param({"image": {"sha256": "x"}}, {"image": {"sha256": "y"}}, ["image"], id="in depth"),
+        pytest.param({"image": {"sha256": "x"}}, {"image": {"sha256": "y"}}, ["image"], id="another image"),
+        pytest.param(
+            {"image": {"sha256": "x", "path": "a.png"}},
+            {"image": {"sha256": "x", "path": "b.png"}},
+            [],
+            id="same image",
+        ),
+        pytest.param({"image": {"sha256": "x", "path": "a.png"}}, {"image": {"sha256": "x"}}, [], id="same bytes"),
+        pytest.param({"image": {"url": "a"}}, {"image": {"url": "b"}}, ["image"], id="another link"),
+        pytest.param({"image": {"url": "a"}}, {"image": {"sha256": "a"}}, ["image"], id="link and image"),
+        pytest.param({"image": {"path": "a"}}, {"image": {"path": "a"}}, [], id="same file, not read"),
+        pytest.param({"image": {"sha256": "x"}}, {}, ["image"], id="image gone"),
     ],
 )
 def test_changed_fields(old: dict[str, Any], new: dict[str, Any], words: list[str]) -> None:
@@ -470,7 +483,7 @@ def test_entry_shows_no_secrets() -> None:
     assert "signed" not in shown
 
 
-def test_price_beyond_the_range_of_numbers_is_unknown() -> None:
-    """A price that no float can hold is written as unknown, and the other fields as they are."""
-    written = rules.to_values(make_entry("running", coins=10**400, task_id="t1"))
-    assert written == rules.to_values(make_entry("running", coins=None, task_id="t1"))
+@pytest.mark.parametrize("state", _STATES)
+def test_open_states(state: EntryState) -> None:
+    """An entry is open while A2E has, or may have, a task that has not ended."""
+    assert rules.is_open(make_entry(state)) is (state in _OPEN)

@@ -9,21 +9,25 @@ import os
 import time
 from pathlib import PurePath
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import pytest
 import quick
 
 from a2e_async.batch import Job
-from a2e_async.batch.rules import NoJournal
-from a2e_async.batch.uploads import UploadCache, fingerprint, fingerprint_again, image_identity, with_files_read
-from a2e_async.errors import InvalidRequestError, TransferError
+from a2e_async.batch.circuit_breaker import CircuitBreaker, StoppedError
+from a2e_async.batch.journal import Journal
+from a2e_async.batch.rules import image_identity
+from a2e_async.batch.uploads import UploadCache, fingerprint, fingerprint_again, with_files_read
+from a2e_async.errors import A2EError, InvalidRequestError, TransferError
 from a2e_async.files.local_files import LocalFile, open_image
 
 if TYPE_CHECKING:
     import pathlib
     from collections.abc import Callable
+
+    from a2e_async.batch.jobs import BatchApi
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
@@ -184,7 +188,7 @@ async def test_file_that_is_not_an_image_any_more(ada: pathlib.Path) -> None:
 async def test_open_files_are_read_once() -> None:
     """Both images of a job can be read several times, also if they came as open files."""
     job = Job(key="k", image=io.BytesIO(quick.PNG), end_image=io.BytesIO(OTHER), prompt="she smiles")
-    assert await with_files_read(job) == attrs.evolve(job, image=quick.PNG, end_image=OTHER)
+    assert await with_files_read(job) == Job(key="k", image=quick.PNG, end_image=OTHER, prompt="she smiles")
 
 
 @pytest.mark.parametrize("image", [None, LINK, "ada.png", PurePath("ada.png"), quick.PNG, bytearray(b"x")], ids=repr)
@@ -233,7 +237,7 @@ class Uploads:
     now: int = 0
     most: int = 0
 
-    async def __call__(self, image: LocalFile) -> str:
+    async def upload(self, image: LocalFile) -> str:
         """Upload an image."""
         assert isinstance(image.content, bytes)
         self.now += 1
@@ -251,7 +255,7 @@ class Uploads:
 
 
 @attrs.define(eq=False)
-class Journal(NoJournal):
+class LinkJournal(Journal):
     """Journal that stores links with their time."""
 
     stored: dict[str, tuple[str, float]] = attrs.field(factory=dict)
@@ -267,10 +271,15 @@ class Journal(NoJournal):
         self.stored[digest] = link, self.clock()
 
 
-def make(slots: int = 4, **options: Any) -> tuple[UploadCache, Uploads, Journal]:
+def make(slots: int = 4, **options: Any) -> tuple[UploadCache, Uploads, LinkJournal]:
     """Return a cache, with its uploads and its journal."""
-    uploads, journal = Uploads(**options), Journal()
-    return UploadCache(uploads, journal, asyncio.Semaphore(slots)), uploads, journal
+    uploads, journal = Uploads(**options), LinkJournal()
+    return make_cache(uploads, journal, slots), uploads, journal
+
+
+def make_cache(uploads: Uploads, journal: Journal, slots: int) -> UploadCache:
+    """Return a cache."""
+    return UploadCache(cast("BatchApi[Any]", uploads), journal, CircuitBreaker(), asyncio.Semaphore(slots))
 
 
 async def link(cache: UploadCache, content: bytes) -> str:
@@ -360,7 +369,7 @@ async def test_forgotten_link_is_uploaded_again(monkeypatch: pytest.MonkeyPatch)
     """Without a journal, an image whose link has left the memory is uploaded again."""
     monkeypatch.setattr("a2e_async.batch.uploads._MAX_CACHED", 1)
     uploads = Uploads()
-    cache = UploadCache(uploads, NoJournal(), asyncio.Semaphore(1))
+    cache = make_cache(uploads, Journal(), 1)
     for content in (quick.PNG, quick.PNG, OTHER, OTHER, quick.PNG):
         await link(cache, content)
     assert uploads.done == [quick.PNG, OTHER, quick.PNG]
@@ -384,4 +393,17 @@ async def test_cancelled_upload_is_repeated() -> None:
     first.cancel()
     assert await second == "https://cdn.example/1.png"
     assert first.cancelled()
+    assert uploads.done == [quick.PNG]
+
+
+async def test_nothing_is_uploaded_after_the_batch_has_stopped() -> None:
+    """A job that waits for an upload slot while the batch stops uploads nothing."""
+    cache, uploads, _ = make(slots=1)
+    first, second = (asyncio.create_task(link(cache, content)) for content in (quick.PNG, OTHER))
+    while not uploads.now:
+        await asyncio.sleep(0)
+    cache.breaker.stop(A2EError("wrong token"))
+    assert await first == "https://cdn.example/1.png"
+    with pytest.raises(StoppedError):
+        await second
     assert uploads.done == [quick.PNG]

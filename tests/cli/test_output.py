@@ -16,11 +16,11 @@ import attrs
 import pytest
 from streams import Terminal, broken_pipe
 
-from a2e_async import A2EClient
+from a2e_async import A2EClient, errors
 from a2e_async.cli import main
-from a2e_async.cli.messages import to_cli_text
+from a2e_async.cli.messages import ADVICE, error_text, log_to_stderr, one_line
 from a2e_async.cli.options import Connection
-from a2e_async.errors import InsufficientCreditsError
+from a2e_async.errors import A2EError, InvalidRequestError, SubmissionUncertainError, WaitTimeoutError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,7 +122,7 @@ def test_a_name_that_stdout_cannot_encode(service: Sandbox, image: str, monkeypa
         assert main(words) == 0
     written = stdout.buffer.getvalue().decode("ascii")
     assert r"Zo\xeb" in written
-    assert "+- Commands" in written
+    assert "+- Videos" in written
 
 
 def test_a_terminal_gets_columns(start_task: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,7 +242,7 @@ def test_no_token(folder: pathlib.Path, image: str, words: list[str], capsys: py
         assert (code, err) == (0, "")
     else:
         assert (code, out) == (2, "")
-        assert err == "a2e: No A2E token: set A2E_API_TOKEN, or pass --token. Make one under Account > API Token\n"
+        assert err == "a2e: No A2E token. Set A2E_API_TOKEN, or pass --token. Make one under Account > API Token\n"
 
 
 @pytest.mark.usefixtures("service")
@@ -259,27 +259,47 @@ def test_interrupt(place: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("text", "line"),
+    ("error", "line"),
     [
-        ("not listed: await find('7f3k') later", "not listed: run a2e image-to-video find 7f3k later"),
-        ("see find('7f3k')", "see a2e image-to-video find 7f3k"),
-        ("see list()", "see a2e image-to-video list"),
-        ("see avatars.list()", "see avatars.list()"),
-        ("it is paid: wait_until_done(), or, elsewhere, task('67d2')", "it is paid: a2e image-to-video wait 67d2"),
-        ("await wait_until_done() first", "run a2e image-to-video wait first"),
-        ("'a.mp4' exists: pass overwrite=True, or", "'a.mp4' exists: pass --overwrite, or"),
-        ("or pass A2EClient(token)", "or pass --token"),
         (
-            f"No coins. {InsufficientCreditsError.hint}",
-            "No coins. Add coins to the account, or choose a shorter --video-time or a cheaper --model-version",
+            SubmissionUncertainError("not listed", marker="7f3k", advice="find"),
+            "not listed. Search for the task with a2e image-to-video find 7f3k later, before you start it again",
         ),
-        ("two\nlines \x1b[2J and\ta tab", "two lines [2J and a tab"),
-        ("token sk_0123abc is", "token sk_… is"),
+        (
+            SubmissionUncertainError("no marker", advice="list"),
+            "no marker. Check a2e image-to-video list before you start it again",
+        ),
+        (
+            WaitTimeoutError("it is paid", task_id="67d2"),
+            "it is paid [task 67d2]. Wait for it with a2e image-to-video wait 67d2",
+        ),
+        (
+            InvalidRequestError("'a.mp4' exists", advice="overwrite"),
+            "'a.mp4' exists. Add --overwrite, or choose another name",
+        ),
+        (A2EError("two\nlines \x1b[2J and\ta tab"), "two lines [2J and a tab"),
+        (A2EError("token sk_0123abc is"), "token sk_… is"),
     ],
 )
-def test_python_calls_become_commands(text: str, line: str) -> None:
-    """Messages for Python programs become one line, with commands instead of calls."""
-    assert to_cli_text(text) == line
+def test_errors_name_commands(error: A2EError, line: str) -> None:
+    """An error becomes one line, with commands and options instead of Python calls."""
+    assert error_text(error) == line
+
+
+@pytest.mark.parametrize("advice", errors.ADVICE)
+def test_no_advice_is_for_python(advice: errors.Advice) -> None:
+    """The command line has each advice of the package, without a call."""
+    error = SubmissionUncertainError("lost", marker="7f3k", task_id="67d2", advice=advice)
+    assert "(" not in ADVICE[advice].replace("(A2E_API_TOKEN)", "")
+    assert one_line(str(error)).startswith("lost [task 67d2]. ")
+
+
+def test_errors_in_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    """An error in a log line has the advice of the command line as well."""
+    error = SubmissionUncertainError("not listed", marker="7f3k", advice="find")
+    with log_to_stderr():
+        logging.getLogger("a2e_async").warning("The start was cancelled: %s", error)
+    assert "not listed. Search for the task with a2e image-to-video find 7f3k later" in capsys.readouterr().err
 
 
 def test_stdout_without_a_file(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

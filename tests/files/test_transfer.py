@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from a2e_async._protocol.failures import is_transient
+from a2e_async._protocol.failures import failure_of
 from a2e_async._protocol.messages import Response
+from a2e_async._protocol.schema import name_from
 from a2e_async.errors import NetworkError, ServerError, TransferError
 from a2e_async.files.download_state import DownloadState, check_status
-from a2e_async.files.media_types import MediaType, detect, is_error_page, name_from, storage_key
+from a2e_async.files.media_types import MediaType, detect, is_error_page, storage_key
 
 pytestmark = pytest.mark.pure  # no event loop, no socket, no sleep
 
@@ -266,7 +267,7 @@ def test_rest_of_something_else(known: dict[str, str], response: Response) -> No
     with pytest.raises(ServerError, match="did not send the rest") as caught:
         state.on_response(response)
     assert (caught.value.status, state.received) == (response.status, 0)
-    assert is_transient(caught.value)
+    assert failure_of(caught.value).transient
     assert "Range" not in state.request_headers()
 
 
@@ -375,7 +376,7 @@ def test_incomplete_file(received: int, headers: dict[str, str], text: str) -> N
     state = started(received, headers)
     with pytest.raises(NetworkError, match=text) as caught:
         state.check_complete()
-    assert is_transient(caught.value)
+    assert failure_of(caught.value).transient
     assert state.received == received
 
 
@@ -386,15 +387,13 @@ def test_body_longer_than_the_file() -> None:
     with pytest.raises(ServerError, match="more than"):
         state.on_chunk(bytes(61))
     assert state.received == 0
-    assert not state.has_progress
+    assert not state.made_progress()
 
 
 def test_progress_counts_once() -> None:
     """Progress means more bytes than ever before, and counts once for the same bytes."""
     state = started()
-    assert state.has_progress
     assert state.made_progress()
-    assert not state.has_progress
     assert not state.made_progress()
     state.on_response(rest())
     state.on_chunk(b"1")

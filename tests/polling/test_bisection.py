@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._polling.bisection import Bisection
+from a2e_async._polling.schedule import Bisection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,17 +24,16 @@ def make_ids(count: int) -> list[str]:
 def bisect(
     ids: list[str], rejects: Callable[[list[str]], bool], max_size: int = 100
 ) -> tuple[Bisection, list[list[str]], int]:
-    """Run a bisection; return it, the accepted parts, and the smallest size that it returned."""
+    """Run a bisection; return it, the accepted parts, and the size that it found, or the maximum."""
     bisection = Bisection.of(ids, max_size)
     accepted: list[list[str]] = []
-    size = max_size
     while part := bisection.next_part():
         if rejects(part):
             bisection.reject()
         else:
             accepted.append([*part])
-            size = min(size, bisection.accept() or max_size)
-    return bisection, accepted, size
+            bisection.accept()
+    return bisection, accepted, bisection.accepted_size or max_size
 
 
 def flat(parts: list[list[str]]) -> list[str]:
@@ -56,7 +55,7 @@ def test_one_bad_id_is_found(case: tuple[int, int]) -> None:
     bisection, accepted, size = bisect(make_ids(count), rejects)
     assert bisection.bad_ids == [f"t{bad}"]
     assert sorted(flat(accepted)) == sorted(set(make_ids(count)) - {f"t{bad}"})
-    assert not bisection.remaining()
+    assert not bisection.remaining
     assert not bisection.is_hopeless
     assert requests <= 14
     assert size == 100
@@ -92,11 +91,11 @@ def test_bisection_is_hopeless_after_ten_rejections_in_a_row(count: int) -> None
     if count >= 7:
         assert bisection.is_hopeless
         assert bisection.rejections == 10
-        assert sorted(bisection.remaining()) == sorted(make_ids(count))
+        assert sorted(bisection.remaining) == sorted(make_ids(count))
     else:
         assert not bisection.is_hopeless
         assert sorted(bisection.bad_ids) == sorted(make_ids(count))
-        assert not bisection.remaining()
+        assert not bisection.remaining
 
 
 @given(st.sets(st.integers(0, 99), min_size=1, max_size=100))
@@ -105,6 +104,6 @@ def test_no_id_is_lost(bad: set[int]) -> None:
     bad_ids = {f"t{number}" for number in bad}
     bisection, accepted, _ = bisect(make_ids(100), lambda part: not bad_ids.isdisjoint(part))
     found = [] if bisection.is_hopeless else bisection.bad_ids
-    assert sorted([*flat(accepted), *found, *bisection.remaining()]) == sorted(make_ids(100))
+    assert sorted([*flat(accepted), *found, *bisection.remaining]) == sorted(make_ids(100))
     assert set(bisection.bad_ids) <= bad_ids
     assert bad_ids.isdisjoint(flat(accepted))

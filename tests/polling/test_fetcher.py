@@ -236,6 +236,22 @@ async def test_missing_task_goes_back_to_the_batches() -> None:
     assert (a2e.batch_sizes, a2e.detail_ids) == ([50], [])
 
 
+async def test_task_that_was_alone_for_another_reason_has_no_misses() -> None:
+    """A task that was fetched alone because the list lacks it has three misses left, once batchDetail works again."""
+    a2e = ScriptedA2E(ids(50), on_batch_detail=always(NOT_FOUND), unlisted={"t7"}, hidden={"t7"})
+
+    fetcher = a2e.fetcher()
+    assert count_results(await fetch_due(fetcher, a2e.tasks)) == {"running": 50}
+    assert a2e.detail_ids == ["t7"]
+    a2e.on_batch_detail = succeed
+    await asyncio.sleep(3600)
+    a2e.clear_calls()
+    for _ in range(2):
+        assert count_results(await fetch_due(fetcher, a2e.tasks)) == {"running": 49, "": 1}
+    assert count_results(await fetch_due(fetcher, a2e.tasks)) == {"running": 50}
+    assert (a2e.batch_sizes, a2e.detail_ids) == ([50, 50, 50], ["t7"])
+
+
 async def test_record_resets_the_misses() -> None:
     """Misses count in a row: a task that is missing now and then is never fetched alone."""
     a2e = ScriptedA2E(ids(50))

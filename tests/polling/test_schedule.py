@@ -10,14 +10,20 @@ from a2e_async._polling.schedule import (
     BATCH_SIZE,
     BatchFailure,
     BatchSupport,
+    Step,
     TickGrid,
+    after_batch,
+    after_others,
+    after_retry,
     classify,
     fatal_error,
-    is_outage,
+    is_budget_spent,
+    miss_weight,
     next_poll,
 )
-from a2e_async._protocol.decoding import decode
+from a2e_async._protocol.failures import failure_of
 from a2e_async._protocol.messages import Response
+from a2e_async._protocol.responses import decode
 from a2e_async.config import PollPolicy
 from a2e_async.errors import (
     A2EError,
@@ -74,49 +80,48 @@ def test_tick_is_half_of_the_shortest_interval(steps: tuple[tuple[float, float],
 
 @pytest.mark.parametrize("chance", [0.0, 0.25, 1.0])
 def test_grid_is_shifted_at_random(chance: float) -> None:
-    """Tick 0 is at a random moment of the last tick before now, so that many clients do not poll at the same time."""
-    assert TickGrid.of(_POLICY, now=100.0, chance=chance).at(0) == 100.0 - chance
+    """A tick is at a random moment of the last second before now, so that many clients do not poll at the same time."""
+    assert TickGrid.of(_POLICY, now=100.0, chance=chance).phase == 100.0 - chance
 
 
-def test_ticks_are_a_length_apart() -> None:
-    """Tick n is n lengths after tick 0."""
-    assert [TickGrid(0.25, 100.0).at(tick) for tick in (-1, 0, 1, 8)] == [99.75, 100.0, 100.25, 102.0]
+@pytest.mark.parametrize(
+    ("when", "tick"), [(99.5, 99.5), (99.6, 99.75), (100.0, 100.0), (100.01, 100.25), (101.9, 102.0)], ids=str
+)
+def test_next_tick(when: float, tick: float) -> None:
+    """Ticks are a length apart, before and after the phase, and a tick is its own next one."""
+    assert TickGrid(0.25, 100.0).next(when) == tick
+
+
+def at(ticks: TickGrid, tick: int) -> float:
+    """Return the time of a tick, counted from the phase."""
+    return ticks.phase + tick * ticks.length
 
 
 @given(_TICKS, st.integers(-10, 10**9))
-def test_tick_is_its_own_first_and_last(ticks: TickGrid, tick: int) -> None:
-    """A rounding error never turns a tick into the one before or after, even after years."""
-    assert ticks.first(ticks.at(tick)) == tick == ticks.last(ticks.at(tick))
+def test_tick_is_its_own_next_one(ticks: TickGrid, tick: int) -> None:
+    """A rounding error never turns a tick into the one before or after, even after years: equal ticks are equal."""
+    assert ticks.next(at(ticks, tick)) == at(ticks, tick)
 
 
 @given(_TICKS, st.integers(0, 10**9), st.floats(0.001, 0.999))
 def test_time_between_two_ticks(ticks: TickGrid, tick: int, part: float) -> None:
-    """Between two ticks, the last one is the one before, and the first one is the one after."""
-    moment = ticks.at(tick) + part * ticks.length
-    assert (ticks.last(moment), ticks.first(moment)) == (tick, tick + 1)
+    """Between two ticks, the next one is the one after."""
+    assert ticks.next(at(ticks, tick) + part * ticks.length) == at(ticks, tick + 1)
 
 
 @given(_TICKS, st.floats(0.0, 1e9))
-def test_first_tick_is_less_than_a_tick_away(ticks: TickGrid, after: float) -> None:
-    """The first tick is not before the time, and less than a tick after it (but for rounding)."""
+def test_next_tick_is_less_than_a_tick_away(ticks: TickGrid, after: float) -> None:
+    """The next tick is not before the time, and less than a tick after it (but for rounding)."""
     when = ticks.phase + after
-    waits = ticks.at(ticks.first(when)) - when
+    waits = ticks.next(when) - when
     assert -1e-5 * ticks.length <= waits < (1 + 1e-5) * ticks.length
-
-
-@given(_TICKS, st.floats(0.0, 1e9))
-def test_last_tick_is_not_in_the_future(ticks: TickGrid, after: float) -> None:
-    """The last tick is not after the time, and the next one is (but for rounding)."""
-    now = ticks.phase + after
-    last, rounding = ticks.last(now), 1e-5 * ticks.length
-    assert ticks.at(last) <= now + rounding
-    assert ticks.at(last + 1) > now - rounding
 
 
 @pytest.mark.parametrize(("part", "tick"), [(0.0, 7), (0.05, 7), (0.099, 7), (0.101, 8), (0.5, 8)])
 def test_fraction_of_a_tick_may_be_late(part: float, tick: int) -> None:
     """If a tenth of a tick may be late, a time that is less than that late still counts for its tick."""
-    assert TickGrid(0.5, 3.3).first(3.3 + (7 + part) * 0.5, late=0.1) == tick
+    ticks = TickGrid(0.5, 3.3)
+    assert ticks.next(3.3 + (7 + part) * 0.5, late=0.1) == at(ticks, tick)
 
 
 # The next poll
@@ -129,14 +134,12 @@ def pause_after_record(
 ) -> float:
     """Return the seconds from a poll, `age` seconds after tick 1000, to the next one after a record."""
     sent = 1000.0 + age
-    tick = next_poll(policy, _GRID, began=1000.0, sent=sent, now=sent + took, has_webhook=has_webhook)
-    return _GRID.at(tick) - sent
+    return next_poll(policy, _GRID, began=1000.0, sent=sent, now=sent + took, has_webhook=has_webhook) - sent
 
 
 def pause_after_error(took: float, error: A2EError, policy: PollPolicy = _POLICY) -> float:
     """Return the seconds from a poll at a tick to the next one after an error that came some seconds later."""
-    tick = next_poll(policy, _GRID, began=1000.0, sent=1000.0, now=1000.0 + took, error=error)
-    return _GRID.at(tick) - 1000.0
+    return next_poll(policy, _GRID, began=1000.0, sent=1000.0, now=1000.0 + took, error=error) - 1000.0
 
 
 @pytest.mark.parametrize(
@@ -188,8 +191,7 @@ def test_interval_counts_from_an_error(took: float, pause: float) -> None:
 )
 def test_small_delay_does_not_cost_a_tick(late: float, pause: float) -> None:
     """A poll less than a tenth of a tick late counts for its tick: a busy event loop does not stretch the intervals."""
-    tick = next_poll(_POLICY, _GRID, began=1000.0, sent=1000.0 + late, now=1000.0 + late)
-    assert _GRID.at(tick) == 1000.0 + pause
+    assert next_poll(_POLICY, _GRID, began=1000.0, sent=1000.0 + late, now=1000.0 + late) == 1000.0 + pause
 
 
 @given(_TICKS, st.integers(0, 10**6), st.floats(0.01, 100.0), st.floats(0.0, 0.1), st.booleans())
@@ -202,9 +204,9 @@ def test_polls_are_at_least_an_interval_apart(
 ) -> None:
     """Between two polls at ticks are at least the interval, and less than a tick more."""
     policy = PollPolicy(steps=((0.0, interval),), backstop=interval)
-    sent = ticks.at(tick) + 0.99 * late * ticks.length
+    sent = at(ticks, tick) + 0.99 * late * ticks.length
     again = next_poll(policy, ticks, began=0.0, sent=sent, now=sent, has_webhook=has_webhook)
-    pause, rounding = ticks.at(again) - ticks.at(tick), 1e-5 * ticks.length
+    pause, rounding = again - at(ticks, tick), 1e-5 * ticks.length
     assert interval - rounding <= pause <= interval + ticks.length + rounding
 
 
@@ -213,7 +215,7 @@ def test_poll_between_two_ticks_is_followed_by_one_at_a_tick(ticks: TickGrid, af
     """After a poll between two ticks, the next one is at a tick, after at least the interval less a tenth of a tick."""
     sent = ticks.phase + after
     again = next_poll(PollPolicy(steps=((0.0, interval),)), ticks, began=0.0, sent=sent, now=sent)
-    pause, rounding = ticks.at(again) - sent, 1e-5 * ticks.length
+    pause, rounding = again - sent, 1e-5 * ticks.length
     assert interval - 0.1 * ticks.length - rounding <= pause <= interval + 2 * ticks.length + rounding
 
 
@@ -230,7 +232,7 @@ def test_next_poll_is_never_in_the_past(
     now, error = sent + took, None if good else NetworkError("cut")
     policy = PollPolicy(steps=((0.0, interval),))
     again = next_poll(policy, ticks, began=0.0, sent=sent, now=now, error=error)
-    assert ticks.at(again) >= now - 1e-5 * ticks.length
+    assert again >= now - 1e-5 * ticks.length
 
 
 @given(_TICKS, st.floats(0.0, 1e6), st.floats(0.0, 30.0), st.floats(0.0, 86400.0))
@@ -239,7 +241,7 @@ def test_retry_after_is_never_shortened(ticks: TickGrid, sent: float, took: floa
     now = sent + took
     error = RateLimitError("slow down", status=429, retry_after=retry_after)
     again = next_poll(_POLICY, ticks, began=0.0, sent=sent, now=now, error=error)
-    assert ticks.at(again) >= now + retry_after - 1e-5 * ticks.length
+    assert again >= now + retry_after - 1e-5 * ticks.length
 
 
 @pytest.mark.parametrize(("sent", "pause"), [(None, 2.0), (0.0, 2.0), (1.0, 2.0), (10.2, 11.0), (100.0, 100.0)])
@@ -256,7 +258,7 @@ def test_retry_after_counts_from_the_response() -> None:
 def test_retry_after_is_limited_to_a_day() -> None:
     """An absurd Retry-After delays the next poll by a day, and raises no error."""
     error = RateLimitError("slow down", status=429, retry_after=1.7e308)
-    assert next_poll(_POLICY, TickGrid(0.5), began=0.0, sent=0.0, now=0.0, error=error) == 2 * 86400
+    assert next_poll(_POLICY, TickGrid(0.5), began=0.0, sent=0.0, now=0.0, error=error) == 86400
 
 
 @pytest.mark.parametrize("error", [NetworkError("cut"), UnexpectedResponseError("page", status=502)], ids=describe)
@@ -378,6 +380,58 @@ def test_response_to_a_batch_is_classified(status: int, body: bytes, expected: B
     with pytest.raises(A2EError) as caught:
         decode(Response(status=status, body=body))
     assert classify(caught.value) is expected
+
+
+# What happens to the tasks of a batch that failed
+
+
+@pytest.mark.parametrize("is_half_open", [False, True])
+@pytest.mark.parametrize("failure", BatchFailure)
+def test_weight_of_a_miss(failure: BatchFailure, is_half_open: bool) -> None:  # noqa: FBT001  a column of the table
+    """Transient errors count as a miss, throttled ones a third of that, and a failed trial says nothing about tasks."""
+    expected = {BatchFailure.THROTTLED: 0.3, BatchFailure.TRANSIENT: 0.0 if is_half_open else 1.0}
+    assert miss_weight(failure, is_half_open=is_half_open) == expected.get(failure, 0.0)
+
+
+@pytest.mark.parametrize("often", [False, True])
+@pytest.mark.parametrize("is_suspect", [False, True])
+@pytest.mark.parametrize("is_half_open", [False, True])
+@pytest.mark.parametrize("failure", BatchFailure)
+def test_step_after_a_batch(
+    failure: BatchFailure,
+    is_half_open: bool,  # noqa: FBT001  a column of the table
+    is_suspect: bool,  # noqa: FBT001  a column of the table
+    often: bool,  # noqa: FBT001  a column of the table
+) -> None:
+    """An error that keeps coming is bisected while other batches work, and probed otherwise."""
+    if failure is BatchFailure.PERMANENT:
+        expected = Step.FAIL
+    elif failure is BatchFailure.REJECTED:
+        expected = Step.BISECT
+    elif failure is BatchFailure.UNSUPPORTED or (failure is BatchFailure.TRANSIENT and is_half_open):
+        expected = Step.SWITCH
+    else:
+        expected = {False: Step.FAIL, True: Step.PROBE if is_suspect else Step.BISECT}[often]
+    assert after_batch(failure, is_half_open=is_half_open, is_suspect=is_suspect, often=often) is expected
+
+
+@pytest.mark.parametrize("first", [BatchFailure.TRANSIENT, BatchFailure.THROTTLED])
+@pytest.mark.parametrize("again", BatchFailure)
+def test_step_after_a_retry(first: BatchFailure, again: BatchFailure) -> None:
+    """A batch that fails again while A2E works is not sent for a while, unless the new reason is about the client."""
+    is_new = again is BatchFailure.PERMANENT or (again is BatchFailure.THROTTLED and first is BatchFailure.TRANSIENT)
+    assert after_retry(first, again) is (Step.FAIL if is_new else Step.SWITCH)
+
+
+@pytest.mark.parametrize("instead", [Step.SWITCH, Step.SINGLE])
+@pytest.mark.parametrize("often", [False, True])
+@pytest.mark.parametrize("failure", BatchFailure)
+def test_step_after_a_bisection_or_the_list(failure: BatchFailure, often: bool, instead: Step) -> None:  # noqa: FBT001  a column of the table
+    """Tasks that remain are read in another way; an error that keeps coming is probed, unless it is about the client."""
+    expected = {BatchFailure.UNSUPPORTED: instead, BatchFailure.REJECTED: instead}
+    if often:
+        expected[BatchFailure.TRANSIENT] = Step.PROBE
+    assert after_others(failure, often=often, instead=instead) is expected.get(failure, Step.FAIL)
 
 
 # The state of the batch operation
@@ -644,7 +698,7 @@ def test_error_of_a_missing_task_keeps_the_details() -> None:
 )
 def test_error_is_an_outage(error: A2EError) -> None:
     """An error without a response of A2E uses up the outage budget."""
-    assert is_outage(error)
+    assert failure_of(error).outage
 
 
 @pytest.mark.parametrize(
@@ -662,4 +716,20 @@ def test_error_is_an_outage(error: A2EError) -> None:
 )
 def test_error_is_no_outage(error: A2EError) -> None:
     """An error that A2E itself has sent is no outage."""
-    assert not is_outage(error)
+    assert not failure_of(error).outage
+
+
+@pytest.mark.parametrize(
+    ("budget", "since", "began", "now", "spent"),
+    [
+        (None, 0.0, 0.0, 1e9, False),
+        (60.0, 100.0, 0.0, 159.9, False),
+        (60.0, 100.0, 0.0, 160.0, True),
+        (60.0, 0.0, 100.0, 159.9, False),
+        (60.0, 0.0, 100.0, 160.0, True),
+        (0.0, 100.0, 0.0, 100.0, True),
+    ],
+)
+def test_outage_budget(budget: float | None, since: float, began: float, now: float, spent: bool) -> None:  # noqa: FBT001  a column of the table
+    """The budget counts from the start of the outage, or from the start of a wait that began later."""
+    assert is_budget_spent(budget, since=since, began=began, now=now) is spent

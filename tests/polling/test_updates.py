@@ -77,6 +77,13 @@ async def test_each_change_is_yielded_once(a2e: A2EClient, sandbox: Sandbox) -> 
     assert seen[0].progress is None
 
 
+async def test_record_without_a_word_is_yielded_once(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A record without a status word is a change the first time, and not if it is repeated."""
+    with sandbox.override("GET", f"{quick.FAMILY_PATH}/abc", Script("", "", "", "pending", "completed")):
+        seen = [update async for update in a2e.image_to_video.task("abc").updates()]
+    assert changes_of(seen) == [(None, R, ""), (R, R, "pending"), (R, S, "completed")]
+
+
 async def test_record_of_the_start_is_no_change(a2e: A2EClient) -> None:
     """The record of the start yields no update, and the later changes of a task come in order."""
     task = await start_video(a2e)

@@ -19,6 +19,7 @@ from a2e_async import (
     ServerError,
     TaskFailedError,
     TaskHandle,
+    TaskNotFinishedError,
     TaskNotFoundError,
     TaskStatus,
     TransferError,
@@ -235,7 +236,7 @@ async def test_download_writes_the_result(a2e: A2EClient, tmp_path: pathlib.Path
 async def test_download_needs_a_result(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """A task that is not finished, has failed, or has no link cannot be downloaded, and the error has the task id."""
     task = await start(a2e)
-    with pytest.raises(InvalidRequestError, match="wait_until_done") as caught:
+    with pytest.raises(TaskNotFinishedError, match="wait_until_done") as caught:
         await task.download(tmp_path / "a.mp4")
     assert caught.value.task_id == task.id
     bad = await start(a2e, "#fail")

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
+from a2e_async._protocol.responses import decode
 from a2e_async.errors import (
     A2EError,
     APIError,

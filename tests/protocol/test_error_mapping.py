@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.error_mapping import content_rejection, retry_after, to_api_error, trace_id_of
+from a2e_async._protocol.error_mapping import content_rejection, retry_after, to_api_error
 from a2e_async._protocol.messages import Response
 from a2e_async.errors import (
     APIError,
@@ -243,12 +243,12 @@ def test_text_of_the_maximum_length_is_not_cut() -> None:
 @pytest.mark.parametrize(("trace_id", "kept"), [("abc", "abc"), (None, ""), (7, ""), ([], "")], ids=repr)
 def test_trace_id(trace_id: object, kept: str) -> None:
     """A trace id is text or empty."""
-    assert trace_id_of({"trace_id": trace_id}) == kept
+    assert mapped(400, msg="no", trace_id=trace_id).trace_id == kept
 
 
 def test_no_trace_id() -> None:
     """An envelope without a trace id has an empty one."""
-    assert trace_id_of({}) == ""
+    assert mapped(400, msg="no").trace_id == ""
 
 
 @pytest.mark.parametrize("data", [None, {}, [], "", 0, {"ok": True}, "done", {"reason": "later"}], ids=repr)
@@ -286,6 +286,12 @@ def test_rejection_too_deep_to_be_written() -> None:
     for _ in range(100_000):
         deep = [deep]
     assert content_rejection({"flagged": deep}) == ""
+
+
+@pytest.mark.parametrize(("others", "is_read"), [(999, True), (1000, False)])
+def test_only_the_first_thousand_texts_are_read(others: int, *, is_read: bool) -> None:
+    """Of a response with very many texts, a thousand are searched for words of moderation, from the end."""
+    assert bool(content_rejection(["nsfw", *["x"] * others])) is is_read
 
 
 def test_rejection_is_shortened() -> None:

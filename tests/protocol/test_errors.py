@@ -33,6 +33,7 @@ from a2e_async.errors import (
     SubmissionUncertainError,
     TaskError,
     TaskFailedError,
+    TaskNotFinishedError,
     TaskNotFoundError,
     TransferError,
     UnexpectedResponseError,
@@ -64,6 +65,7 @@ _PLAIN: tuple[type[A2EError], ...] = (
     ClientClosedError,
     MissingExtraError,
     TaskError,
+    TaskNotFinishedError,
 )
 _RECORD = ImageToVideoRecord(id="t1", coins=30, extra={"seed": 7})
 SAMPLES: list[A2EError] = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 import math
@@ -14,16 +15,16 @@ from hypothesis import strategies as st
 from a2e_async._protocol import (
     converter,
     error_mapping,
-    failures,
     families,
     pagination,
     responses,
     settings,
     validation,
 )
-from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.failures import StartOutcome, is_throttled
+from a2e_async._protocol.failures import StartOutcome, failure_of, is_throttled
 from a2e_async._protocol.messages import Envelope, Response
+from a2e_async._protocol.responses import decode
+from a2e_async._protocol.schema import check_link, name_from
 from a2e_async._submission import markers
 from a2e_async._submission.markers import MarkerIndex, Search
 from a2e_async._transport.throttle import Throttle
@@ -169,9 +170,9 @@ def test_any_body_and_headers(body: bytes, status: int, named: dict[str, str]) -
 def test_any_response_to_a_start_has_an_outcome(body: bytes, status: int, named: dict[str, str]) -> None:
     """A start is never sent again after a 5xx, nor after a 2xx unless A2E itself says "busy" or "too many"."""
     try:
-        assert responses.started_records(decode(Response(status=status, headers=named, body=body)))
+        assert responses.accepted_tasks(decode(Response(status=status, headers=named, body=body)))
     except A2EError as error:
-        known, again = failures.start_outcome(error), failures.may_send_again(error)
+        known, again = failure_of(error).outcome, failure_of(error).may_send_again
         assert known is not StartOutcome.NOT_SENT
         assert not again or isinstance(error, BusyError | RateLimitError)  # noqa: PT017  as above
         assert (status < 500 and known is StartOutcome.REJECTED) or not again
@@ -262,12 +263,12 @@ def test_any_json_as_detail(data: object, task_id: str) -> None:
 def test_any_json_as_start(data: object) -> None:
     """The response to a start contains a task id, or is an error."""
     try:
-        started = responses.started_records(Envelope(data=data))
+        started = responses.accepted_tasks(Envelope(data=data))
     except A2EError as error:
         assert str(error)  # noqa: PT017  one of two good ends
     else:
         assert started
-        assert all(responses.id_of(record) for record in started)
+        assert all(task.id for task in started)
 
 
 ids = st.integers() | st.sampled_from([_LONGEST_INTEGER, -_LONGEST_INTEGER]) | texts.filter(bool)
@@ -361,7 +362,7 @@ def test_any_settings_work_or_say_why_not(token: str | None, base_url: str | Non
 def test_any_link_passes_or_is_rejected(url: str) -> None:
     """Random text passes as a link or raises an InvalidRequestError."""
     try:
-        validation.check_link("image_url", url)
+        check_link("image_url", url)
     except InvalidRequestError:
         return
     assert url.lower().startswith(("http://", "https://"))
@@ -424,7 +425,7 @@ def test_any_download_is_checked(content_type: str, head: bytes) -> None:
 @given(urls | paths)
 def test_any_source_has_a_name_or_none(source: str) -> None:
     """The name of a source is short and printable."""
-    name = media_types.name_from(source)
+    name = name_from(source)
     assert len(name) <= 80
     assert name.isprintable()
 
@@ -493,8 +494,7 @@ def test_any_history_of_a_throttle(policy: Pacing, history: list[tuple[float, An
     for passed, step, pick, jitter in history:
         now += passed
         if step == "begin":
-            if throttle.delay(now) == 0.0:
-                throttle.begin(now)
+            if throttle.try_begin(now) == 0.0:
                 under_way.append(now)
         elif under_way:
             began = under_way.pop(pick % len(under_way))
@@ -522,7 +522,7 @@ def check_limits(throttle: Throttle, now: float, under_way: int) -> None:
     assert throttle.in_flight == under_way
     assert 1 <= throttle.allowed_in_flight <= throttle.policy.max_in_flight
     assert throttle.learned_rate is None or (throttle.learned_rate >= 1.0 and math.isfinite(throttle.learned_rate))
-    delay = throttle.delay(now)
+    delay = copy.copy(throttle).try_begin(now)
     if delay is None:
         assert under_way > 0
     else:

@@ -260,3 +260,32 @@ def test_every_record_of_a_list_comes_once(count: int, asked: int, largest: int,
     assert found == ids(rows(count))
     assert pages.number <= count // size + 2
     assert not pages.shrank
+
+
+# a list of rows that may have no id
+
+
+def test_rows_without_an_id() -> None:
+    """Rows without an id are returned on request, also equal ones, and count for the total."""
+    pages, row = PageReader(_PATH, 2, needs_ids=False), {"coins": 1}
+    pages.next_request()
+    assert pages.read(Envelope(data={"rows": [row, row], "count": 5})) == [row, row]
+    assert pages.read(Envelope(data={"rows": [row, {"coins": 2}], "count": 5})) == [row, {"coins": 2}]
+    assert pages.read(Envelope(data={"rows": [row], "count": 5})) == [row]
+    assert pages.ended
+
+
+def test_row_with_an_id_comes_once_beside_rows_without() -> None:
+    """An id is recognised on a later page, also among rows without an id."""
+    pages = PageReader(_PATH, 2, needs_ids=False)
+    assert pages.read(Envelope(data=[{"_id": "a"}, {"coins": 1}])) == [{"_id": "a"}, {"coins": 1}]
+    assert pages.read(Envelope(data=[{"coins": 2}, {"_id": "a"}])) == [{"coins": 2}]
+
+
+def test_page_without_ids_that_is_repeated_forever() -> None:
+    """Three repetitions of a page in a row end the list, also if its rows have no ids, and none of them comes twice."""
+    pages, page, found = PageReader(_PATH, 2, needs_ids=False), [{"coins": 1}, {"coins": 2}], []
+    while not pages.ended:
+        pages.next_request()
+        found += pages.read(Envelope(data=page))
+    assert (found, pages.number) == (page, 4)

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._protocol.responses import (
+    accepted_tasks,
     check_list,
     count_rows,
+    decode,
     detail,
     id_of,
     quoted_coins,
     records,
-    started_records,
     total_of,
 )
 from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
@@ -256,9 +256,9 @@ def test_detail_of_another_task(data: object) -> None:
         pytest.param({"0": _A, "1": _B}, ["a", "b"], id="numeric keys"),
     ],
 )
-def test_started_records(data: object, ids: list[str]) -> None:
+def test_accepted_tasks(data: object, ids: list[str]) -> None:
     """Every task in the response to a start is found."""
-    assert [id_of(record) for record in started_records(envelope(data))] == ids
+    assert [task.id for task in accepted_tasks(envelope(data))] == ids
 
 
 @pytest.mark.parametrize(
@@ -273,14 +273,14 @@ def test_started_records(data: object, ids: list[str]) -> None:
 def test_start_that_reports_flagged_content(data: object) -> None:
     """HTTP 200 with flagged content instead of a task (E8) raises ContentRejectedError."""
     with pytest.raises(ContentRejectedError) as caught:
-        started_records(envelope(data))
+        accepted_tasks(envelope(data))
     assert (caught.value.status, caught.value.trace_id) == (200, "trace-1")
 
 
 def test_flagged_content_says_why() -> None:
     """A2E's report about flagged content is in the error's text."""
     with pytest.raises(ContentRejectedError, match="public figure"):
-        started_records(envelope({"flagged": True, "reason": "public figure"}))
+        accepted_tasks(envelope({"flagged": True, "reason": "public figure"}))
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_flagged_content_says_why() -> None:
 def test_start_without_a_task(data: object) -> None:
     """A response to a start without a task id is an unknown outcome, not a rejection, and its raw body is kept."""
     with pytest.raises(UnexpectedResponseError, match="contains no task id") as caught:
-        started_records(envelope(data))
+        accepted_tasks(envelope(data))
     assert (caught.value.body, caught.value.status) == (b"the raw body", 200)
 
 
@@ -318,7 +318,7 @@ def test_start_without_a_task(data: object) -> None:
 def test_echoed_input_is_no_report(echo: dict[str, str]) -> None:
     """Words of the caller's own prompt in an unknown response do not make it a rejection."""
     with pytest.raises(UnexpectedResponseError):
-        started_records(envelope({"taskId": "a", "current_status": "sent", **echo}))
+        accepted_tasks(envelope({"taskId": "a", "current_status": "sent", **echo}))
 
 
 @pytest.mark.parametrize(
@@ -334,12 +334,12 @@ def test_echoed_input_is_no_report(echo: dict[str, str]) -> None:
 def test_echoed_input_is_no_report_wherever_it_is(data: object) -> None:
     """The same holds if the task or the repeated prompt is nested."""
     with pytest.raises(UnexpectedResponseError):
-        started_records(envelope(data))
+        accepted_tasks(envelope(data))
 
 
 def test_task_wins_over_words() -> None:
     """A response with a task is no rejection, also with words of moderation in its prompt."""
-    assert started_records(envelope({"_id": "a", "prompt": "a portrait, nothing sensitive"}))
+    assert accepted_tasks(envelope({"_id": "a", "prompt": "a portrait, nothing sensitive"}))
 
 
 # quotes

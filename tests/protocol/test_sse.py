@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.messages import Response
-from a2e_async._protocol.sse import final_event
+from a2e_async._protocol.responses import decode
 from a2e_async.errors import APIError, ContentRejectedError, UnexpectedResponseError
 
 DELTAS = b'event: delta\ndata: {"text": "a "}\n\n: a comment\n\nevent: delta\ndata: {"text": "cat"}\n\n'
@@ -51,7 +50,6 @@ def test_error_that_is_not_json() -> None:
 @pytest.mark.parametrize("body", [DELTAS, b"event: done\ndata: {}\n\n", b"\xff\xfe"], ids=["cut", "nothing", "bytes"])
 def test_stream_without_a_result(body: bytes) -> None:
     """A stream without a result and an error raises an error with the body."""
-    assert final_event(body) == ("", None)
     with pytest.raises(UnexpectedResponseError) as caught:
         decode(stream(body))
     assert caught.value.body == body

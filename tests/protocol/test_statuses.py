@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from a2e_async._protocol.statuses import IMAGE_TO_VIDEO, is_queued, status_of
+from a2e_async._protocol.converter import to_record
+from a2e_async._protocol.families import IMAGE_TO_VIDEO, is_queued
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 
 
 def status_for(word: str, *, failed_code: str = "", has_result: bool = False) -> TaskStatus:
     """Return the status of a record of the family Image to Video."""
-    return status_of(IMAGE_TO_VIDEO, word, failed_code=failed_code, has_result=has_result)
+    link = "https://cdn.example/x.mp4" if has_result else ""
+    raw = {"_id": "t1", "current_status": word, "failed_code": failed_code, "result_url": link}
+    return to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO).status
 
 
 @pytest.mark.parametrize(
@@ -44,7 +47,7 @@ def test_result_settles_an_unknown_word(word: str) -> None:
 @pytest.mark.parametrize("word", ["pending", "sent", "failed"])
 def test_result_does_not_overrule_a_known_word(word: str) -> None:
     """A known word wins over a result."""
-    assert status_for(word, has_result=True) is IMAGE_TO_VIDEO[word]
+    assert status_for(word, has_result=True) is IMAGE_TO_VIDEO.status_words[word]
 
 
 @pytest.mark.parametrize("word", ["nsfw", "nfsw", "rejected_nsfw", "nfsw detected"])

@@ -9,18 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from a2e_async._protocol import validation
-from a2e_async._protocol.validation import (
-    api_path,
-    check_choice,
-    check_link,
-    check_seconds,
-    check_text,
-    check_webhook,
-    quote_id,
-    raise_invalid,
-    to_query,
-)
+from a2e_async._protocol import schema
+from a2e_async._protocol.schema import check_link, check_text, check_webhook, choice
+from a2e_async._protocol.validation import api_path, check_seconds, quote_id, raise_invalid, to_query
 from a2e_async.errors import InvalidRequestError
 
 
@@ -170,7 +161,7 @@ def test_links_that_a2e_would_reject(url: Any, words: str) -> None:
 def passes_the_full_check(url: str) -> bool:
     """Tell whether a link passes the full check, which unusual links get."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(validation, "_USUAL_LINK", re.compile(r"(?!)"))
+        patch.setattr(schema, "_USUAL_LINK", re.compile(r"(?!)"))
         try:
             check_link("image_url", url)
         except InvalidRequestError:
@@ -187,7 +178,7 @@ _PARTS = st.sampled_from(
 )
 _SHUFFLED = st.lists(_PARTS, max_size=12).map("".join)
 _NEARLY_USUAL = st.tuples(st.sampled_from(["https://", "http://"]), _SHUFFLED).map("".join)
-_USUAL = st.from_regex(validation._USUAL_LINK, fullmatch=True)
+_USUAL = st.from_regex(schema._USUAL_LINK, fullmatch=True)
 
 
 @given(_USUAL)
@@ -213,7 +204,7 @@ def test_quick_check_changes_no_result(url: str) -> None:
 @pytest.mark.parametrize("end", ["\n", "\r", " ", "\x00", "\x7f", "\u2028", "ä"], ids=ascii)
 def test_quick_check_reads_to_the_end(end: str) -> None:
     """A usual link with an unusual character at its end is not usual."""
-    assert validation._USUAL_LINK.fullmatch("https://example.com/a.png" + end) is None
+    assert schema._USUAL_LINK.fullmatch("https://example.com/a.png" + end) is None
 
 
 def test_error_does_not_show_the_link() -> None:
@@ -246,19 +237,19 @@ def test_text(value: str) -> None:
 def test_choice_is_exact(value: object) -> None:
     """5.0, "5" and True are not 5: A2E takes a number and ignores other values silently."""
     with pytest.raises(InvalidRequestError, match=r"video_time must be one of 5, 10, not "):
-        check_choice("video_time", value, (5, 10))
+        choice(5, 10).check("video_time", value)
 
 
 def test_true_is_not_one() -> None:
     """True does not pass for 1, although the two are equal."""
     with pytest.raises(InvalidRequestError):
-        check_choice("count", True, (1, 2))
+        choice(1, 2).check("count", True)
 
 
 @pytest.mark.parametrize(("value", "choices"), [(5, (5, 10)), ("a2e", ("a2e", "a2e-v2")), (8, range(2, 9))])
 def test_choice(value: object, choices: Any) -> None:
     """The values that A2E knows pass."""
-    check_choice("option", value, choices)
+    choice(*choices).check("option", value)
 
 
 @pytest.mark.parametrize(

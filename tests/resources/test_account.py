@@ -21,6 +21,7 @@ from a2e_async.models import Balance
 from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 EXCHANGE = "/api/v1/user/exchangeDiamonds"
+HISTORY = "/api/v1/transactionRecord/creditsHistory"
 FACE = "https://example.com/face.png"
 VIDEO = "https://example.com/ada.mp4"
 
@@ -124,6 +125,22 @@ async def test_history_is_filtered(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert [m async for m in account.history(start_date=now + dt.timedelta(hours=1))] == []
     hour_ago = (now - dt.timedelta(hours=1)).replace(tzinfo=None)  # without a time zone: UTC
     assert len([m async for m in account.history(start_date=hour_ago, end_date=now + dt.timedelta(hours=1))]) == 1
+
+
+@pytest.mark.parametrize("name", ["_id", "no_id"])
+async def test_history_that_repeats_its_last_page(a2e: A2EClient, sandbox: Sandbox, name: str) -> None:
+    """A server that repeats its last full page forever ends the list, with or without ids, and nothing comes twice."""
+    rows = [{name: "a", "coins": -1}, {name: "b", "coins": -1}]
+    with sandbox.override("GET", HISTORY, lambda _: web.json_response({"code": 0, "data": {"list": rows}})):
+        found = [transaction.coins async for transaction in a2e.account.history(page_size=2)]
+    assert found == [-1, -1]
+    assert count_requests(sandbox, HISTORY) == 4
+
+
+async def test_history_keeps_equal_transactions(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Two transactions without an id that look the same are two."""
+    with sandbox.override("GET", HISTORY, lambda _: web.json_response({"code": 0, "data": [{"coins": -1}] * 2})):
+        assert [transaction.coins async for transaction in a2e.account.history()] == [-1, -1]
 
 
 @pytest.mark.parametrize(

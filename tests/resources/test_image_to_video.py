@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import logging
@@ -16,15 +17,20 @@ from paid_starts import count_starts, make_client
 from a2e_async import (
     A2EClient,
     BadRequestError,
+    CommonStartOptions,
     ContentRejectedError,
     InsufficientCreditsError,
     InvalidRequestError,
+    Job,
     NetworkError,
     NotFoundError,
+    StartOptions,
     SubmissionUncertainError,
     TaskStatus,
     UnexpectedResponseError,
 )
+from a2e_async.models.image_to_video import VideoTime
+from a2e_async.resources.image_to_video import JOB_OPTIONS, START_OPTIONS, ImageToVideo
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -123,7 +129,7 @@ async def test_start_uploads_a_local_image(
     with sandbox.override("POST", quick.START_PATH, recorder):
         await a2e.image_to_video.start(image=make(path), **quick.PROMPTS)
     assert recorder.bodies[0]["image_url"].startswith(f"{sandbox.url}/cdn/")
-    assert recorder.without_markers()[0]["name"] in {"Ada at home", "image to video"}
+    assert recorder.without_markers()[0]["name"] in {"Ada at home", "Image to Video"}
 
 
 async def test_image_may_be_a_link(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -307,7 +313,7 @@ async def test_variations_are_always_a_list(
     with sandbox.override("POST", quick.START_PATH, Recorder({"code": 0, "data": data})):
         tasks = await a2e.image_to_video.start_variations(2, image_url=LINK, **quick.PROMPTS)
     assert [task.id for task in tasks] == [RECORD["_id"]]
-    assert "2 variations" in caplog.text
+    assert "asked for 2 tasks with one start, and made 1" in caplog.text
 
 
 @pytest.mark.parametrize("count", [1, 9, True, 2.0, "3"])
@@ -318,10 +324,48 @@ async def test_variations_count_is_checked(a2e: A2EClient, sandbox: Sandbox, cou
     assert not sandbox.requests
 
 
-async def test_unknown_option_is_a_type_error(a2e: A2EClient) -> None:
-    """A misspelt option raises an error, while A2E would ignore it."""
+@pytest.mark.parametrize("method", ["start", "start_variations", "quote"])
+async def test_unknown_option_is_a_type_error(a2e: A2EClient, sandbox: Sandbox, method: str) -> None:
+    """A misspelt option raises an error that names the method and the option, while A2E would ignore it."""
+    function = getattr(a2e.image_to_video, method)
+    count = {"count": 2} if method == "start_variations" else {}
+    with pytest.raises(TypeError, match=rf"^{method}\(\) got unexpected keyword arguments: duration$"):
+        await function(image_url=LINK, duration=5, **count)
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("method", ["start", "start_variations", "quote"])
+def test_signature_lists_the_options(method: str) -> None:
+    """`inspect.signature` shows each option with its annotation and its default, keyword-only."""
+    parameters = dict(inspect.signature(getattr(ImageToVideo, method)).parameters)
+    for name in ("self", "count"):
+        parameters.pop(name, None)
+    assert list(parameters) == list(StartOptions.__annotations__)
+    assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
+    assert parameters["video_time"].annotation == VideoTime | None
+    assert {name: it.default for name, it in parameters.items() if it.default is not None} == {"model_version": "a2e"}
+
+
+def test_docstring_tells_each_option() -> None:
+    """The docstring of `start` has the text of each option: the command line shows it too."""
+    arguments = (inspect.getdoc(ImageToVideo.start) or "").partition("Args:")[2].partition("Raises:")[0]
+    assert re.findall(r"^    (\w+):", arguments, re.MULTILINE) == list(StartOptions.__annotations__)
+
+
+def test_job_has_the_options_of_a_start() -> None:
+    """A job takes each option of a start that a batch does not take once, with the same default."""
+    job = Job(key="order-17", video_time=10)
+    assert {name: getattr(job, name) for name in JOB_OPTIONS} == {
+        **dict.fromkeys(JOB_OPTIONS),
+        "model_version": "a2e",
+        "video_time": 10,
+    }
+    assert list(inspect.signature(Job).parameters) == ["key", *JOB_OPTIONS]
+    assert START_OPTIONS.keys() - JOB_OPTIONS.keys() == CommonStartOptions.__annotations__.keys()
+    assert "order-17" in repr(job)
+    assert "secret" not in repr(Job(key="a", prompt="secret", image=b"secret", lora="secret"))
     with pytest.raises(TypeError, match="duration"):
-        await a2e.image_to_video.start_variations(2, image_url=LINK, duration=5)  # type: ignore[call-arg]
+        Job(key="a", duration=5)  # type: ignore[call-arg]
 
 
 @pytest.mark.entry("9.2")

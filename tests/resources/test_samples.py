@@ -19,9 +19,9 @@ import pytest
 from a2e_async import A2EClient, errors
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item, to_record
-from a2e_async._protocol.decoding import decode
 from a2e_async._protocol.families import FAMILIES
 from a2e_async._protocol.messages import Response
+from a2e_async._protocol.responses import decode
 from a2e_async.models.other_families import FamilyRecord
 from a2e_async.resources.other_families import _DEDICATED
 
@@ -141,7 +141,9 @@ READERS: dict[str, Callable[[dict[str, Any], Envelope], Any]] = {
     "trace_id": lambda _, envelope: envelope.trace_id,
     "total": lambda _, envelope: responses.total_of(envelope.data),
     "records": lambda sample, envelope: [record_of(sample, raw) for raw in responses.records(envelope.data)],
-    "start": lambda sample, envelope: [record_of(sample, raw) for raw in responses.started_records(envelope)],
+    "start": lambda sample, envelope: [
+        record_of(sample, task.raw or {}) for task in responses.accepted_tasks(envelope)
+    ],
     "detail": read_detail,
     "items": read_items,
 }

@@ -163,6 +163,7 @@ async def test_cancelled_while_the_room_is_opened(a2e: A2EClient, sandbox: Sandb
     staying.cancel()
     with pytest.raises(asyncio.CancelledError):
         await staying
+    await wait_until(lambda: len(sandbox.ledger) > 1)  # it is left in the background
     assert coins_spent(sandbox) <= 1
     assert count_requests(sandbox, LEAVE) == 1
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from a2e_async import errors
-from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.failures import StartOutcome, may_send_again, start_outcome
+from a2e_async._protocol.failures import StartOutcome, failure_of
 from a2e_async._protocol.messages import Envelope, Response
+from a2e_async._protocol.responses import decode
 from a2e_async._submission.markers import (
     MarkerIndex,
     Search,
@@ -52,6 +52,7 @@ from a2e_async.errors import (
     SubmissionUncertainError,
     TaskError,
     TaskFailedError,
+    TaskNotFinishedError,
     TaskNotFoundError,
     TransferError,
     UnexpectedResponseError,
@@ -79,7 +80,14 @@ _REJECTIONS: tuple[type[APIError], ...] = (
     TaskNotFoundError,
 )
 _THROTTLED: tuple[type[APIError], ...] = (RateLimitError, BusyError)
-_TASK_ERRORS: tuple[type[A2EError], ...] = (TaskError, TaskFailedError, WaitError, WaitTimeoutError, OutageError)
+_TASK_ERRORS: tuple[type[A2EError], ...] = (
+    TaskError,
+    TaskFailedError,
+    TaskNotFinishedError,
+    WaitError,
+    WaitTimeoutError,
+    OutageError,
+)
 _LOCAL_ERRORS: tuple[type[A2EError], ...] = (
     BudgetError,
     ConfigurationError,
@@ -145,13 +153,13 @@ def test_table_is_complete() -> None:
 @pytest.mark.parametrize(("error", "known"), [case[:2] for case in _CASES], ids=case_id)
 def test_outcome(error: A2EError, known: StartOutcome) -> None:
     """Only an error that proves that the start was not accepted counts as not sent or rejected."""
-    assert start_outcome(error) is known
+    assert failure_of(error).outcome is known
 
 
 @pytest.mark.parametrize(("error", "again"), [(case[0], case[2]) for case in _CASES], ids=case_id)
 def test_may_send_again(error: A2EError, again: bool) -> None:  # noqa: FBT001  a column of the table
     """A paid request is sent again only if it was not sent, or if A2E was busy or rate-limited it."""
-    assert may_send_again(error) is again
+    assert failure_of(error).may_send_again is again
 
 
 class _NewError(A2EError):
@@ -164,13 +172,13 @@ class _NewLocalError(InvalidRequestError):
 
 def test_new_error_class_means_unknown() -> None:
     """A new class of error means an unknown outcome."""
-    assert start_outcome(_NewError("?")) is StartOutcome.UNKNOWN
-    assert not may_send_again(_NewError("?"))
+    assert failure_of(_NewError("?")).outcome is StartOutcome.UNKNOWN
+    assert not failure_of(_NewError("?")).may_send_again
 
 
 def test_subclass_of_a_local_error_means_not_sent() -> None:
     """A subclass of a local error means that nothing was sent."""
-    assert start_outcome(_NewLocalError("?")) is StartOutcome.NOT_SENT
+    assert failure_of(_NewLocalError("?")).outcome is StartOutcome.NOT_SENT
 
 
 def error_of(status: int, body: bytes, **headers: str) -> A2EError:
@@ -196,7 +204,7 @@ _ERROR_BODIES = [
 @pytest.mark.parametrize("body", _ERROR_BODIES)
 def test_decoded_4xx_is_a_rejection(status: int, body: dict[str, Any]) -> None:
     """An error of A2E (E1 to E5) with a 4xx status means that nothing was accepted."""
-    assert start_outcome(error_of(status, json.dumps(body).encode())) is StartOutcome.REJECTED
+    assert failure_of(error_of(status, json.dumps(body).encode())).outcome is StartOutcome.REJECTED
 
 
 @pytest.mark.parametrize("status", [500, 501, 502, 503, 504, 520, 524, 599])
@@ -204,16 +212,16 @@ def test_decoded_4xx_is_a_rejection(status: int, body: dict[str, Any]) -> None:
 def test_5xx_means_unknown(status: int, body: dict[str, Any]) -> None:
     """Behind a 5xx the start may have been accepted, with any body: it is not sent again."""
     error = error_of(status, json.dumps(body).encode(), **{"retry-after": "1"})
-    assert start_outcome(error) is StartOutcome.UNKNOWN
-    assert not may_send_again(error)
+    assert failure_of(error).outcome is StartOutcome.UNKNOWN
+    assert not failure_of(error).may_send_again
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"code":-1,"message":"Request failed"}', b"Request Timeout"])
 def test_408_means_unknown(body: bytes) -> None:
     """Behind a 408 of a gateway the start may have been accepted."""
     error = error_of(408, body, **{"retry-after": "1"})
-    assert start_outcome(error) is StartOutcome.UNKNOWN
-    assert not may_send_again(error)
+    assert failure_of(error).outcome is StartOutcome.UNKNOWN
+    assert not failure_of(error).may_send_again
 
 
 @pytest.mark.parametrize(
@@ -233,8 +241,8 @@ def test_408_means_unknown(body: bytes) -> None:
 def test_unreadable_response_means_unknown(status: int, body: bytes) -> None:
     """A response that is not A2E's, or is incomplete, means an unknown outcome."""
     error = error_of(status, body)
-    assert start_outcome(error) is StartOutcome.UNKNOWN
-    assert not may_send_again(error)
+    assert failure_of(error).outcome is StartOutcome.UNKNOWN
+    assert not failure_of(error).may_send_again
 
 
 # markers

@@ -9,6 +9,8 @@ import pytest
 from in_memory_a2e import InMemoryA2E, client_with_transport
 from paid_starts import IMAGE_URL
 
+from a2e_async import NetworkError
+
 if TYPE_CHECKING:
     from a2e_async import A2EClient, TaskHandle
     from a2e_async._protocol.messages import Request, Response
@@ -43,6 +45,38 @@ async def test_key_works_for_days(monkeypatch: pytest.MonkeyPatch, others: int) 
     assert second.record.coins == 30
     assert count_list_pages(service) - before <= 1
     assert len(service.tasks) == others + 1
+
+
+class LostResponse(InMemoryA2E):
+    """A2E that loses the response to each start whose name has a word."""
+
+    async def send(self, request: Request) -> Response:
+        """Process a request, and lose its response."""
+        response = await super().send(request)
+        if request.paid and "lost" in request.json["name"]:
+            msg = "no answer"
+            raise NetworkError(msg)
+        return response
+
+
+async def test_short_scan_leaves_no_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A scan for one lost response does not count as a scan of all that came before: a key of then is still found."""
+    service = LostResponse(1, healthy=True)
+
+    async with client_with_transport(monkeypatch, service) as a2e:
+        await start_job(a2e, "order-1")  # reads the whole list
+        await asyncio.sleep(3600)
+        # another client starts the job of a key, and then more jobs than a page of the list has
+        async with client_with_transport(monkeypatch, service) as other:
+            first = await start_job(other, "order-17")
+            for number in range(150):
+                await start_job(other, f"other-{number}")
+        await asyncio.sleep(3600)
+        # reads the list back to this start only, which is on its first page
+        lost = await a2e.image_to_video.start(image_url=IMAGE_URL, prompt="p", negative_prompt="n", name="lost")
+        assert lost.adopted
+        assert (await start_job(a2e, "order-17")).id == first.id
+    assert len(service.tasks) == 153
 
 
 async def test_key_of_an_expired_task_starts_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,12 +23,19 @@ from paid_starts import (
 )
 from virtual_clock import now
 
-from a2e_async import A2EClient, Config, NetworkError, SubmissionUncertainError, UnexpectedResponseError
+from a2e_async import (
+    A2EClient,
+    Config,
+    NetworkError,
+    StartPolicy,
+    SubmissionUncertainError,
+    UnexpectedResponseError,
+)
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async._protocol.messages import Response
 from a2e_async._submission.submitter import StartRequest, SubmissionState, Submitter
-from a2e_async._transport.endpoints import EndpointResolver
-from a2e_async._transport.retry import Retry, RetryingTransport
+from a2e_async._transport.api import ApiTransport
+from a2e_async._transport.retry import Retry
 from a2e_async._transport.throttle import Throttle, ThrottledTransport
 from a2e_async.sandbox import Fault, Sandbox
 
@@ -174,15 +181,21 @@ def response(data: object) -> Response:
     return Response(status=200, body=json.dumps({"code": 0, "data": data}).encode())
 
 
-async def start_once(service: SmallA2E, state: SubmissionState | None = None, key: str = KEY, **changes: Any) -> str:
-    """Start with a key against an A2E in memory, and return the id."""
+def make_submitter(service: SmallA2E, state: SubmissionState | None = None, **changes: Any) -> Submitter:
+    """Make a submitter for an A2E in memory."""
     config = attrs.evolve(Config(), **changes)
     throttled = ThrottledTransport(service, Throttle(config.pacing), config.retry.max_time)
-    submitter = Submitter(
-        EndpointResolver(RetryingTransport(throttled, Retry(config.retry)), {}),
+    return Submitter(
+        ApiTransport(throttled, Retry(config.retry), {}),
         config.start,
         SubmissionState() if state is None else state,
+        config.request_timeout,
     )
+
+
+async def start_once(service: SmallA2E, state: SubmissionState | None = None, key: str = KEY, **changes: Any) -> str:
+    """Start with a key against an A2E in memory, and return the id."""
+    submitter = make_submitter(service, state, **changes)
 
     async def prepare() -> dict[str, Any]:
         return {"name": "Ada"}
@@ -207,6 +220,31 @@ async def test_known_task_is_not_started_again(detail: bytes, invisible: float, 
     await asyncio.sleep(pause)
     assert await start_once(service, state) == first
     assert service.started == 1
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds"),
+    [
+        pytest.param(0.0, 60.0, id="just sent"),
+        pytest.param(59.0, 60.0, id="listed late, possibly"),
+        pytest.param(60.0, 0.0, id="listed by now"),
+        pytest.param(3600.0, 0.0, id="old"),
+    ],
+)
+async def test_young_start_is_searched_for_repeatedly(age: float, seconds: float) -> None:
+    """A start of another process that is younger than the last of the scan delays is searched for at all of them."""
+    submitter = make_submitter(SmallA2E(), start=StartPolicy(scan_delays=(0.0, 20.0, 60.0)))
+    assert await submitter.reconcile(FAMILY, "7f3k2m9q4d", age) == []
+    assert now() == seconds
+
+
+async def test_accepted_start_is_no_duplicate(caplog: pytest.LogCaptureFixture) -> None:
+    """One task with a key is what was ordered: it is not reported as a duplicate, also when the list shows it."""
+    service, state = SmallA2E(), SubmissionState()
+    for _ in range(2):
+        await start_once(service, state)
+    assert service.started == 1
+    assert logged_warnings(caplog) == []
 
 
 async def test_key_of_a_gone_task_starts_again() -> None:
@@ -281,7 +319,7 @@ async def test_unmarked_starts_are_not_duplicates(sandbox: Sandbox, caplog: pyte
             start = await start_in_background(sandbox, a2e)
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
-    assert len(logged_warnings(caplog)) == 2
+    assert len([warning for warning in logged_warnings(caplog) if "is charged" in warning]) == 2
     assert not any("marker" in warning for warning in logged_warnings(caplog))
 
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from a2e_async._protocol import responses
-from a2e_async._protocol.decoding import decode
-from a2e_async._protocol.failures import StartOutcome, may_send_again, start_outcome
+from a2e_async._protocol.failures import StartOutcome, failure_of
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._protocol.pagination import PageReader
+from a2e_async._protocol.responses import decode
 from a2e_async._submission.markers import (
     MarkerIndex,
     Search,
@@ -306,17 +306,18 @@ class SubmissionMachine(RuleBasedStateMachine):
         job.sent_at = self.now
         accepted = self.accept(job, job.name, job.count, hidden, skew)
         body = json.dumps({"code": 0, "data": [record_of(task) for task in accepted]}).encode()
-        for record in responses.started_records(decode(Response(status=200, body=body))):
-            job.ids.add(responses.id_of(record))
-            self.check_added(record, self.index.add(job.marker, record, self.now, count=job.count))
+        for task in responses.accepted_tasks(decode(Response(status=200, body=body))):
+            job.ids.add(task.id)
+            assert task.raw is not None
+            self.check_added(task.raw, self.index.add(job.marker, task.raw, self.now, count=job.count))
         job.state = "started"
 
     def handle_failure(self, job: Job, failure: Response | str) -> None:
         """Change the state of a job after a failure, by the rules of `_protocol`."""
         error, job.sent_at = error_of(failure), self.now
-        if may_send_again(error):
+        if failure_of(error).may_send_again:
             job.state = "new"
-        elif start_outcome(error) is StartOutcome.UNKNOWN:
+        elif failure_of(error).outcome is StartOutcome.UNKNOWN:
             job.state, job.was_uncertain = "uncertain", True
             job.search = Search(frozenset({job.marker}), self.now)
             self.index.open(job.search)
@@ -412,7 +413,7 @@ def error_of(failure: Response | str) -> A2EError:
     if isinstance(failure, str):
         return NetworkError("cut")
     with pytest.raises(A2EError) as caught:
-        responses.started_records(decode(failure))
+        responses.accepted_tasks(decode(failure))
     return caught.value
 
 
@@ -429,13 +430,13 @@ TestSubmissionMachine.settings = settings(stateful_step_count=40)
 def test_failure_before_a_charge(failure: str) -> None:
     """A failure before a charge is known as such, or is treated as unknown."""
     error = error_of(_BEFORE_CHARGE[failure])
-    assert start_outcome(error) in StartOutcome
-    assert start_outcome(error) is not StartOutcome.UNKNOWN or not may_send_again(error)
+    assert failure_of(error).outcome in StartOutcome
+    assert failure_of(error).outcome is not StartOutcome.UNKNOWN or not failure_of(error).may_send_again
 
 
 @pytest.mark.parametrize("failure", sorted(_AFTER_CHARGE))
 def test_failure_after_a_charge(failure: str) -> None:
     """A failure after a charge is never taken for a rejection, and the start is not sent again."""
     error = error_of(_AFTER_CHARGE[failure])
-    assert start_outcome(error) is StartOutcome.UNKNOWN
-    assert not may_send_again(error)
+    assert failure_of(error).outcome is StartOutcome.UNKNOWN
+    assert not failure_of(error).may_send_again

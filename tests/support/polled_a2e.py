@@ -11,6 +11,7 @@ from virtual_clock import now
 
 from a2e_async import A2EClient, NetworkError, TaskHandle
 from a2e_async._protocol.messages import Request, Response
+from a2e_async._protocol.responses import AcceptedTask
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,5 +99,4 @@ def drop_response() -> Response:
 
 def started_handle(a2e: A2EClient, task_id: str) -> TaskHandle[Any]:
     """Return a handle as a start returns it: with a record that A2E has just sent."""
-    record = attrs.evolve(a2e.image_to_video.task(task_id).record, current_status="initialized")
-    return a2e.image_to_video._to_handle(task_id, record)
+    return a2e.image_to_video._to_handle(AcceptedTask(task_id, {"_id": task_id, "current_status": "initialized"}))

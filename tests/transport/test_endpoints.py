@@ -1,4 +1,4 @@
-"""Endpoint resolver: the fallback of a renamed operation is tried once, and the one that A2E has is remembered."""
+"""Calls of endpoints: the fallback of a renamed operation is tried once, and the one that A2E has is remembered."""
 
 from __future__ import annotations
 
@@ -55,8 +55,8 @@ class Service:
 
 
 async def send(a2e: A2EClient, operation: Endpoint, **parts: Any) -> Any:
-    """Send with a client's resolver, and return the data."""
-    return (await a2e._state.services().resolver.send(operation, **parts)).data
+    """Call an operation, and return the data."""
+    return (await a2e._state.services().api.call(operation, **parts)).data
 
 
 async def test_newest_path(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -226,7 +226,7 @@ async def test_endpoint_without_a_fallback(a2e: A2EClient, sandbox: Sandbox) -> 
     with Service().within(sandbox) as service, pytest.raises(A2EError):
         await send(a2e, Endpoint.of("POST thing/new"))
     assert service.requested == ["new"]
-    assert not a2e._state.services().resolver.resolved
+    assert not a2e._state.services().api.resolved
 
 
 async def test_concurrent_calls(a2e: A2EClient, sandbox: Sandbox) -> None:

@@ -144,6 +144,20 @@ async def test_number_in_flight_is_halved_and_recovers() -> None:
     assert third == 8
 
 
+@pytest.mark.parametrize(
+    ("status", "raises"), [(400, True), (404, True), (200, True), (500, False), (502, False), (503, False)]
+)
+async def test_server_error_does_not_raise_the_limits(status: int, *, raises: bool) -> None:
+    """After a 429, a rejected request shows that A2E accepts requests again; an error of its server does not."""
+    body = json.dumps({"code": 0 if status == 200 else status, "data": 1, "msg": "no"}).encode()
+    service = Service([throttled_answer(1), Response(status=status, body=body)])
+    api = throttled(service, max_in_flight=8)
+    await send_all(api, FREE)
+    assert api.throttle.allowed_in_flight == 4
+    await send_all(api, FREE)
+    assert (api.throttle.allowed_in_flight > 4) is raises
+
+
 async def test_queues_take_turns() -> None:
     """Behind a hundred starts, a poll waits for one of them and not for all; and the other way round."""
     for many, one in ((PAID, FREE), (FREE, PAID)):

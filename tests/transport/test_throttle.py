@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
+import math
 
 import pytest
 from hypothesis import given
@@ -35,14 +37,25 @@ def throttle(policy: Pacing = _POLICY) -> Throttle:
     return Throttle(policy)
 
 
+def delay_of(made: Throttle, now: float) -> float | None:
+    """Return the delay of a request, without starting it."""
+    return copy.copy(made).try_begin(now)
+
+
+def begin(made: Throttle, when: float) -> None:
+    """Start a request that may start at this time, but for the rounding of a float."""
+    while made.try_begin(when):
+        when = math.nextafter(when, math.inf)
+
+
 def start_all(made: Throttle, now: float, count: int) -> list[float]:
     """Return the delays of requests that arrive together; each starts after its delay and ends at once."""
     begins = []
     for _ in range(count):
-        delay = made.delay(now)
+        delay = delay_of(made, now)
         assert delay is not None
         begins.append(delay)
-        made.begin(now + delay)
+        begin(made, now + delay)
         made.in_flight -= 1
     return begins
 
@@ -78,32 +91,32 @@ def test_errors_that_slow_down_the_whole_client(error: A2EError, slows_down: boo
 
 def test_first_request_is_not_delayed() -> None:
     """The first request starts at once."""
-    assert throttle().delay(100.0) == 0.0
+    assert throttle().try_begin(100.0) == 0.0
 
 
 def test_requests_of_one_moment_are_spaced() -> None:
     """At two a second, requests that arrive together start half a second apart."""
     made, now, begins = throttle(Pacing(per_second=2.0)), 100.0, []
     for _ in range(4):
-        now += made.delay(now) or 0.0
+        now += delay_of(made, now) or 0.0
         begins.append(now)
-        made.begin(now)
+        begin(made, now)
     assert begins == [100.0, 100.5, 101.0, 101.5]
 
 
 def test_idle_time_is_not_saved_up() -> None:
     """After an idle time there is no burst."""
     made = throttle(Pacing(per_second=2.0))
-    made.begin(100.0)
-    made.begin(1000.0)
-    assert made.delay(1000.0) == 0.5
+    begin(made, 100.0)
+    begin(made, 1000.0)
+    assert delay_of(made, 1000.0) == 0.5
 
 
 def test_later_request_waits_only_for_the_rest() -> None:
     """A request that arrives in the middle of an interval waits for the second half."""
     made = throttle(Pacing(per_second=2.0))
-    made.begin(100.0)
-    assert made.delay(100.25) == pytest.approx(0.25)
+    begin(made, 100.0)
+    assert delay_of(made, 100.25) == pytest.approx(0.25)
 
 
 @given(st.floats(0.1, 1000.0), st.lists(st.floats(0.0, 100.0), max_size=30))
@@ -121,17 +134,17 @@ def test_requests_in_flight_are_limited() -> None:
     """With `Pacing.max_in_flight` requests in flight, the next one waits until one of them ends."""
     made = throttle(Pacing(max_in_flight=3))
     for _ in range(3):
-        assert made.delay(0.0) == 0.0
-        made.begin(0.0)
-    assert made.delay(1e9) is None
+        assert delay_of(made, 0.0) == 0.0
+        begin(made, 0.0)
+    assert delay_of(made, 1e9) is None
 
 
 def test_slot_of_an_ended_request_is_free() -> None:
     """As soon as one request ends, the next one can start."""
     made = throttle(Pacing(max_in_flight=1))
-    made.begin(0.0)
+    begin(made, 0.0)
     made.in_flight -= 1
-    assert made.delay(0.0) == 0.0
+    assert delay_of(made, 0.0) == 0.0
 
 
 @pytest.mark.parametrize("asked", [0.0, 0.5, 7.0, 3600.0])
@@ -140,14 +153,14 @@ def test_pause_is_as_long_as_a2e_asks(asked: float, jitter: float, share: float)
     """A ``Retry-After`` pauses the whole client: never shorter, and at random up to a tenth longer."""
     made = throttle()
     throttle_request(made, 100.0, asked=asked, jitter=jitter)
-    assert made.delay(100.0) == pytest.approx(asked * share)
+    assert delay_of(made, 100.0) == pytest.approx(asked * share)
 
 
 def test_pause_ends() -> None:
     """A later request waits for the rest of the pause, and not at all when the pause is over."""
     made = throttle()
     throttle_request(made, 100.0, asked=10.0)
-    assert [made.delay(104.0), made.delay(110.0), made.delay(200.0)] == [6.0, 0.0, 0.0]
+    assert [delay_of(made, 104.0), delay_of(made, 110.0), delay_of(made, 200.0)] == [6.0, 0.0, 0.0]
 
 
 def test_pause_is_not_shortened_by_a_shorter_one() -> None:
@@ -223,7 +236,7 @@ def test_one_request_is_always_allowed() -> None:
     for second in range(20):
         throttle_request(made, float(second), asked=0.0)
     assert made.allowed_in_flight == 1.0
-    assert made.delay(1e6) == 0.0
+    assert delay_of(made, 1e6) == 0.0
 
 
 def test_number_in_flight_grows_again() -> None:
@@ -361,8 +374,8 @@ def test_requests_start_at_the_learned_rate() -> None:
     """With a learned rate of four a second, requests start a quarter of a second apart."""
     made = throttle()
     made.learned_rate = 4.0
-    made.begin(100.0)
-    assert made.delay(100.0) == 0.25
+    begin(made, 100.0)
+    assert delay_of(made, 100.0) == 0.25
 
 
 @pytest.mark.parametrize(("per_second", "learned", "pause"), [(2.0, 4.0, 0.5), (4.0, 2.0, 0.5), (2.0, None, 0.5)])
@@ -370,8 +383,8 @@ def test_lower_rate_counts(per_second: float, learned: float | None, pause: floa
     """Neither the user's limit nor the learned rate is exceeded."""
     made = throttle(Pacing(per_second=per_second))
     made.learned_rate = learned
-    made.begin(100.0)
-    assert made.delay(100.0) == pause
+    begin(made, 100.0)
+    assert delay_of(made, 100.0) == pause
 
 
 @pytest.mark.parametrize(
@@ -413,7 +426,7 @@ def test_without_a_429_there_is_no_learned_rate() -> None:
     made = throttle()
     for second in range(1_000):
         made.on_accepted(float(second), began=second - 0.1)
-    assert (made.learned_rate, made.allowed_in_flight, made.delay(1000.0)) == (None, 16, 0.0)
+    assert (made.learned_rate, made.allowed_in_flight, delay_of(made, 1000.0)) == (None, 16, 0.0)
 
 
 @pytest.mark.parametrize("asked", [86400.0, 86401.0, 1e6, 1.7e308])
@@ -422,5 +435,5 @@ def test_absurd_pause_is_limited(asked: float, jitter: float, most: float) -> No
     """An absurd ``Retry-After`` pauses the client for a day, not forever."""
     made = throttle()
     throttle_request(made, 100.0, asked=asked, jitter=jitter)
-    delay = made.delay(100.0)
+    delay = delay_of(made, 100.0)
     assert delay == pytest.approx(most)

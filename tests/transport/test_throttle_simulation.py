@@ -60,9 +60,8 @@ def run(requests: int, server: Server, retry_after: float | None, seed: int, pac
     in_flight: list[tuple[float, float, bool]] = []  # when the answer comes, when the request began, is it good
     waiting, now, result = requests, 0.0, Run()
     while waiting or in_flight:
-        delay = throttle.delay(now) if waiting else None
+        delay = throttle.try_begin(now) if waiting else None
         if delay == 0.0:
-            throttle.begin(now)
             waiting -= 1
             heapq.heappush(in_flight, (now + _LATENCY, now, server.accepts(now + _LATENCY / 2)))
             result.max_concurrent = max(result.max_concurrent, throttle.in_flight)

@@ -17,8 +17,9 @@ from virtual_clock import now
 
 from a2e_async import Config, NetworkError, Pacing, RateLimitError, RetryPolicy, ServerError, WaitTimeoutError
 from a2e_async._protocol.messages import Request, Response
+from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.exceptions import MEANINGS, NEVER_RAISED, map_exceptions
-from a2e_async._transport.retry import Retry, RetryingTransport
+from a2e_async._transport.retry import Retry
 from a2e_async._transport.throttle import Throttle, ThrottledTransport
 
 EXPORTED = {
@@ -107,7 +108,7 @@ class Flaky:
         self.tried: list[float] = []
         self.made = now()
 
-    async def __call__(self) -> str:
+    async def run(self) -> str:
         """Fail, or succeed."""
         self.tried.append(round(now() - self.made, 6))
         if self.errors:
@@ -121,7 +122,7 @@ async def test_delays_are_random_and_grow() -> None:
 
     async def pauses() -> list[float]:
         flaky = Flaky(*[ServerError("x", status=500) for _ in range(5)])
-        assert await Retry(policy).run(flaky) == "done"
+        assert await Retry(policy).wrap(flaky.run)() == "done"
         return [after - before for before, after in zip(flaky.tried, flaky.tried[1:], strict=False)]
 
     samples = [await pauses() for _ in range(200)]
@@ -134,7 +135,7 @@ async def test_delays_are_random_and_grow() -> None:
 async def test_retry_after_is_obeyed_exactly() -> None:
     """A Retry-After is neither shortened nor extended."""
     flaky = Flaky(RateLimitError("x", status=429, retry_after=37), RateLimitError("x", status=429, retry_after=0))
-    await Retry(RetryPolicy()).run(flaky)
+    await Retry(RetryPolicy()).wrap(flaky.run)()
     assert flaky.tried == [0, 37, 37]
 
 
@@ -142,7 +143,7 @@ async def test_total_time_is_bounded() -> None:
     """No try starts later than max_time, and the last error is raised."""
     flaky = Flaky(*[ServerError("x", status=503, retry_after=7) for _ in range(99)])
     with pytest.raises(ServerError):
-        await Retry(RetryPolicy(max_attempts=99, max_time=20)).run(flaky)
+        await Retry(RetryPolicy(max_attempts=99, max_time=20)).wrap(flaky.run)()
     assert flaky.tried == [0, 7, 14]
 
 
@@ -150,7 +151,7 @@ async def test_only_the_delay_counts_after_a_429() -> None:
     """After a 429 the time in the queue does not count: as long as each delay fits, only the tries count."""
     flaky = Flaky(*[RateLimitError("x", status=429, retry_after=7) for _ in range(99)])
     with pytest.raises(RateLimitError):
-        await Retry(RetryPolicy(max_attempts=5, max_time=20)).run(flaky)
+        await Retry(RetryPolicy(max_attempts=5, max_time=20)).wrap(flaky.run)()
     assert flaky.tried == [0, 7, 14, 21, 28]
 
 
@@ -158,7 +159,7 @@ async def test_bugs_are_not_retried() -> None:
     """An exception that is not an A2EError is raised at once."""
     flaky = Flaky(RuntimeError("a bug"))
     with pytest.raises(RuntimeError):
-        await Retry(RetryPolicy()).run(flaky)
+        await Retry(RetryPolicy()).wrap(flaky.run)()
     assert len(flaky.tried) == 1
 
 
@@ -183,7 +184,7 @@ async def test_paid_requests_are_never_repeated(repeatable: bool) -> None:  # no
     inner = Recorder(status=500)
     request = Request(method="POST", path="/api/v1/x/start", paid=True, repeatable=repeatable)
 
-    api = RetryingTransport(ThrottledTransport(inner, Throttle(Pacing()), max_wait=60), Retry(RetryPolicy()))
+    api = ApiTransport(ThrottledTransport(inner, Throttle(Pacing()), max_wait=60), Retry(RetryPolicy()), {})
     with pytest.raises(ServerError):
         await api.send(request)
     assert len(inner.times) == 1

@@ -23,6 +23,7 @@ from a2e_async import (
     PollPolicy,
     RateLimitError,
     RetryPolicy,
+    StartOptions,
     StartPolicy,
     SubmissionUncertainError,
     TaskFailedError,
@@ -82,6 +83,9 @@ async def image_inputs(a2e: A2EClient) -> None:
         await a2e.image_to_video.start(image=file, prompt="p", negative_prompt="n")
     await a2e.image_to_video.start(image=b"...", prompt="p", negative_prompt="n")
     await a2e.image_to_video.start(image_url="https://example.com/a.png", lora="l1")
+    options: StartOptions = {"image": "ada.png", "prompt": "p", "negative_prompt": "n", "video_time": 10}
+    assert_type(await a2e.image_to_video.start(**options), TaskHandle[ImageToVideoRecord])
+    assert_type(await a2e.image_to_video.quote(**options), float | None)
     handles = await a2e.image_to_video.start_variations(3, image="ada.png", prompt="p", negative_prompt="n")
     assert_type(handles, list[TaskHandle[ImageToVideoRecord]])
 
@@ -90,6 +94,7 @@ async def records(a2e: A2EClient) -> None:
     """Read records in every way."""
     assert_type(await a2e.image_to_video.get("id"), ImageToVideoRecord)
     assert_type(await a2e.image_to_video.get_many(["a", "b"]), dict[str, ImageToVideoRecord | None])
+    assert_type((await a2e.image_to_video.get("id")).to_dict(links=True), dict[str, Any])
     async for record in a2e.image_to_video.list(page_size=50):
         assert_type(record, ImageToVideoRecord)
     assert_type(await a2e.request("GET", "user/remainingCoins", params={"x": 1}), Any)
@@ -151,6 +156,8 @@ async def many(a2e: A2EClient, tasks: list[TaskHandle[ImageToVideoRecord]]) -> N
 
 async def a_batch(a2e: A2EClient, jobs: list[Job]) -> None:
     """Run a batch, whose results have the record of its family."""
+    jobs.append(Job(key="order-17", image="ada.png", prompt="p", negative_prompt="n", video_time=5))
+    assert_type(jobs[0].key, str)
     async with a2e.image_to_video.batch(jobs, journal="jobs.sqlite") as batch:
         assert_type(batch, Batch[ImageToVideoRecord])
         async for result in batch:

@@ -1,1 +1,16 @@
-"""``a2e batch``: many videos from one input, with a journal."""
+"""``a2e batch``: many videos from a table, from JSON Lines or from a folder, with a journal."""
+
+import cyclopts
+
+from a2e_async.cli.batch.report import export, prune, status
+from a2e_async.cli.batch.run import run
+from a2e_async.cli.messages import EPILOGUE
+
+app = cyclopts.App(
+    name="batch",
+    help="Make many videos, with a journal: a crash costs nothing extra.",
+    help_epilogue=EPILOGUE,
+    group_parameters="Options",
+)
+for command in (run, status, export, prune):
+    app.command(command)

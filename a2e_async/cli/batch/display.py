@@ -1,248 +1,210 @@
-"""Display of a running batch: live on a terminal, one line per result elsewhere, JSON for programs.
+"""Display of a running batch: live on a terminal, one line per result elsewhere, JSON for programs."""
 
-How it works:
-
-- `run_with_display` iterates over the batch. A second task, `BatchDisplay.watch`, shows the progress ten times a
-  second.
-- On a terminal, each refresh makes a `DisplayState`, and `render` turns it into the lines that fit into the window.
-  Without a terminal, lines are printed only for results and for changes such as a pause.
-- With ``--json``, results go to stdout as JSON and everything else goes to stderr. If both are the same terminal, there
-  is no live display: it would overwrite the JSON.
-- Ctrl-C cancels the task that iterates. The batch then records the starts in flight, and the display shows "stopping".
-"""
+# How it works:
+#
+# - `BatchView` is what the live display shows at one moment. It draws itself as far as it fits into the window.
+# - Without a terminal, lines are printed only for results and for changes such as a pause.
+# - With ``--json``, results go to stdout as JSON and everything else goes to stderr. If both are the same terminal,
+#   there is no live display: it would overwrite the JSON.
+# - Ctrl-C cancels the task that iterates. The batch then records the starts in flight, and the display shows
+#   "stopping".
 
 import asyncio
-import contextlib
-import json
+import collections
 import logging
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
-from rich.cells import cell_len, set_cell_size
-from rich.console import Console, Group
-from rich.live import Live
+from rich.columns import Columns
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, Group, RenderableType, RenderResult
 from rich.text import Text
 
-from a2e_async.batch import ActiveJob, Batch, Progress
-from a2e_async.cli.batch.text import (
-    RateMeter,
-    Result,
-    ResultSummary,
-    coins_text,
-    duration_text,
-    join_parts,
-    make_console,
-    rate_text,
-    result_json,
-    result_text,
-    shorten_middle,
-    truncate,
-    without_ids,
-    wrap_two_lines,
-)
+from a2e_async.batch import Batch, Progress
+from a2e_async.cli.batch.summary import MARKS, STYLES, Result, ResultSummary, result_json, result_text, without_ids
+from a2e_async.cli.display import AT_A2E, WIDE, Display, duration_text, rows_table, shorten_middle
+from a2e_async.cli.messages import coins_text
+from a2e_async.cli.output import print_json
 from a2e_async.models import ImageToVideoRecord
 
-STYLES = {"succeeded": "green", "failed": "red", "uncertain": "yellow", "skipped": "blue"}
-MARKS = {"succeeded": "✓", "failed": "✗", "uncertain": "?", "skipped": "-"}
-
-# The colours of the stages, in the order in which the jobs are listed.
-_STAGES = {"downloading": "green", "running": "cyan", "starting": "blue", "uploading": "blue", "checking": "dim"}
-
-_AT_A2E = frozenset({"running", "downloading"})  # stages of a job that has a task
-_SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_ORDER = ("downloading", "running", "starting", "uploading", "checking")  # the order in which the jobs are listed
 _MAX_JOBS = 10  # jobs under way that are listed
-
-_WIDE, _HIGH = 70, 18  # columns and lines from which on the display shows everything
+_HIGH = 18  # lines from which on the display has blank lines, three failures and a hint
 
 
 @attrs.frozen(kw_only=True)
-class DisplayState:
-    """Input of one refresh of the display.
+class BatchView:
+    """What the live display of a batch shows at one moment."""
 
-    Attributes:
-        name: The name of the input.
-        progress: The progress of the batch.
-        max_coins: The budget, or None.
-        per_second: Finished jobs per second, 0 while unknown.
-        seconds_left: Seconds until the end, None while unknown.
-        failures: The latest failures, the newest last.
-        stopping: Whether Ctrl-C was pressed.
-        tick: The number of the refresh; it turns the spinners.
-    """
-
-    name: str
+    name: str  # of the input
     progress: Progress
     max_coins: float | None = None
-    per_second: float = 0.0
+    per_second: float = 0.0  # finished jobs, 0 while unknown
     seconds_left: float | None = None
-    failures: Sequence[str] = ()
-    stopping: bool = False
-    tick: int = 0
+    failures: Sequence[str] = ()  # the newest last
+    stopping: bool = False  # after Ctrl-C
+    tick: int = 0  # turns the spinners
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Draw totals and failures, and as many of the jobs under way as fit between them."""
+        width, height = options.max_width, options.size.height - 1
+        is_high = height >= _HIGH
+        head: list[ConsoleRenderable] = [self._bar(width)]
+        head += [Columns(list(texts), padding=(0, 3)) for texts in (self._facts(), self._counts(width))]
+        head += [line for note in self._notes() for line in _two_lines(note, console, width)]
+        failures = self.failures[-3 if is_high else -1 :]
+        tail = [_line(f"✗ {without_ids(failure)}", "red") for failure in failures]
+        hint = "Ctrl-C stops new starts; running tasks continue at A2E."
+        foot = [_line("Press Ctrl-C again to exit at once." if self.stopping else hint, "dim")] if is_high else []
+        used = len(console.render_lines(Group(*head), options)) + len(tail) + len(foot)
+        jobs = self._jobs(width, height - used - (2 + bool(tail) if is_high else 0))
+        parts: list[Sequence[ConsoleRenderable]] = [part for part in (head, jobs, tail, foot) if part]
+        for part in parts:
+            yield from part
+            if is_high and part is not parts[-1]:
+                yield ""
 
     @property
-    def is_paused(self) -> bool:
-        """Whether nothing is started at the moment."""
+    def _is_paused(self) -> bool:
         return self.stopping or bool(self.progress.stopped or self.progress.paused)
 
+    def _bar(self, width: int) -> Text:
+        """Return a bar with a coloured part for each state, for the jobs under way, and for the rest."""
+        progress, total = self.progress, self.progress.total or self.progress.read
+        end = f" {progress.done}/{total}" + (f" {progress.done / total:4.0%}" if total else "")
+        line = _line("").append(f"{shorten_middle(self.name, width // 4)} " if width >= WIDE else "", "bold")
+        room, cells, jobs = max(4, width - line.cell_len - len(end)), 0, 0
+        parts = [(getattr(progress, state), style) for state, style in STYLES.items()]
+        for number, style in (*parts, (len(progress.active), "grey50")):
+            # Each part ends at the rounded sum so far. Rounding each part on its own would add up to a wrong length.
+            jobs += number
+            until = min(room, round(room * jobs / total)) if total else 0
+            line.append("━" * (until - cells), style)
+            cells = max(cells, until)
+        return line.append("━" * (room - cells), "grey23").append(end, "bold")
 
-def render(state: DisplayState, width: int, height: int) -> list[Text]:
-    """Return the lines of the display, none wider than `width` and at most `height` of them."""
-    is_high = height >= _HIGH
-    head = [_bar_line(state, width)]
-    head += [*join_parts(_facts(state), width), *join_parts(_counts(state.progress, width), width)]
-    head += [line for note in _notes(state) for line in wrap_two_lines(note, width, "bold yellow")]
-    failures = state.failures[-3 if is_high else -1 :]
-    tail = [truncate(Text(f"✗ {without_ids(failure)}", "red"), width) for failure in failures]
-    foot = [truncate(Text(_hint(state), "dim"), width)] if is_high else []
-    blank_lines = 2 + bool(tail) if is_high else 0
-    # Totals and failures come first; the jobs under way get the remaining lines.
-    jobs = _jobs(state, width, height - len(head) - len(tail) - len(foot) - blank_lines)
-    parts = [part for part in (head, jobs, tail, foot) if part]
-    blank = [Text()] if is_high else []
-    return [line for part in parts for line in (*part, *(blank if part is not parts[-1] else []))][:height]
+    def _facts(self) -> Iterator[Text]:
+        progress = self.progress
+        budget = "" if self.max_coins is None else f" of {coins_text(self.max_coins)}"
+        yield _line(f"{coins_text(progress.coins)}{budget} coins", "magenta")
+        if self.per_second:
+            yield _line(rate_text(self.per_second))
+        if self.seconds_left is not None and not self._is_paused:
+            yield _line(f"{duration_text(self.seconds_left)} left", "bold")
+        if progress.retried:
+            yield _line(f"{progress.retried} started again", "red")
 
+    def _counts(self, width: int) -> Iterator[Text]:
+        progress = self.progress
+        for state, style in STYLES.items():
+            if (number := getattr(progress, state)) or state == "succeeded":
+                yield _line(f"{MARKS[state]} {number}{f' {state}' if width >= WIDE else ''}", style)
+        running = sum(job.stage in AT_A2E for job in progress.active)
+        yield _line(f"{running} running", "cyan")
+        if (waiting := (progress.total or progress.read) - progress.done - running) > 0:
+            yield _line(f"{waiting} waiting", "dim")
 
-def _bar_line(state: DisplayState, width: int) -> Text:
-    progress = state.progress
-    total = progress.total or progress.read
-    end = f" {progress.done}/{total}" + (f" {progress.done / total:4.0%}" if total else "")
-    line = Text().append(f"{shorten_middle(state.name, width // 4)} " if width >= _WIDE else "", "bold")
-    line.append_text(_bar(progress, total, max(4, width - line.cell_len - cell_len(end))))
-    return truncate(line.append(end, "bold"), width)
+    def _notes(self) -> Iterator[str]:
+        """Yield the reasons why nothing is started at the moment."""
+        if self.stopping:
+            yield "Stopping: the responses to starts in flight are still recorded."
+        if self.progress.stopped:
+            yield f"Stopped, nothing more is started: {without_ids(self.progress.stopped)}"
+        elif self.progress.paused:
+            yield f"Paused, resumes by itself: {without_ids(self.progress.paused)}"
 
-
-def _bar(progress: Progress, total: int, width: int) -> Text:
-    """Return a bar with a coloured part for each state, for the jobs under way, and for the rest."""
-    bar, cells, jobs = Text(), 0, 0
-    parts = [(getattr(progress, state), style) for state, style in STYLES.items()]
-    for number, style in (*parts, (len(progress.active), "grey50")):
-        # Each part ends at the rounded sum so far. Rounding each part on its own would add up to a wrong length.
-        jobs += number
-        until = min(width, round(width * jobs / total)) if total else 0
-        bar.append("━" * (until - cells), style)
-        cells = max(cells, until)
-    return bar.append("━" * (width - cells), "grey23")
-
-
-def _facts(state: DisplayState) -> list[Text]:
-    progress = state.progress
-    budget = "" if state.max_coins is None else f" of {coins_text(state.max_coins)}"
-    facts = [Text(f"{coins_text(progress.coins)}{budget} coins", "magenta")]
-    if state.per_second:
-        facts.append(Text(rate_text(state.per_second)))
-    if state.seconds_left is not None and not state.is_paused:
-        facts.append(Text(f"{duration_text(state.seconds_left)} left", "bold"))
-    if progress.retried:
-        facts.append(Text(f"{progress.retried} started again", "red"))
-    return facts
-
-
-def _counts(progress: Progress, width: int) -> list[Text]:
-    counts = [
-        Text(f"{MARKS[state]} {number}{f' {state}' if width >= _WIDE else ''}", style)
-        for state, style in STYLES.items()
-        if (number := getattr(progress, state)) or state == "succeeded"
-    ]
-    running = sum(job.stage in _AT_A2E for job in progress.active)
-    waiting = max(0, (progress.total or progress.read) - progress.done - running)
-    counts.append(Text(f"{running} running", "cyan"))
-    return [*counts, Text(f"{waiting} waiting", "dim")] if waiting else counts
+    def _jobs(self, width: int, height: int) -> list[ConsoleRenderable]:
+        """Return lines of the jobs under way, those with a task first."""
+        active = sorted(self.progress.active, key=lambda job: _ORDER.index(job.stage))
+        if self._is_paused:
+            active = [job for job in active if job.stage in AT_A2E]  # the others wait for the end of the pause
+        if height <= 0 or not active:
+            return []
+        # The last line is "and 3 more", unless all jobs fit: it must not stand where the only hidden job would fit.
+        fits = len(active) <= min(_MAX_JOBS, height)
+        shown = active if fits else active[: max(1, min(_MAX_JOBS, height - 1))]
+        lines: list[ConsoleRenderable] = [rows_table(shown, width, self.tick)]
+        hidden = active[len(shown) :]
+        if hidden and len(shown) < height:
+            what = "more" if hidden[0].stage in AT_A2E else "being prepared"
+            lines.append(_line(f"  and {len(hidden)} {what}", "dim"))
+        return lines
 
 
-def _notes(state: DisplayState) -> list[str]:
-    """Return the reasons why nothing is started at the moment."""
-    progress, notes = state.progress, []
-    if state.stopping:
-        notes.append("Stopping: the responses to starts in flight are still recorded.")
-    if progress.stopped:
-        notes.append(f"Stopped, nothing more is started: {without_ids(progress.stopped)}")
-    elif progress.paused:
-        notes.append(f"Paused, resumes by itself: {without_ids(progress.paused)}")
-    return notes
+def _line(text: str, style: str = "") -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def _hint(state: DisplayState) -> str:
-    if state.stopping:
-        return "Press Ctrl-C again to exit at once."
-    return "Ctrl-C stops new starts; running tasks continue at A2E."
+def _two_lines(text: str, console: Console, width: int) -> list[Text]:
+    """Wrap a note between words into two lines at most."""
+    first, *rest = (line.plain for line in Text(text).wrap(console, width))
+    return [_line(line, "bold yellow") for line in (first, " ".join(rest)) if line]
 
 
-def _jobs(state: DisplayState, width: int, height: int) -> list[Text]:
-    """Return lines of the jobs under way, those with a task first."""
-    order = list(_STAGES)
-    active = sorted(state.progress.active, key=lambda job: order.index(job.stage))
-    if state.is_paused:
-        active = [job for job in active if job.stage in _AT_A2E]  # the others wait for the end of the pause
-    if height <= 0 or not active:
-        return []
-    # The last line is "and 3 more", unless all jobs fit: it must not stand where the only hidden job would fit.
-    shown = active[:height] if len(active) <= min(_MAX_JOBS, height) else active[: max(1, min(_MAX_JOBS, height - 1))]
-    key_width = max(cell_len(job.key) for job in shown)
-    lines = [_job(job, key_width, width, _SPINNER[state.tick % len(_SPINNER)]) for job in shown]
-    hidden = active[len(shown) :]
-    if hidden:
-        what = "more" if hidden[0].stage in _AT_A2E else "being prepared"
-        lines.append(truncate(Text(f"  and {len(hidden)} {what}", "dim"), width))
-    return lines[:height]
+def rate_text(per_second: float) -> str:
+    """Format a rate per second, minute or hour, whichever gives a number of at least 1."""
+    for unit, seconds in (("second", 1), ("minute", 60)):
+        if per_second * seconds >= 1:
+            return f"{per_second * seconds:.1f} a {unit}"
+    return f"{per_second * 3600:.1f} an hour"
 
 
-def _job(job: ActiveJob, key_width: int, width: int, spinner: str) -> Text:
-    """Return the line of a job: key, stage, A2E's status, seconds in the stage and task id, as far as they fit."""
-    since = f"{duration_text(job.seconds):>9}"
-    # While a failed job is started again, the status is still that of its failed task.
-    status = job.status if job.stage in _AT_A2E else ""
-    if width >= _WIDE:
-        details = f"  {job.stage:<12}{set_cell_size(status, 14)}{since}"
-    else:
-        details = f" {set_cell_size(status if job.stage == 'running' and status else job.stage, 11)}{since}"
-    room = max(1, width - 2 - cell_len(details))
-    key = set_cell_size(shorten_middle(job.key, room), min(room, key_width))
-    line = Text().append(f"{spinner} ", "cyan").append(key)
-    line.append(details, _STAGES[job.stage])
-    if job.task_id and line.cell_len + 2 + cell_len(job.task_id) <= width:
-        line.append(f"  {job.task_id}", "dim")
-    return truncate(line, width)
-
-
-_STOPPING = "stopping; press Ctrl-C again to exit at once"
-_TICK = 0.1  # seconds between two refreshes
+_WINDOW = 600.0  # seconds: videos take minutes, and the rate of a batch can change
 
 
 @attrs.define(eq=False)
-class BatchDisplay:
-    """Output of a running batch, for people and for programs.
+class RateMeter:
+    """Rate of finished jobs, over the last ten minutes."""
 
-    Attributes:
-        name: The name of the input.
-        total: The number of jobs.
-        max_coins: The budget, or None.
-        as_json: Print results to stdout as JSON, and everything else to stderr.
-        console: The console for people.
-        summary: The results so far.
-    """
+    # Not rich's own rate, which begins with the first finished jobs: those of the same minute would give a far too high
+    # rate until the next ones. Times with the number of finished jobs, one a second, the oldest first.
+    _samples: collections.deque[tuple[float, int]] = attrs.field(factory=collections.deque)
 
-    name: str
+    def measure(self, now: float, done: int) -> float:
+        """Return the jobs per second until now, 0 while the rate is unknown."""
+        samples = self._samples
+        if not samples or now - samples[-1][0] >= 1:
+            samples.append((now, done))
+        # The oldest sample is kept until the second one is as old as the window: the rate covers the whole window.
+        while len(samples) > 1 and now - samples[1][0] >= _WINDOW:
+            samples.popleft()
+        then, before = samples[0]
+        return (done - before) / (now - then) if now > then else 0.0
+
+
+@attrs.define(eq=False)
+class BatchDisplay(Display):
+    """Output of a running batch, for people and for programs."""
+
+    name: str  # of the input
     total: int
     max_coins: float | None
-    as_json: bool
-    console: Console = attrs.field(init=False)
+    as_json: bool  # print results to stdout as JSON, and everything else to stderr
     summary: ResultSummary = attrs.field(factory=ResultSummary, init=False)
+    _batch: Batch[ImageToVideoRecord] | None = attrs.field(default=None, init=False)
+    _runner: asyncio.Task[Any] | None = attrs.field(default=None, init=False)
     _rate: RateMeter = attrs.field(factory=RateMeter, init=False)
     _note: str = attrs.field(default="", init=False)
-    _live: Live | None = attrs.field(default=None, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Make the console."""
-        self.console = make_console(stderr=self.as_json)
 
     @property
     def is_live(self) -> bool:
         """Whether there is a terminal for the live display, to which nothing else writes."""
-        can_move_cursor = self.console.is_terminal and not self.console.is_dumb_terminal
-        return can_move_cursor and not (self.as_json and sys.stdout.isatty())
+        return super().is_live and not (self.as_json and sys.stdout.isatty())
+
+    async def run(self, batch: Batch[ImageToVideoRecord]) -> None:
+        """Run a batch to its end, and show its progress meanwhile."""
+        self._batch, self._runner = batch, asyncio.current_task()
+        logger = logging.getLogger("a2e_async")
+        logger.addFilter(_is_not_displayed)
+        try:
+            # The batch is closed first, so that the display shows "stopping" while responses are still recorded.
+            async with self, batch:
+                async for result in batch:
+                    self.add(result, batch.progress)
+        finally:
+            logger.removeFilter(_is_not_displayed)
 
     def add(self, result: Result, progress: Progress) -> None:
         """Count a result, and print it unless the live display shows it."""
@@ -250,55 +212,40 @@ class BatchDisplay:
         if not self.is_live:
             self._print_note(_note(progress))  # a pause is reported before the results that follow it
         if self.as_json:
-            print(json.dumps(result_json(result), ensure_ascii=False), flush=True)
+            print_json(result_json(result), ensure_ascii=False)
         elif not self.is_live:
-            self._print(f"{self.summary.total}/{self.total} {result_text(result)}")
+            self._print(f"{self.summary.states.total()}/{self.total} {result_text(result)}")
 
-    async def watch(self, batch: Batch[ImageToVideoRecord], runner: asyncio.Task[Any]) -> None:
-        """Show the progress of the batch until this coroutine is cancelled.
-
-        Args:
-            batch: The batch.
-            runner: The task that iterates over the batch; Ctrl-C cancels it.
-        """
-        if self.is_live:
-            await self._watch_live(batch, runner)
-        while True:
-            self._print_note(_STOPPING if runner.cancelling() else _note(batch.progress))
-            await asyncio.sleep(_TICK)
-
-    def close(self) -> None:
-        """Restore the terminal after a second Ctrl-C, which ends the process without running `watch` to its end."""
-        if self._live is not None:
-            self._live.stop()
-
-    async def _watch_live(self, batch: Batch[ImageToVideoRecord], runner: asyncio.Task[Any]) -> None:
-        redirect = not self.as_json  # rich would else print the JSON above the display instead of into the pipe
-        with Live(console=self.console, auto_refresh=False, transient=True, redirect_stdout=redirect) as live:
-            self._live, tick = live, 0
-            while True:
-                tick += 1
-                state = self._state(batch.progress, tick, stopping=bool(runner.cancelling()))
-                size = self.console.size
-                live.update(Group(*render(state, size.width, size.height - 1)), refresh=True)
-                await asyncio.sleep(_TICK)
-
-    def _state(self, progress: Progress, tick: int, *, stopping: bool) -> DisplayState:
+    def view(self, progress: Progress) -> BatchView:
+        """Return what the live display shows now."""
         # Skipped jobs are done at once. They count for the bar, but would make the rate far too high.
-        self._rate.add(time.monotonic(), progress.done - progress.skipped)
-        return DisplayState(
+        per_second = self._rate.measure(time.monotonic(), progress.done - progress.skipped)
+        return BatchView(
             name=self.name,
             progress=progress,
             max_coins=self.max_coins,
-            per_second=self._rate.per_second,
-            seconds_left=self._rate.seconds_left(self.total - progress.done),
+            per_second=per_second,
+            seconds_left=(self.total - progress.done) / per_second if per_second else None,
             failures=[*self.summary.latest_failures],
-            stopping=stopping,
-            tick=tick,
+            stopping=self._is_stopping,
+            tick=self._tick,
         )
 
-    def _print_note(self, note: str) -> None:
+    def render(self) -> RenderableType:
+        """Return what the live display shows now."""
+        return "" if self._batch is None else self.view(self._batch.progress)
+
+    def print_changes(self) -> None:
         """Print a note when it changes."""
+        if self._batch is not None:
+            stopping = "stopping; press Ctrl-C again to exit at once"
+            self._print_note(stopping if self._is_stopping else _note(self._batch.progress))
+
+    @property
+    def _is_stopping(self) -> bool:
+        return self._runner is not None and bool(self._runner.cancelling())
+
+    def _print_note(self, note: str) -> None:
         if note != self._note:
             self._print(note or "resumed")
             self._note = note
@@ -316,26 +263,3 @@ def _note(progress: Progress) -> str:
 def _is_not_displayed(record: logging.LogRecord) -> bool:
     """Return False for log records about a pause, which the display shows itself."""
     return record.module != "circuit_breaker"
-
-
-async def run_with_display(batch: Batch[ImageToVideoRecord], display: BatchDisplay) -> None:
-    """Run a batch to its end, and show its progress meanwhile.
-
-    Raises:
-        A2EError: The batch ended with an error.
-    """
-    runner = asyncio.current_task()
-    assert runner is not None, "a coroutine runs in a task"  # noqa: S101  for mypy
-    logger = logging.getLogger("a2e_async")
-    logger.addFilter(_is_not_displayed)
-    watcher = asyncio.create_task(display.watch(batch, runner))
-    try:
-        async with batch:
-            async for result in batch:
-                display.add(result, batch.progress)
-    finally:
-        # The batch is closed first, so that the display shows "stopping" while responses are still recorded.
-        watcher.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await watcher
-        logger.removeFilter(_is_not_displayed)

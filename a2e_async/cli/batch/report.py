@@ -1,26 +1,26 @@
-"""Reports of a journal: `a2e batch status`, `export`, `prune`, and the summary at the end of a batch."""
+"""Commands about a journal: ``a2e batch status``, ``export`` and ``prune``."""
 
 import contextlib
 import csv
 import datetime as dt
-import json
+import json as json_lines
 import pathlib
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Any, Literal, get_args
+from collections.abc import Iterator
+from typing import IO, Annotated, Any, Literal, get_args
 
 import attrs
-from rich.console import Console
 from rich.text import Text
 
-from a2e_async.batch import JournalInfo, JournalReader, Progress
-from a2e_async.batch.rules import EntryState, JournalEntry
-from a2e_async.cli.batch.display import MARKS, STYLES
-from a2e_async.cli.batch.text import ResultSummary, coins_text, count_line, make_console, plural, without_ids
-from a2e_async.cli.messages import printable
-from a2e_async.errors import BudgetError, InvalidRequestError
+from a2e_async.batch import EntryState, JournalEntry, JournalInfo, JournalReader
+from a2e_async.cli.batch.summary import MARKS, RETRY_ADVICE, STYLES, count_line, without_ids
+from a2e_async.cli.display import make_console
+from a2e_async.cli.messages import coins_text, confirm, plural, printable
+from a2e_async.cli.options import Out
+from a2e_async.cli.output import print_json
+from a2e_async.errors import InvalidRequestError
 
 _PROBLEMS_LISTED = 20
 
@@ -32,100 +32,61 @@ _REMARKS = {
 }
 
 
-@attrs.frozen(kw_only=True)
-class _Status:
-    """Status of a journal.
+async def status(journal: pathlib.Path, /, *, json: bool = False) -> None:
+    """Show the progress, the cost and the problems of a batch, and how to resume it. Also while it runs.
 
-    Attributes:
-        info: The journal.
-        counts: The number of jobs of each state.
-        coins: The cost of all jobs.
-        problems: The first entries with a problem.
-        more_problems: The number of further entries with a problem.
-        not_accepted: The number of failed jobs without an accepted start; the next run starts them again.
-        without_file: The number of succeeded jobs whose video is not downloaded.
+    Try ``a2e batch status jobs.sqlite``.
+
+    Args:
+        journal: The journal of the batch.
+        json: Print one JSON object, for programs.
     """
-
-    info: JournalInfo
-    counts: dict[EntryState, int]
-    coins: float
-    problems: list[JournalEntry]
-    more_problems: int
-    not_accepted: int
-    without_file: int
-
-
-async def print_status(path: pathlib.Path, *, as_json: bool) -> None:
-    """Print the status of a journal.
-
-    Raises:
-        JournalError: The journal cannot be read.
-    """
-    async with JournalReader.open(path) as journal:
+    async with JournalReader.open(journal) as reader:
+        info, coins, found = reader.info, await reader.coins(), await reader.counts()
         problems: list[JournalEntry] = []
+        # The next run tries failed jobs without an accepted start and videos without a file again.
         more_problems = not_accepted = without_file = 0
-        async for entry in journal.entries(states=("failed", "uncertain", "succeeded")):
+        async for entry in reader.entries(states=("failed", "uncertain", "succeeded")):
             not_accepted += entry.state == "failed" and not entry.starts
             without_file += entry.state == "succeeded" and entry.path is None
             if entry.error is not None or entry.state != "succeeded":
                 more_problems += len(problems) == _PROBLEMS_LISTED
                 problems += [entry] if len(problems) < _PROBLEMS_LISTED else []
-        status = _Status(
-            info=journal.info,
-            counts={state: (await journal.counts()).get(state, 0) for state in get_args(EntryState)},
-            coins=await journal.coins(),
-            problems=problems,
-            more_problems=more_problems,
-            not_accepted=not_accepted,
-            without_file=without_file,
-        )
-    if as_json:
-        print(json.dumps(_status_json(status), ensure_ascii=False))
-    else:
-        _print_status(make_console(), status)
+    counts = {state: found.get(state, 0) for state in get_args(EntryState)}
+    if json:
+        print_json(_status_json(info, counts, coins, problems), ensure_ascii=False)
+        return
+    console, jobs = make_console(), plural(sum(counts.values()), "job")
+    created = f"{info.created_at.astimezone():%Y-%m-%d %H:%M}"
+    console.print(printable(f"{info.path}: {jobs} at {info.base_url}, created {created}"))
+    for state in filter(counts.get, counts):
+        remark = "" if info.holder else _REMARKS.get(state, "")  # the remarks are about the next run
+        name = f"{MARKS.get(state, ' ')} {state}"
+        console.print(count_line(name, STYLES.get(state, ""), str(counts[state]), remark))
+    console.print(count_line("  coins", "magenta", coins_text(coins)))
+    for entry in problems:
+        console.print(Text(_problem_text(entry), STYLES["failed" if entry.state == "succeeded" else entry.state]))
+    if more_problems:
+        console.print(f"  and {more_problems} more; list all of them with: a2e batch export {info.path}")
+    for line in _next_steps(info, counts, not_accepted, without_file):
+        console.print(line)
 
 
-def _status_json(status: _Status) -> dict[str, Any]:
-    info = status.info
+def _status_json(
+    info: JournalInfo, counts: dict[EntryState, int], coins: float, problems: list[JournalEntry]
+) -> dict[str, Any]:
+    fields = ("key", "state", "task_id", "marker", "error")
     return {
         "path": str(info.path),
         "schema": info.schema,
         "created_at": info.created_at.isoformat(timespec="milliseconds"),
         "base_url": info.base_url,
         "holder": info.holder or None,
-        "jobs": sum(status.counts.values()),
-        "states": status.counts,
-        "coins": status.coins,
-        "attention": [
-            {
-                "key": entry.key,
-                "state": entry.state,
-                "task_id": entry.task_id,
-                "marker": entry.marker or None,
-                "error": entry.error,
-            }
-            for entry in status.problems
-        ],
+        "jobs": sum(counts.values()),
+        "states": counts,
+        "coins": coins,
+        "attention": [{name: getattr(entry, name) or None for name in fields} for entry in problems],
     }
-
-
-def _print_status(console: Console, status: _Status) -> None:
-    info, counts = status.info, status.counts
-    created = f"{info.created_at.astimezone():%Y-%m-%d %H:%M}"
-    jobs = plural(sum(counts.values()), "job")
-    console.print(printable(f"{info.path}: {jobs} at {info.base_url}, created {created}"))
-    for state, number in counts.items():
-        if number:
-            name = f"{MARKS.get(state, ' ')} {state}"
-            remark = "" if info.holder else _REMARKS.get(state, "")  # the remarks are about the next run
-            console.print(count_line(name, STYLES.get(state, ""), str(number), remark))
-    console.print(count_line("  coins", "magenta", coins_text(status.coins)))
-    for entry in status.problems:
-        console.print(Text(_problem_text(entry), STYLES["failed" if entry.state == "succeeded" else entry.state]))
-    if status.more_problems:
-        console.print(f"  and {status.more_problems} more; list all of them with: a2e batch export {info.path}")
-    for line in _advice(status):
-        console.print(line)
 
 
 def _problem_text(entry: JournalEntry) -> str:
@@ -136,78 +97,19 @@ def _problem_text(entry: JournalEntry) -> str:
     return printable(f"{mark} {entry.key}: {state}: {reason}{task}")
 
 
-def _advice(status: _Status) -> list[str]:
-    counts, info = status.counts, status.info
+def _next_steps(
+    info: JournalInfo, counts: dict[EntryState, int], not_accepted: int, without_file: int
+) -> Iterator[str]:
+    unfinished = sum(counts.values()) - counts["succeeded"] - counts["failed"] + not_accepted + without_file
     if info.holder:
-        return [printable(f"The journal is in use by {info.holder}.")]
-    unfinished = sum(counts[state] for state in get_args(EntryState) if state not in {"succeeded", "failed"})
-    unfinished += status.not_accepted + status.without_file
-    advice = []
+        yield printable(f"The journal is in use by {info.holder}.")
+        return
     if unfinished:
-        advice.append(f"To resume, run the same a2e batch run again, with --journal {info.path}.")
-    if counts["failed"] > status.not_accepted:
-        advice.append(_RETRY_ADVICE)
-    return advice or ["All jobs have their video." if counts["succeeded"] else "The journal has no jobs yet."]
-
-
-_RETRY_ADVICE = "To start the failed tasks again, add --retry-failed 1. Each start costs coins."
-
-# The states of the summary, in their order, with their colours.
-_SUMMARY_STYLES = {
-    "succeeded": "green",
-    "skipped": "blue",
-    "without a file": "red",
-    "failed": "red",
-    "uncertain": "yellow",
-    "not started": "yellow",
-}
-
-
-def print_summary(
-    console: Console, summary: ResultSummary, progress: Progress, out: pathlib.Path, resume_command: str
-) -> None:
-    """Print the summary at the end of a batch.
-
-    Args:
-        console: Where to print.
-        summary: The results.
-        progress: The last progress of the batch.
-        out: The folder of the videos.
-        resume_command: The command that resumes the batch.
-    """
-    # The most important lines come last: they are what a small terminal still shows.
-    for failure in summary.first_failures:
-        console.print(Text(f"✗ {failure}", "red"))
-    failures = sum(summary.states[state] for state in ("failed", "uncertain", "without a file"))
-    if more := failures - len(summary.first_failures):
-        console.print(Text(f"  and {more} more", "red"))
-    remarks = {
-        "succeeded": f"in {out}",
-        "skipped": "done by an earlier run",
-        "without a file": "made, but not downloaded",
-        "uncertain": "may have cost coins",
-        "not started": "no cost",
-    }
-    for state, style in _SUMMARY_STYLES.items():
-        if summary.states[state] or state == "succeeded":
-            mark, number = MARKS.get(state, "-"), str(summary.states[state])
-            console.print(count_line(f"{mark} {state}", style, number, remarks.get(state, "")))
-    retries = f", {progress.retried} of them for failed tasks" if progress.retried else ""
-    starts = f"{plural(progress.started, 'start')} in this run{retries}"
-    console.print(count_line("  coins", "magenta", coins_text(progress.coins), starts))
-    if advice := _summary_advice(summary, progress):
-        console.print(advice)
-    if summary.states["uncertain"] or summary.states["not started"] or summary.states["without a file"]:
-        budget = ", with a higher --max-coins" if isinstance(summary.stop_error, BudgetError) else ""
-        console.print(f"To resume the batch{budget}:")
-        console.print(f"  {resume_command}", soft_wrap=True)  # in one piece, however long: it is there to be copied
-
-
-def _summary_advice(summary: ResultSummary, progress: Progress) -> str:
-    if summary.stop_error is not None:
-        reason = without_ids(summary.stop_error.message).removeprefix("Not started: ")
-        return f"Some jobs were not started: {reason}"
-    return _RETRY_ADVICE if summary.states["failed"] and not progress.retried else ""
+        yield f"To resume, run the same a2e batch run again, with --journal {info.path}."
+    if counts["failed"] > not_accepted:
+        yield RETRY_ADVICE
+    elif not unfinished:
+        yield "All jobs have their video." if counts["succeeded"] else "The journal has no jobs yet."
 
 
 Format = Literal["csv", "jsonl"]
@@ -220,31 +122,31 @@ _FIXED = tuple(field.name for field in attrs.fields(JournalEntry) if field.name 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a spreadsheet formula
 
 
-async def export(path: pathlib.Path, target: pathlib.Path | None, format_: Format | None) -> None:
-    """Write all entries of a journal.
+async def export(
+    journal: pathlib.Path,
+    /,
+    *,
+    format: Format | None = None,  # noqa: A002  the usual name of this option
+    out: Annotated[pathlib.Path | None, Out] = None,
+) -> None:
+    """Write all entries of a journal as CSV or JSON Lines. Also while the batch runs.
+
+    The output has prompts, and links that need no token: keep it confidential.
+
+    Try ``a2e batch export jobs.sqlite --out report.csv``, or ``a2e batch export jobs.sqlite --format jsonl | head``.
 
     Args:
-        path: The journal.
-        target: The file to write; None is stdout.
-        format_: The format. Default: by the suffix of the target; CSV for stdout.
-
-    Raises:
-        JournalError: The journal cannot be read.
-        InvalidRequestError: The target cannot be written, or its suffix is not that of a format.
+        journal: The journal of the batch.
+        format: The format. Default: by the suffix of FILE (.csv, .jsonl); csv for standard output.
+        out: The file to write; an existing file is replaced. Default: standard output.
     """
-    format_ = format_ or _format_of(target)
-    async with JournalReader.open(path) as journal:
-        with _open_target(target, path) as file:
-            await (_write_csv if format_ == "csv" else _write_json)(journal, file)
-
-
-def _format_of(target: pathlib.Path | None) -> Format:
-    if target is None:
-        return "csv"
-    if (found := _FORMATS.get(target.suffix.lower())) is None:
-        msg = f"{str(target)!r} has an unsupported file type: add --format csv or --format jsonl"
+    used = format or ("csv" if out is None else _FORMATS.get(out.suffix.lower()))
+    if used is None:
+        msg = f"{str(out)!r} has an unsupported file type: add --format csv or --format jsonl"
         raise InvalidRequestError(msg)
-    return found
+    async with JournalReader.open(journal) as reader:
+        with _open_target(out, journal) as file:
+            await (_write_csv if used == "csv" else _write_json)(reader, file)
 
 
 @contextlib.contextmanager
@@ -272,41 +174,39 @@ def _open_target(target: pathlib.Path | None, journal: pathlib.Path) -> Iterator
 
 async def _write_csv(journal: JournalReader, file: IO[str]) -> None:
     # The journal is read twice: the columns must be known before the first row is written.
-    others = {column async for entry in journal.entries() for column in flatten(entry) if column not in _FIXED}
+    others = {column async for entry in journal.entries() for column in _flatten(entry) if column not in _FIXED}
     # A batch can add columns between the two readings: they are ignored.
     table = csv.DictWriter(file, [*_FIXED, *sorted(others)], extrasaction="ignore", lineterminator="\n")
     table.writeheader()
     async for entry in journal.entries():
-        table.writerow({column: _cell(value) for column, value in flatten(entry).items()})
+        table.writerow({column: _cell(value) for column, value in _flatten(entry).items()})
 
 
 async def _write_json(journal: JournalReader, file: IO[str]) -> None:
     async for entry in journal.entries():
-        file.write(json.dumps(flatten(entry), ensure_ascii=False) + "\n")
+        file.write(json_lines.dumps(_flatten(entry), ensure_ascii=False) + "\n")
 
 
 def _cell(value: object) -> object:
     # A spreadsheet would run a prompt such as =HYPERLINK(...) as a formula; the apostrophe marks it as a text.
     if isinstance(value, str):
         return f"'{value}" if value.startswith(_FORMULA) else value
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, bool | list) else value
+    return json_lines.dumps(value, ensure_ascii=False) if isinstance(value, bool | list) else value
 
 
-def flatten(entry: JournalEntry) -> dict[str, Any]:
+def _flatten(entry: JournalEntry) -> dict[str, Any]:
     """Return an entry as flat columns, such as ``request.prompt``."""
-    flat: dict[str, Any] = {}
-    for name, value in attrs.asdict(entry).items():
+    values = attrs.asdict(entry)
+    for name, value in values.items():
         if name.endswith("_at") and value is not None:
-            flat[name] = dt.datetime.fromtimestamp(value, dt.UTC).isoformat(timespec="milliseconds")
-        else:
-            flat.update(_flatten_value(name, value))
-    return flat
+            values[name] = dt.datetime.fromtimestamp(value, dt.UTC).isoformat(timespec="milliseconds")
+    return dict(column for name, value in values.items() for column in _columns(name, value))
 
 
-def _flatten_value(name: str, value: object) -> Iterator[tuple[str, Any]]:
+def _columns(name: str, value: object) -> Iterator[tuple[str, Any]]:
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flatten_value(f"{name}.{key}", inner)
+            yield from _columns(f"{name}.{key}", inner)
     elif value is not None or name in _FIXED:
         yield name, value
 
@@ -316,11 +216,7 @@ _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds of a duration such as ``30d``.
-
-    Raises:
-        InvalidRequestError: The text is not a duration.
-    """
+    """Return the seconds of a duration such as ``30d``; raise an `InvalidRequestError` for another text."""
     found = _DURATION.fullmatch(text.strip().lower())
     if found is None:
         msg = f"{text!r} is not a duration: write 45s, 90m, 12h, 30d or 2w"
@@ -329,24 +225,38 @@ def parse_duration(text: str) -> float:
 
 
 async def prune(
-    path: pathlib.Path, states: Sequence[EntryState], older_than: float | None, confirm: Callable[[int], bool]
-) -> int | None:
-    """Remove entries and return their number, or None without a confirmation.
+    journal: pathlib.Path,
+    /,
+    *,
+    state: list[Literal["succeeded", "failed"]] | None = None,
+    older_than: str | None = None,
+    yes: bool = False,
+    json: bool = False,
+) -> int:
+    """Remove the entries of finished jobs from a journal. Video files are kept.
+
+    A job without an entry is a new job: the same input would start it again.
+
+    Try ``a2e batch prune jobs.sqlite --older-than 30d``.
 
     Args:
-        path: The journal.
-        states: The states of the entries to remove.
-        older_than: Minimum seconds since the end of the job, None for all.
-        confirm: Called with the number of entries; False keeps them.
-
-    Raises:
-        JournalError: The journal cannot be used, or a batch uses it.
+        journal: The journal of the batch.
+        state: The state of the jobs; can be given twice. Default: succeeded.
+        older_than: Only jobs that finished at least this long ago: 45s, 90m, 12h, 30d, 2w.
+        yes: Skip the confirmation. Required without a terminal.
+        json: Print one JSON object, for programs.
     """
-    async with JournalReader.open(path) as journal:
-        until = time.time() - (older_than or 0)
-        number = 0
-        async for entry in journal.entries(states=states):
+    age = None if older_than is None else parse_duration(older_than)
+    states: list[EntryState] = [*(state or ["succeeded"])]
+    async with JournalReader.open(journal) as reader:
+        until, number = time.time() - (age or 0), 0
+        async for entry in reader.entries(states=states):
             number += (entry.finished_at or entry.created_at) <= until
-        if number and not confirm(number):
-            return None
-        return await journal.prune(states=states, older_than=older_than)
+        question = f"Remove {plural(number, 'job')} from {journal}? The same input would start these jobs again."
+        may_remove = not number or yes or confirm(question)
+        removed = await reader.prune(states=states, older_than=age) if may_remove else 0
+    if json:
+        print_json({"removed": removed})
+    else:
+        print(f"{plural(removed, 'job')} removed." if may_remove else "Nothing was removed.")
+    return int(not may_remove)

@@ -1,20 +1,24 @@
-"""``a2e demo``: real images become real videos with a sandbox in this process, without coins."""
+"""``a2e demo`` and ``a2e sandbox``: a local A2E, without coins."""
 
 import asyncio
 import importlib.resources
 import pathlib
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from a2e_async import A2EClient, Config, InvalidRequestError, MissingExtraError, PollPolicy, StartOptions
-from a2e_async.cli.conversion import NEGATIVE_PROMPT, Conversion, ConversionStage, VideoTime, make_video
-from a2e_async.cli.output import show_conversions, show_progress
+from a2e_async import A2EClient, Config, MissingExtraError, PollPolicy
+from a2e_async.cli.conversion import Conversion, run_all
+from a2e_async.cli.display import TaskDisplay, make_console
+from a2e_async.cli.messages import exit_code_of
+from a2e_async.cli.options import NEGATIVE_PROMPT, Out
+from a2e_async.cli.output import print_videos
+from a2e_async.errors import ConfigurationError
 from a2e_async.files.local_files import check_target, open_image
-from a2e_async.sandbox import Sandbox
+from a2e_async.sandbox import Sandbox, SandboxError
 
 _SPEED = 10.0
 _POLL = PollPolicy(initial=0.2, steps=((0.0, 0.25),))  # tasks are ten times as fast, and polls are local
@@ -22,9 +26,9 @@ _POLL = PollPolicy(initial=0.2, steps=((0.0, 0.25),))  # tasks are ten times as 
 
 def demo(
     *images: Annotated[pathlib.Path, Parameter(name="IMAGE")],
-    out: Annotated[pathlib.Path, Parameter(name=["--out", "-o"])] = pathlib.Path("videos"),
+    out: Annotated[pathlib.Path, Out] = pathlib.Path("videos"),
     prompt: str = "slow zoom in, gentle light",
-    video_time: VideoTime = 5,
+    video_time: Literal[5, 10, 15, 20] = 5,
 ) -> int:
     """Turn images into videos with a local A2E, offline and free.
 
@@ -47,11 +51,10 @@ def demo(
     console = Console()
     with ExitStack() as stack:
         paths = list(images) or [stack.enter_context(importlib.resources.as_file(image)) for image in _package_images()]
-        conversions = [Conversion(path, target) for path, target in zip(paths, _targets(paths, out), strict=True)]
-        asyncio.run(_convert(console, conversions, prompt, video_time))
-        show_conversions(console, conversions, [_video_length(conversion) for conversion in conversions])
-    errors = [conversion.error for conversion in conversions if conversion.error is not None]
-    return 2 if any(isinstance(error, InvalidRequestError) for error in errors) else int(bool(errors))
+        options = {"prompt": prompt, "negative_prompt": NEGATIVE_PROMPT, "video_time": video_time}
+        conversions = asyncio.run(_convert(console, _targets(paths, out), options))
+        print_videos(console, conversions, [_video_length(conversion) for conversion in conversions])
+    return max(0 if conversion.error is None else exit_code_of(conversion.error) for conversion in conversions)
 
 
 def _check_extra() -> None:
@@ -63,27 +66,25 @@ def _check_extra() -> None:
         raise MissingExtraError(msg) from error
 
 
-async def _convert(console: Console, conversions: Sequence[Conversion], prompt: str, video_time: VideoTime) -> None:
-    for conversion in conversions:  # all files are checked before the first start
-        await open_image("IMAGE", conversion.image)
-        await check_target(conversion.target, overwrite=True)
+async def _convert(
+    console: Console, images: Mapping[pathlib.Path, pathlib.Path], options: Mapping[str, Any]
+) -> list[Conversion]:
+    """Make the videos of images, by their files."""
+    for target, image in images.items():  # all files are checked before the first start
+        await open_image("IMAGE", image)
+        await check_target(target, overwrite=True)
+    conversions = [Conversion(image.name, target) for target, image in images.items()]
     async with (
         Sandbox(speed=_SPEED) as sandbox,
         A2EClient(sandbox.token, base_url=sandbox.url, config=Config(poll=_POLL)) as a2e,
     ):
         console.print(f"A local A2E runs at {sandbox.url}; its coins are play money.", highlight=False)
-        options = StartOptions(prompt=prompt, negative_prompt=NEGATIVE_PROMPT, video_time=video_time)
-        videos = [
-            make_video(a2e, conversion, {**options, "image": conversion.image}, wait_timeout=600.0, overwrite=True)
-            for conversion in conversions
-        ]
-        await show_progress(console, conversions, _run_all(videos))
-
-
-async def _run_all(coroutines: Iterable[Coroutine[None, None, None]]) -> None:
-    async with asyncio.TaskGroup() as group:
-        for coroutine in coroutines:
-            group.create_task(coroutine)
+        async with TaskDisplay(make_console(), conversions):
+            await run_all(
+                each.run(a2e.image_to_video.start(image=image, **options), wait_timeout=600.0, overwrite=True)
+                for each, image in zip(conversions, images.values(), strict=True)
+            )
+    return conversions
 
 
 def _package_images() -> list[importlib.resources.abc.Traversable]:
@@ -91,15 +92,15 @@ def _package_images() -> list[importlib.resources.abc.Traversable]:
     return sorted((item for item in folder.iterdir() if item.name.endswith(".jpg")), key=lambda item: item.name)
 
 
-def _targets(images: Sequence[pathlib.Path], out: pathlib.Path) -> list[pathlib.Path]:
-    """Return the video files, named after the images; a repeated name gets a number."""
-    targets: list[pathlib.Path] = []
+def _targets(images: Sequence[pathlib.Path], out: pathlib.Path) -> dict[pathlib.Path, pathlib.Path]:
+    """Return the images by their video files, which are named after them; a repeated name gets a number."""
+    targets: dict[pathlib.Path, pathlib.Path] = {}
     for image in images:
         number, target = 1, out / f"{image.stem}.mp4"
         while target in targets:
             number += 1
             target = out / f"{image.stem}-{number}.mp4"
-        targets.append(target)
+        targets[target] = image
     return targets
 
 
@@ -107,7 +108,53 @@ def _video_length(conversion: Conversion) -> float | None:
     """Return the seconds of a finished video. Opening the file also shows that it is a valid video."""
     import av  # noqa: PLC0415  an extra
 
-    if conversion.stage is not ConversionStage.DONE:
+    if conversion.stage != "done" or conversion.target is None:
         return None
     with av.open(conversion.target) as container:
         return None if container.duration is None else container.duration / 1_000_000  # from microseconds
+
+
+def sandbox(
+    *,
+    port: int = 8080,
+    host: str = "127.0.0.1",
+    token: str = "sk_sandbox",  # noqa: S107  a token for play money
+    coins: int = 10_000,
+    speed: float = 1.0,
+    render: Literal["video", "tiny"] = "video",
+) -> int:
+    """Run a local A2E until Ctrl-C. Its coins are play money.
+
+    Try:
+
+        a2e sandbox --port 8080
+        a2e sandbox --speed 10 --render tiny
+
+    Nothing is sent to the internet. The command prints the environment variables of a client.
+
+    Args:
+        port: The port; 0 selects a free one.
+        host: The address to listen on.
+        token: The token that clients must send.
+        coins: The initial balance.
+        speed: The speed of the tasks, as a multiple of A2E's.
+        render: "video" renders a real video from the image; "tiny" returns the same tiny video for every task.
+    """
+    try:
+        local = Sandbox(host=host, port=port, token=token, coins=coins, speed=speed, render=render)
+        asyncio.run(_serve(Console(highlight=False), local))
+    except KeyboardInterrupt:
+        return 0
+    except (SandboxError, ValueError) as error:
+        raise ConfigurationError(str(error)) from error
+    return 0
+
+
+async def _serve(console: Console, local: Sandbox) -> None:
+    async with local:
+        console.print(f"A local A2E runs at {local.url} (Ctrl-C stops it). To use it:\n")
+        console.print(f"  export A2E_BASE_URL={local.url}\n  export A2E_API_TOKEN={local.token}\n", soft_wrap=True)
+        console.print(
+            'or  A2EClient("' + local.token + '", base_url="' + local.url + '")', soft_wrap=True, markup=False
+        )
+        await asyncio.Event().wait()

@@ -1,31 +1,37 @@
-"""``a2e image-to-video``: `run` and `start`, which cost coins, and `wait`. The other commands are in `tasks.py`."""
+"""``a2e image-to-video``: `run` and `start`, which cost coins, and the other commands, which are free."""
 
 import asyncio
-import contextlib
 import pathlib
 import sys
-import time
-from collections.abc import AsyncGenerator
 from typing import Annotated
 
-import attrs
 import cyclopts
 from cyclopts import Parameter
 from rich.console import Console
 
-from a2e_async import A2EClient, ImageToVideoRecord, TaskHandle, WaitResult
-from a2e_async.cli.commands.tasks import Ids, delete, download, find, get, list_tasks, video_name
-from a2e_async.cli.conversion import Conversion, make_video
-from a2e_async.cli.messages import print_error, to_cli_text
-from a2e_async.cli.options import DEFAULT_CONNECTION, DEFAULT_START, FLAG, Connection, PathOrLink, StartArguments
-from a2e_async.cli.output import Printer, coins_text, print_json, record_json, show_conversions, show_progress
-from a2e_async.errors import A2EError
+from a2e_async import ImageToVideoRecord
+from a2e_async._protocol.schema import name_from
+from a2e_async.cli.conversion import Conversion, run_all
+from a2e_async.cli.display import TaskDisplay, make_console
+from a2e_async.cli.messages import EPILOGUE, coins_text, confirm, error_text, print_error
+from a2e_async.cli.options import (
+    DEFAULT_CONNECTION,
+    DEFAULT_START,
+    FLAG,
+    Connection,
+    Ids,
+    Out,
+    PathOrLink,
+    StartArguments,
+)
+from a2e_async.cli.output import DETAILS, Printer, print_json, print_videos
+from a2e_async.errors import A2EError, NotFoundError, TaskNotFinishedError
 from a2e_async.files.local_files import check_target
 
 
-def start(
+async def start(
     image: PathOrLink, /, *, options: StartArguments = DEFAULT_START, connection: Connection = DEFAULT_CONNECTION
-) -> int:
+) -> None:
     """Start a video and print the task's id at once. This costs coins.
 
     Try:
@@ -41,32 +47,22 @@ def start(
         connection: The shared options.
     """
     start_options = options.to_options(image)
-
-    async def submit() -> TaskHandle[ImageToVideoRecord]:
-        async with connection.client() as a2e:
-            return await a2e.image_to_video.start(**start_options)
-
-    task = asyncio.run(submit())
+    async with connection.client() as a2e:
+        task = await a2e.image_to_video.start(**start_options)
     if connection.json:
-        print_json(record_json(task.record))
-    else:
-        print(task.id, flush=True)
-        print(f"a2e: {_price(task)}; wait for it with: a2e image-to-video wait {task.id}", file=sys.stderr)
-    return 0
-
-
-def _price(task: TaskHandle[ImageToVideoRecord]) -> str:
-    if task.adopted:
-        return "adopted an existing task; nothing was started"
-    coins = coins_text(task.record.coins)
-    return f"started for {coins} coins" if coins else "started"
+        print_json(task.record.to_dict(links=True))
+        return
+    print(task.id, flush=True)
+    price = f" for {coins_text(task.record.coins)} coins" if task.record.coins else ""
+    what = "adopted an existing task; nothing was started" if task.adopted else f"started{price}"
+    print(f"a2e: {what}; wait for it with: a2e image-to-video wait {task.id}", file=sys.stderr)
 
 
 def run(
     image: PathOrLink,
     /,
     *,
-    out: Annotated[pathlib.Path, Parameter(name=["--out", "-o"])],
+    out: Annotated[pathlib.Path, Out],
     timeout: float = 1800.0,
     overwrite: Annotated[bool, FLAG] = False,
     options: StartArguments = DEFAULT_START,
@@ -89,13 +85,15 @@ def run(
         options: The options of the video.
         connection: The shared options.
     """
-    conversion, start_options = Conversion(image, out), options.to_options(image)
+    name = name_from(image) if isinstance(image, str) and "://" in image else pathlib.Path(image).name
+    conversion, start_options = Conversion(name or "image", out), options.to_options(image)
 
     async def convert() -> None:
         async with connection.client() as a2e:
             await check_target(out, overwrite=overwrite)  # before the start, which costs coins
-            work = make_video(a2e, conversion, start_options, wait_timeout=timeout, overwrite=overwrite)
-            await show_progress(Console(stderr=True), [conversion], work)
+            async with TaskDisplay(make_console(stderr=True), [conversion]):
+                start = a2e.image_to_video.start(**start_options)
+                await conversion.run(start, wait_timeout=timeout, overwrite=overwrite)
 
     try:
         asyncio.run(convert())
@@ -106,39 +104,13 @@ def run(
         return print_error(f"interrupted; the task continues at A2E and is paid. Resume the wait with {command}", 130)
     if conversion.error is not None:
         raise conversion.error
-    _print_video(conversion, as_json=connection.json)
-    return 0
-
-
-def _print_video(conversion: Conversion, *, as_json: bool) -> None:
-    if as_json and conversion.handle is not None:
-        print_json(record_json(conversion.handle.record) | {"path": str(conversion.target)})
+    if connection.json and conversion.handle is not None:
+        print_json(conversion.handle.record.to_dict(links=True) | {"path": str(out)})
     elif sys.stdout.isatty():
-        show_conversions(Console(), [conversion], [None])
+        print_videos(Console(), [conversion], [None])
     else:
-        print(conversion.target)
-
-
-@attrs.define(eq=False)
-class _WaitItem:
-    """Task of a wait, as the display shows it. Times are seconds of the monotonic clock."""
-
-    handle: TaskHandle[ImageToVideoRecord]
-    ok: bool | None = None
-    started_at: float = attrs.field(factory=lambda: time.monotonic())  # noqa: PLW0108  tests replace it in `time`
-    ended_at: float | None = None
-
-    @property
-    def name(self) -> str:
-        return self.handle.id
-
-    @property
-    def state(self) -> str:
-        return self.handle.record.current_status or "polling"  # nothing is known before the first poll
-
-    @property
-    def elapsed(self) -> float:
-        return (self.ended_at or time.monotonic()) - self.started_at
+        print(out)
+    return 0
 
 
 def wait(
@@ -165,74 +137,200 @@ def wait(
         overwrite: Replace existing files.
         connection: The shared options.
     """
-    waiting = _Wait(timeout, download_to, overwrite, Printer(connection.json))
+    printer, code = Printer(connection.json), 0
+    tasks: list[Conversion] = []
+
+    async def wait_for(task: Conversion) -> None:
+        nonlocal code
+        await task.run(wait_timeout=timeout, overwrite=overwrite)
+        assert task.handle is not None, "`wait_for_all` sets it"  # noqa: S101  for mypy
+        path = None if task.target is None or task.error is not None else str(task.target)
+        # Only JSON has the field `error`: on stdout, a column of messages would break the scripts that read columns.
+        fields = {"error": None if task.error is None else error_text(task.error)} if connection.json else {}
+        printer.show(task.handle.record, **fields, path=path)
+        if task.error is not None:
+            code = max(code, print_error(task.error))
 
     async def wait_for_all() -> None:
         async with connection.client() as a2e:
-            await waiting.run(a2e, list(dict.fromkeys(ids)))
+            for task_id in dict.fromkeys(ids):
+                target = None if download_to is None else download_to / video_name(task_id)
+                tasks.append(Conversion(task_id, target, a2e.image_to_video.task(task_id), "running"))
+                if target is not None:
+                    await check_target(target, overwrite=overwrite)
+            async with TaskDisplay(make_console(stderr=True), tasks):
+                await run_all(map(wait_for, tasks))
 
     try:
         asyncio.run(wait_for_all())
     except KeyboardInterrupt:
-        command = f"a2e image-to-video wait {' '.join(waiting.unfinished or ids)}"
+        left = [task.key for task in tasks if task.stage in {"running", "downloading"}] or ids
+        command = f"a2e image-to-video wait {' '.join(left)}"
         return print_error(f"interrupted; the tasks continue at A2E. Resume the wait with {command}", 130)
-    return waiting.code
+    return code
 
 
-@attrs.define(eq=False)
-class _Wait:
-    """One wait for several tasks.
+async def get(*ids: Ids, connection: Connection = DEFAULT_CONNECTION) -> int:
+    """Show tasks, with the links to their results. Free.
 
-    Attributes:
-        timeout: Seconds to wait at most.
-        folder: The folder for the videos, or None.
-        overwrite: Replace existing files.
-        printer: The printer of the results.
-        code: The exit code so far.
-        unfinished: The tasks that have not ended, by id.
+    Try:
+
+        a2e image-to-video get 67d29023dd27a536fdf6e809
+
+    Keep the links confidential: they need no token. The exit code is 1 if A2E does not show one of the tasks.
+
+    Args:
+        ids: The id of a task, as `start` prints it.
+        connection: The shared options.
     """
-
-    timeout: float
-    folder: pathlib.Path | None
-    overwrite: bool
-    printer: Printer
-    code: int = 0
-    unfinished: dict[str, _WaitItem] = attrs.field(factory=dict)
-
-    async def run(self, a2e: A2EClient, ids: list[str]) -> None:
-        """Wait for all tasks."""
-        self.unfinished = {task_id: _WaitItem(a2e.image_to_video.task(task_id)) for task_id in ids}
-        for task_id in ids:
-            if self.folder is not None:
-                await check_target(self.folder / video_name(task_id), overwrite=self.overwrite)
-        items = [*self.unfinished.values()]
-        results = a2e.image_to_video.wait_all([item.handle for item in items], timeout=self.timeout)
-        await show_progress(Console(stderr=True), items, self._print_results(results))
-
-    async def _print_results(self, results: AsyncGenerator[WaitResult[ImageToVideoRecord], None]) -> None:
-        async with contextlib.aclosing(results):
-            async for result in results:
-                await self._print_result(result)
-
-    async def _print_result(self, result: WaitResult[ImageToVideoRecord]) -> None:
-        path, error = None, result.error
-        if error is None and self.folder is not None:
+    records: dict[str, ImageToVideoRecord | None]
+    async with connection.client() as a2e:
+        if len(ids) > 1:
+            records = await a2e.image_to_video.get_many(ids)
+        else:
             try:
-                path = await result.handle.download(self.folder / video_name(result.id), overwrite=self.overwrite)
-            except A2EError as download_error:
-                error = download_error
-        item = self.unfinished.pop(result.id)
-        item.ok, item.ended_at = error is None, time.monotonic()
-        # Only JSON has the field `error`: on stdout, a column of messages would break the scripts that read columns.
-        fields = {"error": None if error is None else to_cli_text(str(error))} if self.printer.as_json else {}
-        self.printer.show(result.record, **fields, path=None if path is None else str(path))
-        if error is not None:
-            self.code = max(self.code, print_error(error))
+                records = {ids[0]: await a2e.image_to_video.get(ids[0])}
+            except NotFoundError:
+                records = {ids[0]: None}
+    printer, code = Printer(connection.json, DETAILS), 0
+    for task_id, record in records.items():
+        if record is None:
+            reasons = "it is too new, was deleted, has expired, or is not yours"
+            code = print_error(f"A2E does not show task {task_id}: {reasons}")
+        else:
+            printer.show(record)
+    return code
+
+
+async def list_tasks(
+    *,
+    limit: Annotated[int | None, Parameter(name=["--limit", "-n"])] = None,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> int:
+    r"""List the tasks that have not expired, the newest first. Free.
+
+    Try:
+
+        a2e image-to-video list --limit 20
+        a2e image-to-video list | awk -F'\t' '$2 == "failed" {print $1}'
+
+    A new task can be missing for a while.
+
+    Args:
+        limit: Number of tasks to list at most. Default: all.
+        connection: The shared options.
+    """
+    if limit is not None and limit < 1:
+        return print_error(f"--limit must be at least 1, not {limit}", 2)
+    printer, left = Printer(connection.json), limit
+    async with connection.client() as a2e:
+        async for record in a2e.image_to_video.list(page_size=min(limit or 100, 100)):
+            printer.show(record)
+            if left is not None and (left := left - 1) == 0:
+                break
+    return 0
+
+
+async def find(marker: str, /, *, connection: Connection = DEFAULT_CONNECTION) -> int:
+    """Find a task by its marker or its idempotency key. Free.
+
+    Try:
+
+        a2e image-to-video find 7f3k2m9q4d
+        a2e image-to-video find order-17
+
+    Use this after a start with an unknown outcome. The exit code is 1 if A2E does not show such a task (yet).
+
+    Args:
+        marker: A marker such as 7f3k2m9q4d, a name that ends with one, or an idempotency key.
+        connection: The shared options.
+    """
+    async with connection.client() as a2e:
+        found = await a2e.image_to_video.find_all(marker)
+    printer = Printer(connection.json, DETAILS)
+    for task in found:
+        printer.show(task.record)
+    if not found:
+        return print_error(f"A2E does not show a task with {marker!r}; a new task can be missing for a while")
+    return 0
+
+
+async def download(
+    id: str,
+    /,
+    *,
+    out: Annotated[pathlib.Path | None, Out] = None,
+    overwrite: Annotated[bool, FLAG] = False,
+    connection: Connection = DEFAULT_CONNECTION,
+) -> None:
+    """Download the video of a finished task, and print its path. Free.
+
+    Try:
+
+        a2e image-to-video download 67d29023dd27a536fdf6e809 --out ada.mp4
+
+    During the download, the file is called FILE.part. A2E keeps results for about 3 days.
+
+    Args:
+        id: The id of the task.
+        out: The file to write. Default: the id with .mp4, in the current folder.
+        overwrite: Replace an existing file.
+        connection: The shared options.
+    """
+    async with connection.client() as a2e:
+        task = a2e.image_to_video.task(id)
+        if not (await task.refresh()).status.is_final:
+            msg = f"Task {id} is not finished"
+            raise TaskNotFinishedError(msg, task_id=id)
+        path = await task.download(out or video_name(task.id), overwrite=overwrite)
+    if connection.json:
+        print_json(task.record.to_dict(links=True) | {"path": str(path)})
+    else:
+        print(path)
+
+
+def video_name(task_id: str) -> str:
+    """Return the file name of a task's video."""
+    # The id comes from the user or from A2E: a path separator in it must not lead out of the folder.
+    return f"{''.join(char if char.isalnum() else '_' for char in task_id)}.mp4"
+
+
+async def delete(*ids: Ids, yes: Annotated[bool, FLAG] = False, connection: Connection = DEFAULT_CONNECTION) -> int:
+    """Delete tasks and their results at A2E, and print their ids.
+
+    Try:
+
+        a2e image-to-video delete 67d29023dd27a536fdf6e809
+
+    A2E refunds a task that has not begun. A running task cannot be deleted.
+
+    Args:
+        ids: The id of a task.
+        yes: Skip the confirmation. Required without a terminal.
+        connection: The shared options.
+    """
+    tasks = f"task {ids[0]}" if len(ids) == 1 else f"{len(ids)} tasks"
+    if not yes and not confirm(f"Delete {tasks} at A2E, with results that are not downloaded?"):
+        return print_error("nothing was deleted")
+    code = 0
+    async with connection.client() as a2e:
+        for task_id in dict.fromkeys(ids):
+            try:
+                await a2e.image_to_video.delete(task_id)
+            except A2EError as error:
+                code = max(code, print_error(error))
+                continue
+            if connection.json:
+                print_json({"id": task_id, "deleted": True})
+            else:
+                print(task_id, flush=True)
+    return code
 
 
 app = cyclopts.App(
     name="image-to-video",
     help="Turn images into videos at A2E, and manage the tasks.",
+    help_epilogue=EPILOGUE,
     group_parameters="Options",
 )
 for command in (run, start, wait, get, find, download, delete):

@@ -8,13 +8,15 @@ import attrs
 import pytest
 
 from a2e_async.batch import Job
-from a2e_async.cli.batch.job_file import COLUMNS, parse_cells, parse_header, parse_json_line
+from a2e_async.batch.jobs import JOB_FIELDS
+from a2e_async.cli.batch import job_file
+from a2e_async.cli.batch.job_file import parse_cells, parse_header, parse_json_line
 from a2e_async.errors import InvalidRequestError
 
 
 def test_columns_are_the_fields_of_a_job() -> None:
     """There is a column for each field of a job, and no other."""
-    assert list(COLUMNS) == [field.name for field in attrs.fields(Job)]
+    assert parse_header(JOB_FIELDS) == [field.name for field in attrs.fields(Job)]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,23 @@ def test_wrong_cell(column: str, text: str, message: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         parse_cells([column], [text])
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("hint", "text", "value"),
+    [(int | None, "7", 7), (int | None, "-7.0", -7), (float | None, "0.5", 0.5), (float | None, "2", 2)],
+    ids=str,
+)
+def test_column_of_an_option_that_is_any_number(
+    monkeypatch: pytest.MonkeyPatch, hint: Any, text: str, value: float
+) -> None:
+    """The annotation of an option says how its column is parsed, so that a new option needs no change here."""
+    monkeypatch.setattr(job_file, "START_OPTIONS", {"seed": hint})
+    assert parse_cells(["seed"], [text]) == {"seed": value}
+    assert type(parse_cells(["seed"], [text])["seed"]) is type(value)
+    for wrong in ("x", "inf", "nan", *(["0.5"] if hint == int | None else [])):
+        with pytest.raises(InvalidRequestError, match=r"seed must be an? (integer|number), not"):
+            parse_cells(["seed"], [wrong])
 
 
 def test_empty_and_missing_cells_are_not_set() -> None:

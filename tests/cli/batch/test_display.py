@@ -8,12 +8,14 @@ from typing import Any
 
 import attrs
 import pytest
-from rich.console import Console, Group
-from rich.text import Text
+from rich.console import Console
+from rich.live_render import LiveRender
+from rich.segment import Segment
 
 from a2e_async.batch import ActiveJob, Progress
-from a2e_async.cli.batch.display import DisplayState, render
-from a2e_async.cli.batch.text import count_line, join_parts, shorten_middle, truncate, wrap_two_lines
+from a2e_async.cli.batch.display import BatchView
+from a2e_async.cli.batch.summary import count_line
+from a2e_async.cli.display import shorten_middle
 
 LONG = "Insufficient credits: 30 coins needed, 0 left (HTTP 400, code 400, trace_id 9f4d3d44). Add coins to the account, or choose a shorter video_time"
 FAILURES = [
@@ -45,20 +47,27 @@ PROGRESS = Progress(
     paused="",
     stopped="",
 )
-STATE = DisplayState(
+STATE = BatchView(
     name="jobs.csv", progress=PROGRESS, max_coins=6000, per_second=0.2, seconds_left=840.0, failures=FAILURES
 )
 
 
-def state(**changes: Any) -> DisplayState:
+def state(**changes: Any) -> BatchView:
     """Make a state of the display; the changes are fields of it or of the progress."""
-    fields = {key: changes.pop(key) for key in list(changes) if key in DisplayState.__annotations__}
+    fields = {key: changes.pop(key) for key in list(changes) if key in BatchView.__annotations__}
     return attrs.evolve(STATE, progress=attrs.evolve(PROGRESS, **changes), **fields)
 
 
-def shown(displayed: DisplayState, width: int = 140, height: int = 40) -> str:
+def render(displayed: BatchView, width: int, height: int) -> list[list[Segment]]:
+    """Return the lines in a window with one line more, as rich's live display cuts them."""
+    console = Console(width=width, height=height + 1, file=io.StringIO(), force_terminal=True, legacy_windows=False)
+    return list(Segment.split_lines(console.render(LiveRender(displayed, vertical_overflow="crop"))))
+
+
+def shown(displayed: BatchView, width: int = 140, height: int = 40) -> str:
     """Return the text on a terminal."""
-    return "\n".join(line.plain for line in render(displayed, width, height))
+    lines = ("".join(segment.text for segment in line) for line in render(displayed, width, height))
+    return "\n".join(line.rstrip() for line in lines)
 
 
 STATES = {
@@ -89,25 +98,13 @@ STATES = {
 
 @pytest.mark.parametrize("name", STATES)
 def test_lines_always_fit(name: str) -> None:
-    """No line is wider than the terminal, and there are at most as many lines as it has."""
+    """No line is wider than the window, and there are at most as many lines as it has."""
     for width, height in itertools.product(
         (1, 2, 5, 9, 10, 20, 30, 50, 69, 70, 80, 140, 300), (1, 2, 3, 5, 8, 14, 17, 18, 24, 60)
     ):
         lines = render(STATES[name], width, height)
-        assert len(lines) <= height
-        assert max(line.cell_len for line in lines) <= width
-        assert not any("\n" in line.plain for line in lines)
-
-
-@pytest.mark.parametrize(("width", "height"), [(50, 14), (140, 39), (20, 5)])
-def test_no_line_wraps(width: int, height: int) -> None:
-    """A terminal of this size shows exactly these lines."""
-    console = Console(
-        width=width, height=height, file=io.StringIO(), force_terminal=True, record=True, legacy_windows=False
-    )
-    lines = render(STATES["paused"], width, height)
-    console.print(Group(*lines))
-    assert len(console.export_text().splitlines()) == len(lines)
+        assert len(lines) <= height + 1
+        assert max(map(Segment.get_line_length, lines)) <= width
 
 
 def test_wide() -> None:
@@ -184,7 +181,7 @@ def test_reason_of_a_pause(changes: dict[str, Any], text: str) -> None:
     assert "left " not in displayed.splitlines()[1]
     assert "at-a2e" in displayed
     assert "waits" not in displayed
-    assert "bold yellow" in {str(line.style) for line in render(paused, 140, 40)}
+    assert "bold yellow" in {str(segment.style) for line in render(paused, 140, 40) for segment in line}
 
 
 def test_hint_after_ctrl_c() -> None:
@@ -195,14 +192,12 @@ def test_hint_after_ctrl_c() -> None:
 def test_parts_of_the_bar() -> None:
     """The parts of the bar have the lengths and the colours of their states."""
     half_done = state(name="", total=100, succeeded=50, failed=25, uncertain=0, skipped=0, active=())
-    line = render(half_done, 69, 40)[0]
-    bar = line.plain.index(" ")
     cells = dict.fromkeys(("green", "red", "grey23"), 0)
-    for span in line.spans:
-        if str(span.style) in cells:
-            cells[str(span.style)] += span.end - span.start
-    assert bar == sum(cells.values())
-    assert [round(number * 4 / bar) for number in cells.values()] == [2, 1, 1]
+    for segment in render(half_done, 69, 40)[0]:
+        if "━" in segment.text:
+            cells[str(segment.style)] += len(segment.text)
+    assert 50 < sum(cells.values()) < 69
+    assert [round(number * 4 / sum(cells.values())) for number in cells.values()] == [2, 1, 1]
 
 
 def test_spinner_turns() -> None:
@@ -212,23 +207,27 @@ def test_spinner_turns() -> None:
 
 def test_colours_do_not_spread() -> None:
     """The colour of a part does not colour the other parts of its line."""
-    (line,) = join_parts([Text("1", "red"), Text("2")], 20)
-    assert not line.style
-    assert [(span.start, span.end, span.style) for span in line.spans] == [(0, 1, "red")]
+    styles = {segment.text.strip(): str(segment.style) for segment in render(state(), 140, 40)[1]}
+    assert styles["510 of 6000 coins"] == "magenta"
+    assert styles["12.0 a minute"] == "None"
+    assert styles["14 min left"] == "bold"
 
 
-def test_join_parts() -> None:
-    """Parts fill lines up to the last column. A part is truncated only if it is wider than a line."""
-    parts = [Text("aaaa"), Text("bbb"), Text("cc"), Text("dddddddddddd")]
-    assert [line.plain for line in join_parts(parts, 10)] == ["aaaa   bbb", "cc", "ddddddddd…"]
-    assert join_parts([], 10) == []
+@pytest.mark.parametrize("width", [10, 20, 30, 49, 50, 51, 80])
+def test_parts_are_not_broken(width: int) -> None:
+    """Coins, rate and time left fill lines; none of them is broken, and only one that is wider than a line is cut."""
+    text = shown(state(), width, 40)
+    for part in ("12.0 a minute", "14 min left", "1 started again", "47 running", "133 waiting"):
+        assert part in text or len(part) > width
 
 
-def test_wrap_two_lines() -> None:
-    """A text is wrapped between words into two lines, and truncated after them."""
-    assert [line.plain for line in wrap_two_lines("one two three four five", 8, "")] == ["one two", "three f…"]
-    assert [line.plain for line in wrap_two_lines("one two", 8, "")] == ["one two"]
-    assert [line.plain for line in wrap_two_lines("unbreakable thing", 5, "")] == ["unbr…", "thing"]
+def test_notes_have_two_lines() -> None:
+    """A note is wrapped between words into two lines, and truncated after them."""
+    lines = shown(state(stopped=LONG * 3), 50, 40).splitlines()
+    (first,) = (number for number, line in enumerate(lines) if line.startswith("Stopped, "))
+    assert lines[first] == "Stopped, nothing more is started: Insufficient"
+    assert lines[first + 1].endswith("…")
+    assert not lines[first + 2]
 
 
 @pytest.mark.parametrize(
@@ -246,8 +245,7 @@ def test_shorten_middle(text: str, width: int, short: str) -> None:
     assert shorten_middle(text, width) == short
 
 
-def test_truncate_and_count_line() -> None:
-    """A truncated line ends with an ellipsis, and the numbers of a list are aligned."""
-    assert truncate(Text("abcdef"), 4).plain == "abc…"
+def test_count_line() -> None:
+    """The numbers of a list are aligned."""
     assert count_line("✓ succeeded", "green", "12", "in videos").plain == "✓ succeeded          12  in videos"
     assert count_line("  coins", "", "5").plain == "  coins               5"

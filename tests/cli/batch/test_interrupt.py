@@ -152,7 +152,7 @@ def test_terminal(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> N
     assert "1 task continues at A2E. To resume:" in shown
     assert "a2e batch run jobs.csv --journal jobs.sqlite --out videos" in shown
     assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")
-    assert " 1/2  50%" in shown
+    assert "1/2  50%" in shown
     assert "Traceback" not in shown
 
 

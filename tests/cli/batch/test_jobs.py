@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2e_async.cli.batch.job_file import InputRow, JobSource, ParsedJob, read_jobs
-from a2e_async.cli.conversion import NEGATIVE_PROMPT
+from a2e_async.cli.batch.job_file import InputRow, JobSource, read_jobs
+from a2e_async.cli.options import NEGATIVE_PROMPT
 
 if TYPE_CHECKING:
     from a2e_async.batch import Job
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 DEFAULTS = {"prompt": "she smiles", "negative_prompt": NEGATIVE_PROMPT, "video_time": 5, "model_version": "a2e"}
 
 
-def read(*rows_fields: dict[str, Any], folder: str = "", **defaults: Any) -> list[ParsedJob]:
+def read(*rows_fields: dict[str, Any], folder: str = "", **defaults: Any) -> list[InputRow]:
     """Return the jobs of rows with these fields."""
     rows = [InputRow(number=number, fields=fields) for number, fields in enumerate(rows_fields, 2)]
     source = JobSource(name="jobs.csv", file_name="jobs.csv", folder=pathlib.Path(folder), read=lambda: iter(rows))
@@ -122,4 +122,4 @@ def test_error_of_the_row() -> None:
     """A row that cannot be read keeps its place and its error."""
     rows = [InputRow(number=7, error="not valid JSON")]
     source = JobSource(name="jobs.jsonl", file_name="jobs.jsonl", folder=pathlib.Path(), read=lambda: iter(rows))
-    assert list(read_jobs(source, {})) == [ParsedJob(number=7, place="jobs.jsonl:7", error="not valid JSON")]
+    assert list(read_jobs(source, {})) == [InputRow(number=7, place="jobs.jsonl:7", error="not valid JSON")]

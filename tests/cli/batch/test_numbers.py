@@ -4,44 +4,39 @@ from __future__ import annotations
 
 import pytest
 
-from a2e_async.cli.batch.text import RateMeter, coins_text, duration_text, rate_text
+from a2e_async.cli.batch.display import RateMeter, rate_text
+from a2e_async.cli.display import duration_text
+from a2e_async.cli.messages import coins_text
 
 
 def test_no_rate_at_first() -> None:
-    """Before two measurements at different times, there is no rate and no time left."""
+    """Before two measurements at different times, there is no rate."""
     rate = RateMeter()
-    assert (rate.per_second, rate.seconds_left(5)) == (0.0, None)
-    rate.add(10.0, 3)
-    assert (rate.per_second, rate.seconds_left(5)) == (0.0, None)
+    assert [rate.measure(10.0, done) for done in (0, 3)] == [0.0, 0.0]
 
 
 def test_no_finished_jobs() -> None:
-    """Without finished jobs, there is no time left and no division by zero."""
+    """Without finished jobs, there is no rate and no time left."""
     rate = RateMeter()
-    rate.add(0.0, 0)
-    rate.add(50.0, 0)
-    assert rate.seconds_left(5) is None
+    assert [rate.measure(now, 0) for now in (0.0, 50.0)] == [0.0, 0.0]
 
 
 def test_rate() -> None:
     """The rate covers all jobs since the first measurement, also between two samples."""
     rate = RateMeter()
-    rate.add(100.0, 0)
-    rate.add(120.0, 10)
-    assert rate.per_second == 0.5
-    rate.add(120.1, 11)
-    assert rate.per_second == pytest.approx(11 / 20.1)
-    assert rate.seconds_left(11) == pytest.approx(20.1)
+    rate.measure(100.0, 0)
+    assert rate.measure(120.0, 10) == 0.5
+    assert rate.measure(120.1, 11) == pytest.approx(11 / 20.1)
 
 
 def test_window() -> None:
     """The rate covers the last ten minutes, and the number of samples is limited."""
     rate = RateMeter()
     for second in range(3600):
-        rate.add(float(second), second * 10)
+        rate.measure(float(second), second * 10)
     for second in range(3600, 4800):
-        rate.add(float(second), 35_990 + second - 3599)
-    assert rate.per_second == pytest.approx(1.0)
+        last = rate.measure(float(second), 35_990 + second - 3599)
+    assert last == pytest.approx(1.0)
     assert len(rate._samples) < 610
 
 

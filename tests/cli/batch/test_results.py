@@ -17,7 +17,9 @@ from streams import Terminal, ctrl_c_when
 from a2e_async.batch import JobResult, Progress
 from a2e_async.cli import main
 from a2e_async.cli.batch.display import BatchDisplay
-from a2e_async.cli.batch.text import ResultSummary, plural, result_json, result_text, without_ids
+from a2e_async.cli.batch.summary import ResultSummary, result_json, result_text, without_ids
+from a2e_async.cli.display import make_console
+from a2e_async.cli.messages import plural
 from a2e_async.errors import A2EError, BudgetError, ContentRejectedError, TransferError
 from a2e_async.models import ImageToVideoRecord
 
@@ -95,7 +97,7 @@ def test_summary() -> None:
     ):
         summary.add(made)
     assert summary.states == {"succeeded": 1, "without a file": 1, "skipped": 1, "not started": 2, "failed": 20}
-    assert summary.total == 25
+    assert summary.states.total() == 25
     assert len(summary.first_failures) == 10
     assert list(summary.latest_failures) == ["ada: failed: no 17", "ada: failed: no 18", "ada: failed: no 19"]
     assert str(summary.stop_error) == "first"
@@ -127,12 +129,12 @@ def test_plural() -> None:
 
 def test_rate_of_this_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Skipped jobs count for the bar and for the time left, but not for the rate."""
-    display = BatchDisplay("jobs.csv", 100, None, as_json=False)
+    display = BatchDisplay(make_console(), "jobs.csv", 100, None, as_json=False)
     for seconds, succeeded in ((0.0, 0), (10.0, 20)):
         monkeypatch.setattr(time, "monotonic", lambda now=seconds: now)
-        state = display._state(progress(succeeded=succeeded, skipped=succeeded * 2), 1, stopping=False)
-    assert state.per_second == 2.0
-    assert state.seconds_left == 20.0
+        view = display.view(progress(succeeded=succeeded, skipped=succeeded * 2))
+    assert view.per_second == 2.0
+    assert view.seconds_left == 20.0
 
 
 def progress(**changes: int) -> Progress:

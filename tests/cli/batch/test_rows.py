@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from a2e_async.cli.batch.job_file import InputRow, open_source, read_csv, read_folder, read_json_lines
+from a2e_async.cli.batch.job_file import InputRow, open_source, read_csv, read_json_lines
 from a2e_async.errors import InvalidRequestError
 
 
@@ -109,8 +109,7 @@ def test_folder(tmp_path: pathlib.Path) -> None:
     with open_source(str(tmp_path)) as source:
         rows = list(source.rows())
     assert [row.fields["image"] for row in rows] == ["a.png", "b.JPG", "c.webp", "d.gif", "e.bmp", "f.jpeg"]
-    assert source.place(rows[0]) == str(tmp_path / "a.png")
-    assert list(read_folder([])) == []
+    assert rows[0].place == str(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("name", ["jobs.csv", "jobs.tsv", "jobs.jsonl", "JOBS.NDJSON"])
@@ -122,7 +121,7 @@ def test_file_type_by_suffix(tmp_path: pathlib.Path, name: str) -> None:
         for _ in range(2):
             (row,) = source.rows()
             assert row.fields == {"image": "a.png"}
-            assert source.place(row) == f"{tmp_path / name}:{row.number}"
+            assert row.place == f"{tmp_path / name}:{row.number}"
 
 
 @pytest.mark.parametrize(

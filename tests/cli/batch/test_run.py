@@ -17,8 +17,8 @@ import quick
 from aiohttp import web
 from batch_command import PRICE, BatchCommand, write
 
-from a2e_async.cli.batch.run import RunOptions
-from a2e_async.cli.options import Connection
+from a2e_async.cli.batch.run import RunOptions, resume_command
+from a2e_async.cli.options import DEFAULT_JOB, Connection
 from a2e_async.sandbox import Fault, FaultPlan
 
 a2e_batch = batch_command.a2e_batch
@@ -466,7 +466,7 @@ def test_resume_command(a2e_batch: BatchCommand) -> None:
 
 def test_resume_command_of_standard_input() -> None:
     """For an input from standard input, the command shows that it must be given again."""
-    command = RunOptions().resume_command("-", pathlib.Path("stdin.a2e.sqlite"), Connection())
+    command = resume_command("-", pathlib.Path("stdin.a2e.sqlite"), RunOptions(), DEFAULT_JOB, Connection())
     assert command == "a2e batch run - --journal stdin.a2e.sqlite --out videos < INPUT"
 
 

@@ -7,8 +7,8 @@ import tracemalloc
 from typing import TYPE_CHECKING
 
 from a2e_async.batch import Job
-from a2e_async.cli.batch.job_file import ParsedJob
-from a2e_async.cli.batch.validate import JobValidator, JournalLookup, ValidationResult
+from a2e_async.cli.batch.job_file import InputRow
+from a2e_async.cli.batch.validate import JobValidator
 from a2e_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 
-def row(number: int, key: str = "", prompt: str = "x") -> ParsedJob:
+def row(number: int, key: str = "", prompt: str = "x") -> InputRow:
     """Make a row with a job."""
     job = Job(key=key or f"k{number}", image_url="https://example.com/ada.png", prompt=prompt)
-    return ParsedJob(number=number, place=f"jobs.csv:{number}", job=job)
+    return InputRow(number=number, place=f"jobs.csv:{number}", job=job)
 
 
-def validate(rows: Iterable[ParsedJob], folder: pathlib.Path, rejected: str = "") -> tuple[ValidationResult, list[str]]:
+def validate(rows: Iterable[InputRow], folder: pathlib.Path, rejected: str = "") -> tuple[JobValidator, list[str]]:
     """Validate rows. The job with the key `rejected` is rejected."""
     errors: list[str] = []
 
@@ -31,14 +31,14 @@ def validate(rows: Iterable[ParsedJob], folder: pathlib.Path, rejected: str = ""
             msg = "no such image"
             raise InvalidRequestError(msg)
 
-    journal = JournalLookup(folder / "none.sqlite", 0)
-    validator = JobValidator(check, journal, folder, False, lambda place, error: errors.append(f"{place}: {error}"))
-    return asyncio.run(validator.run(rows)), errors
+    validator = JobValidator(check, (), folder, False, lambda row, error, _: errors.append(f"{row.place}: {error}"))
+    asyncio.run(validator.run(rows))
+    return validator, errors
 
 
 def test_valid_and_invalid_rows(tmp_path: pathlib.Path) -> None:
     """Valid rows are counted, invalid ones are reported, and the second reading skips the invalid ones only."""
-    rows = [row(2), ParsedJob(number=3, place="jobs.csv:3", error="not valid JSON"), row(4), row(5)]
+    rows = [row(2), InputRow(number=3, place="jobs.csv:3", error="not valid JSON"), row(4), row(5)]
     result, errors = validate(rows, tmp_path, rejected="k4")
     assert errors == ["jobs.csv:3: not valid JSON", "jobs.csv:4: no such image"]
     assert (result.valid, result.invalid) == (2, {3, 4})
@@ -48,13 +48,13 @@ def test_valid_and_invalid_rows(tmp_path: pathlib.Path) -> None:
 def test_row_that_became_invalid(tmp_path: pathlib.Path) -> None:
     """A row that is valid in the first reading and not in the second is skipped."""
     result, _ = validate([row(2)], tmp_path)
-    assert list(result.jobs([ParsedJob(number=2, place="jobs.csv:2", error="not valid JSON")])) == []
+    assert list(result.jobs([InputRow(number=2, place="jobs.csv:2", error="not valid JSON")])) == []
 
 
 def test_no_row_is_kept(tmp_path: pathlib.Path) -> None:
     """Validating twenty megabytes of rows takes as much memory as validating one row."""
 
-    def rows() -> Iterator[ParsedJob]:
+    def rows() -> Iterator[InputRow]:
         for number in range(5_000):
             yield row(number, prompt=f"{number:04}" * 1_000)
 
@@ -75,7 +75,7 @@ def test_cancellation(tmp_path: pathlib.Path) -> None:
         async def check(job: Job) -> None:
             checked.append(1)
 
-        validator = JobValidator(check, JournalLookup(tmp_path / "none.sqlite", 0), tmp_path, True, print)
+        validator = JobValidator(check, (), tmp_path, True, print)
         task = asyncio.create_task(validator.run(row(number) for number in range(1_000)))
         await asyncio.sleep(0)
         task.cancel()

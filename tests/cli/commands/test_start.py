@@ -12,8 +12,7 @@ from streams import ctrl_c_when
 
 from a2e_async.cli import main
 from a2e_async.cli.app import app
-from a2e_async.cli.conversion import NEGATIVE_PROMPT
-from a2e_async.cli.options import DEFAULT_START, StartArguments
+from a2e_async.cli.options import DEFAULT_START, NEGATIVE_PROMPT, StartArguments
 from a2e_async.resources.image_to_video import StartOptions
 from a2e_async.sandbox import Fault, FaultPlan
 
@@ -149,7 +148,7 @@ def test_unknown_outcome(service: Sandbox, image: str, command: list[str], capsy
     out, err = capsys.readouterr()
     assert not out
     last = err.splitlines()[-1]
-    assert re.search(r"marker (\w{10}): run a2e image-to-video find \1 later", last)
+    assert re.search(r"marker (\w{10})\. Search for the task with a2e image-to-video find \1 later", last)
 
 
 def test_on_unknown_resend(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:

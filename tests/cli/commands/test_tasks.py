@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from a2e_async.cli import main
-from a2e_async.cli.commands.tasks import video_name
+from a2e_async.cli.commands.image_to_video import video_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,5 @@
-"""``a2e request``: any operation of A2E, also those without a command."""
+"""``a2e account``, ``upload`` and ``request``: plain requests, and what A2E returns."""
 
-import asyncio
 import json
 import pathlib
 import re
@@ -9,15 +8,71 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from a2e_async.cli.messages import one_line
 from a2e_async.cli.options import DEFAULT_CONNECTION, Connection
-from a2e_async.errors import InvalidRequestError
+from a2e_async.cli.output import print_json
+from a2e_async.errors import InvalidRequestError, UnexpectedResponseError
+from a2e_async.files.local_files import open_image
 
 # Characters that `json.dumps` does not escape and that can control a terminal: C1 controls, line separators,
 # bidirectional marks, and lone surrogates, which no terminal can encode.
 _UNSAFE = re.compile(r"[\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
-def request(
+async def account(*, connection: Connection = DEFAULT_CONNECTION) -> None:
+    """Show the coins and diamonds of the account. Free.
+
+    Try:
+
+        a2e account
+        a2e account --json
+
+    The command also checks the token.
+
+    Args:
+        connection: The shared options.
+    """
+    async with connection.client() as a2e:
+        # Not `account.balance()`: the output has A2E's own names, also those of a new currency.
+        balance = await a2e.request("GET", "user/remainingCoins")
+    if not isinstance(balance, dict):
+        msg = "A2E's response is not a balance: see a2e request GET user/remainingCoins"
+        raise UnexpectedResponseError(msg)
+    if connection.json:
+        print_json(balance)
+    else:
+        for name, number in balance.items():
+            print(one_line(str(name)), one_line(str(number)), sep="\t")
+
+
+async def upload(
+    *files: Annotated[pathlib.Path, Parameter(name="FILE", required=True)], connection: Connection = DEFAULT_CONNECTION
+) -> None:
+    """Upload images to A2E's storage and print their links.
+
+    Try:
+
+        a2e upload ada.png
+
+    The links work as images for about 3 days. `image-to-video run` and `start` upload local images themselves. A2E
+    charges for an upload; the price is not published.
+
+    Args:
+        files: An image (PNG, JPEG, WebP, GIF, BMP). All files are checked before the first upload.
+        connection: The shared options.
+    """
+    async with connection.client() as a2e:
+        for file in files:
+            await open_image("FILE", file)
+        for file in files:
+            link = await a2e.upload(file)
+            if connection.json:
+                print_json({"file": str(file), "url": link})
+            else:
+                print(link, flush=True)
+
+
+async def request(
     method: str,
     path: str,
     /,
@@ -25,7 +80,7 @@ def request(
     data: Annotated[str | None, Parameter(allow_leading_hyphen=True)] = None,
     param: Annotated[tuple[str, ...], Parameter(show_default=False)] = (),
     connection: Connection = DEFAULT_CONNECTION,
-) -> int:
+) -> None:
     """Call any operation of A2E's API and print the response.
 
     Try:
@@ -46,18 +101,13 @@ def request(
     """
     body = None if data is None else _read_json(data)
     params = dict(map(_parse_param, param))
-
-    async def send() -> Any:  # noqa: ANN401  any JSON
-        async with connection.client() as a2e:
-            return await a2e.request(method, path, json=body, params=params)
-
-    response = asyncio.run(send())
+    async with connection.client() as a2e:
+        response = await a2e.request(method, path, json=body, params=params)
     if connection.json or not sys.stdout.isatty():
         print(json.dumps(response))
     else:
         text = json.dumps(response, indent=2, ensure_ascii=False)
         print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
-    return 0
 
 
 def _parse_param(text: str) -> tuple[str, str]:
@@ -71,12 +121,8 @@ def _parse_param(text: str) -> tuple[str, str]:
 def _read_json(data: str) -> Any:  # noqa: ANN401  any JSON
     try:
         if data == "-":
-            text = sys.stdin.read()
-        elif data.startswith("@"):
-            text = pathlib.Path(data[1:]).read_text(encoding="utf-8")
-        else:
-            text = data
-        return json.loads(text)
+            return json.loads(sys.stdin.read())
+        return json.loads(pathlib.Path(data[1:]).read_text(encoding="utf-8") if data.startswith("@") else data)
     except OSError as error:
         msg = f"cannot read --data {data}: {error.strerror}"
         raise InvalidRequestError(msg) from error
