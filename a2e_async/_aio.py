@@ -58,9 +58,11 @@ async def finish(
     Raises:
         CancelledError: The caller was cancelled. The work has ended, or goes on after a second cancellation.
     """
-    task = _Work(_outcome(work), loop=asyncio.get_running_loop(), name="a2e-finish")
+    loop = asyncio.get_running_loop()
+    ended = loop.create_future()  # a cancellation of the caller cancels this future, and not the work
+    task = _Work(_outcome(work, ended), loop=loop, name="a2e-finish")
     try:
-        await asyncio.wait([task])
+        await ended
     except asyncio.CancelledError as cancelled:
         _BACKGROUND.add(task)
         task.add_done_callback(functools.partial(_on_late_end, on_late, cancelled))
@@ -77,12 +79,15 @@ async def finish(
     return cast("T", result)
 
 
-async def _outcome(work: Coroutine[Any, Any, T]) -> tuple[T | None, BaseException | None]:
+async def _outcome(work: Coroutine[Any, Any, T], ended: asyncio.Future[None]) -> tuple[T | None, BaseException | None]:
     # A task that ends with an error is reported by `asyncio.run`, if that has to wait for it at its end.
     try:
         return await work, None
     except Exception as error:  # noqa: BLE001  it is raised where the result is taken
         return None, error
+    finally:
+        if not ended.done():
+            ended.set_result(None)
 
 
 def _on_late_end(

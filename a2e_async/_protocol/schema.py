@@ -29,6 +29,9 @@ _MAX_WEBHOOK_URL_LENGTH = 2048
 _MAX_WEBHOOK_TOKEN_LENGTH = 256
 
 
+_CONTAINERS = (dict, list, tuple, Mapping)
+
+
 @attrs.frozen(kw_only=True)
 class Field:
     """One field of a request.
@@ -158,11 +161,10 @@ class Schema:
         Raises:
             InvalidRequestError: A field is missing, wrong or unknown.
         """
-        # neither an unknown field nor a free-form object may contain an override
-        is_free = any(isinstance(value, Mapping | list | tuple) for value in values.values())
-        if is_free or not values.keys() <= self.fields.keys():
-            check_no_override(values)
         given = {name: value for name, value in values.items() if value is not None}
+        # neither an unknown field nor a free-form object may contain an override
+        if not values.keys() <= self.fields.keys() or any(isinstance(value, _CONTAINERS) for value in given.values()):
+            check_no_override(values)
         # A2E ignores unknown fields silently (reference 1.6), and charges for the start: here they are errors
         for name in given:
             if name not in self.fields:

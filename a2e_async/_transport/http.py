@@ -27,6 +27,9 @@ def check_verifies(session: aiohttp.ClientSession) -> None:
         raise ConfigurationError(msg)
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
 @attrs.define
 class OwnedSession:
     """Session of aiohttp that is made when it is first needed, or an external one, which is never closed.
@@ -106,7 +109,7 @@ class HttpTransport:
         body = None
         if request.json is not None:
             try:
-                text = json.dumps(request.json, ensure_ascii=False, allow_nan=False)
+                text = _ENCODER.encode(request.json)
             except (TypeError, ValueError, RecursionError) as error:
                 msg = f"The body of {request.method} {request.path} is not valid JSON: {error}"
                 raise InvalidRequestError(msg) from error
