@@ -2,7 +2,8 @@
 
 # How it works:
 #
-# The poller passes the due tasks to `next_batch`, and the batch to `fetch`, which reports one result for each task:
+# The poller passes the due tasks to `next_batch`, and the batch to `fetch`, which reports one result for each task,
+# or returns it to be fetched in another way:
 #
 # 1. Normally one batchDetail request reads up to 100 tasks. The detail operation reads a single task. A2E's list
 #    reads many tasks while batchDetail is not available. All three operations are free.

@@ -50,7 +50,8 @@ _SUSPECT_AFTER = 3  # batches in a row without a record, after which the operati
 # The weight of a throttled request, compared with a miss: tasks are hardly ever the cause of it.
 _THROTTLED_WEIGHT = 0.3
 
-# Parts rejected in a row, after which neither the size nor an id can be the cause. One bad id of a hundred costs seven.
+# Parts rejected in a row, after which bisecting costs more than single requests: neither the size nor a few ids are the
+# cause. One bad id of a hundred costs seven rejections.
 _HOPELESS_AFTER = 10
 
 _BOM = b"\xef\xbb\xbf"
@@ -108,7 +109,7 @@ def next_poll(
         sent: Time of the poll. After an error, the interval counts from the failure instead.
         now: Time of the result.
         has_webhook: A webhook reports the end, so that polls are only a backstop.
-        error: The error of the poll. A ``Retry-After`` that came with it is never shortened.
+        error: The error of the poll. The next poll is not earlier than its ``Retry-After``, up to `_MAX_RETRY_AFTER`.
     """
     age, seconds = sent - began, policy.steps[0][1]
     for from_age, interval in policy.steps:
@@ -217,13 +218,13 @@ def after_batch(failure: BatchFailure, *, is_half_open: bool, is_suspect: bool, 
     # Case 1: no later request would succeed.
     if failure is BatchFailure.PERMANENT:
         return Step.FAIL
-    # Case 2: the family has no batchDetail, or the single trial after a pause failed again.
+    # Case 2: A2E has no batchDetail for this account, or the single trial after a pause failed again.
     if failure is BatchFailure.UNSUPPORTED or (failure is BatchFailure.TRANSIENT and is_half_open):
         return Step.SWITCH
     # Case 3: A2E rejected the number of ids, or one of the ids.
     if failure is BatchFailure.REJECTED:
         return Step.BISECT
-    # Case 4: a first error.
+    # Case 4: a first or second error of these tasks.
     if not often:
         return Step.FAIL
     # Case 5: this batch fails again and again. If others work, some of its tasks are the cause.
@@ -267,7 +268,8 @@ class BatchSupport:
     Attributes:
         size: Ids in one batch, at most.
         misses: Batches in a row without a record.
-        is_half_open: The breaker was tripped, and no batch has returned a record since.
+        is_half_open: The breaker was tripped, and no batch has returned a record since. Before the end of that time,
+            `is_available` is False as well.
     """
 
     size: int = BATCH_SIZE
@@ -345,7 +347,7 @@ class Bisection:
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether so many parts in a row were rejected that no id is the cause."""
+        """Whether so many parts in a row were rejected that bisecting is given up."""
         return self.rejections >= _HOPELESS_AFTER
 
     @property

@@ -1,8 +1,9 @@
-"""The submitter sends a paid start so that A2E accepts it exactly once."""
+"""The submitter sends a paid start, and finds out whether A2E accepted it, so that nothing is charged twice unasked."""
 
 # How it works: A2E charges a start when it accepts it, and it has no idempotency keys. So one law holds: a start is
-# sent again only if A2E certainly did not accept it (but see 3c, which the caller has to allow). The comments below
-# number the ways in which a start can end.
+# sent again only if A2E certainly did not accept it. There are two exceptions, each after scans that found nothing: the
+# caller allows it (case 3c), or calls again with the key of an unknown start (case 6). The comments below number the
+# ways in which a start can end.
 #
 # - Case 1, accepted: the response names the tasks. They are returned.
 # - Case 2, not accepted: the request was never sent, or A2E rejected it. A transient error (no connection, busy, rate
@@ -13,8 +14,9 @@
 #     - 3a: the task's name has no marker, so nothing can be found: `SubmissionUncertainError`.
 #     - 3b: the list shows the task: it is adopted, as if the response had arrived.
 #     - 3c: the last scan was complete and does not show the task, and the caller chose ``on_unknown="resend"``: the
-#       start is sent once more, with the same marker. If the first one is listed late after all, both are charged, and
-#       a warning is logged. If the second one fails as well, the outcome stays unknown, as in 3d.
+#       start is sent once more, with the same marker. If A2E accepted the first one after all, both are charged. A
+#       warning is logged if one more scan shows both. If the second one fails as well, the outcome stays unknown, as
+#       in 3d, and is not searched for again.
 #     - 3d: otherwise `SubmissionUncertainError`, with the marker, so that the caller can search again later.
 # - Case 4, cancelled: once the request is under way, the submitter first waits for its response. It logs the ids of
 #   accepted tasks, or how to find them, and adds the same text to the `CancelledError`. A second cancellation ends
@@ -123,7 +125,7 @@ class Submitter:
     async def start(self, start: StartRequest, marker: str | None = None) -> list[AcceptedTask]:
         """Start one task, or several with one request, and return the tasks that were started or adopted.
 
-        The comments number the ways in which a start ends, as in the docstring of the module.
+        The comments number the ways in which a start ends, as at the top of the module.
 
         Args:
             start: The start.
@@ -131,7 +133,7 @@ class Submitter:
                 found no task with it.
 
         Raises:
-            SubmissionUncertainError: The outcome is unknown, and A2E's list does not show the task.
+            SubmissionUncertainError: The outcome is unknown, and the task was not found in A2E's list.
             A2EError: A2E did not accept the start.
         """
         if marker is None:

@@ -78,7 +78,8 @@ class CircuitBreaker:
 
         Args:
             attempt: Is told whether it is the probe. Before it sends a start, it calls `check`.
-            costs: Whether the attempt is useless while the breaker is tripped.
+            costs: Whether the attempt is a start, which waits while the breaker is tripped. Any other attempt, such as
+                a read of A2E's list, is made at once, and waits as a probe only to be repeated.
 
         Raises:
             StoppedError: The batch starts nothing more.
