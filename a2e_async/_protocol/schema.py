@@ -29,7 +29,7 @@ _MAX_WEBHOOK_URL_LENGTH = 2048
 _MAX_WEBHOOK_TOKEN_LENGTH = 256
 
 
-_CONTAINERS = (dict, list, tuple, Mapping)
+_CONTAINERS = (dict, list, tuple)  # what JSON can be made of
 
 
 @attrs.frozen(kw_only=True)
