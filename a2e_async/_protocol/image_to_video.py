@@ -24,7 +24,7 @@ class VideoOptions(TypedDict, total=False):
     lora: str | None
 
 
-# For options that are not given. None is not a default of A2E: for an Ultra account it chooses a dearer model.
+# For options that are not given. None is not a default of A2E: for an Ultra account it chooses a model that costs more.
 DEFAULTS: VideoOptions = {"model_version": "a2e"}
 
 _PROMPT_MESSAGE = "{} is needed unless lora is given: A2E rejects a start without it"

@@ -60,6 +60,12 @@ def test_classes_without_a_row() -> None:
     assert failure_of(OutageError("down")) == failure_of(WaitTimeoutError("late")) == FAILURES["WaitError"]
 
 
+def test_wrong_usage_is_what_a_caller_can_correct() -> None:
+    """A wrong argument, setting, installation or journal path is wrong usage, and nothing else is."""
+    wrong = {name for name in _NAMES if failure_of(getattr(errors, name)("what happened")).wrong_usage}
+    assert wrong == {"ConfigurationError", "InvalidRequestError", "JournalError", "MissingExtraError"}
+
+
 def test_page_shows_the_table() -> None:
     """The page "Errors" has one row for each class, with its status, and whether it is retryable."""
     rows = re.findall(r"^\| `(\w+)` \| (yes|no)\b.* \| (\d+) \|$", _PAGE.read_text(encoding="utf-8"), re.MULTILINE)

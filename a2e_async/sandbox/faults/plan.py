@@ -275,7 +275,7 @@ class FaultPlan:
 
         Args:
             seed: Makes the faults reproducible; with `None` they differ each time.
-            rate: The probability that a request meets a fault, that batchDetail omits an id, and that a webhook is
+            rate: The probability that a request gets a fault, that batchDetail omits an id, and that a webhook is
                 lost. While the port refuses connections, all requests fail, so a busy program meets more faults.
         """
         check_number("rate", rate, 0, 1)
