@@ -36,7 +36,7 @@ _E = TypeVar("_E", WaitTimeoutError, OutageError)
 _CHUNK = 100  # waits started or cancelled in one pass of the event loop, so that very many do not block it
 
 
-@attrs.define(kw_only=True, eq=False)  # one is made for each handle, and frozen costs more to make
+@attrs.define(kw_only=True, eq=False, repr=False)  # one is made for each handle, and frozen costs more to make
 class TaskOperations(Generic[R]):
     """The operations of a handle, which its resource provides."""
 
@@ -46,7 +46,7 @@ class TaskOperations(Generic[R]):
     download: Callable[[str, str | os.PathLike[str], bool], Awaitable[pathlib.Path]]
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class TaskHandle(Generic[R]):
     """Handle of a paid task at A2E. The task runs with or without a wait, and its `id` is enough to find it again.
 

@@ -196,7 +196,7 @@ class _Asgi:
             await send({"type": "http.response.body", "body": b""})
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class _AsgiBody:
     """The body of an ASGI request."""
 

@@ -258,7 +258,7 @@ def after_others(failure: BatchFailure, *, often: bool, instead: Step) -> Step:
     return Step.FAIL
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class BatchSupport:
     """State of the batch operation of one family: a circuit breaker, and the size that A2E accepts.
 
@@ -319,7 +319,7 @@ class BatchSupport:
         self.size, self._full_size_at = min(self.size, size), now + _REDUCED_FOR
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Bisection:
     """Bisection of one rejected batch. Each part is accepted or rejected as a whole; a rejected part is halved.
 

@@ -18,7 +18,7 @@ from a2e_async.errors import A2EError, NotFoundError, UnexpectedResponseError
 _NO_SUCH = frozenset({404, 405})
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Endpoint:
     """One operation of A2E: method, path, and where the id goes.
 

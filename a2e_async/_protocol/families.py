@@ -24,7 +24,7 @@ _USUAL: Mapping[str, TaskStatus] = {
 }
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Family:
     """One family of tasks.
 

@@ -33,7 +33,7 @@ def page_request(path: str, number: int, size: int = MAX_PAGE_SIZE, paging: Page
     return Request(method="GET", path=path, params=params, repeatable=True)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class PageReader:
     """Progress of reading a list once, while records may be added to it and deleted from it.
 

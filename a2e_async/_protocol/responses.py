@@ -147,7 +147,7 @@ def _raise_api_error(body: dict[str, Any], response: Response, cause: BaseExcept
 # Records in `data`
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class AcceptedTask:
     """A task that A2E has accepted, and charged.
 

@@ -144,7 +144,7 @@ class Requirement:
     message: str = ""
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Schema:
     """Schema of one operation: its fields by A2E's names, and the requirements between the fields."""
 

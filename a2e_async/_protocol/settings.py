@@ -31,7 +31,7 @@ class Secret(str):
         return "'…'"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Settings:
     """A checked token, a checked base URL without a trailing slash, and the rest of the configuration."""
 

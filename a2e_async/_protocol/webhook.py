@@ -44,7 +44,7 @@ class MentionedIds:
     has_id: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class RecentBodies:
     """The digests of the latest bodies, by which a repeated webhook is recognized."""
 

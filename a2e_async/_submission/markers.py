@@ -89,7 +89,7 @@ def ends_before(records: Sequence[Mapping[str, Any]], since: float) -> bool:
     return newest_first and bool(times) and times[-1] < since
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Search:
     """Search for the tasks with a marker.
 
@@ -104,7 +104,7 @@ class Search:
     found: dict[str, dict[str, Any] | None] = attrs.field(factory=dict)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class MarkerIndex:
     """Index of one family: which tasks carry which marker, as far as A2E has listed them.
 

@@ -56,7 +56,7 @@ _LOGGER = logging.getLogger("a2e_async")
 _SHORT_PAGE_TIMEOUT = 20.0  # seconds for one page of the list while a start waits for it; there are several scans
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StartRequest:
     """One paid start.
 

@@ -30,7 +30,7 @@ def check_verifies(session: aiohttp.ClientSession) -> None:
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class OwnedSession:
     """Session of aiohttp that is made when it is first needed, or an external one, which is never closed.
 
@@ -82,7 +82,7 @@ class OwnedSession:
         closing.close()
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class HttpTransport:
     """Sender of API requests: bearer token, JSON, no redirects, limited time and size."""
 

@@ -39,7 +39,7 @@ _MAX_RETRY_AFTER = 86400.0  # seconds; an absurd header must not stop the client
 _MAX_JITTER = 0.1  # of a pause, added at random, so that many clients do not come back at the same moment
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Throttle:
     """Limits of one client: when the next request may start. All times are seconds on one clock.
 

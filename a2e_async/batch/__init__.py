@@ -1,11 +1,16 @@
 """Many videos in one call: `ImageToVideo.batch` returns a `Batch`, which yields a `JobResult` for each `Job`."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from a2e_async.batch.iteration import Batch
 from a2e_async.batch.jobs import Job
-from a2e_async.batch.journal_file import JournalInfo
-from a2e_async.batch.journal_reader import JournalReader
 from a2e_async.batch.results import ActiveJob, JobResult, JobState, Progress, Stage
 from a2e_async.batch.rules import EntryState, JournalEntry
-from a2e_async.batch.runner import Batch
+
+if TYPE_CHECKING:
+    from a2e_async.batch.journal_file import JournalInfo
+    from a2e_async.batch.journal_reader import JournalReader
 
 __all__ = [
     "ActiveJob",
@@ -20,3 +25,16 @@ __all__ = [
     "Progress",
     "Stage",
 ]
+
+# The two names that need SQLite are imported at their first use, since most programs have no journal.
+_MODULES = {"JournalInfo": "journal_file", "JournalReader": "journal_reader"}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> object:
+        """Import a name at its first use."""
+        if name not in _MODULES:
+            msg = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(msg)
+        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+        return value

@@ -23,7 +23,7 @@ from a2e_async.batch.rules import Budget, Reservation
 from a2e_async.errors import A2EError, BudgetError
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class BudgetGuard:
     """Guard of the budget of one batch: lets jobs wait until their price fits, or refuses them."""
 

@@ -49,7 +49,7 @@ class TrippedError(Exception):
     """Signal that the breaker was tripped before an attempt could send its start. It never leaves `call`."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class CircuitBreaker:
     """Circuit breaker for the starts of one batch: closed, tripped for a reason, or stopped for good.
 

@@ -88,7 +88,7 @@ def _job_from_dict(item: object) -> Job:
     return Job(**fields)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class BatchOptions:
     """Options of a batch; see `ImageToVideo.batch`. ``resend`` is its `on_unknown`, None for that of the client."""
 
@@ -114,7 +114,7 @@ class BatchOptions:
         return self.max_running + self.max_downloads + 2 * (self.max_uploads + self.max_starts)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PreparedStart:
     """One start, checked, whose local files are not uploaded yet.
 

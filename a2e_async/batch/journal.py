@@ -46,7 +46,7 @@ _WRITE = (
 )
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Journal:
     """Journal of a batch without a file. It stores nothing; `SqliteJournal` does.
 
@@ -98,7 +98,7 @@ class Journal:
         """Write what is pending, and close the journal."""
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class _CommitGroup:
     """Entries and links that share one commit."""
 
@@ -108,7 +108,7 @@ class _CommitGroup:
     error: JournalError | None = None
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class SqliteJournal(Journal):
     """Journal in a file. Use it with ``async with``."""
 

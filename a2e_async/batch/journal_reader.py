@@ -26,7 +26,7 @@ from a2e_async.batch.rules import EntryState, JournalEntry
 _FINISHED = frozenset({"new", "failed", "succeeded"})
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JournalReader:
     """Reader of a journal, which works also while a batch writes to it. Made by `open`."""
 

@@ -34,7 +34,7 @@ _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-]|[A-Za-
 _DEVICE_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d) *(?:\..*)?", re.IGNORECASE)
 
 
-@attrs.define(kw_only=True, eq=False)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class JournalEntry:
     """What the journal knows about one job: one row of its table `jobs`. Times are seconds since the epoch, or None.
 
@@ -192,7 +192,7 @@ def file_name(key: str, extension: str) -> str:
     return f"{stem}~{hashlib.sha256(key.encode()).hexdigest()[:16]}{extension}"
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Reservation:
     """Coins reserved for one start.
 
@@ -207,7 +207,7 @@ class Reservation:
     sending: bool = False
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Budget:
     """Coins of one batch: spent, reserved, left. It only counts, and never waits; see `budget.BudgetGuard`.
 

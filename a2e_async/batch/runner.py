@@ -15,13 +15,11 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterable, Mapping
-from types import AsyncGeneratorType, TracebackType
-from typing import Any, Generic, Self, TypeVar, cast
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from typing import Any, Generic, TypeVar
 
 import attrs
 
-from a2e_async._aio import finish
 from a2e_async._protocol.validation import raise_invalid
 from a2e_async.batch.budget import BudgetGuard
 from a2e_async.batch.circuit_breaker import CircuitBreaker
@@ -38,28 +36,22 @@ R = TypeVar("R", bound=TaskRecord)
 
 _LOGGER = logging.getLogger("a2e_async")
 
-# Results that may wait for the caller before no more jobs are read.
-_MAX_BUFFERED = 1000
 
-
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class Runner(Generic[R]):
     """Runner of all jobs of one batch.
 
     Attributes:
         open_api: Returns the API for the running event loop.
-        results: Results with the numbers of their jobs from 1, in the order of completion; None comes last, in any
-            case.
+        results: Gets the results with the numbers of their jobs from 1, in the order of completion.
         buffer_slots: Bounds the jobs whose results the caller has not taken yet.
-        task: The task that executes `run`, once the iteration has begun.
     """
 
     open_api: Callable[[], BatchApi[R]]
     jobs: Iterable[Any] | AsyncIterable[Any]
     options: BatchOptions
-    results: asyncio.Queue[tuple[int, JobResult[R]] | None] = attrs.field(factory=asyncio.Queue)
-    buffer_slots: asyncio.Semaphore = attrs.field(init=False)
-    task: asyncio.Task[None] | None = None
+    results: asyncio.Queue[tuple[int, JobResult[R]] | None]
+    buffer_slots: asyncio.Semaphore
     _context: BatchContext[R] | None = None
     _active: dict[str, JobWorker[R]] = attrs.field(factory=dict)
     _counts: dict[str, int] = attrs.field(init=False)
@@ -68,7 +60,6 @@ class Runner(Generic[R]):
 
     def __attrs_post_init__(self) -> None:
         """Prepare the counters; nothing is opened or read."""
-        self.buffer_slots = asyncio.Semaphore(self.options.max_active + _MAX_BUFFERED)
         self._counts = dict.fromkeys(("succeeded", "failed", "uncertain", "skipped"), 0)
 
     def progress(self) -> Progress:
@@ -104,18 +95,15 @@ class Runner(Generic[R]):
             JournalError: The journal cannot be used.
             Exception: An error of the input, after all jobs that were read have ended.
         """
-        try:
-            api, options = self.open_api(), self.options
-            if not api.marks_names and (options.resend or options.journal is not None):
-                what = "on_unknown='resend'" if options.resend else "A journal"
-                msg = f"{what} needs StartPolicy(mark_names=True): without markers no start can be found again"
-                raise ConfigurationError(msg)
-            journal = Journal() if options.journal is None else SqliteJournal(options.journal, api.base_url)
-            async with journal:
-                self._context = self._make_context(api, journal)
-                await self._run_jobs(self._context)
-        finally:
-            self.results.put_nowait(None)
+        api, options = self.open_api(), self.options
+        if not api.marks_names and (options.resend or options.journal is not None):
+            what = "on_unknown='resend'" if options.resend else "A journal"
+            msg = f"{what} needs StartPolicy(mark_names=True): without markers no start can be found again"
+            raise ConfigurationError(msg)
+        journal = Journal() if options.journal is None else SqliteJournal(options.journal, api.base_url)
+        async with journal:
+            self._context = self._make_context(api, journal)
+            await self._run_jobs(self._context)
 
     async def _run_jobs(self, batch: BatchContext[R]) -> None:
         input_error: Exception | None = None
@@ -220,91 +208,3 @@ async def _iterate(jobs: Iterable[Any] | AsyncIterable[Any]) -> AsyncGenerator[A
     else:
         for job in jobs:
             yield job
-
-
-@attrs.define(eq=False, repr=False)
-class Batch(Generic[R]):
-    """Batch of jobs that run while it is iterated over; yields a `JobResult` for each. Made by `ImageToVideo.batch`.
-
-    It can be iterated over once. Use it with ``async with`` as well, to be sure that it has ended when the block ends.
-    Whenever it ends early, nothing more is started, the answer to a start that is being sent is recorded, and running
-    tasks stay alive at A2E.
-    """
-
-    _runner: Runner[R]
-    _results: AsyncGeneratorType[JobResult[R], None] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Prepare the iteration. Nothing happens before it begins."""
-        # The generator has no reference to the batch. So a batch that is dropped is collected, which ends the
-        # generator.
-        self._results = cast("AsyncGeneratorType[JobResult[R], None]", _run(self._runner))
-
-    def __repr__(self) -> str:
-        """Show the number of jobs that are done."""
-        progress = self.progress
-        total = "?" if progress.total is None else progress.total
-        return f"<{type(self).__name__} {progress.done} of {total} jobs>"
-
-    @property
-    def progress(self) -> Progress:
-        """The progress at this moment."""
-        return self._runner.progress()
-
-    async def __aenter__(self) -> Self:
-        """Return the batch itself. Leaving the block ends the batch."""
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """End the batch."""
-        await self.aclose()
-
-    def __aiter__(self) -> Self:
-        """Return the batch itself."""
-        return self
-
-    def __anext__(self) -> Awaitable[JobResult[R]]:
-        """Return the next result, when awaited."""
-        return self._results.__anext__()
-
-    async def aclose(self) -> None:
-        """End the batch. Its iteration ends too. Closing it twice does no harm."""
-        if self._runner.task is not None:
-            await finish(_end(self._runner.task))
-        # if another task is inside of the generator, it sees the end of the runner and ends the generator by itself
-        if not self._results.ag_running:
-            await self._results.aclose()
-
-
-async def _run(runner: Runner[R]) -> AsyncGenerator[JobResult[R], None]:
-    """Run the jobs in the background, and yield their results."""
-    waiting: dict[int, JobResult[R]] = {}
-    next_number = 1
-    task = runner.task = asyncio.create_task(runner.run(), name="a2e-batch")
-    try:
-        while (item := await runner.results.get()) is not None:
-            number, result = item
-            if not runner.options.ordered:
-                runner.buffer_slots.release()
-                yield result
-                continue
-            waiting[number] = result
-            while next_number in waiting:
-                runner.buffer_slots.release()
-                yield waiting.pop(next_number)
-                next_number += 1
-        await asyncio.wait({task})
-        if not task.cancelled():
-            task.result()
-    finally:
-        await finish(_end(task))
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    """Cancel the task of a runner, and wait until all has ended."""
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()  # marks it as retrieved: the iteration raises it, or does not need it

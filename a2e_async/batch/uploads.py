@@ -105,7 +105,7 @@ async def with_files_read(job: Job) -> Job:
     return Job(**{name: getattr(job, name) for name in JOB_FIELDS} | read) if read else job
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class UploadCache:
     """Cache of the links of uploaded images, by the SHA-256 of their content."""
 

@@ -48,7 +48,7 @@ from a2e_async.tasks import TaskHandle
 R = TypeVar("R", bound=TaskRecord)
 
 
-@attrs.define(eq=False, kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class BatchContext(Generic[R]):
     """What all jobs of a batch share.
 
@@ -73,7 +73,7 @@ class BatchContext(Generic[R]):
     retried: int = 0
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class JobWorker(Generic[R]):
     """Worker for one job.
 

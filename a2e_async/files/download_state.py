@@ -36,7 +36,7 @@ def check_status(response: Response, good: Container[int], operation: str, hint:
     raise TransferError(msg, status=response.status)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class DownloadState:
     """State of a download over as many answers as it takes.
 

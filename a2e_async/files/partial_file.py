@@ -119,7 +119,7 @@ _MAX_BUFFERED = 2 * 1024 * 1024  # bytes that may be buffered while a thread wri
 _HEAP = 8 * 1024 * 1024  # bytes of freed memory for glibc to keep: more than is ever buffered at a time
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class PartialFile:
     """Partial file of one download. Use it with ``async with``.
 

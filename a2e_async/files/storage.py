@@ -38,7 +38,7 @@ _READ_BUFFER = 256 * 1024
 _WRAPPED = (NetworkError, ServerError, UnexpectedResponseError)
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Files:
     """Uploads to and downloads from A2E's storage (reference 1.9 and 1.10), for one event loop."""
 

@@ -7,7 +7,7 @@ import attrs
 from a2e_async.models.common import Item
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Balance(Item):
     """Balance of an account (A2E page "Get User Remaining Credits").
 
@@ -20,7 +20,7 @@ class Balance(Item):
     diamonds: float | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CreditTransaction(Item):
     """One transaction of coins. A2E does not publish its fields: fields with other names are in `extra`.
 
@@ -37,7 +37,7 @@ class CreditTransaction(Item):
     created_at: dt.datetime | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Quote(Item):
     """Price of a request that was not sent. A quote is free.
 

@@ -5,7 +5,7 @@ import attrs
 from a2e_async.models.common import Item, TaskRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class AvatarVideoRecord(TaskRecord):
     """One avatar video (A2E page "Obtain the Status of One Avatar Video Task").
 
@@ -26,7 +26,7 @@ class AvatarVideoRecord(TaskRecord):
     color: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class LipSyncModel(Item):
     """Personal lip-sync model. A2E does not publish its fields: see `extra`.
 

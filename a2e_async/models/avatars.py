@@ -5,7 +5,7 @@ import attrs
 from a2e_async.models.common import Item, TaskRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Avatar(Item):
     """Avatar that can speak in a video (A2E page "List One or All Avatars").
 
@@ -32,7 +32,7 @@ class Avatar(Item):
     lang: tuple[str, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class TwinRecord(TaskRecord):
     """Video twin: the training of an avatar from a video or an image (A2E page "Status of One Task").
 
@@ -44,7 +44,7 @@ class TwinRecord(TaskRecord):
     anchor_id: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class CustomAvatar(Item):
     """Custom avatar. A2E does not publish its fields: all fields except the id are in `extra`.
 

@@ -5,7 +5,7 @@ import attrs
 from a2e_async.models.common import Item
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Background(Item):
     """Image behind an avatar (A2E page "Obtain the List of Background Images").
 

@@ -5,7 +5,7 @@ import attrs
 from a2e_async.models.common import TaskRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class DubbingRecord(TaskRecord):
     """One dubbing task (A2E page "Get Details"). Unpublished fields are in `extra`.
 

@@ -7,7 +7,7 @@ import attrs
 from a2e_async.models.common import Item, TaskRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FaceSwapRecord(TaskRecord):
     """One face swap (A2E page "Get Details of Face Swap"). `FaceSwap.ongoing` fills in only the status and the result.
 
@@ -30,7 +30,7 @@ class FaceSwapRecord(TaskRecord):
     completed_time: dt.datetime | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FaceSwapPreviewRecord(TaskRecord):
     """One preview (A2E page "Get Status of Face Swap Preview Process"). Previews have no names.
 
@@ -43,7 +43,7 @@ class FaceSwapPreviewRecord(TaskRecord):
     video_url: str = attrs.field(default="", repr=False)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FaceImage(Item):
     """Saved image of a face (A2E page "Get Records of Face Swap Images").
 

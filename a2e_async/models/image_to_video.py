@@ -16,7 +16,7 @@ VideoTime = Literal[5, 10, 15, 20]
 """Seconds of video."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ImageToVideoRecord(TaskRecord):
     """One image-to-video task (A2E page "Check Status of One Task").
 

@@ -5,7 +5,7 @@ import attrs
 from a2e_async.models.common import TaskRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class FamilyRecord(TaskRecord):
     """One task of any family, see `A2EClient.family`. Fields that only some families have are in `extra`.
 

@@ -5,7 +5,7 @@ import attrs
 from a2e_async.models.common import Item
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class StreamingAvatarInfo(Item):
     """Avatar that can stream (A2E page "Get All avatars"). A2E does not publish its fields: see `extra`.
 
@@ -18,7 +18,7 @@ class StreamingAvatarInfo(Item):
     name: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class RoomToken(Item):
     """Access to a room (A2E page "Get a Streaming Avatar Token"), for Agora's RTC software.
 

@@ -7,7 +7,7 @@ import attrs
 from a2e_async.models.common import Item
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class ApiToken(Item):
     """API token (A2E page "Get API token").
 

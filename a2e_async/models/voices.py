@@ -7,7 +7,7 @@ import attrs
 from a2e_async.models.common import Item, TaskRecord
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class PublicVoice(Item):
     """Public voice (A2E page "List Public TTS Options").
 
@@ -22,7 +22,7 @@ class PublicVoice(Item):
     gender: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Region(Item):
     """Region in which a language is spoken.
 
@@ -35,7 +35,7 @@ class Region(Item):
     label: str = ""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Language(Item):
     """Language of voices (A2E page "List Available Languages").
 
@@ -50,7 +50,7 @@ class Language(Item):
     regions: tuple[Region, ...] = ()
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class VoiceRecord(TaskRecord):
     """Cloned voice, and the task that trains it (A2E page "Get Details of a Voice").
 
@@ -83,7 +83,7 @@ class VoiceRecord(TaskRecord):
     updated_at: dt.datetime | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class SpeechPreview(Item):
     """Speech that was made in the last 24 hours. A2E does not publish its fields: see `extra`.
 

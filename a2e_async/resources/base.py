@@ -29,7 +29,7 @@ from a2e_async.models.common import TaskRecord
 from a2e_async.models.voices import Language
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Services:
     """Objects that all resources of a client share, for one event loop."""
 

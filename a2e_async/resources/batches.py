@@ -16,8 +16,8 @@ from a2e_async._protocol.schema import check_text, choice
 from a2e_async._protocol.validation import check_seconds, raise_invalid
 from a2e_async._submission.submitter import StartRequest
 from a2e_async.batch import Batch, Job
+from a2e_async.batch.iteration import BatchRun
 from a2e_async.batch.jobs import BatchApi, BatchOptions, PreparedStart, to_job
-from a2e_async.batch.runner import Runner
 from a2e_async.config import OnUnknown
 from a2e_async.files.local_files import LocalFile
 from a2e_async.models.common import TaskRecord
@@ -127,7 +127,7 @@ class BatchResource(TaskResource[R]):
             outage_budget=outage_budget,
             total=len(jobs) if total is None and isinstance(jobs, Sized) else total,
         )
-        return Batch(Runner(self._batch_api, jobs, options))
+        return Batch(BatchRun(self._batch_api, jobs, options))
 
     async def check(self, job: Job | Mapping[str, Any]) -> None:
         """Check a job of a batch, as far as that is possible without sending anything. Free.
@@ -160,7 +160,7 @@ class BatchResource(TaskResource[R]):
         )
 
 
-@attrs.frozen(eq=False, kw_only=True)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class _BatchAdapter(Generic[R]):
     """View of a resource as `BatchApi`. So the resource itself needs no further public methods."""
 

@@ -194,7 +194,7 @@ class StreamingAvatar(Resource):
         _LOGGER.error("Room %s may still be open, and its coins are not returned: %s", room.channel, failure)
 
 
-@attrs.define(eq=False)
+@attrs.define(eq=False, repr=False)
 class StreamingSession:
     """Open room; see `StreamingAvatar.session`.
 
