@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pathlib
 import random
 import signal
@@ -25,7 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    """Make sure that the programs of the tests receive Ctrl-C."""
+    """Make sure that the programs of the tests receive Ctrl-C, and reach the local A2E without a proxy."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+        os.environ.pop(name, None)
+        os.environ.pop(name.lower(), None)
     # A background job of a shell ignores SIGINT, and so do its children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -38,7 +42,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     for item in items:
         is_test = isinstance(item, pytest.Function)  # the examples of a page share the virtual time of `page`
-        if is_test and not any(map(item.get_closest_marker, ("realtime", "own_clock"))):
+        if is_test and not any(map(item.get_closest_marker, ("realtime", "process", "own_clock"))):
             item.add_marker("virtual_time")
     real = [mark for item in items if (mark := item.get_closest_marker("realtime")) is not None]
     if len(real) > REALTIME or not all(mark.args for mark in real):

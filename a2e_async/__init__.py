@@ -5,18 +5,19 @@ Start with `A2EClient`. Every asynchronous job is a `TaskHandle`; every error is
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from a2e_async import errors
+from a2e_async._lazy import importer
 from a2e_async.errors import *
 
 if TYPE_CHECKING:
     from a2e_async._polling.updates import OnUpdate
+    from a2e_async._submission.keys import KeyEntry, KeyStore, SQLiteKeyStore
     from a2e_async.batch import Job
     from a2e_async.client import A2EClient
     from a2e_async.config import Config, OnUnknown, Pacing, PollPolicy, RetryPolicy, StartPolicy
-    from a2e_async.files import Image, Media
+    from a2e_async.files import AsyncFile, IfExists, Image, Media, ResultStream, WritableFile
     from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
     from a2e_async.resources.image_to_video import StartOptions
     from a2e_async.resources.inputs import CommonStartOptions, Webhook
@@ -27,12 +28,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "A2EClient",
+    "AsyncFile",
     "CancelPolicy",
     "CommonStartOptions",
     "Config",
+    "IfExists",
     "Image",
     "ImageToVideoRecord",
     "Job",
+    "KeyEntry",
+    "KeyStore",
     "Media",
     "ModelType",
     "ModelVersion",
@@ -40,7 +45,9 @@ __all__ = [
     "OnUpdate",
     "Pacing",
     "PollPolicy",
+    "ResultStream",
     "RetryPolicy",
+    "SQLiteKeyStore",
     "StartOptions",
     "StartPolicy",
     "TaskHandle",
@@ -50,6 +57,7 @@ __all__ = [
     "WaitResult",
     "Webhook",
     "WebhookReceiver",
+    "WritableFile",
     "__version__",
 ]
 __all__ += errors.__all__
@@ -57,6 +65,9 @@ __all__ += errors.__all__
 # name -> module of the names below; all errors and warnings come from `errors`
 _MODULES = {
     "OnUpdate": "_polling.updates",
+    "KeyEntry": "_submission.keys",
+    "KeyStore": "_submission.keys",
+    "SQLiteKeyStore": "_submission.keys",
     "Job": "batch",
     "A2EClient": "client",
     "Config": "config",
@@ -65,8 +76,12 @@ _MODULES = {
     "PollPolicy": "config",
     "RetryPolicy": "config",
     "StartPolicy": "config",
+    "AsyncFile": "files",
+    "IfExists": "files",
     "Image": "files",
     "Media": "files",
+    "ResultStream": "files",
+    "WritableFile": "files",
     "ImageToVideoRecord": "models",
     "ModelType": "models",
     "ModelVersion": "models",
@@ -83,17 +98,8 @@ _MODULES = {
 }
 
 
-if not TYPE_CHECKING:  # with a module `__getattr__`, a type checker would accept any name
-
-    def __getattr__(name: str) -> object:
-        """Import a name at its first use."""
-        # `a2e --help` imports this package, and must not wait for aiohttp
-        module = _MODULES.get(name)
-        if module is None:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        value = globals()[name] = getattr(import_module(f"{__name__}.{module}"), name)
-        return value
+if not TYPE_CHECKING:
+    __getattr__ = importer(__name__, _MODULES)  # `a2e --help` imports this package, and must not wait for aiohttp
 
 
 def __dir__() -> list[str]:

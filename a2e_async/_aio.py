@@ -9,10 +9,14 @@
 #    a wait that refused each of them would keep a core busy.
 # 3. ``asyncio.run`` cancels all tasks at its end, and some programs cancel them by themselves. The task of the work
 #    ignores that. Only a time-out inside of the work can cancel it.
+# 4. The work can outlive its caller, and a connection that it opens outlives both. So it runs in an empty context
+#    (`contextvars`): that of the caller, such as a web request with its user, would live on as long.
 
 import asyncio
+import contextvars
 import functools
 import logging
+import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -21,12 +25,21 @@ T = TypeVar("T")
 
 _LOGGER = logging.getLogger("a2e_async")
 
-# Work whose caller was cancelled, in any event loop. An event loop has only weak references to its tasks.
-_BACKGROUND: set[asyncio.Task[Any]] = set()
-
 
 class _Work(asyncio.Task[T]):
-    """Task that only its own time-outs can cancel."""
+    """Task that only its own time-outs can cancel, in an empty context.
+
+    Attributes:
+        what: Its name for the log, or empty.
+        is_closing: It waits for the other work itself, so `wait_for_background` must not wait for it.
+    """
+
+    def __init__(self, work: Coroutine[Any, Any, T], what: str = "", *, is_closing: bool = False) -> None:
+        """Run a coroutine in the running event loop."""
+        super().__init__(work, loop=asyncio.get_running_loop(), name="a2e-finish", context=contextvars.Context())
+        self.what, self.is_closing = what, is_closing
+        if what:
+            _NAMED.add(self)
 
     def cancel(self, msg: Any | None = None) -> bool:  # noqa: ANN401  asyncio's signature
         """Cancel the task if a time-out asks for it."""
@@ -39,31 +52,47 @@ class _Work(asyncio.Task[T]):
         return is_timeout and super().cancel(msg)
 
 
+# Work whose caller was cancelled, in any event loop. An event loop has only weak references to its tasks.
+_BACKGROUND: set[_Work[Any]] = set()
+
+# Work with a name, such as the start of a task.
+_NAMED: weakref.WeakSet[_Work[Any]] = weakref.WeakSet()
+
+
+_UNBEGUN = (None, None)  # the outcome of work that did not begin: this very object
+
+
 async def finish(
     work: Coroutine[Any, Any, T],
     what: str = "",
     *,
     seconds: float = 0.0,
     on_late: Callable[[T | BaseException, asyncio.CancelledError], None] | None = None,
+    on_unbegun: Callable[[], None] | None = None,
+    is_closing: bool = False,
 ) -> T:
     """Run a coroutine to its end, in spite of a cancellation, and return its result.
 
     Args:
-        work: The coroutine. It begins in any case, also in a task that is cancelled already.
+        work: The coroutine. Without `on_unbegun` it begins in any case, also in a task that is cancelled already.
         what: Its name for the log, with a marker or an id. Empty for work that takes milliseconds: no log line.
         seconds: How long it can take, for the log.
         on_late: Called with the result or the error of the work, and the first CancelledError, if the caller was
             cancelled. In the case of a single cancellation it is called before the caller continues.
+        on_unbegun: Called instead of the work if the caller was cancelled before the work could begin.
+        is_closing: The work closes something, and calls `wait_for_background` before.
 
     Raises:
         CancelledError: The caller was cancelled. The work has ended, or goes on after a second cancellation.
     """
-    loop = asyncio.get_running_loop()
-    ended = loop.create_future()  # a cancellation of the caller cancels this future, and not the work
-    task = _Work(_outcome(work, ended), loop=loop, name="a2e-finish")
+    # a cancellation of the caller cancels this future, and not the work
+    ended = asyncio.get_running_loop().create_future()
+    task = _Work(_outcome(work, ended, on_unbegun), what, is_closing=is_closing)
     try:
         await ended
     except asyncio.CancelledError as cancelled:
+        if task.done() and not task.cancelled() and task.result() is _UNBEGUN:
+            raise
         _BACKGROUND.add(task)
         task.add_done_callback(functools.partial(_on_late_end, on_late, cancelled))
         if what and not task.done():
@@ -79,7 +108,14 @@ async def finish(
     return cast("T", result)
 
 
-async def _outcome(work: Coroutine[Any, Any, T], ended: asyncio.Future[None]) -> tuple[T | None, BaseException | None]:
+async def _outcome(
+    work: Coroutine[Any, Any, T], ended: asyncio.Future[None], on_unbegun: Callable[[], None] | None
+) -> tuple[T | None, BaseException | None]:
+    # The task of the work begins in the next turn of the event loop, and the caller may be cancelled until then.
+    if on_unbegun is not None and ended.cancelled():
+        work.close()
+        on_unbegun()
+        return _UNBEGUN
     # A task that ends with an error is reported by `asyncio.run`, if that has to wait for it at its end.
     try:
         return await work, None
@@ -103,7 +139,7 @@ def _on_late_end(
 
 def finish_in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
     """Run a coroutine to its end without waiting for it; it must not raise. Returns its task."""
-    task = _Work(work, loop=asyncio.get_running_loop(), name="a2e-finish")
+    task = _Work(work)
     _BACKGROUND.add(task)
     task.add_done_callback(_BACKGROUND.discard)
     return task
@@ -112,8 +148,13 @@ def finish_in_background(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
 async def wait_for_background() -> None:
     """Wait until all work of this event loop that was left in the background has ended."""
     loop = asyncio.get_running_loop()
-    while tasks := [task for task in _BACKGROUND.copy() if task.get_loop() is loop]:
+    while tasks := [task for task in _BACKGROUND.copy() if task.get_loop() is loop and not task.is_closing]:
         await asyncio.wait(tasks)
+
+
+def under_way() -> list[str]:
+    """Return the names of the work that has not ended, in any event loop, also in one that was interrupted."""
+    return [work.what for work in _NAMED if not work.done()]
 
 
 def run_in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[T]:

@@ -2,29 +2,35 @@
 
 import asyncio
 import contextlib
+import hashlib
 import os
 import pathlib
 import warnings
+import weakref
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, NoReturn, Self, TypeVar, overload
 
 import aiohttp
 
-from a2e_async._aio import wait_for_background
+from a2e_async._aio import finish, wait_for_background
 from a2e_async._polling.poller import Poller
 from a2e_async._protocol import settings
+from a2e_async._protocol.links import is_public
 from a2e_async._protocol.messages import Request
-from a2e_async._protocol.schema import check_no_override
+from a2e_async._protocol.schema import check_link, check_no_override
 from a2e_async._protocol.validation import api_path, raise_invalid, to_query
-from a2e_async._submission.submitter import SubmissionState, Submitter
+from a2e_async._submission.finder import Finder, SubmissionState
+from a2e_async._submission.key_starts import KeyStarts
+from a2e_async._submission.keys import KeyStore, MemoryKeyStore, check_key_store
+from a2e_async._submission.submitter import Submitter
 from a2e_async._transport.api import ApiTransport
-from a2e_async._transport.http import HttpTransport, OwnedSession, check_verifies
+from a2e_async._transport.http import HttpTransport, SessionPlan
 from a2e_async._transport.retry import Retry
 from a2e_async._transport.throttle import Throttle, ThrottledTransport
 from a2e_async.config import Config
 from a2e_async.errors import ClientClosedError, ConfigurationError
-from a2e_async.files.local_files import Media, open_file
+from a2e_async.files.local_files import IfExists, Media, WritableFile, open_file
 from a2e_async.files.storage import Files
 from a2e_async.resources.account import Account
 from a2e_async.resources.avatar_videos import AvatarVideos
@@ -42,6 +48,8 @@ from a2e_async.resources.tokens import Tokens
 from a2e_async.resources.voices import Voices
 
 __all__ = ["A2EClient"]
+
+F = TypeVar("F", bound=WritableFile)
 
 
 def _no_client() -> NoReturn:
@@ -91,6 +99,8 @@ class A2EClient:
         base_url: str | None = None,
         config: Config | None = None,
         session: aiohttp.ClientSession | None = None,
+        file_session: aiohttp.ClientSession | None = None,
+        key_store: KeyStore | None = None,
     ) -> None:
         """Check the settings; nothing is opened or sent.
 
@@ -100,18 +110,24 @@ class A2EClient:
                 ``https://video.a2e.ai``. ``http://`` is for this machine only.
             config: Time-outs, retries, polling and pacing.
             session: A session of yours for the API requests. It is never closed, and the token is not stored in it.
-                Uploads and downloads always use another session, without the token.
+                Uploads and downloads use another session, without the token, but with the connector and the proxy of
+                this one.
+            file_session: A session of yours for uploads and downloads. It is never closed.
+            key_store: Store of idempotency keys, such as ``SQLiteKeyStore("keys.sqlite")``: neither a crash nor another
+                process with the same store pays twice for one key. By default the client remembers them until it ends.
 
         Raises:
-            ConfigurationError: The token, the base URL or a setting is not valid, or `session` does not verify TLS.
+            ConfigurationError: The token, the base URL, a setting or a proxy of the environment is not valid, `session`
+                does not verify TLS, `Config.proxy` or `Config.ssl` is set together with `session`, or `file_session`
+                sends an ``Authorization`` header.
         """
         # from here on a Secret: a traceback that shows local variables must not show the token
         token = settings.Secret(token) if isinstance(token, str) else token
         environ = {name: settings.Secret(os.environ[name]) for name in settings.VARIABLES if name in os.environ}
         resolved = settings.resolve(token, base_url, config, environ)
-        if session is not None and resolved.base_url.startswith("https:"):
-            check_verifies(session)
-        self._state = _ClientState(resolved, session)
+        if key_store is not None:
+            check_key_store(key_store)
+        self._state = _ClientState(resolved, SessionPlan.of(resolved, session, file_session), key_store)
         self._entered = 0  # ``async with`` blocks of this event loop that are active:
         self._entered_loop: asyncio.AbstractEventLoop | None = None
         for name, resource in vars(A2EClient).items():
@@ -130,6 +146,7 @@ class A2EClient:
         # blocks of an earlier event loop do not count: that loop has ended, so they will never be left
         self._entered = self._entered + 1 if loop is self._entered_loop else 1
         self._entered_loop = loop
+        state.opened += 1
         if state.closed:
             state.closed, state.current = False, None
         return self
@@ -145,16 +162,26 @@ class A2EClient:
     async def aclose(self) -> None:
         """Close the client's own connections. All its waits raise a `ClientClosedError`; the tasks at A2E continue.
 
-        Closing twice does no harm. ``async with`` opens the client again.
+        It first waits for starts whose caller was cancelled, until their outcome is known. A cancellation leaves
+        nothing open: the first one does not end the wait, and after the second one the client closes in the
+        background. Closing twice does no harm. ``async with`` opens the client again.
         """
-        state, services = self._state, self._state.current
+        if self._state.current is None:
+            self._state.closed = True
+        else:
+            await finish(self._state.close(self._state.current), is_closing=True)
+
+    async def end_waits(self) -> None:
+        """End all waits, updates and streams with a `ClientClosedError`, also those that begin later; requests go on.
+
+        For an application that stops: a web server waits for its open responses, and only then closes the client. The
+        integrations call this at SIGTERM and Ctrl-C. The tasks at A2E continue. A client that is closed and opened
+        again can wait again.
+        """
+        services = self._state.current
         if services is not None and services.loop is asyncio.get_running_loop():
-            await wait_for_background()  # such as a start whose caller was cancelled, and the report of its outcome
-        state.closed = True
-        if services is not None:
-            await services.aclose()
-            if state.current is services:  # not opened again meanwhile
-                state.current = None
+            services.files.end_streams()
+            await services.poller.end_all_waits()
 
     def family(self, name: str) -> AnyFamily:
         """Return the tasks of another family of A2E's API, such as ``"talkingPhoto"`` or ``"userText2Image"``.
@@ -207,26 +234,50 @@ class A2EClient:
                 MOV, WebM, MKV, AVI) or audio (MP3, WAV, M4A, OGG, FLAC).
 
         Raises:
-            InvalidRequestError: The file is missing, unreadable or of another type; nothing was sent.
+            InvalidRequestError: The file is missing, unreadable, of another type or cut short; nothing was sent.
             TransferError: The upload failed, also after retries.
             APIError: A2E did not give a link to upload to: bad token, plan, not enough coins.
         """
         return await self._state.services().files.upload(await open_file("image", image, "image", "video", "audio"))
 
-    async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+    @overload
+    async def download(
+        self, url: str, path: str | os.PathLike[str], *, if_exists: IfExists = "error", overwrite: bool = False
+    ) -> pathlib.Path: ...
+
+    @overload
+    async def download(self, url: str, path: F) -> F: ...
+
+    async def download(
+        self, url: str, path: str | os.PathLike[str] | F, *, if_exists: IfExists = "error", overwrite: bool = False
+    ) -> pathlib.Path | F:
         """Download a result link to a file, without the token, and return the path. Free.
 
+        Downloads of one link to one path share one transfer.
+
         Args:
-            url: A link from a record. It expires after about 3 days.
-            path: The file to write. Missing folders are made. Until it is complete it is called ``<path>.part``.
-            overwrite: Replace an existing file.
+            url: A link from a record. It expires after about 3 days. While the base URL is public, it must be https and
+                lead to a public host.
+            path: The file to write. Missing folders are made. Until it is complete it has a random name in the same
+                folder. Its extension says what is expected: ``ada.mp4`` is stored only if it is a video. Or a file that
+                is open for writing bytes, as for `TaskHandle.download`.
+            if_exists: What to do about an existing file: ``"error"``; ``"overwrite"`` replaces it; ``"keep"`` returns
+                its path and sends nothing.
+            overwrite: Short for ``if_exists="overwrite"``.
 
         Raises:
-            InvalidRequestError: The file exists, or `path` is a folder.
-            TransferError: The link has expired or returned a web page, the disk failed, or the connection broke too
-                often. No partial file is left.
+            InvalidRequestError: The file exists, `path` is a folder, or a download of another link writes to it.
+            TransferError: The link has expired or returned something else than a result, the disk failed, the file is
+                larger than `Config.max_download_bytes`, or the connection broke too often or was too slow. No partial
+                file is left.
         """
-        return await self._state.services().files.download(url, path, overwrite=overwrite)
+        check_link("url", url)
+
+        async def get_link(expired: str) -> str:
+            return "" if expired else url
+
+        rule: IfExists = "overwrite" if overwrite else if_exists
+        return await self._state.services().files.download(path, get_link, url, if_exists=rule)
 
     def poll_now(self, id: str | None = None) -> bool:
         """Poll a task at once instead of at its next turn, if the client waits for it. Free, and awaits nothing.
@@ -253,12 +304,17 @@ class _ClientState:
     alive, and the `ResourceWarning` would come late.
     """
 
-    def __init__(self, resolved: settings.Settings, external_session: aiohttp.ClientSession | None) -> None:
+    def __init__(self, resolved: settings.Settings, sessions: SessionPlan, key_store: KeyStore | None) -> None:
         self.settings = resolved
         self.closed = False
-        self._external_session = external_session
-        self._submissions = SubmissionState()
+        self.opened = 0  # how often ``async with`` has begun
+        self._sessions = sessions
+        self._submissions = SubmissionState(keys=MemoryKeyStore() if key_store is None else key_store)
+        # the same key in another account is another job
+        self._key_scope = f"{resolved.base_url} {hashlib.sha256(resolved.token.encode()).hexdigest()[:16]}"
         self.current: Services | None = None
+        self._is_forked = False
+        _STATES.add(self)
 
     def __reduce__(self) -> NoReturn:
         """Reject pickling: the pickle would contain the token."""
@@ -275,12 +331,24 @@ class _ClientState:
         url, advice = self.settings.base_url, "use `async with`, or `await client.aclose()` before the event loop ends"
         warnings.warn(f"unclosed A2EClient of {url}: {advice}", ResourceWarning, source=self, stacklevel=4)
 
+    async def close(self, services: Services) -> None:
+        """Close the client and its services, after the work that still needs them."""
+        opened = self.opened
+        if services.loop is asyncio.get_running_loop():
+            await wait_for_background()  # such as a start whose caller was cancelled, and the report of its outcome
+            if self.opened != opened:  # this closing went on in the background, and the client is in use again
+                return
+        self.closed = True
+        await services.aclose()
+        if self.current is services:  # not opened again meanwhile
+            self.current = None
+
     def services(self) -> Services:
         """Return the services for the running event loop, and make them if there are none.
 
         Raises:
             ClientClosedError: The client is closed.
-            ConfigurationError: Another running event loop uses the client.
+            ConfigurationError: Another running event loop uses the client, or it has a session of the parent process.
         """
         services, loop = self.current, asyncio.get_running_loop()
         if services is not None and services.loop is loop and not self.closed:
@@ -288,9 +356,15 @@ class _ClientState:
         if self.closed:
             msg = "The client is closed: use `async with`, or make another client"
             raise ClientClosedError(msg)
+        if self._is_forked and self._sessions.is_external:
+            msg = "The session belongs to the parent process: make a session and a client after the fork"
+            raise ConfigurationError(msg)
         if services is not None and services.is_open:  # of another event loop, which has ended or should have
             if services.loop.is_running():
-                msg = "The client is in use by another running event loop: make one client per event loop"
+                msg = (
+                    "The client is in use by another running event loop: make one client per event loop. For threads "
+                    "without an event loop, such as Flask or Django, use a2e_async.integrations.blocking"
+                )
                 raise ConfigurationError(msg)
             services.close_sync()
             with contextlib.suppress(ResourceWarning):  # where warnings are errors, the client works nevertheless
@@ -298,21 +372,52 @@ class _ClientState:
         self.current = self._make_services(loop)
         return self.current
 
+    def on_fork(self) -> None:
+        """Forget the services in a forked child: their event loop, sockets and waits belong to the parent."""
+        self._is_forked = True
+        _INHERITED.append(self._sessions)
+        services, self.current = self.current, None
+        if services is not None:
+            services.forget()
+
     def _make_services(self, loop: asyncio.AbstractEventLoop) -> Services:
         config = self.settings.config
         # uploads and downloads go to other hosts: their session never has the token
-        api_session, file_session = OwnedSession(self._external_session), OwnedSession()
+        api_session, paid_session, file_session = self._sessions.make()
         # the throttle is inside of the retries, so that every try waits for a slot
-        http = HttpTransport(self.settings, api_session)
-        throttled = ThrottledTransport(http, Throttle(config.pacing), config.retry.max_time)
+        http = HttpTransport(self.settings, api_session, paid_session)
+        throttle = Throttle(self._sessions.limit(config.pacing))
+        throttled = ThrottledTransport(http, throttle, config.retry.max_time, token=self.settings.token)
         api = ApiTransport(throttled, Retry(config.retry), self._submissions.resolved)
+        finder = Finder(api, config.start, self._submissions, config.request_timeout)
+        submitter = Submitter(finder)
+        is_public_a2e = is_public(self.settings.base_url)
         return Services(
             base_url=self.settings.base_url,
+            is_public=is_public_a2e,
             api=api,
-            files=Files(config, api, file_session),
+            files=Files(config, api, file_session, is_public_a2e),
             poller=Poller(config.poll),
-            submitter=Submitter(api, config.start, self._submissions, config.request_timeout),
+            finder=finder,
+            submitter=submitter,
+            key_starts=KeyStarts(submitter, self._key_scope),
             loop=loop,
             warned=self._submissions.warned,
-            sessions=(api_session, file_session),
+            sessions=(api_session, paid_session, file_session),
         )
+
+
+_STATES: weakref.WeakSet[_ClientState] = weakref.WeakSet()
+
+# Sessions of the user that a forked child has inherited. Deleting one would close the connections of the parent.
+_INHERITED: list[SessionPlan] = []
+
+
+def _on_fork() -> None:
+    for state in _STATES:
+        state.on_fork()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+    # Closing a connection in the child would also take it out of the parent's event loop: both share one epoll object.
+    os.register_at_fork(after_in_child=_on_fork)

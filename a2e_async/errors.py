@@ -23,6 +23,7 @@
     ├── TransferError                 an upload or a download failed
     ├── BudgetError                   a job of a batch was not started, because it would exceed `max_coins`
     ├── JournalError                  the journal of a batch cannot be used; nothing is started without it
+    ├── KeyStoreError                 the store of idempotency keys cannot be used; nothing is started without it
     ├── ClientClosedError             the client is closed
     ├── MissingExtraError             an optional part is not installed (also an ImportError)
     └── TaskError                     an error about one task; see `task_id`
@@ -36,9 +37,12 @@ The warning UnpublishedEndpointWarning is issued before the first use of an oper
 """
 
 import datetime as dt
+import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
+from urllib.parse import quote
 
 from a2e_async._protocol.failures import failure_of
 
@@ -56,6 +60,7 @@ __all__ = [
     "InsufficientCreditsError",
     "InvalidRequestError",
     "JournalError",
+    "KeyStoreError",
     "MissingExtraError",
     "NetworkError",
     "NotFoundError",
@@ -82,12 +87,109 @@ _MAX_BODY_TEXT = 200
 # half of a link.
 _MAX_SEARCHED = 4096
 
-# No log may contain links, which can be signed, or prompts.
-_PRIVATE = re.compile(r"""(https?:\\?/\\?/)[^\s"'<>]+|("(?:negative_)?prompt"\s*:\s*")(?:[^"\\]|\\.)*""", re.IGNORECASE)
+# No log may contain a token, a link, which can be signed, or the caller's own text. A2E's texts can quote all of them.
+_PRIVATE = (
+    r"""(?i)(https?:\\?/\\?/)[^\s"'<>]+"""
+    r"""|("(?:negative_)?prompt"\s*:\s*")(?:[^"\\]|\\.)*"""
+    r"""|\b(sk_|Bearer\s+)[\w.~+/=-]+"""
+    r"""|([?&](?:[\w-]+[-_])?(?:signature|credential|token|key|policy)=)[^\s&"'<>]+"""
+)
+
+# Fields of a request with the caller's own text.
+_TEXT_FIELD = r"(?i)prompt|\b(?:msg|text|content|script)\b"
+
+# A quotation can be cut. So this many characters in a row that come from the caller's text are a quotation.
+_QUOTATION = 16
+
+# A shorter text is an everyday word, or a test.
+_MIN_PRIVATE = 4
+
+
+# C0 and C1 controls, line separators, marks of the writing direction, and half a surrogate pair. A2E's texts can hold
+# them, and each user chooses names. On a terminal they hide or change what stands there; in a log they make new lines.
+_CONTROLS = r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+
+
+def escape_controls(text: str) -> str:
+    r"""Return a text in which each control character is an escape, such as ``\x1b`` or ``\u202e``."""
+    return re.sub(_CONTROLS, lambda found: found[0].encode("unicode_escape", "surrogatepass").decode(), text)
+
+
+def _escape_arguments(record: logging.LogRecord) -> bool:
+    """Escape the texts in a log record, such as ids and words of A2E. The text of an error is escaped by itself."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(escape_controls(each) if isinstance(each, str) else each for each in record.args)
+    return True
+
+
+logging.getLogger("a2e_async").addFilter(_escape_arguments)
 
 
 def _redact(private: re.Match[str]) -> str:
-    return f"{private[1] or private[2]}…"
+    return f"{next(filter(None, private.groups()))}…"
+
+
+def private_texts(fields: object) -> list[str]:
+    """Return the texts in the JSON of a request, or of a record, that no log may contain: prompts, speeches, links."""
+    texts: list[str] = []
+    pending: list[tuple[str, object]] = [("", fields)]
+    while pending:
+        name, value = pending.pop()
+        if isinstance(value, Mapping):
+            pending += value.items()
+        elif isinstance(value, list | tuple):
+            pending += ((name, item) for item in value)
+        elif isinstance(value, str) and (re.search(_TEXT_FIELD, name) or value.startswith("http")):
+            texts.append(value)
+    return texts
+
+
+def redact(text: str, private: Iterable[str] = ()) -> str:
+    """Return a text that A2E wrote without tokens and links, and without quotations of private texts."""
+    for quoted in (form for each in private for form in _forms(each)):
+        if len(quoted) >= _QUOTATION:
+            text = _without_quotations(text, quoted)
+        elif len(quoted) >= _MIN_PRIVATE or (quoted and not quoted.isascii()):
+            word = re.escape(quoted)
+            if quoted.isascii():  # Chinese has no spaces between words
+                word = rf"(?<!\w){word}(?!\w)"
+            text = re.sub(word, "…", text, flags=re.IGNORECASE)
+    return re.sub(_PRIVATE, _redact, text)
+
+
+def _forms(text: str) -> Iterable[str]:
+    """Return the forms in which a text can be quoted: as it is, in JSON, and in a URL."""
+    encoded = quote(text, errors="replace")
+    return dict.fromkeys((text, json.dumps(text)[1:-1], encoded, encoded.replace("%20", "+")))
+
+
+def _without_quotations(text: str, quoted: str) -> str:
+    lower, quoted = (re.sub(r"\s", " ", each).lower() for each in (text, quoted))
+    if len(lower) != len(text):  # a few letters become longer
+        lower = text
+    parts: list[str] = []
+    begin = at = 0
+    while at + _QUOTATION <= len(text):
+        end = at + _QUOTATION
+        if lower[at:end] not in quoted:
+            at += 1
+            continue
+        while end < len(text) and lower[at : end + 1] in quoted:
+            end += 1
+        parts += [text[begin:at], "…"]
+        begin = at = end
+    return "".join([*parts, text[begin:]])
+
+
+def redact_error(error: "A2EError", private: Iterable[str]) -> None:
+    """Remove quotations of private texts, such as the prompt and the token of the request, from A2E's words."""
+    if isinstance(error, APIError):
+        private = [*private]
+        error.message = redact(error.message, private)
+        error.args = (error.message, *error.args[1:])
+        error.errors = tuple(redact(text, private) for text in error.errors)
+    elif isinstance(error, UnexpectedResponseError):
+        error.shown_body = redact(error.body[:_MAX_SEARCHED].decode("utf-8", "replace"), private)
 
 
 Advice: TypeAlias = Literal["coins", "find", "gone", "list", "no_token", "overwrite", "plan", "token", "wait"]
@@ -99,7 +201,7 @@ ADVICE: Mapping[Advice, str] = {
     "gone": "The task was deleted, has expired, or belongs to another account",
     "list": "Check list() before you start it again",
     "no_token": "Set A2E_API_TOKEN, or pass A2EClient(token). Make one under Account > API Token",
-    "overwrite": "Pass overwrite=True, or choose another name",
+    "overwrite": 'Pass if_exists="overwrite", or choose another name',
     "plan": "The account's plan does not allow this: see Account > Plans in A2E's web page",
     "token": "Check the token (A2E_API_TOKEN). A new token is made in A2E's web page under Account > API Token",
     "wait": "wait_until_done() waits for it, also in another process with task({task_id!r})",
@@ -144,8 +246,8 @@ class A2EError(Exception):
         return failure_of(self).http_status
 
     def __str__(self) -> str:
-        """Return the message, its details, and what to do next."""
-        return self.describe()
+        """Return the message, its details, and what to do next. Control characters are escaped."""
+        return escape_controls(self.describe())
 
     def describe(self, advice: Mapping[Advice, str] = ADVICE) -> str:
         """Return the same text as `str()`, with the advice in the words of another interface.
@@ -180,7 +282,11 @@ class APIError(A2EError):
         errors: The details of a failed validation as text; may be empty.
         trace_id: A2E's id of this request, for their support. May be empty.
         retry_after: Seconds to wait before a retry, as A2E asks, or None.
+        ambiguous: Whether the response contradicts itself, or can come from a gateway in front of A2E. Then it does not
+            prove that A2E rejected the request.
     """
+
+    ambiguous: bool = False
 
     def __init__(
         self,
@@ -203,12 +309,13 @@ class APIError(A2EError):
     def _with_details(self) -> str:
         """Return the message and A2E's numbers."""
         # A2E's support asks for these numbers.
-        numbers = [f"HTTP {self.status}"]
+        numbers = [f"HTTP {self.status}"] if self.status else []  # an error of a journal has no status
         if self.code is not None:
             numbers.append(f"code {self.code}")
         if self.trace_id:
             numbers.append(f"trace_id {self.trace_id}")
-        return f"{super()._with_details()} ({', '.join(numbers)})"
+        text = super()._with_details()
+        return f"{text} ({', '.join(numbers)})" if numbers else text
 
 
 class BadRequestError(APIError):
@@ -254,11 +361,14 @@ class ServerError(APIError):
 
 
 class NetworkError(A2EError):
-    """Request without a complete response: name resolution, connection, TLS, timeout or a cut response.
+    """Request without a complete response: name resolution, connection, TLS, timeout, a cut response, or a firewall.
+
+    Every exception from inside of a request becomes this error: also one of a connector, a resolver, a middleware or a
+    trace hook of your session. It is the ``__cause__``.
 
     Attributes:
-        request_sent: False if the request certainly did not leave this machine. True means that A2E may have
-            accepted it. A start raises this error only with False.
+        request_sent: False if the request certainly did not reach A2E. True means that A2E may have accepted it. A
+            start raises this error only with False.
     """
 
     def __init__(self, message: str = "", *, request_sent: bool = True, task_id: str | None = None) -> None:
@@ -271,13 +381,15 @@ class UnexpectedResponseError(A2EError):
 
     Attributes:
         status: The HTTP status, 0 if unknown.
-        body: The raw bytes, as far as they were read.
+        body: The raw bytes, as far as they were read. They can quote the request, so do not log them.
+        shown_body: The beginning of `body` as the message shows it, without the token, links and prompts.
     """
 
     def __init__(self, message: str = "", *, status: int = 0, body: bytes = b"", task_id: str | None = None) -> None:
         super().__init__(message, task_id=task_id)
         self.status = status
         self.body = body
+        self.shown_body = redact(body[:_MAX_SEARCHED].decode("utf-8", "replace"))
 
     def _with_details(self) -> str:
         """Return the message and the beginning of the body."""
@@ -286,9 +398,8 @@ class UnexpectedResponseError(A2EError):
             text += f" (HTTP {self.status})"
         if not self.body:
             return text
-        body = _PRIVATE.sub(_redact, self.body[:_MAX_SEARCHED].decode("utf-8", "replace"))
-        dots = "…" if len(body) > _MAX_BODY_TEXT or len(self.body) > _MAX_SEARCHED else ""
-        return f"{text}: {body[:_MAX_BODY_TEXT]!r}{dots}"
+        dots = "…" if len(self.shown_body) > _MAX_BODY_TEXT or len(self.body) > _MAX_SEARCHED else ""
+        return f"{text}: {self.shown_body[:_MAX_BODY_TEXT]!r}{dots}"
 
 
 class EndpointNotAvailableError(A2EError):
@@ -356,6 +467,13 @@ class JournalError(A2EError):
     """Journal of a batch that cannot be read or written; the message says why and what to do.
 
     A job is started only after the journal has stored it, so no paid task is lost.
+    """
+
+
+class KeyStoreError(A2EError):
+    """Store of idempotency keys that cannot be read or written; the message says why. Nothing was started.
+
+    A start with a key is sent only after the store holds it, so that no crash makes the same key pay twice.
     """
 
 

@@ -6,12 +6,14 @@ import os
 import pathlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, get_args
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args, overload
 
 import attrs
 
 from a2e_async._polling.queue import Waiter
 from a2e_async._polling.updates import Deadline, OnUpdate, UpdateDispatcher, change_of, delete_if_queued
+from a2e_async._values import Value
 from a2e_async.errors import (
     A2EError,
     InvalidRequestError,
@@ -20,13 +22,19 @@ from a2e_async.errors import (
     TaskNotFinishedError,
     TransferError,
     WaitTimeoutError,
+    private_texts,
+    redact,
 )
+from a2e_async.files.local_files import IfExists, WritableFile
+from a2e_async.files.result_stream import ResultStream
 from a2e_async.models.common import TaskRecord, TaskStatus, TaskUpdate
+from a2e_async.models.schemas import handle_schema
 
-__all__ = ["CancelPolicy", "TaskHandle", "TaskOperations", "WaitResult", "wait_results"]
+__all__ = ["CancelPolicy", "TaskHandle", "WaitResult", "wait_results"]
 
 R = TypeVar("R", bound=TaskRecord)
-T = TypeVar("T")
+F = TypeVar("F", bound=WritableFile)
+R_co = TypeVar("R_co", bound=TaskRecord, covariant=True)
 
 CancelPolicy: TypeAlias = Literal["detach", "delete"]
 """What the cancellation of a wait means for the task."""
@@ -36,14 +44,27 @@ _E = TypeVar("_E", WaitTimeoutError, OutageError)
 _CHUNK = 100  # waits started or cancelled in one pass of the event loop, so that very many do not block it
 
 
-@attrs.define(kw_only=True, eq=False, repr=False)  # one is made for each handle, and frozen costs more to make
-class TaskOperations(Generic[R]):
-    """The operations of a handle, which its resource provides."""
+class _TaskResource(Protocol[R_co]):
+    """What a handle needs of the `TaskResource` that has made it."""
 
-    get: Callable[[str], Awaitable[R]]
-    delete: Callable[[str], Awaitable[None]]
-    subscribe: Callable[[str, Waiter], Callable[[], None]]
-    download: Callable[[str, str | os.PathLike[str], bool], Awaitable[pathlib.Path]]
+    async def get(self, id: str) -> R_co: ...
+
+    async def delete(self, id: str) -> None: ...
+
+    def _subscribe(self, task_id: str, waiter: Waiter) -> Callable[[], None]: ...
+
+    async def _download(
+        self,
+        task_id: str,
+        get_link: Callable[[str], Awaitable[str]],
+        path: str | os.PathLike[str] | F,
+        *,
+        if_exists: IfExists,
+    ) -> pathlib.Path | F: ...
+
+    def _stream(
+        self, get_link: Callable[[str], Awaitable[str]], *, byte_range: str | None, if_range: str | None
+    ) -> AbstractAsyncContextManager[ResultStream]: ...
 
 
 @attrs.define(eq=False, repr=False)
@@ -57,9 +78,10 @@ class TaskHandle(Generic[R]):
 
     id: str
     _record: R | Callable[[], R] = attrs.field(repr=False)
-    _operations: TaskOperations[R] = attrs.field(repr=False)
+    _resource: _TaskResource[R] = attrs.field(repr=False)
     adopted: bool = attrs.field(default=False, kw_only=True)
     _has_webhook: bool = attrs.field(default=False, kw_only=True, repr=False)
+    _has_record: bool = attrs.field(default=True, kw_only=True, repr=False)  # more than the id
     _last_error: A2EError | None = attrs.field(default=None, init=False, repr=False)
     _is_seen: bool = attrs.field(default=False, init=False, repr=False)
     _seen_at: float = attrs.field(factory=lambda: time.monotonic(), init=False, repr=False)  # noqa: PLW0108  tests replace it in `time`
@@ -67,6 +89,11 @@ class TaskHandle(Generic[R]):
     def __repr__(self) -> str:
         """Return the id and the status."""
         return f"<{type(self).__name__} {self.id} {self.record.current_status or self.status}>"
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, __: Any) -> Any:  # noqa: ANN401  pydantic's types
+        """Let pydantic, FastAPI and MCP servers return a handle: its JSON is that of its record, without links."""
+        return handle_schema(cls, lambda handle: handle.record.to_dict())
 
     @property
     def record(self) -> R:
@@ -89,7 +116,7 @@ class TaskHandle(Generic[R]):
             NotFoundError: A2E does not know the task, or does not show it yet.
             A2EError: As for any request.
         """
-        self._on_record(await self._operations.get(self.id))
+        self._on_record(await self._resource.get(self.id))
         return self.record
 
     async def wait_until_done(
@@ -107,7 +134,8 @@ class TaskHandle(Generic[R]):
         poll can change ends it. All waits for one task share its polls, and up to 100 tasks share one request.
 
         Args:
-            timeout: Seconds from now for the task, including the request in flight; None waits forever.
+            timeout: Seconds from now for the task, including the request in flight; None waits forever. If the process
+                stood still meanwhile (suspended, stopped, a blocked event loop), the task is polled once more.
             outage_budget: Seconds in a row for which A2E may be unreachable; every response of A2E resets it. None has
                 no limit but `timeout`.
             raise_on_failure: False returns the record of a failed task instead of raising.
@@ -142,7 +170,7 @@ class TaskHandle(Generic[R]):
                 await dispatcher.finish(deadline.remaining())
         except asyncio.CancelledError:
             if cancel_policy == "delete":
-                await delete_if_queued(self.id, self._operations.get, self._operations.delete)
+                await delete_if_queued(self.id, self._resource.get, self._resource.delete)
             raise
         finally:
             if dispatcher is not None:
@@ -156,6 +184,7 @@ class TaskHandle(Generic[R]):
         timeout: float | None = 1800.0,  # noqa: ASYNC109  as in `wait_until_done`
         *,
         outage_budget: float | None = 600.0,
+        initial: bool = False,
     ) -> AsyncGenerator[TaskUpdate[R], None]:
         """Yield each change of the task, and end after the final one, a success or a failure. Free.
 
@@ -166,26 +195,29 @@ class TaskHandle(Generic[R]):
         Args:
             timeout: As in `wait_until_done`.
             outage_budget: As in `wait_until_done`.
+            initial: Begin with the present state, such as for a page that shows the task. It is the record of the
+                handle; a handle that was made from an id polls first.
 
         Raises:
             A2EError: As in `wait_until_done`, but for `TaskFailedError`.
         """
         deadline = self._deadline(timeout, outage_budget)
         updates: asyncio.Queue[TaskUpdate[R] | None] = asyncio.Queue()  # None is the end
-        with self._subscribe(deadline, updates.put_nowait) as done:
+        with self._subscribe(deadline, updates.put_nowait, initial=initial) as done:
             done.add_done_callback(lambda _: updates.put_nowait(None))
-            while (update := await self._await(updates.get(), deadline)) is not None:
+            while (update := await updates.get()) is not None:
                 yield update
             await self._await(done, deadline)
 
     @contextlib.contextmanager
     def _subscribe(
-        self, deadline: Deadline, on_change: Callable[[TaskUpdate[R]], None] | None
+        self, deadline: Deadline, on_change: Callable[[TaskUpdate[R]], None] | None, *, initial: bool = False
     ) -> Iterator[asyncio.Future[R]]:
         """Subscribe to the polls of the task, and call a function for each change. Yields the future of the end."""
         # A handle without a word of A2E was made from an id, and its task may be finished already.
-        is_new = not self.record.current_status
-        last = None if is_new or self.status.is_final else self.record  # from which changes count
+        is_new = not (self._has_record and self.record.current_status)
+        is_final = self._has_record and self.status.is_final
+        last = None if is_new or is_final else self.record  # from which changes count
 
         def on_record(record: R) -> None:
             nonlocal last
@@ -198,16 +230,20 @@ class TaskHandle(Generic[R]):
             on_record=self._on_record if on_change is None else on_record,
             on_error=self._on_error,
             outage_budget=deadline.outage_budget,
+            deadline=deadline.at,
             at_once=is_new,
             seen=self._is_seen,
             has_webhook=self._has_webhook,
         )
-        if self.status.is_final:
+        if is_final:
             on_record(self.record)
             waiter.done.set_result(self.record)
             yield waiter.done
             return
-        unsubscribe = self._operations.subscribe(self.id, waiter)
+        unsubscribe = self._resource._subscribe(self.id, waiter)  # noqa: SLF001  not for users
+        present = change_of(None, self.record) if initial and not is_new else None
+        if on_change is not None and present is not None:
+            on_change(present)
         try:
             yield waiter.done
         finally:
@@ -216,69 +252,109 @@ class TaskHandle(Generic[R]):
             # collector frees both.
             del waiter, unsubscribe
 
-    async def _await(self, awaitable: Awaitable[T], deadline: Deadline) -> T:
-        """Await something until the deadline, and return its result.
+    async def _await(self, done: asyncio.Future[R], deadline: Deadline) -> None:
+        """Wait for the end of a subscription.
 
         Raises:
             WaitTimeoutError: The timeout is over.
             OutageError: The outage budget is used up.
         """
-        scope = asyncio.timeout_at(deadline.at)
         try:
-            async with scope:
-                return await awaitable
-        except TimeoutError:
-            if not scope.expired():  # the error of something else, and not of this timeout
-                raise
+            await done
+        except WaitTimeoutError:
             problem = f"is not finished after {deadline.timeout:g} s"
             raise self._wait_error(WaitTimeoutError, problem) from self._last_error
         except OutageError:
             problem = f"could not be polled for {deadline.outage_budget:g} s"
             raise self._wait_error(OutageError, problem) from self._last_error
         finally:
-            del scope, awaitable  # as in `_subscribe`
+            del done  # as in `_subscribe`
 
-    async def download(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
+    @overload
+    async def download(
+        self, path: str | os.PathLike[str], *, if_exists: IfExists = "error", overwrite: bool = False
+    ) -> pathlib.Path: ...
+
+    @overload
+    async def download(self, path: F) -> F: ...
+
+    async def download(
+        self, path: str | os.PathLike[str] | F, *, if_exists: IfExists = "error", overwrite: bool = False
+    ) -> pathlib.Path | F:
         """Download the result to a file, and return its path. Free; links are valid for about 3 days.
 
-        If the link has expired (403, 404, 410), the task is polled once for a new link.
+        The task is polled once if its last record is not that of a finished task, such as that of a handle made from an
+        id; and once for a new link if the link has expired (403, 404, 410). Downloads of the task to one path, through
+        one client, share one transfer.
 
         Args:
-            path: The file to write. Missing folders are made. An incomplete file is called ``<path>.part``.
-            overwrite: Replace an existing file.
+            path: The file to write. Missing folders are made. Until it is complete it has a random name in the same
+                folder. Its extension says what is expected: ``ada.mp4`` is stored only if it is a video. Or a file that
+                is open for writing bytes, also an async one: it gets the bytes as they arrive, and is returned. If the
+                download fails, it has the first part of them.
+            if_exists: What to do about an existing file: ``"error"``; ``"overwrite"`` replaces it; ``"keep"`` returns
+                its path and sends nothing.
+            overwrite: Short for ``if_exists="overwrite"``.
 
         Raises:
             TaskNotFinishedError: The task is not finished.
-            InvalidRequestError: The file exists, or `path` is a folder.
+            InvalidRequestError: The file exists, `path` is a folder, or a download of another result writes to it.
             TaskFailedError: The task failed, so that there is no result.
             TransferError: The download failed. The task is not affected, and the download can be tried again.
         """
+        try:
+            rule: IfExists = "overwrite" if overwrite else if_exists
+            return await self._resource._download(self.id, self._link, path, if_exists=rule)  # noqa: SLF001  not for users
+        except A2EError as error:
+            error.task_id = self.id
+            raise
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self, *, byte_range: str | None = None, if_range: str | None = None
+    ) -> AsyncGenerator[ResultStream, None]:
+        """Open the result for reading while it arrives: ``async with task.stream() as stream``. Free.
+
+        ``async for chunk in stream`` yields bytes. `ResultStream.size` and `ResultStream.content_type` are known before
+        the first chunk. A lost connection is resumed. The reader may take its time; streams are not counted by
+        `Config.max_downloads`. The task is polled as in `download`.
+
+        Args:
+            byte_range: The header ``Range`` of a visitor, such as ``"bytes=0-499"``. Only these bytes are requested. As
+                a web server does, the whole is sent if there are several ranges, or if the header is not valid.
+            if_range: The header ``If-Range`` of a visitor: the whole is sent if the result is another one.
+
+        Raises:
+            TaskNotFinishedError: The task is not finished.
+            TaskFailedError: The task failed, so that there is no result.
+            TransferError: The download failed, now or during the iteration.
+            ClientClosedError: The client was closed, or ended its waits (`A2EClient.end_waits`).
+        """
+        try:
+            opening = self._resource._stream(self._link, byte_range=byte_range, if_range=if_range)  # noqa: SLF001  not for users
+            async with opening as stream:
+                yield stream
+        except A2EError as error:
+            error.task_id = error.task_id or self.id
+            raise
+
+    async def _link(self, expired: str) -> str:
+        """Return the link to the result; an empty text if there is no other one than that which has expired."""
+        if expired:
+            with contextlib.suppress(A2EError):  # the error of the download says more
+                await self.refresh()
+            return self.record.result_url
+        if self.status is not TaskStatus.FAILED and not (self.status.is_final and self.record.result_url):
+            await self.refresh()
         if self.status is TaskStatus.FAILED:
             raise self._failure()
         if self.status is not TaskStatus.SUCCEEDED:
             msg = "The task is not finished"
             raise TaskNotFinishedError(msg, task_id=self.id, advice="wait")
         if not self.record.result_url:
-            msg = "The record has no link to the result: refresh() may return one"
+            msg = "A2E's record of the task has no link to the result"
             raise TransferError(msg, task_id=self.id)
-        link = self.record.result_url
-        try:
-            return await self._download(link, path, overwrite=overwrite)
-        except TransferError as error:
-            if error.status not in {403, 404, 410}:
-                raise
-            with contextlib.suppress(A2EError):  # the error of the download says more
-                await self.refresh()
-            if self.record.result_url in {"", link}:
-                raise
-        return await self._download(self.record.result_url, path, overwrite=overwrite)
-
-    async def _download(self, link: str, path: str | os.PathLike[str], *, overwrite: bool) -> pathlib.Path:
-        try:
-            return await self._operations.download(link, path, overwrite)
-        except A2EError as error:
-            error.task_id = self.id
-            raise
+        return self.record.result_url
 
     async def delete(self) -> None:
         """Delete the record of the task at A2E. This cannot be undone. Free.
@@ -290,7 +366,7 @@ class TaskHandle(Generic[R]):
             BadRequestError: The task is running.
             A2EError: As for any request.
         """
-        await self._operations.delete(self.id)
+        await self._resource.delete(self.id)
 
     def _on_record(self, record: R) -> None:
         last = self.record
@@ -299,7 +375,8 @@ class TaskHandle(Generic[R]):
         elif record.status.is_final or not last.status.is_final:  # a response that came late must not undo the end
             self._record = record
         self._last_error = None
-        self._is_seen, self._seen_at = True, time.monotonic()
+        self._is_seen = self._has_record = True
+        self._seen_at = time.monotonic()
 
     def _on_error(self, error: A2EError) -> None:
         self._last_error = error
@@ -314,8 +391,9 @@ class TaskHandle(Generic[R]):
     def _failure(self) -> TaskFailedError:
         record = self.record
         reason = record.failed_message or record.failed_code or record.current_status or "no reason given"
+        private = [text for text in private_texts(record.to_dict(links=True)) if text != reason]
         return TaskFailedError(
-            f"Task {self.id} failed: {reason}",
+            f"Task {self.id} failed: {redact(reason, private)}",
             task_id=self.id,
             failed_code=record.failed_code,
             failed_message=record.failed_message,
@@ -327,7 +405,8 @@ class TaskHandle(Generic[R]):
     def _wait_error(self, error_type: type[_E], problem: str) -> _E:
         """Return the error of a wait that ended before its task."""
         word, age = self.record.current_status, time.monotonic() - self._seen_at
-        seen = f"last seen {word!r} {age:.0f} s ago" if word else "never seen"
+        state = repr(word) if word else "without a status word"
+        seen = f"last seen {state} {age:.0f} s ago" if word or self._is_seen else "never seen"
         cause = f"; the last poll failed: {self._last_error}" if self._last_error else ""
         return error_type(
             f"Task {self.id} {problem} ({seen}){cause}. The task goes on at A2E and is paid",
@@ -338,8 +417,8 @@ class TaskHandle(Generic[R]):
         )
 
 
-@attrs.frozen(kw_only=True)
-class WaitResult(Generic[R]):
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class WaitResult(Value, Generic[R]):
     """Result of one wait.
 
     Attributes:

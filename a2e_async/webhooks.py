@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, TypeAlias
 
 import aiohttp.web
@@ -99,6 +99,28 @@ class WebhookReceiver:
             return web.Response(status=await self._receive(received) or 400)
 
         return [web.post(path, receive)]
+
+    async def receive(self, method: str, headers: Mapping[str, str], body: bytes) -> int:
+        """Handle a webhook that any server has received, and return the HTTP status of the response. Free.
+
+        ``asgi`` and ``routes`` do that by themselves. This is for views of Django, Flask, Quart and others.
+
+        Args:
+            method: The HTTP method.
+            headers: The headers; the case of their names does not matter.
+            body: The body. Limit its size before: more than 64 KiB is no webhook.
+
+        Returns:
+            The status for the response, which has no body. It is 204, or rejects the request with 401, 405 or 413.
+        """
+        fields = {name.lower(): value for name, value in headers.items()}
+        chunks = [body]
+
+        async def read() -> bytes:
+            return chunks.pop() if chunks else b""
+
+        token, length = fields.get(webhook.AUTH_HEADER.lower()), fields.get("content-length")
+        return await self._receive(_Request(method.upper(), token, length, read)) or 400
 
     async def _receive(self, request: _Request) -> int | None:
         """Handle a webhook, and return the status of the response; None if the connection broke."""

@@ -1,4 +1,7 @@
-"""Write `a2e_async/resources/catalogue.json`: the fields of the starts of A2E's families.
+"""Write what the package knows of A2E's current specification.
+
+That are the fields of the starts of A2E's families (`a2e_async/resources/catalogue.json`), and the names of all
+operations (`a2e_async/sandbox/operations.txt`).
 
 The source is A2E's current specification, as `operations.jsonl` with one operation in each line. Run the script again
 when this file has changed: ``python docs/catalogue.py operations.jsonl``. The catalogue contains the file's digest.
@@ -11,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pathlib
+import re
 import sys
 from typing import Any
 
@@ -18,6 +22,8 @@ from a2e_async._protocol.families import FAMILIES
 from a2e_async.resources.other_families import schema_of
 
 TARGET = pathlib.Path(__file__).parents[1] / "a2e_async" / "resources" / "catalogue.json"
+
+OPERATIONS = TARGET.parents[1] / "sandbox" / "operations.txt"
 
 # Type in A2E's specification -> type in `a2e_async._protocol.schema`.
 _TYPES = {
@@ -177,6 +183,9 @@ def main(source: str) -> None:
         + "\n }\n}\n"
     )
     TARGET.write_text(text, encoding="utf-8")
+    names = [re.sub(r"\{\w+\}", "{id}", json.loads(line)["op"]) for line in lines]
+    title = f"# The operations of A2E's current specification ({version}); written by docs/catalogue.py\n"
+    OPERATIONS.write_text(title + "".join(f"{name}\n" for name in names), encoding="utf-8")
 
 
 def table() -> str:

@@ -43,6 +43,21 @@ $ a2e image-to-video list --json | jq -r 'select(.coins > 30) | .name'
 ```
 
 After `a2e completion --install`, the shell completes commands and options.
+
+## Words and files
+
+The word after an option is its value, also if it begins with a dash: `--prompt "-5 degrees, snow"`.
+
+`--out -` and `--out /dev/stdout` write to standard output, as in `a2e image-to-video download ID --out - | ffplay -`.
+`--overwrite` replaces regular files only. A video is never written over a symbolic link, a pipe, a device or a socket:
+that is wrong usage, found before anything is paid. `a2e batch export` writes into pipes and devices, and through links.
+
+JSON is ASCII, so that it is JSON in any encoding of the output. Control characters in what A2E says (words, names,
+messages) never reach a terminal: they become spaces, or escapes in JSON. `FORCE_COLOR` and `TTY_COMPATIBLE` give
+colours in a pipe, and never move a cursor; `NO_COLOR` has none.
+
+If standard error is closed or full, the command goes on: a task may have been paid. If standard output cannot be
+written, the command ends with 141 if its reader has closed it, else with 1.
 """
 
 SHARED = "Shared options"

@@ -46,15 +46,23 @@ autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 python_maximum_signature_line_length = 88
 
+autodoc_mock_imports = ["anyio", "asgiref", "django", "fastapi", "flask", "litestar", "quart", "starlette"]
 nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r"[a-z_]+(\(\))?"),  # single backticks around a parameter, or `str()`
     ("py:obj", r"time\.\w+"),
-    ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib)\..+"),  # not ours, and we build without a network
+    ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib|ssl)\..+"),  # not ours, and we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
-    ("py:class", r"(a2e_async\.(tasks|resources\.task_resource)\.)?R"),  # the record of a family of tasks
+    ("py:(class|obj)", r"(a2e_async\.(tasks|resources\.task_resource|integrations\.\w+)\.)?R"),  # a record
+    ("py:(class|obj)", r"(a2e_async\.integrations\.\w+\.)?T|(typing\.)?~P"),  # of a function of the user
+    ("py:(class|obj)", r"(a2e_async\.(client|tasks)\.)?F"),  # a file object of the user
+    ("py:class", r"(contextlib|django|flask|litestar|quart|starlette)\..+|HttpResponse"),  # not ours, as above
+    ("py:class", r"AsJson|kind='\w+'"),  # for pydantic
     ("py:(class|obj)", r"dt\.datetime|EntryState|JobState|Stage"),  # said in words beside each attribute of these types
-    ("py:class", r"CancelPolicy|Media|OnUpdate|Webhook"),  # said in words beside each parameter of these types
+    (
+        "py:class",
+        r"CancelPolicy|IfExists|Media|OnUpdate|Webhook|WritableFile",
+    ),  # said in words beside each parameter of these types
     ("py:class", r"a2e_async\.resources\.(base|task_resource)\..+"),  # what they have is shown with each resource
     ("py:class", r"a2e_async\.sandbox\.state\..+"),  # described on the page of the sandbox
 ]
@@ -109,7 +117,7 @@ def _record_of(name: str) -> str:
     """Return what ``R`` stands for in a method of a resource: the record of its family."""
     module, _, kind = name.rpartition(".")[0].rpartition(".")
     owner = getattr(importlib.import_module(module), kind, None) if module in _RESOURCES else None
-    return owner._record.__name__ if hasattr(owner, "_record") else "R"  # noqa: SLF001  it has no other name for it
+    return owner._family.record if hasattr(owner, "_family") else "R"  # noqa: SLF001  it has no other name for it
 
 
 def _is_made(field: attrs.Attribute[Any]) -> bool:

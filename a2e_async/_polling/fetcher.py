@@ -22,8 +22,8 @@
 import asyncio
 import itertools
 import math
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Generic, TypeAlias, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeAlias
 
 import attrs
 
@@ -39,10 +39,14 @@ from a2e_async._polling.schedule import (
     classify,
     miss_weight,
 )
+from a2e_async._protocol.converter import to_record, to_records
+from a2e_async._protocol.families import Family
+from a2e_async._protocol.messages import Envelope
+from a2e_async._protocol.pagination import page_request
+from a2e_async._protocol.responses import detail
+from a2e_async._transport.api import ApiTransport
 from a2e_async.errors import A2EError
 from a2e_async.models.common import TaskRecord
-
-R = TypeVar("R", bound=TaskRecord)
 
 # The record of a task, the error of its poll, or None if the response of A2E did not contain the task.
 PollResult: TypeAlias = "TaskRecord | A2EError | None"
@@ -65,20 +69,62 @@ _LIST_SIZE = 5000  # tasks to look for in one pass over the list
 
 
 @attrs.define(eq=False, repr=False)
-class StatusApi(Generic[R]):
-    """The operations of one family that read records.
+class StatusReader:
+    """Reader of the records of one family. It retries nothing: the poller decides when to poll again.
+
+    It holds the sender and nothing else of the client: the poller must not keep a client alive that the program has
+    dropped without closing it.
 
     Attributes:
-        get: Returns the record of a task.
-        get_many: Returns the records of several tasks by their ids, with one request. A task that A2E does not return
-            is missing. None if the family has no such operation.
-        list_page: Returns the records of a page of the list, by their ids. Pages count from 1 and have `BATCH_SIZE`
-            records; the page after the last one is empty. None if the family has no list.
+        api: Sends the requests.
+        family: The family, with the paths of its operations.
+        timeout: Seconds for each request.
     """
 
-    get: Callable[[str], Awaitable[R]]
-    get_many: Callable[[list[str]], Awaitable[Mapping[str, R]]] | None = None
-    list_page: Callable[[int], Awaitable[Mapping[str, R]]] | None = None
+    api: ApiTransport
+    family: Family
+    timeout: float
+    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether the family has an operation that reads several tasks by their ids."""
+        return self.family.batch is not None
+
+    @property
+    def has_list(self) -> bool:
+        """Whether the family has a list."""
+        return self.family.list is not None
+
+    async def get(self, task_id: str) -> TaskRecord:
+        """Return the record of a task."""
+        envelope = await self.api.call(self.family.detail, task_id, timeout=self.timeout)
+        record: TaskRecord = to_record(detail(envelope, task_id), self.family, trace_id=envelope.trace_id)
+        return record
+
+    async def get_many(self, ids: list[str]) -> Mapping[str, TaskRecord]:
+        """Return the records of tasks by their ids, with one request. A task that A2E does not return is missing."""
+        assert self.family.batch is not None  # noqa: S101  for mypy: see `has_batches`
+        return await self._read(await self.api.call(self.family.batch, json={"ids": ids}, timeout=self.timeout))
+
+    async def list_page(self, number: int) -> Mapping[str, TaskRecord]:
+        """Return the records of a page of the list, by their ids.
+
+        Args:
+            number: Pages count from 1 and have `BATCH_SIZE` records. The page after the last one is empty.
+        """
+        listing, paging = self.family.list, self.family.paging
+        assert listing is not None  # noqa: S101  for mypy: see `has_list`
+        if paging is None and number > 1:
+            return {}
+        params = page_request("", number, BATCH_SIZE, paging).params
+        return await self._read(await self.api.call(listing, params=params, timeout=self.timeout))
+
+    async def _read(self, envelope: Envelope) -> Mapping[str, TaskRecord]:
+        await self._turn.acquire()
+        # One response for each pass of the event loop: many responses of 100 records at once would block it.
+        asyncio.get_running_loop().call_soon(self._turn.release)
+        return to_records(envelope, self.family)
 
 
 @attrs.define(eq=False, repr=False)
@@ -97,10 +143,10 @@ class _Fetch:
 
 
 @attrs.define(eq=False, repr=False)
-class StatusFetcher(Generic[R]):
+class StatusFetcher:
     """Fetcher of the records of one family. It keeps state only about tasks with faults."""
 
-    api: StatusApi[R]
+    reader: StatusReader
     _batches: BatchSupport = attrs.field(factory=BatchSupport)
     _misses: dict[str, float] = attrs.field(factory=dict)
     _single: set[str] = attrs.field(factory=set)
@@ -120,7 +166,7 @@ class StatusFetcher(Generic[R]):
         second = next(due, None)
         if second is None:
             return [first]
-        size = 1 if self.api.list_page is None else _LIST_SIZE
+        size = 1 if not self.reader.has_list else _LIST_SIZE
         if self._can_batch:
             size = self._batches.size
         return [first, second, *itertools.islice(due, size - 2)] if size > 1 else [first]
@@ -132,7 +178,7 @@ class StatusFetcher(Generic[R]):
 
     @property
     def _can_batch(self) -> bool:
-        return self.api.get_many is not None and self._batches.is_available(self._clock())
+        return self.reader.has_batches and self._batches.is_available(self._clock())
 
     async def fetch(self, ids: list[str], on_result: OnResult, *, waiting: int = 0) -> list[str]:
         """Fetch the records of tasks, and report the result of each.
@@ -150,7 +196,7 @@ class StatusFetcher(Generic[R]):
             was_missing = task_id in self._single and self._misses.get(task_id, 0.0) >= _MAX_MISSES
             self._single.discard(task_id)
             try:
-                result: PollResult = await self.api.get(task_id)
+                result: PollResult = await self.reader.get(task_id)
             except A2EError as error:
                 result = error
             else:
@@ -212,15 +258,14 @@ class StatusFetcher(Generic[R]):
         else:
             self._apply_results(records, ids, current)
 
-    async def _get_many(self, ids: list[str]) -> Mapping[str, R]:
-        assert self.api.get_many is not None  # noqa: S101  for mypy: else there are no batches
+    async def _get_many(self, ids: list[str]) -> Mapping[str, TaskRecord]:
         self._batches.on_request()
         try:
-            return await self.api.get_many(ids)
+            return await self.reader.get_many(ids)
         finally:
             self._batches.on_end()
 
-    def _apply_results(self, records: Mapping[str, R], ids: list[str], current: _Fetch) -> None:
+    def _apply_results(self, records: Mapping[str, TaskRecord], ids: list[str], current: _Fetch) -> None:
         if records.keys().isdisjoint(ids):
             self._batches.on_miss()
         else:
@@ -250,13 +295,13 @@ class StatusFetcher(Generic[R]):
 
     async def _fetch_list(self, ids: list[str], current: _Fetch) -> None:
         """Look for the tasks in A2E's list, the newest first. Tasks that are not there are fetched alone."""
-        list_page, missing = self.api.list_page, dict.fromkeys(ids)
-        if list_page is None or len(ids) <= current.max_pages:  # single requests are fewer than pages
+        missing = dict.fromkeys(ids)
+        if not self.reader.has_list or len(ids) <= current.max_pages:  # single requests are fewer than pages
             self._fetch_alone(ids, current)
             return
         for number in range(1, current.max_pages + 1):
             try:
-                records = await list_page(number)
+                records = await self.reader.list_page(number)
             except A2EError as error:
                 failure, ids = classify(error), [*missing]
                 if failure is BatchFailure.TRANSIENT:

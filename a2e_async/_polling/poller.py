@@ -10,37 +10,47 @@
 #   scheduled again. `schedule.fatal_error` decides which errors end a wait. Other errors begin an outage, which ends
 #   with the next response of A2E. During an outage the timer fires at every tick, and ends the waits whose budget is
 #   used up.
+# - The process can stand still: suspended, stopped by Ctrl-Z or a debugger, or with a blocked event loop. Then a timer
+#   fires much too late. Nothing is given up before A2E has been polled once more: a wait whose timeout is over gets one
+#   more poll, and an outage lasts no longer because of a standstill.
 # - `poll_now` schedules a task at once. If it is in flight, it is polled once more, since the response may be older
 #   than the call.
 # - A wait can end at any moment, by a timeout or a cancellation. It then calls the function that `subscribe`
 #   returned. With the last wait of a task its polling ends, and with the last task of a request the request is
 #   cancelled.
 # - A bug of this package in one task ends the waits of that task with an error. No wait hangs.
+# - The polls serve all waits, and outlive each of them. So the timers, and all that they start, run in an empty context
+#   (`contextvars`): the context of the first wait, such as a web request with its user, would live on in them.
 
 import asyncio
 import collections
+import contextvars
 import functools
 import itertools
 import logging
 import math
 import random
 from collections.abc import Callable
-from typing import Any
 
 import attrs
 
-from a2e_async._polling.fetcher import PollResult, StatusApi, StatusFetcher
+from a2e_async._polling.fetcher import PollResult, StatusFetcher, StatusReader
 from a2e_async._polling.queue import FamilyQueue, PollRequest, Waiter, Watch
 from a2e_async._polling.schedule import TickGrid, fatal_error, is_budget_spent, next_poll
 from a2e_async._protocol.failures import failure_of
 from a2e_async.config import PollPolicy
-from a2e_async.errors import A2EError, ClientClosedError, OutageError
+from a2e_async.errors import A2EError, ClientClosedError, OutageError, WaitTimeoutError
+from a2e_async.models.common import TaskRecord
 
 _LOGGER = logging.getLogger("a2e_async")
 
 _CHUNK = 100  # waits ended in one pass of the event loop, so that very many do not block it
 
 _POLL_ALL_INTERVAL = 1.0  # seconds between two polls of all tasks at once
+
+_LATE = 1.0  # seconds; a timer that fires later than that shows that the process has stood still
+
+_STOPPING = "The application stops, and its client has ended all waits"
 
 _AT_ONCE = -math.inf  # the slot of tasks that are polled before all others
 
@@ -60,25 +70,34 @@ class Poller:
     _all_polled_at: float = -math.inf
     _poll_all_timer: asyncio.TimerHandle | None = None
     _outage_since: float | None = None
+    _stood_still_until: float = -math.inf
+    _is_polled_since: bool = True  # a poll has ended that was sent after `_stood_still_until`
+    _has_ended: bool = False  # the application stops: no wait begins any more
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
     def subscribe(
-        self, family: str, task_id: str, status_api: Callable[[], StatusApi[Any]], waiter: Waiter
+        self, family: str, task_id: str, reader: Callable[[], StatusReader], waiter: Waiter
     ) -> Callable[[], None]:
         """Start polling for a wait. `waiter.done` gets the final record of the task, or an error.
 
         Args:
             family: The family's key; ids are unique within it.
             task_id: The task's id.
-            status_api: Makes the operations of the family. Called for the first task of the family only.
+            reader: Makes the reader of the family. Called for the first task of the family only.
             waiter: The wait.
 
         Returns:
             A function that ends the subscription. The wait must call it, whether or not it has a result.
+
+        Raises:
+            ClientClosedError: The waits have ended, since the application stops.
         """
+        if self._has_ended:
+            msg = f"{_STOPPING}. The task goes on at A2E: pick it up with task(id)"
+            raise ClientClosedError(msg, task_id=task_id)
         queue = self._queues.get(family)
         if queue is None:
-            queue = self._queues[family] = FamilyQueue(StatusFetcher(status_api()))
+            queue = self._queues[family] = FamilyQueue(StatusFetcher(reader()))
             self._rotation.append(queue)
         now, watch = self._loop.time(), queue.watches.get(task_id)
         if self._ticks is None:
@@ -97,11 +116,15 @@ class Poller:
             self._expedite(watch)
         # Case 3 (no branch): the new wait shares the polls that are scheduled.
         watch.waiters.append(waiter)
+        if waiter.deadline is not None:
+            self._start_deadline(watch, waiter, waiter.deadline)
         watch.seen = watch.seen or waiter.seen
         return functools.partial(self._unsubscribe, watch, waiter)
 
     def _unsubscribe(self, watch: Watch, waiter: Waiter) -> None:
         """End a subscription, and the polling of the task if it was the last one. Calling it again does no harm."""
+        if waiter.timer is not None:
+            waiter.timer.cancel()
         if waiter in watch.waiters:
             watch.waiters.remove(waiter)
         if not watch.waiters:
@@ -125,7 +148,12 @@ class Poller:
                 watch.began, watch.has_webhook = self._loop.time(), False
                 self._expedite(watch)
 
-    async def aclose(self) -> None:
+    async def end_all_waits(self) -> None:
+        """End all waits with a `ClientClosedError`, also those that begin later, and stop polling."""
+        self._has_ended = True
+        await self.aclose(_STOPPING)
+
+    async def aclose(self, reason: str = "The client was closed during the wait") -> None:
         """End all waits with a `ClientClosedError`, and stop polling."""
         self._stop()
         tasks = [*self._requests]
@@ -134,7 +162,7 @@ class Poller:
         watches = [watch for queue in self._queues.values() for watch in queue.watches.values()]
         self._queues.clear()
         self._rotation.clear()
-        msg = "The client was closed during the wait. The task goes on at A2E: pick it up with task(id)"
+        msg = f"{reason}. The task goes on at A2E: pick it up with task(id)"
         try:
             while watches:
                 watches.pop().fail(ClientClosedError(msg))
@@ -167,15 +195,19 @@ class Poller:
         elif watch.at != _AT_ONCE:
             self._schedule(watch, _AT_ONCE)
             # Sent in the next pass of the event loop: waits that begin in this one share the request.
-            self._sending = self._sending or self._loop.call_soon(self._send_due)
+            self._send_soon()
+
+    def _send_soon(self) -> None:
+        if self._sending is None:
+            self._sending = self._loop.call_soon(self._send_due, context=contextvars.Context())
 
     def _poll_all(self) -> None:
         """Poll all tasks, at most once a second: calls in between share one poll at the end of the second."""
         if self._poll_all_timer is not None:
             return
-        now = self._loop.time()
-        if now < self._all_polled_at + _POLL_ALL_INTERVAL:
-            self._poll_all_timer = self._loop.call_at(self._all_polled_at + _POLL_ALL_INTERVAL, self._poll_all_again)
+        now, next_at = self._loop.time(), self._all_polled_at + _POLL_ALL_INTERVAL
+        if now < next_at:
+            self._poll_all_timer = self._loop.call_at(next_at, self._poll_all_again, context=contextvars.Context())
             return
         self._all_polled_at = now
         for queue in self._queues.values():
@@ -192,12 +224,15 @@ class Poller:
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._on_timer, at)
+        self._timer = self._loop.call_at(at, self._on_timer, at, context=contextvars.Context())
 
     def _on_timer(self, at: float) -> None:
         """Send what is due, and start the timer of the next tick with tasks, or during an outage of the next tick."""
+        now = self._loop.time()
+        if now - at > _LATE:
+            self._on_standstill(at, now)
         # A timer may fire a clock resolution early, by which the tick would not be reached yet.
-        self._timer, self._reached = None, max(at, self._loop.time())
+        self._timer, self._reached = None, max(at, now)
         coming = [at for queue in self._queues.values() for at in queue.slots if at > self._reached]
         if self._outage_since is not None:
             coming.append(self._end_waits(self._outage_since))
@@ -205,10 +240,36 @@ class Poller:
             self._start_timer(min(coming))
         self._send_due()
 
+    def _on_standstill(self, since: float, until: float) -> None:
+        """Take the time in which the process stood still out of the outage budgets."""
+        self._stood_still_until, self._is_polled_since = until, False
+        if self._outage_since is not None:
+            self._outage_since += until - since
+        for queue in self._queues.values():
+            for watch in queue.watches.values():
+                for waiter in watch.waiters:
+                    if waiter.began <= since:
+                        waiter.began += until - since
+
+    def _start_deadline(self, watch: Watch, waiter: Waiter, at: float) -> None:
+        waiter.timer = self._loop.call_at(at, self._on_deadline, watch, waiter, at, context=contextvars.Context())
+
+    def _on_deadline(self, watch: Watch, waiter: Waiter, at: float) -> None:
+        """End a wait whose timeout is over. If the timer fires much too late, poll its task once more before."""
+        now = self._loop.time()
+        if now - at <= _LATE or waiter.last_chance_at is not None:
+            waiter.fail(WaitTimeoutError(task_id=watch.task_id))
+        elif not waiter.done.done():
+            waiter.last_chance_at = now
+            self._start_deadline(watch, waiter, now + self.policy.poll_timeout)
+            self._expedite(watch)
+
     def _end_waits(self, since: float) -> float:
         """End the waits whose outage budget is used up, and return when to look again."""
         assert self._ticks is not None  # noqa: S101  for mypy: the first watch has made it
         now = self._reached
+        if not self._is_polled_since:
+            return now + self._ticks.length
         spent = (
             (watch, waiter)
             for queue in self._queues.values()
@@ -290,7 +351,8 @@ class Poller:
         for task_id in request.ids:
             if task_id not in request.queue.watches:
                 request.queue.fetcher.forget(task_id)
-        self._sending = self._sending or self._loop.call_soon(self._send_due)
+        if len(self._requests) == self.policy.max_concurrent - 1:  # another one may have waited for the end of this one
+            self._send_soon()
 
     def _on_result(self, request: PollRequest, task_id: str, result: PollResult) -> None:
         """Deliver the result of a task to its waits, and schedule its next poll if it is still waited for."""
@@ -299,19 +361,15 @@ class Poller:
         if watch is None:
             return
         watch.request, error = None, None
+        if result is not None and request.sent >= self._stood_still_until:
+            self._is_polled_since = True
         try:
             if isinstance(result, A2EError):
                 error = result
                 self._on_error(watch, error)
             elif result is not None:
                 self._outage_since, watch.last_error, watch.seen = None, None, True
-                is_final = result.status.is_final
-                for waiter in watch.waiters:
-                    waiter.on_record(result)
-                    if is_final and not waiter.done.done():
-                        waiter.done.set_result(result)
-                if is_final:
-                    self._drop(watch)
+                self._on_record(watch, request.sent, result)
         except Exception as bug:  # noqa: BLE001  a bug of this package must not let a wait hang
             self._on_bug(watch, bug)
         # Case 2: the result has ended all waits for the task.
@@ -327,6 +385,18 @@ class Poller:
         has_webhook = watch.has_webhook
         at = next_poll(self.policy, self._ticks, began=began, sent=sent, now=now, has_webhook=has_webhook, error=error)
         self._schedule(watch, at)
+
+    def _on_record(self, watch: Watch, sent: float, record: TaskRecord) -> None:
+        """Tell the waits of a task its record. They end if it is final, or if it was their last chance."""
+        is_final = record.status.is_final
+        for waiter in watch.waiters:
+            waiter.on_record(record)
+            if is_final and not waiter.done.done():
+                waiter.done.set_result(record)
+            elif waiter.last_chance_at is not None and sent >= waiter.last_chance_at:
+                waiter.fail(WaitTimeoutError(task_id=watch.task_id))
+        if is_final:
+            self._drop(watch)
 
     def _on_error(self, watch: Watch, error: A2EError) -> None:
         """End the waits of a task if the error is fatal; otherwise their outage budgets may run."""

@@ -21,20 +21,27 @@ class Waiter:
         on_record: Called with every record.
         on_error: Called with the error of every failed poll, whether or not it ends the wait.
         outage_budget: Seconds for which A2E may be unreachable before the wait ends; None for no limit.
+        deadline: End of the wait's timeout, by the event loop's clock; None for no limit.
         at_once: Poll at once, instead of after `PollPolicy.initial`.
         seen: A2E has returned a record of the task before.
         has_webhook: A webhook reports the end of the task.
         began: Start of the wait, by the event loop's clock.
+        timer: The timer of the deadline.
+        last_chance_at: When the timer fired much too late; None if it has not. The wait ends with the first poll that
+            is sent after this time.
         done: Future of the last record, or of the error that ends the wait.
     """
 
     on_record: Callable[[Any], None]
     on_error: Callable[[A2EError], None]
     outage_budget: float | None = None
+    deadline: float | None = None
     at_once: bool = False
     seen: bool = False
     has_webhook: bool = False
     began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
+    timer: asyncio.TimerHandle | None = None
+    last_chance_at: float | None = None
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
 
     def fail(self, error: A2EError) -> None:
@@ -91,7 +98,7 @@ class FamilyQueue:
         slots: The scheduled tasks of each tick. Dictionaries, since any task can leave at any time.
     """
 
-    fetcher: StatusFetcher[Any]
+    fetcher: StatusFetcher
     watches: dict[str, Watch] = attrs.field(factory=dict)
     slots: dict[float, dict[str, Watch]] = attrs.field(factory=dict)
 

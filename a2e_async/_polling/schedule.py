@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import NamedTuple
 
 import attrs
 
@@ -20,6 +21,7 @@ from a2e_async._protocol.failures import failure_of, is_throttled
 from a2e_async.config import PollPolicy
 from a2e_async.errors import (
     A2EError,
+    AuthenticationError,
     BadRequestError,
     NotFoundError,
     PlanError,
@@ -60,8 +62,7 @@ _BOM = b"\xef\xbb\xbf"
 # When to poll
 
 
-@attrs.frozen
-class TickGrid:
+class TickGrid(NamedTuple):
     """The moments at which a client polls.
 
     Attributes:
@@ -139,8 +140,8 @@ def fatal_error(
         repeated: The poll before failed with the same class of error.
     """
     ends = failure_of(error).ends_wait
-    # Case 1: the error may pass, or says nothing about the task. A gateway can answer 404 or 400 once: such an error
-    # must come twice.
+    # Case 1: the error may pass, or says nothing about the task. A gateway can answer 400, 401 or 404 once: such an
+    # error must come twice.
     if not ends or (ends == "repeated" and not repeated):
         return None
     # Case 2: no later poll can change it.
@@ -178,10 +179,10 @@ class BatchFailure(enum.Enum):
 def classify(error: A2EError) -> BatchFailure:
     """Return why a request for several tasks failed."""
     failure = failure_of(error)
-    # The plan may lack only the operation for several tasks.
-    if failure.ends_wait == "always" and not isinstance(error, PlanError):
+    # The plan may lack only the operation for several tasks. A wrong token is wrong for every operation.
+    if isinstance(error, AuthenticationError) or (failure.ends_wait == "always" and not isinstance(error, PlanError)):
         return BatchFailure.PERMANENT
-    if is_throttled(error):
+    if failure.throttled or is_throttled(error):
         return BatchFailure.THROTTLED
     status = getattr(error, "status", 0)
     if status in {404, 405, 410}:

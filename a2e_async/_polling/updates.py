@@ -127,10 +127,11 @@ async def delete_if_queued(
             async with asyncio.timeout(_DELETE_TIMEOUT):
                 # A2E also deletes a finished task, and with it a result that was paid for. So read the status first.
                 if not is_queued(await get(task_id)):
+                    _LOGGER.info("The wait for task %s was cancelled; it has begun, so it is not deleted", task_id)
                     return
                 await delete(task_id)
             _LOGGER.info("The wait for task %s was cancelled; the task was still queued, and is deleted", task_id)
-        except TimeoutError:
+        except (TimeoutError, asyncio.CancelledError):  # a signal handler can cancel all tasks, also this one
             _LOGGER.warning("The wait for task %s was cancelled; it is unknown whether the task was deleted", task_id)
         except A2EError as error:
             _LOGGER.warning("The wait for task %s was cancelled; the task could not be deleted: %s", task_id, error)

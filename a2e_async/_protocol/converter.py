@@ -4,21 +4,29 @@ Scalars are read leniently, so that every record with an ``_id`` can be read. Re
 null or absent, and numbers come as strings.
 """
 
+from __future__ import annotations
+
 import datetime as dt
 import functools
+import logging
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import cattrs
-from cattrs.gen import make_dict_structure_fn, override
 
-from a2e_async._protocol.families import Family
+from a2e_async import models
+from a2e_async._protocol.families import IMAGE_TO_VIDEO, STATUS_FIELDS, Family
+from a2e_async._protocol.messages import Envelope
+from a2e_async._protocol.responses import id_of, records, rows
 from a2e_async.models.common import Item, TaskRecord, TaskStatus
-from a2e_async.models.voices import Language, PublicVoice, Region
 
-R = TypeVar("R", bound=TaskRecord)
+if TYPE_CHECKING:
+    import cattrs
+
+_LOGGER = logging.getLogger("a2e_async")
+
 I = TypeVar("I", bound=Item)  # noqa: E741  an item
 
 # Name of a field in the models -> A2E's name, where they differ.
@@ -31,6 +39,7 @@ _A2E_NAMES = {
     "has_refund_coin": "hasRefundCoin",
     "app_id": "appId",
     "validated": "generationRequestValidated",
+    "twin_id": "user_video_twin_id",
 }
 
 # Fields of a task record that have no field at A2E. A field of A2E with such a name goes to `extra`.
@@ -43,10 +52,18 @@ _OF_FAMILY = frozenset({"current_status", "failed_code", "result_url"})
 _FAILURE_TEXTS = ("failed_message", "faild_message", "fail_reason", "error", "msg")
 
 
-def to_record(model: type[R], raw: dict[str, Any], family: Family, *, trace_id: str = "") -> R:
+def preload() -> None:
+    """Import cattrs and all models, and prepare the records of Image to Video; see `_lazy`."""
+    for name in models.__all__:
+        getattr(models, name)
+    _structure_of(models.ImageToVideoRecord, IMAGE_TO_VIDEO)
+
+
+def to_record(raw: dict[str, Any], family: Family, *, trace_id: str = "") -> Any:  # noqa: ANN401  a `Family.record`
     """Return the record of a task. The JSON must have an ``_id``; everything else may be missing."""
+    model: type[TaskRecord] = getattr(models, family.record)
     structure, known = _structure_of(model, family)  # type: ignore[arg-type]  # mypy denies that a class is hashable
-    word = _to_text(raw.get(family.status_field)).strip().lower()
+    word = _status_word(raw, family)
     code = _to_text(raw.get(family.code_field)).strip()
     code = "" if code == "0" else code
     results = (raw[name] for name in family.result_fields if raw.get(name))
@@ -56,6 +73,8 @@ def to_record(model: type[R], raw: dict[str, Any], family: Family, *, trace_id: 
         status = TaskStatus.FAILED
     else:
         status = family.status_words.get(word, TaskStatus.SUCCEEDED if links else TaskStatus.RUNNING)
+        if word and word not in family.status_words:
+            _log_unknown_word(family.title, word)
     fields = {
         **raw,
         "status": status,
@@ -68,8 +87,35 @@ def to_record(model: type[R], raw: dict[str, Any], family: Family, *, trace_id: 
     }
     if status is TaskStatus.FAILED:
         fields["failed_message"] = next((text for key in _FAILURE_TEXTS if (text := _to_text(raw.get(key)))), "")
-    record: R = structure(fields, model)
-    return record
+    return structure(fields, model)
+
+
+def to_records(envelope: Envelope, family: Family) -> dict[str, Any]:
+    """Return all records of a response, by their ids. A record that cannot be read is left out and logged."""
+    found: dict[str, Any] = {}
+    for raw in records(envelope.data):
+        task_id = id_of(raw)
+        try:
+            found[task_id] = to_record(raw, family, trace_id=envelope.trace_id)
+        except Exception as error:  # noqa: BLE001  one bad record must not end the waits of 99 others
+            _LOGGER.error("A record of task %s could not be read: %s", task_id, type(error).__name__)  # noqa: TRY400  the text may quote a prompt
+    return found
+
+
+def _status_word(raw: dict[str, Any], family: Family) -> str:
+    word = _to_text(raw.get(family.status_field)).strip().lower()
+    if word:
+        return word
+    # In some records `status` or `state` has the word; a number there is no word.
+    texts = (raw[name].strip().lower() for name in STATUS_FIELDS if isinstance(raw.get(name), str))
+    return next(filter(None, texts), "")
+
+
+@functools.lru_cache(maxsize=1000)  # a word is logged once, and a server that invents words does not fill the memory
+def _log_unknown_word(title: str, word: str) -> None:
+    # A text that is no word could be anything, such as a link.
+    shown = f"status {word!r}" if re.fullmatch(r"[\w -]{1,40}", word) else "status (not a word)"
+    _LOGGER.warning("A task of %s has an unknown %s: it counts as running until there is a result", title, shown)
 
 
 def to_item(model: type[I], raw: dict[str, Any]) -> I:
@@ -101,6 +147,8 @@ def _structure_of(
     model: type[Any], family: Family | None
 ) -> tuple[Callable[[dict[str, Any], type[Any]], Any], set[str]]:
     """Return the function that makes a model from JSON, and A2E's names of the fields that are not `extra`."""
+    from cattrs import gen  # noqa: PLC0415  see `preload`
+
     attrs.resolve_types(model)
     names = _names_of(model)
     known = {*names.values()}
@@ -110,8 +158,25 @@ def _structure_of(
         known |= {family.status_field, family.code_field}
         if len(family.result_fields) == 1 and "result_urls" not in attrs.fields_dict(model):
             known |= {*family.result_fields}
-    renamed = {name: override(rename=a2e_name) for name, a2e_name in names.items()}
-    return make_dict_structure_fn(model, _CONVERTER, **renamed), known  # type: ignore[arg-type]  # mypy takes them for other options
+    renamed = {name: gen.override(rename=a2e_name) for name, a2e_name in names.items()}
+    return gen.make_dict_structure_fn(model, _converter(), **renamed), known  # type: ignore[arg-type]  # mypy takes them for other options
+
+
+@functools.cache
+def _converter() -> cattrs.Converter:
+    import cattrs  # noqa: PLC0415  see `preload`
+
+    converter = cattrs.Converter(detailed_validation=False)
+    for kind, hook in {
+        str: _to_text,
+        float | None: _to_number,
+        dt.datetime | None: parse_time,
+        bool | None: _to_flag,
+    }.items():
+        converter.register_structure_hook(kind, hook)
+    converter.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _to_texts)
+    converter.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], lambda value, _: value)  # `extra`
+    return converter
 
 
 def _to_texts(value: object, _: object = None) -> tuple[str, ...]:
@@ -133,17 +198,18 @@ def _to_text(value: object, _: object = None) -> str:
 
 
 def _to_number(value: object, _: object = None) -> float | None:
-    """Return a number, also from text, as an integer where it is one; None for anything else."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            return None
-        return int(value) if value.is_integer() else value
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    """Return a number, also from text, as an integer where it is one; None for anything else, such as 10**400."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    if not math.isfinite(number):
+        return None
+    if isinstance(value, int):
+        return value
+    return int(number) if number.is_integer() else number
 
 
 def parse_time(value: object, _: object = None) -> dt.datetime | None:
@@ -164,35 +230,23 @@ def _to_flag(value: object, _: object = None) -> bool | None:
     return bool(value) if isinstance(value, bool | int) else None
 
 
-_CONVERTER = cattrs.Converter(detailed_validation=False)
-for _kind, _hook in {
-    str: _to_text,
-    float | None: _to_number,
-    dt.datetime | None: parse_time,
-    bool | None: _to_flag,
-}.items():
-    _CONVERTER.register_structure_hook(_kind, _hook)
-_CONVERTER.register_structure_hook_func(lambda kind: kind == tuple[str, ...], _to_texts)
-_CONVERTER.register_structure_hook_func(lambda kind: kind == Mapping[str, Any], lambda value, _: value)  # `extra`
-
-
-def to_languages(data: object) -> list[Language]:
+def to_languages(data: object) -> list[models.Language]:
     """Return the languages, each with its regions."""
-    return [_to_language(raw) for raw in _objects(data) if "value" in raw]
+    return [_to_language(raw) for raw in rows(data) if "value" in raw]
 
 
-def _to_language(raw: dict[str, Any]) -> Language:
-    regions = tuple(to_item(Region, child) for child in _objects(raw.get("children")) if "value" in child)
-    language = to_item(Language, {key: value for key, value in raw.items() if key != "children"})
+def _to_language(raw: dict[str, Any]) -> models.Language:
+    regions = tuple(to_item(models.Region, child) for child in _objects(raw.get("children")) if "value" in child)
+    language = to_item(models.Language, {key: value for key, value in raw.items() if key != "children"})
     return attrs.evolve(language, regions=regions)
 
 
-def to_voices(data: object) -> list[PublicVoice]:
-    """Return the voices from groups by gender, from a flat list, or from a list called ``voice_list``."""
-    if isinstance(data, dict):
-        data = data.get("voice_list", data.get("list"))
+def to_voices(data: object) -> list[models.PublicVoice]:
+    """Return the voices from groups by gender or from a flat list, in ``voice_list`` or any container of a list."""
+    if isinstance(data, dict) and isinstance(data.get("voice_list"), list):
+        data = data["voice_list"]
     found = []
-    for raw in _objects(data):
+    for raw in rows(data):
         children = raw.get("children")
         if isinstance(children, list):
             found += [_to_voice(child, gender=raw.get("value")) for child in _objects(children)]
@@ -201,11 +255,11 @@ def to_voices(data: object) -> list[PublicVoice]:
     return [voice for voice in found if voice.id]
 
 
-def _to_voice(raw: dict[str, Any], *, gender: object) -> PublicVoice:
+def _to_voice(raw: dict[str, Any], *, gender: object) -> models.PublicVoice:
     # Both spellings are read: {value, label} and {_id, name}.
     names = {"_id": raw.get("value", raw.get("_id")), "name": raw.get("label", raw.get("name")), "gender": gender}
     extra = {key: value for key, value in raw.items() if key not in {"value", "_id", "label", "name", "gender"}}
-    return to_item(PublicVoice, {"_id": "", **{key: value for key, value in names.items() if value}, **extra})
+    return to_item(models.PublicVoice, {"_id": "", **{key: value for key, value in names.items() if value}, **extra})
 
 
 def _objects(data: object) -> Iterator[dict[str, Any]]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 import attrs
 
 from a2e_async._protocol.messages import Request
-from a2e_async._protocol.validation import quote_id
+from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import A2EError, NotFoundError, UnexpectedResponseError
 
 _NO_SUCH = frozenset({404, 405})
@@ -82,6 +83,20 @@ class Endpoint:
             repeatable=repeatable,
             timeout=timeout,
         )
+
+
+def quote_id(task_id: object) -> str:
+    """Return an id as one segment of a path, so that no id can reach another path.
+
+    Raises:
+        InvalidRequestError: The value is not a task id.
+    """
+    if not isinstance(task_id, str) or not task_id.strip():
+        raise_invalid(f"A task id must be a non-empty str, not {task_id!r}")
+    quoted = quote(task_id, safe="", errors="replace")
+    if not quoted.strip("."):  # quote() leaves "." and ".." as they are, and servers resolve them to other paths
+        raise_invalid(f"{task_id!r} is not a task id")
+    return quoted
 
 
 def is_unknown_endpoint(error: A2EError, endpoint: Endpoint, *, paid: bool = False) -> bool:

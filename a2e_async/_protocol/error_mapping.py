@@ -10,16 +10,15 @@
 #
 # Words in a text choose the class only. They never decide whether a response is an error.
 
-import datetime as dt
-import email.utils
 import http
 import json
-import math
 import re
 from collections.abc import Iterator
 from typing import Any
 
+from a2e_async._protocol.failures import is_of_gateway
 from a2e_async._protocol.messages import Response
+from a2e_async._protocol.server_clock import parse_http_date
 from a2e_async.errors import (
     APIError,
     AuthenticationError,
@@ -31,10 +30,14 @@ from a2e_async.errors import (
     PlanError,
     RateLimitError,
     ServerError,
+    redact,
 )
 
 # Characters of an error text that are kept.
 _MAX_TEXT = 500
+
+# Seconds of the longest ``Retry-After`` that is believed.
+_MAX_RETRY_AFTER = 3600.0
 
 # Strings of a response that are searched for words of moderation.
 _MAX_STRINGS = 1000
@@ -54,19 +57,30 @@ _BY_STATUS: dict[int, type[APIError]] = {
     429: RateLimitError,
 }
 
-_CREDITS = re.compile(r"quota|insufficient|\bcoins?\b|\bcredits?\b|balance", re.IGNORECASE)
-_RATE = re.compile(r"rate limit|too many requests", re.IGNORECASE)
-_TOKEN = re.compile(r"unauthori[sz]ed|invalid token|\btoken\b|not logged in|forbidden", re.IGNORECASE)
-_PLAN = re.compile(
+# Patterns, which `re` compiles at their first use. The Chinese words are those of reference 14b (grade D): the China
+# host answers in Chinese.
+_CREDITS = r"(?i)quota|insufficient|\bcoins?\b|\bcredits?\b|balance"
+_CHINESE_CREDITS = r"(?:[积積]分|[余餘][额額]|[点點][数數])"
+_SHORT = rf"(?i)insufficient|not enough (?:coins?|credits?)|{_CHINESE_CREDITS}.*不足|不足.*{_CHINESE_CREDITS}"
+_RATE = r"(?i)rate limit|too many requests"
+_LOGGED_OUT = r"(?i)unauthori[sz]ed|invalid token|\btoken\b|not logged in|forbidden"
+_CHINESE_PLAN = r"[会會][员員]|免[费費]用[户戶]|升[级級]"
+_PLAN = (
     r"free user|free plan|(?i:upgrade|subscri|\bplans?\b)|\b(?:Pro|Max|VIP|Ultra)\b"
-    r"|[Ll]imit reached|reached (?:\w+ ){0,5}limit"
+    rf"|{_CHINESE_PLAN}"
 )
-_CONTENT = re.compile(
-    r"copyright|public figure|nsfw|nfsw|(?<!case.)sensitive|content policy|moderation|flagged", re.IGNORECASE
-)
+_LIMIT = r"(?i)limit reached|reached (?:\w+ ){0,5}limit"
+_CONTENT = r"(?i)copyright|public figure|nsfw|nfsw|(?<!case.)sensitive|content policy|moderation|flagged"
 # Words of moderation that have another meaning with status 400: "portrait or landscape".
-_PERSON = re.compile(r"portrait|likeness|\bminor\b", re.IGNORECASE)
-_BUSY = re.compile(r"occupied|\bbusy\b", re.IGNORECASE)
+_PERSON = r"(?i)portrait|likeness|\bminor\b"
+_BUSY = r"(?i)occupied|\bbusy\b|concurren|queue is full|繁忙|排[队隊]"
+# Other texts end with these words too, so that they count last.
+_LATER = r"(?i)try again later|[请請]稍[后後候]"
+
+_NUMBER = r"-?[0-9]{1,8}"
+
+# Fields in which a task is named.
+_TASK_IDS = ("_id", "task_id", "taskId")
 
 # Replaces a value that is nested too deeply to be written as JSON.
 _TOO_DEEP = "…"
@@ -75,28 +89,39 @@ _TOO_DEEP = "…"
 _ECHO = frozenset({"name", "prompt", "negative_prompt", "image_url", "end_image_url"})
 
 # Status -> words and their meaning; the first match counts. 200 stands for an error inside a successful response.
-_BY_TEXT: dict[int, tuple[tuple[re.Pattern[str], type[APIError]], ...]] = {
+_BY_TEXT: dict[int, tuple[tuple[str, type[APIError]], ...]] = {
     400: (
         (_CONTENT, ContentRejectedError),
         (_RATE, RateLimitError),
+        (_CHINESE_PLAN, PlanError),  # the English words also are in texts about invalid fields
+        (_SHORT, InsufficientCreditsError),
+        (_BUSY, BusyError),
         (_CREDITS, InsufficientCreditsError),
+        (_LATER, BusyError),
     ),
     403: (
         (_PLAN, PlanError),
         (_CONTENT, ContentRejectedError),
         (_PERSON, ContentRejectedError),
-        (_CREDITS, InsufficientCreditsError),
+        (_SHORT, InsufficientCreditsError),
+        (_BUSY, BusyError),
         (_RATE, RateLimitError),
-        (_TOKEN, AuthenticationError),
+        (_LIMIT, PlanError),
+        (_CREDITS, InsufficientCreditsError),
+        (_LOGGED_OUT, AuthenticationError),
+        (_LATER, BusyError),
     ),
     200: (
+        (_SHORT, InsufficientCreditsError),
         (_BUSY, BusyError),
         (_CONTENT, ContentRejectedError),
         (_PERSON, ContentRejectedError),
         (_PLAN, PlanError),
         (_RATE, RateLimitError),
+        (_LIMIT, PlanError),
         (_CREDITS, InsufficientCreditsError),
-        (_TOKEN, AuthenticationError),
+        (_LOGGED_OUT, AuthenticationError),
+        (_LATER, BusyError),
     ),
 }
 
@@ -106,7 +131,7 @@ def to_api_error(body: dict[str, Any], response: Response) -> APIError:
     code, trace_id = body.get("code"), body.get("trace_id")
     code = code if isinstance(code, int | str) and not isinstance(code, bool) else None
     message = _message(body) or _reason(response.status)
-    return _error_class(response.status, code, message)(
+    error = _error_class(response.status, code, message)(
         message,
         status=response.status,
         code=code,
@@ -114,6 +139,41 @@ def to_api_error(body: dict[str, Any], response: Response) -> APIError:
         trace_id=trace_id if isinstance(trace_id, str) else "",
         retry_after=retry_after(response),
     )
+    error.ambiguous = _is_ambiguous(body, response.status)
+    return error
+
+
+def _is_ambiguous(body: dict[str, Any], status: int) -> bool:
+    """Tell whether an error leaves open if A2E accepted the request."""
+    code, success = body.get("code"), body.get("success")
+    text = str(code) if isinstance(code, int | str) and not isinstance(code, bool) else ""
+    number = int(text) if re.fullmatch(_NUMBER, text) else None
+    is_failure = success is False or success == "false"
+    # Case 1: a code of another type. A text is one only beside `success` (E3).
+    if code is not None and number is None and not (text and is_failure):
+        return True
+    # Case 2: the body reports a success, or a task, and the status does not.
+    if success is True or success == "true" or number in {0, 200} or _names_task(body):
+        return True
+    # Case 3: the body reports a failure of a server or of a gateway, and the status a wrong request.
+    if number is not None and status < 500 and is_of_gateway(number):
+        return True
+    # Case 4: nothing of E1 to E5 is in the body, so it is a gateway's. That of a 401 or 429 was not passed on.
+    is_own = number is not None or is_failure or bool(body.get("errors") or body.get("msg"))
+    return status >= 400 and status not in {401, 429} and not is_own
+
+
+def _names_task(body: dict[str, Any]) -> bool:
+    pending: list[object] = [{name: value for name, value in body.items() if name != "errors"}]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, dict):
+            if any(item.get(name) for name in _TASK_IDS):
+                return True
+            pending += item.values()
+        elif isinstance(item, list):
+            pending += item
+    return False
 
 
 def content_rejection(data: object) -> str:
@@ -133,8 +193,8 @@ def content_rejection(data: object) -> str:
             pending += item
         elif isinstance(item, str):
             strings.append(item)
-    text, report = " ".join(strings), _shorten(_dump(data))
-    return report if report != _TOO_DEEP and (_CONTENT.search(text) or _PERSON.search(text)) else ""
+    text, report = " ".join(strings), _shorten(redact(_dump(data)))
+    return report if report != _TOO_DEEP and (re.search(_CONTENT, text) or re.search(_PERSON, text)) else ""
 
 
 def _error_class(status: int, code: int | str | None, message: str) -> type[APIError]:
@@ -152,7 +212,7 @@ def _error_class(status: int, code: int | str | None, message: str) -> type[APIE
         return _BY_STATUS[status]
     # Case 3: words of the text.
     for words, error_class in _BY_TEXT.get(status, ()):
-        if words.search(message):
+        if re.search(words, message):
             return error_class
     # Case 4: nothing else is known.
     if status >= 500:
@@ -215,7 +275,10 @@ def _shorten(text: str) -> str:
 
 
 def retry_after(response: Response) -> float | None:
-    """Return the seconds of a ``Retry-After`` header (a number or a date, RFC 9110), or None."""
+    """Return the seconds of a ``Retry-After`` header (a number or a date, RFC 9110), or None.
+
+    More than an hour is no pause, but a timestamp or a number of milliseconds, and as good as no header.
+    """
     value = response.headers.get("retry-after", "").strip()
     try:
         seconds = float(value)
@@ -226,15 +289,4 @@ def retry_after(response: Response) -> float | None:
         # The response's own Date is A2E's clock, so that a wrong clock of this machine does no harm.
         now = parse_http_date(response.headers.get("date", ""))
         seconds = max(0.0, then - (response.received_at if now is None else now))
-    return seconds if math.isfinite(seconds) and seconds >= 0 else None
-
-
-def parse_http_date(value: str) -> float | None:
-    """Return the seconds since the epoch of a date in a header (RFC 9110), or None if the text is not a date."""
-    try:
-        moment = email.utils.parsedate_to_datetime(value)
-        if moment.tzinfo is None:  # the zone "-0000" means UTC of unknown origin
-            moment = moment.replace(tzinfo=dt.UTC)
-        return moment.timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+    return seconds if 0 <= seconds <= _MAX_RETRY_AFTER else None

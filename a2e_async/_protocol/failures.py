@@ -7,6 +7,7 @@ import it: `A2EError.retryable` and `A2EError.http_status` are columns of this t
 """
 
 import enum
+import errno
 from typing import Literal, NamedTuple
 
 
@@ -33,7 +34,7 @@ class Failure(NamedTuple):
         outage: A2E could not be reached: the error uses up the outage budget of a wait.
         ends_wait: Whether the wait of a paid task ends: ``"always"``, if the error is ``"repeated"``, or never.
         scope: What else fails in a batch: nothing but this ``"job"``, every job of the ``"account"``, or every job
-            that needs the ``"service"``.
+            that needs the ``"service"``, or every job that writes a file to the ``"disk"``.
         wrong_usage: The caller can correct the call: a wrong argument or setting.
     """
 
@@ -43,7 +44,7 @@ class Failure(NamedTuple):
     throttled: Literal["", "operation", "client"] = ""
     outage: bool = False
     ends_wait: Literal["", "repeated", "always"] = ""
-    scope: Literal["job", "account", "service"] = "job"
+    scope: Literal["job", "account", "service", "disk"] = "job"
     wrong_usage: bool = False
 
     @property
@@ -61,13 +62,14 @@ FAILURES: dict[str, Failure] = {
     "MissingExtraError": Failure(http_status=500, outcome=_NOT_SENT, wrong_usage=True),
     "ClientClosedError": Failure(http_status=503, outcome=_NOT_SENT, ends_wait="always", scope="service"),
     "BudgetError": Failure(http_status=402, outcome=_NOT_SENT),
-    "TransferError": Failure(http_status=502, outcome=_NOT_SENT),  # rule 4
+    "TransferError": Failure(http_status=502, outcome=_NOT_SENT),  # rules 4 and 5
+    "KeyStoreError": Failure(http_status=500, outcome=_NOT_SENT),
     "JournalError": Failure(http_status=500, wrong_usage=True),  # the path is an argument
     # A2E's own error responses: a start that gets one was not accepted, but see rule 3.
     "APIError": Failure(http_status=502, outcome=_REJECTED),
     "BadRequestError": Failure(http_status=422, outcome=_REJECTED, ends_wait="repeated"),
-    "AuthenticationError": Failure(http_status=500, outcome=_REJECTED, ends_wait="always", scope="account"),
-    "PlanError": Failure(http_status=402, outcome=_REJECTED, ends_wait="always"),
+    "AuthenticationError": Failure(http_status=500, outcome=_REJECTED, ends_wait="repeated", scope="account"),
+    "PlanError": Failure(http_status=402, outcome=_REJECTED, ends_wait="always", scope="account"),
     "InsufficientCreditsError": Failure(http_status=402, outcome=_REJECTED, scope="account"),
     "ContentRejectedError": Failure(http_status=422, outcome=_REJECTED),
     "NotFoundError": Failure(http_status=404, outcome=_REJECTED, ends_wait="repeated"),
@@ -75,7 +77,7 @@ FAILURES: dict[str, Failure] = {
         http_status=503, outcome=_REJECTED, transient=True, throttled="client", outage=True, scope="service"
     ),
     "BusyError": Failure(
-        http_status=503, outcome=_REJECTED, transient=True, throttled="client", outage=True, scope="service"
+        http_status=503, outcome=_REJECTED, transient=True, throttled="operation", outage=True, scope="service"
     ),
     # The response is lost, or does not come from A2E: a start may have been accepted.
     "ServerError": Failure(http_status=502, transient=True, outage=True),
@@ -91,6 +93,13 @@ FAILURES: dict[str, Failure] = {
 }
 
 
+# A full disk or quota; a folder that cannot be written, or is gone; a disk that has failed or was removed.
+_NOT_STORABLE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.ENOENT}
+    | {errno.EIO, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ENOTCONN}
+)
+
+
 def failure_of(error: BaseException) -> Failure:
     """Return the meaning of an error of this package: its row, corrected by what the error itself knows."""
     names = [base.__name__ for base in type(error).__mro__]
@@ -102,13 +111,24 @@ def failure_of(error: BaseException) -> Failure:
     # Rule 2: a redirect or a 4xx page comes again. A page or a cut body with another status is a gateway's failure.
     if "UnexpectedResponseError" in names and 300 <= status < 500:
         return failure._replace(transient=False)
-    # Rule 3: a 5xx or 408 can come from a gateway in front of a server that accepted the start.
-    if "APIError" in names and (status >= 500 or status == 408):
+    # Rule 3: a gateway can have answered in place of a server that accepted the start, and not in A2E's words.
+    if "APIError" in names and (is_of_gateway(status) or getattr(error, "ambiguous", False)):
         return failure._replace(outcome=StartOutcome.UNKNOWN)
     # Rule 4: the storage was out of reach or broken. That may pass, and the files of other jobs would fail as well.
     if "TransferError" in names and type(error.__cause__).__name__ in {"NetworkError", "ServerError"}:
         return failure._replace(transient=True, scope="service")
+    # Rule 5: the disk is full or gone, or the folder cannot be written.
+    if "TransferError" in names and getattr(error.__cause__, "errno", None) in _NOT_STORABLE:
+        return failure._replace(scope="disk")
     return failure
+
+
+def is_of_gateway(status: int) -> bool:
+    """Tell whether a status can come from a gateway that gave up, while the server behind it goes on.
+
+    That is 408 and 5xx, 421 and 425 (about a connection), 452 to 499 (own numbers of gateways).
+    """
+    return status in {408, 421, 425} or 451 < status < 1000
 
 
 def is_throttled(error: BaseException) -> bool:

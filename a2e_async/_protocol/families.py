@@ -13,15 +13,19 @@ from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.pagination import P1, P2, P3, PageParams
 from a2e_async.models.common import TaskRecord, TaskStatus
 
-# The status words of nearly all families (reference 1.12).
+# The status words of all families (reference 1.12). The words for the end mean the same wherever callers have met them
+# (reference 14b, grade D), so every family understands all of them.
 _USUAL: Mapping[str, TaskStatus] = {
     "initialized": TaskStatus.QUEUED,
     "sent": TaskStatus.QUEUED,
     "pending": TaskStatus.QUEUED,
     "processing": TaskStatus.RUNNING,
-    "completed": TaskStatus.SUCCEEDED,
-    "failed": TaskStatus.FAILED,
+    **dict.fromkeys(("completed", "success"), TaskStatus.SUCCEEDED),
+    **dict.fromkeys(("failed", "fail", "error"), TaskStatus.FAILED),
 }
+
+# Fields with the status word in records without the family's own one, the best first (reference 14b, grade D).
+STATUS_FIELDS = ("current_status", "status", "state")
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -38,17 +42,19 @@ class Family:
         batch: The endpoint for several tasks at once (``batchDetail``); None if unknown.
         delete: The endpoint that deletes a task; None if unknown.
         ongoing: The endpoint for the unfinished tasks; None if there is none.
+        rename: The endpoint that changes the name of a task; None if there is none.
         name_field: The field of a start with the display name, which carries the marker; None if there is none.
         max_name_length: The most characters of the name; None if A2E states no limit.
         lists_names: Whether the list is known to repeat the names. Otherwise a list without names does not prove that
             a task does not exist.
         status_words: The meaning of the status words.
-        status_field: The field with the status word.
+        status_field: The field with the status word; those of `STATUS_FIELDS` stand in for it.
         result_fields: The fields with the result, the best first; each holds a link or a list of links.
         code_field: The field with the code of a failure.
         has_webhooks: Whether a start can set a webhook.
-        fixed_fields: Fields that every start sends. They keep A2E's content checks on in families that skip the checks
-            for API tokens (trap 39). The name of the switch is not published; this is the only known name that fits.
+        fixed_fields: Fields that every start sends. They keep A2E's content checks on in families that have a switch
+            for it (trap 39, reference 14b). Our sources leave its name out; this is the only known name that fits.
+        record: The class of the records, by its name in `models`.
         is_searchable: Whether a task can be found by the marker in its name.
     """
 
@@ -61,16 +67,22 @@ class Family:
     batch: Endpoint | None
     delete: Endpoint | None
     ongoing: Endpoint | None = None
+    rename: Endpoint | None = None
     name_field: str | None = "name"
     max_name_length: int | None = None
     lists_names: bool = False
-    status_words: Mapping[str, TaskStatus] = attrs.field(default=_USUAL, repr=False)
+    status_words: Mapping[str, TaskStatus] = _USUAL
     status_field: str = "current_status"
     result_fields: tuple[str, ...] = ("result_url",)
     code_field: str = "failed_code"
     has_webhooks: bool = True
     fixed_fields: Mapping[str, Any] = attrs.field(factory=dict)
+    record: str = "FamilyRecord"
     is_searchable: bool = attrs.field(init=False)
+
+    def __repr__(self) -> str:
+        """Return its key."""
+        return f"<{type(self).__name__} {self.key}>"
 
     @is_searchable.default
     def _has_list_with_names(self) -> bool:
@@ -87,6 +99,7 @@ def _family(
     batch: str | None = "POST {key}/batchDetail",
     delete: str | None = "DELETE {key}/{id}",
     ongoing: str | tuple[str, ...] | None = None,
+    rename: str | None = None,
     **others: Any,  # noqa: ANN401  see `Family`
 ) -> Family:
     """Return a row of the table. Several spellings of one operation are tried in the given order."""
@@ -104,15 +117,19 @@ def _family(
         batch=endpoint(batch) if batch else None,
         delete=endpoint(delete) if delete else None,
         ongoing=endpoint(ongoing) if ongoing else None,
+        rename=endpoint(rename) if rename else None,
         **others,
     )
 
+
+_RENAME = "PUT {key}/{id}"
 
 # Families with a resource of their own: the groups of A2E's documentation.
 
 IMAGE_TO_VIDEO = _family(
     "userImage2Video",
     "Image to Video",
+    record="ImageToVideoRecord",
     # in this family the model is at work when a task is "pending"; in all others the task is in the queue
     status_words={**_USUAL, "pending": TaskStatus.RUNNING},
     lists_names=True,
@@ -121,9 +138,11 @@ IMAGE_TO_VIDEO = _family(
 VOICES = _family(
     "userVoice",
     "Voice Clone",
+    record="VoiceRecord",
     start="{key}/training",
     list="GET {key}/trainingRecord",  # the older processingRecord lists no finished voices
     ongoing=("GET {key}/trainingRecord", "GET {key}/processingRecord"),
+    rename=_RENAME,
     paging=None,
     batch=None,
     status_words={**_USUAL, "pendding": TaskStatus.QUEUED},  # A2E's spelling (trap 5)
@@ -134,21 +153,18 @@ VOICES = _family(
 AVATAR_VIDEOS = _family(
     "video",
     "Generate AI Avatar Videos",
+    record="AvatarVideoRecord",
     start="{key}/generate",
     detail=("POST {key}/awsResult _id", "GET {key}/detail?video_id"),
-    list=("GET {key}/awsList", "POST {key}/awsList"),
+    list=("GET {key}/awsList", "POST {key}/awsList", "POST {key}/list"),
     paging=P2,
     batch=None,
     name_field="title",
     max_name_length=40,
     status_words={
-        "init": TaskStatus.QUEUED,
-        "start": TaskStatus.QUEUED,
-        "pending": TaskStatus.QUEUED,
-        "process": TaskStatus.RUNNING,
-        "copy": TaskStatus.RUNNING,
-        "success": TaskStatus.SUCCEEDED,
-        "fail": TaskStatus.FAILED,
+        **_USUAL,
+        **dict.fromkeys(("init", "start"), TaskStatus.QUEUED),
+        **dict.fromkeys(("process", "copy"), TaskStatus.RUNNING),
     },
     status_field="status",
     result_fields=("result",),
@@ -157,6 +173,7 @@ AVATAR_VIDEOS = _family(
 TWINS = _family(
     "userVideoTwin",
     "Video Twin",
+    record="TwinRecord",
     start="{key}/startTraining",
     list=("GET {key}/records", "GET {key}/allRecords"),
     delete="POST {key}/remove _id",
@@ -169,6 +186,7 @@ TWINS = _family(
 FACE_SWAPS = _family(
     "userFaceSwapTask",
     "Face Swap",
+    record="FaceSwapRecord",
     start="{key}/add",
     list="GET {key}/records",
     ongoing="GET {key}/status",
@@ -179,6 +197,7 @@ FACE_SWAPS = _family(
 FACE_SWAP_PREVIEWS = _family(
     "userFaceSwapPreview",
     "Face Swap Preview",
+    record="FaceSwapPreviewRecord",
     start="{key}/add",
     detail="GET {key}/status?_id",
     list=None,
@@ -192,6 +211,7 @@ FACE_SWAP_PREVIEWS = _family(
 DUBBINGS = _family(
     "userDubbing",
     "AI Dubbing",
+    record="DubbingRecord",
     start="{key}/startDubbing",
     batch=None,
     ongoing=("GET {key}/allProcessing", "GET {key}/processingRecord"),
@@ -200,6 +220,7 @@ DUBBINGS = _family(
 CAPTION_REMOVALS = _family(
     "userCaptionRemoval",
     "Caption Removal",
+    record="CaptionRemovalRecord",
     ongoing=("GET {key}/allProcessing", "GET {key}/processingRecord"),
 )
 
@@ -231,15 +252,21 @@ _OTHERS = (
         fixed_fields=_CHECKS_ON,
     ),
     _family("userPhotobook", "Photobook", result_fields=_PHOTOBOOK_URLS, has_webhooks=False),
-    _family("userGptImage", "GPT Image", **_IMAGE_FAMILY | {"result_fields": _GPT_URLS}, paging=P3),
-    _family("userWan26Image", "Wan 2.6 Image", **_IMAGE_FAMILY, paging=P3),
-    _family("userWan27Image", "Wan 2.7 Image", **_IMAGE_FAMILY, paging=P3),
+    _family(
+        "userGptImage",
+        "GPT Image",
+        **_IMAGE_FAMILY | {"result_fields": _GPT_URLS},
+        paging=P3,
+        fixed_fields=_CHECKS_ON,
+    ),
+    _family("userWan26Image", "Wan 2.6 Image", **_IMAGE_FAMILY, paging=P3, fixed_fields=_CHECKS_ON),
+    _family("userWan27Image", "Wan 2.7 Image", **_IMAGE_FAMILY, paging=P3, fixed_fields=_CHECKS_ON),
     _family("userQwen2Image", "Qwen Image", **_IMAGE_FAMILY, paging=None),
     _family("userFlux2", "Flux 2", **_IMAGE_FAMILY, paging=P3, fixed_fields=_CHECKS_ON),
     _family("userKlingImage", "Kling Image", **_IMAGE_FAMILY, paging=None),
     _family("userImageEdit", "Image Edit"),
     _family("userWan25", "Wan Image to Video"),
-    _family("userWan30", "Wan 3.0 Video", list=None, batch=None, delete=None),
+    _family("userWan30", "Wan 3.0 Video", list=None, batch=None, delete=None, fixed_fields=_CHECKS_ON),
     _family("userWan26R2V", "Wan 2.6 R2V Flash"),
     _family("userHappyhorseVideo", "HappyHorse Video"),
     _family("talkingPhoto", "Talking Photo"),
@@ -251,14 +278,14 @@ _OTHERS = (
     _family("productAvatar", "Product Avatar", result_fields=("result_image_url",)),
     _family("headSwap", "Head Swap", name_field=None),
     _family("veoVideo", "Veo Video"),
-    _family("klingVideo", "Kling Video"),
-    _family("klingOmni", "Kling Omni"),
+    _family("klingVideo", "Kling Video", rename=_RENAME),
+    _family("klingOmni", "Kling Omni", rename=_RENAME),
     _family("grokVideo", "Grok Video"),
     _family("hailuoVideo", "Hailuo Video", batch=None),
     _family("minimaxH3Video", "MiniMax H3 Video"),
     _family("soraVideo", "Sora 2 Pro Video"),
     _family("seedanceVideo", "Seedance 1.5 Pro", batch=None, delete=None),
-    _family("seedance2Video", "Seedance 2.x"),
+    _family("seedance2Video", "Seedance 2.x", rename=_RENAME),
 )  # fmt: skip
 
 # All families, by A2E's word for them.

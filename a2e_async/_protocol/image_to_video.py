@@ -4,7 +4,8 @@ A new option is a line of `VideoOptions`, a row of `START`, and its text in the 
 jobs of a batch, the columns of a job file and the options of the command line follow from these.
 """
 
-from typing import TypedDict, get_args
+from collections.abc import Mapping
+from typing import Any, TypedDict, get_args
 
 from a2e_async._protocol.schema import Requirement, Schema, choice, flag, integer, link, text
 from a2e_async.models.image_to_video import ModelType, ModelVersion, VideoTime
@@ -25,7 +26,17 @@ class VideoOptions(TypedDict, total=False):
 
 
 # For options that are not given. None is not a default of A2E: for an Ultra account it chooses a model that costs more.
-DEFAULTS: VideoOptions = {"model_version": "a2e"}
+# A2E rejects a start without a negative prompt.
+DEFAULTS: VideoOptions = {"model_version": "a2e", "negative_prompt": "blurry, distorted, low quality"}
+
+
+def with_defaults(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options with the defaults of those that are missing. The preset of a LoRA has a negative prompt itself."""
+    given = {**DEFAULTS, **options}
+    if options.get("lora") is not None and "negative_prompt" not in options:
+        given["negative_prompt"] = None
+    return given
+
 
 _PROMPT_MESSAGE = "{} is needed unless lora is given: A2E rejects a start without it"
 

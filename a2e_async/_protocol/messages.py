@@ -5,9 +5,11 @@ from typing import Any
 
 import attrs
 
+from a2e_async._values import Value
 
-@attrs.frozen(kw_only=True)
-class Request:
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Request(Value):
     """One call of A2E's API, before it is sent.
 
     Attributes:
@@ -29,9 +31,14 @@ class Request:
     repeatable: bool = False
     timeout: float | None = None
 
+    @property
+    def operation(self) -> str:
+        """Method and path, by which A2E's "busy" holds back this operation and no other."""
+        return f"{self.method} {self.path}"
 
-@attrs.frozen(kw_only=True)
-class Response:
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Response(Value):
     """One response, before it is decoded.
 
     Attributes:
@@ -47,8 +54,8 @@ class Response:
     received_at: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
-class Envelope:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Envelope(Value):
     """Content of a successful response.
 
     Attributes:

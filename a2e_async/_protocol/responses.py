@@ -4,6 +4,7 @@ Reference 1.3 lists the envelopes of successful responses (S1 to S8), 1.4 those 
 
 How `decode` works:
 
+0. The challenge of a firewall has not come from A2E at all.
 1. A redirect is an error: following it would take the token to another host.
 2. A 2xx status with an empty body is a success without data (S8).
 3. A 2xx status with a stream of server-sent events (S7) has its result in the last event. The methods of this package
@@ -16,7 +17,9 @@ How `decode` works:
 
 import contextlib
 import json
-import math
+import re
+import sys
+from collections.abc import Iterator
 from typing import Any, Never
 from urllib.parse import urlsplit
 
@@ -24,7 +27,13 @@ import attrs
 
 from a2e_async._protocol.error_mapping import content_rejection, to_api_error
 from a2e_async._protocol.messages import Envelope, Response
-from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
+from a2e_async.errors import ContentRejectedError, NetworkError, NotFoundError, UnexpectedResponseError
+
+# Nesting of JSON up to which Python can compare and write it.
+_MAX_DEPTH = 510
+
+# A text in JSON, or a bracket outside of a text.
+_NESTING = r'(?s)"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]'
 
 # Bytes of a body that is not JSON that become the text of an error (reference 1.4).
 _MAX_TEXT = 200
@@ -32,6 +41,15 @@ _MAX_TEXT = 200
 _BOM = b"\xef\xbb\xbf"
 
 _ENVELOPE_KEYS = frozenset({"code", "msg", "message", "trace_id", "success", "timestamp"})
+
+# Fields in which the container of a list can report that it could not be read, and words for that in its status.
+_ERROR_FIELDS = ("error", "errors", "err_message", "failed_message")
+_FAILURES = frozenset({"error", "fail", "failed", "failure"})
+
+# The names of a total, of an object beside the rows that can hold it, and of a flag that more rows follow.
+_TOTALS = ("count", "total", "totalCount", "total_count")
+_PAGING = ("pagination", "paging", "page", "pageInfo", "page_info", "meta")
+_MORE = ("hasMore", "has_more", "hasNext", "has_next", "hasNextPage", "has_next_page")
 
 _LIST_FIELDS = ("rows", "list", "data", "records")
 
@@ -44,9 +62,17 @@ def decode(response: Response) -> Envelope:
 
     Raises:
         APIError: A2E reports an error; the subclass says which.
+        NetworkError: The response is that of a firewall, and the request did not reach A2E.
         UnexpectedResponseError: The response is a redirect, is not valid JSON, or is JSON of an unknown shape.
     """
     status, content = response.status, response.body
+    # Case 0: a firewall. Cloudflare marks its challenges by this header, and passes nothing on.
+    if response.headers.get("cf-mitigated", "").strip().lower() == "challenge":
+        msg = (
+            f"A firewall (Cloudflare) in front of A2E asked for a check by a browser (HTTP {status}, cf-mitigated: "
+            "challenge). The request did not reach A2E. Try again later, or from another network"
+        )
+        raise NetworkError(msg, request_sent=False)
     # Case 1: redirect.
     if 300 <= status < 400:
         _raise_redirect(response)
@@ -60,8 +86,8 @@ def decode(response: Response) -> Envelope:
         return _decode_stream(response)
     # Case 4: the body is not JSON.
     try:
-        body = json.loads(content)
-    except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8 and integers with too many digits
+        body = _parse(content)
+    except ValueError as error:  # also bad UTF-8 and integers with too many digits
         _raise_not_json(response, error)
     # Case 5: an envelope.
     if isinstance(body, dict):
@@ -85,6 +111,39 @@ def decode(response: Response) -> Envelope:
         _raise_api_error({"message": body if isinstance(body, str) else ""}, response)
     msg = "A2E's response is JSON, but neither an object nor an array"
     raise UnexpectedResponseError(msg, status=status, body=content)
+
+
+def _parse(content: bytes) -> Any:  # noqa: ANN401  any JSON
+    """Parse JSON. A value that is nested more than `_MAX_DEPTH` deep is emptied, so that the rest can be used."""
+    try:
+        value = json.loads(content)
+    except RecursionError:
+        value = json.loads(_cut(content.decode(json.detect_encoding(content), "surrogatepass")))
+    layer = [value]
+    for _ in range(_MAX_DEPTH):
+        parts = (part.values() if isinstance(part, dict) else part for part in layer if isinstance(part, dict | list))
+        layer = [child for children in parts for child in children if isinstance(child, dict | list)]
+        if not layer:
+            return value
+    for part in layer:
+        part.clear()
+    return value
+
+
+def _cut(text: str) -> str:
+    """Replace what is nested more than `_MAX_DEPTH` deep by null, in JSON that Python's parser cannot read."""
+    kept, depth, begin = [], 0, 0
+    for token in re.finditer(_NESTING, text):
+        if token[0] in {"[", "{"}:
+            depth += 1
+            if depth > _MAX_DEPTH and begin < len(text):
+                kept += [text[begin : token.start()], "null"]
+                begin = len(text)
+        elif token[0] in {"]", "}"}:
+            if depth == _MAX_DEPTH + 1:
+                begin = token.end()
+            depth -= 1
+    return "".join([*kept, text[begin:]])
 
 
 def _decode_stream(response: Response) -> Envelope:
@@ -164,12 +223,20 @@ class AcceptedTask:
     adopted: bool = False
 
 
-def records(data: object) -> list[dict[str, Any]]:
-    """Return every object with an ``_id``, once: of an object, an array, a numeric-key object or a list container."""
+def records(data: object, *, known_only: bool = False) -> list[dict[str, Any]]:
+    """Return every object with an ``_id``, once: of an object, an array, a numeric-key object or a list container.
+
+    Args:
+        data: The content of an envelope.
+        known_only: Read only the containers of reference 1.7. Elsewhere an id could belong to anything.
+
+    Raises:
+        UnexpectedResponseError: There is no list, although a total says that there are records.
+    """
     if isinstance(data, dict):
         if id_of(data):
             return [data]  # the usual case
-        data = _items_of(data)
+        data = _known_items_of(data) if known_only else _items_of(data)
     items = data if isinstance(data, list) else []
     found: dict[str, dict[str, Any]] = {}
     for item in items:
@@ -179,27 +246,43 @@ def records(data: object) -> list[dict[str, Any]]:
 
 
 def rows(data: object) -> list[dict[str, Any]]:
-    """Return every object of a list, also those without an ``_id``."""
+    """Return every object of a list, also those without an ``_id``.
+
+    Raises:
+        UnexpectedResponseError: As in `records`.
+    """
     items = _items_of(data) if isinstance(data, dict) else data
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else []
 
 
 def count_rows(data: object) -> int:
-    """Return the number of rows of a page, those without an ``_id`` included."""
+    """Return the number of rows of a page, those without an ``_id`` included.
+
+    Raises:
+        UnexpectedResponseError: As in `records`.
+    """
     rows = _items_of(data) if isinstance(data, dict) and not id_of(data) else data
     return len(rows) if isinstance(rows, list) else 1
 
 
 def total_of(data: object) -> int | None:
     """Return the total that a list states for all its pages, None if it states none."""
-    if isinstance(data, dict):
-        for key in ("count", "total"):
-            value = data.get(key)
-            # Longer numbers are no totals, and Python refuses to convert a number of thousands of digits.
-            if isinstance(value, str) and value.isdecimal() and len(value) < 9:
-                value = int(value)
-            if isinstance(value, int) and not isinstance(value, bool):
-                return value
+    if not isinstance(data, dict):
+        return None
+    parts = [data, _container_in(data), *map(data.get, _PAGING)]
+    return next((total for part in parts if (total := _stated_total(part)) is not None), None)
+
+
+def _stated_total(data: object) -> int | None:
+    if not isinstance(data, dict):
+        return None
+    for key in _TOTALS:
+        value = data.get(key)
+        # Longer numbers are no totals, and Python refuses to convert a number of thousands of digits.
+        if isinstance(value, str) and value.isdecimal() and len(value) < 9:
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
     return None
 
 
@@ -214,10 +297,17 @@ def check_list(envelope: Envelope, name: str | None = None) -> None:
         name: The field that holds the names, if it is not known that A2E repeats them in the list.
 
     Raises:
-        UnexpectedResponseError: The page is not a list, or has no names.
+        UnexpectedResponseError: The page is not a list, has no names, or reports a failure itself.
     """
     data = envelope.data
-    found = records(data)
+    # an empty list beside a failure is not an empty list: A2E's database did not answer
+    if isinstance(data, dict) and not id_of(data) and (failure := _failure_in(data)):
+        msg = f"A2E's list of tasks reports a failure: {failure}"
+        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
+    found = records(data, known_only=True)
+    if not found and (failure := _failure_beside(envelope)):
+        msg = f"A2E's list of tasks is empty, and its response contradicts that: {failure}"
+        raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
     if not (isinstance(data, list) or found or (isinstance(data, dict) and _is_empty(data))):
         msg = "A2E's list of tasks has an unknown shape"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
@@ -226,12 +316,70 @@ def check_list(envelope: Envelope, name: str | None = None) -> None:
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
 
 
+def _failure_in(data: dict[str, Any]) -> str:
+    """Return the failure that the container of a list reports, an empty text for none."""
+    if data.get("success", True) not in (True, 1, "true"):
+        return f"success is {data['success']!r}"
+    if data.get("code", 0) not in (None, 0, "0", 200, "200"):
+        return f"code is {data['code']!r}"
+    if data.get("ok", True) in (False, "false") or str(data.get("status")).lower() in _FAILURES:
+        return f"its status is {data.get('status', False)!r}"
+    return next((f"{name} is {data[name]!r}"[:_MAX_TEXT] for name in _ERROR_FIELDS if data.get(name)), "")
+
+
+def _failure_beside(envelope: Envelope) -> str:
+    """Return what speaks against an empty list: a failure in the envelope around it, or rows that follow."""
+    body: object = None
+    with contextlib.suppress(ValueError, RecursionError):
+        body = json.loads(envelope.body or b"null")
+    around = {name: value for name, value in body.items() if name != "data"} if isinstance(body, dict) else {}
+    data = envelope.data if isinstance(envelope.data, dict) else {}
+    parts = [part for part in (data, *map(data.get, _PAGING)) if isinstance(part, dict)]
+    more = (f"{name} is true" for part in parts for name in _MORE if part.get(name) in (True, "true"))
+    return _failure_in(around) or next(more, "")
+
+
 def _items_of(data: dict[str, Any]) -> list[Any]:
+    container = _container_in(data)
+    if container is not None:
+        return _list_in(container) or []
+    parts = [data, *(part for part in data.values() if isinstance(part, dict))]
+    totals = [total for part in parts if (total := _stated_total(part))]
+    if totals or any(map(_lists_of_objects, parts)):
+        fields = ", ".join(repr(str(name)[:40]) for name in list(data)[:10])
+        count = f", although it counts {max(totals)}" if totals else ""
+        msg = f"A2E's list has an unknown shape{count}: none of its fields is known to hold the records: {fields}"
+        raise UnexpectedResponseError(msg, status=200)
+    return []
+
+
+def _container_in(data: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the object that holds the list: `data` itself, or the only one in it that holds a list."""
+    if _list_in(data) is not None:
+        return data
+    parts = [part for part in data.values() if isinstance(part, dict) and not id_of(part)]
+    containers = [part for part in parts if _list_in(part) is not None]
+    return containers[0] if len(containers) == 1 else None
+
+
+def _list_in(data: dict[str, Any]) -> list[Any] | None:
+    """Return the list of an object: the one in a known field, else its only list of objects."""
+    known = _known_items_of(data)
+    lists = _lists_of_objects(data) if known is None else [known]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _lists_of_objects(data: dict[str, Any]) -> list[list[Any]]:
+    lists = (part for part in data.values() if isinstance(part, list))
+    return [part for part in lists if any(isinstance(item, dict) for item in part)]
+
+
+def _known_items_of(data: dict[str, Any]) -> list[Any] | None:
     for key in _LIST_FIELDS:
         if isinstance(data.get(key), list):
             return list(data[key])
     # S5: some operations write an array as an object with the keys "0", "1", …
-    return [value for key, value in data.items() if key.isdecimal()]
+    return [value for key, value in data.items() if key.isdecimal()] or None
 
 
 def _is_empty(data: object) -> bool:
@@ -241,6 +389,8 @@ def _is_empty(data: object) -> bool:
 def id_of(record: dict[str, Any]) -> str:
     """Return the ``_id`` as text (some families count with integers), or an empty string."""
     value = record.get("_id")
+    if isinstance(value, dict):
+        value = value.get("$oid")  # as MongoDB writes it
     if isinstance(value, bool) or not isinstance(value, str | int):
         return ""
     return str(value)
@@ -273,7 +423,7 @@ def accepted_tasks(envelope: Envelope) -> list[AcceptedTask]:
         ContentRejectedError: The response reports flagged content instead of a task (E8).
         UnexpectedResponseError: The response contains no task id. The start may have cost coins.
     """
-    found = records(envelope.data)
+    found = records(envelope.data, known_only=True)
     if found:
         return [AcceptedTask(id_of(raw), raw, envelope.trace_id) for raw in found]
     rejection = content_rejection(envelope.data)
@@ -285,10 +435,19 @@ def accepted_tasks(envelope: Envelope) -> list[AcceptedTask]:
 
 def quoted_coins(envelope: Envelope) -> float | None:
     """Return the price in coins that a quote states, None if no known field holds a price."""
-    data = envelope.data
+    return next((amount for amount in _amounts_in(envelope.data) if amount >= 0), None)
+
+
+def spendings(envelope: Envelope) -> tuple[tuple[str, float], ...]:
+    """Return the transactions that cost coins of a page of the history: each with its JSON, and how much it cost."""
+    found = [(json.dumps(row, sort_keys=True), next(_amounts_in(row), 0)) for row in rows(envelope.data)]
+    return tuple((row, -amount) for row, amount in found if amount < 0)
+
+
+def _amounts_in(data: object) -> Iterator[float]:
+    """Yield the numbers of coins in the fields that can hold a price, or the number that the data are."""
     values = [data.get(name) for name in _PRICE_FIELDS] if isinstance(data, dict) else [data]
-    return next((value for value in values if _is_price(value)), None)
-
-
-def _is_price(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf
+    for value in values:
+        # a number that no float can hold, such as 10**400, cannot be counted
+        if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
+            yield value

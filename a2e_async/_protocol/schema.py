@@ -15,6 +15,7 @@ import attrs
 
 from a2e_async._protocol.settings import is_host_name, is_loopback
 from a2e_async._protocol.validation import check_encodable, raise_invalid
+from a2e_async._values import Value
 
 FieldType: TypeAlias = Literal["text", "link", "links", "integer", "number", "flag", "array", "object", "any"]
 
@@ -22,7 +23,7 @@ FieldType: TypeAlias = Literal["text", "link", "links", "integer", "number", "fl
 _OVERRIDES = frozenset({"minor_suspected_skip", "mask_face", "force_generate"})
 
 # Matches nearly every valid link: the full check finds nothing wrong with such a link and takes four times as long.
-_USUAL_LINK = re.compile(r"https?://[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+/[!-~]*")
+_USUAL_LINK = r"https?://[a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})+/[!-~]*"
 
 # Reference 1.11.
 _MAX_WEBHOOK_URL_LENGTH = 2048
@@ -31,9 +32,13 @@ _MAX_WEBHOOK_TOKEN_LENGTH = 256
 
 _CONTAINERS = (dict, list, tuple)  # what JSON can be made of
 
+# Flags as people and spreadsheets write them.
+_FLAGS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_MAX_SHOWN = 80  # characters of a wrong value in a message
 
-@attrs.frozen(kw_only=True)
-class Field:
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Field(Value):
     """One field of a request.
 
     Attributes:
@@ -66,7 +71,7 @@ class Field:
         if self.choices:
             # `in` alone would take True for 1, and 5.0 for 5
             if isinstance(value, bool) or not isinstance(value, str | int) or value not in self.choices:
-                raise_invalid(f"{name} must be one of {', '.join(map(repr, self.choices))}, not {value!r}")
+                raise_invalid(f"{name} must be one of {', '.join(map(repr, self.choices))}, not {_shown(value)}")
             return
         match self.type:
             case "text":
@@ -77,15 +82,15 @@ class Field:
                 if self.max_length is not None and len(value) > self.max_length:
                     raise_invalid(f"{name} must have at most {self.max_length} characters, not {len(value)}")
             case "link":
-                if not isinstance(value, str) or not _USUAL_LINK.fullmatch(value):
+                if not isinstance(value, str) or not re.fullmatch(_USUAL_LINK, value):
                     _check_unusual_link(name, value)
             case "flag":
                 if not isinstance(value, bool):
-                    raise_invalid(f"{name} must be True or False, not {value!r}")
+                    raise_invalid(f"{name} must be True or False, not {_shown(value)}")
             case "integer" | "number":
                 # bool is a subclass of int in Python, and NaN cannot be written as JSON
                 if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                    raise_invalid(f"{name} must be a number, not {value!r}")
+                    raise_invalid(f"{name} must be a number, not {_shown(value)}")
                 if self.type == "integer" and not isinstance(value, int):
                     raise_invalid(f"{name} must be a whole number, not {value!r}")
                 self._check_range(name, value)
@@ -103,11 +108,41 @@ class Field:
                 if self.fields:
                     Schema(self.fields).check(value, f"{name}.")
 
+    def parse(self, name: str, value: str | float) -> Any:  # noqa: ANN401  a value of any type
+        """Return the value of a cell of a table, whose values are texts, or in a data frame 5.0 for 5.
+
+        Raises:
+            InvalidRequestError: The text is not a value of this type. Its limits are not checked.
+        """
+        if self.type == "flag" and isinstance(value, str):
+            flag = _FLAGS.get(value.strip().lower())
+            if flag is None:
+                raise_invalid(f"{name} must be true or false, not {_shown(value)}")
+            return flag
+        if self.type not in {"integer", "number"}:
+            return value
+        try:
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if number.is_integer():
+            return int(number)
+        if self.type == "integer" or not math.isfinite(number):
+            raise_invalid(
+                f"{name} must be {'an integer' if self.type == 'integer' else 'a number'}, not {_shown(value)}"
+            )
+        return number
+
     def _check_range(self, name: str, value: float) -> None:
         if self.min is not None and value < self.min:
             raise_invalid(f"{name} must be {self.min:g} or more, not {value!r}")
         if self.max is not None and value > self.max:
             raise_invalid(f"{name} must be {self.max:g} or less, not {value!r}")
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
 
 
 # The fields of the tables, such as `text(required=True)`.
@@ -126,8 +161,8 @@ def choice(*choices: str | int, required: bool = False, title: str = "") -> Fiel
     return Field(type=field_type, choices=choices, required=required, title=title)
 
 
-@attrs.frozen(kw_only=True)
-class Requirement:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Requirement(Value):
     """Fields that must or must not be set because of the value of another field.
 
     Attributes:

@@ -2,6 +2,7 @@
 
 import ipaddress
 import math
+import re
 from collections.abc import Mapping
 from typing import get_args
 from urllib.parse import SplitResult, urlsplit
@@ -14,8 +15,19 @@ from a2e_async.errors import ConfigurationError
 # Straight quotes, and the typographic quotes that word processors put in their place.
 _QUOTES = "\"'`\u201c\u201d\u2018\u2019"
 
+# A token is also pasted as the whole header, as documentation of APIs shows it.
+_HEADER = r"(?i)^(?:authorization\s*[:=]\s*)?(?:bearer(?:\s+|$))?"
+
+# Sites of A2E that answer under these names, but not as its API.
+_OTHER_SITES = {"api.a2e.ai": "documentation", "a2e.ai": "website", "www.a2e.ai": "website"}
+
+# A language tag, such as "en" or "zh-Hans-CN".
+_LANGUAGE = r"[A-Za-z]{2,8}(?:[-_][A-Za-z0-9]{1,8})*"
+
 # Fields of the configuration that are not numbers.
-_NOT_NUMBERS = frozenset({"token", "base_url", "retry", "poll", "pacing", "start", "steps"})
+_NOT_NUMBERS = frozenset(
+    {"token", "base_url", "language", "proxy", "ssl", "keep_metadata", "retry", "poll", "pacing", "start", "steps"}
+)
 
 # The environment variables that are read.
 VARIABLES = ("A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL")
@@ -77,8 +89,8 @@ def _clean_token(token: str | None) -> Secret:
 
 def _unquoted(token: str) -> Secret:
     before = ""
-    while token != before:  # quotes around quotes, with spaces between
-        before, token = token, token.strip().strip(_QUOTES)
+    while token != before:  # quotes around quotes or around the header, with spaces between
+        before, token = token, re.sub(_HEADER, "", token.strip().strip(_QUOTES).strip(), count=1)
     return Secret(token)
 
 
@@ -100,8 +112,8 @@ def _clean_base_url(url: str) -> str:
     if parts.scheme == "http" and not is_loopback(host):
         msg = f"http:// would send the token to {host} unencrypted: use https:// (http:// works for this machine only)"
         raise ConfigurationError(msg)
-    if host.rstrip(".") == "api.a2e.ai":
-        msg = f"api.a2e.ai is A2E's documentation, not its API: use {DEFAULT_BASE_URL}"
+    if host.rstrip(".") in _OTHER_SITES:
+        msg = f"{host} is A2E's {_OTHER_SITES[host.rstrip('.')]}, not its API: use {DEFAULT_BASE_URL}"
         raise ConfigurationError(msg)
     path = parts.path.rstrip("/").removesuffix("/v1").removesuffix("/api")
     return f"{parts.scheme}://{parts.netloc}{path}"
@@ -154,6 +166,16 @@ def _check_numbers(config: Config) -> None:
                     _check_number(f"{type(owner).__name__}.{field.name}", value, integer="int" in str(field.type))
     _check_steps(config.poll.steps)
     _check_start(config.start)
+    _check_language(config.language)
+    if not isinstance(config.keep_metadata, bool):
+        msg = f"Config.keep_metadata must be True or False, not {config.keep_metadata!r}"
+        raise ConfigurationError(msg)
+
+
+def _check_language(language: object) -> None:
+    if language is not None and not (isinstance(language, str) and re.fullmatch(_LANGUAGE, language)):
+        msg = f"Config.language must be a language such as 'en-US', or None, not {language!r}"
+        raise ConfigurationError(msg)
 
 
 def _check_class(name: str, value: object, expected: type) -> None:
@@ -191,10 +213,17 @@ def _check_start(policy: StartPolicy) -> None:
     if policy.on_unknown == "resend" and not policy.mark_names:
         msg = "StartPolicy.on_unknown='resend' needs mark_names=True: a task can be found only by its marker"
         raise ConfigurationError(msg)
-    scan_delays = policy.scan_delays if isinstance(policy.scan_delays, tuple) else ()
-    for delay in scan_delays:
+    _check_number("StartPolicy.accept_time", policy.accept_time, integer=False)
+    _check_number("StartPolicy.list_delay", policy.list_delay, integer=False)
+    _check_delays("StartPolicy.scan_delays", policy.scan_delays)
+    _check_delays("StartPolicy.key_scan_delays", policy.key_scan_delays)
+
+
+def _check_delays(name: str, value: object) -> None:
+    delays = value if isinstance(value, tuple) else ()
+    for delay in delays:
         if delay != 0 or isinstance(delay, bool):
-            _check_number("StartPolicy.scan_delays", delay, integer=False)
-    if not scan_delays or list(scan_delays) != sorted(scan_delays):
-        msg = "StartPolicy.scan_delays must be a sorted tuple of seconds, such as (0.0, 2.0, 7.0, 20.0)"
+            _check_number(name, delay, integer=False)
+    if not delays or list(delays) != sorted(delays):
+        msg = f"{name} must be a sorted tuple of seconds, such as (0.0, 2.0, 7.0, 20.0)"
         raise ConfigurationError(msg)

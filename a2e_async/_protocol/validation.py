@@ -1,9 +1,8 @@
-"""Local checks of ids, paths, queries and numbers; `schema.py` checks the values of a body."""
+"""Local checks of paths, queries and numbers; `schema.py` checks the values of a body."""
 
 import inspect
 from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Any, Never, TypeVar, get_type_hints
-from urllib.parse import quote
 
 from a2e_async.errors import Advice, InvalidRequestError
 
@@ -14,20 +13,6 @@ _MAX_SECONDS = 1e9
 def raise_invalid(message: str, advice: Advice | None = None) -> Never:
     """Raise the error of a failed local check."""
     raise InvalidRequestError(message, advice=advice)
-
-
-def quote_id(task_id: object) -> str:
-    """Return an id as one segment of a path, so that no id can reach another path.
-
-    Raises:
-        InvalidRequestError: The value is not a task id.
-    """
-    if not isinstance(task_id, str) or not task_id.strip():
-        raise_invalid(f"A task id must be a non-empty str, not {task_id!r}")
-    quoted = quote(task_id, safe="", errors="replace")
-    if not quoted.strip("."):  # quote() leaves "." and ".." as they are, and servers resolve them to other paths
-        raise_invalid(f"{task_id!r} is not a task id")
-    return quoted
 
 
 def api_path(path: str) -> str:
@@ -109,7 +94,7 @@ def list_options(options: type, **defaults: object) -> Callable[[F], F]:
     """
     listed = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults.get(name), annotation=hint)
-        for name, hint in get_type_hints(options).items()
+        for name, hint in get_type_hints(options, include_extras=True).items()
     ]
 
     def decorate(function: F) -> F:

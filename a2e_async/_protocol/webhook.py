@@ -15,6 +15,7 @@ import attrs
 
 from a2e_async._protocol.schema import check_webhook
 from a2e_async._protocol.validation import raise_invalid
+from a2e_async._values import Value
 
 AUTH_HEADER = "X-A2e-Webhook-Token"
 
@@ -31,8 +32,8 @@ _MAX_BODIES = 1_000
 _PLACEHOLDER_URL = "https://localhost/"  # for a URL that is not known yet: A2E takes no token without one
 
 
-@attrs.frozen
-class MentionedIds:
+@attrs.frozen(eq=False, repr=False)
+class MentionedIds(Value):
     """Texts of a body that may be ids of tasks.
 
     Attributes:

@@ -3,31 +3,31 @@
 # How it works: A2E charges when it accepts a start, and it has no idempotency keys. So the submitter appends a marker
 # to the name of each task (``Ada [a2e:7f3k2m9q4d]``). A start whose response is lost is found in A2E's list by that
 # marker. No other field identifies a task: A2E may rewrite a prompt (reference 1.6), and the newest record may belong
-# to another program (trap 48).
+# to another program (trap 48). The same marker tells whether a response belongs to the start that it answers.
 
 import hashlib
 import math
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from a2e_async._protocol.converter import parse_time
-from a2e_async._protocol.error_mapping import parse_http_date
-from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.responses import id_of
 from a2e_async._protocol.schema import check_text
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base32: without i, l, o and u, which are easily misread
 _DIGIT_OF_BYTE = _DIGITS.encode() * 8
 
-_MARKER = re.compile(r"[0-9a-hjkmnp-tv-z]{10}")
+_MARKER = r"[0-9a-hjkmnp-tv-z]{10}"
 # "[a2e:7f3k2m9q4d]", or "[a2e:7f3k2m9q4d*3]" for a start that makes three tasks: A2E gives all of them the same name
-_TAG = re.compile(rf"\[a2e:({_MARKER.pattern})(?:\*([2-9]))?\]")
+_TAG = rf"\[a2e:({_MARKER})(?:\*([2-9]))?\]"
+# the rest of a tag at the end of a name that A2E has cut
+_CUT_TAG = r"\[a2e:([0-9a-hjkmnp-tv-z]{1,10})(?:\*[2-9]?)?[.… ]*$"
 
-_SERVER_SKEW = 60.0  # seconds by which the clocks of A2E's own machines may differ
-_LOCAL_SKEW = 900.0  # seconds by which this machine's clock may differ from A2E's; used if a response has no Date
+# Characters of a name, with its marker, from which on the marker comes first. A2E does not publish how long a name can
+# be; 40 is the only limit that it states for any family (reference 4.1), and a shorter name is not cut.
+_MAX_TRAILING = 40
 
 
 def make_marker(noise: bytes) -> str:
@@ -40,53 +40,56 @@ def marker_for_key(key: str) -> str:
     return make_marker(hashlib.sha256(key.encode()).digest()[:10])
 
 
-def mark_name(name: str, marker: str, count: int = 1, max_length: int | None = None) -> str:
-    """Return the name to send: the caller's name with the marker at its end.
+def mark_name(name: str, marker: str, count: int = 1, max_length: int | None = None, *, in_front: bool = False) -> str:
+    """Return the name to send: the caller's name with the marker at its end, or at the front of a long name.
 
-    A marker left over from an earlier task is removed. A name that is too long is cut before the marker, since A2E
-    would otherwise cut the marker.
+    A marker left over from an earlier task is removed. A2E can cut the end of a long name, and the marker with it. So
+    the name is cut here if A2E states a limit, and else it comes behind the marker.
+
+    Args:
+        name: The caller's name.
+        marker: The marker.
+        count: Number of tasks that the start makes.
+        max_length: The most characters of a name, if A2E states a limit.
+        in_front: Whether A2E is known to cut names, so that the marker comes first in any case.
     """
-    while _TAG.search(name):  # a loop: removing one marker can join the two halves of another
-        name = _TAG.sub("", name).strip() or "again"
-    tag = f" [a2e:{marker}]" if count == 1 else f" [a2e:{marker}*{count}]"
-    if max_length is not None and len(name) + len(tag) > max_length:
-        name = f"{name[: max_length - len(tag) - 1].rstrip()}…"
-    return f"{name}{tag}"
+    while re.search(_TAG, name):  # a loop: removing one marker can join the two halves of another
+        name = re.sub(_TAG, "", name).strip() or "again"
+    tag = f"[a2e:{marker}]" if count == 1 else f"[a2e:{marker}*{count}]"
+    length = len(name) + 1 + len(tag)
+    if max_length is not None and length > max_length:
+        name = f"{name[: max_length - len(tag) - 2].rstrip()}…"
+    is_long = max_length is None and length > _MAX_TRAILING
+    return f"{tag} {name}" if in_front or is_long else f"{name} {tag}"
+
+
+def keep_marker(old: str, new: str, max_length: int | None = None) -> str:
+    """Return a new name for a task, with the marker of its old name, by which the task is found again."""
+    tag = re.search(_TAG, old)
+    return new if tag is None else mark_name(new, tag[1], int(tag[2] or 1), max_length)
+
+
+def marker_in(name: object) -> str:
+    """Return the marker in the name of a record, an empty text if it has none."""
+    tag = re.search(_TAG, name) if isinstance(name, str) else None
+    return "" if tag is None else tag[1]
+
+
+def is_same_name(sent: str, shown: str) -> bool:
+    """Tell whether a record can show a name that was sent: cut, or without some of its punctuation."""
+    sent, shown = (re.sub(r"[\W_]+", "", name).casefold() for name in (sent, shown))
+    return shown in sent or sent in shown
 
 
 def markers_for(marker_or_key: str) -> frozenset[str]:
-    """Return the possible markers of a text: a marker, a name that ends with one, or an idempotency key."""
+    """Return the possible markers of a text: a marker, a name that holds one, or an idempotency key."""
     check_text("marker_or_key", marker_or_key)
-    tag = _TAG.search(marker_or_key)
+    tag = re.search(_TAG, marker_or_key)
     if tag is not None:
         return frozenset({tag[1]})
     text = marker_or_key.strip().lower()
     # ten base32 digits can be a marker or a key; one scan of the list finds both
-    return frozenset({marker_for_key(marker_or_key), *([text] if _MARKER.fullmatch(text) else [])})
-
-
-def cutoff_time(envelope: Envelope, *, age: float, wall: float) -> float:
-    """Return the time before which no record of a list page is relevant, in seconds since the epoch.
-
-    Args:
-        envelope: The page.
-        age: Seconds since the earliest start that is searched for; infinite for all records.
-        wall: Seconds since the epoch by this machine's clock.
-    """
-    # A2E's own clock, since it also wrote `createdAt`. The local clock may be wrong by any amount: the age is a
-    # difference on the monotonic clock, and the wall clock is used only without a Date, with a wide margin.
-    server_time = parse_http_date(envelope.headers.get("date", ""))
-    return wall - age - _LOCAL_SKEW if server_time is None else server_time - age - _SERVER_SKEW
-
-
-def ends_before(records: Sequence[Mapping[str, Any]], since: float) -> bool:
-    """Tell whether a page ends before `since`, so that the pages after it need not be read."""
-    parsed = [parse_time(record.get("createdAt")) for record in records]
-    times = [time.timestamp() for time in parsed if time is not None]
-    # "newest first" is A2E's usual order and not a promise (trap 59): in any other order, or if one time is missing,
-    # a later page may still hold the task
-    newest_first = len(times) == len(parsed) and times == sorted(times, reverse=True)
-    return newest_first and bool(times) and times[-1] < since
+    return frozenset({marker_for_key(marker_or_key), *([text] if re.fullmatch(_MARKER, text) else [])})
 
 
 @attrs.define(eq=False, repr=False)
@@ -95,13 +98,15 @@ class Search:
 
     Attributes:
         markers: The markers to find; a task with any of them matches.
-        since: The earliest time at which such a task can have been created, in seconds on the event loop's clock.
+        since: The earliest time at which such a task can have been created, in A2E's clock.
         found: Task id -> the record from A2E's list, or None if only the id is known. The oldest first.
+        cut: Ids of the tasks whose names A2E has cut, and which may have one of the markers.
     """
 
     markers: frozenset[str]
     since: float = -math.inf
     found: dict[str, dict[str, Any] | None] = attrs.field(factory=dict)
+    cut: set[str] = attrs.field(factory=set)
 
 
 @attrs.define(eq=False, repr=False)
@@ -109,8 +114,8 @@ class MarkerIndex:
     """Index of one family: which tasks carry which marker, as far as A2E has listed them.
 
     Attributes:
-        complete_since: The index lacks no task that was listed before this time, the start of the last full scan. In
-            seconds on the event loop's clock; minus infinity before the first full scan.
+        complete_since: The index lacks no task that was listed before this time: when the newest record of the last
+            full scan was created, in A2E's clock. Minus infinity before the first full scan.
         name: The field of a record that holds the task's name.
     """
 
@@ -135,18 +140,23 @@ class MarkerIndex:
 
     def earliest(self) -> float:
         """Return how far back the list has to be read to serve all open searches."""
-        return min((search.since for searches in self._searches.values() for search in searches), default=math.inf)
+        return min((search.since for search in self.searches()), default=math.inf)
+
+    def searches(self) -> list[Search]:
+        """Return the open searches."""
+        return [search for searches in self._searches.values() for search in searches]
 
     def add_record(self, record: dict[str, Any], now: float) -> tuple[str, ...]:
-        """Add a record that A2E listed at `now`, if its name ends with a marker.
+        """Add a record that A2E listed at `now`, if its name holds a marker.
 
         Returns:
             The ids of all tasks with this marker, if this task is new and exceeds the number that the start was to
             make; else an empty tuple.
         """
         name = record.get(self.name)
-        tag = _TAG.search(name) if isinstance(name, str) else None
+        tag = re.search(_TAG, name) if isinstance(name, str) else None
         if tag is None:
+            self._note_cut(record, name)
             return ()
         return self.add(tag[1], record, now, count=int(tag[2] or 1))
 
@@ -160,6 +170,26 @@ class MarkerIndex:
         for search in self._searches.get(marker, ()):
             search.found = self._oldest_first({**search.found, task_id: record})
         return tuple(self._oldest_first(dict.fromkeys(ids))) if is_new and len(ids) > count else ()
+
+    def _note_cut(self, record: dict[str, Any], name: object) -> None:
+        """Tell the searches about a record whose name ends within a tag, which may be theirs."""
+        if isinstance(name, str) and (cut := re.search(_CUT_TAG, name)) is not None:
+            for marker, searches in self._searches.items():
+                if marker.startswith(cut[1]):
+                    for search in searches:
+                        search.cut.add(id_of(record))
+
+    def add_known(self, marker: str, task_id: str, seen_at: float) -> None:
+        """Add a task that another process has started at `seen_at`, if A2E has not shown it yet."""
+        if task_id not in self._seen:
+            self._ids.setdefault(marker, set()).add(task_id)
+            self._seen[task_id] = marker, seen_at, math.inf
+            for search in self._searches.get(marker, ()):
+                search.found.setdefault(task_id, None)
+
+    def marker_of(self, task_id: str) -> str:
+        """Return the marker of a task, an empty text if it is not known."""
+        return self._seen.get(task_id, ("",))[0]
 
     def last_seen_at(self, task_id: str) -> float:
         """Return when A2E last showed a task; minus infinity if it never did."""

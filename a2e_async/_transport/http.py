@@ -1,33 +1,77 @@
 """HTTP with aiohttp: sends one request and reads one answer. The only module that sends the token."""
 
+import asyncio
 import contextlib
 import json
+import math
+import socket
 import ssl
 import time
+from typing import Any, Literal
 
 import aiohttp
 import attrs
 from yarl import URL
 
+from a2e_async._aio import run_in_thread
+from a2e_async._protocol.converter import preload
+from a2e_async._protocol.links import leads_inside
 from a2e_async._protocol.messages import Request, Response
 from a2e_async._protocol.settings import Secret, Settings
 from a2e_async._transport.exceptions import REQUEST_ERRORS, raise_network_error
-from a2e_async.errors import ClientClosedError, ConfigurationError, InvalidRequestError, UnexpectedResponseError
+from a2e_async._transport.route import Route, check_verifies
+from a2e_async._values import Value
+from a2e_async.config import Pacing
+from a2e_async.errors import (
+    ClientClosedError,
+    ConfigurationError,
+    InvalidRequestError,
+    TransferError,
+    UnexpectedResponseError,
+)
 
+# aiohttp asks for Brotli if a package for it is installed, also one that is too old for it to read the answer.
+ACCEPTED_ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
 
-def check_verifies(session: aiohttp.ClientSession) -> None:
-    """Reject a session that does not verify TLS certificates: it would send the token to any host that answers.
-
-    Raises:
-        ConfigurationError: The session's connector does not verify TLS certificates.
-    """
-    choice = getattr(session.connector, "_ssl", True)  # there is no public way to read it
-    if choice is False or (isinstance(choice, ssl.SSLContext) and choice.verify_mode is ssl.CERT_NONE):
-        msg = "The session does not verify TLS certificates (ssl=False), so the token is not safe: pass another session"
-        raise ConfigurationError(msg)
-
+_CLOSED = "The client or the session that it was given was closed: make another client"
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connector that can be given up without closing its connections."""
+
+    is_forgotten = False
+
+    def __del__(self, *args: Any) -> None:  # noqa: ANN401  what aiohttp keeps for the end of the interpreter
+        """Close the connections that are left, unless they belong to another process."""
+        if not self.is_forgotten:
+            super().__del__(*args)
+
+
+class _Resolver(aiohttp.ThreadedResolver):
+    """Resolver of host names that rejects some hosts if they have an address inside of this network.
+
+    A2E's links name the hosts. The name of a proxy may lead inside.
+    """
+
+    def __init__(self, public_hosts: set[str]) -> None:
+        super().__init__()
+        self._public_hosts = public_hosts
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[aiohttp.abc.ResolveResult]:
+        """Resolve a host name.
+
+        Raises:
+            TransferError: It must be public and is not.
+        """
+        found = await super().resolve(host, port, family)
+        if host.lower() in self._public_hosts and any(leads_inside(each["host"]) for each in found):
+            msg = f"The link leads to {host}, whose address is not public, and was not followed"
+            raise TransferError(msg)
+        return found
 
 
 @attrs.define(eq=False, repr=False)
@@ -36,9 +80,17 @@ class OwnedSession:
 
     Attributes:
         external: The session that the user passed, or None.
+        route: Proxies and certificates of a session of ours.
+        connector_source: A session of the user. A session of ours shares its connector, and with it SOCKS and TLS.
+        keep_alive: Whether connections are used again.
+        public_hosts: Hosts to which a session of ours connects at public addresses only.
     """
 
     external: aiohttp.ClientSession | None = None
+    route: Route = attrs.field(factory=Route)
+    connector_source: aiohttp.ClientSession | None = None
+    keep_alive: bool = True
+    public_hosts: set[str] = attrs.field(factory=set)
     _own: aiohttp.ClientSession | None = None
     _closed: bool = False
 
@@ -47,21 +99,44 @@ class OwnedSession:
         """Whether there is a session of ours to close."""
         return self._own is not None
 
-    def get(self) -> aiohttp.ClientSession:
-        """Return the session, and make it if there is none. Needs a running event loop.
+    @property
+    def is_closed(self) -> bool:
+        """Whether the client was closed."""
+        return self._closed
+
+    async def get(self) -> aiohttp.ClientSession:
+        """Return the session, and make it if there is none.
 
         Raises:
             ClientClosedError: The client or the external session was closed.
+            ConfigurationError: The certificates of the environment cannot be read.
         """
-        if self._closed or (self.external is not None and self.external.closed):
-            msg = "The client or the session that it was given was closed: make another client"
-            raise ClientClosedError(msg)
+        external = self.external or self.connector_source
+        if self._closed or (external is not None and external.closed):
+            raise ClientClosedError(_CLOSED)
         if self.external is not None:
             return self.external
         if self._own is None:
-            # no cookies: an API client has no use for them, and a CDN's cookie must not be sent on
-            self._own = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            tls = True if self.connector_source is not None else await self.route.tls()
+            if self._closed:
+                raise ClientClosedError(_CLOSED)
+            if self._own is None:  # not made by another request meanwhile
+                self._own = self._make(tls)
         return self._own
+
+    def _make(self, tls: ssl.SSLContext | Literal[True]) -> aiohttp.ClientSession:
+        connector = None if self.connector_source is None else self.connector_source.connector
+        if connector is None:
+            # No limit of its own: aiohttp would count the time in its queue as connecting. `Pacing` is the limit.
+            resolver = _Resolver(self.public_hosts)
+            connector = _Connector(limit=0, ssl=tls, force_close=not self.keep_alive, resolver=resolver)
+        return aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=self.connector_source is None,
+            cookie_jar=aiohttp.DummyCookieJar(),  # an API client has no use for cookies; a CDN's must not be sent on
+            headers=ACCEPTED_ENCODINGS,
+            request_class=self.route.request_class(),
+        )
 
     async def aclose(self) -> None:
         """Close the session if it is ours. After a cancellation it can be closed again."""
@@ -81,22 +156,128 @@ class OwnedSession:
             closing.send(None)  # the first step closes; the next steps would only wait for the connections
         closing.close()
 
+    def forget(self) -> None:
+        """Give up the session after a fork: closing a connection here would break it for the parent process."""
+        self._closed = True
+        session, self._own = self._own, None
+        if session is None:
+            return
+        if isinstance(session.connector, _Connector):
+            session.connector.is_forgotten = True
+        session.detach()
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class SessionPlan(Value):
+    """Sessions that a client gets and makes, over all event loops.
+
+    Attributes:
+        api: The session of the user for the API, or None.
+        file: The session of the user for uploads and downloads, or None.
+        route: Proxies and certificates of the sessions for the API that are made.
+        file_route: The same for uploads and downloads.
+        connector_source: The session of the user whose connector uploads and downloads share, or None.
+    """
+
+    api: aiohttp.ClientSession | None
+    file: aiohttp.ClientSession | None
+    route: Route
+    file_route: Route
+    connector_source: aiohttp.ClientSession | None
+
+    @classmethod
+    def of(
+        cls, settings: Settings, api: aiohttp.ClientSession | None, file: aiohttp.ClientSession | None
+    ) -> "SessionPlan":
+        """Check the sessions of the user, and choose the routes of the others.
+
+        Raises:
+            ConfigurationError: A session, a proxy or `Config.ssl` cannot be used.
+        """
+        config, route, connector_source = settings.config, Route(), None
+        if api is None:
+            route = Route.of(config, settings.base_url)
+        elif config.proxy or config.ssl is not None:
+            msg = "Config.proxy and Config.ssl do not apply to a session of yours: set proxy and ssl in the session"
+            raise ConfigurationError(msg)
+        elif settings.base_url.startswith("https:"):
+            check_verifies("The session", getattr(api.connector, "_ssl", True))  # there is no public way to read it
+        if file is not None:
+            if file.auth is not None or "Authorization" in file.headers:
+                msg = "file_session sends an Authorization header, which breaks the signature of a link: remove it"
+                raise ConfigurationError(msg)
+            # With trust_env, a line of ~/.netrc would have the same effect.
+            connector_source = file if file.trust_env else None
+        elif api is not None:
+            # The connector of a UNIX socket leads to one server only.
+            connector_source = api if isinstance(api.connector, aiohttp.TCPConnector) else None
+        if connector_source is not None:
+            file_route = Route.like(connector_source)
+        else:
+            file_route = Route.of(config, settings.base_url) if file is None else Route()
+        return cls(
+            api=api,
+            file=None if connector_source is file else file,
+            route=route,
+            file_route=file_route,
+            connector_source=connector_source,
+        )
+
+    @property
+    def is_external(self) -> bool:
+        """Whether a session of the user is used."""
+        return self.api is not None or self.file is not None or self.connector_source is not None
+
+    def make(self) -> tuple[OwnedSession, OwnedSession, OwnedSession]:
+        """Return the sessions of an event loop: for the API, for paid requests to it, and for files."""
+        api = OwnedSession(self.api, self.route)
+        paid = api if self.api is not None else OwnedSession(route=self.route, keep_alive=False)
+        return api, paid, OwnedSession(self.file, self.file_route, self.connector_source)
+
+    def limit(self, pacing: Pacing) -> Pacing:
+        """Return the pacing, with no more requests in flight than the connector of the user's session has places for.
+
+        aiohttp counts the time in the queue of a connector as part of the request.
+        """
+        connector = None if self.api is None else self.api.connector
+        limits = [getattr(connector, name, 0) or math.inf for name in ("limit", "limit_per_host")]
+        return attrs.evolve(pacing, max_in_flight=int(min(pacing.max_in_flight, *limits)))
+
 
 @attrs.define(eq=False, repr=False)
 class HttpTransport:
-    """Sender of API requests: bearer token, JSON, no redirects, limited time and size."""
+    """Sender of API requests: bearer token, JSON, no redirects, limited time and size.
+
+    Attributes:
+        settings: The settings.
+        session: The session.
+        paid_session: The session for paid requests. A host may close a connection that it has kept open in the moment
+            in which a request goes out, and an answer that comes twice would be taken for that of the next request.
+            Either outcome is then unknown. So a paid request gets a new connection.
+    """
 
     settings: Settings
     session: OwnedSession
+    paid_session: OwnedSession
     _timeout: aiohttp.ClientTimeout = attrs.field(init=False)
+    _token: Secret = attrs.field(init=False, repr=False)
     _headers: dict[str, str] = attrs.field(init=False, repr=False)
+    _read_headers: dict[str, str] = attrs.field(init=False, repr=False)
+    _preloading: asyncio.Future[None] | None = None
 
     def __attrs_post_init__(self) -> None:
         """Build the headers and the default time-out once, for all requests."""
         config = self.settings.config
-        self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, connect=config.connect_timeout)
+        # The connector of an external session can have a queue, whose time aiohttp would count as connecting.
+        connect = "connect" if self.session.external is None else "sock_connect"
+        self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, **{connect: config.connect_timeout})
         # An external session may send to other hosts too. So the token is not stored in a session.
-        self._headers = {"Authorization": Secret(f"Bearer {self.settings.token}"), "Accept": "application/json"}
+        self._token = Secret(f"Bearer {self.settings.token}")
+        self._headers = {"Authorization": self._token, "Accept": "application/json"} | ACCEPTED_ENCODINGS
+        if config.language is not None:
+            self._headers["x-lang"] = config.language  # else the China host answers in Chinese (reference 14b)
+        # an old copy of a list would look as if a new task did not exist, which then would be started again
+        self._read_headers = self._headers | {"Cache-Control": "no-cache"}
 
     async def send(self, request: Request) -> Response:
         """Send a request once.
@@ -116,15 +297,22 @@ class HttpTransport:
             body = aiohttp.BytesPayload(text.encode(), content_type="application/json")
         timeout = self._timeout
         if request.timeout is not None and request.timeout < self.settings.config.request_timeout:
-            timeout = aiohttp.ClientTimeout(total=request.timeout, connect=timeout.connect)
+            connect, sock_connect = timeout.connect, timeout.sock_connect
+            timeout = aiohttp.ClientTimeout(total=request.timeout, connect=connect, sock_connect=sock_connect)
+        session = await (self.paid_session if request.paid else self.session).get()
+        # While the first request is under way, a thread imports what its answer becomes; see `_lazy`.
+        self._preloading = self._preloading or run_in_thread(preload)
+        options: dict[str, Any] = {"headers": self._read_headers if request.method == "GET" else self._headers}
+        if session.auth is not None or session.trust_env:
+            options = _with_token(session, options["headers"], self._token)
         try:
-            async with self.session.get().request(
+            async with session.request(
                 request.method,
                 URL(self.settings.base_url + request.path, encoded=True),
                 params=request.params,
                 data=body,
-                headers=self._headers,
                 timeout=timeout,
+                **options,
                 allow_redirects=False,
                 raise_for_status=False,  # an external session may raise, which would lose the body of A2E's error
             ) as response:
@@ -132,9 +320,53 @@ class HttpTransport:
                 # Without a content encoding the body cannot be longer than it says.
                 is_small = length is not None and int(length) <= limit and "Content-Encoding" not in response.headers
                 content = await (response.read() if is_small else _read_up_to(limit, response))
+                if "Content-Encoding" in response.headers:
+                    _check_decompressed(response, content)
+                if not self._preloading.done():
+                    await asyncio.wait([self._preloading])
                 return Response(status=response.status, headers=response.headers, body=content, received_at=time.time())
         except REQUEST_ERRORS as error:
-            raise_network_error(error, f"{request.method} {request.path}")
+            description, url = f"{request.method} {request.path}", self.settings.base_url
+            raise_network_error(error, description, url, closed=self.session.is_closed)
+
+
+def _check_decompressed(response: aiohttp.ClientResponse, content: bytes) -> None:
+    # aiohttp passes on what it cannot decompress, such as an encoding that it does not know
+    encoding = response.headers.get("Content-Encoding", "identity")
+    try:
+        if encoding.lower() != "identity":
+            content.decode()
+    except UnicodeDecodeError as error:
+        msg = f"Content-Encoding: {encoding}"
+        raise aiohttp.ClientPayloadError(msg) from error
+
+
+class _TokenAuth(aiohttp.BasicAuth):
+    """Authorization with the token, in the form of a login."""
+
+    header: Secret
+
+    def encode(self) -> str:
+        """Return the header."""
+        return self.header
+
+
+def _with_token(session: aiohttp.ClientSession, headers: dict[str, str], token: Secret) -> dict[str, Any]:
+    """Return the options of a request that send our headers instead of the login of a session."""
+    # A default `auth`, or with `trust_env` a line of ~/.netrc, would replace our header or is an error beside it.
+    rest = {name: value for name, value in headers.items() if name != "Authorization"}
+    # Case 1: aiohttp 3.11 has no middlewares. It prefers the `auth` of a request, which later versions deprecate.
+    if not hasattr(session, "_middlewares"):
+        auth = _TokenAuth("token")
+        auth.header = token
+        return {"headers": rest, "auth": auth}
+
+    # Case 2: the last middleware has the last word.
+    async def set_token(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        request.headers["Authorization"] = token
+        return await handler(request)
+
+    return {"headers": rest, "middlewares": (*(session._middlewares or ()), set_token)}  # noqa: SLF001  no public way
 
 
 async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:

@@ -1,24 +1,30 @@
-"""Limits how many requests of one client run at once, and how fast they start; pauses all of them when A2E asks."""
+"""Limits how many requests of one client run at once, and how fast they start; pauses them when A2E asks."""
 
 # How it works:
 #
 # A2E publishes no limits, so the client learns them as TCP does (AIMD: additive increase, multiplicative decrease).
 # `Throttle` is the arithmetic, without any I/O:
 #
-# 1. A throttled answer (429, "busy", or any ``Retry-After``) pauses the whole client. The pause is as long as A2E
-#    asks, or doubles each time if A2E does not say. The number of requests in flight is halved.
+# 1. A throttled answer (429, or any ``Retry-After``) pauses the whole client. The pause is as long as A2E asks, or
+#    doubles each time if A2E does not say. It doubles as well if A2E rejects the next request although it came no
+#    earlier than asked: a ``Retry-After`` of 0 would use up all retries at once. The number in flight is halved.
 # 2. A 429 also teaches a rate: a bit less than A2E accepted in the second before. No request starts faster than that.
 # 3. Each accepted request raises the number in flight and the learned rate a little. After a minute without a
 #    throttled answer, the learned rate is forgotten.
 #
 # `ThrottledTransport` applies it. A request that may not start yet waits in one of two queues, paid or free. The
 # queues take turns: a thousand starts must not delay the polls of the tasks, nor the polls the starts.
+#
+# "Busy" says something about one operation only: "hosts are occupied" (1001) is about the machines for streaming, and
+# all other operations go on (reference 14b). So it pauses this operation, by a `Throttle` of its own. That one is
+# forgotten when A2E accepts a request of the operation again.
 
 import asyncio
 import collections
 import copy
 import math
 import random
+import time
 from typing import Protocol
 
 import attrs
@@ -26,8 +32,9 @@ import attrs
 from a2e_async._protocol.failures import StartOutcome, failure_of, is_throttled
 from a2e_async._protocol.messages import Envelope, Request, Response
 from a2e_async._protocol.responses import decode
+from a2e_async._protocol.server_clock import ServerClock
 from a2e_async.config import Pacing
-from a2e_async.errors import A2EError, ClientClosedError, RateLimitError
+from a2e_async.errors import A2EError, ClientClosedError, RateLimitError, private_texts, redact_error
 
 _RATE_DECREASE = 0.8  # of the rate that was accepted: the learned rate after a 429
 _MAX_RATE_INCREASE = 0.05  # requests a second by which one accepted request raises the learned rate, at most
@@ -115,12 +122,13 @@ class Throttle:
         # request of the very moment of the decrease belongs to them, since the clock is coarse.
         if began > self._decreased_at:
             self._decrease(now, learn=isinstance(error, RateLimitError))
-        retry_after = error.retry_after
-        if retry_after is None:  # reference 1.5: 2 to 30 s; the exponent is bounded, as 2.0 ** 1100 is an OverflowError
-            doubled = self.policy.pause * 2.0 ** min(max(0, self._consecutive - 1), 64)
-            seconds = float(min(self.policy.max_pause, doubled))
+        # reference 1.5: 2 to 30 s; the exponent is bounded, as 2.0 ** 1100 is an OverflowError
+        repeated = self._consecutive - (1 if error.retry_after is None else 2)
+        doubled = min(self.policy.max_pause, self.policy.pause * 2.0 ** min(max(0, repeated), 64))
+        if error.retry_after is None:
+            seconds = float(doubled)
         else:
-            seconds = min(retry_after, _MAX_RETRY_AFTER)
+            seconds = max(min(error.retry_after, _MAX_RETRY_AFTER), doubled if repeated >= 0 else 0.0)
         self.paused_until = max(self.paused_until, now + seconds * (1.0 + _MAX_JITTER * jitter))
 
     def _decrease(self, now: float, *, learn: bool) -> None:
@@ -166,26 +174,38 @@ class ThrottledTransport:
         inner: Sends the request.
         throttle: The limits.
         max_wait: Seconds. If A2E pauses the client for longer, all waiting requests fail with a `RateLimitError`.
+        server_clock: A2E's clock.
+        operations: Operation -> its own limits, while A2E says that it is busy.
+        token: The token, which no error may quote.
     """
 
     inner: Transport
     throttle: Throttle
     max_wait: float
+    server_clock: ServerClock = attrs.field(factory=ServerClock)
+    operations: dict[str, Throttle] = attrs.field(factory=dict)
+    token: str = ""
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
     _paid_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
     _free_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
     _paid_is_next: bool = True
     _timer: asyncio.TimerHandle | None = None
-    _closed: bool = False
+    _closed: asyncio.Future[None] = attrs.field(init=False)
 
-    async def acquire(self, *, paid: bool) -> None:
-        """Wait for a slot, if none is free. `send` releases it, and must begin next.
+    def __attrs_post_init__(self) -> None:
+        """Make the future that ends the pauses of operations."""
+        self._closed = self._loop.create_future()
+
+    async def acquire(self, request: Request) -> None:
+        """Wait for the end of a pause of the operation, and for a slot if none is free. `send` must begin next.
 
         Raises:
             RateLimitError: A2E pauses the client for longer than `max_wait`; nothing was sent.
             ClientClosedError: The client was closed; nothing was sent.
         """
-        if self._closed:
+        while self.operations and (delay := self._operation_delay(request.operation)) > 0.0:
+            await asyncio.wait([self._closed], timeout=delay)
+        if self._closed.done():
             raise _closed()
         # A request must not overtake those that wait already.
         has_waiters = self._paid_waiters or self._free_waiters
@@ -193,16 +213,21 @@ class ThrottledTransport:
             return
         self._check_pause()
         waiter: _Waiter[None] = self._loop.create_future()
-        (self._paid_waiters if paid else self._free_waiters).append(waiter)
+        (self._paid_waiters if request.paid else self._free_waiters).append(waiter)
         self._wake_waiters()
         try:
             await waiter
         except asyncio.CancelledError:
             # the slot was given in the same moment as the cancellation, and will not be used
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self.throttle.in_flight -= 1
-                self._wake_waiters()
+                self.release()
             raise
+
+    def release(self) -> None:
+        """Release a slot: a request has ended, or will not begin."""
+        self.throttle.in_flight -= 1
+        if self._paid_waiters or self._free_waiters:
+            self._wake_waiters()
 
     async def send(self, request: Request, *, acquired: bool = False) -> Envelope:
         """Send a request, decode the answer, and release the slot.
@@ -217,28 +242,35 @@ class ThrottledTransport:
             UnexpectedResponseError: The answer is not one of A2E's.
         """
         if not acquired:
-            await self.acquire(paid=request.paid)
+            await self.acquire(request)
         clock, throttle = self._loop.time, self.throttle
         began = clock()
         try:
             envelope = decode(await self.inner.send(request))
             throttle.on_accepted(clock(), began)
+            if self.operations:
+                self._on_operation_accepted(request.operation, began)
+            self.server_clock.observe(envelope.headers, monotonic=clock(), wall=time.time())
         except A2EError as error:
+            redact_error(error, [*private_texts(request.json), self.token])
             if is_throttled(error):
                 throttle.pause(error, clock(), began=began, jitter=random.random())  # noqa: S311  no secret
+            elif failure_of(error).throttled == "operation":
+                operation = self.operations.setdefault(request.operation, Throttle(throttle.policy))
+                operation.pause(error, clock(), began=began, jitter=random.random())  # noqa: S311  no secret
             elif failure_of(error).outcome is StartOutcome.REJECTED:
                 throttle.on_accepted(clock(), began)  # rejected for its content, but not for its rate
+                self._on_operation_accepted(request.operation, began)
             raise
         else:
             return envelope
         finally:
-            throttle.in_flight -= 1
-            if self._paid_waiters or self._free_waiters:
-                self._wake_waiters()
+            self.release()
 
     def close(self) -> None:
         """Fail all waiting requests with a `ClientClosedError`."""
-        self._closed = True
+        if not self._closed.done() and not self._loop.is_closed():
+            self._closed.set_result(None)
         self._cancel_timer()
         self._fail_waiters(_closed())
 
@@ -263,6 +295,17 @@ class ThrottledTransport:
                 return
             queue.popleft().set_result(None)
             self._paid_is_next = not self._paid_is_next
+
+    def _operation_delay(self, name: str) -> float:
+        operation = self.operations.get(name)
+        if operation is None or self._closed.done():
+            return 0.0
+        return operation.paused_until - self._loop.time()
+
+    def _on_operation_accepted(self, name: str, began: float) -> None:
+        operation = self.operations.get(name)
+        if operation is not None and began >= operation.paused_until:
+            del self.operations[name]
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

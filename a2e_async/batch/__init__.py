@@ -1,8 +1,8 @@
 """Many videos in one call: `ImageToVideo.batch` returns a `Batch`, which yields a `JobResult` for each `Job`."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from a2e_async._lazy import importer
 from a2e_async.batch.iteration import Batch
 from a2e_async.batch.jobs import Job
 from a2e_async.batch.results import ActiveJob, JobResult, JobState, Progress, Stage
@@ -30,11 +30,4 @@ __all__ = [
 _MODULES = {"JournalInfo": "journal_file", "JournalReader": "journal_reader"}
 
 if not TYPE_CHECKING:
-
-    def __getattr__(name: str) -> object:
-        """Import a name at its first use."""
-        if name not in _MODULES:
-            msg = f"module {__name__!r} has no attribute {name!r}"
-            raise AttributeError(msg)
-        value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
-        return value
+    __getattr__ = importer(__name__, _MODULES)

@@ -2,14 +2,18 @@
 
 # How it works:
 #
-# * The price of a start is A2E's quote, or what the last start with the same price key has cost.
+# * The true price of a start is what A2E's answer or the finished record names. Before that, A2E's quote is expected.
+# * The first start of a kind (a price key) goes *alone*: nothing else is reserved until its true price is known. So the
+#   limit is passed by that one start at most, however wrong the quote is.
+# * If the answer names no coins, the price is measured: what the history of the account shows, or a fall of the balance
+#   by exactly the quote. Else the start stays alone until its task has ended. If its price is unknown even then, no
+#   other start of its kind is sent.
 # * A job *reserves* its price before its images are uploaded. If the price does not fit beside all other
 #   reservations, the job waits, since a start under way may be rejected or cost less. If no reservation is left to
 #   wait for, it is refused.
-# * If no price is known, one job starts to find it out. All others wait for its answer.
 # * The price is checked again when the start is *sent*, against the starts that are being sent. By then it may have
 #   changed.
-# * When the answer arrives, the reservation becomes spent coins (`charge`).
+# * When A2E has accepted the start, the reserved coins become spent coins (`count`).
 
 import asyncio
 import contextlib
@@ -19,7 +23,7 @@ from typing import Any
 import attrs
 
 from a2e_async.batch.jobs import BatchApi, PreparedStart
-from a2e_async.batch.rules import Budget, Reservation
+from a2e_async.batch.rules import Budget, Funds, Reservation, measured_price
 from a2e_async.errors import A2EError, BudgetError
 
 
@@ -46,10 +50,9 @@ class BudgetGuard:
         # The lock keeps the order of the jobs, and one quote for each price key.
         async with self._reserve_lock:
             await self._learn_quote(start)
-            # Case 2: a start of unknown price is under way, or the price does not fit. Wait until a reservation
-            # changes.
-            # Case 3: the price does not fit, and no reservation can become free. Refuse.
-            while budget.has_unpriced or not budget.fits(price_key):
+            # Case 2: it does not fit now, or another start goes alone. Wait until a reservation changes.
+            # Case 3: it does not fit, and no reservation can become free. Refuse.
+            while not budget.fits(price_key):
                 if not budget.has_reservations:
                     raise self._refusal(price_key)
                 await self._changed.wait()
@@ -62,23 +65,57 @@ class BudgetGuard:
         Raises:
             BudgetError: Its price has risen since it was reserved, and would exceed the limit.
         """
-        while not self.budget.may_send(reservation):
-            if not self.budget.has_sending:
+        budget = self.budget
+        # Only now: the uploads before may have cost coins as well.
+        if reservation.alone and not budget.names_coins:
+            reservation.funds = await self.api.funds()
+        while not budget.may_send(reservation):
+            if not budget.has_sending:
                 raise self._refusal(reservation.price_key)
             await self._changed.wait()
-        self.budget.send(reservation)
+        budget.send(reservation)
 
     def reject(self, reservation: Reservation) -> None:
         """Record that A2E has rejected a start, which may be sent again."""
         self.budget.reject(reservation)
         self._notify()
 
-    def charge(self, reservation: Reservation, coins: float | None) -> None:
-        """Turn reserved coins into spent coins; 0 if nothing was started, None if the cost is unknown."""
+    def count(self, reservation: Reservation, coins: float | None) -> None:
+        """Turn reserved coins into spent coins, since a start was accepted, or may have been.
+
+        Args:
+            reservation: The coins. If the start goes alone, they keep their place until `release`.
+            coins: The cost as far as it is known or expected, None if it is unknown.
+        """
+        self.budget.count(reservation, coins)
+        self._notify()
+
+    async def learn_price(self, reservation: Reservation, named: float | None, *, ended: bool) -> float | None:
+        """Find out the true price of a start that was accepted, and return it, None if it is not known.
+
+        Args:
+            reservation: Its coins.
+            named: The coins in its record, None if there are none.
+            ended: Whether its task has ended, so that A2E will not name the price later.
+        """
+        budget = self.budget
+        # Case 1: the record names it. 0 may stand for "not yet": a later record, or the account, has to confirm it.
+        price = named or None
+        budget.names_coins = budget.names_coins or (price is not None and not ended)
+        # Case 2: it does not. Ask what the start has changed in the account.
+        if price is None and reservation.alone and reservation.funds != Funds():
+            price = measured_price(reservation.funds, await self.api.funds(), budget.price(reservation.price_key))
+        # Case 3: two sources say that starts of this kind are free.
+        if price is None and named == 0 and ended and budget.price(reservation.price_key) == 0:
+            price = 0
+        if price is not None:
+            budget.learn_price(reservation.price_key, price)
+        return price
+
+    def release(self, reservation: Reservation, *, accepted: bool = True) -> None:
+        """Free what is reserved for a start that has ended, or was not `accepted`. Releasing twice does no harm."""
+        reservation.counted = reservation.counted and accepted
         self.budget.release(reservation)
-        self.budget.spend(coins)
-        if coins:
-            self.budget.learn_price(reservation.price_key, coins)
         self._notify()
 
     def adjust(self, coins: float) -> None:
@@ -87,11 +124,11 @@ class BudgetGuard:
         self._notify()
 
     async def _learn_quote(self, start: PreparedStart) -> None:
-        """Ask A2E for a quote, once for each price key. Without one, the first start reveals the price."""
+        """Ask A2E for a quote, once for each price key."""
         if self.budget.price(start.price_key) is None and start.price_key not in self._quoted:
             self._quoted.add(start.price_key)
             with contextlib.suppress(A2EError):
-                self.budget.learn_price(start.price_key, await self.api.quote(start))
+                self.budget.learn_quote(start.price_key, await self.api.quote(start))
 
     def _notify(self) -> None:
         # a new event for each change, so that all that wait now check again, and later ones wait for the next change
@@ -101,6 +138,8 @@ class BudgetGuard:
     def _refusal(self, price_key: Hashable) -> BudgetError:
         price = self.budget.price(price_key)
         costs = "its price is unknown" if price is None else f"it would cost {price:g}"
+        if self.budget.is_unclear(price_key):
+            costs = "A2E has not told what a start of this kind costs: start it without max_coins"
         return BudgetError(
             f"Not started: {self.budget.spent:g} of max_coins={self.budget.limit:g} are spent, and {costs}"
         )

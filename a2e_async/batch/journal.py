@@ -15,6 +15,7 @@ import pathlib
 import secrets
 import sqlite3
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -22,16 +23,16 @@ import aiosqlite
 import attrs
 
 from a2e_async._aio import finish
+from a2e_async._submission.markers import marker_in
 from a2e_async.batch.journal_file import (
-    COLUMNS,
+    CHECKPOINT_AT_ONCE,
     JournalInfo,
-    JournalLock,
-    check_file,
-    from_values,
+    connect_async,
     open_database,
     raise_journal_error,
-    to_values,
 )
+from a2e_async.batch.journal_lock import JournalLock
+from a2e_async.batch.journal_rows import COLUMNS, from_values, is_intact, raise_damaged, to_values
 from a2e_async.batch.rules import JournalEntry
 from a2e_async.errors import JournalError
 
@@ -52,14 +53,21 @@ class Journal:
 
     Attributes:
         id: Random name, another one in each journal.
+        is_new: Whether this run has created it. Otherwise it may be an older copy, which lacks some starts.
         spent: Coins that earlier runs have spent, or may have spent.
     """
 
     id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
+    is_new: bool = attrs.field(default=True, init=False)
     spent: float = attrs.field(default=0.0, init=False)
 
     async def load(self, key: str) -> JournalEntry | None:
-        """Return the entry of a job, None if there is none."""
+        """Return the entry of a job, None if there is none.
+
+        Raises:
+            DamagedEntryError: The entry is damaged. The other entries can be used.
+            JournalError: The journal cannot be read.
+        """
 
     def write_soon(self, entry: JournalEntry) -> None:
         """Add an entry, as it is now, to the next commit."""
@@ -77,6 +85,14 @@ class Journal:
         Raises:
             JournalError: It could not be written.
         """
+
+    async def load_targets(self) -> Iterable[tuple[str, str]]:
+        """Return the key and the file of each job that has one.
+
+        Raises:
+            JournalError: The journal cannot be read.
+        """
+        return ()
 
     async def load_link(self, digest: str, since: float) -> str | None:
         """Return the link of an image that was uploaded since a time (seconds since the epoch), or None."""
@@ -151,8 +167,9 @@ class SqliteJournal(Journal):
             with raise_journal_error(self.path):
                 info = await asyncio.to_thread(self._open_file)
                 self.id, self.spent = info.id, info.spent
-                self._connection = await aiosqlite.connect(self.path.resolve())
+                self._connection = await connect_async(self.path.absolute(), self._lock)
                 await self._connection.execute("PRAGMA synchronous = FULL")  # durable also when the power fails
+                await self._connection.execute(CHECKPOINT_AT_ONCE)
             if not self._closing:
                 self._writer = asyncio.create_task(self._write_groups(), name="a2e-journal")
         finally:
@@ -161,8 +178,8 @@ class SqliteJournal(Journal):
 
     def _open_file(self) -> JournalInfo:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        check_file(self.path)
         self._lock = JournalLock(self.path)
+        self.is_new = not self.path.stat().st_size
         return open_database(self.path, self.base_url)
 
     async def _finish(self) -> None:
@@ -189,13 +206,30 @@ class SqliteJournal(Journal):
         """Return the entry of a job, None if there is none."""
         with raise_journal_error(self.path):
             found = await self._query(_LOAD, key)
-            return None if found is None else from_values(found)
+            if found is None:
+                return None
+            entry = from_values(found)
+            # without them the task cannot be found, and must not be started again
+            if entry.state in {"running", "succeeded"} and not entry.task_id:
+                raise_damaged(key, "task_id")
+            if entry.state in {"sending", "uncertain"} and not marker_in(f"[a2e:{entry.marker}]"):
+                raise_damaged(key, "marker")
+            return entry
+
+    async def load_targets(self) -> Iterable[tuple[str, str]]:
+        """Return the key and the file of each job that has one."""
+        with raise_journal_error(self.path):
+            if self._connection is None:
+                return ()
+            found = await self._connection.execute_fetchall("SELECT key, target FROM jobs WHERE target IS NOT NULL")
+        return ((str(key), str(target)) for key, target in found)
 
     async def load_link(self, digest: str, since: float) -> str | None:
         """Return the link of an image that was uploaded since a time (seconds since the epoch), or None."""
         with raise_journal_error(self.path):
             found = await self._query("SELECT link FROM uploads WHERE digest = ? AND uploaded_at >= ?", digest, since)
-        return None if found is None else str(found[0])
+        # a damaged one costs another upload
+        return str(found[0]) if found is not None and isinstance(found[0], str) and is_intact(found[0]) else None
 
     async def _query(self, query: str, *values: object) -> sqlite3.Row | None:
         if self._connection is None:

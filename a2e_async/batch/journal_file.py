@@ -1,30 +1,39 @@
-"""File of a journal: its columns; and how it is created, checked, migrated and locked before anything is started.
+"""File of a journal: its schema, and how it is created, checked and migrated before anything is started.
 
 It is an ordinary SQLite database in WAL mode. Any program may read it, also while a batch writes to it.
 """
 
+# How it works:
+#
+# * Each commit is checkpointed at once. So the file is complete without SQLite's log beside it (`-wal`): under another
+#   name, and as a copy.
+# * Before each commit, the path has to lead to the locked file (`journal_lock.py`). A batch whose journal was moved,
+#   deleted or replaced ends, since the next run would not find its starts.
+
 import contextlib
 import datetime as dt
 import json
-import os
+import logging
 import pathlib
 import secrets
-import socket
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+import aiosqlite
 import attrs
 
-from a2e_async.batch.rules import JournalEntry
+from a2e_async._values import Value
+from a2e_async.batch.journal_lock import JournalLock, current_holder, this_process
+from a2e_async.batch.journal_rows import decode_text
 from a2e_async.errors import JournalError
 
 # SQLite's `application_id` of a journal: "A2J1".
 _APPLICATION_ID = 0x41324A31
 
 # Step N leads from version N-1 of the schema (SQLite's `user_version`) to version N. Add steps, and never change one:
-# there are files of every version. All versions have the columns of `jobs` in the same order (`COLUMNS`).
+# there are files of every version. All versions have the columns of `jobs` in the same order (`journal_rows.COLUMNS`).
 _MIGRATIONS = (
     """
     CREATE TABLE jobs (
@@ -55,12 +64,17 @@ _MIGRATIONS = (
     "ALTER TABLE jobs RENAME COLUMN purchases TO starts",
 )
 
-COLUMNS = tuple(field.name for field in attrs.fields(JournalEntry))
-
-_JSON = frozenset({"request", "record", "error"})
-
-# Seconds to wait for a lock of SQLite. A reader holds one for a moment only.
+# Seconds to wait for a lock. A reader holds one for a moment only.
 _LOCK_TIMEOUT = 0.5
+
+# The byte that is locked. It is on the page that SQLite uses for its own locks only, behind those.
+_LOCK_BYTE = 0x40000000 + 1024
+
+# Seconds that SQLite waits for a lock of its own.
+_BUSY_TIMEOUT = 0.5
+
+# Each commit also writes the file itself, so that it is complete without SQLite's log.
+CHECKPOINT_AT_ONCE = "PRAGMA wal_autocheckpoint = 1"
 
 # Cost of the entries that were removed by `JournalReader.prune`.
 PRUNED_COINS = "(SELECT TOTAL(value) FROM about WHERE name = 'pruned_coins')"
@@ -68,8 +82,8 @@ PRUNED_COINS = "(SELECT TOTAL(value) FROM about WHERE name = 'pruned_coins')"
 _SPENT = f"SELECT TOTAL(coins) + TOTAL(quoted) + {PRUNED_COINS} FROM jobs"  # noqa: S608  names of ours
 
 
-@attrs.frozen(kw_only=True)
-class JournalInfo:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class JournalInfo(Value):
     """Metadata of a journal.
 
     Attributes:
@@ -89,26 +103,6 @@ class JournalInfo:
     base_url: str
     holder: str
     spent: float
-
-
-def to_values(entry: JournalEntry) -> tuple[Any, ...]:
-    """Return the values of the columns, as the entry is at this moment."""
-    return tuple(_to_column(getattr(entry, name)) for name in COLUMNS)
-
-
-def _to_column(value: Any) -> Any:  # noqa: ANN401  the type depends on the column
-    if isinstance(value, dict):
-        return json.dumps(value)
-    # A2E's JSON can hold a price of any length, a column cannot. Such a price is unknown.
-    return None if isinstance(value, int) and value.bit_length() > 63 else value
-
-
-def from_values(values: Sequence[Any]) -> JournalEntry:
-    """Make an entry of the values of the columns."""
-    fields = dict(zip(COLUMNS, values, strict=True))
-    return JournalEntry(
-        **{name: json.loads(value) if name in _JSON and value else value for name, value in fields.items()}
-    )
 
 
 @contextlib.contextmanager
@@ -134,64 +128,52 @@ def _advice(error: Exception) -> str:
         "readonly": "it is read-only. Check the permissions of the file and of its folder",
         "unable to open": "it cannot be opened or created. Check its folder and the permissions",
         "is locked": "another program is writing to it. Close that program",
+        "disk I/O": "its disk or its file system has failed. Choose a file on a local disk",
+        "No locks available": "its file system has no locks. Choose a file on a local disk",
+        "not supported": "its file system has no locks. Choose a file on a local disk",
+        "No such file": "it cannot be opened or created. Check its folder and the permissions",
+        "Permission denied": "it cannot be opened or created. Check its folder and the permissions",
+        "s a directory": "it is a folder, and cannot be opened. Choose a file",
     }
     return next((advice for words, advice in known.items() if words in text), text)
 
 
-class JournalLock:
-    """Lock that allows one process at a time to use a journal. The operating system frees it when the process dies.
+class _CheckedConnection(sqlite3.Connection):
+    """Connection that checks the lock of its journal before each commit."""
 
-    It is SQLite's own lock on a second, empty file beside the journal, so that readers of the journal are not locked
-    out.
-    """
+    lock: JournalLock | None = None
 
-    def __init__(self, path: pathlib.Path) -> None:
-        """Acquire the lock.
-
-        Raises:
-            JournalError: Another process holds it.
-        """
-        self._connection = sqlite3.connect(
-            _lock_file(path), timeout=_LOCK_TIMEOUT, isolation_level=None, check_same_thread=False
-        )
-        try:
-            self._connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.Error as error:
-            self._connection.close()
-            if "locked" not in str(error):
-                raise
-            msg = f"The journal {str(path)!r} is in use by {_stored_holder(path)}: wait until that has ended, or end it"
-            raise JournalError(msg) from error
-
-    def release(self) -> None:
-        """Release the lock."""
-        self._connection.close()
+    def commit(self) -> None:
+        """Commit, unless the journal was moved, deleted or replaced."""
+        if self.lock is not None:
+            self.lock.check()
+        super().commit()
 
 
-def _stored_holder(path: pathlib.Path) -> str:
-    with contextlib.suppress(sqlite3.Error), connect(path, "ro") as connection:
-        (holder,) = connection.execute("SELECT value FROM about WHERE name = 'holder'").fetchone() or ("",)
-        if holder:
-            return str(holder)
-    return "another process"
+def _is_loggable(record: logging.LogRecord) -> bool:
+    # aiosqlite logs each call with its values, at DEBUG. In a journal these are prompts and links.
+    function = record.args[0] if isinstance(record.args, tuple) and record.args else None
+    owner = getattr(getattr(function, "func", None), "__self__", None)
+    return not isinstance(getattr(owner, "connection", owner), _CheckedConnection)
 
 
-def current_holder(path: pathlib.Path) -> str:
-    """Return the process that has a journal open at the moment, an empty text if none has."""
-    lock_file = _lock_file(path)
-    if not lock_file.exists():
-        return ""
-    try:
-        with connect(lock_file, "ro") as connection:
-            connection.execute("SELECT * FROM sqlite_master")
-    except sqlite3.OperationalError:
-        return _stored_holder(path)
-    return ""
+logging.getLogger("aiosqlite").addFilter(_is_loggable)
 
 
-def _lock_file(path: pathlib.Path) -> pathlib.Path:
-    file = path.resolve()  # links to one journal must share one lock
-    return file.with_name(f"{file.name}-lock")
+def connect_async(path: pathlib.Path, lock: JournalLock | None = None) -> aiosqlite.Connection:
+    """Make a connection, to be awaited. It commits only as long as the file is the locked one."""
+
+    def make(*args: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401  those of `sqlite3.Connection`
+        connection = _CheckedConnection(*args, **options)
+        connection.lock, connection.text_factory = lock, decode_text
+        return connection
+
+    connection = aiosqlite.connect(path, factory=make)
+    # The process must be able to end without closing it, as after `run_until_complete`. Until aiosqlite 0.21 the
+    # connection itself is the thread.
+    thread: Any = getattr(connection, "_thread", connection)
+    thread.daemon = True
+    return connection
 
 
 @contextlib.contextmanager
@@ -217,22 +199,24 @@ def _roll_back(path: pathlib.Path) -> None:
 
 def _open_connection(path: pathlib.Path, mode: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_LOCK_TIMEOUT)
+    return sqlite3.connect(uri, uri=True, isolation_level=None, timeout=_BUSY_TIMEOUT)
 
 
 def open_database(path: pathlib.Path, base_url: str) -> JournalInfo:
-    """Create or migrate a journal, and put this process into it as its holder. The caller must hold the lock.
+    """Make an empty file a journal, or migrate a journal, and put this process into it as its holder.
+
+    The caller must hold the lock.
 
     Raises:
         JournalError: It is another kind of file, damaged, from a newer release, of another A2E, or read-only.
     """
-    if not path.exists():
-        # its content is confidential: prompts, and links that work without a token
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    with connect(path, "ro") as connection:
+        _check_schema(connection, path)  # before the file of another program can be changed
     with connect(path, "rw") as connection:
         schema = _check_schema(connection, path)
         _check_integrity(connection)
         connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(CHECKPOINT_AT_ONCE)
         connection.execute("BEGIN IMMEDIATE")
         for number, step in enumerate(_MIGRATIONS[schema:], schema + 1):
             for statement in step.split(";"):
@@ -241,24 +225,13 @@ def open_database(path: pathlib.Path, base_url: str) -> JournalInfo:
         connection.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         about = {"id": secrets.token_hex(8), "created_at": json.dumps(time.time()), "base_url": base_url}
         connection.executemany("INSERT OR IGNORE INTO about VALUES (?, ?)", about.items())
-        connection.execute("INSERT OR REPLACE INTO about VALUES ('holder', ?)", (_this_process(),))
+        connection.execute("INSERT OR REPLACE INTO about VALUES ('holder', ?)", (this_process(),))
         connection.execute("COMMIT")
         info = _read_info(connection, path)
     if info.base_url != base_url:
         msg = f"The journal {str(path)!r} is for tasks at {info.base_url}, not at {base_url}: choose another file"
         raise JournalError(msg)
     return info
-
-
-def check_file(path: pathlib.Path) -> None:
-    """Check that a file is a journal or can become one, before the lock file is created beside it.
-
-    Raises:
-        JournalError: It is another kind of file.
-    """
-    if path.exists():
-        with connect(path, "ro") as connection:
-            _check_schema(connection, path)
 
 
 def read_info(path: pathlib.Path) -> JournalInfo:
@@ -275,7 +248,9 @@ def read_info(path: pathlib.Path) -> JournalInfo:
             msg = f"The journal {str(path)!r} is empty"
             raise JournalError(msg)
         _check_integrity(connection)
-        return attrs.evolve(_read_info(connection, path), holder=current_holder(path))
+        info = _read_info(connection, path)
+    # after the connection is closed, since the check would free its locks
+    return attrs.evolve(info, holder=current_holder(path))
 
 
 def _check_schema(connection: sqlite3.Connection, path: pathlib.Path) -> int:
@@ -319,7 +294,3 @@ def _read_info(connection: sqlite3.Connection, path: pathlib.Path) -> JournalInf
         holder=about["holder"],
         spent=spent,
     )
-
-
-def _this_process() -> str:
-    return f"process {os.getpid()} on {socket.gethostname()!r} since {time.strftime('%Y-%m-%d %H:%M:%S %Z')}"

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import pathlib
+import secrets
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Self
@@ -12,14 +13,9 @@ import aiosqlite
 import attrs
 
 from a2e_async._protocol.validation import raise_invalid
-from a2e_async.batch.journal_file import (
-    PRUNED_COINS,
-    JournalInfo,
-    JournalLock,
-    from_values,
-    raise_journal_error,
-    read_info,
-)
+from a2e_async.batch.journal_file import PRUNED_COINS, JournalInfo, connect_async, raise_journal_error, read_info
+from a2e_async.batch.journal_lock import JournalLock
+from a2e_async.batch.journal_rows import from_values
 from a2e_async.batch.rules import EntryState, JournalEntry
 
 # States of entries whose task, if any, is not needed any more. Removing others could pay a start twice.
@@ -44,7 +40,7 @@ class JournalReader:
         file = pathlib.Path(path)
         with raise_journal_error(file):
             info = await asyncio.to_thread(read_info, file)
-            connection = await aiosqlite.connect(info.path)
+            connection = await connect_async(info.path)
         try:
             yield cls(info, connection)
         finally:
@@ -87,7 +83,7 @@ class JournalReader:
         """Remove entries of finished jobs, and links of uploads that are too old; return the number of entries.
 
         A job without an entry is a new job: the same input starts it again, which costs coins. The cost of removed
-        entries still counts for `max_coins`.
+        entries still counts for `max_coins`. The journal gets another id, so that later starts have other markers.
 
         Args:
             states: Only entries of these states.
@@ -109,6 +105,11 @@ class JournalReader:
                 spent = f"SELECT 'pruned_coins', TOTAL(coins) + {PRUNED_COINS} FROM jobs WHERE {which}"  # noqa: S608  names of ours
                 await self._connection.execute(f"INSERT OR REPLACE INTO about {spent}", [*selected, until])
                 deleted = await self._connection.execute(f"DELETE FROM jobs WHERE {which}", [*selected, until])  # noqa: S608  names of ours
+                # The key of a removed entry may name another job later, which must not adopt the task of this one.
+                if deleted.rowcount:
+                    await self._connection.execute(
+                        "INSERT OR REPLACE INTO about VALUES ('id', ?)", [secrets.token_hex(8)]
+                    )
                 await self._connection.execute("DELETE FROM uploads WHERE uploaded_at < ?", [time.time() - 3 * 86400])
                 await self._connection.commit()
                 await self._connection.execute("VACUUM")

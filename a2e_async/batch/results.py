@@ -8,6 +8,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import attrs
 
 from a2e_async import errors
+from a2e_async._values import Value
 from a2e_async.batch.jobs import Job
 from a2e_async.batch.rules import JournalEntry
 from a2e_async.errors import A2EError
@@ -18,12 +19,12 @@ R = TypeVar("R", bound=TaskRecord)
 JobState: TypeAlias = Literal["succeeded", "failed", "uncertain", "skipped"]
 """State of a job at the end of a run."""
 
-Stage: TypeAlias = Literal["checking", "uploading", "starting", "running", "downloading"]
-"""Stage of a job under way."""
+Stage: TypeAlias = Literal["checking", "waiting", "uploading", "starting", "reconciling", "running", "downloading"]
+"""Stage of a job under way. ``reconciling``: it is found out whether A2E has accepted the start, for some minutes."""
 
 
-@attrs.frozen(kw_only=True)
-class JobResult(Generic[R]):
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class JobResult(Value, Generic[R]):
     """Result of one job.
 
     Attributes:
@@ -31,8 +32,9 @@ class JobResult(Generic[R]):
             key of an earlier item.
         job: The job as it was given, None if the item of the input is not a job.
         state: ``"succeeded"``: A2E made the video. ``"failed"``: A2E rejected the job or its task failed, or the job
-            cannot work; see `error`. ``"uncertain"``: the outcome is still unknown, because the answer to the start was
-            lost or the wait ended before the task; the next run with the same journal finds out, at no cost.
+            cannot work; see `error`. ``"uncertain"``: the outcome is still unknown, because the wait ended before the
+            task, or because the answer to the start was lost and A2E's list did not tell within some minutes; the next
+            run with the same journal finds out, at no cost.
             ``"skipped"``: this run did nothing, because an earlier run has finished the job (`error` is None), or
             because the job was not started (see `error`).
         record: The last record of the task, or None.
@@ -121,13 +123,14 @@ def error_from_json(entry: JournalEntry) -> A2EError:
     return error
 
 
-@attrs.frozen(kw_only=True)
-class ActiveJob:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class ActiveJob(Value):
     """One job under way.
 
     Attributes:
         key: Your name for the job.
-        stage: ``"checking"``, ``"uploading"``, ``"starting"``, ``"running"`` or ``"downloading"``.
+        stage: ``"checking"``, ``"waiting"`` (for a free place), ``"uploading"``, ``"starting"``, ``"reconciling"``,
+            ``"running"`` or ``"downloading"``.
         task_id: A2E's id of the task, or None before it is accepted.
         status: A2E's raw status of the task, empty before it is known.
         seconds: Seconds since the stage began.
@@ -140,8 +143,8 @@ class ActiveJob:
     seconds: float
 
 
-@attrs.frozen(kw_only=True)
-class Progress:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Progress(Value):
     """Progress of a batch at one moment.
 
     Attributes:

@@ -7,31 +7,46 @@ waited for.
 import enum
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Hashable
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from a2e_async._protocol.failures import failure_of
-from a2e_async.errors import A2EError, NetworkError, TransferError
+from a2e_async._protocol.failures import StartOutcome, failure_of
+from a2e_async._protocol.links import without_signature
+from a2e_async._submission.evidence import LISTED_UNTIL
+from a2e_async._values import Value
+from a2e_async.errors import (
+    A2EError,
+    APIError,
+    NetworkError,
+    ServerError,
+    SubmissionUncertainError,
+    TransferError,
+    UnexpectedResponseError,
+)
 
 EntryState: TypeAlias = Literal["new", "sending", "running", "succeeded", "failed", "uncertain"]
 """``sending`` until the answer to a start has arrived, ``running`` until the task has ended."""
 
-# An accepted task is in A2E's list after this many seconds at the latest.
-LISTED_AFTER = 600.0
+# How much longer a start can be missing from A2E's list if its answer was lost: A2E may be in trouble then.
+_LOST_FACTOR = 3.0
 
-# It stays there for at least this many seconds. Lists show tasks that have not expired; links live for about 3 days.
-LISTED_UNTIL = 2.5 * 86400.0
+# No link to a result works after this many seconds: about 3 days, and 7 on some of A2E's hosts (reference 1.9).
+RESULT_LIFETIME = 7 * 86400.0
 
-# Errors that the same start would cause again.
-_FINAL_ERRORS = frozenset({"BadRequestError", "ContentRejectedError"})
+# Errors that the same start would cause again: A2E has rejected the job.
+REJECTIONS = frozenset({"BadRequestError", "ContentRejectedError"})
 
 # Keys that are file names as they are.
-_PLAIN_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-]|[A-Za-z0-9_-]")
+_PLAIN_KEY = r"[A-Za-z0-9_-][A-Za-z0-9_. -]{0,98}[A-Za-z0-9_-]|[A-Za-z0-9_-]"
+
+# Words with a digit: a time, the id of a request.
+_NUMBERS = r"[\w.:-]*\d[\w.:-]*"
 
 # Names that Windows reserves for devices, with any extension.
-_DEVICE_NAME = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d) *(?:\..*)?", re.IGNORECASE)
+_DEVICE_NAME = r"(?i)(?:con|prn|aux|nul|com\d|lpt\d) *(?:\..*)?"
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -52,7 +67,7 @@ class JournalEntry:
         path: The video's file, once it is complete, or None.
         error: ``{"type": ..., "message": ...}`` of the last error, or None.
         created_at: When the job was first read.
-        sent_at: When the last start was sent.
+        sent_at: When the last start was sent, at the latest, in A2E's clock.
         accepted_at: When A2E accepted the last start.
         finished_at: When the job succeeded or failed.
     """
@@ -110,37 +125,80 @@ def may_start(entry: JournalEntry, retry_failed: int) -> bool:
     """Return whether to start a job that has no running task, for the first time or again."""
     if entry.starts:
         return entry.starts <= retry_failed
-    return bool(retry_failed) or entry.error is None or entry.error.get("type") not in _FINAL_ERRORS
+    return bool(retry_failed) or entry.error is None or entry.error.get("type") not in REJECTIONS
 
 
-def may_restart(entry: JournalEntry, *, age: float, resend: bool) -> bool:
-    """Return whether to send a new start although the outcome of the last one is unknown and A2E shows no task of it.
+def settle_time(entry: JournalEntry, after_crash: float) -> float:
+    """Return the seconds after which an accepted start is certainly in A2E's list.
 
     Args:
         entry: The entry, whose state is ``sending`` or ``uncertain``.
-        age: Seconds since its start was sent.
+        after_crash: These seconds if no answer was lost, so that A2E had no trouble with the start.
+    """
+    return after_crash if entry.state == "sending" else _LOST_FACTOR * after_crash
+
+
+def may_restart(*, is_absent: bool, age: float, resend: bool) -> bool:
+    """Return whether to send a new start although the outcome of the last one is unknown and A2E shows no task of it.
+
+    Args:
+        is_absent: Whether A2E's list proves that it has no task of the start.
+        age: Seconds since it was sent: the larger one, if two clocks differ.
         resend: Whether the caller wants a new start in any case.
     """
     # Case 1: the caller prefers a possible second charge to a missing video.
     if resend:
         return True
     # Case 2: too old. An accepted task may have left A2E's list, so its absence proves nothing.
-    if age >= LISTED_UNTIL:
-        return False
-    # Case 3: "sending" was left by a crash. The list was read just now, when it certainly shows a fresh task.
-    # Case 4: "uncertain" lost its answer on the way, so A2E gets more time to list the task.
-    return entry.state == "sending" or age >= LISTED_AFTER
+    return is_absent and age < LISTED_UNTIL
 
 
-def pauses_batch(error: A2EError) -> bool:
-    """Return whether an error that prevented a start would prevent all others as well, for a while or for good."""
-    return failure_of(error).scope != "job"
+def pauses_batch(error: A2EError, *, is_needed: bool) -> bool:
+    """Return whether an error that prevented a start would prevent all others as well, for a while or for good.
+
+    Args:
+        error: The error.
+        is_needed: Whether no start can be sent until the failed attempt succeeds.
+    """
+    # A failure of A2E (500, the page of a gateway) came when its list was read before the start: such a failure of the
+    # start itself leaves its outcome unknown.
+    is_outage = isinstance(error, ServerError) or (isinstance(error, UnexpectedResponseError) and error.status >= 500)
+    return failure_of(error).scope in {"account", "service"} or (is_needed and is_outage)
+
+
+def prevents_storing(error: A2EError) -> bool:
+    """Return whether an error of a download would fail all other downloads as well, for a while or for good."""
+    return failure_of(error).scope == "disk"
 
 
 def stops_batch(error: A2EError) -> bool:
-    """Return whether no job can be started any more: a wrong token stays wrong, and a closed client stays closed."""
+    """Return whether no job can be started any more: a wrong token or plan stays wrong, and a closed client closed."""
     failure = failure_of(error)
-    return failure.scope != "job" and failure.ends_wait == "always"
+    return failure.scope != "job" and failure.ends_wait != ""
+
+
+def must_repeat(error: A2EError) -> bool:
+    """Return whether an error that stops the batch has to come twice: a gateway can answer 401 once."""
+    return failure_of(error).ends_wait == "repeated"
+
+
+def is_unreadable(error: SubmissionUncertainError) -> bool:
+    """Return whether A2E itself has answered a start, whole and in an unknown form: it would do so again, for coins."""
+    cause = error.__cause__
+    if not isinstance(cause, UnexpectedResponseError) or not 200 <= cause.status < 300:
+        return False
+    body = cause.body.strip()
+    return body[:1] == b"{" and body[-1:] == b"}"
+
+
+def refusal_of(error: A2EError) -> tuple[object, ...] | None:
+    """Return what A2E has answered, if it has rejected a start, so that equal answers can be counted; else None.
+
+    Answers that differ in their numbers only, such as the id of the request or the time, are equal.
+    """
+    if not isinstance(error, APIError) or failure_of(error).outcome is not StartOutcome.REJECTED:
+        return None
+    return error.status, error.code, re.sub(_NUMBERS, "", error.message)
 
 
 def may_retry(error: A2EError, failures: int) -> bool:
@@ -179,17 +237,54 @@ def changed_fields(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
 
 
 def image_identity(value: Any) -> object:  # noqa: ANN401  the type depends on the field
-    """Return the part of a fingerprint that equal images share. A link, and the value of another field, is as it is."""
+    """Return the part of a fingerprint that equal images share. The value of another field is as it is."""
+    if isinstance(value, dict) and isinstance(value.get("url"), str):
+        return without_signature(value["url"])
     return value["sha256"] if isinstance(value, dict) and "sha256" in value else value
 
 
 def file_name(key: str, extension: str) -> str:
     """Return a safe file name for a key. If the key has to be changed, a part of its hash keeps the name unique."""
-    if _PLAIN_KEY.fullmatch(key) and not _DEVICE_NAME.fullmatch(key):
-        return key + extension
+    is_plain = re.fullmatch(_PLAIN_KEY, key) and not re.fullmatch(_DEVICE_NAME, key)
+    return key + extension if is_plain else marked_name(key, extension)
+
+
+def marked_name(key: str, extension: str) -> str:
+    """Return a file name with a part of the key's hash, which differs from that of every other key also in its case."""
     # no dots: Windows reads the part before the first dot as the device
     stem = re.sub(r"[^A-Za-z0-9_ -]", "_", key).strip()[:80]
-    return f"{stem}~{hashlib.sha256(key.encode()).hexdigest()[:16]}{extension}"
+    return f"{stem}~{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:16]}{extension}"
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Funds(Value):
+    """What A2E says about the coins of the account at one moment.
+
+    Attributes:
+        coins: The balance, None if it could not be read.
+        spendings: The latest transactions that cost coins, as (JSON of the transaction, coins); None if they could not
+            be read.
+    """
+
+    coins: float | None = None
+    spendings: tuple[tuple[str, float], ...] | None = None
+
+
+def measured_price(before: Funds, after: Funds, quote: float | None) -> float | None:
+    """Return the price of a start from what A2E said before and after it, None if that is not clear.
+
+    Nothing else may have been started in between by this batch.
+    """
+    fallen = None if before.coins is None or after.coins is None else before.coins - after.coins
+    # Case 1: the history shows exactly one new transaction that cost coins.
+    if before.spendings is not None and after.spendings is not None:
+        new = [*(Counter(after.spendings) - Counter(before.spendings)).elements()]
+        # If the balance has fallen by more, the history is late, or another program spends as well.
+        if len(new) == 1 and (fallen is None or fallen <= new[0][1]):
+            return new[0][1]
+    # Case 2: the balance has fallen by what A2E has quoted. A difference of balances alone is no price: other programs
+    # spend from the same account, and the daily check-in adds 60 coins (reference 14b).
+    return quote if fallen is not None and 0 < fallen == quote else None
 
 
 @attrs.define(eq=False, repr=False)
@@ -198,37 +293,61 @@ class Reservation:
 
     Attributes:
         price_key: What decides the price.
-        coins: The price, None if it is unknown.
+        coins: The expected price, None if it is unknown. 0 once the start has been counted as spent.
+        alone: Whether it finds out the true price of its kind, so that nothing else is reserved meanwhile.
         sending: Whether the start is being sent, so that the coins may be spent at any moment.
+        counted: Whether it was, or may have been, accepted, and is counted as spent.
+        funds: What A2E said about the account right before it was sent, if the start goes alone.
     """
 
     price_key: Hashable
     coins: float | None
+    alone: bool = False
     sending: bool = False
+    counted: bool = False
+    funds: Funds = Funds()
 
 
 @attrs.define(eq=False, repr=False)
 class Budget:
     """Coins of one batch: spent, reserved, left. It only counts, and never waits; see `budget.BudgetGuard`.
 
+    With a limit, the first start of a kind (a price key) goes alone until its true price is known: a quote can be
+    wrong, and many starts at a wrong price would pass the limit by far.
+
     Attributes:
         limit: Coins that may be spent, None for no limit.
         spent: Coins that were spent, earlier runs included.
+        names_coins: Whether A2E has named the price of a start in its answer, so that it will do so again.
     """
 
     limit: float | None
     spent: float = 0
+    names_coins: bool = False
     _prices: dict[Hashable, float] = attrs.field(factory=dict)
+    # kinds whose true price is known, and kinds of which a start has not revealed it
+    _certain: set[Hashable] = attrs.field(factory=set)
+    _unclear: set[Hashable] = attrs.field(factory=set)
     _reserved: set[Reservation] = attrs.field(factory=set)
 
     def price(self, price_key: Hashable) -> float | None:
         """Return the expected cost of a start, None if it is unknown."""
         return self._prices.get(price_key)
 
-    def learn_price(self, price_key: Hashable, coins: float | None) -> None:
-        """Remember the price of a quote or of an answer; None is ignored."""
+    def learn_quote(self, price_key: Hashable, coins: float | None) -> None:
+        """Remember a quote, which is expected and not certain. None is ignored, and so is one that comes too late."""
         if coins is not None:
-            self._prices[price_key] = coins
+            self._prices.setdefault(price_key, coins)
+
+    def learn_price(self, price_key: Hashable, coins: float) -> None:
+        """Remember the true price of a kind."""
+        self._prices[price_key] = coins
+        self._certain.add(price_key)
+        self._unclear.discard(price_key)
+
+    def is_unclear(self, price_key: Hashable) -> bool:
+        """Return whether a start of this kind has cost coins, and nothing has told how many."""
+        return price_key in self._unclear
 
     @property
     def has_reservations(self) -> bool:
@@ -240,22 +359,31 @@ class Budget:
         """Whether a start is being sent."""
         return any(reservation.sending for reservation in self._reserved)
 
-    @property
-    def has_unpriced(self) -> bool:
-        """Whether a start of unknown price is under way."""
-        return any(reservation.coins is None for reservation in self._reserved)
-
     def fits(self, price_key: Hashable) -> bool:
-        """Return whether a start stays within the limit, beside all reservations.
+        """Return whether a start can be reserved now, beside all reservations, and stay within the limit.
 
         One of unknown price fits as long as anything is left, because only a start can reveal the price.
         """
+        # Case 1: no limit.
+        if self.limit is None:
+            return True
+        # Case 2: another start finds out its price, alone.
+        if any(reservation.alone for reservation in self._reserved):
+            return False
+        # Case 3: the price of this kind was not to be found out.
+        if self.is_unclear(price_key):
+            return False
+        # Case 4: its price will perhaps be measured, by the balance. Then no other start may change the balance.
+        if price_key not in self._certain and self._reserved and not self.names_coins:
+            return False
+        # Case 5: it counts what is left.
         return self._is_within_limit(price_key, beside=self._reserved)
 
     def reserve(self, price_key: Hashable) -> Reservation:
         """Reserve the price of a start."""
-        reservation = Reservation(price_key, self.price(price_key))
-        if self.limit is not None:
+        is_limited = self.limit is not None
+        reservation = Reservation(price_key, self.price(price_key), alone=is_limited and price_key not in self._certain)
+        if is_limited:
             self._reserved.add(reservation)
         return reservation
 
@@ -273,9 +401,24 @@ class Budget:
         """Mark a start as rejected. It keeps its reservation, since it may be sent again."""
         reservation.sending = False
 
+    def count(self, reservation: Reservation, coins: float | None) -> None:
+        """Turn reserved coins into spent ones, since the start was accepted, or may have been; None is ignored.
+
+        If the start goes alone, it keeps its place until `release`.
+        """
+        self.spend(coins)
+        reservation.coins, reservation.sending, reservation.counted = 0, False, True
+        if not reservation.alone:
+            self.release(reservation)
+
     def release(self, reservation: Reservation) -> None:
         """Free the reserved coins. Releasing twice does no harm."""
-        self._reserved.discard(reservation)
+        if reservation not in self._reserved:
+            return
+        self._reserved.remove(reservation)
+        # The next start of this kind could cost as much as this one, and as little of it would be known.
+        if reservation.alone and reservation.counted and reservation.price_key not in self._certain:
+            self._unclear.add(reservation.price_key)
 
     def spend(self, coins: float | None) -> None:
         """Add coins to those that were spent; None is ignored."""

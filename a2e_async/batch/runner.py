@@ -14,6 +14,7 @@
 import asyncio
 import contextlib
 import logging
+import pathlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
@@ -21,14 +22,17 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from a2e_async._protocol.validation import raise_invalid
+from a2e_async.batch import rules
 from a2e_async.batch.budget import BudgetGuard
 from a2e_async.batch.circuit_breaker import CircuitBreaker
+from a2e_async.batch.context import BatchContext, JobContext
 from a2e_async.batch.jobs import BatchApi, BatchOptions, to_job
 from a2e_async.batch.journal import Journal, SqliteJournal
-from a2e_async.batch.results import ActiveJob, JobResult, Progress, make_result
-from a2e_async.batch.rules import Budget, JournalEntry, file_name
+from a2e_async.batch.results import ActiveJob, JobResult, JobState, Progress, make_result
+from a2e_async.batch.rules import Budget, JournalEntry
+from a2e_async.batch.storage import StorageGuard
 from a2e_async.batch.uploads import UploadCache
-from a2e_async.batch.worker import BatchContext, JobWorker
+from a2e_async.batch.worker import JobWorker
 from a2e_async.errors import A2EError, ConfigurationError, InvalidRequestError
 from a2e_async.models.common import TaskRecord
 
@@ -53,7 +57,7 @@ class Runner(Generic[R]):
     results: asyncio.Queue[tuple[int, JobResult[R]] | None]
     buffer_slots: asyncio.Semaphore
     _context: BatchContext[R] | None = None
-    _active: dict[str, JobWorker[R]] = attrs.field(factory=dict)
+    _active: dict[str, JobContext[R]] = attrs.field(factory=dict)
     _counts: dict[str, int] = attrs.field(init=False)
     _read: int = 0
     _seen: set[int] = attrs.field(factory=set)
@@ -76,15 +80,15 @@ class Runner(Generic[R]):
             coins=batch.budget.budget.spent,
             active=tuple(
                 ActiveJob(
-                    key=worker.job.key,
-                    stage=worker.stage,
-                    task_id=worker.entry.task_id,
-                    status="" if worker.handle is None else worker.handle.record.current_status,
-                    seconds=now - worker.stage_since,
+                    key=context.job.key,
+                    stage=context.stage,
+                    task_id=context.entry.task_id,
+                    status="" if context.handle is None else context.handle.record.current_status,
+                    seconds=now - context.stage_since,
                 )
-                for worker in self._active.values()
+                for context in self._active.values()
             ),
-            paused=batch.breaker.reason,
+            paused=batch.breaker.reason or batch.storage.reason,
             stopped=str(batch.breaker.stopped or ""),
         )
 
@@ -102,7 +106,10 @@ class Runner(Generic[R]):
             raise ConfigurationError(msg)
         journal = Journal() if options.journal is None else SqliteJournal(options.journal, api.base_url)
         async with journal:
-            self._context = self._make_context(api, journal)
+            self._context = batch = self._make_context(api, journal)
+            if options.out is not None:
+                for key, target in await journal.load_targets():
+                    batch.names.add(pathlib.PurePath(target).name, key)
             await self._run_jobs(self._context)
 
     async def _run_jobs(self, batch: BatchContext[R]) -> None:
@@ -146,7 +153,8 @@ class Runner(Generic[R]):
         except InvalidRequestError as error:
             return make_result(JournalEntry(key=name, created_at=read_at), "failed", error=error, read_at=read_at)
         # Case 3: a job.
-        worker = self._active[job.key] = JobWorker(batch, job)
+        context = self._active[job.key] = JobContext(batch, job)
+        worker = JobWorker(context)
         try:
             return await worker.run()
         except A2EError:
@@ -157,19 +165,17 @@ class Runner(Generic[R]):
             msg = f"Unexpected {type(error).__name__}. This is a bug of a2e-async: please report it"
             wrapped = A2EError(msg)
             wrapped.__cause__ = error
-            return await worker.fail(wrapped)
+            return await _failed(worker, wrapped)
         finally:
             del self._active[job.key]
 
     def _check_unique(self, key: str, batch: BatchContext[R]) -> None:
-        """Refuse a key that came before, or whose file would be that of another key where case does not matter."""
-        # hashes instead of the names themselves: an input can have millions of jobs
-        number = hash(key if self.options.out is None else file_name(key, batch.api.extension).casefold())
-        if number in self._seen:
-            raise_invalid(
-                f"The key {key!r} comes twice in the input, possibly in another case: each job needs its own key"
-            )
-        self._seen.add(number)
+        """Refuse a key that came before. Otherwise choose the file name for it now, in the order of the input."""
+        # hashes instead of the keys themselves: an input can have millions of jobs
+        if hash(key) in self._seen:
+            raise_invalid(f"The key {key!r} comes twice in the input: each job needs its own key")
+        self._seen.add(hash(key))
+        batch.names.choose(key, batch.api.extension)
 
     def _make_context(self, api: BatchApi[R], journal: Journal) -> BatchContext[R]:
         options = self.options
@@ -182,11 +188,26 @@ class Runner(Generic[R]):
             journal=journal,
             budget=BudgetGuard(api, Budget(options.max_coins, spent=journal.spent)),
             breaker=breaker,
+            storage=StorageGuard(breaker, options.out, min(options.max_running, options.total or options.max_running)),
             uploads=UploadCache(api, journal, breaker, asyncio.Semaphore(options.max_uploads)),
+            first_slots=asyncio.Semaphore(options.max_starts),
             start_slots=asyncio.Semaphore(options.max_starts),
             running_slots=asyncio.Semaphore(options.max_running),
             download_slots=asyncio.Semaphore(options.max_downloads),
         )
+
+
+async def _failed(worker: JobWorker[R], error: A2EError) -> JobResult[R]:
+    """Return the result of a job with an unexpected error."""
+    context = worker.context
+    try:
+        return await worker.fail(error)
+    except A2EError:
+        raise
+    except Exception:  # noqa: BLE001  there are as many results as jobs, also if the entry cannot be used
+        state: JobState = "uncertain" if rules.is_open(context.entry) else "failed"
+        entry = JournalEntry(key=context.job.key, created_at=time.time(), coins=None)
+        return make_result(entry, state, job=context.job, error=error, read_at=entry.created_at)
 
 
 def _key_of(item: object) -> str:

@@ -6,7 +6,8 @@ import os
 import pathlib
 import time
 import weakref
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -16,7 +17,8 @@ from a2e_async.batch.journal import Journal
 from a2e_async.errors import InvalidRequestError
 from a2e_async.files.local_files import Image, LocalFile, open_image
 
-_OPTIONS = tuple(field for field in JOB_FIELDS if field.removesuffix("_url") not in {"key", "image", "end_image"})
+# The fields of a job without its key and its images.
+OPTIONS = tuple(field for field in JOB_FIELDS if field.removesuffix("_url") not in {"key", "image", "end_image"})
 
 # Either {"url": ...}, or {"sha256": ..., "size": ...} and for a file also "path" and "mtime" (nanoseconds).
 Fingerprint: TypeAlias = "dict[str, Any] | None"
@@ -87,7 +89,7 @@ async def fingerprint_again(name: str, image: Image | None, url: str | None, old
 
 def stored_request(job: Job, image: Fingerprint, end_image: Fingerprint) -> dict[str, Any]:
     """Return the options of a job with the fingerprints of its images, as the journal has them."""
-    fields = {field: getattr(job, field) for field in _OPTIONS} | {"image": image, "end_image": end_image}
+    fields = {field: getattr(job, field) for field in OPTIONS} | {"image": image, "end_image": end_image}
     return {field: value for field, value in fields.items() if value is not None}
 
 
@@ -117,8 +119,13 @@ class UploadCache:
     # one lock for each digest, so that equal images of many jobs are uploaded once
     _locks: weakref.WeakValueDictionary[str, asyncio.Lock] = attrs.field(factory=weakref.WeakValueDictionary)
 
-    async def get(self, image: LocalFile, digest: str) -> str:
+    async def get(self, image: LocalFile, digest: str, enter: Callable[[Literal["waiting", "uploading"]], None]) -> str:
         """Return the link of an image. Upload it, unless it has a link that certainly still works.
+
+        Args:
+            image: The image.
+            digest: Its SHA-256.
+            enter: Is told the stage that begins.
 
         Raises:
             StoppedError: The batch starts nothing more, so that no upload is needed.
@@ -129,7 +136,10 @@ class UploadCache:
             if link is None or time.monotonic() >= until:
                 link = await self.journal.load_link(digest, time.time() - _LINK_LIFETIME)
             if link is None:
+                if self.slots.locked():
+                    enter("waiting")
                 async with self.slots:
+                    enter("uploading")
                     self.breaker.check()
                     link = await self.api.upload(image)
                 self.journal.write_link_soon(digest, link)

@@ -4,20 +4,21 @@
 #
 # * The worker loads the journal entry of the key and asks `rules.next_action` what to do next: start, reconcile,
 #   wait, download, or nothing. Without an entry it starts.
+# * If the journal is not new, it may be an older copy. So before the first start, A2E's list is read once, and a task
+#   of a job that the journal does not know is adopted instead of started again (`settling.adopt`).
 # * A start checks the job, reserves coins, uploads the images, waits for a running slot and a start slot, and sends
 #   the request. The entry is on the disk with state ``sending`` before the request, and with the task id before the
 #   job continues. So a crash at any moment leaves an entry that tells the next run to reconcile.
-# * `_reconcile` settles an entry that an earlier run left ``sending`` or ``uncertain``, by the marker in A2E's list.
-# * If the task fails and `retry_failed` allows it, the worker starts a new one. The download comes last; a failed
-#   download is not a failed job.
+# * `settling.reconcile` settles an entry that is ``sending`` or ``uncertain``, of an earlier run or of this one.
+# * If the task fails and `retry_failed` allows it, the worker starts a new one. The download comes last
+#   (`downloads.py`); a failed download is not a failed job.
 # * Every error ends in a `JobResult`, so that one job never ends the others. Only a broken journal ends the batch,
 #   since without it nothing may be started.
 #
 # A job whose start A2E rejects for lack of credits does not fail: it waits at the circuit breaker
 # (`circuit_breaker.py`) and keeps its place in the budget. Running tasks and downloads continue.
 
-import asyncio
-import pathlib
+import contextlib
 import time
 from typing import Any, Generic, TypeVar
 
@@ -25,14 +26,14 @@ import attrs
 
 from a2e_async._protocol.converter import from_record
 from a2e_async._submission.markers import marker_for_key
-from a2e_async.batch import rules
-from a2e_async.batch.budget import BudgetGuard
-from a2e_async.batch.circuit_breaker import CircuitBreaker, StoppedError
-from a2e_async.batch.jobs import BatchApi, BatchOptions, Job, PreparedStart
-from a2e_async.batch.journal import Journal
-from a2e_async.batch.results import JobResult, JobState, Stage, error_from_json, error_to_json, make_result, utc
+from a2e_async.batch import downloads, rules, settling
+from a2e_async.batch.circuit_breaker import StoppedError
+from a2e_async.batch.context import JobContext
+from a2e_async.batch.jobs import Job, PreparedStart
+from a2e_async.batch.journal_rows import DamagedEntryError
+from a2e_async.batch.results import JobResult, JobState, error_from_json, error_to_json, make_result
 from a2e_async.batch.rules import Action, JournalEntry, Reservation
-from a2e_async.batch.uploads import UploadCache, fingerprint, fingerprint_again, stored_request, with_files_read
+from a2e_async.batch.uploads import fingerprint, fingerprint_again, stored_request, with_files_read
 from a2e_async.errors import (
     A2EError,
     BudgetError,
@@ -40,59 +41,23 @@ from a2e_async.errors import (
     JournalError,
     SubmissionUncertainError,
     TaskFailedError,
+    TransferError,
 )
 from a2e_async.files.local_files import LocalFile, check_target
 from a2e_async.models.common import TaskRecord
-from a2e_async.tasks import TaskHandle
 
 R = TypeVar("R", bound=TaskRecord)
 
+_LATE_POST = 10.0  # seconds by which the journal's time of a start may be too early
 
-@attrs.define(kw_only=True, eq=False, repr=False)
-class BatchContext(Generic[R]):
-    """What all jobs of a batch share.
-
-    Attributes:
-        start_slots: Bounds the starts that are being sent.
-        running_slots: Bounds the tasks at A2E.
-        download_slots: Bounds the downloads.
-        started: Starts that A2E has accepted in this run.
-        retried: How many of them were new starts for jobs that had failed.
-    """
-
-    api: BatchApi[R]
-    options: BatchOptions
-    journal: Journal
-    budget: BudgetGuard
-    breaker: CircuitBreaker
-    uploads: UploadCache
-    start_slots: asyncio.Semaphore
-    running_slots: asyncio.Semaphore
-    download_slots: asyncio.Semaphore
-    started: int = 0
-    retried: int = 0
+_MAX_UNKNOWN = 3  # starts of one job in one run that A2E neither accepts nor answers
 
 
 @attrs.define(eq=False, repr=False)
 class JobWorker(Generic[R]):
-    """Worker for one job.
+    """Worker for one job."""
 
-    Attributes:
-        batch: What the job shares with the other jobs.
-        job: The job, as it was given.
-        entry: Its journal entry, possibly not written yet.
-        handle: Its task, if there is one.
-        stage: What the worker does at the moment.
-        stage_since: When that began (`time.monotonic`).
-    """
-
-    batch: BatchContext[R]
-    job: Job
-    entry: JournalEntry = attrs.field(init=False)
-    handle: TaskHandle[R] | None = attrs.field(default=None, init=False)
-    stage: Stage = attrs.field(default="checking", init=False)
-    stage_since: float = attrs.field(init=False)
-    _read_at: float = attrs.field(init=False)
+    context: JobContext[R]
     # the job with the bytes of its open files
     _job: Job = attrs.field(init=False)
     _prepared: PreparedStart | None = attrs.field(default=None, init=False)
@@ -100,15 +65,11 @@ class JobWorker(Generic[R]):
     _digests: list[str] = attrs.field(factory=list, init=False)
     # False while the entry of the journal may belong to another job with the same key: then it is not changed
     _owns_entry: bool = attrs.field(default=False, init=False)
-    # the file that an earlier run was going to write
-    _earlier_target: str | None = attrs.field(default=None, init=False)
-    # the price that `entry.coins` holds while A2E has not told the real one
-    _estimate: float | None = attrs.field(default=None, init=False)
+    _has_running_slot: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Make a new journal entry."""
-        self._job, self._read_at, self.stage_since = self.job, time.time(), time.monotonic()
-        self.entry = JournalEntry(key=self.job.key, created_at=self._read_at)
+        """Take the job as it was given."""
+        self._job = self.context.job
 
     async def run(self) -> JobResult[R]:
         """Run the job once, and return its result.
@@ -116,27 +77,36 @@ class JobWorker(Generic[R]):
         Raises:
             JournalError: The journal cannot be used any more.
         """
+        context = self.context
         try:
             return await self._run()
         # Case 1: the batch has stopped. An earlier start of this job may be under way; otherwise nothing was done.
         except StoppedError as stopped:
-            return self._result("uncertain" if rules.is_open(self.entry) else "skipped", stopped.reason)
+            return self._result("uncertain" if rules.is_open(context.entry) else "skipped", stopped.reason)
         # Case 2: not enough coins left of `max_coins`. The next run may have a higher limit.
         except BudgetError as error:
             return self._result("skipped", error)
-        # Case 3: the journal is broken. The runner ends the batch.
+        # Case 3: the journal's entry of this job cannot be read. It may have a task, so nothing is started.
+        except DamagedEntryError as error:
+            return self._result("failed", error)
+        # Case 4: the journal is broken. The runner ends the batch.
         except JournalError:
             raise
-        # Case 4: any other error ends this job. An error that stops the batch can come from a wait or a download as
+        # Case 5: any other error ends this job. An error that stops the batch can come from a wait or a download as
         # well.
         except A2EError as error:
             if rules.stops_batch(error):
-                self.batch.breaker.stop(error)
+                context.batch.breaker.stop(error)
             return await self.fail(error)
+        # After any error as well, the slot and the coins that the job holds are free for the other jobs.
+        finally:
+            self._free_running_slot()
+            if context.reservation is not None:
+                context.batch.budget.release(context.reservation)
 
     async def fail(self, error: A2EError) -> JobResult[R]:
         """Record an error as the end of the job in this run, and return the result."""
-        entry = self.entry
+        entry = self.context.entry
         # Case 1: the key belongs to another job. The journal keeps what it knows about that one.
         if not self._owns_entry:
             return self._result("failed", error)
@@ -145,49 +115,54 @@ class JobWorker(Generic[R]):
         # Case 3: there is no task. The job has failed.
         if not rules.is_open(entry):
             entry.state, entry.finished_at = "failed", time.time()
-        await self.batch.journal.save(entry)
+        await self.context.batch.journal.save(entry)
         return self._result("uncertain" if rules.is_open(entry) else "failed", error)
 
     async def _run(self) -> JobResult[R]:
-        batch, options = self.batch, self.batch.options
-        known = await batch.journal.load(self.job.key)
+        context, batch, options = self.context, self.context.batch, self.context.batch.options
+        key = context.job.key
+        known = await batch.journal.load(key)
         self._owns_entry = known is None
-        self._job = await with_files_read(self.job)
+        self._job = await with_files_read(context.job)
         if known is not None:
-            if rules.is_bound(known):
-                await self._check_same_request(known)
-            self.entry, self._earlier_target, self._owns_entry = known, known.target, True
-        match rules.next_action(self.entry, download=options.out is not None, retry_failed=options.retry_failed):
+            changed = await self._changed_fields(known) if rules.is_bound(known) or known.error is not None else []
+            if changed and rules.is_bound(known):
+                msg = (
+                    f"The journal has another job under the key {key!r} (different: {', '.join(changed)}): "
+                    "give this one a key of its own, or choose another journal"
+                )
+                raise InvalidRequestError(msg)
+            if changed:
+                known.error = None  # A2E rejected the job as it was
+            context.entry, context.earlier_target, self._owns_entry = known, known.target, True
+        match rules.next_action(context.entry, download=options.out is not None, retry_failed=options.retry_failed):
+            case Action.SKIP if options.out is not None and await downloads.has_lost_file(context):
+                pass
             case Action.SKIP:
                 return self._result("skipped")
             case Action.REPORT:
-                return self._result("failed", error_from_json(self.entry))
+                return self._result("failed", error_from_json(context.entry))
             case Action.DOWNLOAD:
                 pass
             case action:
                 await self._get_video(action)
         if options.out is None:
-            await batch.journal.save(self.entry)
+            await batch.journal.save(context.entry)
             return self._result("succeeded")
-        return await self._download(options.out)
+        return self._result(*await downloads.download(context, options.out))
 
-    async def _check_same_request(self, known: JournalEntry) -> None:
-        """Check that a key in the journal still means the same request."""
+    async def _changed_fields(self, known: JournalEntry) -> list[str]:
+        """Return the fields in which the job is not the one that the journal has under its key."""
         job, old = self._job, known.request
         image = await fingerprint_again("image", job.image, job.image_url, old.get("image"))
         end_image = await fingerprint_again("end_image", job.end_image, job.end_image_url, old.get("end_image"))
-        if changed := rules.changed_fields(old, stored_request(job, image, end_image)):
-            msg = (
-                f"The journal has another job under the key {job.key!r} ({', '.join(changed)} differ): "
-                "give this one a key of its own, or choose another journal"
-            )
-            raise InvalidRequestError(msg)
-
-    # the task
+        return rules.changed_fields(old, stored_request(job, image, end_image))
 
     async def _get_video(self, action: Action) -> None:
         """Get a task that succeeds, with a new start after a failed one if the caller allows that."""
-        batch, failure = self.batch, error_from_json(self.entry) if self.entry.starts else None
+        context, retry_failed = self.context, self.context.batch.options.retry_failed
+        failure = error_from_json(context.entry) if context.entry.starts else None
+        unknown, lost = 0, None
         while True:
             try:
                 # Case 1: no task. Start one. Case 2: an earlier run has started a task, or may have.
@@ -195,31 +170,43 @@ class JobWorker(Generic[R]):
                 # It holds a running slot until it has ended.
                 if has_task:
                     try:
-                        return await self._wait()
+                        await self._wait()
                     finally:
-                        batch.running_slots.release()
+                        self._free_running_slot()
+                    await context.learn_price(ended=True)
+                    return
             # Case 3: the task has failed.
             except TaskFailedError as error:
                 failure = error
-            # Case 4: a retry is not possible. The failure of the paid task is the result, not the reason for that.
+                await context.learn_price(ended=True)
+            # Case 4: the outcome of a start of this run is unknown. Find it out, but not forever.
+            except SubmissionUncertainError as error:
+                if action is not Action.START or not context.entry.marker:
+                    raise
+                unknown, lost, action = unknown + 1, error, Action.RECONCILE
+                continue
+            # Case 5: a retry is not possible. The failure of the paid task is the result, not the reason for that.
             except (BudgetError, StoppedError):
                 if failure is None:
                     raise
                 raise failure from None
-            # Case 5: no retry left. Case 6: start again, also if case 2 has found that nothing was accepted.
-            if not rules.may_start(self.entry, batch.options.retry_failed) and failure is not None:
+            # Case 6: no retry left. Case 7: A2E has neither accepted nor answered any of several starts.
+            if not rules.may_start(context.entry, retry_failed) and failure is not None:
                 raise failure
+            if unknown >= _MAX_UNKNOWN and lost is not None:
+                raise lost.__cause__ if isinstance(lost.__cause__, A2EError) else lost
+            # Case 8: start again, also if nothing was accepted in case 2 or 4.
             action = Action.START
 
     async def _resume(self, action: Action) -> bool:
-        """Find the task of an earlier run, and wait for a running slot; return False if there is no task."""
-        batch = self.batch
+        """Find the task of the last start, and wait for a running slot; return False if there is no task."""
+        context = self.context
         if action is Action.WAIT:
-            self.handle = batch.api.known_task(str(self.entry.task_id), None)
-        # Reading costs nothing, so the first attempt does not wait for the breaker.
-        elif not await batch.breaker.call(self._reconcile, costs=False):
+            context.handle = context.batch.api.known_task(str(context.entry.task_id), None)
+        elif not await settling.reconcile(context):
             return False
-        return await batch.running_slots.acquire()
+        await self._take_running_slot()
+        return True
 
     async def _start(self) -> bool:
         """Start a task, within the budget and through the breaker. Afterwards the job holds a running slot.
@@ -228,72 +215,108 @@ class JobWorker(Generic[R]):
             SubmissionUncertainError: Its outcome is unknown.
             A2EError: It was not accepted, or not even sent.
         """
-        batch = self.batch
+        context, batch = self.context, self.context.batch
+        batch.breaker.check()
+        await batch.storage.prepare()
         batch.breaker.check()
         start = self._prepared = self._prepared or await self._prepare()
-        reservation = await batch.budget.reserve(start)
-        spent: float | None = 0
+        if not batch.journal.is_new and await batch.breaker.call(lambda _: settling.adopt(context), costs=False):
+            await self._take_running_slot()
+            return True
+        reservation = context.reservation = await batch.budget.reserve(start)
         try:
-            await batch.breaker.call(lambda probe: self._upload_and_send(start, reservation, probe=probe))
-            spent = self._cost(reservation.coins)
+            await batch.breaker.call(lambda probe: self._attempt(start, reservation, probe=probe))
         except SubmissionUncertainError:
-            spent = reservation.coins  # A2E may have accepted it: the limit must hold in either case
+            batch.budget.count(reservation, reservation.coins)  # possibly spent: the limit must hold in either case
             raise
-        finally:
-            batch.budget.charge(reservation, spent)
+        batch.budget.count(reservation, context.cost(reservation.coins))
+        await context.learn_price(ended=False)
         return True
 
     async def _prepare(self) -> PreparedStart:
         """Check the job, and put its request into the journal entry."""
-        prepared = await self.batch.api.prepare(self._job)
+        context, options = self.context, self.context.batch.options
+        prepared = await context.batch.api.prepare(self._job)
         fingerprints = [await fingerprint(image) for image in prepared.images]
         self._digests = [(found or {}).get("sha256", "") for found in fingerprints]
-        self.entry.request = stored_request(self._job, *fingerprints)
+        context.entry.request = stored_request(self._job, *fingerprints)
         # a target that cannot be written must be found before anything is paid
-        if self.batch.options.out is not None:
-            target = self._set_target(self.batch.options.out)
-            await check_target(target, overwrite=self._may_overwrite(target))
+        if options.out is not None:
+            target = downloads.set_target(context, options.out)
+            await context.batch.storage.wait()
+            try:
+                await check_target(target, overwrite=options.overwrite)
+            except TransferError:  # if no file can be stored, the batch pauses, as after a download
+                await context.batch.storage.store(lambda: check_target(target, overwrite=options.overwrite))
         return prepared
+
+    async def _attempt(self, start: PreparedStart, reservation: Reservation, *, probe: bool) -> None:
+        """Upload the images and send the start. It returns, unlike after an error, with a running slot."""
+        batch = self.context.batch
+        await batch.storage.wait()
+        # The first starts go ahead, and the uploads of the other jobs wait for them.
+        ahead = not batch.started and start.files
+        async with batch.first_slots if ahead else contextlib.nullcontext():
+            await self._upload_and_send(start, reservation, probe=probe)
 
     async def _upload_and_send(self, start: PreparedStart, reservation: Reservation, *, probe: bool) -> None:
         """Upload the images and send the start. It returns, unlike after an error, with a running slot."""
-        batch = self.batch
-        batch.breaker.check()
+        batch = self.context.batch
+        batch.breaker.check(probe=probe)
         links: list[str | None] = []
         for image, digest in zip(start.images, self._digests, strict=True):
             if isinstance(image, LocalFile):
-                self._enter("uploading")
-                links.append(await batch.uploads.get(image, digest))
+                links.append(await batch.uploads.get(image, digest, self.context.enter))
             else:
                 links.append(image)
         # The running slot comes first: a job that waits for it must not block the start slot of another one.
-        await batch.running_slots.acquire()
+        await self._take_running_slot()
         try:
             async with batch.start_slots:
                 # The waits above can take hours. Check again whether the batch has stopped or paused.
                 batch.breaker.check(probe=probe)
+                batch.storage.check()
                 await self._send(start.make_body(*links), reservation)
             await batch.journal.flush()
         except BaseException:
-            batch.running_slots.release()
+            self._free_running_slot()
             raise
+
+    async def _take_running_slot(self) -> None:
+        if self.context.batch.running_slots.locked():
+            self.context.enter("waiting")
+        await self.context.batch.running_slots.acquire()
+        self._has_running_slot = True
+
+    def _free_running_slot(self) -> None:
+        """Give the running slot back. Doing so twice does no harm."""
+        if self._has_running_slot:
+            self._has_running_slot = False
+            self.context.batch.running_slots.release()
 
     async def _send(self, body: dict[str, Any], reservation: Reservation) -> None:
         """Send the start, with a journal entry before and after it."""
-        batch, entry = self.batch, self.entry
+        context, batch, entry = self.context, self.context.batch, self.context.entry
+        # before the budget counts the start: if A2E cannot be reached, nothing was sent
+        sent_at = time.time() if batch.options.journal is None else await batch.api.latest_time()
         await batch.budget.send(reservation)
-        self._enter("starting")
+        context.enter("starting")
         old_error = entry.error
         entry.marker = marker_for_key(rules.job_key(batch.journal.id, entry)) if batch.api.marks_names else ""
-        entry.state, entry.sent_at, entry.quoted, entry.error = "sending", time.time(), reservation.coins, None
+        entry.state, entry.quoted, entry.error = "sending", reservation.coins, None
+        entry.sent_at, entry.accepted_at = sent_at, None
         await batch.journal.save(entry)
         try:
             handle = await batch.api.start(
-                body, marker=entry.marker, resend=bool(batch.options.resend), on_late=self._record_start
+                body,
+                marker=entry.marker,
+                resend=False,  # since that waits for minutes: `reconcile` does so without a slot
+                on_post=self._record_post,
+                on_late=context.record_start,
             )
-        # Case 1: unknown outcome. The next run reconciles.
+        # Case 1: unknown outcome, for `reconcile` in this run or the next one.
         except SubmissionUncertainError:
-            entry.state = "uncertain"
+            entry.state, context.was_sent = "uncertain", True
             batch.journal.write_soon(entry)
             raise
         # Case 2: certainly not accepted. The entry becomes what it was before.
@@ -303,52 +326,21 @@ class JobWorker(Generic[R]):
             batch.journal.write_soon(entry)
             raise
         # Case 3: accepted.
-        self._record_start(handle)
+        context.record_start(handle)
         # Case 4: cancelled. The entry stays "sending", until `on_late` records the task or the next run reconciles.
 
-    async def _reconcile(self, _probe: bool) -> bool:  # noqa: FBT001  called by the breaker
-        """Find the task of the start that an earlier run has sent, in A2E's list; return whether there is one.
-
-        Raises:
-            SubmissionUncertainError: There is none, but A2E may still have accepted the start.
-            A2EError: A2E's list could not be read.
-        """
-        batch, entry = self.batch, self.entry
-        self._enter("starting")
-        sent_at, quoted = entry.created_at if entry.sent_at is None else entry.sent_at, entry.quoted or 0
-        handle = await self._scan(sent_at)
-        # A crash right after the start: A2E's list may not show the task yet. Wait until it certainly does.
-        rest = sent_at + batch.api.listed_after - time.time()
-        if handle is None and entry.state == "sending" and 0 < rest <= batch.api.listed_after:
-            await asyncio.sleep(rest)
-            handle = await self._scan(sent_at)
-        age = max(0.0, time.time() - sent_at)
-        # Case 1: found. The earlier run counted the quoted coins as spent; count the real ones instead.
-        if handle is not None:
-            self._record_task(handle)
-            await batch.journal.flush()
-            batch.budget.adjust((self._cost(quoted) or 0) - quoted)
-            return True
-        # Case 2: not found, which proves nothing yet.
-        if not rules.may_restart(entry, age=age, resend=bool(batch.options.resend)):
-            msg = (
-                f"Unknown outcome of an earlier start: A2E's list shows no task with marker {entry.marker}. "
-                "Resume later, or start it again with on_unknown='resend'"
-            )
-            raise SubmissionUncertainError(msg, marker=entry.marker, sent_at=utc(sent_at))
-        # Case 3: not accepted. Its coins are free again.
-        entry.state, entry.quoted = "failed" if entry.starts else "new", None
-        batch.budget.adjust(-quoted)
-        return False
-
-    async def _scan(self, sent_at: float) -> TaskHandle[R] | None:
-        async with self.batch.start_slots:
-            return await self.batch.api.reconcile(self.entry.marker, max(0.0, time.time() - sent_at))
+    async def _record_post(self, sent_at: float) -> None:
+        """Correct the time of the start in the journal if it is sent much later, as after a pause or a retry."""
+        entry = self.context.entry
+        if sent_at - (entry.sent_at or 0.0) > _LATE_POST:
+            entry.sent_at = sent_at
+            await self.context.batch.journal.save(entry)
 
     async def _wait(self) -> None:
         """Wait until the task has ended. After any error but `TaskFailedError` it is probably still running."""
-        self._enter("running")
-        options, entry, handle = self.batch.options, self.entry, self._task()
+        context, batch, entry = self.context, self.context.batch, self.context.entry
+        context.enter("running")
+        handle, options = context.task(), batch.options
         try:
             await handle.wait_until_done(options.timeout, outage_budget=options.outage_budget)
             entry.state, entry.error = "succeeded", None
@@ -358,83 +350,11 @@ class JobWorker(Generic[R]):
         finally:
             entry.record = from_record(handle.record)
             if not rules.is_open(entry):
-                entry.finished_at, coins = time.time(), handle.record.coins
-                # A2E may tell the price only at the end: replace the estimate that was counted at the start
-                if self._estimate is not None and coins is not None:
-                    entry.coins = coins - self._estimate + (entry.coins or 0)
-                    self.batch.budget.adjust(coins - self._estimate)
-                    self._estimate = None
-                self.batch.journal.write_soon(entry)
-
-    def _record_start(self, handle: TaskHandle[R]) -> None:
-        """Count a start that A2E has accepted in this run, and record its task."""
-        self.batch.started += 1
-        self.batch.retried += self.entry.starts > 0
-        self._record_task(handle)
-
-    def _record_task(self, handle: TaskHandle[R]) -> None:
-        """Put the task of the last start into the journal, with the next commit."""
-        self.handle, entry = handle, self.entry
-        entry.task_id, entry.state, entry.accepted_at = handle.id, "running", time.time()
-        entry.starts += 1
-        coins = self._cost(entry.quoted)
-        self._estimate = (coins or 0) if handle.record.coins is None else None
-        # one unknown cost makes the sum unknown
-        entry.coins = None if coins is None or entry.coins is None else entry.coins + coins
-        entry.quoted, entry.record = None, from_record(handle.record)
-        self.batch.journal.write_soon(entry)
-
-    def _cost(self, expected: float | None) -> float | None:
-        """Return what the task has cost, or the expected price if A2E has not told."""
-        coins: float | None = None if self.handle is None else self.handle.record.coins
-        return expected if coins is None else coins
-
-    def _enter(self, stage: Stage) -> None:
-        self.stage, self.stage_since = stage, time.monotonic()
-
-    def _task(self) -> TaskHandle[R]:
-        if self.handle is None:
-            self.handle = self.batch.api.known_task(str(self.entry.task_id), self.entry.record)
-        return self.handle
-
-    # the file
-
-    async def _download(self, folder: pathlib.Path) -> JobResult[R]:
-        """Download the video, and return the result of the job."""
-        batch, entry, failure = self.batch, self.entry, None
-        try:
-            async with batch.download_slots:
-                self._enter("downloading")
-                before, target = entry.target, self._set_target(folder)
-                # if this run is killed during the download, the next one knows that the file is ours
-                if entry.target != before:
-                    await batch.journal.save(entry)
-                path = await self._task().download(target, overwrite=self._may_overwrite(target))
-            entry.path, entry.error = str(path), None
-        except JournalError:
-            raise
-        except A2EError as error:
-            failure, entry.error = error, error_to_json(error)
-            # the target exists and was not written by a batch: never overwrite it in a later run
-            if isinstance(error, InvalidRequestError):
-                entry.target = None
-        entry.record = from_record(self._task().record)  # a download may have read a fresh link
-        await batch.journal.save(entry)
-        return self._result("succeeded", failure)
-
-    def _set_target(self, folder: pathlib.Path) -> pathlib.Path:
-        """Return the file to write, and put it into the journal entry."""
-        target = folder / rules.file_name(self.job.key, self.batch.api.extension)
-        self.entry.target = str(target)
-        return target
-
-    def _may_overwrite(self, target: pathlib.Path) -> bool:
-        """Return whether to replace an existing file: the caller allows it, or an earlier run was writing that file."""
-        was_ours = self._earlier_target == str(target) and self.entry.starts > 0
-        return self.batch.options.overwrite or was_ours
-
-    # the result
+                entry.finished_at = time.time()
+                context.correct_cost(context.named_coins())
+                batch.journal.write_soon(entry)
 
     def _result(self, state: JobState, error: A2EError | None = None) -> JobResult[R]:
-        record = None if self.entry.task_id is None else self._task().record
-        return make_result(self.entry, state, job=self.job, record=record, error=error, read_at=self._read_at)
+        context = self.context
+        record = None if context.entry.task_id is None else context.task().record
+        return make_result(context.entry, state, job=context.job, record=record, error=error, read_at=context.read_at)

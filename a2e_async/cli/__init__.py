@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import os
 import sys
 from typing import TYPE_CHECKING
+
+from a2e_async.cli.signals import stop_signals
+from a2e_async.cli.streams import OutputError, standard_streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,39 +16,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the `a2e` command and return its exit code.
 
     The code is 0 for success; 1 if a task failed, or if A2E rejected the request, cannot be reached or does not show
-    the task; 2 for wrong usage; 130 after Ctrl-C; 141 if the reader of the output has closed it.
+    the task; 2 for wrong usage; 130 after Ctrl-C, SIGTERM or SIGHUP; 141 if the reader of the output has closed it.
 
     Args:
         arguments: The arguments after `a2e`; None takes those of the process.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A task's name can hold any character; one that the terminal cannot encode must not end the command.
-            stream.reconfigure(errors="backslashreplace")
-    try:
-        from a2e_async.cli.app import run  # noqa: PLC0415  the extra may be missing
+    with stop_signals(), standard_streams():
+        try:
+            from a2e_async.cli.app import run  # noqa: PLC0415  the extra may be missing
 
-        code = run(arguments)
-        sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest, where it can be reported
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:  # the packages of the extra
-            raise
-        print('a2e: the command line is not installed: pip install "a2e-async[cli]"', file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("a2e: interrupted", file=sys.stderr)
-        return 130
-    except OSError as error:
-        return _on_output_error(error)
+            code = run(arguments)
+            sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest, where it can be reported
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:  # the packages of the extra
+                raise
+            print('a2e: the command line is not installed: pip install "a2e-async[cli]"', file=sys.stderr)
+            return 2
+        except KeyboardInterrupt:
+            from a2e_async.cli.messages import print_interrupted  # noqa: PLC0415  needs the package, which may be slow
+
+            return print_interrupted()
+        except OutputError as error:
+            if isinstance(error.error, BrokenPipeError):
+                return 141  # what a shell reports for a process that SIGPIPE has ended: 128 + 13
+            print(f"a2e: cannot write to standard output: {error.error.strerror}", file=sys.stderr)
+            return 1
+        except OSError as error:
+            # An error of the system that no command expects. Its text names the file, if there is one.
+            print(f"a2e: {str(error) or type(error).__name__}", file=sys.stderr)
+            return 1
     return code
-
-
-def _on_output_error(error: OSError) -> int:
-    """Report that the output cannot be written, and return the exit code."""
-    # Python flushes stdout once more when the process ends. Without this, that flush would fail again.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if isinstance(error, BrokenPipeError):
-        return 141  # what a shell reports for a process that SIGPIPE has ended: 128 + 13
-    print(f"a2e: cannot write to {error.filename or 'the output'}: {error.strerror}", file=sys.stderr)
-    return 1

@@ -1,5 +1,7 @@
 """The tree of commands with its help, and the one place where an error becomes one line and an exit code."""
 
+import itertools
+import re
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -14,13 +16,16 @@ from a2e_async.errors import A2EError, ConfigurationError
 ENVIRONMENT = {
     "A2E_API_TOKEN": "The API token. Create one on A2E's website under Account > API Token.",
     "A2E_BASE_URL": "The URL of A2E, or of a sandbox. Default: https://video.a2e.ai",
+    "HTTPS_PROXY": "The proxy, such as http://proxy.example:3128. HTTP_PROXY is for a sandbox.",
+    "NO_PROXY": "Hosts that are reached without the proxy, such as localhost,127.0.0.1.",
+    "SSL_CERT_FILE": "A file with the certificates to trust, such as those of a company's proxy.",
 }
 
 EXIT_CODES = {
     "0": "Success.",
     "1": "Failure: a task failed, or A2E rejected the request, cannot be reached or does not show the task.",
     "2": "Wrong usage: an option, a setting, a file that is not an image, a missing extra.",
-    "130": "Interrupted with Ctrl-C. Started tasks continue at A2E; their ids are printed.",
+    "130": "Interrupted with Ctrl-C, SIGTERM or SIGHUP. Started tasks continue at A2E; their ids are printed.",
     "141": "The reader of the output has closed it (a2e ... | head).",
 }
 
@@ -49,7 +54,12 @@ _COMMANDS = (
     (_VIDEOS, "image-to-video", "commands.image_to_video:app", "Turn images into videos at A2E, and manage the tasks."),
     (_VIDEOS, "batch", "batch:app", "Make many videos, with a journal: a crash costs nothing extra."),
     (_CALLS, "account", "commands.calls:account", "Show the coins and diamonds of the account. Free."),
-    (_CALLS, "upload", "commands.calls:upload", "Upload images to A2E's storage and print their links."),
+    (
+        _CALLS,
+        "upload",
+        "commands.calls:upload",
+        "Upload images, videos or audio files to A2E's storage and print their links.",
+    ),
     (_CALLS, "request", "commands.calls:request", "Call any operation of A2E's API and print the response."),
     (_LOCAL, "demo", "commands.demo:demo", "Turn images into videos with a local A2E, offline and free."),
     (_LOCAL, "sandbox", "commands.demo:sandbox", "Run a local A2E until Ctrl-C. Its coins are play money."),
@@ -116,14 +126,61 @@ def run(arguments: Sequence[str]) -> int:
     tree = make_app(has_texts=True) if arguments in ([], ["--help"], ["-h"]) else app
     try:
         with log_to_stderr():
-            code = tree(list(arguments), exit_on_error=False, print_error=False, result_action="return_value")
+            words = join_values(tree, arguments)
+            code = tree(words, exit_on_error=False, print_error=False, result_action="return_value")
     except cyclopts.CycloptsError as error:
-        # cyclopts keeps its suggestion in the text only.
-        has_hint = "Did you mean" in str(error) or "Choose from" in str(error)
         command = " ".join(["a2e", *(error.command_chain or ())])
-        return print_error(str(error) if has_hint else f"{error} See {command} --help", 2)
+        text = _usage_text(error)
+        return print_error(text if _HINT.search(text) else f"{text} See {command} --help", 2)
     except A2EError as error:
         return print_error(error)
-    except SystemExit:  # rich raises it instead of the BrokenPipeError of a closed output
-        raise BrokenPipeError from None
     return code if isinstance(code, int) else 0
+
+
+def join_values(tree: cyclopts.App, words: Sequence[str]) -> list[str]:
+    """Return the words with ``--prompt=-5 degrees`` for ``--prompt "-5 degrees"``.
+
+    The word after an option that takes a value is its value, also if it begins with a dash, as in other programs.
+    cyclopts would take it for an option.
+    """
+    if not any(word.startswith("-") and value.startswith("-") for word, value in itertools.pairwise(words)):
+        return list(words)
+    _, (*_, command), _ = tree.parse_commands(words)
+    if command.default_command is None:
+        return list(words)
+    options, joined = command.assemble_argument_collection(), list[str]()
+    for number, word in enumerate(words):
+        if word.startswith("-") and joined and _takes_value(options, joined[-1]):
+            joined[-1] += f"={word}"
+        elif word == "--":  # no option follows
+            return [*joined, *words[number:]]
+        else:
+            joined.append(word)
+    return joined
+
+
+def _takes_value(options: cyclopts.ArgumentCollection, word: str) -> bool:
+    """Return whether a word is an option whose value is the next word."""
+    if not word.startswith("-"):
+        return False
+    try:
+        argument, _, flag_value = options.match(word)
+    except ValueError:  # no option of the command
+        return False
+    return flag_value is cyclopts.UNSET and not argument.parameter.count
+
+
+# cyclopts keeps its suggestion in the text only.
+_HINT = re.compile(r"(?:Did you mean|Choose from).*")
+
+
+def _usage_text(error: cyclopts.CycloptsError) -> str:
+    """Return what is wrong with the arguments of a command."""
+    match error:
+        case cyclopts.UnusedCliTokensError(unused_tokens=tokens):
+            return f"unexpected argument: {' '.join(tokens or ())}."
+        case cyclopts.MissingArgumentError(argument=argument, keyword=option) if argument is not None:
+            hint = _HINT.search(str(error))
+            problem = f"{option} needs a value." if option else f"{argument.name} is missing."
+            return f"{problem} {hint[0]}" if hint else problem
+    return str(error)

@@ -64,7 +64,7 @@ class Conversion:
             await self.handle.wait_until_done(wait_timeout)
             if self.target is not None:
                 self.stage = "downloading"
-                await self.handle.download(self.target, overwrite=overwrite)
+                await self.handle.download(self.target, if_exists="overwrite" if overwrite else "error")
             self.stage = "done"
         except A2EError as error:
             self.error, self.stage = error, "failed"
@@ -75,6 +75,9 @@ class Conversion:
 
 async def run_all(coroutines: Iterable[Coroutine[None, None, None]]) -> None:
     """Run coroutines at the same time, until all have ended."""
-    async with asyncio.TaskGroup() as group:
-        for coroutine in coroutines:
-            group.create_task(coroutine)
+    try:
+        async with asyncio.TaskGroup() as group:
+            for coroutine in coroutines:
+                group.create_task(coroutine)
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None  # the others are of the same kind: the output cannot be written

@@ -10,18 +10,20 @@
 import asyncio
 import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import attrs
 from rich.cells import cell_len, set_cell_size
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Column, Table
 from rich.text import Text
 
 from a2e_async.batch import ActiveJob
 from a2e_async.cli.conversion import Conversion
-from a2e_async.cli.messages import one_line
+from a2e_async.cli.messages import one_line, printable
 
 WIDE = 70
 """Columns from which on the display shows words and ids."""
@@ -34,8 +36,10 @@ _SPINNER = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _STAGES = {
     "downloading": "green",
     "running": "cyan",
+    "reconciling": "yellow",
     "starting": "blue",
     "uploading": "blue",
+    "waiting": "dim",
     "checking": "dim",
     "done": "green",
     "failed": "red",
@@ -43,11 +47,30 @@ _STAGES = {
 _MARKS = {"done": "✓", "failed": "✗"}
 
 
+class _SafeConsole(Console):
+    """Console whose texts cannot control the terminal: A2E chooses words and ids, and any user chooses names."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render an object. rich's own control codes are no texts, and stay as they are."""
+        for segment in super().render(renderable, options):
+            if segment.control or segment.text.isprintable() or segment.text == "\n":
+                yield segment
+            else:
+                yield segment._replace(text="\n".join(map(printable, segment.text.split("\n"))))
+
+
 def make_console(*, stderr: bool = False) -> Console:
-    """Return a console that prints texts literally, wrapped between words on a terminal and not at all elsewhere."""
-    console = Console(stderr=stderr, highlight=False, markup=False, emoji=False)
-    console.soft_wrap = not console.is_terminal
-    return console
+    """Return a console that prints texts literally, wrapped between words on a terminal and not at all elsewhere.
+
+    FORCE_COLOR and TTY_COMPATIBLE, which many CI systems set, give colours in a pipe or a file. rich would also take it
+    for a terminal there, and move its cursor.
+    """
+    stream = sys.stderr if stderr else sys.stdout
+    options: dict[str, Any] = {"stderr": stderr, "highlight": False, "markup": False, "emoji": False}
+    if stream.isatty():
+        return _SafeConsole(**options)
+    colours: Any = Console(stderr=stderr).color_system  # by the variables
+    return _SafeConsole(**options, force_terminal=False, color_system=colours, soft_wrap=True)
 
 
 def duration_text(seconds: float) -> str:
@@ -86,10 +109,10 @@ def rows_table(rows: Sequence[ActiveJob | Conversion], width: int, tick: int) ->
     for row, key in zip(rows, keys, strict=True):
         style, mark = _STAGES[row.stage], _MARKS.get(row.stage, _SPINNER[tick % len(_SPINNER)])
         # While a failed job is started again, the status is still that of its failed task.
-        status = row.status if row.stage in AT_A2E else ""
+        status = one_line(row.status) if row.stage in AT_A2E else ""
         # A narrow terminal shows one word: the status if there is one, else the stage.
         words = f"{row.stage:<12}{set_cell_size(status, 14)}" if is_wide else set_cell_size(status or row.stage, 11)
-        cells = [Text(f"{words}{duration_text(row.seconds):>9}", style), Text(row.task_id or "", "dim")]
+        cells = [Text(f"{words}{duration_text(row.seconds):>9}", style), Text(one_line(row.task_id or ""), "dim")]
         table.add_row(Text.assemble((mark, style if row.stage in _MARKS else "cyan"), " ", key), *cells[: 1 + has_ids])
     return table
 
@@ -172,4 +195,4 @@ class TaskDisplay(Display):
             state = each.status or each.stage
             if each.error is None and self._printed.get(number) != state:
                 self._printed[number] = state
-                self.console.print(f"{each.seconds:6.1f} s  {one_line(each.key)}: {state}")
+                self.console.print(f"{each.seconds:6.1f} s  {one_line(each.key)}: {one_line(state)}")

@@ -7,10 +7,12 @@ import contextlib
 import copy
 import logging
 import re
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 
 from a2e_async import errors
+from a2e_async._aio import under_way
 from a2e_async._protocol.failures import failure_of
 from a2e_async.errors import A2EError, Advice, InvalidRequestError
 
@@ -25,6 +27,9 @@ ADVICE: Mapping[Advice, str] = {
 
 EPILOGUE = "Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. More: a2e --help"
 """The end of the help of each command."""
+
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
 
 _TOKEN = re.compile(r"\bsk_\w+")
 
@@ -59,6 +64,37 @@ def print_error(error: A2EError | str, code: int = 1) -> int:
     """Print one line on stderr, and return the exit code: that of the error, or `code` for a message."""
     print(f"a2e: {error_text(error) if isinstance(error, A2EError) else one_line(error)}", file=sys.stderr)
     return exit_code_of(error) if isinstance(error, A2EError) else code
+
+
+def print_interrupted(text: str = "", command: str = "") -> int:
+    """Print one line on stderr about a command that Ctrl-C has ended, and return the exit code.
+
+    Starts that are still under way are named in any case: no log line may have been printed about them yet.
+    """
+    with ignored_interrupts():
+        unknown = under_way()
+        for what in unknown:
+            advice = "search for its marker with a2e image-to-video find, before you start again"
+            print_error(f"interrupted while {what} is under way. A2E may have accepted it: {advice}")
+        if text or not unknown:
+            print_error(f"interrupted; {text}" if text else "interrupted")
+        if command:
+            print(f"  {command}", file=sys.stderr)  # unchanged, however long: it is there to be copied
+    return INTERRUPTED
+
+
+@contextlib.contextmanager
+def ignored_interrupts() -> Iterator[None]:
+    """Ignore Ctrl-C until the end of the block: if it is pressed again, the ids of paid tasks are printed still."""
+    try:
+        previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread, which alone is interrupted
+        previous = None
+    try:
+        yield
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGINT, previous)
 
 
 def exit_code_of(error: A2EError) -> int:

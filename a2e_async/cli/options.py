@@ -35,8 +35,7 @@ Out = Parameter(name=["--out", "-o"])
 PathOrLink: TypeAlias = str | pathlib.Path
 """A path or a link. The argument stays a `str`, which comes first; `pathlib.Path` makes shells complete file names."""
 
-NEGATIVE_PROMPT = "blurry, distorted, low quality"
-"""Default negative prompt: A2E rejects a start without one."""
+NEGATIVE_PROMPT = START_DEFAULTS["negative_prompt"]
 
 
 @Parameter(name="*", group=Group("Shared options"))
@@ -47,6 +46,7 @@ class Connection:
     Attributes:
         token: The API token. Other users of this machine can see the arguments of a command: prefer A2E_API_TOKEN.
         base_url: The URL of A2E. Default: A2E_BASE_URL, else https://video.a2e.ai.
+        proxy: The proxy for all requests, such as http://proxy.example:3128; "" for none. Default: HTTPS_PROXY.
         json: Print one JSON object per line, for programs.
         verbose: Print the log of the package on stderr; -vv prints more.
     """
@@ -54,6 +54,7 @@ class Connection:
     # A `Secret` shows no value in a `repr`. A traceback with local variables would else print the token.
     token: str | None = attrs.field(default=None, converter=attrs.converters.optional(Secret), repr=False)
     base_url: str | None = None
+    proxy: str | None = attrs.field(default=None, converter=attrs.converters.optional(Secret), repr=False)
     json: Annotated[bool, FLAG] = False
     verbose: Annotated[int, Parameter(name=["--verbose", "-v"], count=True, show_default=False)] = 0
 
@@ -62,6 +63,8 @@ class Connection:
         set_verbosity(self.verbose)
         if self.token is not None:
             print("a2e: other users of this machine can see --token: set A2E_API_TOKEN instead", file=sys.stderr)
+        if self.proxy is not None:
+            config = attrs.evolve(config or Config(), proxy=self.proxy)
         return A2EClient(self.token, base_url=self.base_url, config=config)
 
 
@@ -69,7 +72,7 @@ DEFAULT_CONNECTION = Connection()
 """Default of the parameter `connection`: no option is given."""
 
 
-_DEFAULTS = {**START_DEFAULTS, "negative_prompt": NEGATIVE_PROMPT, "video_time": 5}
+_DEFAULTS = {**START_DEFAULTS, "video_time": 5}
 
 # Where the docstring of `ImageToVideo.start` does not fit a command.
 _TEXTS = {

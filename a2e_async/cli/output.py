@@ -3,20 +3,27 @@
 Scripts rely on the columns of a record. Existing columns never move; a new column is added at the end.
 """
 
+import contextlib
+import functools
 import json
+import os
+import pathlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import cast
 
 import attrs
 from rich.console import Console
 from rich.filesize import decimal
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from a2e_async.cli.conversion import Conversion
+from a2e_async.cli.display import make_console
 from a2e_async.cli.messages import coins_text, error_text, printable
+from a2e_async.cli.streams import Output
+from a2e_async.errors import InvalidRequestError
 from a2e_async.models.common import TaskRecord, TaskStatus
 
 _STYLES = {TaskStatus.SUCCEEDED: "green", TaskStatus.FAILED: "red"}
@@ -55,8 +62,7 @@ class Printer:
 
     as_json: bool
     columns: tuple[Column, ...] = COLUMNS
-    console: Console = attrs.field(factory=lambda: Console(highlight=False, soft_wrap=True))
-    # Not `console.is_terminal`: with FORCE_COLOR, rich takes a pipe for a terminal, and scripts would read colours.
+    console: Console = attrs.field(factory=make_console)
     _to_terminal: bool = attrs.field(factory=lambda: sys.stdout.isatty())  # noqa: PLW0108  stdout can be replaced
     _has_header: bool = False
 
@@ -67,7 +73,7 @@ class Printer:
         if self.as_json:
             print_json(record.to_dict(links=True) | more)
         elif not self._to_terminal:
-            print(*cells.values(), *others, sep="\t", flush=True)
+            print_cells(*cells.values(), *others)
         else:
             if not self._has_header:
                 self._print_line({column: column.title for column in self.columns}, dict.fromkeys(self.columns, "bold"))
@@ -86,19 +92,60 @@ class Printer:
         # `sys.stdout` can be the stream of a live display, which prints this line above itself. The console would
         # write to the terminal, across the display.
         with self.console.capture() as rendered:
-            self.console.print(line)
+            self.console.print(line, soft_wrap=True)
         sys.stdout.write(rendered.get())
         sys.stdout.flush()
 
 
-def print_json(content: dict[str, Any], *, ensure_ascii: bool = True) -> None:
-    """Print one JSON object as one line."""
-    sys.stdout.write(f"{json.dumps(content, ensure_ascii=ensure_ascii)}\n")
+def print_json(content: object) -> None:
+    """Print a value as one line of JSON, in ASCII: it is JSON in every encoding, and cannot control a terminal."""
+    sys.stdout.write(f"{json.dumps(content)}\n")
     sys.stdout.flush()  # a program at the other end of a pipe reads line by line
 
 
-def print_videos(console: Console, conversions: Sequence[Conversion], lengths: Sequence[float | None]) -> None:
+def print_cells(*cells: str) -> None:
+    """Print texts as one line with tabs between them. No text can control the terminal, or make another line."""
+    print(*map(printable, cells), sep="\t", flush=True)
+
+
+def is_stdout(path: pathlib.Path) -> bool:
+    """Return whether a path means standard output: ``-``, /dev/stdout, or the file that it is connected to."""
+    if str(path) in {"-", "/dev/stdout"}:
+        return True
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):  # no such file, or an output without a file
+        return False
+
+
+@contextlib.contextmanager
+def video_file(out: pathlib.Path, *, as_json: bool) -> Iterator[pathlib.Path]:
+    """Yield the path to download a video to: that of `--out`, or a temporary one, which is copied to standard output.
+
+    Raises:
+        InvalidRequestError: Standard output cannot take the video.
+    """
+    if not is_stdout(out):
+        yield out
+        return
+    if as_json or sys.stdout.isatty():
+        reason = "has the JSON of --json" if as_json else "is a terminal"
+        msg = f"--out {out} is standard output, which {reason}: choose a file for the video"
+        raise InvalidRequestError(msg)
+    with tempfile.TemporaryDirectory(prefix="a2e-") as folder:
+        path = pathlib.Path(folder, "video.mp4")
+        yield path
+        if not path.exists():  # the command has ended without a video
+            return
+        with path.open("rb") as file:
+            for chunk in iter(functools.partial(file.read, 1024 * 1024), b""):
+                cast("Output", sys.stdout).write_bytes(chunk)
+        sys.stdout.flush()  # an error is reported with the paid task
+
+
+def print_videos(conversions: Sequence[Conversion], lengths: Sequence[float | None]) -> None:
     """Print a table of the videos and their seconds, if any are known, and a line for each failure."""
+    console = make_console()
     has_lengths = any(length is not None for length in lengths)
     table = Table(show_edge=False, header_style="bold")
     table.add_column("image", overflow="fold")
@@ -109,8 +156,8 @@ def print_videos(console: Console, conversions: Sequence[Conversion], lengths: S
         path = each.target if each.stage == "done" else None
         seconds = ["" if length is None else f"{length:.1f}"] if has_lengths else []
         table.add_row(
-            escape(each.key),  # file names can hold rich's markup, such as [red]
-            "failed" if path is None else escape(str(path)),
+            each.key,
+            "failed" if path is None else str(path),
             *seconds,
             "" if path is None else decimal(path.stat().st_size),
             coins_text(each.coins),
@@ -120,4 +167,4 @@ def print_videos(console: Console, conversions: Sequence[Conversion], lengths: S
     console.print(table)
     for each in conversions:
         if each.error is not None:
-            console.print(f"{each.key}: {error_text(each.error)}", style="red", highlight=False, markup=False)
+            console.print(f"{each.key}: {error_text(each.error)}", style="red")

@@ -1,30 +1,70 @@
 """Local files: checked before anything is sent or paid."""
 
 import asyncio
+import inspect
+import io
 import os
 import pathlib
-from typing import BinaryIO, TypeAlias
+import weakref
+from collections.abc import Awaitable, Callable
+from typing import IO, Annotated, Any, BinaryIO, Literal, Protocol, TypeAlias
 
 import attrs
 
+from a2e_async._aio import finish
 from a2e_async._protocol.validation import raise_invalid
+from a2e_async._values import Value
+from a2e_async.errors import TransferError
 from a2e_async.files import media_types, partial_file
+from a2e_async.files.completeness import find_damage
+from a2e_async.models.schemas import AsJson
 
-Image: TypeAlias = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO
-"""A local image (a path, its bytes, or a file opened for reading in binary mode)."""
+
+class AsyncFile(Protocol):
+    """Open file whose ``read`` is a coroutine: an ``UploadFile`` of FastAPI, a file of aiofiles or anyio."""
+
+    async def read(self) -> bytes:
+        """Return the rest of its bytes."""
+        ...
+
+
+Image: TypeAlias = Annotated[
+    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncFile, AsJson("text")
+]
+"""A local image (a path, its bytes, or a file opened for reading in binary mode, also an async one)."""
 
 Media: TypeAlias = Image
 """A local image, video or audio file, given in the same ways."""
+
+
+class AsyncWritableFile(Protocol):
+    """Open file whose ``write`` is a coroutine: a file of aiofiles or anyio."""
+
+    async def write(self, data: bytes, /) -> object:
+        """Write bytes."""
+        ...
+
+
+WritableFile: TypeAlias = BinaryIO | AsyncWritableFile
+"""A file opened for writing in binary mode, also an async one."""
+
+IfExists: TypeAlias = Literal["error", "keep", "overwrite"]
+"""What a download does if its file exists: raise an `InvalidRequestError`, keep the file, or replace it."""
 
 _FORMATS = {
     "image": "an image (PNG, JPEG, WebP, GIF or BMP)",
     "video": "a video (MP4, MOV, WebM, MKV or AVI)",
     "audio": "an audio file (MP3, WAV, M4A, OGG or FLAC)",
 }
+_MAX_SHOWN = 255  # characters of a path in a message; a longer text is no path, but can be a private photo
+_MAX_SHOWN_DATA = 40  # characters of a photo that was given as a text
+
+# One for each open file that is being read, since the jobs of a batch can share a file.
+_LOCKS: weakref.WeakValueDictionary[tuple[int, int], asyncio.Lock] = weakref.WeakValueDictionary()
 
 
-@attrs.frozen
-class LocalFile:
+@attrs.frozen(eq=False, repr=False)
+class LocalFile(Value):
     """Local file of a media type that was checked.
 
     Attributes:
@@ -44,53 +84,114 @@ async def open_image(name: str, image: Image) -> LocalFile:
 
 
 async def open_file(name: str, file: Media, *media: media_types.Medium) -> LocalFile:
-    """Check a local file. A path is not read yet, but for its first bytes.
+    """Check a local file: its type, from its first bytes, and that it has its end.
 
     Args:
         name: The name of the parameter, for the error.
-        file: A path, bytes, or a file opened in binary mode, which is read to its end.
+        file: A path, bytes, or a file opened in binary mode. It is read to its end; if that gives no file of a known
+            type, from its beginning.
         media: The media that are allowed.
 
     Raises:
-        InvalidRequestError: The file is missing, empty, unreadable, or of another type.
+        InvalidRequestError: The file is missing, empty, unreadable, of another type, damaged or cut short.
     """
     content: bytes | pathlib.Path
     if isinstance(file, str | os.PathLike):
-        content = pathlib.Path(file)
-        label = f"{name} {str(content)!r}"
+        content, path = pathlib.Path(file), os.fspath(file)
+        label = f"{name} {_shorten(path, _MAX_SHOWN)!r}"
         try:
-            size, head = await asyncio.to_thread(_read_head, content)
+            size, media_type, problem = await asyncio.to_thread(_inspect_path, content)
         except (OSError, ValueError) as error:  # ValueError: a null byte in the path
+            if encoding := media_types.find_encoding(path.encode(errors="replace")):
+                label = f"{name} {_shorten(path, _MAX_SHOWN_DATA)!r}"
+                raise_invalid(f"{label} is {encoding}, not a path: {media_types.DECODE_HINT}")
             raise_invalid(f"{label} cannot be read: {partial_file.os_error_text(error)}")
     else:
         content = bytes(file if isinstance(file, bytes | bytearray | memoryview) else await _read_all(name, file))
-        label, size, head = name, len(content), content[: media_types.HEAD]
+        label, size = name, len(content)
+        media_type, problem = await asyncio.to_thread(_inspect, io.BytesIO(content), size)
     if not size:
         raise_invalid(f"{label} is empty")
-    media_type = media_types.detect(head)
     if media_type is None or media_type.medium not in media:
-        raise_invalid(f"{label} is not {' or '.join(_FORMATS[medium] for medium in media)}")
+        reason = problem if media_type is None else f"it is {_FORMATS[media_type.medium].partition(' (')[0]}"
+        formats = " or ".join(_FORMATS[medium] for medium in media)
+        raise_invalid(f"{label} is not {formats}{reason and ': '}{reason or ''}")
+    if problem:  # A2E would take it, charge for the task, and fail
+        raise_invalid(f"{label} {problem}. Download or save it again")
     return LocalFile(media_type, size, content)
 
 
-def _read_head(path: pathlib.Path) -> tuple[int, bytes]:
+def _shorten(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:_MAX_SHOWN_DATA]}…"
+
+
+def _inspect_path(path: pathlib.Path) -> tuple[int, media_types.MediaType | None, str]:
     if path.exists() and not path.is_file():  # opening a pipe would block until another program writes to it
         msg = "not a regular file"
         raise ValueError(msg)
     with path.open("rb") as file:
-        return os.fstat(file.fileno()).st_size, file.read(media_types.HEAD)
+        size = os.fstat(file.fileno()).st_size
+        return size, *_inspect(file, size)
 
 
-async def _read_all(name: str, file: BinaryIO) -> bytes | bytearray:
-    if not hasattr(file, "read"):
+def _inspect(file: IO[bytes], size: int) -> tuple[media_types.MediaType | None, str]:
+    """Return the type of a file, and what is wrong with it; empty if it is complete, or nothing is known of it."""
+    head = file.read(media_types.HEAD)
+    media_type = media_types.detect(head)
+    if media_type is None:
+        return None, media_types.describe_unsupported(head)
+    return media_type, find_damage(media_type, file, size) or ""
+
+
+async def _read_all(name: str, file: BinaryIO | AsyncFile) -> bytes:
+    """Read an open file to its end."""
+    if not callable(getattr(file, "read", None)):
         raise_invalid(f"{name} must be a path, bytes or a binary file, not {type(file).__name__}")
+    key = id(asyncio.get_running_loop()), id(file)
+    async with _LOCKS.setdefault(key, asyncio.Lock()):
+        try:
+            content = await _call(file.read)
+        except Exception as error:  # noqa: BLE001  of the caller's object
+            raise_invalid(f"{name} cannot be read: {partial_file.os_error_text(error)}")
+        if not isinstance(content, bytes | bytearray):
+            raise_invalid(f"{name} must be a file opened in binary mode ('rb')")
+        if media_types.detect(bytes(content[: media_types.HEAD])) is None:
+            # It was read before: to its end, as the image of another job or of `end_image`, or its first bytes only.
+            try:
+                await _call(file.seek, 0)  # type: ignore[union-attr]  # without it, an AttributeError
+                content = await _call(file.read)
+            except Exception:  # noqa: BLE001  likewise: a pipe, a response
+                if not content:
+                    raise_invalid(f"{name} is at its end and cannot be rewound: open it again, or pass its bytes")
+    return bytes(content)
+
+
+async def _call(function: Callable[..., Any], *args: object) -> Any:  # noqa: ANN401  of the caller's object
+    """Call a method of an open file: a coroutine here, a blocking one in a thread."""
+    if inspect.iscoroutinefunction(function):
+        return await function(*args)
+    result = await asyncio.to_thread(function, *args)
+    return await result if inspect.isawaitable(result) else result
+
+
+async def has_content_of(path: pathlib.Path, download: Callable[[pathlib.Path], Awaitable[object]]) -> bool:
+    """Return whether an existing file has the content that a download gives.
+
+    Args:
+        path: The file.
+        download: Downloads to a path that is given.
+
+    Raises:
+        A2EError: The download failed.
+    """
+    copy = partial_file.temporary_path(path)
     try:
-        content = await asyncio.to_thread(file.read)
-    except (OSError, ValueError) as error:  # ValueError: the file is closed
-        raise_invalid(f"{name} cannot be read: {partial_file.os_error_text(error)}")
-    if not isinstance(content, bytes | bytearray):
-        raise_invalid(f"{name} must be a file opened in binary mode ('rb')")
-    return content
+        if not await asyncio.to_thread(path.is_file):
+            return False
+        await download(copy)
+        return await asyncio.to_thread(partial_file.is_same, copy, path)
+    finally:
+        await finish(asyncio.to_thread(partial_file.remove, copy))
 
 
 async def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> pathlib.Path:
@@ -105,3 +206,23 @@ async def check_target(path: str | os.PathLike[str], *, overwrite: bool) -> path
     target = pathlib.Path(path)
     await asyncio.to_thread(partial_file.prepare_target, target, overwrite=overwrite)
     return target
+
+
+async def write_to(file: Any, chunk: bytes) -> None:  # noqa: ANN401  any object with `write`
+    """Write a chunk to an open file.
+
+    Raises:
+        InvalidRequestError: It is not one that is open for writing bytes.
+        TransferError: The disk failed.
+    """
+    rest = memoryview(chunk)
+    while rest:
+        try:
+            written = await _call(file.write, rest if len(rest) < len(chunk) else chunk)
+        except (TypeError, AttributeError, io.UnsupportedOperation) as error:
+            raise_invalid(f"path must be a path or a file opened for writing bytes ('wb'): {error}")
+        except Exception as error:
+            msg = f"The file object that was passed cannot be written: {partial_file.os_error_text(error)}"
+            raise TransferError(msg) from error
+        # an unbuffered file can write a part; None is what a socket or an object of the caller can return
+        rest = rest[written if isinstance(written, int) and written > 0 else len(rest) :]

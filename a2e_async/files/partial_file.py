@@ -5,8 +5,12 @@
 
 import asyncio
 import contextlib
+import errno
+import filecmp
 import os
 import pathlib
+import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from typing import IO, ParamSpec, Self
 
@@ -19,7 +23,7 @@ from a2e_async.errors import InvalidRequestError, TransferError
 
 def os_error_text(error: Exception) -> str:
     """Return the text of the operating system, without the path, which our message names already."""
-    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
 
 
 @contextlib.contextmanager
@@ -47,9 +51,73 @@ def prepare_target(target: pathlib.Path, *, overwrite: bool) -> None:
     with map_disk_errors(target):
         if not target.name or target.is_dir():
             raise_invalid(f"{str(target)!r} is a folder: pass the path of a file")
-        if target.exists() and not overwrite:
+        _check_replaceable(target)
+        if _exists(target) and not overwrite:
             raise_invalid(f"{str(target)!r} exists", "overwrite")
-        target.parent.mkdir(parents=True, exist_ok=True)
+        if missing := [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            for folder in missing:
+                sync_folder(folder.parent)
+            prepare_target(target, overwrite=overwrite)  # only now, `new/../ada.mp4` leads to a file
+        if not os.access(target.parent, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def is_kept(target: pathlib.Path) -> bool:
+    """Tell whether there is a regular file of this name."""
+    with map_disk_errors(target):
+        return target.is_file()
+
+
+def _check_replaceable(target: pathlib.Path) -> None:
+    """Check that a name is free or that of a regular file: no link, pipe or device is ever replaced.
+
+    Raises:
+        InvalidRequestError: It is something else.
+    """
+    if target.is_symlink():
+        raise_invalid(
+            f"{str(target)!r} is a symbolic link: pass the path that it leads to, {os.path.realpath(target)!r}"
+        )
+    if target.exists() and not target.is_file():
+        raise_invalid(f"{str(target)!r} is not a regular file: pass another path")
+
+
+def check_folder(folder: pathlib.Path, room: int) -> None:
+    """Make a folder, write a file to it, and check that its disk has room for some bytes.
+
+    Raises:
+        TransferError: Nothing can be stored there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = temporary_path(folder / "a2e")
+        try:
+            with probe.open("xb") as file:
+                file.write(bytes(4096))
+                file.flush()
+                os.fsync(file.fileno())
+        finally:
+            remove(probe)
+        usage = shutil.disk_usage(folder)
+    except (OSError, ValueError) as error:
+        msg = f"Nothing can be stored in {str(folder)!r}: {os_error_text(error)}"
+        raise TransferError(msg) from error
+    if usage.free < room and usage.total:  # some network drives report no size
+        msg = (
+            f"The disk of {str(folder)!r} has {usage.free:,} bytes free, and the videos of the running tasks can "
+            f"need {room:,}: free some, choose another folder, or run fewer tasks at the same time"
+        )
+        raise TransferError(msg)
+
+
+def _exists(target: pathlib.Path) -> bool:
+    """Tell whether a name is taken, also by a symbolic link that leads nowhere. A name that is too long raises."""
+    try:
+        os.lstat(target)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def canonical_path(target: pathlib.Path) -> pathlib.Path:
@@ -58,10 +126,25 @@ def canonical_path(target: pathlib.Path) -> pathlib.Path:
         return target.parent.resolve() / target.name
 
 
-def open_partial(path: pathlib.Path) -> IO[bytes]:
-    """Open the partial file for writing."""
-    with map_disk_errors(path):
-        return path.open("wb")
+def temporary_path(target: pathlib.Path) -> pathlib.Path:
+    """Return a random name beside a file, which no other program uses: ``ada.mp4.3f9c0a17b2d4.part``."""
+    return target.with_name(f"{target.name[:40]}.{secrets.token_hex(6)}.part")  # short, as the target can be
+
+
+def open_partial(target: pathlib.Path) -> IO[bytes]:
+    """Create the partial file of a target, and open it for writing."""
+    with map_disk_errors(target):
+        return temporary_path(target).open("xb")  # x: never an existing file, and not through a symbolic link
+
+
+def sync_folder(folder: pathlib.Path) -> None:
+    """Write a folder to the disk, as far as the system can: without that, a power failure can undo a new name."""
+    with contextlib.suppress(OSError):  # Windows and some network drives cannot
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def append(file: IO[bytes], chunks: list[bytes]) -> None:
@@ -78,27 +161,61 @@ def truncate(file: IO[bytes]) -> None:
 
 
 def rename(file: IO[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
-    """Close a partial file that must have `size` bytes, and rename it to its final name."""
+    """Close a partial file that must have `size` bytes, and rename it to its final name.
+
+    Afterwards it survives a power failure. Another program never sees the final name without the complete file.
+    """
     path = pathlib.Path(file.name)
     with map_disk_errors(path):
         file.flush()
         written = os.fstat(file.fileno()).st_size
+        os.fsync(file.fileno())
         file.close()  # can fail as well: some disks report only now that they are full
     if written != size:
         msg = f"{str(path)!r} has {written} bytes instead of {size}: does another program write to it?"
         raise TransferError(msg)
     with map_disk_errors(target):
-        if not overwrite and target.exists():  # it did not exist when the download began
-            raise_invalid(f"{str(target)!r} was created by another program during the download", "overwrite")
-        path.replace(target)
+        if overwrite:
+            _check_replaceable(target)  # again, since a download takes a while
+            path.replace(target)
+        else:
+            _rename_exclusively(path, target)
+        sync_folder(target.parent)
+
+
+def _rename_exclusively(path: pathlib.Path, target: pathlib.Path) -> None:
+    """Rename a file, but never over an existing one, not even over one that appears in this moment."""
+    try:
+        try:
+            os.link(path, target)
+        except FileExistsError:
+            raise
+        except OSError:  # a disk without hard links: take the name with an empty file, and replace that
+            target.open("xb").close()
+            path.replace(target)
+        else:
+            path.unlink()
+    except FileExistsError:
+        raise_invalid(f"{str(target)!r} was created by another program during the download", "overwrite")
 
 
 def discard(file: IO[bytes]) -> None:
     """Close and remove the partial file of a failed download."""
     with contextlib.suppress(OSError, ValueError):
         file.close()  # writes its buffer, which can fail; the file is closed in any case
+    remove(pathlib.Path(file.name))
+
+
+def remove(path: pathlib.Path) -> None:
+    """Remove a temporary file, if there is one and the disk allows it."""
     with contextlib.suppress(OSError, ValueError):
-        pathlib.Path(file.name).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+
+
+def is_same(one: pathlib.Path, other: pathlib.Path) -> bool:
+    """Tell whether two files have the same content."""
+    with map_disk_errors(other):
+        return filecmp.cmp(one, other, shallow=False)
 
 
 def open_checked(path: pathlib.Path, size: int) -> IO[bytes]:
@@ -124,10 +241,10 @@ class PartialFile:
     """Partial file of one download. Use it with ``async with``.
 
     Attributes:
-        path: The temporary name. The file is created with the first write.
+        target: The final name. The partial file gets a random name in the same folder, with the first write.
     """
 
-    path: pathlib.Path
+    target: pathlib.Path
     _file: IO[bytes] | None = attrs.field(default=None, init=False)
     _chunks: list[bytes] = attrs.field(factory=list, init=False, repr=False)
     _buffered: int = attrs.field(default=0, init=False)
@@ -169,11 +286,10 @@ class PartialFile:
         if self._step is not None:
             await self._start_step(self._truncate)
 
-    async def commit(self, target: pathlib.Path, *, size: int, overwrite: bool) -> None:
-        """Write the buffered rest, check the size, and rename the file to `target`.
+    async def commit(self, *, size: int, overwrite: bool) -> None:
+        """Write the buffered rest, check the size, and rename the file to its final name.
 
         Args:
-            target: The final name.
             size: The bytes that the file must have.
             overwrite: Replace an existing file of this name.
 
@@ -181,7 +297,7 @@ class PartialFile:
             InvalidRequestError: A file of this name has appeared meanwhile, and must not be replaced.
             TransferError: The disk failed.
         """
-        await self._start_step(self._finish, self._take_chunks(), target, size=size, overwrite=overwrite)
+        await self._start_step(self._finish, self._take_chunks(), size=size, overwrite=overwrite)
         await self._end_step()
 
     def _take_chunks(self) -> list[bytes]:
@@ -200,7 +316,7 @@ class PartialFile:
 
     def _open(self) -> IO[bytes]:
         if self._file is None:
-            self._file = open_partial(self.path)
+            self._file = open_partial(self.target)
         return self._file
 
     def _append(self, chunks: list[bytes]) -> None:
@@ -209,7 +325,7 @@ class PartialFile:
     def _truncate(self) -> None:
         truncate(self._open())
 
-    def _finish(self, chunks: list[bytes], target: pathlib.Path, *, size: int, overwrite: bool) -> None:
+    def _finish(self, chunks: list[bytes], *, size: int, overwrite: bool) -> None:
         self._append(chunks)
-        rename(self._open(), target, size=size, overwrite=overwrite)
-        self._file = None  # renamed: there is nothing to remove, and another download may use the temporary name
+        rename(self._open(), self.target, size=size, overwrite=overwrite)
+        self._file = None  # renamed: there is nothing to remove

@@ -8,27 +8,43 @@ import pathlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import IO
+from typing import IO, Any, Protocol, TypeAlias, TypeVar, get_args
 
 import aiohttp
 import attrs
 from yarl import URL
 
 from a2e_async._aio import finish, run_in_thread
-from a2e_async._protocol.messages import Request, Response
+from a2e_async._protocol.endpoints import Endpoint
+from a2e_async._protocol.links import is_inside
+from a2e_async._protocol.messages import Response
 from a2e_async._protocol.schema import check_link
 from a2e_async._protocol.validation import raise_invalid
 from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.exceptions import map_exceptions
 from a2e_async._transport.http import OwnedSession
 from a2e_async.config import Config
-from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError, UnexpectedResponseError
-from a2e_async.files import download_state, media_types, partial_file
-from a2e_async.files.download_state import DownloadState
-from a2e_async.files.local_files import LocalFile, check_target
+from a2e_async.errors import (
+    A2EError,
+    ClientClosedError,
+    InvalidRequestError,
+    NetworkError,
+    ServerError,
+    TransferError,
+    UnexpectedResponseError,
+)
+from a2e_async.files import download_state, media_types, metadata, partial_file
+from a2e_async.files.download_state import DownloadState, SpeedCheck
+from a2e_async.files.local_files import IfExists, LocalFile, WritableFile, check_target, write_to
+from a2e_async.files.media_types import HEAD
 from a2e_async.files.partial_file import PartialFile
+from a2e_async.files.result_stream import ByteRange, Pipe, ResultStream
 
-_MIN_SPEED = 50_000  # bytes a second; the time-out of an upload allows for this speed
+_UPLOAD_SPEED = 50_000  # bytes a second; the time-out of an upload allows for this speed
+# The second one is A2E's older route (reference 1.10).
+_PRESIGN = Endpoint.of("POST r2/upload-presigned-url", "POST r2/get_upload_presigned_url")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS = 10
 _ONE_BYTE = {"Range": "bytes=0-0"}
 
 # Bytes that may arrive ahead while the disk is busy; aiohttp takes up to twice as many before it stops reading.
@@ -38,6 +54,51 @@ _READ_BUFFER = 256 * 1024
 _WRAPPED = (NetworkError, ServerError, UnexpectedResponseError)
 
 
+_EXPIRED = frozenset({403, 404, 410})  # statuses of a storage for a link that has expired
+_ENDED = "The client has ended its streams: the application stops"
+
+F = TypeVar("F", bound=WritableFile)
+
+GetLink: TypeAlias = Callable[[str], Awaitable[str]]
+"""Returns the link to a result. Its argument is the link that has expired, or empty."""
+
+
+class _Target(Protocol):
+    """Where the bytes of a download go."""
+
+    async def truncate(self) -> None: ...
+
+    async def write(self, chunk: bytes) -> None: ...
+
+
+@attrs.define(eq=False, repr=False)
+class _Transfer:
+    """Download to a path, and the calls that wait for it."""
+
+    source: str
+    if_exists: IfExists
+    task: asyncio.Task[None]
+    waiting: int = 0
+
+    async def wait(self) -> None:
+        """Wait for the end. If all calls are cancelled, the transfer is, and the last one waits for that."""
+        self.waiting += 1
+        try:
+            await asyncio.wait([self.task])
+        finally:
+            self.waiting -= 1
+            while not self.waiting and not self.task.done():
+                self.task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):  # a second one: it is passed on
+                    await asyncio.wait([self.task])
+            if not self.waiting and not self.task.cancelled():
+                self.task.exception()  # marks it as retrieved, or asyncio would log it
+        try:
+            self.task.result()
+        finally:
+            del self  # as in `Files.download`
+
+
 @attrs.define(eq=False, repr=False)
 class Files:
     """Uploads to and downloads from A2E's storage (reference 1.9 and 1.10), for one event loop."""
@@ -45,12 +106,16 @@ class Files:
     config: Config
     api: ApiTransport
     session: OwnedSession
-    _downloading: set[pathlib.Path] = attrs.field(factory=set, init=False)
+    is_public: bool  # whether the base URL is public: then A2E's links must not lead into the network of this machine
+    _transfers: dict[pathlib.Path, "_Transfer"] = attrs.field(factory=dict, init=False)
+    _pipes: set[Pipe] = attrs.field(factory=set, init=False)
+    _ends_streams: bool = attrs.field(default=False, init=False)
     _uploads: asyncio.Semaphore = attrs.field(init=False)
     _downloads: asyncio.Semaphore = attrs.field(init=False)
     _presign_repeatedly: Callable[[LocalFile], Awaitable[tuple[str, str]]] = attrs.field(init=False)
     _put_repeatedly: Callable[[str, LocalFile], Awaitable[None]] = attrs.field(init=False)
-    _get_repeatedly: Callable[[str, DownloadState, PartialFile], Awaitable[bool]] = attrs.field(init=False)
+    _get_repeatedly: Callable[[str, DownloadState, _Target], Awaitable[bool]] = attrs.field(init=False)
+    _probe_repeatedly: Callable[[str, DownloadState], Awaitable[bool]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make the limits of concurrent uploads and downloads, and wrap the requests in retries."""
@@ -60,6 +125,7 @@ class Files:
         self._presign_repeatedly = self.api.retry.wrap(self._presign, paid=True)
         self._put_repeatedly = self.api.retry.wrap(self._put)
         self._get_repeatedly = self.api.retry.wrap(self._get)
+        self._probe_repeatedly = self.api.retry.wrap(self._probe)
 
     def check_size(self, file: LocalFile) -> None:
         """Check that a file is not larger than `Config.max_upload_bytes`.
@@ -75,6 +141,8 @@ class Files:
     async def upload(self, file: LocalFile) -> str:
         """Upload a file and return its link at A2E's CDN, once it can be read there.
 
+        An image loses its metadata before, unless `Config.keep_metadata` is set.
+
         Costs what A2E charges for a presigned upload (unpublished).
 
         Raises:
@@ -85,6 +153,8 @@ class Files:
         self.check_size(file)
         try:
             async with self._uploads:
+                if not self.config.keep_metadata:
+                    file = await asyncio.to_thread(metadata.without_metadata, file)
                 upload_url, link = await self._presign_repeatedly(file)
                 await self._put_repeatedly(upload_url, file)
                 await self._wait_until_visible(link)
@@ -94,38 +164,36 @@ class Files:
         return link
 
     async def _presign(self, file: LocalFile) -> tuple[str, str]:
-        request = Request(
-            method="POST",
-            path="/api/v1/r2/upload-presigned-url",
-            json={
-                "key": media_types.storage_key(uuid.uuid4().hex, file.media_type),
-                "contentType": file.media_type.content_type,
-                "contentLength": file.size,
-            },
-            paid=True,
-        )
-        envelope = await self.api.send(request)
+        body = {
+            "key": media_types.storage_key(uuid.uuid4().hex, file.media_type),
+            "contentType": file.media_type.content_type,
+            "contentLength": file.size,
+        }
+        envelope = await self.api.call(_PRESIGN, json=body, paid=True)
         data = envelope.data if isinstance(envelope.data, dict) else {}
         upload_url, link = data.get("uploadUrl"), data.get("cdnUrl")
         try:
             check_link("uploadUrl", upload_url)
             check_link("cdnUrl", link)
+            self._check_leads_outside(str(upload_url))
+            self._check_leads_outside(str(link))
         except A2EError as error:
-            msg = "A2E's answer has no links for the upload (uploadUrl, cdnUrl)"
+            msg = f"A2E's answer has no usable links for the upload (uploadUrl, cdnUrl): {error}"
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body) from error
         return str(upload_url), str(link)
 
     async def _put(self, url: str, file: LocalFile) -> None:
         timeout = aiohttp.ClientTimeout(
-            total=self.config.request_timeout + file.size / _MIN_SPEED,
+            total=self.config.request_timeout + file.size / _UPLOAD_SPEED,
             connect=self.config.connect_timeout,
         )
         # the signature covers both headers, and an Authorization header would break it (reference 1.10)
         headers = {"Content-Type": file.media_type.content_type, "Content-Length": str(file.size)}
-        session = self.session.get()
-        session._retry_connection = False  # noqa: SLF001  aiohttp 3.11 repeats a PUT without its body
+        session = await self.session.get()
+        if self.session.external is None:
+            session._retry_connection = False  # noqa: SLF001  aiohttp 3.11 repeats a PUT without its body
         async with _reader(file) as body:
-            with map_exceptions("Upload"):
+            with map_exceptions("Upload", url):
                 async with session.put(
                     _exact_url(url), data=body, headers=headers, timeout=timeout, allow_redirects=False
                 ) as response:
@@ -145,10 +213,10 @@ class Files:
             pause = min(2.0, pause * 1.5)
 
     async def _is_visible(self, link: str) -> bool:
-        session = self.session.get()
+        session = await self.session.get()
         timeout = aiohttp.ClientTimeout(total=self.config.connect_timeout)
         try:
-            with map_exceptions("Probe"):
+            with map_exceptions("Probe", link):
                 async with session.head(_exact_url(link), timeout=timeout) as response:
                     if response.status == 200:
                         return True
@@ -160,29 +228,183 @@ class Files:
         except A2EError:
             return False
 
-    async def download(self, url: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> pathlib.Path:
-        """Download a result to a file and return its path; see `A2EClient.download`."""
-        check_link("url", url)
-        target = await check_target(path, overwrite=overwrite)
-        # two downloads must not write to the same partial file, however their paths are written
+    async def download(
+        self, path: str | os.PathLike[str] | F, get_link: GetLink, source: str, *, if_exists: IfExists = "error"
+    ) -> pathlib.Path | F:
+        """Download a result to a file, and return its path; or to a file object, and return that.
+
+        Downloads of one source to one path share a transfer, which ends early only if all of them are cancelled.
+
+        Args:
+            path: The path or the file object.
+            get_link: Returns the link, and raises an error if there is no result.
+            source: Equal for equal results.
+            if_exists: What to do about an existing file.
+        """
+        if if_exists not in get_args(IfExists):
+            raise_invalid(f"if_exists must be one of {', '.join(map(repr, get_args(IfExists)))}, not {if_exists!r}")
+        if not isinstance(path, str | os.PathLike):
+            return await self._write(path, get_link)
+        target = pathlib.Path(path)
+        # two downloads must not write to the same file, however their paths are written
         canonical = await asyncio.to_thread(partial_file.canonical_path, target)
-        if canonical in self._downloading:
-            raise_invalid(f"{str(target)!r} is being written by another download: choose another name")
-        self._downloading.add(canonical)
+        while (transfer := self._transfers.get(canonical)) is not None:
+            if transfer.waiting and transfer.source != source:
+                raise_invalid(f"{str(target)!r} is being written by another download: choose another name")
+            if transfer.waiting and transfer.if_exists == if_exists:
+                break
+            await asyncio.wait([transfer.task])  # it is being cancelled, or would treat the file in another way
+        else:
+            storing = self._store(target, get_link, if_exists)
+            transfer = _Transfer(source, if_exists, asyncio.create_task(storing, name="a2e-download"))
+            self._transfers[canonical] = transfer
+            transfer.task.add_done_callback(lambda _: self._transfers.pop(canonical))
         try:
-            async with self._downloads, PartialFile(target.with_name(f"{target.name}.part")) as file:
-                state = DownloadState()
-                while not await self._get_repeatedly(url, state, file):
-                    pass  # a fresh count of retries, since there was progress
-                await file.commit(target, size=state.received, overwrite=overwrite)
+            await transfer.wait()
+        finally:
+            del transfer  # an error holds this frame by its traceback, and the frame must not hold the error
+        return target
+
+    async def _store(self, target: pathlib.Path, get_link: GetLink, if_exists: IfExists) -> None:
+        overwrite = if_exists == "overwrite"
+        try:
+            if if_exists == "keep" and await asyncio.to_thread(partial_file.is_kept, target):
+                return
+            await check_target(target, overwrite=overwrite)
+            link = await get_link("")
+            async with self._downloads, PartialFile(target) as file:
+                state = DownloadState(target.suffix, self.config.max_download_bytes)
+                await self._fetch(link, get_link, state, lambda link: self._get_repeatedly(link, state, file))
+                try:
+                    await file.commit(size=state.received, overwrite=overwrite)
+                except InvalidRequestError:  # another program was faster
+                    if if_exists != "keep":
+                        raise
         except _WRAPPED as error:
             msg = f"The download of {str(target)!r} failed: {error}"
             raise TransferError(msg, status=getattr(error, "status", 0)) from error
-        finally:
-            self._downloading.discard(canonical)
-        return target
 
-    async def _get(self, url: str, state: DownloadState, file: PartialFile) -> bool:
+    async def _write(self, file: F, get_link: GetLink) -> F:
+        """Download to a file object."""
+        if not callable(getattr(file, "write", None)) or isinstance(file, io.TextIOBase):
+            raise_invalid(f"path must be a path or a file opened for writing bytes ('wb'), not {type(file).__name__}")
+        async with self._downloads, self.stream(get_link, ends_with_waits=False) as stream:
+            async for chunk in stream:
+                await write_to(file, chunk)
+        return file
+
+    @contextlib.asynccontextmanager
+    async def stream(
+        self,
+        get_link: GetLink,
+        *,
+        byte_range: str | None = None,
+        if_range: str | None = None,
+        ends_with_waits: bool = True,
+    ) -> AsyncIterator[ResultStream]:
+        """Open a result for reading while it arrives; see `TaskHandle.stream`.
+
+        Args:
+            get_link: As for `download`.
+            byte_range: The header Range of a visitor.
+            if_range: The header If-Range of a visitor.
+            ends_with_waits: Whether `end_streams` ends it.
+        """
+        if ends_with_waits and self._ends_streams:
+            raise ClientClosedError(_ENDED)
+        part = ByteRange.parse(byte_range)
+        pipe = Pipe(DownloadState("", self.config.max_download_bytes), part, if_range)
+        if ends_with_waits:
+            self._pipes.add(pipe)
+        task = asyncio.create_task(self._push(get_link, pipe, probes=not (part is None or part.is_whole)))
+        try:
+            # not the future itself: a cancellation would cancel it, too
+            await asyncio.wait([pipe.opened])
+            yield pipe.opened.result()
+        finally:
+            self._pipes.discard(pipe)
+            task.cancel()
+            try:
+                await asyncio.wait([task])
+            finally:
+                pipe.discard()
+            del pipe, task  # as in `download`
+
+    def end_streams(self) -> None:
+        """End all streams with a `ClientClosedError`, also those that begin later."""
+        self._ends_streams = True
+        for pipe in self._pipes:
+            pipe.end(ClientClosedError(_ENDED))
+
+    async def _push(self, get_link: GetLink, pipe: Pipe, *, probes: bool) -> None:
+        """Download to a pipe.
+
+        Args:
+            get_link: As for `download`.
+            pipe: The pipe.
+            probes: The first bytes come with a request of their own: the requested part need not contain them.
+        """
+        try:
+            if probes:
+                pipe.state.end = HEAD
+                await self._fetch(
+                    await get_link(""), get_link, pipe.state, lambda link: self._probe_repeatedly(link, pipe.state)
+                )
+                if not pipe.choose_part():
+                    return await pipe.finish()
+            await self._fetch(
+                await get_link(""), get_link, pipe.state, lambda link: self._get_repeatedly(link, pipe.state, pipe)
+            )
+            await pipe.finish()
+        except _WRAPPED as error:
+            msg = f"The download failed: {error}"
+            failure = TransferError(msg, status=getattr(error, "status", 0))
+            failure.__cause__ = error
+            await pipe.fail(failure)
+        except Exception as error:  # noqa: BLE001  the reader raises it
+            await pipe.fail(error)
+
+    async def _fetch(
+        self, link: str, get_link: GetLink, state: DownloadState, get: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """Download, with a new link if the first one has expired.
+
+        Args:
+            link: The link.
+            get_link: Returns a new link.
+            state: The state of the download.
+            get: Downloads from a link, with a fresh count of retries after progress, until it returns True.
+        """
+        try:
+            while not await get(link):
+                pass
+        except TransferError as error:
+            if error.status not in _EXPIRED or (fresh := await get_link(link)) in {"", link}:
+                raise
+            # an ETag is about one path: the file of another one must not be mixed with this one
+            if not state.is_pinned:
+                state.forget()
+            elif fresh.partition("?")[0] != link.partition("?")[0]:
+                raise
+        else:
+            return
+        while not await get(fresh):
+            pass
+
+    async def _probe(self, url: str, state: DownloadState) -> bool:
+        """Get the first bytes of a result."""
+        timeout = aiohttp.ClientTimeout(total=None, connect=self.config.connect_timeout)
+        async with self._follow(url, timeout=timeout, headers=state.request_headers()) as response:
+            state.on_response(_head_of(response))
+            async with asyncio.timeout(self.config.transfer_timeout):
+                async for chunk in response.content.iter_any():
+                    state.on_chunk(chunk[: HEAD - state.received])  # a storage without ranges sends the whole
+                    if state.received >= HEAD:
+                        break
+        state.check_complete()
+        return True
+
+    async def _get(self, url: str, state: DownloadState, file: _Target) -> bool:
         """Return whether the file is complete, or False after an error that came after progress.
 
         That error is the first one of a fresh count of retries, so the next call raises it.
@@ -190,27 +412,86 @@ class Files:
         if state.error is not None:
             error, state.error = state.error, None
             raise error
-        # no total time-out: a large file may take long, as long as bytes arrive
-        timeout = aiohttp.ClientTimeout(
-            total=None, connect=self.config.connect_timeout, sock_read=self.config.transfer_timeout
-        )
+        # no total time-out: a large file may take long, as long as enough bytes arrive
+        clock = asyncio.get_running_loop().time
+        begin, window = clock(), self.config.transfer_timeout
+        timeout = aiohttp.ClientTimeout(total=None, connect=self.config.connect_timeout, sock_read=window)
+        limit: asyncio.Timeout | None = None
         try:
-            with map_exceptions("Download"):
-                async with self.session.get().get(
-                    _exact_url(url), timeout=timeout, headers=state.request_headers(), read_bufsize=_READ_BUFFER
-                ) as response:
-                    state.on_response(_head_of(response))
-                    if not state.received:
-                        await file.truncate()
+            async with self._follow(url, timeout=timeout, headers=state.request_headers()) as response:
+                state.on_response(_head_of(response))
+                if not state.received:
+                    await file.truncate()
+                speed = SpeedCheck(window, clock())
+                # bytes can arrive that are not part of the body: those of the chunked encoding
+                async with asyncio.timeout(2 * window) as limit:
                     async for chunk in response.content.iter_any():
+                        arrived = clock()
+                        speed.on_chunk(len(chunk), arrived)
                         state.on_chunk(chunk)
+                        # a slow disk is not a slow host
+                        limit.reschedule(None)
                         await file.write(chunk)
+                        limit.reschedule(clock() + 2 * window)
+                        speed.since += clock() - arrived
+                        begin += clock() - arrived
             state.check_complete()
         except A2EError as error:
-            if not state.made_progress():
+            limit = None  # it holds the task, whose error holds this frame by its traceback
+            if not state.made_progress(clock() - begin):
                 raise
             state.error = error
         return state.error is None
+
+    @contextlib.asynccontextmanager
+    async def _follow(self, url: str, **options: Any) -> AsyncIterator[aiohttp.ClientResponse]:  # noqa: ANN401  of aiohttp
+        """Get a link and the links that it redirects to, each after a check of its host."""
+        session = await self.session.get()
+        with map_exceptions("Download", url):
+            for _ in range(_MAX_REDIRECTS + 1):
+                self._check_leads_outside(url)
+                # headers can arrive byte by byte
+                async with asyncio.timeout(self.config.connect_timeout + 2 * self.config.transfer_timeout):
+                    response = await session.get(
+                        _exact_url(url), allow_redirects=False, read_bufsize=_READ_BUFFER, **options
+                    )
+                async with response:
+                    location = response.headers.get("Location")
+                    if response.status not in _REDIRECTS or location is None:
+                        yield response
+                        return
+                url = _redirected(url, location)
+        msg = f"The storage redirected more than {_MAX_REDIRECTS} times"
+        raise ServerError(msg, status=response.status)
+
+    def _check_leads_outside(self, url: str) -> None:
+        """Check that a link of a public A2E leads to a public host: it must not make this machine read its own network.
+
+        Raises:
+            TransferError: It does not. Nothing is sent.
+        """
+        if not self.is_public:
+            return
+        link = _exact_url(url)
+        if is_inside(link.host or ""):
+            msg = f"The link leads to {link.host}, which is not a public host, and was not followed"
+            raise TransferError(msg)
+        if link.scheme != "https":
+            msg = f"The link to {link.host} is not https, and was not followed"
+            raise TransferError(msg)
+        # the name can still lead inside, which shows only when it is resolved
+        self.session.public_hosts.add((link.raw_host or "").lower())
+
+
+def _redirected(url: str, location: str) -> str:
+    """Return the link that a redirect leads to."""
+    try:
+        link = str(_exact_url(url).join(_exact_url(location)))
+        check_link("Location", link)
+    except (ValueError, InvalidRequestError):
+        msg = "The storage redirected to something that is not a link"
+        raise TransferError(msg) from None  # without the link, which can be signed
+    return link
 
 
 def _exact_url(url: str) -> URL:

@@ -1,5 +1,7 @@
 """Values of A2E's groups "Create Avatars" and "Video Twin"."""
 
+import datetime as dt
+
 import attrs
 
 from a2e_async.models.common import Item, TaskRecord
@@ -19,6 +21,9 @@ class Avatar(Item):
         background_color: The original background, if it is a colour.
         base_video: The video from which the avatar was made; may be empty.
         lang: The languages that the avatar speaks well.
+        gender: ``"female"`` or ``"male"``; may be empty.
+        twin_id: The twin that the avatar was trained by, which `Twins.delete` needs; empty for all others.
+        created_at: Time when the avatar was made (UTC), or None.
     """
 
     id: str = ""
@@ -30,6 +35,9 @@ class Avatar(Item):
     background_color: str = ""
     base_video: str = attrs.field(default="", repr=False)
     lang: tuple[str, ...] = ()
+    gender: str = ""
+    twin_id: str = ""
+    created_at: dt.datetime | None = None
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -37,8 +45,8 @@ class TwinRecord(TaskRecord):
     """Video twin: the training of an avatar from a video or an image (A2E page "Status of One Task").
 
     Attributes:
-        anchor_id: The trained avatar; empty until it can be used. Pass it to `AvatarVideos.start` with
-            ``anchor_type=1``. The record's `result_url` is a preview.
+        anchor_id: The trained avatar. Often empty although the training has succeeded: `Twins.avatar` finds the avatar
+            in any case. The record's `result_url` is a preview.
     """
 
     anchor_id: str = ""

@@ -7,28 +7,15 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from a2e_async._values import Value
+from a2e_async.models.schemas import model_schema
+
 __all__ = ["Item", "TaskRecord", "TaskStatus", "TaskUpdate"]
 
 
 @attrs.frozen(eq=False, repr=False)
-class _Model:
+class _Model(Value):
     """Base of all models."""
-
-    # One `__eq__`, `__hash__` and `__repr__` for all: attrs would compile them for each of the 50 models, which takes a
-    # sixth of the time of the import. As usual, a field says whether it is part of them.
-
-    def __eq__(self, other: object) -> bool:
-        return self._compared() == other._compared() if type(other) is type(self) else NotImplemented
-
-    def __hash__(self) -> int:
-        return hash(self._compared())
-
-    def __repr__(self) -> str:
-        shown = (f"{field.name}={getattr(self, field.name)!r}" for field in attrs.fields(type(self)) if field.repr)
-        return f"{type(self).__qualname__}({', '.join(shown)})"
-
-    def _compared(self) -> tuple[Any, ...]:
-        return tuple(getattr(self, field.name) for field in attrs.fields(type(self)) if field.eq)
 
     def to_dict(self, *, links: bool = False) -> dict[str, Any]:
         """Return the fields by their names, with values that `json` can write: text, numbers, lists and dicts.
@@ -40,6 +27,11 @@ class _Model:
                 out, also those in `extra`.
         """
         return _to_plain({field.name: getattr(self, field.name) for field in attrs.fields(type(self))}, links=links)  # type: ignore[no-any-return]  # a dict for a dict
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _: Any, handler: Any) -> Any:  # noqa: ANN401  pydantic's types
+        """Let pydantic and FastAPI use a model: its JSON is that of `to_dict()`, without links."""
+        return model_schema(cls, handler, cls.to_dict)
 
 
 def _to_plain(value: Any, *, links: bool) -> Any:  # noqa: ANN401  any value of a model

@@ -1,18 +1,20 @@
 """A2E's groups "Miscellaneous" and "Credits": balance, transactions and prices (reference 12 and 13)."""
 
+from __future__ import annotations
+
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import attrs
 
+from a2e_async import models
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.pagination import PageReader
 from a2e_async._protocol.schema import Schema, check_no_override, check_text, flag, integer
 from a2e_async._protocol.validation import api_path, check_page_size, raise_invalid, to_query
-from a2e_async.models.account import Balance, CreditTransaction, Quote
 from a2e_async.resources.base import Languages
 
 __all__ = ["Account"]
@@ -30,9 +32,9 @@ _DIAMONDS = Schema({"diamonds": integer(required=True, min=1)})
 class Account(Languages):
     """The account: ``client.account``."""
 
-    async def balance(self) -> Balance:
+    async def balance(self) -> models.Balance:
         """Return the coins and diamonds of the account (A2E page "Get User Remaining Credits"). Free."""
-        return to_item(Balance, _object((await self._read(_BALANCE)).data))
+        return to_item(models.Balance, _object((await self._read(_BALANCE)).data))
 
     async def history(
         self,
@@ -41,7 +43,7 @@ class Account(Languages):
         start_date: dt.datetime | None = None,
         end_date: dt.datetime | None = None,
         page_size: int = 100,
-    ) -> AsyncIterator[CreditTransaction]:
+    ) -> AsyncIterator[models.CreditTransaction]:
         """Iterate over the transactions of the account (A2E's ``creditsHistory``). Free.
 
         Args:
@@ -58,9 +60,9 @@ class Account(Languages):
         while not pages.ended:
             envelope = await self._read(_HISTORY, params={**(pages.next_request().params or {}), **filters})
             for raw in pages.read(envelope):
-                yield to_item(CreditTransaction, raw)
+                yield to_item(models.CreditTransaction, raw)
 
-    async def quote(self, endpoint: str, body: Mapping[str, Any]) -> Quote:
+    async def quote(self, endpoint: str, body: Mapping[str, Any]) -> models.Quote:
         """Return the price of a start without starting anything (A2E's ``generation/quote``). Free.
 
         For image to video see also `ImageToVideo.quote`.
@@ -75,7 +77,7 @@ class Account(Languages):
         path = api_path(endpoint)
         check_no_override(body)
         envelope = await self._read(_QUOTE, json={"endpoint": path, "requestBody": dict(body)})
-        return attrs.evolve(to_item(Quote, _object(envelope.data)), coins=responses.quoted_coins(envelope))
+        return attrs.evolve(to_item(models.Quote, _object(envelope.data)), coins=responses.quoted_coins(envelope))
 
     async def exchange_diamonds(self, diamonds: int) -> None:
         """Exchange coins for diamonds, 100 coins each (A2E page "Exchange Diamonds"). Cannot be undone.

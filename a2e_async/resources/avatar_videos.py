@@ -1,9 +1,12 @@
 """A2E's group "Generate Avatar Videos": videos in which an avatar speaks (reference 4)."""
 
+from __future__ import annotations
+
 import builtins
 from collections.abc import Mapping
 from typing import Any, Literal, TypedDict, Unpack
 
+from a2e_async import models
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
@@ -12,7 +15,6 @@ from a2e_async._protocol.schema import Field, Schema, check_text, choice, flag, 
 from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media
-from a2e_async.models.avatar_videos import AvatarVideoRecord, LipSyncModel
 from a2e_async.resources.inputs import CommonStartOptions, open_input, open_required_input
 from a2e_async.resources.task_resource import TaskResource
 from a2e_async.tasks import TaskHandle
@@ -93,11 +95,10 @@ class CaptionAlign(TypedDict, total=False):
     BackColour: str
 
 
-class AvatarVideos(TaskResource[AvatarVideoRecord]):
+class AvatarVideos(TaskResource["models.AvatarVideoRecord"]):
     """Avatar videos: ``client.avatar_videos``."""
 
     _family = AVATAR_VIDEOS
-    _record = AvatarVideoRecord
 
     async def start(
         self,
@@ -127,7 +128,7 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
         is_to_public_pool: bool | None = None,
         msg: str | None = None,
         **options: Unpack[CommonStartOptions],
-    ) -> TaskHandle[AvatarVideoRecord]:
+    ) -> TaskHandle[models.AvatarVideoRecord]:
         """Start a video in which an avatar speaks (A2E page "Generate AI Avatar Videos").
 
         Costs coins as soon as A2E accepts it. A2E uses a personal lip-sync model of the avatar without a further
@@ -193,7 +194,7 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
         _check_background(fields, has_backdrop=backdrop is not None)
         return await self._submit(_START, fields, inputs, options)
 
-    async def lip_sync_models(self, *, path: str | None = None) -> builtins.list[LipSyncModel]:
+    async def lip_sync_models(self, *, path: str | None = None) -> builtins.list[models.LipSyncModel]:
         """List the personal lip-sync models (A2E page "Obtain the List of Personalized Lip-Sync Models"). Free.
 
         A2E has not published this operation: the path, the one for trainings of twins, is a guess. You do not need
@@ -206,7 +207,7 @@ class AvatarVideos(TaskResource[AvatarVideoRecord]):
             EndpointNotAvailableError: A2E has no such operation.
         """
         envelope = await self._call_undocumented(_LIP_SYNC_MODELS, path)
-        return [to_item(LipSyncModel, raw) for raw in responses.records(envelope.data)]
+        return [to_item(models.LipSyncModel, raw) for raw in responses.records(envelope.data)]
 
     async def detect_language(self, msg: str) -> str:
         """Return the language of a text, a code such as ``"en"`` (A2E page "Auto Language Detect"). Free.

@@ -1,8 +1,11 @@
 """A2E's group "Background Matting": images behind avatars (reference 6)."""
 
+from __future__ import annotations
+
 import builtins
 from collections.abc import AsyncIterator
 
+from a2e_async import models
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
@@ -10,7 +13,6 @@ from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.schema import check_text
 from a2e_async.errors import A2EError, UnexpectedResponseError
 from a2e_async.files.local_files import LocalFile, Media
-from a2e_async.models.backgrounds import Background
 from a2e_async.resources.base import Resource
 from a2e_async.resources.inputs import open_required_input
 
@@ -27,16 +29,16 @@ _DELETE = Endpoint.of("POST custom_back/del")
 class Backgrounds(Resource):
     """Backgrounds: ``client.backgrounds``."""
 
-    async def list(self) -> AsyncIterator[Background]:
+    async def list(self) -> AsyncIterator[models.Background]:
         """Iterate over the account's own backgrounds, in A2E's order. Free."""
         for raw in responses.records((await self._read(_OWN, json={})).data):
-            yield to_item(Background, raw)
+            yield to_item(models.Background, raw)
 
-    async def all(self) -> builtins.list[Background]:
+    async def all(self) -> builtins.list[models.Background]:
         """List A2E's backgrounds and the account's own (A2E page "Obtain the List of Background Images"). Free."""
-        return [to_item(Background, raw) for raw in responses.records((await self._read(_ALL, json={})).data)]
+        return [to_item(models.Background, raw) for raw in responses.records((await self._read(_ALL, json={})).data)]
 
-    async def random(self) -> Background:
+    async def random(self) -> models.Background:
         """Return one of A2E's backgrounds, chosen by A2E. Free.
 
         Raises:
@@ -44,11 +46,11 @@ class Backgrounds(Resource):
         """
         envelope = await self._read(_RANDOM, json={})
         for raw in responses.records(envelope.data):
-            return to_item(Background, raw)
+            return to_item(models.Background, raw)
         msg = "A2E's response contains no background"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
 
-    async def add(self, *, image: Media | None = None, image_url: str | None = None) -> Background:
+    async def add(self, *, image: Media | None = None, image_url: str | None = None) -> models.Background:
         """Add a background to the account (A2E page "Add Custom Background Image"). The price is not published.
 
         A local image is uploaded first, which A2E charges. The request is sent once. If the response does not contain
@@ -63,6 +65,7 @@ class Backgrounds(Resource):
             UnexpectedResponseError: The background was added, and the list does not show it or could not be read.
         """
         source = await open_required_input("image", image, image_url, "image")
+        self._check_links({"image_url": source})
         link = await self._services().files.upload(source) if isinstance(source, LocalFile) else source
         advice = "Check backgrounds.list() before you try again"
         envelope = await self._services().submitter.post_paid(_ADD, json={"img_url": link}, advice=advice, retry=False)
@@ -84,6 +87,6 @@ class Backgrounds(Resource):
         await self._write(_DELETE, json={"_id": id})
 
 
-def _with_link(link: str, envelope: Envelope) -> Background | None:
+def _with_link(link: str, envelope: Envelope) -> models.Background | None:
     found = (raw for raw in responses.records(envelope.data) if raw.get("img_url") == link)
-    return next((to_item(Background, raw) for raw in found), None)
+    return next((to_item(models.Background, raw) for raw in found), None)

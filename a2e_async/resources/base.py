@@ -1,32 +1,31 @@
-"""Base class of all resources, the services that they use, and the status requests of the poller."""
+"""Base class of all resources, and the services that they use."""
+
+from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableSet
-from typing import Any, TypeVar
+from typing import Any
 
 import attrs
 
-from a2e_async._polling.fetcher import StatusApi
+from a2e_async import models
 from a2e_async._polling.poller import Poller
-from a2e_async._polling.schedule import BATCH_SIZE
-from a2e_async._protocol import responses
-from a2e_async._protocol.converter import to_languages, to_record
+from a2e_async._protocol.converter import to_languages
 from a2e_async._protocol.endpoints import Endpoint, is_unknown_endpoint
-from a2e_async._protocol.families import Family
+from a2e_async._protocol.links import check_usable
 from a2e_async._protocol.messages import Envelope, Request
-from a2e_async._protocol.pagination import page_request
 from a2e_async._protocol.schema import check_text
 from a2e_async._protocol.validation import api_path
+from a2e_async._submission.finder import Finder
+from a2e_async._submission.key_starts import KeyStarts
 from a2e_async._submission.submitter import Submitter
 from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.http import OwnedSession
 from a2e_async.errors import A2EError, EndpointNotAvailableError, NotFoundError, UnpublishedEndpointWarning
 from a2e_async.files.storage import Files
-from a2e_async.models.common import TaskRecord
-from a2e_async.models.voices import Language
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -34,10 +33,13 @@ class Services:
     """Objects that all resources of a client share, for one event loop."""
 
     base_url: str
+    is_public: bool  # whether A2E is in the public network
     api: ApiTransport
     files: Files
     poller: Poller
+    finder: Finder
     submitter: Submitter
+    key_starts: KeyStarts
     loop: asyncio.AbstractEventLoop
     warned: MutableSet[str]
     sessions: tuple[OwnedSession, ...]
@@ -71,6 +73,11 @@ class Services:
         else:
             self._close_now()
 
+    def forget(self) -> None:
+        """Give everything up after a fork, without touching the connections of the parent process."""
+        for session in self.sessions:
+            session.forget()
+
     async def _close(self) -> None:
         self.api.throttled.close()
         try:
@@ -102,6 +109,15 @@ class Resource:
     def __init__(self, services: Callable[[], Services]) -> None:
         """Remember the function that returns the services of the running event loop."""
         self._services = services
+
+    def _check_links(self, values: Mapping[str, object]) -> None:
+        """Check that a public A2E can read the links of a request. A local one can also read links to this machine.
+
+        Raises:
+            InvalidRequestError: The host of a link is not public, or its signature has expired. Nothing was sent.
+        """
+        if self._services().is_public:
+            check_usable(values, time.time())
 
     def _send(self, request: Request) -> Awaitable[Envelope]:
         return self._services().api.send(request)
@@ -177,71 +193,13 @@ class Resource:
             raise EndpointNotAvailableError(msg, path=chosen.path, task_id=id) from error
 
 
-R = TypeVar("R", bound=TaskRecord)
-
-_LOGGER = logging.getLogger("a2e_async")
-
-
-def status_api_of(api: ApiTransport, family: Family, model: type[R], within: float) -> StatusApi[R]:
-    """Return the operations by which the poller reads the tasks of a family.
-
-    Args:
-        api: Sends the requests.
-        family: The family, with the paths of its operations.
-        model: The class of its records.
-        within: Seconds for each request.
-    """
-    # These functions hold the sender and nothing else of the client: the poller must not keep a client alive that the
-    # program has dropped without closing it.
-    batch, listing, paging = family.batch, family.list, family.paging
-
-    async def get(task_id: str) -> R:
-        envelope = await api.call(family.detail, task_id, timeout=within)
-        return to_record(model, responses.detail(envelope, task_id), family, trace_id=envelope.trace_id)
-
-    async def get_many(ids: list[str]) -> dict[str, R]:
-        assert batch is not None  # noqa: S101  for mypy: else the fetcher does not call it
-        return await read(await api.call(batch, json={"ids": ids}, timeout=within))
-
-    async def list_page(number: int) -> dict[str, R]:
-        assert listing is not None  # noqa: S101  as above
-        if paging is None and number > 1:
-            return {}
-        params = page_request("", number, BATCH_SIZE, paging).params
-        return await read(await api.call(listing, params=params, timeout=within))
-
-    async def read(envelope: Envelope) -> dict[str, R]:
-        await turn.acquire()
-        # One response for each pass of the event loop: many responses of 100 records at once would block it.
-        asyncio.get_running_loop().call_soon(turn.release)
-        return to_records(model, envelope, family)
-
-    turn = asyncio.Lock()
-
-    return StatusApi(
-        get=get, get_many=None if batch is None else get_many, list_page=None if listing is None else list_page
-    )
-
-
-def to_records(model: type[R], envelope: Envelope, family: Family) -> dict[str, R]:
-    """Return all records of a response, by their ids. A record that cannot be read is left out and logged."""
-    found: dict[str, R] = {}
-    for raw in responses.records(envelope.data):
-        task_id = responses.id_of(raw)
-        try:
-            found[task_id] = to_record(model, raw, family, trace_id=envelope.trace_id)
-        except Exception as error:  # noqa: BLE001  one bad record must not end the waits of 99 others
-            _LOGGER.error("A record of task %s could not be read: %s", task_id, type(error).__name__)  # noqa: TRY400  the text may quote a prompt
-    return found
-
-
 _LANGUAGES = Endpoint.of("POST anchor/language_list", "GET anchor/language_list")
 
 
 class Languages(Resource):
     """Resource with the operation that lists the languages."""
 
-    async def languages(self, *, voice_map_type: str | None = None) -> list[Language]:
+    async def languages(self, *, voice_map_type: str | None = None) -> list[models.Language]:
         """List the languages that voices speak (A2E page "List Available Languages"). Free.
 
         Args:

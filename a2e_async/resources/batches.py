@@ -1,24 +1,32 @@
 """Batches: many tasks of one family in one call. `a2e_async.batch` runs them."""
 
+from __future__ import annotations
+
+import contextlib
 import math
 import os
 import pathlib
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sized
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sized
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import attrs
 
+from a2e_async import models
 from a2e_async._protocol import responses
-from a2e_async._protocol.messages import Request
+from a2e_async._protocol.converter import to_item
+from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.responses import AcceptedTask
 from a2e_async._protocol.schema import check_text, choice
 from a2e_async._protocol.validation import check_seconds, raise_invalid
-from a2e_async._submission.submitter import StartRequest
+from a2e_async._submission.evidence import Verdict
+from a2e_async._submission.start import StartRequest, nothing_started
 from a2e_async.batch import Batch, Job
 from a2e_async.batch.iteration import BatchRun
 from a2e_async.batch.jobs import BatchApi, BatchOptions, PreparedStart, to_job
+from a2e_async.batch.rules import Funds
 from a2e_async.config import OnUnknown
+from a2e_async.errors import A2EError
 from a2e_async.files.local_files import LocalFile
 from a2e_async.models.common import TaskRecord
 from a2e_async.resources.task_resource import TaskResource
@@ -66,10 +74,15 @@ class BatchResource(TaskResource[R]):
         ``async with`` as well, to be sure that this has happened when the block ends.
 
         Args:
-            jobs: Jobs, or dicts with the same fields, in an iterable or async iterable. They are read as needed.
+            jobs: Jobs, or dicts with the same fields, in an iterable or async iterable. They are read as needed. A dict
+                can be a row of a table, such as one of ``csv.DictReader``: texts are parsed in the fields of numbers
+                and flags, and a value that is empty, None or NaN is not set. A dict without a key gets one from the
+                path or the link of its image.
             journal: An SQLite file with the state of all jobs; it is created if it does not exist. Only one process at
-                a time can use it.
-            out: A folder for the videos, which are named after the keys. Without it nothing is downloaded.
+                a time can use it, under any name of the file. If the file is an older copy, such as a restored backup,
+                the tasks that it lacks are adopted from A2E's list instead of being started again.
+            out: A folder for the videos, which are named after the keys. Without it nothing is downloaded. It is tested
+                before the first start. While nothing can be stored there, such as on a full disk, the batch pauses.
             overwrite: Replace existing files. Otherwise a job whose file exists fails before anything is paid.
             max_running: Tasks at A2E at the same time.
             max_uploads: Uploads at the same time. Images with the same content are uploaded once. As for downloads, the
@@ -77,16 +90,21 @@ class BatchResource(TaskResource[R]):
             max_starts: Starts that are sent at the same time.
             max_downloads: Downloads at the same time.
             max_coins: Coins that the batch may spend on starts, including earlier runs with the same journal. A job
-                that would exceed them is skipped with a `BudgetError`. The price is A2E's quote, or the cost of the
-                last start of the same kind; if neither is known, one job is started first. Uploads are not counted,
-                because A2E does not tell what it charges for them.
+                that would exceed them is skipped with a `BudgetError`. The first start of a kind goes alone until its
+                true price is known, from A2E's answer, the account, or the finished record; so the limit is passed by
+                that one job at most. If its price stays unknown, no other job of its kind is started. Uploads are not
+                counted, because A2E does not tell what it charges for them.
             retry_failed: Number of new starts for a job whose task has failed. Each costs coins again.
             ordered: Yield the results in the order of the input, instead of the order of completion.
-            on_shortage: What to do when credits have run out, when A2E is busy, or when it cannot be reached:
+            on_shortage: What to do when credits have run out, when A2E is busy, fails or cannot be reached, or when
+                videos cannot be stored:
                 ``"wait"`` pauses the batch and tries again after 5 seconds, then after longer pauses, up to 5 minutes;
-                ``"stop"`` starts nothing more, and the remaining jobs are skipped.
-            on_unknown: What to do if the outcome of a start stays unknown, as in `start`. By default the value of
-                `StartPolicy.on_unknown`. ``"resend"`` also applies to starts that earlier runs have left uncertain.
+                ``"stop"`` starts nothing more, and the remaining jobs are skipped. The same holds for a rejection of
+                unknown meaning that comes five times in a row. A plan that does not allow the start, or a token that
+                is rejected twice, always stops the batch.
+            on_unknown: What to do if the outcome of a start stays unknown after some minutes, as in `start`. By default
+                the value of `StartPolicy.on_unknown`. ``"resend"`` also applies to starts that earlier runs have left
+                uncertain. With either value, the batch sends a start again that A2E has certainly not accepted.
             timeout: Seconds to wait for each task, as in `TaskHandle.wait_until_done`.
             outage_budget: Seconds, as in `TaskHandle.wait_until_done`.
             total: Number of jobs, for `Batch.progress`; by default ``len(jobs)``, if it has one.
@@ -149,14 +167,14 @@ class BatchResource(TaskResource[R]):
 
     def _batch_api(self) -> BatchApi[R]:
         services = self._services()
-        policy = services.submitter.policy
+        policy = services.finder.policy
         return _BatchAdapter(
             resource=self,
             base_url=services.base_url,
             marks_names=policy.mark_names,
             resends=policy.on_unknown == "resend",
             extension=self._extension,
-            listed_after=max(policy.scan_delays[-1], services.poller.policy.invisible_for),
+            settle_time=policy.accept_time + policy.list_delay,
         )
 
 
@@ -170,7 +188,7 @@ class _BatchAdapter(Generic[R]):
     marks_names: bool
     resends: bool
     extension: str
-    listed_after: float
+    settle_time: float
 
     async def prepare(self, job: Job) -> PreparedStart:
         return await self.resource._prepare_start(job)
@@ -181,20 +199,52 @@ class _BatchAdapter(Generic[R]):
     async def quote(self, start: PreparedStart) -> float | None:
         return await self.resource._quote(start.body)  # a quote does not read the images: the links may be invented
 
+    async def funds(self) -> Funds:
+        coins, spendings = None, None
+        with contextlib.suppress(A2EError):
+            data = (await self._get("user/remainingCoins")).data
+            coins = to_item(models.Balance, data).coins if isinstance(data, dict) else None
+        with contextlib.suppress(A2EError):
+            params = {"pageNum": "1", "pageSize": "100", "is_consumption": "true"}
+            spendings = responses.spendings(await self._get("transactionRecord/creditsHistory", params))
+        return Funds(coins=coins, spendings=spendings)
+
+    async def _get(self, operation: str, params: dict[str, str] | None = None) -> Envelope:
+        path = f"/api/v1/{operation}"
+        return await self.resource._send(Request(method="GET", path=path, params=params, repeatable=True))
+
     async def start(
-        self, body: dict[str, Any], *, marker: str, resend: bool, on_late: Callable[[TaskHandle[R]], None]
+        self,
+        body: dict[str, Any],
+        *,
+        marker: str,
+        resend: bool,
+        on_post: Callable[[float], Awaitable[None]],
+        on_late: Callable[[TaskHandle[R]], None],
     ) -> TaskHandle[R]:
         resource = self.resource
 
         def on_late_tasks(tasks: list[AcceptedTask]) -> None:
             on_late(resource._to_handle(tasks[0]))
 
-        start = StartRequest(resource._family, body, resend=resend, on_late=on_late_tasks)
+        start = StartRequest(resource._family, body, resend=resend, on_post=on_post, on_late=on_late_tasks)
         tasks = await resource._services().submitter.start(start, marker)
         return resource._to_handle(tasks[0])
 
-    async def reconcile(self, marker: str, age: float) -> TaskHandle[R] | None:
-        found = await self.resource._services().submitter.reconcile(self.resource._family, marker, age)
+    async def latest_time(self) -> float:
+        return await self.resource._services().finder.latest_time(self.resource._family)
+
+    async def reconcile(
+        self, marker: str, sent_at: float, *, waited: float, settle_time: float
+    ) -> tuple[TaskHandle[R] | None, Verdict, float]:
+        tasks, verdict, age = await self.resource._services().finder.reconcile(
+            self.resource._family, marker, sent_at, waited=waited, settle_time=settle_time
+        )
+        return self.resource._to_handle(tasks[0]) if tasks else None, verdict, age
+
+    async def find_listed(self, marker: str, *, fresh: bool) -> TaskHandle[R] | None:
+        with nothing_started():
+            found = await self.resource._services().finder.find(self.resource._family, marker, fresh=fresh)
         return self.resource._to_handle(found[0]) if found else None
 
     def known_task(self, task_id: str, raw: dict[str, Any] | None) -> TaskHandle[R]:

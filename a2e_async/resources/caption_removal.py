@@ -1,13 +1,15 @@
 """A2E's group "Caption Removal": removal of captions from the frames of a video (reference 10)."""
 
+from __future__ import annotations
+
 from typing import Unpack
 
+from a2e_async import models
 from a2e_async._protocol import responses
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import CAPTION_REMOVALS
 from a2e_async._protocol.schema import Schema, link, text
 from a2e_async.files.local_files import Media
-from a2e_async.models.caption_removal import CaptionRemovalRecord
 from a2e_async.resources.base import attach_task_id
 from a2e_async.resources.inputs import CommonStartOptions, open_required_input
 from a2e_async.resources.task_resource import OngoingTaskResource
@@ -20,11 +22,10 @@ _START = Schema({"name": text(required=True), "source_url": link(required=True)}
 _RETRY = Endpoint.of("POST userCaptionRemoval/retry _id")
 
 
-class CaptionRemoval(OngoingTaskResource[CaptionRemovalRecord]):
+class CaptionRemoval(OngoingTaskResource["models.CaptionRemovalRecord"]):
     """Caption removals: ``client.caption_removal``."""
 
     _family = CAPTION_REMOVALS
-    _record = CaptionRemovalRecord
 
     async def start(
         self,
@@ -33,7 +34,7 @@ class CaptionRemoval(OngoingTaskResource[CaptionRemovalRecord]):
         source_url: str | None = None,
         name: str | None = None,
         **options: Unpack[CommonStartOptions],
-    ) -> TaskHandle[CaptionRemovalRecord]:
+    ) -> TaskHandle[models.CaptionRemovalRecord]:
         """Start a caption removal (A2E page "Start Caption Removal"). Costs coins as soon as A2E accepts it.
 
         Checks, uploads, retries and errors are as in `ImageToVideo.start`.
@@ -47,7 +48,7 @@ class CaptionRemoval(OngoingTaskResource[CaptionRemovalRecord]):
         inputs = {"source_url": await open_required_input("source", source, source_url, "video")}
         return await self._submit(_START, {"name": name}, inputs, options)
 
-    async def retry(self, id: str) -> TaskHandle[CaptionRemovalRecord]:
+    async def retry(self, id: str) -> TaskHandle[models.CaptionRemovalRecord]:
         """Let A2E run a failed task again. It may cost coins: neither the price nor the response is published.
 
         The request is retried only if A2E certainly did not accept it.
@@ -66,5 +67,5 @@ class CaptionRemoval(OngoingTaskResource[CaptionRemovalRecord]):
             advice = "Check the task with get() before you try again"
             envelope = await self._services().submitter.post_paid(_RETRY, id, advice=advice)
         # Guess: A2E may go on with the same task or with a new one. The id in the response decides.
-        ids = [responses.id_of(record) for record in responses.records(envelope.data)]
+        ids = [responses.id_of(record) for record in responses.records(envelope.data, known_only=True)]
         return self.task(id if id in ids or not ids else ids[0])

@@ -1,11 +1,13 @@
 """A2E's group "AI Dubbing": a video in another language (reference 8)."""
 
+from __future__ import annotations
+
 from typing import Unpack
 
+from a2e_async import models
 from a2e_async._protocol.families import DUBBINGS
 from a2e_async._protocol.schema import Schema, flag, integer, link, text
 from a2e_async.files.local_files import Media
-from a2e_async.models.dubbing import DubbingRecord
 from a2e_async.resources.inputs import CommonStartOptions, open_required_input
 from a2e_async.resources.task_resource import OngoingTaskResource
 from a2e_async.tasks import TaskHandle
@@ -24,11 +26,10 @@ _START = Schema(
 )
 
 
-class Dubbing(OngoingTaskResource[DubbingRecord]):
+class Dubbing(OngoingTaskResource["models.DubbingRecord"]):
     """Dubbing tasks: ``client.dubbing``."""
 
     _family = DUBBINGS
-    _record = DubbingRecord
 
     async def start(
         self,
@@ -41,7 +42,7 @@ class Dubbing(OngoingTaskResource[DubbingRecord]):
         drop_background_audio: bool = False,
         name: str | None = None,
         **options: Unpack[CommonStartOptions],
-    ) -> TaskHandle[DubbingRecord]:
+    ) -> TaskHandle[models.DubbingRecord]:
         """Start the dubbing of a video (A2E page "Start dubbing"). Costs coins as soon as A2E accepts it.
 
         Checks, uploads, retries and errors are as in `ImageToVideo.start`.

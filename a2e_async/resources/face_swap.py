@@ -1,8 +1,11 @@
 """A2E's group "Face Swap": another face in a video or an image (reference 7)."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator, Callable
 from typing import Unpack
 
+from a2e_async import models
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
@@ -10,7 +13,6 @@ from a2e_async._protocol.families import FACE_SWAP_PREVIEWS, FACE_SWAPS
 from a2e_async._protocol.schema import Schema, choice, link, text
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media
-from a2e_async.models.face_swap import FaceImage, FaceSwapPreviewRecord, FaceSwapRecord
 from a2e_async.resources.base import Resource, Services, attach_task_id
 from a2e_async.resources.inputs import CommonStartOptions, open_input, open_required_input
 from a2e_async.resources.task_resource import OngoingTaskResource, TaskResource
@@ -27,7 +29,7 @@ _LIST_IMAGES = Endpoint.of("GET userFaceSwapImage/records")
 _DELETE_IMAGE = Endpoint.of("DELETE userFaceSwapImage/{id}")
 
 
-class FaceSwap(OngoingTaskResource[FaceSwapRecord]):
+class FaceSwap(OngoingTaskResource["models.FaceSwapRecord"]):
     """Face swaps: ``client.face_swap``. Use faces and videos of people only with their consent.
 
     Attributes:
@@ -36,7 +38,6 @@ class FaceSwap(OngoingTaskResource[FaceSwapRecord]):
     """
 
     _family = FACE_SWAPS
-    _record = FaceSwapRecord
 
     def __init__(self, services: Callable[[], Services]) -> None:
         """Make the resource and its two parts."""
@@ -56,7 +57,7 @@ class FaceSwap(OngoingTaskResource[FaceSwapRecord]):
         model_version: str | None = None,
         name: str | None = None,
         **options: Unpack[CommonStartOptions],
-    ) -> TaskHandle[FaceSwapRecord]:
+    ) -> TaskHandle[models.FaceSwapRecord]:
         """Start a face swap (A2E page "Start a Face Swap Task"). Costs coins as soon as A2E accepts it.
 
         Checks, uploads, retries and errors are as in `ImageToVideo.start`.
@@ -81,14 +82,13 @@ class FaceSwap(OngoingTaskResource[FaceSwapRecord]):
         return await self._submit(_START, {"name": name, "model_version": model_version}, inputs, options)
 
 
-class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
+class FaceSwapPreviews(TaskResource["models.FaceSwapPreviewRecord"]):
     """Quick previews of face swaps: ``client.face_swap.previews``.
 
     A2E has no list of previews. So keep the id: a preview cannot be found by its marker or in a list.
     """
 
     _family = FACE_SWAP_PREVIEWS
-    _record = FaceSwapPreviewRecord
 
     async def start(
         self,
@@ -98,7 +98,7 @@ class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
         video: Media | None = None,
         video_url: str | None = None,
         **options: Unpack[CommonStartOptions],
-    ) -> TaskHandle[FaceSwapPreviewRecord]:
+    ) -> TaskHandle[models.FaceSwapPreviewRecord]:
         """Start a preview (A2E page "Add User Face Swap Preview"). The price is not published.
 
         Everything is as in `FaceSwap.start`, but previews take no webhook, idempotency key or `on_unknown`.
@@ -116,7 +116,7 @@ class FaceSwapPreviews(TaskResource[FaceSwapPreviewRecord]):
 class FaceImages(Resource):
     """Saved images of faces: ``client.face_swap.images``."""
 
-    async def add(self, *, face: Media | None = None, face_url: str | None = None) -> FaceImage:
+    async def add(self, *, face: Media | None = None, face_url: str | None = None) -> models.FaceImage:
         """Save an image of a face (A2E page "Add Face Swap Image"). The price is not published.
 
         A local image is uploaded first, which A2E charges.
@@ -129,6 +129,7 @@ class FaceImages(Resource):
             UnexpectedResponseError: A2E's response does not contain the new image; `list` may show it.
         """
         source = await open_required_input("face", face, face_url, "image")
+        self._check_links({"face_url": source})
         link = source if isinstance(source, str) else await self._services().files.upload(source)
         envelope = await self._write(_ADD_IMAGE, json={"face_url": link})
         # The response is the whole list, the newest image first.
@@ -136,12 +137,12 @@ class FaceImages(Resource):
         if added is None:
             msg = "A2E's response does not contain the new image: check face_swap.images.list() before you try again"
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
-        return to_item(FaceImage, added)
+        return to_item(models.FaceImage, added)
 
-    async def list(self) -> AsyncIterator[FaceImage]:
+    async def list(self) -> AsyncIterator[models.FaceImage]:
         """Iterate over all saved images (A2E page "Get Records of Face Swap Images"), the newest first. Free."""
         for raw in responses.records((await self._read(_LIST_IMAGES)).data):
-            yield to_item(FaceImage, raw)
+            yield to_item(models.FaceImage, raw)
 
     async def delete(self, id: str) -> None:
         """Delete a saved image (A2E page "Delete User Face Swap Image"). Free."""

@@ -6,14 +6,16 @@ from typing import Any, Literal, Unpack, get_type_hints
 
 import attrs
 
+from a2e_async._protocol.endpoints import quote_id
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
-from a2e_async._protocol.image_to_video import DEFAULTS, EXTENSION, START, VideoOptions
+from a2e_async._protocol.image_to_video import DEFAULTS, EXTENSION, START, VideoOptions, with_defaults
 from a2e_async._protocol.messages import Envelope, Request
-from a2e_async._protocol.validation import list_options, quote_id, raise_invalid, raise_unexpected
+from a2e_async._protocol.validation import list_options, raise_invalid, raise_unexpected
 from a2e_async.batch import Job
 from a2e_async.batch.jobs import JobOptions, PreparedStart
 from a2e_async.files.local_files import Image
 from a2e_async.models.image_to_video import ImageToVideoRecord
+from a2e_async.models.schemas import options_schema
 from a2e_async.resources.base import attach_task_id
 from a2e_async.resources.batches import BatchResource
 from a2e_async.resources.inputs import INVENTED_LINK, CommonStartOptions, open_input, open_required_input
@@ -23,7 +25,19 @@ __all__ = ["ImageToVideo", "StartOptions"]
 
 
 class StartOptions(JobOptions, CommonStartOptions):
-    """The options of `ImageToVideo.start`, for functions that pass them on."""
+    """The options of `ImageToVideo.start`, for functions that pass them on.
+
+    pydantic and FastAPI can read them from JSON, such as the body of a request. Then images are links only: a path from
+    a visitor would be a file of the server.
+    """
+
+
+def _start_options_schema(_: Any, handler: Any) -> Any:  # noqa: ANN401  pydantic's types
+    return options_schema(StartOptions, {"image", "end_image", "webhook"}, handler)
+
+
+# A TypedDict has no methods, and pydantic rejects `typing.TypedDict` itself before Python 3.12.
+StartOptions.__get_pydantic_core_schema__ = _start_options_schema  # type: ignore[attr-defined]
 
 
 # The command line and job files take their options from here: name -> annotation, in the order of the signature. The
@@ -37,7 +51,6 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
     """Operations on image-to-video tasks: ``client.image_to_video``."""
 
     _family = IMAGE_TO_VIDEO
-    _record = ImageToVideoRecord
     _extension = ".mp4"
 
     @list_options(StartOptions, **DEFAULTS)
@@ -57,7 +70,8 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
             end_image: The last image, as `image`.
             end_image_url: The last image, as `image_url`.
             prompt: Description of the video. Required unless `lora` is given.
-            negative_prompt: What to avoid, such as ``"blurry, extra fingers"``. Required unless `lora` is given.
+            negative_prompt: What to avoid, such as ``"blurry, extra fingers"``. The default is
+                ``"blurry, distorted, low quality"``, with `lora` that of its preset.
             name: A display name, not unique. The default is the file's name. A2E receives it with a marker at its end,
                 such as ``"Ada [a2e:7f3k2m9q4d]"``, unless `StartPolicy.mark_names` is False.
             model_type: ``"GENERAL"``, or ``"FLF2V"`` (first and last frame), the default with an end image.
@@ -122,7 +136,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         else:
             first = image_url
         last = end_image_url if end_image is None else await open_input("end_image", end_image, end_image_url, "image")
-        given: dict[str, Any] = {**DEFAULTS, **options}
+        given = with_defaults(options)
         fields = {name: given.get(name) for name in VideoOptions.__annotations__} | {"number_of_images": count}
         prepared = self._check_start(START, fields, {"image_url": first, "end_image_url": last}, options)
         if last is not None:
@@ -220,6 +234,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         extras = {"template": template, "shot_count": shot_count, "with_audio": with_audio}
         body = EXTENSION.check(_prompt_body(prompt, negative_prompt, reference_id, lang, max_length) | extras)
         source = await open_required_input("image", image, image_url, "image")
+        self._check_links({"image_url": source})
         return (await self._extend("prompt_extension", body, image_url=await self._to_link(source))).data
 
     async def extend_first_last_prompt(
@@ -244,6 +259,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         last = await open_input("end_image", end_image, end_image_url, "image")
         if last is None:
             raise_invalid("the last image is needed: pass end_image or end_image_url")
+        self._check_links({"image_url": source, "end_image_url": last})
         links = {"image_url": await self._to_link(source), "end_image_url": await self._to_link(last)}
         return (await self._extend("flf2v_prompt_extension", body, **links)).data
 

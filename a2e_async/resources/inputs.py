@@ -1,7 +1,7 @@
 """Inputs of starts, as local files or links, and the start options that all families have in common."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol, TypeAlias, TypedDict
+from typing import Annotated, Any, Protocol, TypeAlias, TypedDict
 
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.schema import check_link, check_webhook
@@ -9,6 +9,7 @@ from a2e_async._protocol.validation import raise_invalid
 from a2e_async.config import OnUnknown
 from a2e_async.files.local_files import LocalFile, Media, open_file
 from a2e_async.files.media_types import Medium
+from a2e_async.models.schemas import AsJson
 
 Source: TypeAlias = LocalFile | str
 """A local file that was opened and checked, or a link that was checked."""
@@ -80,7 +81,7 @@ class CommonStartOptions(TypedDict, total=False):
             `StartPolicy.on_unknown`.
     """
 
-    webhook: Webhook | None
+    webhook: Annotated[Webhook, AsJson("null")] | None
     webhook_url: str | None
     webhook_token: str | None
     idempotency_key: str | None

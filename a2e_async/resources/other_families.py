@@ -3,19 +3,23 @@
 The fields of their starts are in `catalogue.json`.
 """
 
+from __future__ import annotations
+
 import difflib
 import json
 import os
-import pkgutil
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
+from a2e_async import models
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import FAMILIES, Family
 from a2e_async._protocol.schema import Field, Requirement, Schema
 from a2e_async._protocol.validation import raise_invalid
+from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import open_file
-from a2e_async.models.other_families import FamilyRecord
-from a2e_async.resources.base import Services
+from a2e_async.resources.base import Services, attach_task_id
 from a2e_async.resources.inputs import CommonStartOptions, Source
 from a2e_async.resources.task_resource import TaskResource
 from a2e_async.tasks import TaskHandle
@@ -34,10 +38,15 @@ _DEDICATED = {  # families with a resource of their own, and its place in the cl
 }
 
 # Read with the import, because a file must not be read in an event loop.
-_CATALOGUE: Mapping[str, Any] = json.loads(pkgutil.get_data("a2e_async.resources", "catalogue.json") or b"")
+_CATALOGUE: Mapping[str, Any] = json.loads(pathlib.Path(__file__).with_name("catalogue.json").read_bytes())
 
 _COUNT_FIELDS = ("n", "max_images")  # the number of tasks that one start makes (trap 32)
 _MAX_COUNT = 9  # a marker has one digit for it
+
+_VEO = "veoVideo"
+_VEO_1080P = Endpoint.of("GET veoVideo/{id}/1080p")
+_STILL_MADE = 202  # the HTTP status while A2E makes this version (reference 1.3)
+_LINK_FIELDS = ("result_url", "url", "video_url")
 
 
 def find_family(name: str) -> Family:
@@ -86,10 +95,8 @@ def task_count(body: Mapping[str, Any]) -> int:
     return min(max(count, 1), _MAX_COUNT)
 
 
-class AnyFamily(TaskResource[FamilyRecord]):
+class AnyFamily(TaskResource["models.FamilyRecord"]):
     """Operations on the tasks of one family: ``client.family("talkingPhoto")``. Its starts take A2E's own fields."""
-
-    _record = FamilyRecord
 
     def __init__(self, services: Callable[[], Services], name: str) -> None:
         """Find the family by A2E's name for it."""
@@ -106,7 +113,9 @@ class AnyFamily(TaskResource[FamilyRecord]):
         """A2E's names of the fields of a start."""
         return tuple(self._schema.fields)
 
-    async def start(self, body: Mapping[str, Any], **options: Unpack[CommonStartOptions]) -> TaskHandle[FamilyRecord]:
+    async def start(
+        self, body: Mapping[str, Any], **options: Unpack[CommonStartOptions]
+    ) -> TaskHandle[models.FamilyRecord]:
         """Start one task of the family. Costs coins as soon as A2E accepts it.
 
         The body is checked against A2E's specification before the first request: field names, required fields, values.
@@ -128,13 +137,47 @@ class AnyFamily(TaskResource[FamilyRecord]):
 
     async def start_several(
         self, body: Mapping[str, Any], **options: Unpack[CommonStartOptions]
-    ) -> list[TaskHandle[FamilyRecord]]:
+    ) -> list[TaskHandle[models.FamilyRecord]]:
         """Start several tasks with one request, such as ``n`` images, and return a handle for each. Each costs coins.
 
         Everything is as in `start`.
         """
         fields, inputs = await self._split_inputs(body)
         return await self._submit_several(self._schema, fields, inputs, options, count=task_count(fields))
+
+    async def rename(self, id: str, name: str) -> None:
+        """Rename a task of Kling Video, Kling Omni or Seedance 2. Free.
+
+        A marker in the old name is kept, so that the idempotency key of the task still finds it.
+
+        Raises:
+            InvalidRequestError: A2E has no such operation for this family.
+            A2EError: As for any request.
+        """
+        await self._rename(id, name)
+
+    async def get_1080p(self, id: str) -> str | None:
+        """Return the link of the 1080p version of a finished 16:9 video of Veo; None while A2E still makes it.
+
+        Ask again after a while then. A2E publishes neither the price nor the field that holds the link.
+
+        Raises:
+            InvalidRequestError: The family is not ``veoVideo``.
+            BadRequestError: The video has another aspect ratio, or is not finished.
+            UnexpectedResponseError: A2E's response contains no link.
+            A2EError: As for any request.
+        """
+        if self._family.key != _VEO:
+            raise_invalid(f"A2E makes a 1080p version of videos of {_VEO} only, not of {self._family.key}")
+        with attach_task_id(id):
+            envelope = await self._read(_VEO_1080P, id)
+            data = envelope.data
+            links = [data.get(name) for name in _LINK_FIELDS] if isinstance(data, dict) else [data]
+            found = next((link for link in links if isinstance(link, str) and "://" in link), None)
+            if found is None and envelope.status != _STILL_MADE:
+                msg = "A2E's response contains no link of the 1080p version"
+                raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
+        return found
 
     async def _split_inputs(
         self, body: Mapping[str, Any]

@@ -43,6 +43,7 @@ class Storage(Resource):
             UnexpectedResponseError: A2E's response contains no link of the copy.
         """
         check_link("url", url)
+        self._check_links({"url": url})
         advice = "A second copy may cost coins again"
         envelope = await self._services().submitter.post_paid(_SAVE, json={"url": url}, advice=advice, retry=False)
         data = envelope.data

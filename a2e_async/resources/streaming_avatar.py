@@ -22,6 +22,7 @@ from typing import Any
 
 import attrs
 
+from a2e_async import models
 from a2e_async._aio import finish, finish_in_background
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
@@ -29,7 +30,6 @@ from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.schema import Schema, check_text, integer, text
 from a2e_async.errors import A2EError, UnexpectedResponseError
-from a2e_async.models.streaming_avatar import RoomToken, StreamingAvatarInfo
 from a2e_async.resources.base import Resource
 
 __all__ = ["StreamingAvatar", "StreamingSession"]
@@ -41,8 +41,9 @@ _TOKEN = Endpoint.of("POST streaming-avatar/agora-token")
 _SET_CONTEXT = Endpoint.of("POST streaming-avatar/set-qa-context")
 _GET_CONTEXT = Endpoint.of("GET streaming-avatar/get-qa-context")
 _ASK = Endpoint.of("POST streaming-avatar/ask")
-_SPEAK = Endpoint.of("POST streaming-avatar/speak")
-_LEAVE = Endpoint.of("POST streaming-avatar/leave", "POST streaming-avatar/leave_room")
+# Spellings of other callers follow A2E's own (reference 14b, grade D).
+_SPEAK = Endpoint.of(*(f"POST streaming-avatar/{name}" for name in ("speak", "direct-speak", "talk")))
+_LEAVE = Endpoint.of(*(f"POST streaming-avatar/{name}" for name in ("leave", "leave-room", "leave_room")))
 
 _ROOM = Schema({"avatar_id": text(required=True), "expire_seconds": integer(required=True, min=1)})
 _CONTEXT = Schema({"channel": text(required=True), "text": text(required=True, max_length=5000)})
@@ -58,13 +59,15 @@ _LEAVE_TIMEOUT = 30.0
 class StreamingAvatar(Resource):
     """Streaming avatars: ``client.streaming_avatar``. A2E's current specification does not list them any more."""
 
-    async def avatars(self) -> builtins.list[StreamingAvatarInfo]:
+    async def avatars(self) -> builtins.list[models.StreamingAvatarInfo]:
         """List the avatars that can stream (A2E page "Get All avatars"). Free.
 
         Raises:
             A2EError: As for any request.
         """
-        return [to_item(StreamingAvatarInfo, raw) for raw in responses.records((await self._read(_AVATARS)).data)]
+        return [
+            to_item(models.StreamingAvatarInfo, raw) for raw in responses.records((await self._read(_AVATARS)).data)
+        ]
 
     @contextlib.asynccontextmanager
     async def session(self, avatar_id: str, *, expire_seconds: int) -> AsyncGenerator[StreamingSession, None]:
@@ -93,11 +96,11 @@ class StreamingAvatar(Resource):
             leaving = self._leave_with_retries(room, avatar_id)
             await finish(leaving, f"leaving the room {room.channel}", seconds=_LEAVE_TIMEOUT)
 
-    async def token(self, avatar_id: str, *, expire_seconds: int) -> RoomToken:
+    async def token(self, avatar_id: str, *, expire_seconds: int) -> models.RoomToken:
         """Open a room that you must leave yourself (A2E page "Get a Streaming Avatar Token"). Prefer `session`.
 
-        Price, arguments and errors are those of `session`. ``await leave(token.channel, avatar_id=avatar_id)`` returns
-        the coins of the unused time.
+        Price, arguments and errors are those of `session`. A call of
+        ``leave(token.channel, uid=token.uid, avatar_id=avatar_id)`` returns the coins of the unused time.
         """
         return await self._open(avatar_id, expire_seconds)
 
@@ -150,24 +153,31 @@ class StreamingAvatar(Resource):
         """
         await self._write(_SPEAK, json=_TEXT.check({"channel": channel, "text": text}))
 
-    async def leave(self, channel: str, *, avatar_id: str | None = None) -> None:
+    async def leave(self, channel: str, *, uid: str | None = None, avatar_id: str | None = None) -> None:
         """Leave a room (A2E page "Leave the Room"). A2E returns the coins of the unused time.
+
+        The operation has three spellings, with different fields: ``leave``, ``leave-room`` and ``leave_room``. The
+        first one that A2E has gets all fields. Without `uid` and `avatar_id`, only ``leave`` is sure to work.
 
         Args:
             channel: The room.
-            avatar_id: The avatar, which the older form of this operation (``leave_room``) needs.
+            uid: The user id in the room, see `RoomToken.uid`: ``leave-room`` needs it.
+            avatar_id: The avatar: ``leave_room`` needs it.
 
         Raises:
             A2EError: As for any request; the room may still be open. Leaving twice does no harm.
         """
         check_text("channel", channel)
-        body = {"channel": channel}
+        body: dict[str, Any] = {"channel": channel}
+        if uid is not None:
+            check_text("uid", uid)
+            body["uid"] = int(uid) if uid.isdecimal() and len(uid) < 20 else uid  # Agora's ids are numbers
         if avatar_id is not None:
             check_text("avatar_id", avatar_id)
             body["avatar_id"] = avatar_id
         await self._read(_LEAVE, json=body)
 
-    async def _open(self, avatar_id: str, expire_seconds: int) -> RoomToken:
+    async def _open(self, avatar_id: str, expire_seconds: int) -> models.RoomToken:
         body = _ROOM.check({"avatar_id": avatar_id, "expire_seconds": expire_seconds})
         advice = "If there is a room, it ends after the paid time, and its coins are not returned"
 
@@ -178,14 +188,14 @@ class StreamingAvatar(Resource):
 
         return _room_in(await self._services().submitter.post_paid(_TOKEN, json=body, advice=advice, on_late=leave))
 
-    async def _leave_with_retries(self, room: RoomToken, avatar_id: str) -> None:
+    async def _leave_with_retries(self, room: models.RoomToken, avatar_id: str) -> None:
         failure: A2EError | str = f"no response within {_LEAVE_TIMEOUT:g} seconds"
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_LEAVE_TIMEOUT):
                 for pause in _LEAVE_DELAYS:
                     await asyncio.sleep(pause)
                     try:
-                        await self.leave(room.channel, avatar_id=avatar_id)
+                        await self.leave(room.channel, uid=room.uid or None, avatar_id=avatar_id)
                     except A2EError as error:
                         failure = error
                     else:
@@ -202,7 +212,7 @@ class StreamingSession:
         token: Access to the room for Agora's software: ``app_id``, ``channel``, ``token``, ``uid``.
     """
 
-    token: RoomToken
+    token: models.RoomToken
     _avatar_id: str = attrs.field(repr=False)
     _resource: StreamingAvatar = attrs.field(repr=False)
 
@@ -229,12 +239,12 @@ class StreamingSession:
 
     async def leave(self) -> None:
         """Leave before the block ends; see `StreamingAvatar.leave`. Leaving twice does no harm."""
-        await self._resource.leave(self.channel, avatar_id=self._avatar_id)
+        await self._resource.leave(self.channel, uid=self.token.uid or None, avatar_id=self._avatar_id)
 
 
-def _room_in(envelope: Envelope) -> RoomToken:
+def _room_in(envelope: Envelope) -> models.RoomToken:
     for raw in responses.rows([envelope.data] if isinstance(envelope.data, dict) else envelope.data):
-        room = to_item(RoomToken, raw)
+        room = to_item(models.RoomToken, raw)
         if room.channel:
             return room
     msg = "A2E's response contains no room. If A2E opened one, it ends after the paid time"

@@ -6,38 +6,44 @@ import logging
 import os
 import pathlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, TypeVar, get_args
 
+from a2e_async import models
+from a2e_async._polling.fetcher import StatusReader
 from a2e_async._polling.queue import Waiter
 from a2e_async._polling.schedule import BATCH_SIZE
 from a2e_async._protocol import responses
-from a2e_async._protocol.converter import to_record
+from a2e_async._protocol.converter import to_record, to_records
+from a2e_async._protocol.endpoints import quote_id
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.pagination import PageReader
 from a2e_async._protocol.responses import AcceptedTask
 from a2e_async._protocol.schema import Schema, check_text, choice, name_from
-from a2e_async._protocol.validation import check_page_size, check_seconds, quote_id, raise_invalid, raise_unexpected
-from a2e_async._submission.submitter import StartRequest
+from a2e_async._protocol.validation import check_page_size, check_seconds, raise_invalid, raise_unexpected
+from a2e_async._submission.markers import keep_marker
+from a2e_async._submission.start import StartRequest
 from a2e_async.batch.jobs import PreparedStart
 from a2e_async.config import OnUnknown
 from a2e_async.errors import NotFoundError
-from a2e_async.files.local_files import LocalFile
+from a2e_async.files.local_files import IfExists, LocalFile, WritableFile
+from a2e_async.files.result_stream import ResultStream
 from a2e_async.models.common import TaskRecord
-from a2e_async.resources.base import Resource, attach_task_id, status_api_of, to_records
+from a2e_async.resources.base import Resource, attach_task_id
 from a2e_async.resources.inputs import INVENTED_LINK, CommonStartOptions, Source, webhook_fields
-from a2e_async.tasks import TaskHandle, TaskOperations, WaitResult, wait_results
+from a2e_async.tasks import TaskHandle, WaitResult, wait_results
 
 R = TypeVar("R", bound=TaskRecord)
+F = TypeVar("F", bound=WritableFile)
 
 _LOGGER = logging.getLogger("a2e_async")
 
 
 class TaskResource(Resource, Generic[R]):
-    """Operations on the tasks of one family. A subclass sets its family and its record, and adds a typed ``start``."""
+    """Operations on the tasks of one family. A subclass sets its family, and adds a typed ``start``."""
 
     _family: Family
-    _record: type[R]
 
     def task(self, id: str) -> TaskHandle[R]:
         """Return the handle of a task by its id, for example in another process. Free, and sends no request.
@@ -56,7 +62,8 @@ class TaskResource(Resource, Generic[R]):
         """
         with attach_task_id(id):
             envelope = await self._read(self._family.detail, id)
-            return self._to_record(responses.detail(envelope, id), envelope)
+            record: R = to_record(responses.detail(envelope, id), self._family, trace_id=envelope.trace_id)
+            return record
 
     async def get_many(self, ids: Iterable[str]) -> dict[str, R | None]:
         """Return several records, read with 100 ids a request (A2E's ``batchDetail``). Free.
@@ -81,7 +88,7 @@ class TaskResource(Resource, Generic[R]):
             return {task_id: await self._get_or_none(task_id) for task_id in unique_ids}
         for start in range(0, len(unique_ids), BATCH_SIZE):
             envelope = await self._read(self._family.batch, json={"ids": unique_ids[start : start + BATCH_SIZE]})
-            records = to_records(self._record, envelope, self._family)
+            records = to_records(envelope, self._family)
             # A2E may send records that were not requested
             found.update((task_id, record) for task_id, record in records.items() if task_id in found)
         return found
@@ -117,7 +124,7 @@ class TaskResource(Resource, Generic[R]):
         while not pages.ended:
             envelope = await self._read(listing, params={**(pages.next_request().params or {}), **(filters or {})})
             for raw in pages.read(envelope):
-                yield self._to_record(raw, envelope)
+                yield to_record(raw, self._family, trace_id=envelope.trace_id)
 
     def wait_all(
         self,
@@ -173,7 +180,7 @@ class TaskResource(Resource, Generic[R]):
         """
         if not self._family.is_searchable:
             raise_invalid(f"A2E has no list of {self._family.title} with names: a task cannot be found by its marker")
-        found = await self._services().submitter.find(self._family, marker_or_key)
+        found = await self._services().finder.find(self._family, marker_or_key)
         return [self._to_handle(task) for task in found]
 
     async def delete(self, id: str) -> None:
@@ -193,7 +200,16 @@ class TaskResource(Resource, Generic[R]):
         with attach_task_id(id):
             await self._write(self._family.delete, id)
         # else its idempotency key would still return the deleted task
-        self._services().submitter.reconciler(self._family).forget(id)
+        await self._services().key_starts.forget(self._family, id)
+
+    async def _rename(self, id: str, name: str) -> None:
+        """Change the name of a task, and keep its marker: else its idempotency key would start another task."""
+        if self._family.rename is None:
+            raise_invalid(f"A2E has no operation that renames {self._family.title}")
+        check_text("name", name)
+        record = await self.get(id)
+        with attach_task_id(id):
+            await self._write(self._family.rename, id, json={"name": keep_marker(record.name, name)})
 
     def _action_path(self, action: str) -> str:
         return f"/api/v1/{self._family.key}/{action}"
@@ -207,9 +223,6 @@ class TaskResource(Resource, Generic[R]):
     ) -> Awaitable[Envelope]:
         """Call an operation of the family that costs nothing and changes nothing. It is retried."""
         return self._send(Request(method=method, path=self._action_path(action), json=json, repeatable=True))
-
-    def _to_record(self, raw: dict[str, Any], envelope: Envelope) -> R:
-        return to_record(self._record, raw, self._family, trace_id=envelope.trace_id)
 
     def _check_idempotency(self, key: str | None, on_unknown: OnUnknown | None) -> None:
         """Check the options about the unknown outcome of a start, before anything is sent."""
@@ -225,7 +238,7 @@ class TaskResource(Resource, Generic[R]):
                 f"idempotency_key and on_unknown='resend' are not available for {self._family.title}: "
                 "A2E has no list of these tasks with names"
             )
-        if not self._services().submitter.policy.mark_names:
+        if not self._services().finder.policy.mark_names:
             raise_invalid("idempotency_key and on_unknown='resend' need StartPolicy(mark_names=True)")
 
     async def _submit(
@@ -293,6 +306,7 @@ class TaskResource(Resource, Generic[R]):
             names = (name_from(str(text)) for text in texts if isinstance(text, str | pathlib.Path))
             body[family.name_field] = next(filter(None, names), family.title)
         body = schema.check(body)
+        self._check_links({name: value for name, value in body.items() if schema.fields[name].type != "text"})
         if not options.keys().isdisjoint(("webhook", "webhook_url", "webhook_token")):
             body |= webhook_fields(family, options)
         if key is not None or on_unknown is not None:
@@ -304,8 +318,7 @@ class TaskResource(Resource, Generic[R]):
     ) -> builtins.list[TaskHandle[R]]:
         """Upload the local files of a start, and start one task, or several with one request."""
         services, key = self._services(), options.get("idempotency_key")
-        submitter = services.submitter
-        resend = (options.get("on_unknown") or submitter.policy.on_unknown) == "resend"
+        resend = (options.get("on_unknown") or services.finder.policy.on_unknown) == "resend"
         start = StartRequest(self._family, count=count, resend=resend)
 
         async def upload() -> dict[str, Any]:
@@ -314,10 +327,10 @@ class TaskResource(Resource, Generic[R]):
 
         if key is None:
             start.body = await upload() if prepared.files else prepared.body
-            tasks = await submitter.start(start)
+            tasks = await services.submitter.start(start)
         else:
             # `upload` is called only if A2E's list has no task of the key, so that no upload is charged in vain
-            tasks = await submitter.start_once(start, key, upload)
+            tasks = await services.key_starts.start(start, key, upload)
         if len(tasks) != count:
             ids = ", ".join(task.id for task in tasks)
             _LOGGER.warning("A2E was asked for %d tasks with one start, and made %d: %s", count, len(tasks), ids)
@@ -329,24 +342,30 @@ class TaskResource(Resource, Generic[R]):
 
     def _to_handle(self, task: AcceptedTask, *, has_webhook: bool = False) -> TaskHandle[R]:
         """Return the handle of a task. Its record is decoded at its first use."""
-        raw = {"_id": task.id} if task.raw is None else task.raw
-        record = functools.partial(to_record, self._record, raw, self._family, trace_id=task.trace_id)
-        # New ones for each handle. Stored on the resource, they would form a reference cycle with it, which would keep
-        # the session of a client alive that was not closed.
-        operations = TaskOperations(
-            get=self.get, delete=self.delete, subscribe=self._subscribe, download=self._download
-        )
-        return TaskHandle(task.id, record, operations, adopted=task.adopted, has_webhook=has_webhook)
+        record, has_record = functools.partial(_read_record, task, self._family), task.raw is not None
+        return TaskHandle(task.id, record, self, adopted=task.adopted, has_webhook=has_webhook, has_record=has_record)
 
     def _subscribe(self, task_id: str, waiter: Waiter) -> Callable[[], None]:
         with attach_task_id(task_id):
             services = self._services()
-        within = services.poller.policy.poll_timeout
-        status_api = functools.partial(status_api_of, services.api, self._family, self._record, within)
-        return services.poller.subscribe(self._family.key, task_id, status_api, waiter)
+        reader = functools.partial(StatusReader, services.api, self._family, services.poller.policy.poll_timeout)
+        return services.poller.subscribe(self._family.key, task_id, reader, waiter)
 
-    async def _download(self, url: str, path: str | os.PathLike[str], overwrite: bool) -> pathlib.Path:  # noqa: FBT001  the shape of Operations.download
-        return await self._services().files.download(url, path, overwrite=overwrite)
+    async def _download(
+        self,
+        task_id: str,
+        get_link: Callable[[str], Awaitable[str]],
+        path: str | os.PathLike[str] | F,
+        *,
+        if_exists: IfExists,
+    ) -> pathlib.Path | F:
+        source = f"{self._family.key} {task_id}"
+        return await self._services().files.download(path, get_link, source, if_exists=if_exists)
+
+    def _stream(
+        self, get_link: Callable[[str], Awaitable[str]], *, byte_range: str | None, if_range: str | None
+    ) -> AbstractAsyncContextManager[ResultStream]:
+        return self._services().files.stream(get_link, byte_range=byte_range, if_range=if_range)
 
 
 class OngoingTaskResource(TaskResource[R]):
@@ -360,5 +379,11 @@ class OngoingTaskResource(TaskResource[R]):
         """
         assert self._family.ongoing is not None  # noqa: S101  for mypy: every family of this class has one
         envelope = await self._read(self._family.ongoing)
-        records = to_records(self._record, envelope, self._family).values()
+        records = to_records(envelope, self._family).values()
         return [record for record in records if not record.status.is_final]
+
+
+def _read_record(task: AcceptedTask, family: Family) -> Any:  # noqa: ANN401  the type depends on the family
+    if task.raw is None:
+        return getattr(models, family.record)(id=task.id, trace_id=task.trace_id)
+    return to_record(task.raw, family, trace_id=task.trace_id)

@@ -1,14 +1,16 @@
 """A2E's group "Get Tokens" (reference 2). A2E recommends its web page, Account > API Token, to make tokens."""
 
+from __future__ import annotations
+
 from collections.abc import AsyncIterator
 
+from a2e_async import models
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.schema import check_text
 from a2e_async._protocol.settings import Secret
 from a2e_async.errors import UnexpectedResponseError
-from a2e_async.models.tokens import ApiToken
 from a2e_async.resources.base import Resource
 
 __all__ = ["Tokens"]
@@ -44,7 +46,7 @@ class Tokens(Resource):
             raise UnexpectedResponseError(msg, status=envelope.status)  # without the body, which may contain secrets
         return token
 
-    async def generate(self, alias: str) -> ApiToken:
+    async def generate(self, alias: str) -> models.ApiToken:
         """Make an API token (A2E page "Get API token"). Free. The client's own token must be a login token.
 
         A2E shows the token only once, in this response.
@@ -61,12 +63,12 @@ class Tokens(Resource):
         if not isinstance(raw, dict) or not isinstance(raw.get("token"), str) or not raw["token"]:
             msg = "A2E's response contains no token: check in A2E's web page whether the token was made"
             raise UnexpectedResponseError(msg, status=envelope.status)  # as above
-        return to_item(ApiToken, {"alias": alias, **raw})
+        return to_item(models.ApiToken, {"alias": alias, **raw})
 
-    async def list(self, *, path: str | None = None) -> AsyncIterator[ApiToken]:
+    async def list(self, *, path: str | None = None) -> AsyncIterator[models.ApiToken]:
         """Iterate over the API tokens (A2E page "List api tokens"). Free."""
         for raw in responses.records((await self._call_undocumented(_LIST, path)).data):
-            yield to_item(ApiToken, raw)
+            yield to_item(models.ApiToken, raw)
 
     async def delete(self, id: str, *, path: str | None = None) -> None:
         """Delete an API token (A2E page "Delete API token"). Free. Programs that use the token lose access.

@@ -1,11 +1,14 @@
 """A2E's group "TTS and Voice Clone": public voices, cloned voices, and speech (reference 3)."""
 
+from __future__ import annotations
+
 import builtins
 from collections.abc import AsyncIterator, Iterable
 from typing import Literal, Unpack
 
+from a2e_async import models
 from a2e_async._protocol import responses
-from a2e_async._protocol.converter import to_item, to_voices
+from a2e_async._protocol.converter import to_item, to_records, to_voices
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import VOICES
 from a2e_async._protocol.pagination import P2, PageReader
@@ -13,8 +16,7 @@ from a2e_async._protocol.schema import Schema, check_link, check_text, choice, f
 from a2e_async._protocol.validation import check_page_size, raise_invalid
 from a2e_async.errors import UnexpectedResponseError
 from a2e_async.files.local_files import Media, open_file
-from a2e_async.models.voices import PublicVoice, SpeechPreview, VoiceRecord
-from a2e_async.resources.base import Languages, attach_task_id, to_records
+from a2e_async.resources.base import Languages, attach_task_id
 from a2e_async.resources.inputs import CommonStartOptions, Source
 from a2e_async.resources.task_resource import OngoingTaskResource
 from a2e_async.tasks import TaskHandle
@@ -45,29 +47,28 @@ _SPEAK = Schema(
 
 _PUBLIC_FILTERS = Schema({"country": text(), "region": text(), "voice_map_type": text()})
 
-_PUBLIC = Endpoint.of("GET anchor/voice_list", "POST anchor/voice_list")
+# The last one takes no parameters, and may return the voices of other locales too.
+_PUBLIC = Endpoint.of("GET anchor/voice_list", "POST anchor/voice_list", "POST anchor/tts_list")
 _COMPLETED = Endpoint.of("GET userVoice/completedRecord")
-# A2E's documentation has no page for this operation and for the previews; its current specification lists them.
-_RENAME = Endpoint.of("PUT userVoice/{id}")
 # Both paths are guesses (reference 5.7, grade D).
 _CLONE = Endpoint.of("POST userVideoTwin/addVoiceClone _id", "POST userVideoTwin/cloneVoice _id")
 _SEND_TTS = Endpoint.of("POST video/send_tts")
+# A2E's documentation has no page for the previews; its current specification lists them.
 _PREVIEWS = Endpoint.of("GET tts/preview/list")
 _DELETE_PREVIEW = Endpoint.of("DELETE tts/preview/{id}")
 
 
-class Voices(OngoingTaskResource[VoiceRecord], Languages):
+class Voices(OngoingTaskResource["models.VoiceRecord"], Languages):
     """Voices: ``client.voices``. A cloned voice is a task: the training is started, costs coins, and can be waited for.
 
     Clone the voices of people only with their consent.
     """
 
     _family = VOICES
-    _record = VoiceRecord
 
     async def public(
         self, *, country: str | None = None, region: str | None = None, voice_map_type: str | None = None
-    ) -> builtins.list[PublicVoice]:
+    ) -> builtins.list[models.PublicVoice]:
         """List the public voices (A2E page "List Public TTS Options"). Free.
 
         Args:
@@ -78,9 +79,9 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
         filters = {"country": country, "region": region, "voice_map_type": voice_map_type}
         return to_voices((await self._read(_PUBLIC, params=_PUBLIC_FILTERS.check(filters))).data)
 
-    async def completed(self) -> builtins.list[VoiceRecord]:
+    async def completed(self) -> builtins.list[models.VoiceRecord]:
         """List the cloned voices that are ready to speak (A2E page "List Voice Clone Options"). Free."""
-        return [*to_records(self._record, await self._read(_COMPLETED), self._family).values()]
+        return [*to_records(await self._read(_COMPLETED), self._family).values()]
 
     async def start(
         self,
@@ -93,7 +94,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
         denoise: bool | None = None,
         enhance_voice_similarity: bool | None = None,
         **options: Unpack[CommonStartOptions],
-    ) -> TaskHandle[VoiceRecord]:
+    ) -> TaskHandle[models.VoiceRecord]:
         """Start the training of a cloned voice (A2E page "Train TTS Model of The User's Voice").
 
         Costs coins as soon as A2E accepts it. A voice is usually ready within 1 to 2 minutes; A2E trains one voice at a
@@ -127,7 +128,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
         }
         return await self._submit(_TRAIN, fields, {"voice_urls": sources}, options)
 
-    async def clone_from_video(self, twin_id: str, *, path: str | None = None) -> TaskHandle[VoiceRecord]:
+    async def clone_from_video(self, twin_id: str, *, path: str | None = None) -> TaskHandle[models.VoiceRecord]:
         """Clone the voice of a video twin (A2E page "Clone Voice from a Video"). The price is not published.
 
         A2E has not published this operation: the path and the response are guesses. A safe alternative is to extract
@@ -150,10 +151,8 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
         return self._to_handle(task)
 
     async def rename(self, id: str, name: str) -> None:
-        """Rename a cloned voice. Free."""
-        check_text("name", name)
-        with attach_task_id(id):
-            await self._write(_RENAME, id, json={"name": name})
+        """Rename a cloned voice. Free. A marker in the old name is kept, so that its idempotency key still finds it."""
+        await self._rename(id, name)
 
     async def speak(
         self,
@@ -200,7 +199,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
             raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
         return envelope.data
 
-    async def previews(self, *, page_size: int = 100) -> AsyncIterator[SpeechPreview]:
+    async def previews(self, *, page_size: int = 100) -> AsyncIterator[models.SpeechPreview]:
         """Iterate over the speech of the last 24 hours. Free.
 
         Args:
@@ -210,7 +209,7 @@ class Voices(OngoingTaskResource[VoiceRecord], Languages):
         pages = PageReader(_PREVIEWS.path, page_size, P2)
         while not pages.ended:
             for raw in pages.read(await self._read(_PREVIEWS, params=pages.next_request().params)):
-                yield to_item(SpeechPreview, raw)
+                yield to_item(models.SpeechPreview, raw)
 
     async def delete_preview(self, id: str) -> None:
         """Delete the entry of one speech. The audio itself stays until it expires. Free."""

@@ -22,11 +22,12 @@ from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 import aiohttp
-from attrs import define, field
+from attrs import Factory, define, field
 
 from a2e_async.sandbox.faults.schedule import FaultInjector
 from a2e_async.sandbox.media.renderer import Renderer
 from a2e_async.sandbox.media.storage import BUCKET, ImageError, Storage, StoredObject
+from a2e_async.sandbox.network import make_connector
 from a2e_async.sandbox.state import Options, SandboxError, SentWebhook, State, Task
 from a2e_async.sandbox.tasks.scenarios import Delivery
 
@@ -39,9 +40,9 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=10)
 _MAX_CONCURRENT: Final = 50
 
 
-def _new_session() -> aiohttp.ClientSession:
+def _new_session(sender: "WebhookSender") -> aiohttp.ClientSession:
     # No connection is kept: one that the receiver has closed meanwhile would fail the only attempt.
-    connector = aiohttp.TCPConnector(force_close=True)
+    connector = make_connector(public_only=sender.public_only, force_close=True)
     return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=_TIMEOUT)
 
 
@@ -51,8 +52,9 @@ class WebhookSender:
 
     state: State
     injector: FaultInjector
+    public_only: bool  # whether webhooks go to public addresses only
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
-    _session: aiohttp.ClientSession = field(factory=_new_session, init=False)
+    _session: aiohttp.ClientSession = field(default=Factory(_new_session, takes_self=True), init=False)
     _queue: deque[Task] = field(factory=deque, init=False)
     _workers: "list[asyncio.Task[None]]" = field(factory=list, init=False)
 

@@ -1,6 +1,8 @@
 """Middleware around all routes: overrides, unknown routes, the token, the record of requests; and renamed paths."""
 
 import hmac
+import pkgutil
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from contextvars import ContextVar
 from typing import Final, TypeAlias
@@ -10,6 +12,7 @@ from aiohttp.typedefs import Handler, Middleware
 from attrs import define, field
 
 from a2e_async.sandbox.envelopes import ErrorResponse, not_found_page
+from a2e_async.sandbox.network import is_own_name
 from a2e_async.sandbox.state import RecordedRequest, State
 
 API = "/api/v1"
@@ -49,6 +52,7 @@ class ApiMiddleware:
 
     token: str = field(repr=False)
     state: State
+    own_names_only: bool = False  # whether requests for names are rejected that a stranger can lead to this machine
     overrides: list[Override] = field(factory=list)
 
     def middleware(self) -> Middleware:
@@ -56,6 +60,8 @@ class ApiMiddleware:
 
         @web.middleware
         async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
+            if self.own_names_only and not is_own_name(request.url.host or ""):
+                return web.Response(status=421, text="The sandbox has no such host.")
             for override in reversed(self.overrides):
                 if (answer := await override.respond(request)) is not None:
                     return answer
@@ -94,6 +100,7 @@ class ApiMiddleware:
             raise ErrorResponse(401, "Unauthorized: invalid token")
 
 
+_ID: Final = re.compile(r"\{\w+\}")
 _GET, _POST = hdrs.METH_GET, hdrs.METH_POST
 
 # The current method and path of each operation that A2E has renamed: those of 2025 (reference 14, traps 17 and 22).
@@ -115,6 +122,38 @@ def routes_of_2025(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
     # The current paths must answer "not found" then, and must not match as the id of a task.
     missing = [web.RouteDef(method, path, _not_found, {}) for method, path in RENAMED_PATHS]
     return [*missing, *map(_renamed, routes)]
+
+
+# A2E's specification lists this one beside the GET, and the older of both spellings (reference 3.1).
+_BOTH: Final = {(_GET, f"{API}/anchor/voice_list"): _POST}
+
+
+# Another page of A2E's counts this one among the current operations (reference 14b).
+_ALSO_LISTED: Final = frozenset({f"{_POST} {API}/video/list"})
+
+
+# The operations of A2E's current specification, such as "GET /api/v1/userVoice/{id}". Read with the import, because a
+# file must not be read in an event loop.
+OPERATIONS: Final = frozenset(
+    line
+    for line in (pkgutil.get_data("a2e_async.sandbox", "operations.txt") or b"").decode().splitlines()
+    if not line.startswith("#")
+)
+
+
+def routes_of_spec(routes: Iterable[web.RouteDef]) -> list[web.RouteDef]:
+    """Return the routes of the current specification, and those outside of the API: storage and CDN."""
+    routes, listed = [*routes], OPERATIONS | _ALSO_LISTED
+    both = [
+        web.RouteDef(_BOTH[route.method, route.path], route.path, route.handler, {})
+        for route in routes
+        if (route.method, route.path) in _BOTH
+    ]
+    return [
+        route
+        for route in (*routes, *both)
+        if not route.path.startswith("/api/") or _ID.sub("{id}", f"{route.method} {route.path}") in listed
+    ]
 
 
 async def _not_found(request: web.Request) -> web.Response:

@@ -20,7 +20,8 @@ from a2e_async.sandbox.lifecycle import NOT_GENERATED, Lifecycle, WebhookSender
 from a2e_async.sandbox.listener import Listener
 from a2e_async.sandbox.media.renderer import Renderer, TinyRenderer, VideoRenderer, check_extra
 from a2e_async.sandbox.media.storage import InputFetcher, Storage
-from a2e_async.sandbox.middleware import ApiMiddleware, Override, OverrideHandler, routes_of_2025
+from a2e_async.sandbox.middleware import ApiMiddleware, Override, OverrideHandler, routes_of_2025, routes_of_spec
+from a2e_async.sandbox.network import is_loopback, make_connector
 from a2e_async.sandbox.routes import account, avatars, backgrounds, families, image_to_video, storage, streaming, voices
 from a2e_async.sandbox.routes.base import Context
 from a2e_async.sandbox.state import (
@@ -94,7 +95,8 @@ class Sandbox:
         """Make a sandbox. It listens after `start`.
 
         Args:
-            host: The address to listen on.
+            host: The address to listen on. Others can reach a sandbox whose address is not one of this machine alone,
+                such as ``"0.0.0.0"``. It fetches no inputs from private addresses, and sends no webhooks there.
             port: The port to listen on; 0 chooses a free one.
             token: The API token that clients must send; by default a random one that begins with ``sk_``.
             coins: The initial balance.
@@ -104,7 +106,8 @@ class Sandbox:
             seed: Makes the durations of tasks reproducible.
             faults: Faults of the network and of A2E; `None` means no faults.
             diamonds: The initial balance of diamonds.
-            api_version: "current", or "2025" for the paths that A2E has renamed since then.
+            api_version: "current"; "2025" for the paths that A2E has renamed since then; or "spec" for the operations
+                of A2E's current specification only, without those that A2E merely still answers.
 
         Raises:
             SandboxError: The extra for real videos is not installed.
@@ -124,8 +127,10 @@ class Sandbox:
         )
         if render == "video":
             check_extra()
-        self._state = State(coins=coins, diamonds=diamonds)
-        self._api_middleware = ApiMiddleware(token=token or f"sk_{secrets.token_hex(24)}", state=self._state)
+        self._state = State(coins=coins, diamonds=diamonds, shows_avatars=api_version != "spec")
+        self._api_middleware = ApiMiddleware(
+            token=token or f"sk_{secrets.token_hex(24)}", state=self._state, own_names_only=is_loopback(host)
+        )
         self._injector = FaultInjector()
         self.faults = faults
         self._url: str | None = None
@@ -173,13 +178,16 @@ class Sandbox:
 
     @property
     def tasks(self) -> Mapping[str, Task]:
-        """The tasks of all families by id, oldest first. Deleted tasks have `deleted` set."""
+        """The tasks of all families by id, oldest first. Deleted tasks have `deleted` set.
+
+        After 100,000 tasks, the oldest one is forgotten for each new one, as soon as it has ended.
+        """
         return MappingProxyType(self._state.tasks)
 
     @property
     def ledger(self) -> list[LedgerEntry]:
-        """All changes of the balances, oldest first. Negative coins were spent."""
-        return self._state.ledger
+        """The latest 100,000 changes of the balances, oldest first. Negative coins were spent."""
+        return [*self._state.ledger]
 
     @property
     def requests(self) -> deque[RecordedRequest]:
@@ -321,13 +329,18 @@ class Sandbox:
         # `exits` closes them in the opposite order: the port first, the files last.
         storage = self._storage = Storage(cdn_lag=self._options.cdn_lag)
         exits.callback(storage.close)
-        session = await exits.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
+        # What strangers let the sandbox fetch, or send, must not come from this machine's network, or go there.
+        public_only = not is_loopback(self._options.host)
+        connector = make_connector(public_only=public_only)
+        session = await exits.enter_async_context(
+            aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        )
         fetcher = InputFetcher(storage, session)
         renderer: Renderer = (
             VideoRenderer(storage, fetcher) if self._options.render == "video" else TinyRenderer(storage)
         )
         exits.push_async_callback(renderer.aclose)
-        webhook_sender = WebhookSender(state=self._state, injector=self._injector)
+        webhook_sender = WebhookSender(state=self._state, injector=self._injector, public_only=public_only)
         exits.push_async_callback(webhook_sender.aclose)
         lifecycle = self._lifecycle = Lifecycle(
             options=self._options, state=self._state, storage=storage, renderer=renderer, webhook_sender=webhook_sender
@@ -376,4 +389,9 @@ def _routes(context: Context) -> list[web.RouteDef]:
         *storage.upload_routes(context.state, context.storage, context.fetcher),
         *storage.cdn_routes(context.storage),
     ]
-    return routes_of_2025(all_routes) if context.options.api_version == "2025" else all_routes
+    match context.options.api_version:
+        case "2025":
+            return routes_of_2025(all_routes)
+        case "spec":
+            return routes_of_spec(all_routes)
+    return all_routes

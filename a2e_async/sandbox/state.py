@@ -11,7 +11,7 @@ from a2e_async.sandbox.envelopes import iso, monotonic, now
 from a2e_async.sandbox.tasks.starts import Start
 
 RenderMode: TypeAlias = Literal["video", "tiny"]
-ApiVersion: TypeAlias = Literal["current", "2025"]
+ApiVersion: TypeAlias = Literal["current", "2025", "spec"]
 
 
 class SandboxError(Exception):
@@ -30,9 +30,10 @@ class Options:
     cdn_lag: float = field(default=0.0, validator=validators.ge(0))
     seed: int | None = None
     diamonds: int = field(default=3, validator=validators.ge(0))
-    api_version: ApiVersion = field(default="current", validator=validators.in_(("current", "2025")))
+    api_version: ApiVersion = field(default="current", validator=validators.in_(("current", "2025", "spec")))
 
 
+# Of each kind: tasks, requests, webhooks, changes of the balances. A sandbox that runs for weeks has bounds.
 _MAX_RECORDED: Final = 100_000
 
 
@@ -94,6 +95,7 @@ class Task:
     refunded: bool = False
     deleted: bool = False
     marks: set[str] = field(factory=set)
+    shows_avatar: bool = True  # whether the record of a finished twin has the anchor_id; most do not (reference 14b)
     _started_at: float = field(factory=monotonic, init=False)
 
     @property
@@ -188,7 +190,7 @@ class Task:
             if name:
                 record[name] = value
         record |= result
-        if family.output == "twin" and self.succeeded:
+        if family.output == "twin" and self.succeeded and self.shows_avatar:
             record["anchor_id"] = self.anchor_id
         return record if family.quirk is None else family.quirk(record, self.start.sent)
 
@@ -199,9 +201,10 @@ class State:
 
     coins: int
     diamonds: int = 0
+    shows_avatars: bool = True  # see `Task.shows_avatar`
     user_id: str = field(factory=new_id)
     tasks: dict[str, Task] = field(factory=dict)  # oldest first, with the deleted ones
-    ledger: list[LedgerEntry] = field(factory=list)
+    ledger: deque[LedgerEntry] = field(factory=lambda: deque(maxlen=_MAX_RECORDED))
     requests: deque[RecordedRequest] = field(factory=lambda: deque(maxlen=_MAX_RECORDED))
     webhooks: deque[SentWebhook] = field(factory=lambda: deque(maxlen=_MAX_RECORDED))
     collections: dict[str, dict[str, Any]] = field(factory=dict)  # the records of groups without tasks, by group
@@ -214,9 +217,12 @@ class State:
 
     def create_tasks(self, start: Start) -> list[Task]:
         """Create and charge the tasks of an accepted start (charged at acceptance, reference 1.8)."""
-        tasks = [Task(start=start, coins=start.price) for _ in range(start.count)]
+        tasks = [Task(start=start, coins=start.price, shows_avatar=self.shows_avatars) for _ in range(start.count)]
         for task in tasks:
             self.tasks[task.id] = task
+            oldest = next(iter(self.tasks.values()))
+            if len(self.tasks) > _MAX_RECORDED and (oldest.done or oldest.deleted):
+                del self.tasks[oldest.id]
             if task.coins:  # whether A2E lists free tasks is unpublished
                 self.spend(start.family.label, task.coins, task.id)
         return tasks

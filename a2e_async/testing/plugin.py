@@ -102,9 +102,10 @@ async def _sandbox(request: pytest.FixtureRequest) -> AsyncIterator[Sandbox]:
 
 
 async def _client(request: pytest.FixtureRequest, a2e_sandbox: Sandbox) -> AsyncIterator[A2EClient]:  # noqa: ARG001
-    from a2e_async import A2EClient
+    from a2e_async import A2EClient, Config
 
-    async with A2EClient(a2e_sandbox.token, base_url=a2e_sandbox.url) as client:
+    # the sandbox is in this process, so that no proxy of the environment leads to it
+    async with A2EClient(a2e_sandbox.token, base_url=a2e_sandbox.url, config=Config(proxy="")) as client:
         yield client
 
 

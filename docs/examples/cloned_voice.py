@@ -21,7 +21,7 @@ async def main(sample: pathlib.Path, text: str) -> None:
         voice = await task.wait_until_done(timeout=600)
         print(f"voice {voice.id} costs {voice.coins} coins")
         speech = await a2e.voices.speak(text, user_voice_id=voice.id, country="en", region="US")
-        audio = await a2e.download(speech, sample.with_suffix(".mp3"), overwrite=True)
+        audio = await a2e.download(speech, sample.with_suffix(".mp3"), if_exists="overwrite")
         print(f"{audio}: {audio.stat().st_size} bytes")
 
 

@@ -15,7 +15,7 @@ async def main(video: pathlib.Path, language: str) -> None:
         task = await a2e.dubbing.start(source=video, source_lang="auto", target_lang=language)
         print(f"task {task.id} is {task.status}")
         await task.wait_until_done(timeout=3600)
-        dubbed = await task.download(video.with_suffix(f".{language}.mp4"), overwrite=True)
+        dubbed = await task.download(video.with_suffix(f".{language}.mp4"), if_exists="overwrite")
         print(f"{dubbed}: {dubbed.stat().st_size} bytes")
 
 

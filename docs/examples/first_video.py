@@ -19,7 +19,7 @@ async def main(image: pathlib.Path) -> None:
         )
         print(f"task {task.id}: {task.record.coins} coins")
         await task.wait_until_done(timeout=1800)
-        video = await task.download(image.with_suffix(".mp4"), overwrite=True)
+        video = await task.download(image.with_suffix(".mp4"), if_exists="overwrite")
         print(f"{video}: {video.stat().st_size} bytes")
 
 

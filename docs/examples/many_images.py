@@ -21,7 +21,7 @@ async def make(a2e: A2EClient, image: pathlib.Path) -> pathlib.Path:
         negative_prompt="blurry, distorted",
     )
     await task.wait_until_done(timeout=1800)
-    return await task.download(f"{image}.mp4", overwrite=True)
+    return await task.download(f"{image}.mp4", if_exists="overwrite")
 
 
 async def main(images: Sequence[pathlib.Path]) -> int:

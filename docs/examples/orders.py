@@ -6,12 +6,12 @@ import asyncio
 import pathlib
 import sys
 
-from a2e_async import A2EClient, SubmissionUncertainError, WaitError
+from a2e_async import A2EClient, SQLiteKeyStore, SubmissionUncertainError, WaitError
 
 
 async def deliver(order: str, image: pathlib.Path) -> pathlib.Path:
     """Make the video of an order, or resume it if it was started before."""
-    async with A2EClient() as a2e:
+    async with A2EClient(key_store=SQLiteKeyStore("orders.sqlite")) as a2e:
         task = await a2e.image_to_video.start(
             image=image,  # not uploaded if the order already has a task
             prompt="slow zoom in, gentle light",
@@ -20,7 +20,7 @@ async def deliver(order: str, image: pathlib.Path) -> pathlib.Path:
         )
         print(f"order {order}: task {task.id}", "was found" if task.adopted else "is new")
         await task.wait_until_done(timeout=1800)
-        return await task.download(f"order-{order}.mp4", overwrite=True)
+        return await task.download(f"order-{order}.mp4", if_exists="overwrite")
 
 
 def main(order: str, image: str) -> int:

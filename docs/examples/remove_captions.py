@@ -15,7 +15,7 @@ async def main(video: pathlib.Path) -> None:
         task = await a2e.caption_removal.start(source=video)
         print(f"task {task.id} is {task.status}")
         await task.wait_until_done(timeout=3600)
-        clean = await task.download(video.with_suffix(".clean.mp4"), overwrite=True)
+        clean = await task.download(video.with_suffix(".clean.mp4"), if_exists="overwrite")
         print(f"{clean}: {clean.stat().st_size} bytes")
 
 

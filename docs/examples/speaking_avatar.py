@@ -23,7 +23,7 @@ async def main(text: str) -> None:
         )
         print(f"task {task.id}: {voices[0].name} speaks")
         await task.wait_until_done(timeout=1800)
-        video = await task.download("welcome.mp4", overwrite=True)
+        video = await task.download("welcome.mp4", if_exists="overwrite")
         print(f"{video}: {video.stat().st_size} bytes")
 
 

@@ -14,7 +14,7 @@ async def main(face: pathlib.Path, video: pathlib.Path) -> None:
     async with A2EClient() as a2e:  # A2E_API_TOKEN, A2E_BASE_URL
         task = await a2e.face_swap.start(face=face, video=video)
         await task.wait_until_done(timeout=3600, on_update=lambda update: print(f"task {task.id} is {update.new}"))
-        swapped = await task.download(video.with_suffix(".swapped.mp4"), overwrite=True)
+        swapped = await task.download(video.with_suffix(".swapped.mp4"), if_exists="overwrite")
         print(f"{swapped}: {swapped.stat().st_size} bytes")
 
 

@@ -16,6 +16,7 @@ from a2e_async import (
     ContentRejectedError,
     InvalidRequestError,
     NotFoundError,
+    SQLiteKeyStore,
     TaskFailedError,
 )
 
@@ -37,7 +38,8 @@ DOWNLOADS = web.AppKey("downloads", defaultdict[str, asyncio.Lock])
 
 async def a2e_client(app: web.Application) -> AsyncIterator[None]:
     """Open one client when the server starts, and close it when the server stops."""
-    async with A2EClient() as client:
+    # on the disk before a start is sent: no restart and no second worker pays twice for one key
+    async with A2EClient(key_store=SQLiteKeyStore("keys.sqlite")) as client:
         app[A2E] = client
         yield
 

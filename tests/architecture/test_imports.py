@@ -16,16 +16,32 @@ ALLOWED = {
     "aiohttp": (
         "a2e_async._transport.exceptions",
         "a2e_async._transport.http",
+        "a2e_async._transport.route",
         "a2e_async.files.storage",
         "a2e_async.client",
         "a2e_async.webhooks",
+        "a2e_async.integrations.aiohttp",
         "a2e_async.sandbox",
     ),
-    "yarl": ("a2e_async._transport.http", "a2e_async.files.storage", "a2e_async.sandbox"),
+    "yarl": (
+        "a2e_async._transport.exceptions",
+        "a2e_async._transport.http",
+        "a2e_async._transport.route",
+        "a2e_async.files.storage",
+        "a2e_async.sandbox",
+    ),
     "backoff": ("a2e_async._transport.retry",),
     "cattrs": ("a2e_async._protocol.converter",),
     "cyclopts": ("a2e_async.cli",),
     "rich": ("a2e_async.cli",),
+    "anyio": ("a2e_async.integrations.blocking",),
+    "django": ("a2e_async.integrations.django",),
+    "fastapi": ("a2e_async.integrations.fastapi",),
+    "flask": ("a2e_async.integrations.flask",),
+    "litestar": ("a2e_async.integrations.litestar",),
+    "quart": ("a2e_async.integrations.quart",),
+    "starlette": ("a2e_async.integrations.starlette",),
+    "pydantic_core": ("a2e_async.models.schemas",),  # inside of functions that pydantic calls
     "pytest": ("a2e_async.testing.plugin",),
     "pytest_asyncio": ("a2e_async.testing.plugin",),
     "av": ("a2e_async.cli.commands.demo", "a2e_async.sandbox"),
@@ -59,11 +75,22 @@ def test_client_imports_aiohttp_only_for_a_type() -> None:
     assert {id(node) for node in used} <= {id(node) for note in notes for node in ast.walk(note)}
 
 
-def test_import_needs_no_extra() -> None:
-    """Importing the package and its sandbox imports no optional dependency."""
+def test_import_of_the_client_reads_little() -> None:
+    """Importing the client imports no model but that of image to video, no cattrs, no SQLite and no batch runner."""
     code = (
-        "import sys, a2e_async, a2e_async.sandbox\n"
-        "extras = {'cyclopts', 'rich', 'av', 'PIL'} & set(sys.modules)\n"
+        "import sys\n"
+        "from a2e_async import A2EClient\n"
+        "late = {'cattrs', 'sqlite3', 'aiosqlite', 'a2e_async.batch.runner', 'a2e_async.models.voices'} & set(sys.modules)\n"
+        "assert not late, late"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_import_needs_no_extra() -> None:
+    """Importing the package, its sandbox and what all integrations share imports no optional dependency."""
+    code = (
+        "import sys, a2e_async.integrations, a2e_async.sandbox\n"
+        "extras = {'cyclopts', 'rich', 'av', 'PIL', 'anyio', 'pydantic', 'starlette'} & set(sys.modules)\n"
         "assert not extras, extras"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

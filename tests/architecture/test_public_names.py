@@ -21,6 +21,11 @@ MODULES = [
     "a2e_async.config",
     "a2e_async.errors",
     "a2e_async.files",
+    "a2e_async.integrations",
+    *(
+        f"a2e_async.integrations.{name}"
+        for name in ("aiohttp", "blocking", "django", "fastapi", "flask", "litestar", "quart", "starlette")
+    ),
     "a2e_async.models",
     "a2e_async.sandbox",
     "a2e_async.tasks",

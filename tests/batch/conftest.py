@@ -38,5 +38,6 @@ def journal(path: pathlib.Path) -> pathlib.Path:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the time that SQLite waits for a lock, in real time."""
-    monkeypatch.setattr("a2e_async.batch.journal_file._LOCK_TIMEOUT", 0.01)
+    """Shorten the waits for the lock of a journal and for SQLite's own locks, which are in real time."""
+    monkeypatch.setattr("a2e_async.batch.journal_lock._LOCK_TIMEOUT", 0.01)
+    monkeypatch.setattr("a2e_async.batch.journal_file._BUSY_TIMEOUT", 0.01)

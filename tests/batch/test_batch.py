@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import quick
+from aiohttp import web
 from batches import (
     PRICE,
     cancel_and_wait,
@@ -28,7 +29,7 @@ from batches import (
     write_image,
 )
 from conditions import wait_until
-from paid_starts import IMAGE_URL, charged_task_ids, count_starts, faults_on_start, make_client
+from paid_starts import IMAGE_URL, LIST_PATH, charged_task_ids, count_starts, faults_on_start, make_client
 
 from a2e_async import A2EClient, A2EError, ClientClosedError, ConfigurationError, InvalidRequestError, StartPolicy
 from a2e_async.batch import Job
@@ -142,9 +143,10 @@ async def test_a_wait_that_ends_leaves_the_job_uncertain(a2e: A2EClient, sandbox
 
 
 async def test_a_lost_answer_leaves_the_job_uncertain(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A start with an unknown outcome is uncertain, and has the marker for the search."""
+    """A start with an unknown outcome is uncertain if A2E's list cannot be read, and has the marker for the search."""
     sandbox.faults = FaultPlan(script={"start": [Fault("drop", after=True)]}, invisible=60)
-    (result,) = (await run_batch(a2e, [make_job("a")])).values()
+    with sandbox.override("GET", LIST_PATH, web.Response(status=500)):
+        (result,) = (await run_batch(a2e, [make_job("a")])).values()
     assert (result.state, result.starts, result.task_id) == ("uncertain", 0, None)
     assert isinstance(result.error, SubmissionUncertainError)
     assert result.marker == result.error.marker
@@ -154,7 +156,8 @@ async def test_a_lost_answer_leaves_the_job_uncertain(a2e: A2EClient, sandbox: S
 async def test_the_cost_of_an_uncertain_start_is_unknown(a2e: A2EClient, sandbox: Sandbox) -> None:
     """The cost of a start with an unknown outcome is None, not 0."""
     sandbox.faults = FaultPlan(script={"start": [Fault("drop", after=True)]}, invisible=60)
-    (result,) = (await run_batch(a2e, [make_job("a")])).values()
+    with sandbox.override("GET", LIST_PATH, web.Response(status=500)):
+        (result,) = (await run_batch(a2e, [make_job("a")])).values()
     assert result.coins is None
 
 
@@ -568,6 +571,21 @@ async def test_progress_shows_every_stage(a2e: A2EClient, sandbox: Sandbox, tmp_
         "running",
         "downloading",
     ]
+
+
+async def test_waiting_is_a_stage(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
+    """A job that waits for a free place is not shown as uploading, whichever place it waits for."""
+    jobs = [
+        make_job(f"k{number}", "#stuck", image=write_image(tmp_path, f"{number}.png", bytes([number])))
+        for number in range(3)
+    ]
+    batch = a2e.image_to_video.batch(jobs, max_running=1, timeout=0.5)
+    async with batch:
+        running = asyncio.create_task(collect_results(batch))
+        async with asyncio.timeout(10):
+            while sorted(active.stage for active in batch.progress.active) != ["running", "waiting", "waiting"]:
+                await asyncio.sleep(0.005)
+        await cancel_and_wait(running)
 
 
 @pytest.mark.parametrize(

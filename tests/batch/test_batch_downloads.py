@@ -110,7 +110,7 @@ async def test_an_existing_file_fails_before_anything_is_paid(
 
 
 async def test_an_existing_file_is_replaced_with_overwrite(a2e: A2EClient, sandbox: Sandbox, out: pathlib.Path) -> None:
-    """With overwrite=True the video replaces the existing file."""
+    """With ``overwrite`` the video replaces the existing file."""
     out.mkdir()
     (out / "a.mp4").write_text("old")
     assert (await run_job(a2e, make_job("a"), out=out, overwrite=True)).path == out / "a.mp4"
@@ -128,7 +128,8 @@ async def test_a_folder_in_the_way_fails_before_anything_is_paid(
     else:
         out.write_text("no folder")
     result = await run_job(a2e, make_job("a"), out=out, overwrite=True)
-    assert (result.state, result.coins) == ("failed", 0)
+    # no other job could be stored either, if the folder is none
+    assert (result.state, result.coins) == ("failed" if obstacle == "folder" else "skipped", 0)
     assert isinstance(result.error, InvalidRequestError | TransferError)
     assert count_starts(sandbox) == 0
 
@@ -160,18 +161,74 @@ async def test_a_foreign_file_is_not_taken_for_that_of_an_earlier_run(
     assert (result.state, result.path) == ("succeeded", None)
 
 
-async def test_a_file_that_a_crash_has_left_is_replaced(
+async def test_a_file_that_a_crash_has_left_is_recognized(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, out: pathlib.Path
 ) -> None:
-    """A file that an earlier run has written, without recording it, is downloaded again, and not paid again."""
+    """A file that an earlier run has stored, without recording it, is known by its content. Nothing is paid again."""
     journal = tmp_path / "journal.sqlite"
+    stored = await run_job(a2e, make_job("b"), out=out)
+    assert stored.path is not None
     with sandbox.override("GET", CDN_PATH, web.Response(status=418)):
         first = await run_job(a2e, make_job("a"), journal=journal, out=out)
     assert first.path is None
-    (out / "a.mp4").write_text("complete, but not in the journal")
+    stored.path.rename(out / "a.mp4")
     result = await run_job(a2e, make_job("a"), journal=journal, out=out)
-    assert (result.state, result.path) == ("succeeded", out / "a.mp4")
-    assert (out / "a.mp4").read_bytes()[4:8] == b"ftyp"
+    assert (result.state, result.path, result.error) == ("succeeded", out / "a.mp4", None)
+    assert [path.name for path in out.iterdir()] == ["a.mp4"]
+    assert count_charges(sandbox)["a"] == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+async def test_a_foreign_file_is_kept_by_the_next_run(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, out: pathlib.Path, *, overwrite: bool
+) -> None:
+    """A file that another program puts at the place of a video between two runs is replaced with ``overwrite`` only."""
+    journal = tmp_path / "journal.sqlite"
+    with sandbox.override("GET", CDN_PATH, web.Response(status=418)):
+        await run_job(a2e, make_job("a"), journal=journal, out=out)
+    (out / "a.mp4").write_text("my own cut")
+    for _ in range(2):
+        result = await run_job(a2e, make_job("a"), journal=journal, out=out, overwrite=overwrite)
+    assert ((out / "a.mp4").read_bytes() == b"my own cut") is not overwrite
+    assert isinstance(result.error, InvalidRequestError) is not overwrite
+    assert [path.name for path in out.iterdir()] == ["a.mp4"]
+    assert count_charges(sandbox) == {"a": 1}
+
+
+async def test_a_lost_file_is_downloaded_again(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, out: pathlib.Path
+) -> None:
+    """A finished job whose file is gone gets it again, free, while its link lives; others stay as they are."""
+    options = {"journal": tmp_path / "journal.sqlite", "out": out}
+    await run_batch(a2e, make_jobs(3), **options)
+    (out / "k1.mp4").unlink()
+    assert states_by_key(await run_batch(a2e, make_jobs(3), **options)) == {
+        "k0": "skipped",
+        "k1": "succeeded",
+        "k2": "skipped",
+    }
+    assert (out / "k1.mp4").read_bytes()[4:8] == b"ftyp"
+    assert count_charges(sandbox) == {"k0": 1, "k1": 1, "k2": 1}
+
+
+async def test_a_lost_file_whose_link_has_expired(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, out: pathlib.Path
+) -> None:
+    """A finished job whose file and link are both gone stays done: its file was moved, or it cannot be had any more."""
+    options = {"journal": tmp_path / "journal.sqlite", "out": out}
+    await run_job(a2e, make_job("a"), **options)
+    (out / "a.mp4").rename(tmp_path / "moved.mp4")
+    with sandbox.override("GET", CDN_PATH, web.Response(status=403)):
+        result = await run_job(a2e, make_job("a"), **options)
+    assert (result.state, result.error) == ("skipped", None)
+    row = (await read_journal(options["journal"]))["a"]
+    assert row.finished_at is not None
+    row.finished_at -= 8 * 86400  # so old that the link is not even tried
+    async with SqliteJournal(options["journal"], sandbox.url) as opened:
+        await opened.save(row)
+    sandbox.requests.clear()
+    assert (await run_job(a2e, make_job("a"), **options)).state == "skipped"
+    assert not sandbox.requests
     assert count_charges(sandbox) == {"a": 1}
 
 

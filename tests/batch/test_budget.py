@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from a2e_async.batch.rules import Budget, Reservation
+from a2e_async.batch.rules import Budget, Funds, Reservation, measured_price
 
 pytestmark = pytest.mark.pure  # no event loop, no socket, no sleep
 
 
 def make_budget(limit: float | None, *, spent: float = 0, **prices: float) -> Budget:
-    """Return a budget that knows some prices."""
+    """Return a budget that knows some true prices."""
     budget = Budget(limit, spent=spent)
     for price_key, coins in prices.items():
         budget.learn_price(price_key, coins)
@@ -34,20 +34,68 @@ def test_each_price_key_has_its_own_price() -> None:
 
 
 def test_last_price_counts() -> None:
-    """A new price replaces the last one; an unknown one does not."""
+    """A new price replaces the last one; a quote that comes later, or none, does not."""
     budget = make_budget(100, short=30)
     budget.learn_price("short", 40)
-    budget.learn_price("short", None)
+    budget.learn_quote("short", 10)
+    budget.learn_quote("short", None)
+    assert budget.price("short") == 40
+
+
+def test_price_replaces_a_quote() -> None:
+    """A quote is expected until the true price is known."""
+    budget = Budget(100)
+    budget.learn_quote("short", 10)
+    assert budget.price("short") == 10
+    budget.learn_price("short", 40)
     assert budget.price("short") == 40
 
 
 def test_zero_is_a_price() -> None:
-    """A quote of 0 coins is a known price, and fits a limit of 0."""
+    """A price of 0 coins is a known one, and fits a limit of 0."""
     budget = make_budget(0, free=0)
     assert budget.price("free") == 0
     assert budget.fits("free")
-    assert budget.reserve("free").coins == 0
-    assert not budget.has_unpriced
+    reserved = budget.reserve("free")
+    assert (reserved.coins, reserved.alone) == (0, False)
+
+
+# what a start has changed in the account
+
+
+def funds(coins: float | None, *spendings: float) -> Funds:
+    """Return a balance, and a history of spendings with numbers."""
+    return Funds(coins=coins, spendings=tuple((f"t{number}", spent) for number, spent in enumerate(spendings)))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "quote", "price"),
+    [
+        pytest.param(Funds(coins=100), Funds(coins=40), 60, 60, id="balance and quote agree"),
+        pytest.param(Funds(coins=100), Funds(coins=40), None, None, id="a balance alone is no price"),
+        pytest.param(Funds(coins=100), Funds(coins=40), 10, None, id="balance and quote differ"),
+        pytest.param(Funds(coins=100), Funds(coins=100), 0, None, id="60 coins spent, and 60 of the daily check-in"),
+        pytest.param(Funds(coins=100), Funds(coins=160), 0, None, id="the daily check-in only"),
+        pytest.param(Funds(coins=100), Funds(), 60, None, id="no balance afterwards"),
+        pytest.param(Funds(), Funds(coins=40), 60, None, id="no balance before"),
+        pytest.param(Funds(), Funds(), 60, None, id="a quote alone is no price"),
+        pytest.param(funds(None, 5), funds(None, 5, 60), None, 60, id="history"),
+        pytest.param(funds(None), funds(None, 60), 10, 60, id="the history counts more than the quote"),
+        pytest.param(funds(100), funds(100, 60), None, 60, id="history, and 60 of the daily check-in"),
+        pytest.param(funds(100), funds(40, 60), None, 60, id="history and balance"),
+        pytest.param(funds(100), funds(38, 2), None, None, id="the history is late"),
+        pytest.param(funds(None, 5), funds(None, 5, 60, 30), None, None, id="two spendings"),
+        pytest.param(funds(None, 5), funds(None, 5), 60, None, id="no spending yet"),
+        pytest.param(funds(100, 5), funds(40, 5), 60, 60, id="no spending yet, balance and quote"),
+        pytest.param(Funds(coins=100), funds(None, 60), 60, None, id="no history before"),
+        pytest.param(
+            Funds(spendings=(("x", 60.0),)), Funds(spendings=(("x", 60.0), ("x", 60.0))), None, 60, id="equal rows"
+        ),
+    ],
+)
+def test_measured_price(before: Funds, after: Funds, quote: float | None, price: float | None) -> None:
+    """A price is measured by the history, or by a balance that has fallen by the quote."""
+    assert measured_price(before, after, quote) == price
 
 
 # limit
@@ -73,7 +121,9 @@ def test_zero_is_a_price() -> None:
 def test_fits(limit: float | None, *, spent: float, reserved: float, price: float | None, fits: bool) -> None:
     """A start fits if its price is left; a start of unknown price fits if anything is left."""
     budget = make_budget(limit, spent=spent, other=reserved)
-    budget.learn_price("key", price)
+    if price is not None:
+        budget.learn_price("key", price)
+    budget.names_coins = True
     budget.reserve("other")
     assert budget.fits("key") is fits
 
@@ -126,35 +176,61 @@ def test_reservations_are_known() -> None:
     assert not budget.has_reservations
 
 
-def test_starts_of_unknown_price_are_known() -> None:
-    """The budget tells whether a start of unknown price is under way."""
-    budget = make_budget(100, short=30)
-    unpriced = [budget.reserve("long"), budget.reserve("other")]
-    assert [each.coins for each in unpriced] == [None, None]
-    for each in unpriced:
-        assert budget.has_unpriced
-        budget.release(each)
+@pytest.mark.parametrize("quote", [None, 0, 10])
+def test_first_start_of_a_kind_goes_alone(quote: float | None) -> None:
+    """As long as the true price of a kind is not known, nothing else is reserved, of any kind."""
+    budget = make_budget(1000, short=30)
+    budget.learn_quote("long", quote)
+    first = budget.reserve("long")
+    assert (first.alone, first.coins) == (True, quote)
+    assert (budget.fits("long"), budget.fits("short"), budget.fits("other")) == (False, False, False)
+    budget.count(first, 60)
+    assert (budget.spent, budget.fits("short")) == (60, False)
+    budget.learn_price("long", 60)
+    budget.release(first)
+    assert (budget.fits("long"), budget.fits("short")) == (True, True)
+    assert not budget.reserve("long").alone
+
+
+def test_start_whose_price_is_measured_waits_for_all_others() -> None:
+    """If no answer has named coins yet, the first start of a kind waits, so that no other one changes the balance."""
+    budget = make_budget(1000, short=30)
+    other = budget.reserve("short")
+    assert not budget.fits("long")
+    budget.release(other)
+    assert budget.fits("long")
+    budget.names_coins = True
     budget.reserve("short")
-    assert not budget.has_unpriced
+    assert budget.fits("long")
 
 
-def test_start_of_unknown_price_reserves_no_coins() -> None:
-    """A start of unknown price leaves all coins to the others."""
-    budget = make_budget(30, short=30)
-    budget.send(budget.reserve("long"))
-    assert budget.fits("short")
-    assert budget.may_send(budget.reserve("short"))
+def test_kind_whose_price_stays_unknown_is_not_started_again() -> None:
+    """After a start that has cost coins, and no one knows how many, no other one of its kind fits; others do."""
+    budget = make_budget(1000, short=30)
+    first = budget.reserve("long")
+    budget.count(first, None)
+    budget.release(first)
+    assert (budget.is_unclear("long"), budget.fits("long"), budget.fits("short")) == (True, False, True)
+    budget.learn_price("long", 60)
+    assert budget.fits("long")
+
+
+def test_rejected_first_start_leaves_the_kind_open() -> None:
+    """A start that was not accepted reveals no price, and the next one of its kind goes alone."""
+    budget = Budget(1000)
+    budget.release(budget.reserve("long"))
+    assert budget.fits("long")
+    assert budget.reserve("long").alone
 
 
 def test_without_a_limit_nothing_is_counted() -> None:
-    """Without a limit, no start is reserved or counted."""
+    """Without a limit, no start is reserved or counted, and none goes alone."""
     budget = make_budget(None, short=30)
     reserved = [budget.reserve("short"), budget.reserve("long")]
-    assert [each.coins for each in reserved] == [30, None]
+    assert [(each.coins, each.alone) for each in reserved] == [(30, False), (None, False)]
     assert all(budget.may_send(each) for each in reserved)
     budget.send(reserved[1])
     assert not budget.has_reservations
-    assert not budget.has_unpriced
     assert not budget.has_sending
     budget.release(reserved[1])
 
@@ -243,7 +319,7 @@ def test_limit_is_never_exceeded_by_sent_starts(limit: int, starts: list[tuple[s
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("ab")), max_size=30))
 def test_released_reservations_leave_no_trace(starts: list[tuple[bool, str]]) -> None:
-    """When no start is under way any more, no coins are reserved, and no start counts as sent or unpriced."""
+    """When no start is under way any more, no coins are reserved, and no start counts as sent."""
     budget = make_budget(100, a=30)
     under_way: list[Reservation] = []
     for begin, price_key in starts:
@@ -254,8 +330,8 @@ def test_released_reservations_leave_no_trace(starts: list[tuple[bool, str]]) ->
             budget.release(under_way.pop())
     for reserved in under_way:
         budget.release(reserved)
-    assert (budget.has_reservations, budget.has_sending, budget.has_unpriced) == (False, False, False)
-    assert (budget.fits("a"), budget.spent) == (True, 0)
+    assert (budget.has_reservations, budget.has_sending) == (False, False)
+    assert (budget.fits("a"), budget.fits("b"), budget.spent) == (True, True, 0)
 
 
 def test_rejected_start_keeps_its_reservation() -> None:
@@ -280,3 +356,29 @@ def test_without_a_limit_a_rejection_changes_nothing() -> None:
     budget.reject(reservation)
     assert not budget.has_reservations
     assert not budget.has_sending
+
+
+@given(
+    st.integers(1, 300),
+    st.lists(st.tuples(st.sampled_from("abc"), st.none() | st.integers(0, 90), st.booleans()), max_size=40),
+)
+def test_limit_is_passed_by_one_start_at_most(limit: int, jobs: list[tuple[str, int | None, bool]]) -> None:
+    """However wrong the quotes are, the coins that A2E takes pass the limit by the price of one start at most."""
+    prices = {"a": 1, "b": 60, "c": 200}
+    budget = Budget(limit)
+    under_way: list[tuple[str, Reservation]] = []
+    taken = 0
+    for price_key, quote, is_named in jobs:
+        budget.learn_quote(price_key, quote)
+        if budget.fits(price_key):
+            reserved = budget.reserve(price_key)
+            budget.send(reserved)
+            taken += prices[price_key]
+            under_way.append((price_key, reserved))
+        elif under_way:
+            accepted, reserved = under_way.pop(0)
+            budget.count(reserved, prices[accepted] if is_named else reserved.coins)
+            if is_named:
+                budget.learn_price(accepted, prices[accepted])
+            budget.release(reserved)
+        assert taken <= limit + max(prices.values())

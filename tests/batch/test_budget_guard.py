@@ -10,7 +10,7 @@ import pytest
 
 from a2e_async.batch.budget import BudgetGuard
 from a2e_async.batch.jobs import BatchApi, PreparedStart
-from a2e_async.batch.rules import Budget, Reservation
+from a2e_async.batch.rules import Budget, Funds, Reservation
 from a2e_async.errors import A2EError, BudgetError, ServerError
 
 SHORT, LONG = (PreparedStart(body={}, inputs={}, price_key=price_key) for price_key in ("short", "long"))
@@ -18,10 +18,18 @@ SHORT, LONG = (PreparedStart(body={}, inputs={}, price_key=price_key) for price_
 
 @attrs.define
 class QuoteApi:
-    """API that only gives quotes."""
+    """API that only gives quotes, and tells what is in the account."""
 
     prices: dict[str, float | A2EError | None] = attrs.field(factory=dict)
     quoted: list[object] = attrs.field(factory=list)
+    account: Funds = attrs.field(factory=Funds)
+    reads: int = 0
+
+    async def funds(self) -> Funds:
+        """Return what is in the account, after a second."""
+        self.reads += 1
+        await asyncio.sleep(1)
+        return self.account
 
     async def quote(self, start: PreparedStart) -> float | None:
         """Return a price, after a second."""
@@ -39,6 +47,25 @@ def make_guard(
     """Return a guard, and the API that gives it quotes."""
     api = QuoteApi(prices)
     return BudgetGuard(cast("BatchApi[Any]", api), Budget(limit, spent=spent)), api
+
+
+async def charge(guard: BudgetGuard, reserved: Reservation, coins: float | None) -> None:
+    """End a start: its record names these coins; 0 if it was not accepted, None if its task ends without a price."""
+    if coins == 0:
+        guard.release(reserved, accepted=False)
+        return
+    guard.count(reserved, coins)
+    await guard.learn_price(reserved, coins, ended=coins is None)
+    guard.release(reserved)
+
+
+def make_priced(limit: float | None, *, spent: float = 0, **prices: float) -> BudgetGuard:
+    """Return a guard that knows the true prices, since answers have named them."""
+    guard, _ = make_guard(limit, spent=spent)
+    guard.budget.names_coins = True
+    for price_key, coins in prices.items():
+        guard.budget.learn_price(price_key, coins)
+    return guard
 
 
 async def still_waits(task: asyncio.Task[Any]) -> bool:
@@ -60,15 +87,16 @@ async def test_without_a_limit_no_quote_is_requested() -> None:
 async def test_without_a_limit_prices_are_learned_from_answers() -> None:
     """The cost of a start is the expected cost of the next one."""
     guard, _ = make_guard(None)
-    guard.charge(await guard.reserve(SHORT), 30)
+    await charge(guard, await guard.reserve(SHORT), 30)
     assert (await guard.reserve(SHORT)).coins == 30
 
 
 async def test_one_quote_for_each_price_key() -> None:
     """However many jobs there are, one quote for each price key is requested."""
     guard, api = make_guard(1000, short=30, long=120)
-    reserved = await asyncio.gather(*(guard.reserve(each) for each in (SHORT, LONG, SHORT, LONG, SHORT)))
-    assert [each.coins for each in reserved] == [30, 120, 30, 120, 30]
+    for start in (SHORT, LONG, SHORT, LONG, SHORT):
+        await charge(guard, reserved := await guard.reserve(start), reserved.coins)
+    assert guard.budget.spent == 330
     assert sorted(map(str, api.quoted)) == ["long", "short"]
 
 
@@ -86,7 +114,7 @@ async def test_failed_quote_stops_no_job(quote: A2EError | None) -> None:
     guard, api = make_guard(100, short=quote)
     reserved = await guard.reserve(SHORT)
     assert reserved.coins is None
-    guard.charge(reserved, None)
+    await charge(guard, reserved, 0)
     assert (await guard.reserve(SHORT)).coins is None
     assert api.quoted == ["short"]
 
@@ -96,9 +124,9 @@ async def test_failed_quote_stops_no_job(quote: A2EError | None) -> None:
 
 async def test_limit_is_kept() -> None:
     """As many jobs as the limit allows are started; the next one is refused with what is spent and what it would cost."""
-    guard, _ = make_guard(100, short=30)
+    guard = make_priced(100, short=30)
     for _ in range(3):
-        guard.charge(await guard.reserve(SHORT), 30)
+        await charge(guard, await guard.reserve(SHORT), 30)
     with pytest.raises(BudgetError, match=r"^Not started: 90 of max_coins=100 are spent, and it would cost 30$"):
         await guard.reserve(SHORT)
 
@@ -127,54 +155,55 @@ async def test_nothing_left_and_no_price() -> None:
 
 async def test_job_waits_for_starts_under_way() -> None:
     """A job that fits only if another one is not started waits until that is known; then it continues."""
-    guard, _ = make_guard(50, short=30)
+    guard = make_priced(50, short=30)
     reserved = await guard.reserve(SHORT)
     second = asyncio.create_task(guard.reserve(SHORT))
     assert await still_waits(second)
-    guard.charge(reserved, 0)  # it was rejected
+    await charge(guard, reserved, 0)  # it was rejected
     assert (await second).coins == 30
 
 
 async def test_waiting_job_is_refused_when_the_coins_are_spent() -> None:
     """A job that waits for another one is refused when that one was started at its expected price."""
-    guard, _ = make_guard(50, short=30)
+    guard = make_priced(50, short=30)
     reserved = await guard.reserve(SHORT)
     second = asyncio.create_task(guard.reserve(SHORT))
     assert await still_waits(second)
-    guard.charge(reserved, 30)
+    await charge(guard, reserved, 30)
     with pytest.raises(BudgetError):
         await second
 
 
 async def test_cheaper_start_leaves_coins() -> None:
     """The real cost of a start counts, not the expected one, and is the price from then on."""
-    guard, _ = make_guard(50, short=30)
+    guard = make_priced(50, short=30)
     reserved = await guard.reserve(SHORT)
     second = asyncio.create_task(guard.reserve(SHORT))
     assert await still_waits(second)
-    guard.charge(reserved, 20)
+    await charge(guard, reserved, 20)
     assert (await second).coins == 20
 
 
 async def test_unknown_cost_keeps_the_old_price() -> None:
     """An answer with no coins, or with 0 coins, does not make the next start free."""
-    guard, _ = make_guard(1000, short=30)
+    guard = make_priced(1000, short=30)
     for spent in (None, 0):
-        guard.charge(await guard.reserve(SHORT), spent)
+        await charge(guard, await guard.reserve(SHORT), spent)
     assert (await guard.reserve(SHORT)).coins == 30
 
 
-async def test_one_start_reveals_an_unknown_price() -> None:
-    """Of several jobs of unknown price one is started, and the others wait for its price."""
-    guard, _ = make_guard(100)
+@pytest.mark.parametrize("quote", [None, 0, 10], ids=["no quote", "free", "too low"])
+async def test_one_start_reveals_the_true_price(quote: float | None) -> None:
+    """Of several jobs of one kind one is started, and the others wait for the price that its answer names."""
+    guard, _ = make_guard(100, short=quote)
     first = await guard.reserve(SHORT)
     others = [asyncio.create_task(guard.reserve(SHORT)) for _ in range(3)]
     assert await still_waits(others[0])
-    guard.charge(first, 40)
+    await charge(guard, first, 40)
     second = await others[0]
     assert second.coins == 40
     assert await still_waits(others[1])  # 80 of 100 are spent or reserved
-    guard.charge(second, 40)
+    await charge(guard, second, 40)
     for other in others[1:]:
         with pytest.raises(BudgetError):
             await other
@@ -186,7 +215,7 @@ async def test_one_unpriced_start_at_a_time() -> None:
     first = await guard.reserve(SHORT)
     second = asyncio.create_task(guard.reserve(LONG))
     assert await still_waits(second)
-    guard.charge(first, 99)
+    await charge(guard, first, 99)
     assert (await second).coins is None
 
 
@@ -196,14 +225,115 @@ async def test_no_job_is_refused_while_a_price_is_unknown() -> None:
     unpriced = await guard.reserve(SHORT)
     waiting = asyncio.create_task(guard.reserve(LONG))
     assert await still_waits(waiting)
-    guard.charge(unpriced, 0)
+    await charge(guard, unpriced, 0)
     with pytest.raises(BudgetError):
         await waiting
 
 
+# true prices
+
+PRICED = [
+    pytest.param(None, Funds(spendings=()), Funds(spendings=(("t1", 60.0),)), id="history"),
+    pytest.param(60, Funds(coins=1000), Funds(coins=940), id="balance and quote"),
+]
+
+
+@pytest.mark.parametrize(("quote", "before", "after"), PRICED)
+async def test_price_is_measured_if_the_answer_names_none(quote: float | None, before: Funds, after: Funds) -> None:
+    """Right after the first start, the account tells its price; the others go on with it, before its task has ended."""
+    guard, api = make_guard(100, short=quote)
+    api.account = before
+    first = await guard.reserve(SHORT)
+    await guard.send(first)
+    guard.count(first, quote)
+    api.account = after
+    assert await guard.learn_price(first, None, ended=False) == 60
+    guard.release(first)
+    with pytest.raises(BudgetError, match="it would cost 60"):
+        guard.adjust(60 - (quote or 0))
+        await guard.reserve(SHORT)
+
+
+@pytest.mark.parametrize("named", [None, 0])
+async def test_start_without_a_price_goes_alone_until_its_task_ends(named: float | None) -> None:
+    """As long as no source tells the price, all others wait; the finished record tells it."""
+    guard, _ = make_guard(1000)
+    first = await guard.reserve(SHORT)
+    await guard.send(first)
+    guard.count(first, None)
+    assert await guard.learn_price(first, named, ended=False) is None
+    others = [asyncio.create_task(guard.reserve(start)) for start in (SHORT, LONG)]
+    assert await still_waits(others[0])
+    assert await guard.learn_price(first, 60, ended=True) == 60
+    guard.release(first)
+    assert (await others[0]).coins == 60
+    others[1].cancel()
+
+
+@pytest.mark.parametrize(
+    ("quote", "named", "after"),
+    [
+        pytest.param(None, None, 1000, id="no source"),
+        pytest.param(None, None, 940, id="a balance alone"),
+        pytest.param(10, None, 940, id="a wrong quote"),
+        pytest.param(60, None, 1000, id="60 coins of the daily check-in"),
+        pytest.param(None, 0, 1000, id="0 coins"),
+        pytest.param(10, 0, 1000, id="0 coins, and a quote of more"),
+    ],
+)
+async def test_kind_without_a_price_is_not_started_again(
+    quote: float | None, named: float | None, after: float
+) -> None:
+    """If the price is unknown even after the end of the task, one start has been paid, and no other one of its kind is."""
+    guard, api = make_guard(1000, short=quote)
+    api.account = Funds(coins=1000)
+    first = await guard.reserve(SHORT)
+    await guard.send(first)
+    guard.count(first, quote)
+    api.account = Funds(coins=after)
+    assert await guard.learn_price(first, named, ended=True) is None
+    guard.release(first)
+    with pytest.raises(BudgetError, match=r"A2E has not told what a start of this kind costs: .* without max_coins"):
+        await guard.reserve(SHORT)
+    assert not (await guard.reserve(LONG)).counted
+
+
+async def test_free_kind_is_believed_if_quoted_as_free() -> None:
+    """Starts that A2E quotes with 0 coins, and whose finished record names 0, are free."""
+    guard, _ = make_guard(0, short=0)
+    first = await guard.reserve(SHORT)
+    await guard.send(first)
+    guard.count(first, 0)
+    assert await guard.learn_price(first, 0, ended=False) is None
+    assert await guard.learn_price(first, 0, ended=True) == 0
+    guard.release(first)
+    assert [(await guard.reserve(SHORT)).alone for _ in range(3)] == [False] * 3
+
+
+async def test_account_is_not_read_once_answers_name_coins() -> None:
+    """After an answer has named coins, no first start of a kind asks for the balance."""
+    guard, api = make_guard(1000)
+    first = await guard.reserve(SHORT)
+    await guard.send(first)
+    assert api.reads == 1
+    await charge(guard, first, 30)
+    await guard.send(await guard.reserve(LONG))
+    assert api.reads == 1
+
+
+async def test_without_a_limit_the_account_is_not_read() -> None:
+    """Without a limit, no balance and no history are requested."""
+    guard, api = make_guard(None)
+    reserved = await guard.reserve(SHORT)
+    await guard.send(reserved)
+    guard.count(reserved, None)
+    await guard.learn_price(reserved, None, ended=True)
+    assert api.reads == 0
+
+
 async def test_adjusted_coins_count() -> None:
     """Coins of a start that was not accepted after all are free again, at once."""
-    guard, _ = make_guard(100, spent=80, short=30, long=10)
+    guard = make_priced(100, spent=80, short=30, long=10)
     await guard.reserve(LONG)
     waiting = asyncio.create_task(guard.reserve(SHORT))
     assert await still_waits(waiting)
@@ -217,20 +347,20 @@ async def test_adjusted_coins_count() -> None:
 
 async def test_start_that_costs_too_much_now_is_not_sent() -> None:
     """A start that would exceed the limit at its present price is refused, if no other start can free coins."""
-    guard, _ = make_guard(60, short=30)
+    guard = make_priced(60, short=30)
     first, second = await guard.reserve(SHORT), await guard.reserve(SHORT)
     await guard.send(first)
-    guard.charge(first, 40)
+    await charge(guard, first, 40)
     with pytest.raises(BudgetError, match="40 of max_coins=60 are spent, and it would cost 40"):
         await guard.send(second)
-    guard.charge(second, 0)
+    await charge(guard, second, 0)
     assert not guard.budget.has_reservations
 
 
 @pytest.mark.parametrize("is_rejected", [True, False])
 async def test_start_that_may_cost_too_much_waits(*, is_rejected: bool) -> None:
     """A start that fits only if another one is rejected, or not started, waits until that is known; then it is sent."""
-    guard, _ = make_guard(60, short=30)
+    guard = make_priced(60, short=30)
     first, second = await guard.reserve(SHORT), await guard.reserve(SHORT)
     guard.budget.learn_price("short", 40)
     await guard.send(first)
@@ -239,21 +369,21 @@ async def test_start_that_may_cost_too_much_waits(*, is_rejected: bool) -> None:
     if is_rejected:
         guard.reject(first)
     else:
-        guard.charge(first, 0)
+        await charge(guard, first, 0)
     await sending
     assert (second.coins, second.sending, first.sending) == (40, True, not is_rejected)
 
 
 async def test_rejected_start_keeps_its_coins() -> None:
     """A start that is sent again after a pause keeps its reservation, and no other job gets its coins."""
-    guard, _ = make_guard(50, short=30)
+    guard = make_priced(50, short=30)
     reserved = await guard.reserve(SHORT)
     await guard.send(reserved)
     guard.reject(reserved)
     second = asyncio.create_task(guard.reserve(SHORT))
     assert await still_waits(second)
     await guard.send(reserved)
-    guard.charge(reserved, 30)
+    await charge(guard, reserved, 30)
     with pytest.raises(BudgetError):
         await second
 
@@ -264,7 +394,7 @@ async def test_without_a_limit_no_start_waits() -> None:
     for _ in range(100):
         reserved = await guard.reserve(LONG)
         await guard.send(reserved)
-    guard.charge(reserved, 120)
+    await charge(guard, reserved, 120)
     assert guard.budget.spent == 120
 
 
@@ -273,13 +403,13 @@ async def test_without_a_limit_no_start_waits() -> None:
 
 async def test_cancelled_job_blocks_no_other_job() -> None:
     """A job that is cancelled while it waits for coins leaves the queue, and has reserved nothing."""
-    guard, _ = make_guard(50, short=30)
+    guard = make_priced(50, short=30)
     reserved = await guard.reserve(SHORT)
     second, third = (asyncio.create_task(guard.reserve(SHORT)) for _ in range(2))
     assert await still_waits(second)
     second.cancel()
     assert await still_waits(third)
-    guard.charge(reserved, 0)
+    await charge(guard, reserved, 0)
     assert (await third).coins == 30
     assert not guard.budget.fits("short")
 
@@ -292,9 +422,9 @@ async def test_jobs_get_their_coins_in_order() -> None:
         reserved = await guard.reserve(SHORT)
         served.append(number)
         await asyncio.sleep(10)
-        guard.charge(reserved, 0)
+        await charge(guard, reserved, 0)
 
-    guard, _ = make_guard(60, short=30)
+    guard = make_priced(60, short=30)
     async with asyncio.TaskGroup() as jobs:
         for number in range(6):
             jobs.create_task(work(guard, number))
@@ -317,12 +447,12 @@ async def test_many_jobs_never_exceed_the_limit() -> None:
         totals.append(guard.budget.spent + sum(each.coins or 0 for each in sending))
         await asyncio.sleep(number % 4)
         sending.discard(reserved)
-        guard.charge(reserved, 0 if number % 5 else reserved.coins)
+        await charge(guard, reserved, 0 if number % 5 else reserved.coins)
 
-    guard, _ = make_guard(500, short=30, long=120)
+    guard = make_priced(500, short=30, long=120)
     async with asyncio.TaskGroup() as jobs:
         for number in range(100):
             jobs.create_task(work(guard, number))
     assert 500 - 30 < guard.budget.spent <= 500
-    assert (guard.budget.has_reservations, guard.budget.has_unpriced) == (False, False)
+    assert not guard.budget.has_reservations
     assert max(totals) <= 500

@@ -14,12 +14,17 @@ import pytest
 from a2e_async.batch.circuit_breaker import CircuitBreaker, StoppedError, TrippedError
 from a2e_async.errors import (
     A2EError,
+    APIError,
     AuthenticationError,
     BadRequestError,
     BusyError,
+    ClientClosedError,
+    InvalidRequestError,
+    PlanError,
     ServerError,
     SubmissionUncertainError,
     TransferError,
+    UnexpectedResponseError,
 )
 
 if TYPE_CHECKING:
@@ -229,6 +234,7 @@ async def test_next_pause_begins_with_the_short_delay() -> None:
 UNCERTAIN = SubmissionUncertainError("its answer is lost")
 BUSY = BusyError("A2E is busy", status=400)
 BAD = BadRequestError("no face", status=400)
+NO_TOKEN = AuthenticationError("wrong token", status=401)
 
 
 @attrs.define
@@ -393,12 +399,185 @@ async def test_cancelled_attempt_is_not_counted() -> None:
 # stopped
 
 
-async def test_failure_of_the_account_stops_the_batch() -> None:
-    """With a wrong token no start is possible any more: the batch stops with that error."""
-    breaker, error = CircuitBreaker(), AuthenticationError("wrong token", status=401)
+@pytest.mark.parametrize("error", [PlanError("upgrade to Pro", status=403), ClientClosedError("closed")], ids=repr)
+async def test_failure_of_the_account_stops_the_batch(error: A2EError) -> None:
+    """If the plan does not allow starts, or the client is closed, the batch stops at once, with that error."""
+    breaker = CircuitBreaker()
     with pytest.raises(StoppedError) as caught:
         await breaker.call(Attempts(breaker, [error]))
     assert caught.value.reason is breaker.stopped is error
+    assert now() == 0
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_wrong_token_is_believed_the_second_time(*, stops: bool) -> None:
+    """A 401 pauses the batch, also with on_shortage="stop"; if the probe gets one too, the batch stops."""
+    breaker = CircuitBreaker(stops=stops)
+    attempts = Attempts(breaker, [NO_TOKEN, NO_TOKEN])
+    with pytest.raises(StoppedError) as caught:
+        await breaker.call(attempts)
+    assert caught.value.reason is breaker.stopped is NO_TOKEN
+    assert (attempts.probes, now()) == ([False, True], 5)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_single_401_of_a_gateway_fails_no_job(*, stops: bool) -> None:
+    """After a single 401 the job tries again, and the batch continues; a later one is a first one again."""
+    breaker = CircuitBreaker(stops=stops)
+    for _ in range(3):
+        assert await breaker.call(Attempts(breaker, [NO_TOKEN])) == 2
+    assert (breaker.stopped, breaker.reason) == (None, "")
+
+
+async def test_401_of_starts_under_way_is_one_401() -> None:
+    """Starts that were sent together, and all get a 401, do not stop the batch: a hiccup can hit all of them."""
+    breaker = CircuitBreaker()
+
+    async def attempt(_: bool) -> float:  # noqa: FBT001  called by the breaker
+        await asyncio.sleep(1)
+        if now() == 1:
+            raise NO_TOKEN
+        return now()
+
+    assert await asyncio.gather(*(breaker.call(attempt) for _ in range(4))) == [7, 8, 8, 8]
+    assert breaker.stopped is None
+
+
+async def test_first_401_of_a_probe_is_not_believed() -> None:
+    """A probe after another failure, such as missing credits, that gets a 401 for the first time does not stop the batch."""
+    breaker = CircuitBreaker()
+    assert await breaker.call(Attempts(breaker, [BUSY, NO_TOKEN])) == 3
+    assert breaker.stopped is None
+
+
+# the same refusal again and again
+
+REFUSED = APIError("Ihr Tarif erlaubt das nicht", status=403, code=4711)
+
+
+async def reject_each(breaker: CircuitBreaker, *errors: A2EError) -> list[bool]:
+    """Let one job after the other fail for a reason of its own, and return whether the breaker was tripped after each."""
+    tripped = []
+    for error in errors:
+        with contextlib.suppress(type(error), StoppedError):
+            await breaker.call(Attempts(breaker, [error]))
+        tripped.append(bool(breaker.reason))
+    return tripped
+
+
+async def test_same_refusal_five_times_in_a_row_trips_the_breaker() -> None:
+    """If five jobs in a row get the same answer, the batch pauses."""
+    breaker = CircuitBreaker()
+    assert await reject_each(breaker, *[REFUSED] * 5) == [False] * 4 + [True]
+    assert breaker.reason == str(REFUSED)
+
+
+async def test_same_refusal_with_another_number_each_time() -> None:
+    """The id of a request or a time in the answer does not make it another one."""
+    texts = [f"disabled (request {number}f3a-77be, {number:02}:15 UTC)" for number in range(5)]
+    refusals = [APIError(text, status=403, code=4711) for text in texts]
+    assert await reject_each(CircuitBreaker(), *refusals) == [False] * 4 + [True]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        APIError("Ihr Tarif erlaubt das nicht", status=403, code=4712),
+        APIError("Ihr Tarif erlaubt das nicht", status=400, code=4711),
+        APIError("kein Gesicht", status=403, code=4711),
+        ServerError("x", status=500),
+        InvalidRequestError("no image"),
+        None,
+    ],
+    ids=["code", "status", "text", "unknown outcome", "nothing sent", "accepted"],
+)
+async def test_another_answer_begins_a_new_count(other: A2EError | None) -> None:
+    """Five refusals with another answer in between, or an accepted start, do not trip the breaker."""
+    breaker = CircuitBreaker()
+    await reject_each(breaker, *[REFUSED] * 4)
+    if other is None:
+        await breaker.call(Attempts(breaker))
+    else:
+        await reject_each(breaker, other)
+    assert await reject_each(breaker, *[REFUSED] * 4) == [False] * 4
+
+
+async def test_free_attempts_are_not_counted_as_refusals() -> None:
+    """A list that cannot be read says nothing about starts, and a list that can be read does not either."""
+    breaker = CircuitBreaker()
+    await reject_each(breaker, *[REFUSED] * 4)
+    for errors in ([], [REFUSED], [REFUSED]):
+        with contextlib.suppress(APIError):
+            await breaker.call(Attempts(breaker, errors), costs=False)
+    assert breaker.reason == ""
+    assert await reject_each(breaker, REFUSED) == [True]
+
+
+async def test_accepted_probe_ends_the_pause_of_refusals() -> None:
+    """Each probe that gets the same refusal fails its job and doubles the delay; the first accepted one ends the pause."""
+    breaker = CircuitBreaker()
+    await reject_each(breaker, *[REFUSED] * 8)
+    assert now() == 5 + 10 + 20
+    assert await breaker.call(Attempts(breaker)) == 1
+    assert (breaker.reason, now()) == ("", 5 + 10 + 20 + 40)
+
+
+async def test_refusal_after_the_longest_delay_stops_the_batch() -> None:
+    """Forty jobs that all get the same refusal cost twelve requests: then the batch stops, and the others are skipped."""
+    breaker = CircuitBreaker()
+    jobs = [Attempts(breaker, [REFUSED]) for _ in range(40)]
+    for job in jobs:
+        with contextlib.suppress(APIError, StoppedError):
+            breaker.check()
+            await breaker.call(job)
+    assert sum(len(job.probes) for job in jobs) == 12
+    assert breaker.stopped is REFUSED
+    assert now() == 5 + 10 + 20 + 40 + 80 + 160 + 300
+
+
+async def test_same_refusal_stops_a_batch_that_must_not_wait() -> None:
+    """With on_shortage="stop", the fifth equal refusal stops the batch."""
+    breaker = CircuitBreaker(stops=True)
+    await reject_each(breaker, *[REFUSED] * 5)
+    assert breaker.stopped is REFUSED
+
+
+# answers that cannot be read
+
+
+def make_unreadable(body: bytes, status: int = 200) -> SubmissionUncertainError:
+    """Make the error of a start whose answer has no task id."""
+    error = SubmissionUncertainError("its answer is strange")
+    error.__cause__ = UnexpectedResponseError("no task id", status=status, body=body)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "stops"),
+    [
+        (b'{"code":0,"data":{"_id":{}}}', 200, True),
+        (b' {"code":0,"data":7}\n', 201, True),
+        (b'{"code":0,"da', 200, False),
+        (b"<html>maintenance</html>", 200, False),
+        (b'{"code":0}', 302, False),
+        (b"", 0, False),
+    ],
+)
+async def test_second_answer_without_an_id_stops_the_batch(body: bytes, status: int, *, stops: bool) -> None:
+    """If A2E itself answers two starts in a row without an id, the next one would cost coins as well: the batch stops."""
+    breaker = CircuitBreaker()
+    stopped = []
+    for _ in range(2):
+        with contextlib.suppress(SubmissionUncertainError):
+            await breaker.call(Attempts(breaker, [make_unreadable(body, status)]))
+        stopped.append(breaker.stopped is not None)
+    assert stopped == [False, stops]
+    assert breaker.unreadable.is_set() is stops
+    assert bool(breaker.reason) is not stops
+    if stops:
+        assert str(breaker.stopped).startswith(
+            "Nothing more is started: A2E answers starts in a form that is not known"
+        )
 
 
 async def test_breaker_that_stops_instead_of_pausing() -> None:

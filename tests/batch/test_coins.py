@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,11 +27,12 @@ from batches import (
     write_image,
 )
 from conditions import wait_until
-from paid_starts import LIST_PATH, EmptyListFirst, charged_task_ids, count_requests, count_starts, faults_on_start
+from paid_starts import LIST_PATH, charged_task_ids, count_requests, count_starts, faults_on_start
 
 from a2e_async import A2EClient, BudgetError
 from a2e_async.errors import TaskFailedError
 from a2e_async.sandbox import Fault, Sandbox
+from a2e_async.sandbox.state import Task
 
 if TYPE_CHECKING:
     import pathlib
@@ -200,6 +203,74 @@ async def test_a_quote_that_was_too_high_is_corrected(a2e: A2EClient, sandbox: S
     assert len(skipped(results)) == 1
 
 
+@pytest.mark.parametrize("quote", [None, 0, 10, 60], ids=["no quote", "free", "too low", "too high"])
+@pytest.mark.parametrize("account", ["history", "balance", "nothing"])
+@pytest.mark.parametrize("named", ["at once", "at the end", "0 at first", "never", "less than nothing"])
+async def test_the_limit_is_passed_by_one_start_at_most(
+    a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, *, quote: int | None, account: str, named: str
+) -> None:
+    """For all that A2E can tell about its prices, and at any time: only the first start of a kind can pass the limit."""
+    limit, record = 70, Task._record
+
+    def show(task: Task, result: dict[str, object]) -> dict[str, object]:
+        shown = record(task, result)
+        if named == "never" or (named == "at the end" and not task.done):
+            del shown["coins"]
+        elif named == "less than nothing" or (named == "0 at first" and not task.done):
+            shown["coins"] = -1000 if named == "less than nothing" else 0
+        return shown
+
+    monkeypatch.setattr(Task, "_record", show)
+    off = web.Response(status=404)
+    with contextlib.ExitStack() as stack:
+        quotes = QUOTES["404"] if quote is None else web.json_response({"code": 0, "data": {"coins": quote}})
+        stack.enter_context(sandbox.override("POST", QUOTE_PATH, quotes))
+        if account != "history":
+            stack.enter_context(sandbox.override("GET", "/api/v1/transactionRecord", off))
+        if account == "nothing":
+            stack.enter_context(sandbox.override("GET", "/api/v1/user/remainingCoins", off))
+        batch = a2e.image_to_video.batch(make_jobs(12), max_coins=limit, max_starts=12)
+        results = await collect_results(batch)
+    assert PRICE <= spent_coins(sandbox) <= limit + PRICE
+    assert len(results) == 12
+    is_known = named in {"at once", "at the end", "0 at first"} or account == "history"
+    assert spent_coins(sandbox) == (2 * PRICE if is_known else PRICE)
+    if is_known:
+        assert batch.progress.coins == spent_coins(sandbox)
+    else:
+        assert "A2E has not told" in str(next(each.error for each in results.values() if each.state == "skipped"))
+
+
+async def test_balance_and_quote_together_are_a_price(
+    a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If records name no coins and there is no history, a balance that falls by the quote confirms it."""
+    record = Task._record
+    monkeypatch.setattr(Task, "_record", lambda task, result: {**record(task, result), "coins": None})
+    with sandbox.override("GET", "/api/v1/transactionRecord", web.Response(status=404)):
+        batch = a2e.image_to_video.batch(make_jobs(5), max_coins=3 * PRICE)
+        results = await collect_results(batch)
+    assert spent_coins(sandbox) == batch.progress.coins == 3 * PRICE
+    assert len(skipped(results)) == 2
+    assert {result.coins for result in results.values() if result.ok} == {PRICE}
+
+
+@pytest.mark.parametrize(
+    "coins", [10**400, math.nan, -math.inf, "many", -7, [], True], ids=lambda coins: repr(coins)[:9]
+)
+async def test_price_that_cannot_be_counted_keeps_no_slot(
+    a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, coins: object
+) -> None:
+    """A start whose answer names a strange price is paid and recorded like any other, and gives its slot back."""
+    record = Task._record
+    monkeypatch.setattr(Task, "_record", lambda task, result: {**record(task, result), "coins": coins})
+    batch = a2e.image_to_video.batch(make_jobs(8), max_running=3)
+    results = await collect_results(batch)
+    assert set(states_by_key(results).values()) == {"succeeded"}
+    assert {result.coins for result in results.values()} == {None}
+    assert batch.progress.coins == 0
+
+
 # earlier runs, and starts with an unknown outcome
 
 
@@ -234,9 +305,9 @@ async def test_another_journal_has_another_budget(a2e: A2EClient, sandbox: Sandb
 
 async def test_an_uncertain_start_counts_as_spent(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A start with an unknown outcome counts as if it had been accepted."""
-    sandbox.faults = faults_on_start(Fault("drop", after=True))
+    sandbox.faults = faults_on_start(None, Fault("drop", after=True))
     batch = a2e.image_to_video.batch(make_jobs(3), max_coins=2 * PRICE, max_starts=1)
-    with sandbox.override("GET", LIST_PATH, EmptyListFirst(99)):
+    with sandbox.override("GET", LIST_PATH, web.Response(status=500)):
         results = await collect_results(batch)
     assert sorted(states_by_key(results).values()) == ["skipped", "succeeded", "uncertain"]
     assert spent_coins(sandbox) == 2 * PRICE

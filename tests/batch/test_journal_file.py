@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -20,18 +21,11 @@ import attrs
 import pytest
 from batches import open_sqlite
 
-from a2e_async.batch import JournalInfo, JournalReader, journal_file
+from a2e_async.batch import JournalInfo, JournalReader, journal_file, journal_lock
 from a2e_async.batch.journal import SqliteJournal
-from a2e_async.batch.journal_file import (
-    COLUMNS,
-    JournalLock,
-    check_file,
-    current_holder,
-    open_database,
-    raise_journal_error,
-    read_info,
-    to_values,
-)
+from a2e_async.batch.journal_file import open_database, raise_journal_error, read_info
+from a2e_async.batch.journal_lock import JournalLock, current_holder
+from a2e_async.batch.journal_rows import COLUMNS, to_values
 from a2e_async.batch.rules import JournalEntry
 from a2e_async.errors import JournalError
 
@@ -48,7 +42,6 @@ posix = pytest.mark.skipif(os.name != "posix", reason="elsewhere there are other
 def open_and_close(path: pathlib.Path) -> JournalInfo:
     """Open a journal as a batch does, and close it."""
     with raise_journal_error(path):
-        check_file(path)
         lock = JournalLock(path)
         try:
             return open_database(path, URL)
@@ -100,19 +93,21 @@ def file_sizes(folder: pathlib.Path) -> dict[str, int]:
 
 _HOLDS = """
 import pathlib, sys
-from a2e_async.batch.journal_file import JournalLock, open_database
-path = pathlib.Path(sys.argv[1])
+from a2e_async.batch.journal_file import open_database
+from a2e_async.batch.journal_lock import JournalLock
+path, url = pathlib.Path(sys.argv[1]), sys.argv[2]
 lock = JournalLock(path)
-open_database(path, "https://a2e.example")
+if url:
+    open_database(path, url)
 print("held", flush=True)
 sys.stdin.read()
 """
 
 
 @contextlib.contextmanager
-def hold_in_another_process(path: pathlib.Path) -> Iterator[subprocess.Popen[str]]:
-    """Hold a journal in another process."""
-    command = [sys.executable, "-c", _HOLDS, str(path)]
+def hold_in_another_process(path: pathlib.Path, url: str = URL) -> Iterator[subprocess.Popen[str]]:
+    """Hold a journal in another process. Without a URL, that has not created it yet."""
+    command = [sys.executable, "-c", _HOLDS, str(path), url]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -164,35 +159,32 @@ def test_holder_is_empty_if_there_is_none(path: pathlib.Path) -> None:
 
 @pytest.mark.usefixtures("impatient")
 def test_holder_without_a_name(path: pathlib.Path) -> None:
-    """A journal that is being created is refused as well."""
-    lock = JournalLock(path)
-    try:
+    """A journal that is being created by another process is refused as well."""
+    with hold_in_another_process(path, "") as process:
         with pytest.raises(JournalError, match="in use by another process"):
             JournalLock(path)
         assert current_holder(path) == "another process"
-    finally:
-        lock.release()
+        process.communicate("go")
 
 
+@posix
 def test_check_of_the_lock_does_not_refuse_a_batch(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A batch waits for a program that checks at this moment whether the journal is held."""
     open_and_close(path)
-    monkeypatch.setattr(journal_file, "_LOCK_TIMEOUT", 30)
-    with open_sqlite(journal_file._lock_file(path)) as looking:
-        looking.execute("BEGIN")
-        looking.execute("SELECT * FROM sqlite_master").fetchall()
+    monkeypatch.setattr(journal_lock, "_LOCK_TIMEOUT", 30)
+    with path.open("rb") as looking:
+        assert journal_lock._try_lock(looking.fileno(), shared=True)
         opening = threading.Thread(target=open_and_close, args=[path])
         opening.start()
         opening.join(0.1)
         assert opening.is_alive()
-        looking.execute("COMMIT")
-        opening.join(20)
-        assert not opening.is_alive()
+    opening.join(20)
+    assert not opening.is_alive()
 
 
 def test_used_journal_is_reported_soon(path: pathlib.Path) -> None:
     """A process that finds its journal in use reports it within seconds."""
-    assert journal_file._LOCK_TIMEOUT <= 2
+    assert journal_lock._LOCK_TIMEOUT <= 2
 
 
 def test_held_journal_can_be_read(path: pathlib.Path) -> None:
@@ -222,6 +214,129 @@ def test_other_name_of_the_same_folder_is_refused(path: pathlib.Path, tmp_path: 
     (tmp_path / "folder").symlink_to(tmp_path)
     with hold(path), pytest.raises(JournalError, match="in use"):
         open_and_close(tmp_path / "folder" / path.name)
+
+
+@posix
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("is_elsewhere", [False, True], ids=["in this process", "in another process"])
+def test_hard_link_is_refused(path: pathlib.Path, tmp_path: pathlib.Path, *, is_elsewhere: bool) -> None:
+    """A journal is held under all names of its file, in any folder; a refused batch leaves no files behind."""
+    open_and_close(path)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link.sqlite").hardlink_to(path)
+    with (
+        hold_in_another_process(path) if is_elsewhere else hold(path),
+        pytest.raises(JournalError, match="in use by process"),
+    ):
+        open_and_close(folder / "link.sqlite")
+    assert [file.name for file in folder.iterdir()] == ["link.sqlite"]
+    open_and_close(folder / "link.sqlite")
+
+
+@pytest.mark.usefixtures("impatient")
+def test_held_journal_has_no_lock_beside_it(path: pathlib.Path) -> None:
+    """A journal stays held when all files beside it are removed, in the process and elsewhere."""
+    with hold_in_another_process(path):
+        for file in path.parent.iterdir():
+            if file != path:
+                file.unlink()
+        with pytest.raises(JournalError, match="in use by process"):
+            open_and_close(path)
+    open_and_close(path)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root of Linux can mount a file")
+@pytest.mark.usefixtures("impatient")
+def test_mount_of_the_single_file_is_refused(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """A journal is held where its file is mounted under another name, as in a container."""
+    open_and_close(path)
+    mounted = tmp_path / "container.sqlite"
+    mounted.touch()
+    if subprocess.run(["mount", "--bind", path, mounted], capture_output=True, check=False).returncode:
+        pytest.skip("mounts are not allowed here")
+    try:
+        with hold_in_another_process(path), pytest.raises(JournalError, match="in use by process"):
+            open_and_close(mounted)
+    finally:
+        subprocess.run(["umount", mounted], check=True)
+
+
+@posix
+@pytest.mark.usefixtures("impatient")
+def test_lock_outlives_other_uses_of_the_file(path: pathlib.Path) -> None:
+    """A journal stays held when the process reads or copies the file, and when it is asked for the holder."""
+    with hold(path):
+        path.read_bytes()
+        shutil.copy(path, path.with_name("copy.sqlite"))
+        read_info(path)
+        with pytest.raises(JournalError, match="in use"):
+            open_and_close(path)
+        script = f"{_OPENS}open_and_close(pathlib.Path(sys.argv[1]))"
+        done = subprocess.run([sys.executable, "-c", script, path], capture_output=True, text=True, check=False)
+        assert "in use by process" in done.stderr
+
+
+_OPENS = """
+import pathlib, sys
+from a2e_async.batch.journal_file import open_database
+from a2e_async.batch.journal_lock import JournalLock
+def open_and_close(path):
+    lock = JournalLock(path)
+    open_database(path, "https://a2e.example")
+    lock.release()
+"""
+
+
+@posix
+def test_forked_process_does_not_keep_the_lock(path: pathlib.Path) -> None:
+    """A process that was forked from the holder does not hold the journal when the holder has ended."""
+    lock = JournalLock(path)
+    waiting, go = os.pipe()
+    child = os.fork()
+    if not child:
+        os.read(waiting, 1)
+        os._exit(0)
+    try:
+        with pytest.raises(JournalError, match="in use"):
+            JournalLock(path)
+        lock.release()
+        open_and_close(path)
+    finally:
+        os.write(go, b"x")
+        os.waitpid(child, 0)
+        os.close(waiting)
+        os.close(go)
+
+
+@posix
+@pytest.mark.usefixtures("impatient")
+def test_system_without_locks_of_open_files(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no locks of open files, its older ones are used, and the journal can be written."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr("fcntl.fcntl", fail)
+    with hold(path):
+        monkeypatch.setattr(journal_lock, "_held", {})
+        assert current_holder(path)
+        with pytest.raises(JournalError, match="in use"):
+            JournalLock(path)
+
+
+@posix
+def test_file_system_without_locks_is_refused(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system without locks, such as some network drives, is refused with advice; a journal on it can be read."""
+    open_and_close(path)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.fcntl", fail)
+    with pytest.raises(JournalError, match="its file system has no locks"):
+        open_and_close(path)
+    assert read_info(path).holder == ""
 
 
 @pytest.mark.usefixtures("impatient")
@@ -309,12 +424,7 @@ def test_only_the_owner_may_read_it(path: pathlib.Path) -> None:
             modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in path.parent.iterdir()}
     finally:
         os.umask(before)
-    confidential = {f"journal.sqlite{end}" for end in ("", "-wal", "-shm")}
-    assert modes.keys() - confidential <= {
-        "journal.sqlite-lock",
-        "journal.sqlite-lock-journal",
-    }  # which are empty
-    assert {modes[name] for name in confidential} == {0o600}
+    assert modes == {f"journal.sqlite{end}": 0o600 for end in ("", "-wal", "-shm")}
 
 
 # refused
@@ -365,7 +475,7 @@ def make_folder(path: pathlib.Path) -> None:
         pytest.param(make_short_text, "it is not an SQLite database", id="short text"),
         pytest.param(
             make_folder,
-            "cannot be opened or created|does not exist",
+            "it is a folder, and cannot be opened|does not exist",
             id="folder",
         ),
     ],
@@ -493,7 +603,6 @@ def test_read_only_journal_is_refused(
     path = public_folder / "journal.sqlite"
     if exists:
         add_entries(path, 3)
-        journal_file._lock_file(path).unlink()
         path.chmod(file_mode)
     public_folder.chmod(folder_mode)
     before = file_sizes(public_folder)
@@ -639,11 +748,11 @@ def test_failed_migration_leaves_the_old_version(path: pathlib.Path, monkeypatch
 
 _CRASHES = f"""
 import os, pathlib, signal, sys
-from a2e_async.batch import journal_file
+from a2e_async.batch import journal_file, journal_lock
 journal_file._MIGRATIONS = (*journal_file._MIGRATIONS, {_STEP!r})
-journal_file._this_process = lambda: os.kill(os.getpid(), signal.SIGKILL)
 path = pathlib.Path(sys.argv[1])
-lock = journal_file.JournalLock(path)
+lock = journal_lock.JournalLock(path)
+journal_file.this_process = lambda: os.kill(os.getpid(), signal.SIGKILL)
 journal_file.open_database(path, "https://a2e.example")
 """
 
@@ -674,7 +783,8 @@ def schema_1(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Pat
     with open_sqlite(path) as other:
         assert [name for _, name, *_ in other.execute("PRAGMA table_info(jobs)")][3] == OLD_COLUMN
         for key, state, count in (("a", "succeeded", 2), ("b", "running", 1), ("c", "new", 0)):
-            values = columns | {"key": key, "state": state, "starts": count, "coins": 30.0 * count}
+            task_id = f"t-{key}" if count else None
+            values = columns | {"key": key, "state": state, "starts": count, "coins": 30.0 * count, "task_id": task_id}
             other.execute(f"INSERT INTO jobs VALUES ({', '.join('?' * len(values))})", [*values.values()])
     return path
 

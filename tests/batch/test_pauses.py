@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import quick
-from aiohttp.web import Response
+from aiohttp.web import Response, json_response
 from batches import (
     PRICE,
     STORAGE_PATH,
@@ -307,6 +307,28 @@ async def test_on_shortage_stop_without_a_network(a2e: A2EClient, sandbox: Sandb
     assert not sandbox.tasks
 
 
+@pytest.mark.parametrize(
+    "failure", [Response(status=500), Response(status=502, text="<html>Bad Gateway</html>", content_type="text/html")]
+)
+@pytest.mark.parametrize("has_journal", [False, True])
+async def test_a_list_that_fails_before_the_first_start_pauses_the_batch(
+    sandbox: Sandbox, tmp_path: pathlib.Path, failure: Response, *, has_journal: bool
+) -> None:
+    """While A2E fails to show its list, which the first starts with a journal need, all jobs wait, and then succeed."""
+    path, resumed = tmp_path / "journal.sqlite", make_jobs(3)[: 2 if has_journal else 0]
+    async with make_client(sandbox) as a2e:
+        await run_batch(a2e, resumed, journal=path if has_journal else None)
+    async with make_client(sandbox) as a2e:
+        batch = a2e.image_to_video.batch(make_jobs(8), journal=path)
+        with sandbox.override("GET", LIST_PATH, failure):
+            running = await run_until_paused(batch)
+            await asyncio.sleep(600)
+            assert batch.progress.done == count_starts(sandbox) == len(resumed)
+        results = await running
+    assert {result.state for result in results.values()} <= {"succeeded", "skipped"}
+    assert count_charges(sandbox) == dict.fromkeys(results, 1)
+
+
 async def test_two_unknown_outcomes_pause_the_batch(
     a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -316,18 +338,18 @@ async def test_two_unknown_outcomes_pause_the_batch(
     batch = a2e.image_to_video.batch(make_jobs(20), max_starts=1)
     with sandbox.override("GET", LIST_PATH, EmptyListFirst(99)):
         running = await run_until_paused(batch)
+        assert "reconciling" in {job.stage for job in batch.progress.active}
         await asyncio.sleep(0.1)
         await cancel_and_wait(running)
     assert count_starts(sandbox) == 2
-    assert batch.progress.uncertain == 2
 
 
 async def test_two_unknown_outcomes_stop_the_batch(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """With "stop" two starts in a row with an unknown outcome end the batch: nothing more is sent."""
-    sandbox.faults = faults_on_start(*[Fault("drop", after=True)] * 20)
-    with sandbox.override("GET", LIST_PATH, EmptyListFirst(99)):
+    """With "stop" two starts in a row with an unknown outcome end the batch: nothing more is sent, and both are settled."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True), *[Fault("drop")] * 20)
+    with sandbox.override("GET", LIST_PATH, EmptyListFirst(4)):
         results = await run_batch(a2e, make_jobs(20), max_starts=1, on_shortage="stop")
-    assert sorted(states_by_key(results).values()) == ["skipped"] * 18 + ["uncertain"] * 2
+    assert sorted(states_by_key(results).values()) == ["skipped"] * 19 + ["succeeded"]
     assert count_starts(sandbox) == 2
 
 
@@ -403,9 +425,10 @@ async def test_tasks_are_reconciled_without_credits(
 
 
 async def test_a_wrong_token_ends_the_batch(
-    sandbox: Sandbox, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a wrong token every job is skipped with an AuthenticationError, at once, and nothing is charged."""
+    """With a wrong token every job is skipped with an AuthenticationError, after one probe, and nothing is charged."""
+    shorten_pauses(monkeypatch)
     journal = tmp_path / "journal.sqlite"
     items = [*make_jobs_with_images(tmp_path, 50), *[make_job(f"l{n}") for n in range(50)]]
     async with A2EClient("sk_wrong", base_url=sandbox.url, config=quick.CONFIG) as a2e:
@@ -418,14 +441,57 @@ async def test_a_wrong_token_ends_the_batch(
     assert not sandbox.ledger
     assert "token" in batch.progress.stopped
     assert len(sandbox.requests) <= 30
-    assert not logged_warnings(caplog)
+    assert len(logged_warnings(caplog)) == 1  # the pause before the probe
     assert "sk_wrong" not in caplog.text + batch.progress.stopped + repr(results)
 
 
+async def test_single_401_of_a_gateway_stops_no_batch(
+    a2e: A2EClient, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One 401 to a start and one to a poll, from a gateway, fail no job and end no wait."""
+    shorten_pauses(monkeypatch)
+    page = Fault("html", status=401)
+    sandbox.faults = FaultPlan(script={"start": [None, None, page], "batch": [None, page], "detail": [page]})
+    results = await run_batch(a2e, make_jobs(12), on_shortage="stop")
+    assert set(states_by_key(results).values()) == {"succeeded"}
+    assert count_charges(sandbox) == dict.fromkeys(results, 1)
+
+
+@pytest.mark.parametrize(
+    ("refusal", "starts"),
+    [
+        pytest.param({"code": 403, "msg": "Free users cannot use the API, upgrade to Pro or Max"}, 4, id="plan"),
+        pytest.param({"code": 403, "msg": "Ihr Tarif erlaubt das nicht"}, 20, id="unknown words"),
+    ],
+)
+async def test_refusal_of_the_account_costs_few_uploads(
+    a2e: A2EClient,
+    sandbox: Sandbox,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    refusal: dict[str, object],
+    starts: int,
+) -> None:
+    """If A2E refuses the whole account, forty jobs cost a few starts and uploads, and each of them has a result."""
+    shorten_pauses(monkeypatch)
+    items = make_jobs_with_images(tmp_path, 40)
+    rejection = lambda _: json_response(refusal, status=403)  # noqa: E731  a response
+    with sandbox.override("POST", quick.START_PATH, rejection):
+        results = await run_batch(a2e, items)
+    assert len(results) == 40
+    assert count_starts(sandbox) <= starts
+    assert count_uploads(sandbox) <= starts
+    states = [*states_by_key(results).values()]
+    assert states.count("skipped") >= 40 - starts
+    assert not any(result.starts for result in results.values())
+
+
 async def test_after_a_wrong_token_the_right_one_resumes(
-    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The next run starts the jobs that a wrong token has skipped."""
+    shorten_pauses(monkeypatch)
     journal = tmp_path / "journal.sqlite"
     async with A2EClient("sk_wrong", base_url=sandbox.url, config=quick.CONFIG) as other:
         await run_batch(other, make_jobs(5), journal=journal, max_coins=1000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from aiohttp import web
 from batches import (
     PRICE,
     EarlierRun,
+    cancel_and_wait,
     collect_results,
     count_charges,
     count_downloads,
@@ -22,6 +24,7 @@ from batches import (
     finish_task,
     make_job,
     make_jobs,
+    open_sqlite,
     read_journal,
     run_batch,
     run_job,
@@ -41,6 +44,7 @@ from paid_starts import (
 )
 
 from a2e_async import A2EClient, JournalError, Pacing, RetryPolicy, StartPolicy
+from a2e_async.batch import JournalReader
 from a2e_async.batch.journal import SqliteJournal
 from a2e_async.errors import (
     ContentRejectedError,
@@ -275,8 +279,8 @@ async def test_a_start_that_was_never_accepted_is_sent_once(
         ("sending", 3 * DAY, None, False),  # lists do not go back so far: the outcome stays unknown
         ("sending", 3 * DAY, "raise", False),
         ("sending", 3 * DAY, "resend", True),
-        ("uncertain", 0, None, False),  # A2E may still show it
-        ("uncertain", 9 * MINUTE, None, False),
+        ("uncertain", 0, None, True),  # after the time in which A2E may still show it
+        ("uncertain", 9 * MINUTE, None, True),
         ("uncertain", 11 * MINUTE, None, True),
         ("uncertain", 3 * DAY, None, False),
         ("uncertain", 0, "resend", True),
@@ -376,13 +380,20 @@ async def test_an_open_file_is_read_once(
 async def test_a_lost_answer_is_reconciled_by_the_next_run(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fault: Fault
 ) -> None:
-    """Starts that A2E has charged without an answer, and not listed in time, are adopted by the next run."""
+    """Starts that A2E has charged without an answer, and not listed before the run was left, are adopted by the next run."""
     shorten_pauses(monkeypatch)
     sandbox.faults = faults_on_start(*[fault] * 5)
+
+    def are_all_uncertain() -> bool:
+        with open_sqlite(journal) as other:
+            (count,) = other.execute("SELECT COUNT(*) FROM jobs WHERE state = 'uncertain'").fetchone()
+        return int(count) == 5
+
     with sandbox.override("GET", LIST_PATH, web.json_response({"code": 0, "data": {"rows": [], "count": 0}})):
-        first = await run_batch(a2e, make_jobs(5), journal=journal)
-    assert set(states_by_key(first).values()) == {"uncertain"}
-    assert {entry.state for entry in (await read_journal(journal)).values()} == {"uncertain"}
+        first = asyncio.create_task(run_batch(a2e, make_jobs(5), journal=journal))
+        await wait_until(lambda: count_starts(sandbox) == 5)
+        await wait_until(are_all_uncertain)
+        await cancel_and_wait(first)
     second = await run_batch(a2e, make_jobs(5), journal=journal)
     assert set(states_by_key(second).values()) == {"succeeded"}
     assert count_charges(sandbox) == dict.fromkeys(second, 1)
@@ -392,19 +403,39 @@ async def test_a_lost_answer_is_reconciled_by_the_next_run(
 # paid entries are not lost, however later steps fail
 
 
+class Unseekable(io.BytesIO):
+    """Stream that can be read once, such as a pipe."""
+
+    def seek(self, *_: object) -> int:
+        """Fail."""
+        raise io.UnsupportedOperation
+
+
 @pytest.mark.parametrize("tags", ["#fast", "#stuck", "#fast #fail"])
-async def test_a_file_at_its_end_does_not_change_a_paid_entry(
+async def test_a_stream_at_its_end_does_not_change_a_paid_entry(
     a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tags: str
 ) -> None:
-    """A job object whose open file is at its end only reports an error: its paid entry stays unchanged."""
-    item = make_job("a", tags, image=io.BytesIO(quick.PNG))
+    """A job object whose stream is at its end only reports an error: its paid entry stays unchanged."""
+    item = make_job("a", tags, image=Unseekable(quick.PNG))
     await run_job(a2e, item, journal, timeout=0.1)
     before = (await read_journal(journal))["a"]
     assert before.starts == 1
     again = await run_job(a2e, item, journal, timeout=0.1)
-    assert again.state in {"failed", "skipped"}
+    assert (again.state, "image is at its end" in str(again.error)) == ("failed", True)
     assert attrs.asdict((await read_journal(journal))["a"]) == attrs.asdict(before)
     await run_job(a2e, make_job("a", tags, image=quick.PNG), journal, timeout=0.1)
+    assert count_charges(sandbox) == {"a": 1}
+
+
+@pytest.mark.parametrize(("tags", "state"), [("#fast", "skipped"), ("#stuck", "uncertain"), ("#fast #fail", "failed")])
+async def test_a_file_at_its_end_is_the_same_image(
+    a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tags: str, state: str
+) -> None:
+    """A job object whose open file was read by an earlier run resumes its task: the file is rewound."""
+    item = make_job("a", tags, image=io.BytesIO(quick.PNG))
+    first = await run_job(a2e, item, journal, timeout=0.1)
+    again = await run_job(a2e, item, journal, timeout=0.1)
+    assert (again.state, again.record and again.record.id) == (state, first.record and first.record.id)
     assert count_charges(sandbox) == {"a": 1}
 
 
@@ -428,22 +459,203 @@ async def test_an_unexpected_error_does_not_change_a_paid_entry(
     assert count_charges(sandbox) == {"a": 1}
 
 
-async def test_a_damaged_entry_is_not_started_again(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
-    """A damaged entry ends in an error, and neither in a start nor in another entry."""
-    await run_batch(a2e, make_jobs(2), journal=journal)
-    connection = sqlite3.connect(journal)
-    with connection:
-        connection.execute("UPDATE jobs SET request = '{' WHERE key = 'k0'")
-    try:
-        results = await run_batch(a2e, make_jobs(2), journal=journal)
-    except JournalError:
-        pass
-    else:
-        assert results["k0"].error is not None
-    task_id = "SELECT task_id FROM jobs WHERE key = 'k0'"
-    assert connection.execute(task_id).fetchone()[0] in sandbox.tasks
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "request = '{'",
+        "request = CAST(x'ff' || request AS TEXT)",
+        "state = 'bogus'",
+        "starts = 'many'",
+        "task_id = NULL",
+        "created_at = 1e300",
+        "finished_at = 'today'",
+        "record = '{'",
+        "record = 'null'",
+        "error = '{'",
+    ],
+)
+@pytest.mark.parametrize("options", [{}, {"retry_failed": 1, "on_unknown": "resend"}], ids=["", "with retries"])
+async def test_a_damaged_entry_is_not_started_again(
+    a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, damage: str, options: Any
+) -> None:
+    """Each job has a result, also one whose entry is damaged: it is not started again, and its entry is not changed."""
+    await run_batch(a2e, make_jobs(3), journal=journal)
+    with sqlite3.connect(journal) as connection:
+        connection.execute(f"UPDATE jobs SET {damage} WHERE key = 'k1'")
+        before = connection.execute("SELECT * FROM jobs WHERE key = 'k1'").fetchall() if "ff" not in damage else None
+    results = await run_batch(a2e, make_jobs(4), journal=journal, **options)
+    is_readable = damage.startswith(("record", "error"))
+    assert states_by_key(results) == {
+        "k0": "skipped", "k1": "skipped" if is_readable else "failed", "k2": "skipped", "k3": "succeeded",
+    }  # fmt: skip
+    assert isinstance(results["k1"].error, JournalError | None)
+    assert (results["k1"].error is None) == is_readable
+    assert count_charges(sandbox) == {"k0": 1, "k1": 1, "k2": 1, "k3": 1}
+    if before is not None:
+        assert connection.execute("SELECT * FROM jobs WHERE key = 'k1'").fetchall() == before
     connection.close()
-    assert count_charges(sandbox) == {"k0": 1, "k1": 1}
+
+
+# an older copy
+
+
+@attrs.define(eq=False)
+class Backup:
+    """Copy of a journal, as a backup has made it."""
+
+    journal: pathlib.Path
+
+    def make(self) -> None:
+        """Copy the file, and nothing beside it."""
+        shutil.copy(self.journal, self.journal.with_suffix(".backup"))
+
+    def restore(self) -> None:
+        """Put the copy in the place of the journal."""
+        for file in self.journal.parent.glob(f"{self.journal.name}*"):
+            file.unlink()
+        shutil.copy(self.journal.with_suffix(".backup"), self.journal)
+
+
+def count_lists(sandbox: Sandbox) -> int:
+    """Count the requests for A2E's list."""
+    return sum(request.method == "GET" and request.path == LIST_PATH for request in sandbox.requests)
+
+
+async def test_tasks_that_an_older_copy_lacks_are_adopted(
+    sandbox: Sandbox, a2e: A2EClient, journal: pathlib.Path, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Jobs that were started after a journal was copied are not started again from the copy, and get their files."""
+    backup = Backup(journal)
+    await run_batch(a2e, make_jobs(2), journal=journal)
+    backup.make()
+    first = await run_batch(a2e, [*make_jobs(12), make_job("bad", "#fast #fail")], journal=journal)
+    backup.restore()
+    sandbox.requests.clear()
+    async with make_client(sandbox, start=quick.SETTLES_SOON) as another:
+        batch = another.image_to_video.batch(
+            [*make_jobs(13), make_job("bad", "#fast #fail")], journal=journal, out=tmp_path / "out"
+        )
+        results = await collect_results(batch)
+    assert states_by_key(results) == {**{f"k{n}": "succeeded" for n in range(13)}, "bad": "failed"}
+    assert count_charges(sandbox) == {**{f"k{n}": 1 for n in range(13)}, "bad": 1}
+    assert {key: result.task_id for key, result in results.items() if key in first} == {
+        key: result.task_id for key, result in first.items()
+    }
+    assert all(result.path and result.path.is_file() for key, result in results.items() if key != "bad")
+    assert (batch.progress.started, batch.progress.coins) == (1, sum(task.charged for task in sandbox.tasks.values()))
+    assert count_lists(sandbox) <= 3
+    assert sum("which is not in the journal" in record.message for record in caplog.records) == 11
+    again = await run_batch(a2e, make_jobs(13), journal=journal)
+    assert set(states_by_key(again).values()) == {"skipped"}
+
+
+async def test_an_empty_older_copy(sandbox: Sandbox, a2e: A2EClient, journal: pathlib.Path) -> None:
+    """The same is true for a copy that was made before the first start, and for a job that was paid twice since."""
+    backup, item = Backup(journal), make_job("a", "#fast #fail")
+    async with SqliteJournal(journal, sandbox.url):
+        """Make it."""
+    backup.make()
+    first = await run_job(a2e, item, journal, retry_failed=1)
+    assert first.starts == 2
+    backup.restore()
+    result = await run_job(a2e, item, journal, retry_failed=1)
+    assert (result.state, result.starts, result.task_id, result.coins) == ("failed", 2, first.task_id, first.coins)
+    assert count_starts(sandbox) == 2
+
+
+async def test_the_last_start_before_an_older_copy_is_listed_late(
+    sandbox: Sandbox, a2e: A2EClient, journal: pathlib.Path
+) -> None:
+    """As soon as a copy turns out to be older, jobs that it does not know wait until A2E's list surely has their tasks."""
+    backup = Backup(journal)
+    await run_job(a2e, make_job("k0"), journal)
+    backup.make()
+    await run_batch(a2e, make_jobs(15), journal=journal)
+    await asyncio.sleep(25)
+    sandbox.faults = FaultPlan(invisible=20.0)  # all but the last one are older by now
+    last = await run_job(a2e, make_job("last"), journal, timeout=0.1)
+    backup.restore()
+    few = dict.fromkeys(("max_running", "max_uploads", "max_starts", "max_downloads"), 1)
+    items = [*make_jobs(15), make_job("last"), make_job("new")]
+    async with make_client(sandbox, start=StartPolicy(accept_time=20.0, list_delay=20.0)) as another:
+        results = await run_batch(another, items, journal=journal, **few)
+    assert all(result.ok for result in results.values())
+    assert results["last"].task_id == last.task_id
+    assert set(count_charges(sandbox).values()) == {1}
+
+
+async def test_coins_of_adopted_tasks_count(sandbox: Sandbox, a2e: A2EClient, journal: pathlib.Path) -> None:
+    """What the tasks have cost that an older copy lacks counts for `max_coins`."""
+    backup = Backup(journal)
+    await run_job(a2e, make_job("k0"), journal)
+    backup.make()
+    await run_batch(a2e, make_jobs(3), journal=journal)
+    backup.restore()
+    results = await run_batch(a2e, make_jobs(5), journal=journal, max_coins=4 * PRICE, max_starts=1)
+    assert sorted(states_by_key(results).values()) == ["skipped", "skipped", "succeeded", "succeeded", "succeeded"]
+    assert sum(count_charges(sandbox).values()) == 4
+
+
+@pytest.mark.parametrize(
+    "fault", [web.Response(status=500), web.json_response({"code": 0, "data": {"rows": [], "count": 9}})]
+)
+async def test_nothing_is_started_from_an_old_journal_without_the_list(
+    sandbox: Sandbox, a2e: A2EClient, journal: pathlib.Path, monkeypatch: pytest.MonkeyPatch, fault: web.Response
+) -> None:
+    """As long as A2E's list cannot be read, a job that a journal of an earlier run does not know is not started."""
+    shorten_pauses(monkeypatch)
+    await run_job(a2e, make_job("k0"), journal)
+    async with make_client(sandbox) as another:
+        with sandbox.override("GET", LIST_PATH, fault):
+            results = await run_batch(another, make_jobs(3), journal=journal, on_shortage="stop")
+            assert count_starts(sandbox) == 1
+            assert {result.state for result in results.values()} <= {"skipped", "failed"}
+        results = await run_batch(another, make_jobs(3), journal=journal)
+    assert all(result.ok for result in results.values())
+    assert count_charges(sandbox) == {"k0": 1, "k1": 1, "k2": 1}
+
+
+async def test_a_new_journal_does_not_read_the_list(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """The run that creates a journal, and a run that starts nothing, do not read A2E's list for lost starts."""
+    await run_batch(a2e, make_jobs(3), journal=journal)
+    before = count_lists(sandbox)
+    await run_batch(a2e, make_jobs(3), journal=journal)
+    assert count_lists(sandbox) == before <= 1
+
+
+async def test_a_removed_entry_is_another_job(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """The key of an entry that was removed by a prune may name another job, which does not adopt the old task."""
+    old = await run_job(a2e, make_job("a"), journal)
+    async with JournalReader.open(journal) as reader:
+        assert await reader.prune() == 1
+    new = await run_job(a2e, make_job("a", prompt="another one of a"), journal)
+    assert new.task_id != old.task_id
+    assert count_charges(sandbox) == {"a": 2}
+
+
+# one run at a time
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_second_run_of_a_hard_link_is_refused(
+    a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """A second run of the same file under another name is refused before it starts anything, and the first one goes on."""
+    link = tmp_path / "link.sqlite"
+    async with a2e.image_to_video.batch(make_jobs(3, "#stuck"), journal=journal) as batch:
+        first = asyncio.ensure_future(anext(batch))
+        await wait_until(lambda: len(sandbox.tasks) == 3)
+        link.hardlink_to(journal)
+        for file in tmp_path.glob(f"{journal.name}-*"):
+            file.unlink()
+        with pytest.raises(JournalError, match="in use by process"):
+            await run_batch(a2e, make_jobs(3, "#stuck"), journal=link)
+        for key in ("k0", "k1", "k2"):
+            await finish_task(sandbox, key)
+        results = [await first, *[result async for result in batch]]
+    assert [result.state for result in results] == ["succeeded"] * 3
+    assert set(states_by_key(await run_batch(a2e, make_jobs(3, "#stuck"), journal=link)).values()) == {"skipped"}
+    assert count_starts(sandbox) == 3
 
 
 # running
@@ -585,7 +797,7 @@ async def test_a_changed_job_under_an_old_key_is_refused(
     result = await run_job(a2e, make_job("a", tags, **changes), earlier_run.path, retry_failed=9, timeout=0.1)
     assert (result.state, result.coins) == ("failed", 0)
     assert isinstance(result.error, InvalidRequestError)
-    assert f"'a' ({words} differ)" in str(result.error)
+    assert f"'a' (different: {words})" in str(result.error)
     assert count_starts(earlier_run.sandbox) == 1
     assert attrs.asdict((await read_journal(earlier_run.path))["a"]) == attrs.asdict(before)
 
@@ -605,7 +817,7 @@ async def test_the_content_of_an_image_counts(
     path.write_bytes(other.read_bytes())
     for different in (path, other, other.read_bytes(), tmp_path / "nowhere.png"):
         result = await run_job(a2e, make_job("a", image=different), journal)
-        assert (result.state, "image differ" in str(result.error)) == ("failed", True)
+        assert (result.state, "different: image" in str(result.error)) == ("failed", True)
     assert count_charges(sandbox) == {"a": 1}
     assert count_uploads(sandbox) == 1
 

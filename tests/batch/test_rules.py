@@ -9,6 +9,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from a2e_async import StartPolicy
+from a2e_async._submission.evidence import LISTED_UNTIL
 from a2e_async.batch import rules
 from a2e_async.batch.rules import Action, EntryState, JournalEntry
 from a2e_async.errors import (
@@ -136,28 +138,37 @@ def test_unknown_state_is_not_started() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "age", "resend", "may"),
+    ("is_absent", "age", "resend", "may"),
     [
-        pytest.param("sending", 0.0, False, True, id="just crashed"),
-        pytest.param("sending", rules.LISTED_UNTIL - 1, False, True, id="crashed while lists still show it"),
-        pytest.param("sending", rules.LISTED_UNTIL, False, False, id="crashed too long ago"),
-        pytest.param("uncertain", 0.0, False, False, id="its answer just got lost"),
-        pytest.param("uncertain", rules.LISTED_AFTER - 1, False, False, id="A2E may still show it"),
-        pytest.param("uncertain", rules.LISTED_AFTER, False, True, id="A2E would show it"),
-        pytest.param("uncertain", rules.LISTED_UNTIL - 1, False, True, id="A2E would still show it"),
-        pytest.param("uncertain", rules.LISTED_UNTIL, False, False, id="A2E would not show it any more"),
-        pytest.param("sending", rules.LISTED_UNTIL, True, True, id="crashed too long ago, wanted in any case"),
-        pytest.param("uncertain", 0.0, True, True, id="its answer just got lost, wanted in any case"),
+        pytest.param(False, 0.0, False, False, id="A2E may still show it"),
+        pytest.param(True, 0.0, False, True, id="A2E would show it"),
+        pytest.param(True, LISTED_UNTIL - 1, False, True, id="A2E would still show it"),
+        pytest.param(True, LISTED_UNTIL, False, False, id="A2E would not show it any more"),
+        pytest.param(False, 0.0, True, True, id="A2E may still show it, wanted in any case"),
+        pytest.param(True, LISTED_UNTIL, True, True, id="A2E would not show it any more, wanted in any case"),
     ],
 )
-def test_may_restart(state: EntryState, *, age: float, resend: bool, may: bool) -> None:
+def test_may_restart(*, is_absent: bool, age: float, resend: bool, may: bool) -> None:
     """A start without a task is sent again while A2E's list would certainly show its task, or if the caller accepts the risk."""
-    assert rules.may_restart(make_entry(state), age=age, resend=resend) is may
+    assert rules.may_restart(is_absent=is_absent, age=age, resend=resend) is may
+
+
+@pytest.mark.parametrize(
+    ("state", "after_crash", "seconds"),
+    [
+        ("sending", 180.0, 180.0),
+        ("uncertain", 180.0, 540.0),
+    ],
+)
+def test_settle_time(state: EntryState, after_crash: float, seconds: float) -> None:
+    """A start that lost its answer gets more time than one that was cut off by a crash."""
+    assert rules.settle_time(make_entry(state), after_crash) == seconds
 
 
 def test_there_is_a_time_in_which_lists_are_reliable() -> None:
     """There is a time in which A2E's list certainly shows a task; it ends before the 3 days after which tasks expire."""
-    assert 60 < rules.LISTED_AFTER < rules.LISTED_UNTIL < 3 * 86400
+    latest = rules.settle_time(make_entry("uncertain"), StartPolicy().accept_time + StartPolicy().list_delay)
+    assert 60 < latest < LISTED_UNTIL < 3 * 86400
 
 
 # errors
@@ -189,11 +200,16 @@ def error_name(case: object) -> str:
 )
 def test_errors_that_pause(error: A2EError) -> None:
     """An error that every job would get at this moment, and that may pass, pauses the batch."""
-    assert rules.pauses_batch(error)
+    assert rules.pauses_batch(error, is_needed=False)
+    assert rules.pauses_batch(error, is_needed=True)
     assert not rules.stops_batch(error)
 
 
-@pytest.mark.parametrize("error", [AuthenticationError("x", status=401), ClientClosedError("x")], ids=error_name)
+@pytest.mark.parametrize(
+    "error",
+    [AuthenticationError("x", status=401), PlanError("x", status=403), ClientClosedError("x")],
+    ids=error_name,
+)
 def test_errors_that_stop(error: A2EError) -> None:
     """An error that every job would get from now on stops the batch."""
     assert rules.stops_batch(error)
@@ -208,7 +224,6 @@ def test_errors_that_stop(error: A2EError) -> None:
         ContentRejectedError("x", status=400),
         InvalidRequestError("x"),
         NotFoundError("x", status=404),
-        PlanError("x", status=403),
         ServerError("x", status=500),
         SubmissionUncertainError("x"),
         TaskFailedError("x"),
@@ -221,9 +236,16 @@ def test_errors_that_stop(error: A2EError) -> None:
     ids=error_name,
 )
 def test_errors_of_one_job(error: A2EError) -> None:
-    """Every other error fails its job only."""
-    assert not rules.pauses_batch(error)
+    """Every other error fails its job only. That A2E fails (500) pauses the batch as well, if every start needs the answer."""
+    assert not rules.pauses_batch(error, is_needed=False)
+    assert rules.pauses_batch(error, is_needed=True) == isinstance(error, ServerError)
     assert not rules.stops_batch(error)
+
+
+def test_page_of_a_gateway() -> None:
+    """The page of a failed gateway counts as a failure of A2E. A page in its place with another status does not."""
+    assert rules.pauses_batch(UnexpectedResponseError("x", status=502), is_needed=True)
+    assert not rules.pauses_batch(UnexpectedResponseError("x", status=404), is_needed=True)
 
 
 _UNREACHABLE = NetworkError("x", request_sent=False)

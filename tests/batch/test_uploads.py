@@ -284,7 +284,7 @@ def make_cache(uploads: Uploads, journal: Journal, slots: int) -> UploadCache:
 
 async def link(cache: UploadCache, content: bytes) -> str:
     """Return the link of an image from the cache."""
-    return await cache.get(await open_image("image", content), digest(content))
+    return await cache.get(await open_image("image", content), digest(content), lambda _: None)
 
 
 async def test_image_is_uploaded_once() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,14 +13,17 @@ from batches import make_job
 from virtual_clock import now
 
 from a2e_async import ImageToVideoRecord, SubmissionUncertainError, TaskFailedError, TaskStatus
-from a2e_async.batch import rules
+from a2e_async._protocol.server_clock import SERVER_SKEW
+from a2e_async._submission.evidence import ListState, Verdict, certain_age, judge
 from a2e_async.batch.budget import BudgetGuard
 from a2e_async.batch.circuit_breaker import CircuitBreaker
+from a2e_async.batch.context import BatchContext, JobContext
 from a2e_async.batch.jobs import BatchOptions, Job, PreparedStart
 from a2e_async.batch.journal import Journal
 from a2e_async.batch.rules import Budget, EntryState, JournalEntry
+from a2e_async.batch.storage import StorageGuard
 from a2e_async.batch.uploads import UploadCache, stored_request
-from a2e_async.batch.worker import BatchContext, JobWorker
+from a2e_async.batch.worker import JobWorker
 
 if TYPE_CHECKING:
     from a2e_async.batch import JobResult
@@ -27,7 +31,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("no_leaked_tasks")
 
-LISTED_AFTER = 20.0
+SETTLE_TIME = 20.0
 JOB = make_job("a")
 REQUEST = stored_request(JOB, {"url": JOB.image_url}, None)
 PRICE = 30.0
@@ -61,32 +65,52 @@ class InMemoryApi:
     Attributes:
         failing: How many of its tasks fail, the first ones.
         listed: Whether its list shows the earlier start, from the second reading on.
-        ages: The age of each start that was looked for.
+        newest: Age of the newest other record in its list, in seconds.
+        ahead: Seconds by which this machine's clock is ahead of A2E's.
+        ages: The age of the start at each reading of the list.
         started: The markers of all starts.
     """
 
     failing: int = 0
     listed: bool = False
+    newest: float = math.inf
+    ahead: float = 0.0
     ages: list[float] = attrs.field(factory=list)
     started: list[str] = attrs.field(factory=list)
     marks_names: bool = True
     resends: bool = False
     extension: str = ".mp4"
-    listed_after: float = LISTED_AFTER
+    settle_time: float = SETTLE_TIME
 
     async def prepare(self, job: Job) -> PreparedStart:
         """Take any job."""
         return PreparedStart(body={}, inputs={"image_url": job.image_url, "end_image_url": None})
 
-    async def start(self, body: dict[str, Any], *, marker: str, resend: bool, on_late: object) -> Handle:
+    async def start(
+        self, body: dict[str, Any], *, marker: str, resend: bool, on_post: object, on_late: object
+    ) -> Handle:
         """Start a task."""
         self.started.append(marker)
         return Handle(f"t{len(self.started)}", len(self.started) <= self.failing, PRICE)
 
-    async def reconcile(self, marker: str, age: float) -> Handle | None:
+    async def latest_time(self) -> float:
+        """Return the time of A2E's clock."""
+        return time.time() - self.ahead
+
+    async def find_listed(self, marker: str, *, fresh: bool) -> None:
+        """Find nothing: the journals here are new."""
+
+    async def reconcile(
+        self, marker: str, sent_at: float, *, waited: float, settle_time: float
+    ) -> tuple[Handle | None, Verdict, float]:
         """Look for an earlier start."""
-        self.ages.append(round(age, 3))
-        return Handle("earlier", fails=False) if self.listed and len(self.ages) > 1 else None
+        read_at = await self.latest_time()
+        self.ages.append(round(read_at - sent_at, 3))
+        handle = Handle("earlier", fails=False) if self.listed and len(self.ages) > 1 else None
+        state = ListState(read_at=read_at, newest=read_at - self.newest)
+        times: dict[str, float] = {"sent_at": sent_at, "waited": waited}
+        verdict = judge(state, found=handle is not None, **times, accept_time=10.0, settle_time=settle_time)
+        return handle, verdict, certain_age(state, **times)
 
     def known_task(self, task_id: str, raw: dict[str, Any] | None) -> Handle:
         """Return a task that ended earlier."""
@@ -117,12 +141,14 @@ async def run(
         journal=journal,
         budget=BudgetGuard(api, Budget(None, spent=0 if entry is None else entry.quoted or 0)),
         breaker=breaker,
+        storage=StorageGuard(breaker, None, 1),
         uploads=UploadCache(api, journal, breaker, asyncio.Semaphore(1)),
+        first_slots=asyncio.Semaphore(1),
         start_slots=asyncio.Semaphore(1),
         running_slots=asyncio.Semaphore(1),
         download_slots=asyncio.Semaphore(1),
     )
-    result = await JobWorker(batch, JOB).run()
+    result = await JobWorker(JobContext(batch, JOB)).run()
     assert not batch.running_slots.locked()
     assert not batch.start_slots.locked()
     return result, batch
@@ -136,30 +162,36 @@ def make_entry(state: EntryState, **changes: Any) -> JournalEntry:
 # an earlier start
 
 
+SETTLED = SETTLE_TIME + SERVER_SKEW
+LOST = 3 * SETTLE_TIME
+
+
+@pytest.mark.parametrize("ahead", [0.0, 3600.0, -3600.0])
 @pytest.mark.parametrize(
-    ("state", "age", "ages", "starts"),
+    ("state", "age", "wait", "starts"),
     [
-        pytest.param("sending", 0.0, [0.0, LISTED_AFTER], 1, id="crashed just now"),
-        pytest.param("sending", 5.0, [5.0, LISTED_AFTER], 1, id="crashed seconds ago"),
-        pytest.param("sending", LISTED_AFTER - 0.5, [LISTED_AFTER - 0.5, LISTED_AFTER], 1, id="half a second left"),
-        pytest.param("sending", LISTED_AFTER, [LISTED_AFTER], 1, id="crashed when A2E would have listed it"),
-        pytest.param("sending", rules.LISTED_UNTIL - 1, [rules.LISTED_UNTIL - 1], 1, id="crashed days ago"),
-        pytest.param("sending", rules.LISTED_UNTIL, [rules.LISTED_UNTIL], 0, id="crashed too long ago"),
-        pytest.param("sending", -100.0, [0.0], 1, id="crashed in the future: the clock was set back"),
-        pytest.param("uncertain", 0.0, [0.0], 0, id="lost its answer just now"),
-        pytest.param("uncertain", rules.LISTED_AFTER - 1, [rules.LISTED_AFTER - 1], 0, id="lost its answer"),
-        pytest.param("uncertain", rules.LISTED_AFTER, [rules.LISTED_AFTER], 1, id="lost its answer long ago"),
-        pytest.param("uncertain", -100.0, [0.0], 0, id="lost its answer in the future"),
+        pytest.param("sending", 0.0, SETTLE_TIME, 1, id="crashed just now"),
+        pytest.param("sending", 5.0, SETTLE_TIME, 1, id="crashed seconds ago"),
+        pytest.param("sending", SETTLED - 0.5, 0.5, 1, id="half a second left"),
+        pytest.param("sending", SETTLED, 0.0, 1, id="crashed when A2E would have listed it"),
+        pytest.param("sending", 2 * 86400.0, 0.0, 1, id="crashed days ago"),
+        pytest.param("sending", 3 * 86400.0, 0.0, 0, id="crashed too long ago"),
+        pytest.param("sending", -100.0, SETTLE_TIME, 1, id="crashed in the future"),
+        pytest.param("uncertain", 0.0, LOST, 1, id="lost its answer just now"),
+        pytest.param("uncertain", LOST, SERVER_SKEW, 1, id="lost its answer minutes ago"),
+        pytest.param("uncertain", LOST + SERVER_SKEW, 0.0, 1, id="lost its answer long ago"),
+        pytest.param("uncertain", 3 * 86400.0, 0.0, 0, id="lost its answer too long ago"),
+        pytest.param("uncertain", -100.0, LOST, 1, id="lost its answer in the future"),
     ],
 )
 async def test_earlier_start_that_is_not_listed(
-    state: EntryState, *, age: float, ages: list[float], starts: int
+    state: EntryState, *, age: float, wait: float, starts: int, ahead: float
 ) -> None:
-    """A2E's list is read at once, and after a crash again when it certainly shows the task; then it is started, or uncertain."""
-    api = InMemoryApi()
-    result, batch = await run(api, make_entry(state, sent_at=time.time() - age, quoted=PRICE))
-    assert (api.ages, len(api.started)) == (ages, starts)
-    assert now() == round(ages[-1] - ages[0], 3)
+    """An earlier start is sent again when A2E must have listed it, by A2E's clock; it stays uncertain if it is too old."""
+    api = InMemoryApi(ahead=ahead)
+    result, batch = await run(api, make_entry(state, sent_at=await api.latest_time() - age, quoted=PRICE))
+    assert (round(api.ages[-1] - api.ages[0], 3), len(api.started)) == (wait, starts)
+    assert now() == round(wait, 3)
     assert batch.budget.budget.spent == PRICE  # of the earlier start, or of the new one
     if starts:
         assert (result.state, result.starts, result.coins) == ("succeeded", 1, PRICE)
@@ -168,11 +200,19 @@ async def test_earlier_start_that_is_not_listed(
         assert isinstance(result.error, SubmissionUncertainError)
 
 
+@pytest.mark.parametrize("state", ["sending", "uncertain"])
+async def test_list_with_a_newer_record(state: EntryState) -> None:
+    """A record that was created after the start must have been accepted settles it at once."""
+    api = InMemoryApi(newest=1.0)
+    _, _ = await run(api, make_entry(state, sent_at=time.time() - 12.0 - SERVER_SKEW, quoted=PRICE))
+    assert (now(), len(api.ages), len(api.started)) == (0.0, 1, 1)
+
+
 async def test_earlier_start_that_is_listed_late() -> None:
     """A task that A2E's list shows only in the second reading is adopted, and not started again."""
     api = InMemoryApi(listed=True)
     result, batch = await run(api, make_entry("sending", sent_at=time.time() - 5, quoted=PRICE))
-    assert (api.ages, api.started) == ([5.0, LISTED_AFTER], [])
+    assert (api.ages, api.started) == ([5.0, 5.0 + SETTLE_TIME], [])
     assert (result.state, result.task_id, result.starts, result.coins) == ("succeeded", "earlier", 1, PRICE)
     assert (batch.started, batch.budget.budget.spent) == (0, PRICE)
 
@@ -181,7 +221,7 @@ async def test_earlier_start_without_a_time() -> None:
     """Without the time of the start, the time at which the job was read counts."""
     api = InMemoryApi()
     await run(api, make_entry("sending", created_at=time.time() - 7))
-    assert api.ages == [7.0, LISTED_AFTER]
+    assert api.ages == [7.0, 7.0 + SETTLE_TIME]
 
 
 # retries

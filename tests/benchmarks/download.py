@@ -85,7 +85,7 @@ async def by_sdk(url: str, target: pathlib.Path, pipe: Connection) -> None:
     """Download with the package."""
 
     async def download_file(name: str) -> None:
-        await a2e.download(f"{url}/{name}", target, overwrite=True)
+        await a2e.download(f"{url}/{name}", target, if_exists="overwrite")
 
     async with A2EClient("sk_bench", base_url=url) as a2e:
         await measure(download_file, pipe)

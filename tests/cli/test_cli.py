@@ -224,3 +224,13 @@ def test_terminal_shows_a_line_per_image(image: str, service: Sandbox) -> None:
     assert process.returncode == 0
     assert shown.count(b"ada.png") > 5
     assert b"uploading" in shown
+
+
+def test_sandbox_that_others_can_reach(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
+    """`a2e sandbox` warns if others can reach it, and says so if they know its token as well."""
+    command = ["sandbox", "--host", "0.0.0.0", "--port", service.url.rpartition(":")[2], "--render", "tiny"]
+    assert main(command) == 2  # the port is in use
+    warning = "a2e: warning: others in the network can reach the sandbox at 0.0.0.0"
+    assert capsys.readouterr().err.startswith(f"{warning}; everybody knows its token, so pass a --token of your own\n")
+    assert main([*command, "--token", "sk_mine"]) == 2
+    assert capsys.readouterr().err.startswith(f"{warning}\n")

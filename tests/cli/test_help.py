@@ -75,7 +75,8 @@ def test_overview_imports_little(words: list[str]) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
     assert "image-to-video" in done.stdout
-    assert set(done.stderr.split()) == {"a2e_async.cli.app", "a2e_async.cli.messages"}
+    modules = ("app", "messages", "signals", "streams")
+    assert set(done.stderr.split()) == {f"a2e_async.cli.{name}" for name in modules}
 
 
 def test_version_does_not_import_the_client() -> None:

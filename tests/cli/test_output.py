@@ -89,7 +89,7 @@ def test_full_disk_of_a_process(folder: pathlib.Path) -> None:
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
 
 
-@pytest.mark.realtime("a script, which starts processes")
+@pytest.mark.process("a script, which starts processes")
 def test_scripts_of_the_reference_page(service: Sandbox, image: str) -> None:
     """The scripts of the reference page work without a change."""
     done = bash(

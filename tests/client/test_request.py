@@ -10,6 +10,7 @@ import attrs
 import pytest
 import quick
 from aiohttp import web
+from paid_starts import make_client
 
 from a2e_async import (
     A2EClient,
@@ -24,6 +25,7 @@ from a2e_async import (
 )
 
 if TYPE_CHECKING:
+    import pathlib
     from collections.abc import Awaitable, Callable
 
     from a2e_async.sandbox import Sandbox
@@ -205,7 +207,7 @@ async def test_retry_after_that_is_too_long_is_raised(a2e: A2EClient, sandbox: S
 async def test_connection_refused() -> None:
     """A refused connection is a NetworkError whose `request_sent` is False, and names host and port."""
     async with A2EClient("sk_x", base_url="http://127.0.0.1:1", config=quick.CONFIG) as client:
-        with pytest.raises(NetworkError, match=r"cannot connect to 127\.0\.0\.1:1: connection refused") as caught:
+        with pytest.raises(NetworkError, match=r"connect to http://127\.0\.0\.1:1: connection refused") as caught:
             await client.request("GET", "user/remainingCoins")
     assert not caught.value.request_sent
 
@@ -244,3 +246,36 @@ async def test_requests_in_flight_are_limited(sandbox: Sandbox) -> None:
         with sandbox.override("GET", COINS, count):
             await asyncio.gather(*(client.request("GET", "user/remainingCoins") for _ in range(20)))
     assert most == 3
+
+
+@pytest.mark.parametrize("language", [None, "en-US", "zh-CN"])
+async def test_language(sandbox: Sandbox, language: str | None, tmp_path: pathlib.Path) -> None:
+    """Every request of the API says in which language A2E is to answer; uploads and downloads go to other hosts."""
+    asked: dict[str, set[str | None]] = {}
+
+    def look(request: web.Request) -> None:
+        asked.setdefault(request.path.split("/")[1], set()).add(request.headers.get("x-lang"))
+
+    changes = {} if language == "en-US" else {"language": language}  # the default
+    async with make_client(sandbox, **changes) as a2e:
+        with sandbox.override("*", "/", look):
+            task = await a2e.image_to_video.start(image=quick.PNG, prompt="#fast", negative_prompt="blurry")
+            await task.wait_until_done(20)
+            await task.download(tmp_path / "video.mp4")
+    assert asked == {"api": {language}, "storage": {None}, "cdn": {None}}
+
+
+async def test_reads_bypass_caches(sandbox: Sandbox, a2e: A2EClient) -> None:
+    """Every GET asks caches on the way for a fresh answer; a POST is not cached anyway."""
+    asked: dict[str, set[str | None]] = {}
+
+    def look(request: web.Request) -> None:
+        asked.setdefault(request.method, set()).add(request.headers.get("Cache-Control"))
+
+    with sandbox.override("*", "/api", look):
+        task = await a2e.image_to_video.start(
+            image_url="https://example.com/a.png", prompt="#fast", negative_prompt="n"
+        )
+        await task.wait_until_done(20)
+        assert await a2e.image_to_video.find(task.record.name) is not None
+    assert asked == {"GET": {"no-cache"}, "POST": {None}}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import subprocess
+import sys
 
 import aiohttp
 import pytest
@@ -59,6 +61,37 @@ def test_second_event_loop_works_after_a_forgotten_close() -> None:
     with pytest.warns(ResourceWarning, match="async with"):
         assert asyncio.run(_use_and_close(client, port)) == {"coins": 10_000, "diamonds": 3}
         gc.collect()
+
+
+_STRICT = """
+import asyncio, os, threading, warnings
+from a2e_async import A2EClient
+from a2e_async.sandbox import Sandbox
+
+ready, boxes = threading.Event(), []
+
+async def serve():
+    async with Sandbox(render="tiny") as box:
+        boxes.append(box)
+        ready.set()
+        await asyncio.sleep(60)
+
+threading.Thread(target=lambda: asyncio.run(serve()), daemon=True).start()
+ready.wait()
+a2e = A2EClient(boxes[0].token, base_url=boxes[0].url)
+warnings.simplefilter("error")
+for _ in range(3):
+    print(asyncio.run(a2e.account.balance()).coins, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.process("warnings of an interpreter that ends")
+def test_forgotten_close_where_warnings_are_errors() -> None:
+    """A client that was not closed works in the next event loop, also where warnings are errors."""
+    command = [sys.executable, "-W", "error", "-c", _STRICT]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.stdout.split() == ["10000"] * 3, done.stderr
 
 
 async def _use_and_close(client: A2EClient, port: int) -> object:

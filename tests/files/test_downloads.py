@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import gzip
 import os
@@ -14,6 +15,7 @@ import attrs
 import paid_starts
 import pytest
 import quick
+import whole_files
 from aiohttp import web
 from conditions import wait_until
 
@@ -32,8 +34,8 @@ if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
 
 MIB = 1024 * 1024
-VIDEO = os.urandom(MIB)
-OTHER = os.urandom(MIB)
+VIDEO = quick.MP4 + os.urandom(MIB - len(quick.MP4))
+OTHER = quick.MP4 + os.urandom(MIB - len(quick.MP4))
 CUT_AFTER = 100_000
 """Bytes after which a bad connection is cut."""
 
@@ -186,6 +188,65 @@ async def test_download_that_stalls(sandbox: Sandbox, target: pathlib.Path) -> N
     assert cdn.requested[1] == (f"bytes={CUT_AFTER}-", '"v1"')
 
 
+async def test_few_bytes_with_each_request(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
+    """With a storage that cuts each response after a few bytes the download ends: that is no progress."""
+    cdn = Cdn(cut=100)
+    with pytest.raises(TransferError, match="cut off"):
+        await download_from(a2e, sandbox, cdn, target)
+    assert len(cdn.requested) == quick.CONFIG.retry.max_attempts
+    assert not names(target)
+
+
+async def test_download_that_drips(sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A host that sends a byte now and then, so that it never is silent, does not keep a download at work forever."""
+    requests = 0
+
+    async def drip(request: web.Request) -> web.StreamResponse:
+        nonlocal requests
+        requests += 1
+        response = web.StreamResponse(headers={"Content-Length": str(MIB), "ETag": '"v1"'})
+        await response.prepare(request)
+        for number in range(MIB):
+            if request.transport is None:
+                break
+            await response.write(VIDEO[number : number + 1])
+            await asyncio.sleep(0.1)
+        return response
+
+    retry = attrs.evolve(quick.CONFIG.retry, max_attempts=2)
+    async with paid_starts.make_client(sandbox, transfer_timeout=0.5, retry=retry) as a2e:
+        with pytest.raises(TransferError, match=r"sent only \d bytes in 0\.5 s"):
+            await download_from(a2e, sandbox, drip, target)
+    assert requests == 2
+    assert not names(target)
+
+
+async def test_headers_that_drip(sandbox: Sandbox, target: pathlib.Path) -> None:
+    """A host that never ends its headers, and sends some now and then, does not either."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x: y\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        writer.close()
+        ended.set()
+
+    ended = asyncio.Event()
+    retry = attrs.evolve(quick.CONFIG.retry, max_attempts=1)
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with paid_starts.make_client(sandbox, connect_timeout=0.2, transfer_timeout=0.3, retry=retry) as a2e:
+        with pytest.raises(TransferError, match="timed out"):
+            await a2e.download(f"http://127.0.0.1:{port}/x.mp4", target)
+    server.close()
+    await ended.wait()
+    await run_loop(2)
+
+
 async def test_faults_at_the_cdn(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
     """A download survives all transient faults, and requests only the rest."""
     image = quick.PNG + VIDEO
@@ -193,7 +254,7 @@ async def test_faults_at_the_cdn(a2e: A2EClient, sandbox: Sandbox, target: pathl
     sandbox.faults = FaultPlan(
         script={"cdn": [Fault("short"), Fault("drop"), Fault("status", status=503), Fault("short"), Fault("429")]}
     )
-    await a2e.download(url, target)
+    target = await a2e.download(url, target.with_suffix(".png"))
     assert target.read_bytes() == image
     assert [seen.status for seen in sandbox.requests][-6:] == [200, 0, 503, 206, 429, 206]
 
@@ -236,7 +297,7 @@ async def test_shorter_file_after_the_cut(a2e: A2EClient, sandbox: Sandbox, targ
     def change(cdn: Cdn) -> None:
         cdn.video, cdn.etag, cdn.cut = OTHER[:1000], '"v2"', None
 
-    two_writes = os.urandom(3 * MIB)
+    two_writes = quick.MP4 + os.urandom(3 * MIB)
     cdn = Cdn(video=two_writes, cut=len(two_writes) - CUT_AFTER, after=change)
     assert await download_from(a2e, sandbox, cdn, target) == OTHER[:1000]
 
@@ -358,7 +419,7 @@ async def test_compressed_answer(a2e: A2EClient, sandbox: Sandbox, target: pathl
 async def test_page_instead_of_the_rest(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
     """A web page instead of the rest is an error, and no partial file is left."""
     cdn = OddCdn(cut=CUT_AFTER, odd=lambda _: web.Response(text="<html>Please wait", content_type="text/html"))
-    with pytest.raises(TransferError, match="instead of a result"):
+    with pytest.raises(TransferError, match="instead of a video"):
         await download_from(a2e, sandbox, cdn, target)
     assert not names(target)
 
@@ -505,7 +566,7 @@ class ConcurrencyCounter:
         self.most = max(self.most, self._now)
         await self._places.acquire()
         self._now -= 1
-        return web.Response(body=b"video")
+        return web.Response(body=quick.MP4 + b"video")
 
     def release(self, count: int = 1) -> None:
         """Let some requests be answered."""
@@ -626,7 +687,7 @@ async def test_cancelled_during_a_step_of_a_thread(  # noqa: PLR0917  two parame
 ) -> None:
     """A download cancelled twice ends when its thread is done, and cancelled again at once: no partial or open file."""
     barrier = Barrier(monkeypatch, step)
-    video = os.urandom(3 * MIB)
+    video = quick.MP4 + os.urandom(3 * MIB)
     cdn = Cdn(video=video, cut=len(video) - 1 if step in {"truncate", "discard"} else None, ranges=False)
     with sandbox.override("GET", "/videos", cdn):
         download = asyncio.create_task(a2e.download(f"{sandbox.url}/videos/x.mp4", target))
@@ -667,10 +728,10 @@ async def test_failed_step_is_not_logged(caplog: pytest.LogCaptureFixture) -> No
 @pytest.mark.parametrize("pause", [None, 0, 5], ids=["once", "twice at once", "twice"])
 async def test_cancelled_at_any_time(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, pause: int | None) -> None:
     """A download cancelled at any moment, once or twice, leaves the complete file or nothing."""
-    video = os.urandom(4 * MIB)
+    video = quick.MP4 + os.urandom(4 * MIB)
 
     def begin_download() -> asyncio.Task[pathlib.Path]:
-        return asyncio.create_task(a2e.download(f"{sandbox.url}/videos/x.mp4", target, overwrite=True))
+        return asyncio.create_task(a2e.download(f"{sandbox.url}/videos/x.mp4", target, if_exists="overwrite"))
 
     with sandbox.override("GET", "/videos", lambda _: web.Response(body=video)):
         complete, turns = begin_download(), 0
@@ -697,7 +758,7 @@ async def test_upload_cancelled_while_its_file_is_opened(
     a2e: A2EClient, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload that is cancelled twice while a thread opens the image leaves no open file."""
-    target.write_bytes(quick.PNG)
+    target.write_bytes(whole_files.IMAGES["gif"])  # of which no metadata is removed before
     barrier = Barrier(monkeypatch, "open_checked")
     upload = asyncio.create_task(a2e.upload(target))
     await barrier.reached()
@@ -742,8 +803,8 @@ async def test_disk_slower_than_the_network(target: pathlib.Path, monkeypatch: p
         barrier.open()
         await one_more
         size = len(chunk) * (partial_file._MAX_BUFFERED // len(chunk) + 1)
-        await partial.commit(target.with_name("complete"), size=size, overwrite=False)
-    assert names(target) == ["complete"]
+        await partial.commit(size=size, overwrite=False)
+    assert names(target) == ["x.mp4"]
 
 
 async def test_disk_error_is_raised_by_the_next_write(
@@ -759,7 +820,7 @@ async def test_disk_error_is_raised_by_the_next_write(
         raise TransferError(msg)
 
     monkeypatch.setattr(partial_file, "append", full)
-    cdn = Cdn(video=os.urandom(8 * MIB))
+    cdn = Cdn(video=quick.MP4 + os.urandom(8 * MIB))
     with pytest.raises(TransferError, match="No space left"):
         await download_from(a2e, sandbox, cdn, target)
     assert writes == len(cdn.requested) == 1
@@ -768,14 +829,13 @@ async def test_disk_error_is_raised_by_the_next_write(
 
 async def test_partial_file_written_by_another_program(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
     """A partial file that another program changes does not become the final file."""
-    partial = target.with_name("x.mp4.part")
 
     async def meddle(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": str(2 * MIB)})
         await response.prepare(request)
         await response.write(VIDEO)
-        await wait_until(partial.exists)
-        with partial.open("ab") as file:
+        await wait_until(lambda: names(target))
+        with target.with_name(names(target)[0]).open("ab") as file:
             file.truncate(5 * MIB)
         await response.write(VIDEO)
         return response
@@ -786,29 +846,44 @@ async def test_partial_file_written_by_another_program(a2e: A2EClient, sandbox: 
 
 
 async def test_one_file_by_two_paths(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A second download to the same file is rejected, also with another path to it."""
+    """A download of another link to the same file is rejected, also with another path to it."""
     (target.parent / "folder").mkdir()
     same = target.parent / "folder" / ".." / "x.mp4"
     with sandbox.override("GET", "/videos", Cdn()):
-        downloads = (a2e.download(f"{sandbox.url}/videos/x.mp4", path) for path in (target, same))
+        downloads = (a2e.download(f"{sandbox.url}/videos/{path.parent.name}.mp4", path) for path in (target, same))
         results = await asyncio.gather(*downloads, return_exceptions=True)
     (rejected,) = (result for result in results if isinstance(result, InvalidRequestError))
     assert "another download" in str(rejected)
     assert target.read_bytes() == VIDEO
 
 
-async def test_partial_file_of_another_program_is_kept(a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path) -> None:
-    """A download that wrote nothing removes nothing."""
-    target.with_name("x.mp4.part").write_text("another program's")
-    with pytest.raises(TransferError, match="404"):
-        await download_from(a2e, sandbox, lambda _: web.Response(status=404), target)
-    assert names(target) == ["x.mp4.part"]
+@pytest.mark.parametrize("cut", [None, CUT_AFTER], ids=["succeeds", "fails"])
+async def test_partial_file_of_another_program_is_kept(
+    a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, cut: int | None
+) -> None:
+    """A download, good or failed, touches neither a file `x.mp4.part` nor the file behind a link of that name."""
+    precious = target.with_name("precious.txt")
+    precious.write_text("mine")
+    for name in ("x.mp4.part", "link.mp4.part"):
+        target.with_name(name).write_text("mine") if name[0] == "x" else target.with_name(name).symlink_to(precious)
+    cdn = Cdn(cut=cut, after=lambda cdn: setattr(cdn, "cut", 0))
+    with sandbox.override("GET", "/videos", cdn):
+        for name in ("x.mp4", "link.mp4"):
+            cdn.cut = cut
+            done = asyncio.gather(
+                a2e.download(f"{sandbox.url}/videos/x.mp4", target.with_name(name)), return_exceptions=True
+            )
+            (result,) = await done
+            assert isinstance(result, TransferError) is (cut is not None)
+    assert precious.read_text() == target.with_name("x.mp4.part").read_text() == "mine"
+    made = [] if cut else ["link.mp4", "x.mp4"]
+    assert names(target) == sorted(["link.mp4.part", "precious.txt", "x.mp4.part", *made])
 
 
 async def test_complete_download_removes_nothing(
     a2e: A2EClient, sandbox: Sandbox, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After the rename nothing is removed: the partial name can already be another download's."""
+    """After the rename nothing is removed."""
     removed: list[object] = []
     monkeypatch.setattr(partial_file, "discard", removed.append)
     await download_from(a2e, sandbox, Cdn(), target)
@@ -819,7 +894,7 @@ async def test_memory_stays_flat(a2e: A2EClient, sandbox: Sandbox, target: pathl
     """A download of 80 MiB needs less than 12 MiB of memory."""
 
     async def large(request: web.Request) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Length": str(80 * MIB), "Content-Type": "video/mp4"})
+        response = web.StreamResponse(headers={"Content-Length": str(80 * MIB), "Content-Type": "text/plain"})
         await response.prepare(request)
         for _ in range(80):
             await response.write(VIDEO)

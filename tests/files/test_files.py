@@ -6,6 +6,7 @@ import asyncio
 import io
 import os
 import pathlib
+import re
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ import attrs
 import paid_starts
 import pytest
 import quick
+import whole_files
 from aiohttp import web
 from conditions import wait_until
 
@@ -29,8 +31,8 @@ from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-VIDEO = bytes(range(256)) * 4096
-"""A megabyte without a signature of any media type."""
+VIDEO = quick.MP4 + bytes(range(256)) * 4096
+"""A megabyte of a video."""
 
 
 @pytest.fixture
@@ -274,17 +276,17 @@ async def test_unreadable_file_object(a2e: A2EClient) -> None:
 
 
 @pytest.mark.parametrize(
-    "head",
-    [b"\xff\xd8\xff\xe0" + bytes(20), b"GIF89a" + bytes(20), b"RIFF\x00\x00\x00\x00WEBPVP8 ", b"BM" + bytes(20)],
-    ids=["jpeg", "gif", "webp", "bmp"],
+    "image",
+    whole_files.IMAGES.values(),
+    ids=whole_files.IMAGES,
 )
-async def test_image_types(a2e: A2EClient, sandbox: Sandbox, head: bytes) -> None:
+async def test_image_types(a2e: A2EClient, image: bytes) -> None:
     """Every image type that A2E accepts can be uploaded."""
-    assert await a2e.upload(head)
+    assert await a2e.upload(image)
 
 
 async def test_download_is_written_to_a_partial_file(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """During the download the file is called `.part`; an incomplete file never has the final name."""
+    """During the download the file has a random name; an incomplete file never has the final name."""
     listings: list[list[str]] = []
 
     async def slowly(request: web.Request) -> web.StreamResponse:
@@ -298,19 +300,20 @@ async def test_download_is_written_to_a_partial_file(a2e: A2EClient, sandbox: Sa
 
     with sandbox.override("GET", "/videos", slowly):
         path = await a2e.download(f"{sandbox.url}/videos/x.mp4", tmp_path / "x.mp4")
-    assert ["x.mp4.part"] in listings
-    assert all("x.mp4" not in names for names in listings)
+    (partial,) = {name for names in listings for name in names}
+    assert re.fullmatch(r"x\.mp4\.[0-9a-f]{12}\.part", partial)
     assert path.stat().st_size == 3 * len(VIDEO)
 
 
 async def test_existing_file_is_kept(a2e: A2EClient, sandbox: Sandbox, link: str, tmp_path: pathlib.Path) -> None:
-    """An existing file is not changed, and nothing is requested, without overwrite=True."""
+    """An existing file is not changed, and nothing is requested, unless it may be overwritten."""
     path = tmp_path / "ada.mp4"
     path.write_text("mine")
-    with pytest.raises(InvalidRequestError, match="overwrite=True"):
+    with pytest.raises(InvalidRequestError, match="if_exists"):
         await a2e.download(link, path)
     assert path.read_text() == "mine"
     assert not sandbox.requests
+    assert (await a2e.download(link, str(path), if_exists="overwrite")).read_bytes() == VIDEO
     assert (await a2e.download(link, str(path), overwrite=True)).read_bytes() == VIDEO
 
 
@@ -318,7 +321,17 @@ async def test_folder_is_rejected(a2e: A2EClient, link: str, tmp_path: pathlib.P
     """A folder as target raises InvalidRequestError."""
     for folder in (tmp_path, pathlib.Path("/")):
         with pytest.raises(InvalidRequestError, match="folder"):
-            await a2e.download(link, folder, overwrite=True)
+            await a2e.download(link, folder, if_exists="overwrite")
+
+
+async def test_path_through_a_folder_that_is_made(
+    a2e: A2EClient, sandbox: Sandbox, link: str, tmp_path: pathlib.Path
+) -> None:
+    """An existing file is found before anything is requested, also if its path leads through a folder that is missing."""
+    (tmp_path / "ada.mp4").write_text("mine")
+    with pytest.raises(InvalidRequestError, match="exists"):
+        await a2e.download(link, tmp_path / "new" / ".." / "ada.mp4")
+    assert not sandbox.requests
 
 
 async def test_folder_that_cannot_be_made(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
@@ -326,6 +339,16 @@ async def test_folder_that_cannot_be_made(a2e: A2EClient, link: str, tmp_path: p
     (tmp_path / "file").write_text("x")
     with pytest.raises(TransferError, match="file"):
         await a2e.download(link, tmp_path / "file" / "ada.mp4")
+
+
+async def test_folder_that_cannot_be_written(
+    a2e: A2EClient, sandbox: Sandbox, link: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder in which no file can be made raises TransferError before anything is requested."""
+    monkeypatch.setattr(os, "access", lambda *_: False)  # root may write everywhere
+    with pytest.raises(TransferError, match="Permission denied"):
+        await a2e.download(link, tmp_path / "ada.mp4")
+    assert not sandbox.requests
 
 
 async def test_full_disk(a2e: A2EClient, link: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -350,15 +373,18 @@ async def test_full_disk(a2e: A2EClient, link: str, tmp_path: pathlib.Path, monk
         (b'{"error": "gone"}', "application/json"),
         (b"<?xml version='1.0'?><Error>", "video/mp4"),
         (b'{"code": 404}', "application/octet-stream"),
+        (bytes(50_000), "video/mp4"),
+        (quick.PNG, "video/mp4"),
+        (b"\n", "video/mp4"),
     ],
-    ids=["html", "json", "xml-as-video", "json-as-bytes"],
+    ids=["html", "json", "xml-as-video", "json-as-bytes", "zeros", "image", "one byte"],
 )
 async def test_page_instead_of_a_video(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, body: bytes, content_type: str
 ) -> None:
     """A web page or an error text with status 200 is not saved as a video."""
     page = web.Response(body=body, content_type=content_type)
-    with sandbox.override("GET", "/videos", page), pytest.raises(TransferError, match="instead of a result"):
+    with sandbox.override("GET", "/videos", page), pytest.raises(TransferError, match="instead of a video"):
         await a2e.download(f"{sandbox.url}/videos/x.mp4", tmp_path / "x.mp4")
     assert not list(tmp_path.iterdir())
 
@@ -481,19 +507,11 @@ async def test_signed_links_stay_private(a2e: A2EClient, sandbox: Sandbox, tmp_p
     assert "secret" not in "".join(traceback.format_exception(caught.value))
 
 
-@pytest.mark.parametrize("name", ["x" * 252, "a\0b", "\ud800.mp4"], ids=["too long", "null byte", "surrogate"])
+@pytest.mark.parametrize("name", ["x" * 256, "a\0b", "\ud800.mp4"], ids=["too long", "null byte", "surrogate"])
 async def test_invalid_file_names(a2e: A2EClient, link: str, tmp_path: pathlib.Path, name: str) -> None:
     """A name that no file can have is a TransferError, not an OSError."""
     with pytest.raises(TransferError):
         await a2e.download(link, tmp_path / name)
-
-
-async def test_folder_in_the_place_of_the_partial_file(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
-    """A folder with the name of the partial file is kept, and is an error."""
-    (tmp_path / "x.mp4.part").mkdir()
-    with pytest.raises(TransferError, match="directory"):
-        await a2e.download(link, tmp_path / "x.mp4")
-    assert (tmp_path / "x.mp4.part").is_dir()
 
 
 @pytest.mark.parametrize("path", [5, b"x.mp4", None])
@@ -501,15 +519,6 @@ async def test_path_must_be_a_path(a2e: A2EClient, link: str, path: Any) -> None
     """Any other value than a str or path is rejected."""
     with pytest.raises(InvalidRequestError, match="path"):
         await a2e.download(link, path)
-
-
-async def test_two_downloads_to_one_file(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
-    """A second download to the same file is rejected while the first one runs."""
-    downloads = (a2e.download(link, tmp_path / "x.mp4") for _ in range(2))
-    results = await asyncio.gather(*downloads, return_exceptions=True)
-    (rejected,) = (result for result in results if isinstance(result, InvalidRequestError))
-    assert "x.mp4" in str(rejected)
-    assert (tmp_path / "x.mp4").read_bytes() == VIDEO
 
 
 async def test_file_that_appears_meanwhile_is_kept(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
@@ -525,12 +534,114 @@ async def test_file_that_appears_meanwhile_is_kept(a2e: A2EClient, sandbox: Sand
     assert path.read_text() == "mine"
 
 
-@pytest.mark.skipif(not pathlib.Path("/dev/full").exists(), reason="needs a disk that is always full")
-async def test_disk_that_is_full_at_the_end(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
-    """A disk that reports only at the close that it is full is a TransferError."""
-    (tmp_path / "x.mp4.part").symlink_to("/dev/full")
+async def test_disk_that_is_full_at_the_end(
+    a2e: A2EClient, link: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that reports only at the end that it is full is a TransferError, and no file is left."""
+
+    def fail(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(TransferError, match="No space left"):
         await a2e.download(link, tmp_path / "x.mp4")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(not pathlib.Path("/proc/self/fd").exists(), reason="reads the names of open files there")
+async def test_stored_file_survives_a_power_failure(
+    a2e: A2EClient, link: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a download returns, its file, its folder and the folder of a new folder are on the disk."""
+    synced: list[str] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        synced.append(pathlib.Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    await a2e.download(link, tmp_path / "new" / "x.mp4")
+    assert re.fullmatch(r"x\.mp4\..*\.part", synced[1])
+    assert [synced[0], *synced[2:]] == [tmp_path.name, "new"]
+
+
+@pytest.mark.parametrize("disk", ["with hard links", "without"])
+async def test_name_taken_in_the_last_moment(
+    a2e: A2EClient, link: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, disk: str
+) -> None:
+    """A file that appears between the last check and the rename is not replaced, on any disk."""
+    path = tmp_path / "x.mp4"
+    real = os.link
+
+    def take_the_name(source: pathlib.Path, target: pathlib.Path) -> None:
+        path.write_text("mine")
+        if disk == "without":
+            raise OSError(1, "Operation not permitted")
+        real(source, target)
+
+    monkeypatch.setattr(os, "link", take_the_name)
+    with pytest.raises(InvalidRequestError, match="during the download"):
+        await a2e.download(link, path)
+    assert path.read_text() == "mine"
+    assert [item.name for item in tmp_path.iterdir()] == ["x.mp4"]
+
+
+async def test_disk_without_hard_links(
+    a2e: A2EClient, link: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk without hard links stores a file as well."""
+
+    def fail(*_: object) -> None:
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", fail)
+    assert (await a2e.download(link, tmp_path / "x.mp4")).read_bytes() == VIDEO
+    assert [item.name for item in tmp_path.iterdir()] == ["x.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs symbolic links")
+async def test_link_that_leads_nowhere_is_kept(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
+    """A symbolic link to a missing file is not replaced."""
+    (tmp_path / "x.mp4").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(InvalidRequestError, match="symbolic link"):
+        await a2e.download(link, tmp_path / "x.mp4")
+    assert [item.name for item in tmp_path.iterdir()] == ["x.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+async def test_pipe_is_not_replaced(a2e: A2EClient, link: str, tmp_path: pathlib.Path) -> None:
+    """A pipe or device as the target is rejected, also if it may be overwritten."""
+    os.mkfifo(tmp_path / "x.mp4")
+    with pytest.raises(InvalidRequestError, match="regular file"):
+        await a2e.download(link, tmp_path / "x.mp4", overwrite=True)
+    assert (tmp_path / "x.mp4").is_fifo()
+
+
+async def test_two_clients_write_to_one_path(sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """Of two clients that download different files to one path, one stores its own complete file, one gets an error."""
+    path, videos = tmp_path / "x.mp4", [quick.MP4 + char * 3_000_000 for char in (b"a", b"b")]
+
+    async def download(number: int) -> bytes:
+        async with paid_starts.make_client(sandbox) as client:
+            await client.download(f"{sandbox.url}/videos/{number}.mp4", path)
+        return videos[number]
+
+    async def slowly(request: web.Request) -> web.StreamResponse:
+        video = videos[int(request.path[-5])]
+        answer = web.StreamResponse(headers={"Content-Length": str(len(video))})
+        await answer.prepare(request)
+        for begin in range(0, len(video), 500_000):
+            await answer.write(video[begin : begin + 500_000])
+            await asyncio.sleep(0.01)
+        return answer
+
+    with sandbox.override("GET", "/videos", slowly):
+        results = await asyncio.gather(download(0), download(1), return_exceptions=True)
+    (stored,) = (result for result in results if isinstance(result, bytes))
+    assert {type(result) for result in results} == {bytes, InvalidRequestError}
+    assert path.read_bytes() == stored
+    assert [item.name for item in tmp_path.iterdir()] == ["x.mp4"]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")

@@ -8,8 +8,8 @@ from a2e_async._protocol.failures import failure_of
 from a2e_async._protocol.messages import Response
 from a2e_async._protocol.schema import name_from
 from a2e_async.errors import NetworkError, ServerError, TransferError
-from a2e_async.files.download_state import DownloadState, check_status
-from a2e_async.files.media_types import MediaType, detect, is_error_page, storage_key
+from a2e_async.files.download_state import MIN_SPEED, DownloadState, SpeedCheck, check_status
+from a2e_async.files.media_types import HEAD, MediaType, content_type_of, detect, find_mismatch, storage_key
 
 pytestmark = pytest.mark.pure  # no event loop, no socket, no sleep
 
@@ -114,44 +114,77 @@ def test_name_of_a_broken_url(source: str) -> None:
     assert isinstance(name_from(source), str)
 
 
-@pytest.mark.parametrize(
-    ("content_type", "head"),
-    [
-        pytest.param("text/html; charset=utf-8", b"\x00\x00\x00\x18ftypmp42", id="type says HTML"),
-        pytest.param("TEXT/HTML", b"", id="type in capitals"),
-        pytest.param("application/json", b"\x00", id="type says JSON"),
-        pytest.param("application/xml", b"\x00", id="type says XML"),
-        pytest.param("application/octet-stream", b"<!DOCTYPE html>", id="doctype"),
-        pytest.param("video/mp4", b"  \r\n<HTML>", id="page behind white space"),
-        pytest.param("video/mp4", b'\xef\xbb\xbf<?xml version="1.0"?>', id="XML behind a byte order mark"),
-        pytest.param("", b"<Error><Code>AccessDenied</Code>", id="storage error"),
-        pytest.param("binary/octet-stream", b'{"code":1001}', id="JSON"),
-        pytest.param("binary/octet-stream", b'{ "code": 1001 }', id="spaced JSON"),
-        pytest.param("binary/octet-stream", b'{\n  "code": 1001\n}', id="indented JSON"),
-        pytest.param("binary/octet-stream", b'{\r\n\t"code": 1001\r\n}', id="indented JSON of Windows"),
-        pytest.param("binary/octet-stream", b'[{"code":1001}]', id="JSON array"),
-    ],
-)
-def test_error_pages_are_detected(content_type: str, head: bytes) -> None:
-    """A web page or an error text is detected by its content type or its first bytes."""
-    assert is_error_page(content_type, head)
+MP4 = b"\x00\x00\x00\x18ftypmp42" + bytes(500)
 
 
 @pytest.mark.parametrize(
-    ("content_type", "head"),
+    "head",
     [
-        pytest.param("video/mp4", b"\x00\x00\x00\x18ftypmp42", id="MP4"),
-        pytest.param("application/octet-stream", b"\x00\x00\x00\x18ftypisom", id="MP4 without a type"),
-        pytest.param("", b"\xff\xd8\xff\xe0", id="JPEG without a type"),
-        pytest.param("image/png", b"\xff\xd8\xff\xe0", id="JPEG called PNG"),
-        pytest.param("audio/mpeg", b"ID3\x04", id="MP3"),
-        pytest.param("video/webm", b"\x1a\x45\xdf\xa3", id="WebM"),
-        pytest.param("video/mp4", b"", id="nothing yet"),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\n", id="one byte"),
+        pytest.param(b"Error 1010: the owner of this site has banned you", id="text"),
+        pytest.param("Fehler: gelöscht".encode(), id="UTF-8"),
+        pytest.param("<html>expired</html>".encode("utf-16"), id="UTF-16"),
+        pytest.param("<html>expired</html>".encode("utf-16-be"), id="UTF-16 without its mark"),
+        pytest.param(b"<!DOCTYPE html>", id="doctype"),
+        pytest.param(b"<!-- gateway -->\n<html>", id="page behind a comment"),
+        pytest.param(b"  \r\n<HTML>", id="page behind white space"),
+        pytest.param(b'\xef\xbb\xbf<?xml version="1.0"?>', id="XML behind a byte order mark"),
+        pytest.param(b"<Error><Code>AccessDenied</Code>", id="storage error"),
+        pytest.param(b"{}", id="empty JSON object"),
+        pytest.param(b'{"code":1001}', id="JSON"),
+        pytest.param(b"null", id="JSON null"),
+        pytest.param(b"#EXTM3U\n#EXT-X-VERSION:3\nvideo.ts\n", id="playlist"),
+        pytest.param(bytes(HEAD), id="zeros"),
+        pytest.param(b"Get free stuff here. " * 30, id="text with the name of a box of MOV"),
+        pytest.param(b"G" * HEAD, id="text with the mark of a transport stream"),
+        pytest.param(b"\x1f\x8b\x08" + bytes(500), id="gzip"),
+        pytest.param(b"PK\x03\x04" + bytes(500), id="zip"),
+        pytest.param(b"%PDF-1.7", id="PDF"),
+        pytest.param(MP4[:24], id="MP4 that ends behind its first box"),
+        pytest.param(b"\x89PNG\r\n\x1a\n" + bytes(500), id="image"),
+        pytest.param(b"\x00\x00\x00\x20ftypavif" + bytes(500), id="image in the container of MP4"),
+        pytest.param(b"ID3\x04\x00\x00" + bytes(500), id="audio"),
+        pytest.param(b"ID3 tags of the song", id="text that begins with the mark of an MP3"),
     ],
 )
-def test_results_are_not_error_pages(content_type: str, head: bytes) -> None:
-    """A result with an odd content type is not taken for an error page."""
-    assert not is_error_page(content_type, head)
+def test_no_video(head: bytes) -> None:
+    """Bytes that are not a video are no result for a file `.mp4`."""
+    mismatch = find_mismatch(head, ".mp4")
+    assert mismatch is not None
+    assert mismatch.endswith("instead of a video")
+
+
+@pytest.mark.parametrize(
+    ("head", "extension"),
+    [
+        pytest.param(MP4, ".mp4", id="MP4"),
+        pytest.param(MP4, ".MP4", id="extension in capitals"),
+        pytest.param(MP4, "", id="no extension"),
+        pytest.param(MP4, ".part", id="unknown extension"),
+        pytest.param(MP4, ".m4a", id="audio in the container of a video"),
+        pytest.param(b"\x1a\x45\xdf\xa3" + bytes(500), ".mp4", id="WebM under another name"),
+        pytest.param(b"\x00\x00\x00\x08wide\x00\x00\x00\x00mdat", ".mov", id="old MOV"),
+        pytest.param((b"G" + bytes(187)) * 3, ".mp4", id="transport stream"),
+        pytest.param(b"\xff\xd8\xff\xe0", ".png", id="JPEG called PNG"),
+        pytest.param(b"\x00\x00\x00\x20ftypavif" + bytes(500), ".webp", id="AVIF"),
+        pytest.param(b"ID3\x04", ".mp3", id="MP3"),
+        pytest.param(b"RIFF\x24\x00\x00\x00WAVEfmt ", ".wav", id="WAV"),
+        pytest.param(b"\xff\xf1\x50\x80", ".aac", id="AAC"),
+    ],
+)
+def test_results(head: bytes, extension: str) -> None:
+    """A video, an image or audio is a result for a file of any type of the same medium, and for one of no type."""
+    assert find_mismatch(head, extension) is None
+
+
+def test_labels_do_not_count() -> None:
+    """A video that the storage calls a text is a result."""
+    for label in ("text/plain", "text/html", "application/json", ""):
+        state = DownloadState(".mp4")
+        state.on_response(Response(status=200, headers={"content-type": label}))
+        state.on_chunk(MP4)
+        state.check_complete()
 
 
 VERSION = '"v1"'
@@ -162,7 +195,7 @@ def started(received: int = 40, headers: dict[str, str] | None = None) -> Downlo
     """Return the state of a file of 100 bytes, after some bytes of a first response with these headers."""
     state = DownloadState()
     state.on_response(Response(status=200, headers=named({"content_length": "100"} | (headers or {}))))
-    state.on_chunk(bytes(received))
+    state.on_chunk(MP4[:received])
     return state
 
 
@@ -319,23 +352,34 @@ def test_good_status_is_good() -> None:
     check_status(Response(status=204), range(200, 300), "The upload", "a hint")
 
 
-def test_error_page_in_small_chunks() -> None:
-    """A web page that arrives byte by byte is detected before its bytes are written."""
-    state = DownloadState()
+@pytest.mark.parametrize("size", [30, 600])
+def test_page_in_small_chunks(size: int) -> None:
+    """A web page that arrives byte by byte is detected at its end, or after 512 bytes."""
+    state = DownloadState(".mp4")
     state.on_response(Response(status=200, headers={"content-type": "video/mp4"}))
-    with pytest.raises(TransferError, match=r"video/mp4.* instead of a result"):
-        for byte in b"  <html><body>Please wait":
+    with pytest.raises(TransferError, match="a text or a web page instead of a video"):
+        for byte in b"  <html><body>Please wait".ljust(size):
             state.on_chunk(bytes([byte]))
-    assert state.received < 10
+        state.check_complete()
+    assert state.received <= HEAD
+
+
+def test_half_a_page_can_become_a_video() -> None:
+    """A connection that is cut after a few bytes is no reason to give up: the type is not known yet."""
+    state = started(received=2)
+    with pytest.raises(NetworkError, match="incomplete"):
+        state.check_complete()
 
 
 def test_only_the_beginning_is_checked() -> None:
     """Bytes like those of a page are allowed after the beginning of a file."""
-    state = started(received=60)
+    state = DownloadState(".mp4")
+    state.on_response(Response(status=200, headers={"content-length": "1000"}))
+    state.on_chunk(MP4)
     state.on_chunk(b"<html>")
-    state.on_response(rest("bytes 66-99/100"))
+    state.on_response(rest(f"bytes {state.received}-999/1000"))
     state.on_chunk(b"<html>")
-    assert state.received == 72
+    assert state.received == len(MP4) + 12
 
 
 def test_only_the_beginning_is_stored() -> None:
@@ -343,8 +387,79 @@ def test_only_the_beginning_is_stored() -> None:
     state = DownloadState()
     state.on_response(Response(status=200))
     for _ in range(3):
-        state.on_chunk(bytes(1_000_000))
-    assert len(state._head) <= 512
+        state.on_chunk(MP4 + bytes(1_000_000))
+    assert len(state.head) <= 512
+
+
+@pytest.mark.parametrize(
+    ("head", "content_type"),
+    [(MP4, "video/mp4"), (b"FLV\x01", "application/octet-stream"), (b"<html>", "application/octet-stream")],
+)
+def test_content_type_of_a_result(head: bytes, content_type: str) -> None:
+    """Only a type that is known from the first bytes is named."""
+    assert content_type_of(head) == content_type
+
+
+def part(state: DownloadState, content_range: str, **headers: str) -> Response:
+    """Return an answer with a part, and check that it was requested."""
+    assert state.request_headers()["Range"] == f"bytes={state.received}-{state.end and state.end - 1}"
+    return Response(status=206, headers={"content-range": content_range} | named(headers))
+
+
+def test_first_bytes_and_then_a_part() -> None:
+    """The first bytes are requested with their end, and then the part; both are complete when they have it."""
+    state = DownloadState(end=40)
+    state.on_response(part(state, "bytes 0-39/1000", etag=VERSION, last_modified="a"))
+    state.on_chunk(MP4[:40])
+    state.check_complete()
+    assert (state.sends_ranges, state.total, state.etag, state.modified) == (True, 1000, VERSION, "a")
+    state.pin(700, 800)
+    state.on_response(part(state, "bytes 700-799/1000", etag=VERSION))
+    state.on_chunk(bytes(60))
+    with pytest.raises(NetworkError, match="760 of 800"):
+        state.check_complete()
+    state.on_response(part(state, "bytes 760-799/1000", etag=VERSION))
+    state.on_chunk(bytes(40))
+    state.check_complete()
+    assert state.head == MP4[:40]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(Response(status=200, headers={"content-length": "1000"}), id="the whole"),
+        pytest.param(Response(status=206, headers={"content-range": "bytes 700-999/1000"}), id="more than the part"),
+        pytest.param(Response(status=206, headers={"content-range": "bytes 700-799/2000"}), id="of another file"),
+        pytest.param(Response(status=416), id="nothing"),
+    ],
+)
+def test_part_that_cannot_be_continued(answer: Response) -> None:
+    """Once bytes are passed on, an answer that does not continue them is final."""
+    state = DownloadState(end=40)
+    state.on_response(part(state, "bytes 0-39/1000"))
+    state.on_chunk(MP4[:40])
+    state.pin(700, 800)
+    with pytest.raises(TransferError, match="start again"):
+        state.on_response(answer)
+
+
+def test_longer_body_than_the_part() -> None:
+    """A body with more bytes than its head says is an error, and not passed on."""
+    state = DownloadState(end=40)
+    state.on_response(part(state, "bytes 0-39/1000"))
+    state.on_chunk(MP4[:40])
+    state.pin(700, 800)
+    state.on_response(part(state, "bytes 700-799/1000"))
+    with pytest.raises(TransferError, match="start again"):
+        state.on_chunk(bytes(101))
+
+
+def test_forgotten_file_is_another_one() -> None:
+    """With a new link, nothing of the old file is known."""
+    state = started(headers={"etag": VERSION})
+    state.forget()
+    assert (state.received, state.total, state.etag, state.head) == (0, None, "", b"")
+    assert "Range" not in state.request_headers()
 
 
 def test_complete_file() -> None:
@@ -387,26 +502,72 @@ def test_body_longer_than_the_file() -> None:
     with pytest.raises(ServerError, match="more than"):
         state.on_chunk(bytes(61))
     assert state.received == 0
-    assert not state.made_progress()
+    assert not state.made_progress(0)
+
+
+MIB = 1024 * 1024
 
 
 def test_progress_counts_once() -> None:
     """Progress means more bytes than ever before, and counts once for the same bytes."""
-    state = started()
-    assert state.made_progress()
-    assert not state.made_progress()
-    state.on_response(rest())
-    state.on_chunk(b"1")
-    assert state.made_progress()
+    state = DownloadState()
+    for _ in range(2):
+        state.on_response(Response(status=200))
+        state.on_chunk(MP4 + bytes(MIB))
+        assert state.made_progress(1)
+        assert not state.made_progress(1)
+        state.on_chunk(bytes(MIB))
+        assert state.made_progress(1)
+        state._furthest = 0
+
+
+@pytest.mark.parametrize(
+    ("received", "seconds"), [(1, 0), (16_000, 0), (MIB, 1100)], ids=["one byte", "few bytes", "slow"]
+)
+def test_crumbs_are_no_progress(received: int, seconds: float) -> None:
+    """An attempt that gets a few bytes, or needs very long for them, does not begin a fresh count of attempts."""
+    state = DownloadState()
+    state.on_response(Response(status=200))
+    state.on_chunk((MP4 + bytes(MIB))[:received])
+    assert not state.made_progress(seconds)
 
 
 def test_starting_again_is_no_progress() -> None:
     """A download that starts again and gets no further than before makes no progress."""
-    state = started(received=40)
-    assert state.made_progress()
-    for received in (1, 39, 40):
-        state.on_response(Response(status=200))
-        state.on_chunk(bytes(received))
-        assert not state.made_progress()
-    state.on_chunk(b"1")
-    assert state.made_progress()
+    state = DownloadState()
+    state.on_response(Response(status=200))
+    state.on_chunk(MP4 + bytes(MIB))
+    assert state.made_progress(1)
+    state.on_response(Response(status=200))
+    state.on_chunk(MP4 + bytes(MIB))
+    assert not state.made_progress(1)
+
+
+def test_file_that_is_too_large() -> None:
+    """A file over the limit is given up: by its announced length, or when it gets too long."""
+    state = DownloadState(".mp4", 1000)
+    with pytest.raises(TransferError, match=r"max_download_bytes.*1,000"):
+        state.on_response(Response(status=200, headers={"content-length": "1001"}))
+    state.on_response(Response(status=200))
+    state.on_chunk(MP4)
+    with pytest.raises(TransferError, match="max_download_bytes"):
+        state.on_chunk(bytes(600))
+
+
+def test_speed_of_a_download() -> None:
+    """In each window the least number of bytes must arrive; a burst begins the next window."""
+    check = SpeedCheck(60, since=0)
+    check.on_chunk(MIN_SPEED * 60, now=59)
+    for now in range(60, 119):
+        check.on_chunk(1, now=now)
+    with pytest.raises(NetworkError, match="only 60 bytes in 60 s") as caught:
+        check.on_chunk(1, now=119.5)
+    assert failure_of(caught.value).transient
+
+
+def test_slow_disk_is_no_slow_host() -> None:
+    """Time that the disk took does not count for the speed."""
+    check = SpeedCheck(60, since=0)
+    check.on_chunk(1000, now=1)
+    check.since += 500
+    check.on_chunk(1000, now=502)

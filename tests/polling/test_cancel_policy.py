@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import attrs
 import pytest
 import quick
@@ -108,6 +110,61 @@ async def test_cancellation_has_a_time_limit(
     queued_sandbox.faults = FaultPlan(chances={"*": {Fault("delay", seconds=60): 1}})
     took = await cancel(asyncio.create_task(task.wait_until_done(cancel_policy="delete")))
     assert 0.25 <= took < 20
+
+
+async def test_scope_of_anyio_deletes(
+    queued_a2e: A2EClient, queued_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A scope of anyio cancels again and again: the wait ends at once, and the deletion goes on and is logged."""
+    caplog.set_level(logging.INFO)
+    task = await start_video(queued_a2e)
+    queued_sandbox.faults = FaultPlan(chances={"detail": {Fault("delay", seconds=2): 1}})
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    with anyio.move_on_after(0.1):
+        await task.wait_until_done(cancel_policy="delete")
+    assert loop.time() - began < 1
+    assert "is deleted if it is still queued" in caplog.messages[-1]
+    await wait_until(lambda: queued_sandbox.tasks[task.id].deleted)
+    assert queued_sandbox.coins == 10_000
+    await wait_until(lambda: caplog.messages[-1].endswith("still queued, and is deleted"))
+
+
+async def test_client_in_a_cancelled_scope_deletes(queued_sandbox: Sandbox) -> None:
+    """If the client is closed in the cancelled scope as well, the deletion is made before."""
+    with anyio.move_on_after(0.5):
+        async with make_client(queued_sandbox) as a2e:
+            task = await start_video(a2e)
+            await task.wait_until_done(cancel_policy="delete")
+    await wait_until(lambda: queued_sandbox.tasks[task.id].deleted)
+    await wait_until(lambda: "closed" in repr(a2e))
+
+
+async def test_second_cancellation_does_not_end_the_deletion(
+    queued_a2e: A2EClient, queued_sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """After a second cancellation the task is deleted all the same, and the log says so."""
+    caplog.set_level(logging.INFO)
+    task = await start_video(queued_a2e)
+    queued_sandbox.faults = FaultPlan(chances={"detail": {Fault("delay", seconds=2): 1}})
+    wait = asyncio.create_task(task.wait_until_done(cancel_policy="delete"))
+    await asyncio.sleep(0.05)
+    wait.cancel()
+    await cancel(wait)
+    assert not queued_sandbox.tasks[task.id].deleted
+    await wait_until(lambda: queued_sandbox.tasks[task.id].deleted)
+    await wait_until(lambda: caplog.messages[-1].endswith("still queued, and is deleted"))
+
+
+async def test_running_task_goes_on_and_the_log_says_so(
+    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the task has begun, the log says that it goes on."""
+    caplog.set_level(logging.INFO)
+    task = await start_video(a2e, prompt="#stuck")
+    await wait_until(lambda: sandbox.tasks[task.id].status == "pending")
+    await cancel(asyncio.create_task(task.wait_until_done(cancel_policy="delete")))
+    assert caplog.messages[-1].endswith("it has begun, so it is not deleted")
 
 
 async def test_second_cancellation_ends_at_once(queued_a2e: A2EClient, queued_sandbox: Sandbox) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 import pytest
-from scripted_a2e import ScriptedA2E, fetch, fetch_due, record_of, succeed, summarize
+from scripted_a2e import ScriptedA2E, ScriptedReader, fetch, fetch_due, record_of, succeed, summarize
 from virtual_clock import now
 
 from a2e_async import (
@@ -30,12 +30,11 @@ from a2e_async import (
     TaskStatus,
     UnexpectedResponseError,
 )
-from a2e_async._polling.fetcher import StatusApi
 from a2e_async._polling.poller import Poller
 from a2e_async._polling.queue import Waiter
+from a2e_async._protocol import converter
 from a2e_async._protocol.families import IMAGE_TO_VIDEO, Family
 from a2e_async._protocol.messages import Envelope
-from a2e_async.resources import base
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Coroutine
@@ -93,7 +92,7 @@ def count_results(results: dict[str, PollResult]) -> Counter[str]:
     return Counter(summarize(results).values())
 
 
-async def poll_rounds(fetcher: StatusFetcher[TaskRecord], due: Collection[str], count: int) -> list[Counter[str]]:
+async def poll_rounds(fetcher: StatusFetcher, due: Collection[str], count: int) -> list[Counter[str]]:
     """Fetch the tasks several times, 2 s apart, and count the results of each time."""
     found = []
     for _ in range(count):
@@ -747,7 +746,7 @@ async def test_cancelled_bisection_has_no_effect() -> None:
 # State
 
 
-def stored_ids(fetcher: StatusFetcher[TaskRecord]) -> set[str]:
+def stored_ids(fetcher: StatusFetcher) -> set[str]:
     """Return all ids in the state of a fetcher."""
     kept = (getattr(fetcher, field.name) for field in attrs.fields(type(fetcher)))
     return {task_id for memory in kept if isinstance(memory, dict | set) for task_id in memory}
@@ -889,7 +888,7 @@ async def end_times(a2e: ScriptedA2E, waits: Collection[str], policy: PollPolicy
 
     async def wait(task_id: str) -> None:
         waiter = make_waiter()
-        unsubscribe = poller.subscribe("family", task_id, a2e.status_api, waiter)
+        unsubscribe = poller.subscribe("family", task_id, a2e.reader, waiter)
         try:
             await asyncio.wait([waiter.done], timeout=within)
         finally:
@@ -923,18 +922,17 @@ async def test_fault_of_one_task_delays_no_other_batch(error: A2EError, bad_id: 
 async def test_request_that_hangs_delays_no_other_batch() -> None:
     """While one request hangs, all waits in other batches end in time."""
     a2e = ScriptedA2E(ids(300), done=set(ids(300)))
-    family = a2e.status_api()
+    family = a2e.reader()
 
     async def hang(requested: list[str]) -> dict[str, TaskRecord]:
         if "t150" in requested:
             await asyncio.sleep(1e6)
-        assert family.get_many is not None
         return dict(await family.get_many(requested))
 
     poller, waits = Poller(PollPolicy()), {task_id: make_waiter() for task_id in a2e.tasks}
     for task_id, waiter in waits.items():
         poller.subscribe(
-            "family", task_id, lambda: StatusApi(get=family.get, get_many=hang, list_page=family.list_page), waiter
+            "family", task_id, lambda: ScriptedReader(get=family.get, get_many=hang, list_page=family.list_page), waiter
         )
     await asyncio.sleep(3.1)
     ended = {task_id for task_id, waiter in waits.items() if waiter.done.done()}
@@ -982,7 +980,7 @@ async def test_poll_now_includes_requests_in_flight() -> None:
         return record_of(task_id, TaskStatus.SUCCEEDED if len(times) == 2 else TaskStatus.RUNNING)
 
     poller, waiter = Poller(PollPolicy()), make_waiter(has_webhook=True)
-    poller.subscribe("family", "a", lambda: StatusApi(get=get), waiter)
+    poller.subscribe("family", "a", lambda: ScriptedReader(get=get), waiter)
     while not times:
         await asyncio.sleep(0.1)
     poller.poll_now(None)
@@ -995,16 +993,15 @@ async def test_small_batches_are_merged() -> None:
     """When most of 500 tasks are done, the others share one request, also if A2E takes 3 s to respond."""
     a2e, chance = ScriptedA2E(ids(500)), random.Random(1)
     a2e.done = set(chance.sample(a2e.tasks, 480))
-    family = a2e.status_api()
+    family = a2e.reader()
 
     async def slow(requested: list[str]) -> dict[str, TaskRecord]:
         await asyncio.sleep(chance.uniform(2.5, 3.5))
-        assert family.get_many is not None
         return dict(await family.get_many(requested))
 
     poller = Poller(PollPolicy(steps=((0.0, 2.0),)))
     for task_id in a2e.tasks:
-        poller.subscribe("family", task_id, lambda: StatusApi(get=family.get, get_many=slow), make_waiter())
+        poller.subscribe("family", task_id, lambda: ScriptedReader(get=family.get, get_many=slow), make_waiter())
     await asyncio.sleep(20)
     a2e.clear_calls()
     await asyncio.sleep(60)
@@ -1023,7 +1020,7 @@ async def test_callback_that_raises_ends_its_own_wait() -> None:
     poller, waits = Poller(PollPolicy()), [make_waiter() for _ in a2e.tasks]
     waits[1].on_record = bug
     for task_id, waiter in zip(a2e.tasks, waits, strict=True):
-        poller.subscribe("family", task_id, a2e.status_api, waiter)
+        poller.subscribe("family", task_id, a2e.reader, waiter)
     await asyncio.wait([waiter.done for waiter in waits], timeout=100.0)
     ended = [waiter.done.done() and (waiter.done.exception() or waiter.done.result().status) for waiter in waits]
     await poller.aclose()
@@ -1040,20 +1037,18 @@ def test_unreadable_record_does_not_affect_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A record that cannot be decoded is left out and logged; all other records of the response are read."""
-    real: Callable[..., ImageToVideoRecord] = vars(base)["to_record"]
+    real: Callable[..., ImageToVideoRecord] = vars(converter)["to_record"]
 
-    def to_record(
-        model: type[ImageToVideoRecord], raw: dict[str, Any], family: Family, *, trace_id: str
-    ) -> ImageToVideoRecord:
+    def to_record(raw: dict[str, Any], family: Family, *, trace_id: str) -> ImageToVideoRecord:
         if raw["_id"] == "b":
             msg = "a bug"
             raise KeyError(msg)
-        return real(model, raw, family, trace_id=trace_id)
+        return real(raw, family, trace_id=trace_id)
 
-    monkeypatch.setattr(base, "to_record", to_record)
+    monkeypatch.setattr(converter, "to_record", to_record)
     rows = [{"_id": task_id, "current_status": "completed"} for task_id in "abc"]
     with caplog.at_level(logging.ERROR, "a2e_async"):
-        found = base.to_records(ImageToVideoRecord, Envelope(data=rows, trace_id="trace-1"), IMAGE_TO_VIDEO)
+        found = converter.to_records(Envelope(data=rows, trace_id="trace-1"), IMAGE_TO_VIDEO)
     assert {task_id: (record.status, record.trace_id) for task_id, record in found.items()} == {
         "a": (TaskStatus.SUCCEEDED, "trace-1"),
         "c": (TaskStatus.SUCCEEDED, "trace-1"),
@@ -1079,7 +1074,7 @@ def test_unreadable_record_does_not_affect_others(
 )
 def test_records_of_a_response(data: object, found: list[str]) -> None:
     """All records of a response are found, each once, and nothing else."""
-    records = base.to_records(ImageToVideoRecord, Envelope(data=data), IMAGE_TO_VIDEO)
+    records = converter.to_records(Envelope(data=data), IMAGE_TO_VIDEO)
     assert [(task_id, record.id) for task_id, record in records.items()] == [(task_id, task_id) for task_id in found]
 
 

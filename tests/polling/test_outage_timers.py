@@ -6,10 +6,10 @@ import asyncio
 import collections
 
 import pytest
+from scripted_a2e import ScriptedReader
 from virtual_clock import now
 
 from a2e_async import NetworkError, OutageError, PollPolicy, TaskRecord
-from a2e_async._polling.fetcher import StatusApi
 from a2e_async._polling.poller import Poller
 from a2e_async._polling.queue import Waiter
 
@@ -45,7 +45,7 @@ async def test_two_thousand_waits_end_a_hundred_at_a_time(monkeypatch: pytest.Mo
 
     async def wait(number: int) -> None:
         waiter = make_waiter(60)
-        unsubscribe = poller.subscribe("family", f"t{number}", lambda: StatusApi(get=fail), waiter)
+        unsubscribe = poller.subscribe("family", f"t{number}", lambda: ScriptedReader(get=fail), waiter)
         with pytest.raises(OutageError) as caught:
             await waiter.done
         unsubscribe()
@@ -74,7 +74,7 @@ async def test_outages_cost_nothing_while_a2e_works() -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Poller, "_on_timer", count)
-        unsubscribe = poller.subscribe("family", "a", lambda: StatusApi(get=get), make_waiter(1000))
+        unsubscribe = poller.subscribe("family", "a", lambda: ScriptedReader(get=get), make_waiter(1000))
         await asyncio.sleep(150)
         down = False
         await asyncio.sleep(250)
@@ -85,7 +85,7 @@ async def test_outages_cost_nothing_while_a2e_works() -> None:
 async def test_wait_that_has_left_is_not_ended() -> None:
     """A budget ends no wait that was cancelled before, none without a limit, and none whose budget is longer."""
     poller, waiters = Poller(PollPolicy()), [make_waiter(budget) for budget in (10, 20, 60, None)]
-    unsubscribe = [poller.subscribe("family", "a", lambda: StatusApi(get=fail), waiter) for waiter in waiters]
+    unsubscribe = [poller.subscribe("family", "a", lambda: ScriptedReader(get=fail), waiter) for waiter in waiters]
     unsubscribe[0]()
     await asyncio.sleep(25)
     assert [waiter.done.done() for waiter in waiters] == [False, True, False, False]

@@ -178,6 +178,33 @@ async def test_task_without_any_record_was_never_seen(impatient: A2EClient, sand
         await impatient.image_to_video.task(task.id).wait_until_done(20, outage_budget=0.1)
 
 
+async def test_task_without_a_status_word_was_seen(impatient: A2EClient, sandbox: Sandbox) -> None:
+    """A2E answered, though without a word that says how far the task is."""
+    task = await start_video(impatient)
+
+    def answer(request: web.Request) -> web.Response:
+        return web.json_response({"code": 0, "data": {"_id": task.id, "name": "Ada"}})
+
+    with sandbox.override("*", f"{quick.FAMILY_PATH}/", answer), pytest.raises(WaitTimeoutError) as caught:
+        await impatient.image_to_video.task(task.id).wait_until_done(0.3)
+    assert "last seen without a status word" in str(caught.value)
+
+
+@pytest.mark.parametrize("field", ["current_status", "status", "state"])
+@pytest.mark.parametrize("word", ["failed", "fail", "error"])
+async def test_every_word_for_a_failure_ends_the_wait(
+    impatient: A2EClient, sandbox: Sandbox, field: str, word: str
+) -> None:
+    """A task that has failed is not waited for until the timeout."""
+    task = await start_video(impatient)
+
+    def answer(request: web.Request) -> web.Response:
+        return web.json_response({"code": 0, "data": {"_id": task.id, field: word, "failed_message": "no face"}})
+
+    with sandbox.override("*", f"{quick.FAMILY_PATH}/", answer), pytest.raises(TaskFailedError, match="no face"):
+        await task.wait_until_done(20)
+
+
 async def test_wait_error_includes_timeouts_and_outages(impatient: A2EClient, sandbox: Sandbox) -> None:
     """`except WaitError` catches all errors that leave the task running: a timeout and an outage."""
     task = await start_pending(impatient)
@@ -199,10 +226,10 @@ PERMANENT: dict[str, tuple[dict[str, object], int, type[A2EError]]] = {
 
 
 @pytest.mark.parametrize(("body", "status", "error_type"), PERMANENT.values(), ids=PERMANENT.keys())
-async def test_permanent_error_ends_a_wait_at_once(
+async def test_permanent_error_ends_a_wait(
     impatient: A2EClient, sandbox: Sandbox, body: dict[str, object], status: int, error_type: type[A2EError]
 ) -> None:
-    """An error that no later poll can change ends the wait after one poll, and has the task id."""
+    """An error that no later poll can change ends the wait, a 401 the second time, and has the task id."""
     task = await start_pending(impatient)
     polls = 0
 
@@ -214,7 +241,19 @@ async def test_permanent_error_ends_a_wait_at_once(
     with sandbox.override("GET", quick.FAMILY_PATH, reject), pytest.raises(error_type) as caught:
         await task.wait_until_done(20)
     assert caught.value.task_id == task.id
-    assert polls == 1
+    assert polls == (1 if error_type is PlanError else 2)
+
+
+@pytest.mark.parametrize("operation", ["detail", "batch"])
+async def test_single_401_does_not_end_a_wait(impatient: A2EClient, sandbox: Sandbox, operation: str) -> None:
+    """A 401 among good answers, of a gateway or of A2E, ends no wait, of one task or of many; nor do several of them."""
+    tasks = [await start_pending(impatient) for _ in range(1 if operation == "detail" else 20)]
+    sandbox.faults = FaultPlan(script={operation: [None, Fault("html", status=401), None, Fault("html", status=401)]})
+    waits = [asyncio.create_task(task.wait_until_done(20)) for task in tasks]
+    await wait_until(lambda: sum(request.status == 401 for request in sandbox.requests) == 2)
+    for task in tasks:
+        sandbox.tasks[task.id].complete("https://example.com/ada.mp4")
+    assert {(await wait).status for wait in waits} == {TaskStatus.SUCCEEDED}
 
 
 async def test_403_of_a_gateway_does_not_end_a_wait(impatient: A2EClient, sandbox: Sandbox) -> None:

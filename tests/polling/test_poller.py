@@ -8,6 +8,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
+from scripted_a2e import ScriptedReader
 from virtual_clock import now
 
 from a2e_async import (
@@ -22,7 +23,6 @@ from a2e_async import (
     TaskRecord,
     TaskStatus,
 )
-from a2e_async._polling.fetcher import StatusApi
 from a2e_async._polling.poller import Poller
 from a2e_async._polling.queue import Waiter
 
@@ -40,7 +40,7 @@ async def wait_for(
     poller: Poller, family: str, task_id: str, get: Callable[[str], Awaitable[TaskRecord]], waiter: Waiter
 ) -> TaskRecord:
     """Wait for a task of a family without batches."""
-    unsubscribe = poller.subscribe(family, task_id, lambda: StatusApi(get=get), waiter)
+    unsubscribe = poller.subscribe(family, task_id, lambda: ScriptedReader(get=get), waiter)
     try:
         record: TaskRecord = await waiter.done
     finally:
@@ -410,7 +410,7 @@ async def test_old_outage_does_not_count() -> None:
 
 
 async def test_permanent_error_ends_all_waits_of_a_task() -> None:
-    """A rejected token ends every wait for the task at once, each with its own exception object."""
+    """A token that is rejected twice ends every wait for the task, each with its own exception object."""
 
     async def get(_: str) -> TaskRecord:
         msg = "no"
@@ -422,7 +422,7 @@ async def test_permanent_error_ends_all_waits_of_a_task() -> None:
     assert [type(error) for error in errors] == [AuthenticationError] * 3
     assert len({id(error) for error in errors}) == 3
     await poller.aclose()
-    assert now() == 2
+    assert now() == 4
 
 
 @pytest.mark.parametrize("seen", [False, True])

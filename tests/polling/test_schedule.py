@@ -619,7 +619,6 @@ def test_error_that_does_not_end_a_wait(error: A2EError) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        AuthenticationError("token", status=401),
         PlanError("plan", status=403),
         ClientClosedError("closed"),
         ConfigurationError("base_url"),
@@ -628,15 +627,17 @@ def test_error_that_does_not_end_a_wait(error: A2EError) -> None:
     ids=describe,
 )
 def test_permanent_error_ends_a_wait_at_once(error: A2EError) -> None:
-    """A permanent error, such as a wrong token, ends the wait at once, and is raised itself."""
+    """A permanent error, such as a closed client, ends the wait at once, and is raised itself."""
     assert fatal_error(error, _POLICY, began=0.0, now=0.0, seen=False, repeated=False) is error
 
 
 @pytest.mark.parametrize("seen", [False, True])
 @pytest.mark.parametrize("now", [0.0, 1e6])
-def test_bad_request_ends_a_wait_only_if_repeated(seen: bool, now: float) -> None:  # noqa: FBT001  a column of the table
-    """A gateway can answer 400 once: the second 400 in a row ends the wait, and is raised itself."""
-    error = BadRequestError("id", status=400)
+@pytest.mark.parametrize(
+    "error", [BadRequestError("id", status=400), AuthenticationError("token", status=401)], ids=describe
+)
+def test_error_that_ends_a_wait_only_if_repeated(error: A2EError, seen: bool, now: float) -> None:  # noqa: FBT001  a column of the table
+    """A gateway can answer 400 or 401 once: the second one in a row ends the wait, and is raised itself."""
     assert fatal_error(error, _POLICY, began=0.0, now=now, seen=seen, repeated=False) is None
     assert fatal_error(error, _POLICY, began=0.0, now=now, seen=seen, repeated=True) is error
 

@@ -148,13 +148,14 @@ async def test_bug_is_the_result_of_its_task(a2e: A2EClient, monkeypatch: pytest
     """If a bug occurs while a record is read, it is the result of that task, and all other tasks have results."""
     tasks = [await start_video(a2e) for _ in range(3)]
 
-    def fail_for_one(model: Any, raw: Any, *options: Any, **more: Any) -> Any:
+    def fail_for_one(raw: Any, *options: Any, **more: Any) -> Any:
         if raw["_id"] == tasks[1].id:
             msg = "a bug"
             raise KeyError(msg)
-        return to_record(model, raw, *options, **more)
+        return to_record(raw, *options, **more)
 
-    monkeypatch.setattr("a2e_async.resources.base.to_record", fail_for_one)
+    for module in ("_polling.fetcher", "_protocol.converter"):  # one task, and several
+        monkeypatch.setattr(f"a2e_async.{module}.to_record", fail_for_one)
     results = {result.id: result async for result in a2e.image_to_video.wait_all(tasks)}
     assert [results[task.id].ok for task in tasks] == [True, False, True]
     error = results[tasks[1].id].error

@@ -244,9 +244,7 @@ async def test_download_needs_a_result(a2e: A2EClient, sandbox: Sandbox, tmp_pat
     with pytest.raises(TaskFailedError):
         await bad.download(tmp_path / "a.mp4")
     done = web.json_response({"code": 0, "data": {"_id": task.id, "current_status": "completed"}})
-    with sandbox.override("GET", quick.FAMILY_PATH, done):
-        await task.refresh()
-    with pytest.raises(TransferError, match="link"):
+    with sandbox.override("GET", quick.FAMILY_PATH, done), pytest.raises(TransferError, match="link"):
         await task.download(tmp_path / "a.mp4")
     assert not list(tmp_path.iterdir())
 

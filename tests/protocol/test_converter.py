@@ -14,7 +14,6 @@ from a2e_async._protocol.converter import from_record, parse_time, to_item, to_r
 from a2e_async._protocol.families import IMAGE_TO_VIDEO, VOICES
 from a2e_async.models import ImageToVideoRecord, TaskStatus
 from a2e_async.models.avatars import Avatar
-from a2e_async.models.voices import VoiceRecord
 
 _LIVE: dict[str, Any] = {
     "_id": "67d29023dd27a536fdf6e809",
@@ -33,12 +32,13 @@ _LIVE: dict[str, Any] = {
 
 def record(**fields: Any) -> ImageToVideoRecord:
     """Read a record with these fields besides its ``_id``."""
-    return to_record(ImageToVideoRecord, {"_id": "t1", **fields}, IMAGE_TO_VIDEO)
+    record: ImageToVideoRecord = to_record({"_id": "t1", **fields}, IMAGE_TO_VIDEO)
+    return record
 
 
 def test_documented_record() -> None:
     """The record of A2E's page is read field by field."""
-    assert to_record(ImageToVideoRecord, _LIVE, IMAGE_TO_VIDEO) == ImageToVideoRecord(
+    assert to_record(_LIVE, IMAGE_TO_VIDEO) == ImageToVideoRecord(
         id="67d29023dd27a536fdf6e809",
         name="Test name",
         status=TaskStatus.SUCCEEDED,
@@ -59,7 +59,7 @@ def test_id_alone_is_enough() -> None:
 
 def test_number_as_id() -> None:
     """An id that is a number becomes text."""
-    assert to_record(ImageToVideoRecord, {"_id": 42}, IMAGE_TO_VIDEO).id == "42"
+    assert to_record({"_id": 42}, IMAGE_TO_VIDEO).id == "42"
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
@@ -67,7 +67,7 @@ def test_number_as_id() -> None:
 def test_only_the_underscored_id_is_the_id(order: int, other: object) -> None:
     """A field called ``id`` besides ``_id`` does not replace the id."""
     raw = dict([("id", other), ("_id", "t1")][::order])
-    assert to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO).id == "t1"
+    assert to_record(raw, IMAGE_TO_VIDEO).id == "t1"
 
 
 @pytest.mark.parametrize("order", [1, -1], ids=["before", "behind"])
@@ -80,7 +80,7 @@ def test_only_a2es_spelling_of_the_time_is_the_time(order: int) -> None:
 def test_raw_is_unchanged() -> None:
     """Reading a record does not change the JSON."""
     raw = dict(_LIVE)
-    to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO)
+    to_record(raw, IMAGE_TO_VIDEO)
     assert raw == _LIVE
 
 
@@ -104,7 +104,7 @@ def test_fields_with_our_names_are_extra(name: str) -> None:
 
 def test_trace_id_comes_from_the_envelope() -> None:
     """A record has the trace id of its response."""
-    assert to_record(ImageToVideoRecord, {"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc").trace_id == "abc"
+    assert to_record({"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc").trace_id == "abc"
 
 
 @pytest.mark.parametrize("field", ["name", "image_url", "prompt", "negative_prompt", "result_url", "failed_message"])
@@ -139,7 +139,7 @@ def test_scalars_become_text(field: str, value: object, text: str) -> None:
         pytest.param(True, None, id="true"),
         pytest.param([30], None, id="array"),
         pytest.param({"amount": 30}, None, id="object"),
-        pytest.param(10**400, 10**400, id="integer beyond all floats"),
+        pytest.param(10**400, None, id="integer beyond all floats"),
     ],
 )
 def test_coins(raw: object, coins: float | None) -> None:
@@ -302,7 +302,7 @@ raw_records = st.dictionaries(
 
 def test_documented_record_is_written_as_it_was_read() -> None:
     """A record is written with A2E's names, and no field is lost."""
-    assert from_record(to_record(ImageToVideoRecord, _LIVE, IMAGE_TO_VIDEO)) == {
+    assert from_record(to_record(_LIVE, IMAGE_TO_VIDEO)) == {
         **_LIVE,
         "createdAt": "2025-03-13T07:58:27.863000+00:00",
         "process": None,
@@ -312,8 +312,8 @@ def test_documented_record_is_written_as_it_was_read() -> None:
 @given(raw_records)
 def test_written_record_is_read_again(raw: dict[str, Any]) -> None:
     """A record is equal after it was written as JSON and read again."""
-    first = to_record(ImageToVideoRecord, raw, IMAGE_TO_VIDEO)
-    again = to_record(ImageToVideoRecord, json.loads(json.dumps(from_record(first))), IMAGE_TO_VIDEO)
+    first = to_record(raw, IMAGE_TO_VIDEO)
+    again = to_record(json.loads(json.dumps(from_record(first))), IMAGE_TO_VIDEO)
     assert again == first
     assert again.extra == first.extra
 
@@ -327,7 +327,7 @@ def test_written_record_is_a_copy() -> None:
 
 def test_trace_id_is_not_written() -> None:
     """The trace id is not a part of the written record."""
-    assert "trace_id" not in from_record(to_record(ImageToVideoRecord, {"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc"))
+    assert "trace_id" not in from_record(to_record({"_id": "t1"}, IMAGE_TO_VIDEO, trace_id="abc"))
 
 
 # other things than tasks
@@ -343,7 +343,7 @@ def test_trace_id_is_not_written() -> None:
 )  # fmt: skip
 def test_flags(value: object, flag: bool | None) -> None:  # noqa: FBT001  a column of the table
     """A flag is True, False or unknown, however A2E writes it."""
-    assert to_record(VoiceRecord, {"_id": "v", "denoise": value}, VOICES).denoise is flag
+    assert to_record({"_id": "v", "denoise": value}, VOICES).denoise is flag
 
 
 def test_item_is_read_leniently() -> None:

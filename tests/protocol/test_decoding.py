@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from a2e_async._protocol.failures import StartOutcome, failure_of
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._protocol.responses import decode
 from a2e_async.errors import (
@@ -169,6 +170,78 @@ def test_error_responses(body: Any, status: int, kind: type[APIError], message: 
     assert type(error) is kind
     assert message in error.message
     assert (error.status, error.code) == (status, code)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param(b"", 400, id="empty"),
+        pytest.param(b"", 402, id="empty 402"),
+        pytest.param(b"", 404, id="empty 404"),
+        pytest.param(b" \n", 409, id="white space"),
+        pytest.param(b"Bad Request", 400, id="text"),
+        pytest.param(b"null", 400, id="null"),
+        pytest.param(["x"], 400, id="array"),
+        pytest.param("go away", 403, id="JSON text"),
+        pytest.param({}, 400, id="empty object"),
+        pytest.param({"message": "no Route matched with those values"}, 404, id="object of a gateway"),
+        pytest.param({"code": True, "msg": "x"}, 400, id="code true"),
+        pytest.param({"code": False, "msg": "x"}, 200, id="code false"),
+        pytest.param({"code": [400], "msg": "x"}, 400, id="code in an array"),
+        pytest.param({"code": {"a": 1}, "msg": "x"}, 200, id="code in an object"),
+        pytest.param({"code": 400.5, "msg": "x"}, 400, id="code with a fraction"),
+        pytest.param({"code": "E_X", "msg": "x"}, 400, id="code of text"),
+        pytest.param({"code": "", "msg": "x"}, 200, id="code without text"),
+        pytest.param({"code": 0, "data": {"_id": "a"}}, 400, id="success on 400"),
+        pytest.param({"code": "0", "msg": "ok"}, 401, id="success on 401"),
+        pytest.param({"code": 200, "msg": "ok"}, 429, id="code 200 on 429"),
+        pytest.param({"success": True, "msg": "ok"}, 403, id="success: true on 403"),
+        pytest.param({"success": True, "code": 17, "msg": "no"}, 200, id="success: true beside a code"),
+        pytest.param({"code": 17, "data": {"_id": "a"}}, 200, id="a task in an error"),
+        pytest.param({"code": 17, "data": [{"_id": "a"}]}, 400, id="tasks in an error"),
+        pytest.param({"code": 500, "msg": "boom"}, 400, id="500 within 400"),
+        pytest.param({"code": "504", "msg": "late"}, 429, id="504 within 429"),
+        pytest.param({"code": 408, "msg": "late"}, 200, id="408 within 200"),
+        pytest.param({"code": 499, "msg": "x"}, 200, id="499 within 200"),
+        pytest.param({"code": "421", "msg": "x"}, 400, id="421 within 400"),
+        pytest.param({"code": 429, "task_id": "a"}, 429, id="the id of a task in an error"),
+        pytest.param(
+            {"code": 400, "msg": "x", "data": {"rows": [{"_id": "a"}]}}, 400, id="a list of tasks in an error"
+        ),
+        pytest.param({"code": 421, "msg": "x"}, 421, id="421"),
+        pytest.param({"code": 425, "msg": "x"}, 425, id="425"),
+        pytest.param({"code": 499, "msg": "x"}, 499, id="499"),
+    ],
+)
+def test_errors_that_prove_no_rejection(body: Any, status: int) -> None:
+    """An error that a gateway can have made, or that contradicts itself, leaves the outcome of a start unknown."""
+    error = decoding_error(body, status)
+    assert failure_of(error).outcome is StartOutcome.UNKNOWN
+    assert not failure_of(error).may_send_again
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        pytest.param({"code": 400, "msg": "Bad"}, 400, id="E1"),
+        pytest.param({"code": "1003", "msg": "a minor"}, 403, id="E1 with a code of digits"),
+        pytest.param({"code": -1, "message": "Request failed"}, 200, id="E2"),
+        pytest.param({"code": "-1", "message": "Request failed"}, 400, id="E2 with a code of digits"),
+        pytest.param({"success": False, "error": "no", "code": "E_X"}, 400, id="E3"),
+        pytest.param({"success": False, "error": "no"}, 200, id="E3 without a code"),
+        pytest.param({"success": "false", "error": "no"}, 400, id="E3 with text"),
+        pytest.param({"errors": ["prompt is required"]}, 400, id="E4"),
+        pytest.param({"code": 400, "errors": [{"_id": "prompt"}]}, 400, id="E4 with ids"),
+        pytest.param({"msg": "insufficient credits"}, 402, id="text alone"),
+        pytest.param({"code": 17, "data": {"failed_message": "no face"}}, 200, id="E5"),
+        pytest.param({"code": 403, "msg": "Free user"}, 400, id="403 within 400"),
+        pytest.param(_HTML, 401, id="page with 401"),
+        pytest.param(b"", 429, id="empty 429"),
+    ],
+)
+def test_errors_that_prove_a_rejection(body: Any, status: int) -> None:
+    """An error in A2E's own words, and any 401 or 429, says that a start was not accepted."""
+    assert failure_of(decoding_error(body, status)).outcome is StartOutcome.REJECTED
 
 
 def test_error_keeps_the_trace_id() -> None:
@@ -380,6 +453,18 @@ def test_deep_nesting(depth: int) -> None:
     for _ in range(depth - 1):
         (data,) = data
     assert data == []
+
+
+@pytest.mark.parametrize("depth", [600, 980, 995, 1500, 5000, 50_000])
+@pytest.mark.parametrize(
+    ("begin", "end"), [("[", "]"), ('{"a":', "}"), ('[{"]}":', "}]")], ids=["arrays", "objects", "both"]
+)
+def test_value_that_is_nested_too_deeply_is_cut(depth: int, begin: str, end: str) -> None:
+    """The rest of a response with a value that Python can neither compare nor write can be used, texts with brackets too."""
+    text = r'{"code":0,"data":{"_id":"a","x":%s,"name":"]}\"[{","y":[1]}}' % (begin * depth + "1" + end * depth)
+    data = decode(response(text.encode())).data
+    assert (data["_id"], data["name"], data["y"]) == ("a", ']}"[{', [1])
+    assert json.loads(json.dumps(data)) == data
 
 
 @pytest.mark.parametrize(("word", "value"), [(b"Infinity", math.inf), (b"-Infinity", -math.inf)], ids=repr)

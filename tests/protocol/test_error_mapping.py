@@ -113,6 +113,62 @@ def test_by_words(status: int, text: str, kind: type[APIError]) -> None:
     assert type(mapped(status, code=-1, msg=text)) is kind
 
 
+CHINESE = [
+    ("积分不足", InsufficientCreditsError),
+    ("您的余额已不足 请充值", InsufficientCreditsError),
+    ("不足的点数", InsufficientCreditsError),
+    ("餘額不足 請稍後再試", InsufficientCreditsError),
+    ("积分不足 无法排队", InsufficientCreditsError),
+    ("该功能仅限会员使用", PlanError),
+    ("免费用户不能使用 API", PlanError),
+    ("请升级套餐", PlanError),
+    ("請升級後再試", PlanError),
+    ("请稍后再试", BusyError),
+    ("服务器繁忙 请稍后", BusyError),
+    ("任务正在排队", BusyError),
+]
+WAITING = [
+    "Too many concurrent tasks",
+    "Concurrency limit reached",
+    "The queue is full",
+    "Something went wrong, please try again later",
+]
+
+
+@pytest.mark.parametrize("status", [200, 400, 403])
+@pytest.mark.parametrize(("text", "kind"), CHINESE)
+def test_by_chinese_words(status: int, text: str, kind: type[APIError]) -> None:
+    """Chinese texts are sorted as English ones (reference 14b), with each status of several meanings."""
+    assert type(mapped(status, code=-1, msg=text)) is kind
+
+
+@pytest.mark.parametrize("status", [200, 400, 403])
+@pytest.mark.parametrize("text", WAITING)
+def test_words_for_waiting(status: int, text: str) -> None:
+    """A full queue or too many tasks at once passes by itself."""
+    assert type(mapped(status, code=-1, msg=text)) is BusyError
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("Insufficient credits, please try again later", InsufficientCreditsError),
+        ("Flagged as sensitive, please try again later with another image", ContentRejectedError),
+        ("Too many requests, try again later", RateLimitError),
+    ],
+)
+@pytest.mark.parametrize("status", [200, 400, 403])
+def test_try_again_later_counts_last(status: int, text: str, kind: type[APIError]) -> None:
+    """A text that names the reason is not "busy" because of its last words."""
+    assert type(mapped(status, code=-1, msg=text)) is kind
+
+
+@pytest.mark.parametrize("text", ["积分不足", "会员", "请稍后再试", "The queue is full"])
+def test_no_words_decide_for_a_server_error(text: str) -> None:
+    """A start that gets a 5xx may have been accepted, in spite of the text."""
+    assert type(mapped(502, code=-1, msg=text)) is ServerError
+
+
 @pytest.mark.parametrize(
     ("code", "kind"), [(401, AuthenticationError), (429, RateLimitError), (402, InsufficientCreditsError)]
 )
@@ -307,7 +363,7 @@ def retry_after_of(value: str, date: str | None = None, received_at: float = 0.0
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("0", 0.0), ("7", 7.0), (" 120 ", 120.0), ("1.5", 1.5), ("86400", 86400.0), ("0.0", 0.0)],
+    [("0", 0.0), ("7", 7.0), (" 120 ", 120.0), ("1.5", 1.5), ("3600", 3600.0), ("0.0", 0.0)],
 )
 def test_retry_after_in_seconds(value: str, seconds: float) -> None:
     """Seconds are returned unchanged."""
@@ -322,6 +378,21 @@ def test_retry_after_in_seconds(value: str, seconds: float) -> None:
 def test_invalid_retry_after(value: str) -> None:
     """A header that is neither seconds nor a date gives None."""
     assert retry_after_of(value) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "date"),
+    [
+        ("3601", None),
+        ("120000", None),
+        ("1796000000", None),
+        ("Wed, 21 Oct 2015 09:00:00 GMT", "Wed, 21 Oct 2015 07:27:15 GMT"),
+    ],
+    ids=["above an hour", "milliseconds", "timestamp", "date"],
+)
+def test_retry_after_above_an_hour_is_nonsense(value: str, date: str | None) -> None:
+    """More than an hour is a timestamp or a number of milliseconds, and counts as no header."""
+    assert retry_after_of(value, date) is None
 
 
 def test_no_retry_after() -> None:

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from a2e_async import errors
-from a2e_async._protocol.failures import FAILURES, StartOutcome, failure_of, is_throttled
+from a2e_async._protocol.failures import FAILURES, StartOutcome, failure_of, is_of_gateway, is_throttled
 from a2e_async.errors import (
     A2EError,
     APIError,
@@ -110,14 +110,40 @@ def test_rule_2_of_pages(status: int, *, transient: bool) -> None:
         (200, StartOutcome.REJECTED),
         (407, StartOutcome.REJECTED),
         (408, StartOutcome.UNKNOWN),
-        (499, StartOutcome.REJECTED),
+        (420, StartOutcome.REJECTED),
+        (421, StartOutcome.UNKNOWN),
+        (422, StartOutcome.REJECTED),
+        (425, StartOutcome.UNKNOWN),
+        (451, StartOutcome.REJECTED),
+        (452, StartOutcome.UNKNOWN),
+        (499, StartOutcome.UNKNOWN),
         (500, StartOutcome.UNKNOWN),
     ],
 )
 def test_rule_3_of_gateways(status: int, outcome: StartOutcome) -> None:
-    """A 408 or a 5xx can come from a gateway, so it says nothing about a start."""
+    """A status that gateways make says nothing about a start."""
     assert failure_of(BusyError("busy", status=status)).outcome is outcome
     assert failure_of(ServerError("down", status=status)).outcome is StartOutcome.UNKNOWN
+
+
+@pytest.mark.parametrize("status", [408, 421, 425, 452, 460, 499, 500, 524, 599])
+def test_statuses_of_gateways(status: int) -> None:
+    """These can be a gateway's. A2E's own codes are above 1000."""
+    assert is_of_gateway(status)
+
+
+@pytest.mark.parametrize("status", [200, 400, 403, 409, 422, 424, 429, 451, 1001, 1003, 30005])
+def test_other_statuses(status: int) -> None:
+    """These are A2E's own."""
+    assert not is_of_gateway(status)
+
+
+def test_rule_3_of_ambiguous_answers() -> None:
+    """An answer that does not prove a rejection leaves the outcome unknown, and is not sent again."""
+    error = RateLimitError("later", status=429)
+    error.ambiguous = True
+    assert failure_of(error).outcome is StartOutcome.UNKNOWN
+    assert not failure_of(error).may_send_again
 
 
 def caused(error: A2EError, cause: BaseException | None) -> A2EError:
@@ -146,8 +172,10 @@ def test_what_may_be_sent_again() -> None:
 
 
 def test_what_slows_down() -> None:
-    """Errors of the whole client, and any ``Retry-After``, slow it down."""
+    """Errors of the whole client, and any ``Retry-After``, slow it down; "busy" slows one operation down."""
     assert is_throttled(RateLimitError("later", status=429))
+    assert not is_throttled(BusyError("occupied", status=200))
+    assert failure_of(BusyError("occupied", status=200)).throttled == "operation"
     assert is_throttled(ServerError("down", status=503, retry_after=0.0))
     assert not is_throttled(ServerError("down", status=503))
     assert not is_throttled(NetworkError("cut"))

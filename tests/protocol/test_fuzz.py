@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import datetime as dt
 import json
@@ -14,18 +15,20 @@ from hypothesis import strategies as st
 
 from a2e_async._protocol import (
     converter,
+    endpoints,
     error_mapping,
     families,
+    links,
     pagination,
     responses,
     settings,
     validation,
 )
-from a2e_async._protocol.failures import StartOutcome, failure_of, is_throttled
+from a2e_async._protocol.failures import StartOutcome, failure_of
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._protocol.responses import decode
 from a2e_async._protocol.schema import check_link, name_from
-from a2e_async._submission import markers
+from a2e_async._submission import evidence, markers
 from a2e_async._submission.markers import MarkerIndex, Search
 from a2e_async._transport.throttle import Throttle
 from a2e_async.config import Pacing
@@ -37,9 +40,10 @@ from a2e_async.errors import (
     InvalidRequestError,
     RateLimitError,
     ServerError,
+    UnexpectedResponseError,
 )
 from a2e_async.files import media_types
-from a2e_async.models import ImageToVideoRecord, TaskStatus
+from a2e_async.models import TaskStatus
 
 _READ = {"_id", "createdAt", "name", "current_status", "failed_code", "failed_message", "coins", "result_url"}
 _READ |= {"image_url", "prompt", "negative_prompt"}
@@ -178,19 +182,23 @@ def test_any_response_to_a_start_has_an_outcome(body: bytes, status: int, named:
         assert (status < 500 and known is StartOutcome.REJECTED) or not again
 
 
-@given(any_body, any_headers, st.floats(0, 1e12) | st.just(math.inf), st.floats(0, 1e12))
-def test_any_page_of_a_list(body: bytes, named: dict[str, str], age: float, wall: float) -> None:
-    """Every page of a list gives records and an end."""
+@given(any_body, any_headers, st.floats(0, 1e12) | st.just(-math.inf), st.none() | st.floats(0, 1e12))
+def test_any_page_of_a_list(body: bytes, named: dict[str, str], since: float, made_after: float | None) -> None:
+    """Every page of a list gives records, an end, and a problem or the time at which it was read."""
     envelope = decode_or_error(body, 200, named)
-    if isinstance(envelope, Envelope):
+    if not isinstance(envelope, Envelope):
+        return
+    try:
         records = responses.records(envelope.data)
-        since = markers.cutoff_time(envelope, age=age, wall=wall)
-        assert not math.isnan(since)
-        pages = pagination.PageReader("/api/v1/x")
-        pages.next_request()
-        assert pages.read(envelope) == records
-        assert pages.ended in {True, False}
-        assert markers.ends_before(records, since) in {True, False}
+    except UnexpectedResponseError:
+        return
+    reading = evidence.ListReading(pagination.PageReader("/api/v1/x", thorough=True), since, made_after)
+    reading.next_request()
+    assert reading.read(envelope) == records
+    assert reading.ended in {True, False}
+    assert isinstance(reading.problem, str)
+    assert not math.isnan(reading.state.read_at)
+    assert not math.isnan(reading.state.newest)
 
 
 @given(st.lists(json_values, min_size=1, max_size=5), st.integers(1, 4))
@@ -217,9 +225,20 @@ def test_any_json_is_a_list_or_not(data: object) -> None:
         responses.check_list(Envelope(data=data))
     except A2EError as error:
         assert str(error)  # noqa: PT017  one of two good ends
-        assert not responses.records(data)
     else:
         assert isinstance(data, list | dict)
+
+
+@given(json_values | objects)
+def test_records_of_any_json(data: object) -> None:
+    """Random JSON has records with ids, or raises an A2EError; the known containers have no records beside these."""
+    try:
+        found = responses.records(data)
+    except A2EError as error:
+        assert str(error)  # noqa: PT017  one of two good ends
+    else:
+        assert all(map(responses.id_of, found))
+        assert all(record in found for record in responses.records(data, known_only=True))
 
 
 @given(objects, statuses)
@@ -277,7 +296,7 @@ ids = st.integers() | st.sampled_from([_LONGEST_INTEGER, -_LONGEST_INTEGER]) | t
 @given(ids, objects)
 def test_any_object_with_an_id_is_a_record(task_id: int | str, fields: dict[str, Any]) -> None:
     """Every object with an id is read as a record, and every attribute has its type."""
-    record = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}, families.IMAGE_TO_VIDEO)
+    record = converter.to_record({**fields, "_id": task_id}, families.IMAGE_TO_VIDEO)
     assert record.id == str(task_id)
     assert isinstance(record.status, TaskStatus)
     for name in ("name", "current_status", "failed_code", "failed_message", "result_url", "image_url", "prompt"):
@@ -289,7 +308,7 @@ def test_any_object_with_an_id_is_a_record(task_id: int | str, fields: dict[str,
 @given(ids, objects)
 def test_any_unknown_field_is_kept(task_id: int | str, fields: dict[str, Any]) -> None:
     """No unknown field is lost."""
-    extra = converter.to_record(ImageToVideoRecord, {**fields, "_id": task_id}, families.IMAGE_TO_VIDEO).extra
+    extra = converter.to_record({**fields, "_id": task_id}, families.IMAGE_TO_VIDEO).extra
     assert {key for key in fields if key not in _READ} == set(extra)
 
 
@@ -301,10 +320,11 @@ def test_any_retry_after_is_a_time_or_nothing(value: str, date: str | None, rece
     assert seconds is None or (seconds >= 0 and math.isfinite(seconds))
 
 
-@given(st.integers(0, 10**15))
+@given(st.integers(0, 3600) | st.integers(0, 10**15))
 def test_any_number_of_seconds_is_unchanged(seconds: int) -> None:
-    """A ``Retry-After`` in seconds is neither rounded nor shortened."""
-    assert error_mapping.retry_after(Response(status=429, headers={"retry-after": str(seconds)})) == seconds
+    """A ``Retry-After`` in seconds is neither rounded nor shortened; above an hour it counts as no header."""
+    expected = seconds if seconds <= 3600 else None
+    assert error_mapping.retry_after(Response(status=429, headers={"retry-after": str(seconds)})) == expected
 
 
 schemes = st.sampled_from(["https://", "http://", "HTTP://", "https:", "ftp://", ""])
@@ -389,7 +409,7 @@ def test_any_path_stays_below_the_api(path: str) -> None:
 def test_any_id_is_one_segment(task_id: str) -> None:
     """An id becomes one segment that means this id, or raises an InvalidRequestError."""
     try:
-        quoted = validation.quote_id(task_id)
+        quoted = endpoints.quote_id(task_id)
     except InvalidRequestError:
         return
     assert not set("/?#\\ ") & set(quoted)
@@ -401,7 +421,7 @@ def test_any_id_is_one_segment(task_id: str) -> None:
 def test_any_id_can_be_sent(task_id: str) -> None:
     """An id with half a surrogate pair raises no other error."""
     try:
-        assert validation.quote_id(task_id).isascii()
+        assert endpoints.quote_id(task_id).isascii()
     except InvalidRequestError:
         assert not task_id.strip(". \t\r\n") or not task_id.strip()
 
@@ -416,10 +436,19 @@ def test_any_bytes_have_a_media_type_or_none(head: bytes) -> None:
     assert kind is None or (kind.medium in {"image", "video", "audio"} and len(head) >= 3)
 
 
-@given(texts, st.binary(max_size=64))
-def test_any_download_is_checked(content_type: str, head: bytes) -> None:
-    """Random headers and bytes of a download raise no foreign error."""
-    assert media_types.is_error_page(content_type, head) in {True, False}
+@given(st.sampled_from([".mp4", ".png", ".mp3", ""]), st.binary(max_size=64))
+def test_any_download_is_checked(extension: str, head: bytes) -> None:
+    """Random bytes of a download raise no foreign error."""
+    mismatch = media_types.find_mismatch(head, extension)
+    assert mismatch is None or "instead of" in mismatch
+
+
+@given(urls, texts)
+def test_any_link_is_usable_or_not(url: str, text: str) -> None:
+    """A check of links raises no foreign error, for any link and any query."""
+    for link in (url, f"https://example.com/a.png?{text}"):
+        with contextlib.suppress(InvalidRequestError):
+            links.check_usable({"image_url": link, "text": text}, 1_800_000_000.0)
 
 
 @given(urls | paths)
@@ -508,11 +537,10 @@ def test_any_history_of_a_throttle(policy: Pacing, history: list[tuple[float, An
 
 def check_pause(throttle: Throttle, error: APIError, now: float, began: float, jitter: float) -> None:
     """Send a 429, and check the pause of all requests: at most one day, if A2E asks for it."""
-    assert is_throttled(error)
     before = throttle.paused_until
     throttle.pause(error, now, began=began, jitter=jitter)
     asked = None if error.retry_after is None else min(error.retry_after, 86400.0)
-    most = throttle.policy.max_pause if asked is None else asked
+    most = max(throttle.policy.max_pause, asked or 0.0)
     assert throttle.paused_until >= max(before, now + (asked or 0.0))
     assert throttle.paused_until <= max(before, (now + most * 1.1) * (1 + 1e-12))
 

@@ -289,3 +289,83 @@ def test_page_without_ids_that_is_repeated_forever() -> None:
         pages.next_request()
         found += pages.read(Envelope(data=page))
     assert (found, pages.number) == (page, 4)
+
+
+# a list that must have been read whole
+
+
+@pytest.mark.parametrize(
+    "data",
+    [rows(9), {"rows": rows(9)}, {"list": rows(9), "count": True}, {"rows": rows(9), "count": 0}],
+    ids=["array", "rows", "total that is none", "total that is too small"],
+)
+def test_short_page_without_a_total_is_not_certain_to_be_the_last(data: object) -> None:
+    """A thorough reader goes on after a short page without a total, up to an empty one."""
+    pages = PageReader(_PATH, 10, thorough=True)
+    assert read_page(pages, data) == ids(rows(9))
+    assert (pages.ended, pages.is_gapless) == (False, False)
+    read_page(pages, [])
+    assert pages.ended
+
+
+def test_thorough_reader_believes_a_total() -> None:
+    """With a total, a thorough reader needs no more requests than others."""
+    pages = PageReader(_PATH, 10, thorough=True)
+    read_page(pages, {"rows": rows(9), "count": 9})
+    assert (pages.ended, pages.is_gapless, pages.missing) == (True, True, 0)
+
+
+def test_list_without_pages_is_whole() -> None:
+    """A list that has no pages ends with its only response, also for a thorough reader."""
+    pages = PageReader(_PATH, 10, None, thorough=True)
+    read_page(pages, rows(9))
+    assert (pages.ended, pages.is_gapless) == (True, True)
+
+
+@pytest.mark.parametrize(
+    ("totals", "read", "missing"),
+    [
+        ([12, 12], 12, 0),
+        ([12, 12], 11, 1),
+        ([12, 13], 12, 0),  # one was added on the first page, after it was read
+        ([None, 12], 11, 1),
+        ([12, None], 11, 1),
+        ([None, None], 11, 0),
+        ([9, 12], 12, 0),
+    ],
+)
+def test_missing_records(totals: list[int | None], read: int, missing: int) -> None:
+    """Records are missing if fewer have come than there were at the first page with a total."""
+    pages = PageReader(_PATH, 10, thorough=True)
+    for first, total in zip((0, 10), totals, strict=True):
+        read_page(pages, {"rows": rows(min(10, read - first), first), **({} if total is None else {"count": total})})
+    assert (pages.missing, pages.ids) == (missing, set(ids(rows(read))))
+
+
+@pytest.mark.parametrize(
+    ("page", "count"),
+    [
+        (rows(3), 0),
+        ([*rows(3), {"name": "Ada"}], 1),
+        ([*rows(3), None, {"_id": ""}, {"_id": True}], 3),
+        ([*rows(3), *rows(3)], 0),
+        ([*rows(3), *rows(2), {"name": "Ada"}], 1),
+        ({"rows": [{"name": "Ada"}], "count": 1}, 1),
+        ({"_id": "a"}, 0),
+        ({"0": {"_id": "a"}, "1": {"name": "Ada"}}, 1),
+    ],
+    ids=str,
+)
+def test_rows_that_cannot_be_identified(page: object, count: int) -> None:
+    """Rows without an id are counted, and equal records are not."""
+    pages = PageReader(_PATH)
+    read_page(pages, page)
+    assert pages.unidentified == count
+
+
+def test_gap_within_a_list() -> None:
+    """A short page that is not the last one may lack rows."""
+    pages = PageReader(_PATH, 10)
+    for first, count, is_gapless in ((0, 10, True), (10, 9, False), (20, 10, False)):
+        read_page(pages, {"rows": rows(count, first), "count": 40})
+        assert pages.is_gapless is is_gapless

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,9 +17,14 @@ from a2e_async._protocol.responses import (
     id_of,
     quoted_coins,
     records,
+    rows,
+    spendings,
     total_of,
 )
 from a2e_async.errors import ContentRejectedError, NotFoundError, UnexpectedResponseError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _A, _B = {"_id": "a", "name": "first"}, {"_id": "b", "name": "second"}
 
@@ -44,6 +50,13 @@ def envelope(data: Any) -> Envelope:
         pytest.param([_A, None, "x", 7, [], {}, {"_id": ""}, {"id": "c"}], [_A], id="rows without an id are left out"),
         pytest.param({"0": _A, "count": 1, "1": "x"}, [_A], id="rows without an id beside numeric keys"),
         pytest.param({"task": _A}, [], id="a record under an unknown key is none"),
+        pytest.param({"items": [_A, _B], "total": 2}, [_A, _B], id="the only list of objects"),
+        pytest.param({"tags": ["x"], "errors": [], "items": [None, _A]}, [_A], id="other lists beside it"),
+        pytest.param({"result": {"rows": [_A]}, "ok": True}, [_A], id="container in an object"),
+        pytest.param({"data": {"items": [_A], "total": 1}, "user": {"tags": []}}, [_A], id="unknown list in an object"),
+        pytest.param({"items": []}, [], id="unknown container, empty"),
+        pytest.param({"items": [], "total": 0}, [], id="unknown container, empty, with a total"),
+        pytest.param({"message": "nothing here"}, [], id="object without a list"),
         pytest.param({}, [], id="empty object (S6)"),
         pytest.param([], [], id="empty array"),
         pytest.param(None, [], id="null (E7)"),
@@ -55,6 +68,35 @@ def envelope(data: Any) -> Envelope:
 def test_records(data: object, found: list[dict[str, Any]]) -> None:
     """Every container of reference 1.3 and 1.7 gives its records in order, and nothing else."""
     assert records(data) == found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param({"count": 3}, id="no list"),
+        pytest.param({"rows": None, "total": "3"}, id="null"),
+        pytest.param({"items": [], "total": 3}, id="empty unknown list"),
+        pytest.param({"page": {"total": 3}, "ids": ["a", "b", "c"]}, id="no objects, total inside"),
+        pytest.param({"items": [_A], "others": [_B]}, id="two lists of objects"),
+        pytest.param({"mine": {"rows": [_A]}, "others": {"rows": [_B]}}, id="two containers"),
+    ],
+)
+@pytest.mark.parametrize("read", [records, rows, count_rows])
+def test_list_that_cannot_be_found(data: object, read: Callable[[object], object]) -> None:
+    """A response that has records somewhere is not taken for an empty list."""
+    with pytest.raises(UnexpectedResponseError, match="unknown shape"):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [{"items": [_A]}, {"result": {"rows": [_A]}}, {"images": [_A], "taskId": "b"}],
+    ids=["list", "inner", "other"],
+)
+def test_start_takes_no_id_from_an_unknown_container(data: object) -> None:
+    """It could be the id of anything: the outcome stays unknown, and the task is searched for by its marker."""
+    with pytest.raises(UnexpectedResponseError, match="no task id"):
+        accepted_tasks(envelope(data))
 
 
 @pytest.mark.parametrize(
@@ -103,6 +145,8 @@ def test_response_without_a_list_has_at_most_one_row(data: object) -> None:
     [
         pytest.param({"rows": [_A], "count": 250}, 250, id="count"),
         pytest.param({"data": [_A], "total": 250}, 250, id="total"),
+        pytest.param({"result": {"rows": [_A], "count": 7}}, 7, id="total beside a list inside"),
+        pytest.param({"rows": [_A], "statistics": {"count": 7}}, None, id="total of something else"),
         pytest.param({"rows": [], "count": 0}, 0, id="nothing"),
         pytest.param({"rows": [_A], "count": "250"}, 250, id="in digits"),
         pytest.param({"rows": [_A], "count": 2, "total": 3}, 2, id="count comes first"),
@@ -180,6 +224,75 @@ def test_page_that_is_no_list(data: object) -> None:
 
 
 @pytest.mark.parametrize(
+    "part",
+    [
+        {"success": False},
+        {"success": "false"},
+        {"success": 0},
+        {"success": None},
+        {"code": -1},
+        {"code": "E_TIMEOUT"},
+        {"error": "db timeout"},
+        {"errors": ["db timeout"]},
+        {"err_message": "db timeout"},
+        {"ok": False},
+        {"status": "error"},
+        {"status": "FAILED"},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("found", [[], [_A]], ids=["empty", "with a record"])
+def test_page_that_reports_a_failure(part: dict[str, Any], found: list[Any]) -> None:
+    """A list whose container reports a failure may lack records, and is not taken for a list."""
+    with pytest.raises(UnexpectedResponseError, match="reports a failure"):
+        check_list(envelope({"rows": found, "count": len(found), **part}))
+
+
+@pytest.mark.parametrize("around", [{"success": False}, {"error": "db timeout"}, {"status": "fail"}], ids=str)
+def test_empty_list_in_a_response_that_reports_a_failure(around: dict[str, Any]) -> None:
+    """An empty list beside a failure in the envelope proves nothing. A task that is listed there is found."""
+    body = json.dumps({"code": 0, "data": {"rows": [], "count": 0}, **around}).encode()
+    with pytest.raises(UnexpectedResponseError, match="contradicts"):
+        check_list(Envelope(data={"rows": [], "count": 0}, status=200, body=body))
+    check_list(Envelope(data={"rows": [_A], "count": 1}, status=200, body=body))
+
+
+@pytest.mark.parametrize(
+    "part", [{"hasMore": True}, {"has_next": "true"}, {"pagination": {"hasNextPage": True}}], ids=str
+)
+def test_empty_page_with_more_rows(part: dict[str, Any]) -> None:
+    """A page without rows that announces more of them is a failure of A2E."""
+    with pytest.raises(UnexpectedResponseError, match="is true"):
+        check_list(envelope({"rows": [], **part}))
+    check_list(envelope({"rows": [], "hasMore": False}))
+
+
+@pytest.mark.parametrize(
+    ("data", "total"),
+    [
+        ({"rows": [], "totalCount": 3}, 3),
+        ({"list": [], "total_count": "4"}, 4),
+        ({"rows": [], "pagination": {"total": 5}}, 5),
+        ({"rows": [], "meta": {"count": 6}}, 6),
+        ({"rows": [], "meta": 6}, None),
+        ({"rows": [], "user": {"count": 6}}, None),
+    ],
+    ids=str,
+)
+def test_total_in_other_places(data: dict[str, Any], total: int | None) -> None:
+    """A total has several names, and can be in an object for the paging."""
+    assert total_of(data) == total
+
+
+@pytest.mark.parametrize(
+    "part", [{"success": True}, {"success": "true"}, {"code": 0}, {"code": "0"}, {"code": None}, {"error": ""}], ids=str
+)
+def test_page_that_reports_a_success(part: dict[str, Any]) -> None:
+    """A list whose container reports a success is a list."""
+    check_list(envelope({"data": [], "total": 0, **part}))
+
+
+@pytest.mark.parametrize(
     "body",
     [b'{"code":0,"data":null}', b'{"code":0}', b'{"code":0,"data":{}}', b'{"code":0,"msg":"ok"}', b'{"success":true}'],
 )
@@ -199,7 +312,20 @@ def test_empty_list_from_its_bytes(body: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [("a", "a"), (42, "42"), (0, "0"), ("", ""), (None, ""), (True, ""), (1.5, ""), ([], ""), ({"$oid": "a"}, "")],
+    [
+        ("a", "a"),
+        (42, "42"),
+        (0, "0"),
+        ("", ""),
+        (None, ""),
+        (True, ""),
+        (1.5, ""),
+        ([], ""),
+        ({}, ""),
+        ({"$oid": "a"}, "a"),
+        ({"$oid": []}, ""),
+        ({"id": "a"}, ""),
+    ],
     ids=repr,
 )
 def test_id_of(value: object, text: str) -> None:
@@ -363,6 +489,8 @@ def test_quote_under_any_name(word: str) -> None:
         pytest.param({"coins": None, "cost": 30}, 30, id="a name without a number does not hide another"),
         pytest.param({"coins": -1, "cost": 30}, 30, id="less than nothing is no price"),
         pytest.param({"coins": -1}, None, id="less than nothing alone"),
+        pytest.param({"coins": 10**400}, None, id="beyond all floats"),
+        pytest.param({"coins": 10**400, "cost": 30}, 30, id="a number that cannot be counted does not hide another"),
         pytest.param({"coins": True}, None, id="boolean"),
         pytest.param(True, None, id="bare boolean"),
         pytest.param({"coins": "30"}, None, id="text"),
@@ -381,3 +509,17 @@ def test_quote_under_any_name(word: str) -> None:
 def test_quote(data: object, coins: float | None) -> None:
     """A quote is a finite number of coins or None."""
     assert quoted_coins(envelope(data)) == coins
+
+
+def test_spendings() -> None:
+    """Transactions that cost coins are read from the history; grants, and rows without an amount, are not."""
+    rows: list[Any] = [
+        {"_id": "a", "coins": -60},
+        {"coins": 100},
+        {"amount": -7.5},
+        {"note": 1},
+        7,
+        {"coins": -(10**400)},
+    ]
+    data = {"rows": rows, "count": 6}
+    assert [coins for _, coins in spendings(envelope(data))] == [60, 7.5]

@@ -268,3 +268,51 @@ def test_body_that_contains_itself() -> None:
     body["last"] = {"mask_face": True}
     with pytest.raises(InvalidRequestError, match="mask_face"):
         check_no_override(body)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "parsed"),
+    [
+        (integer(), "7", 7),
+        (integer(), " -7.0 ", -7),
+        (integer(), 7.0, 7),
+        (number(), "0.5", 0.5),
+        (number(), "2", 2),
+        (number(), 0.5, 0.5),
+        (choice(5, 10), "10", 10),
+        (choice("a", "b"), "7", "7"),
+        (flag(), " TRUE ", True),
+        (flag(), "no", False),
+        (text(), " 7 ", " 7 "),
+    ],
+)
+def test_cell_of_a_table(field: Field, value: str | float, parsed: object) -> None:
+    """A text is parsed as the type of its field says, and 5.0 is a whole number, as data frames have it."""
+    found = field.parse("seed", value)
+    assert found == parsed
+    assert type(found) is type(parsed)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (integer(), "0.5", "seed must be an integer, not '0.5'"),
+        (integer(), 0.5, "seed must be an integer, not 0.5"),
+        (number(), "inf", "seed must be a number, not 'inf'"),
+        (number(), "x", "seed must be a number, not 'x'"),
+        (flag(), "", "seed must be true or false, not ''"),
+    ],
+)
+def test_wrong_cell_of_a_table(field: Field, value: str | float, message: str) -> None:
+    """A text that is not of the type of its field is rejected."""
+    with pytest.raises(InvalidRequestError) as caught:
+        field.parse("seed", value)
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("field", [choice("a", "b"), choice(1, 2), flag(), integer(), number()])
+def test_long_values_are_not_shown_whole(field: Field) -> None:
+    """Of a wrong value, such as a whole photo, a message shows the beginning only."""
+    with pytest.raises(InvalidRequestError) as caught:
+        field.check("seed", "x" * 100_000)
+    assert len(str(caught.value)) < 150

@@ -97,11 +97,17 @@ def test_configuration_has_defaults() -> None:
         "\"'sk_x'\"",
         "\" 'sk_x' \"",
         "\u00a0sk_x\u3000",
+        "Bearer sk_x",
+        "bearer  sk_x\n",
+        '"Bearer sk_x"',
+        'Bearer "sk_x"',
+        "Authorization: Bearer sk_x",
+        "authorization:sk_x",
     ],
     ids=ascii,
 )
 def test_wrapping_of_a_token_is_stripped(pasted: str) -> None:
-    """White space and quotes around a pasted token are removed."""
+    """White space and quotes around a pasted token are removed, and the name of the header."""
     assert token_of(pasted) == "sk_x"
 
 
@@ -122,7 +128,8 @@ def test_inside_of_a_token_is_unchanged() -> None:
         pytest.param("sk_a\x00b", "paste it again", id="null byte"),
         pytest.param("sk_a\x7fb", "paste it again", id="delete"),
         pytest.param("sk_a b", "paste it again", id="space"),
-        pytest.param("Bearer sk_ab", "paste it again", id="the whole header"),
+        pytest.param("Bearer", "empty", id="a header without a token"),
+        pytest.param("Bearer sk_a sk_b", "paste it again", id="two tokens"),
         pytest.param("sk_ä", "paste it again", id="umlaut"),
         pytest.param("\ufeffsk_a", "paste it again", id="byte order mark"),
         pytest.param("sk_\ud800", "paste it again", id="half of a character"),
@@ -205,6 +212,8 @@ def test_base_urls_that_work(url: str, clean: str) -> None:
         pytest.param("https://api.a2e.ai", "use https://video.a2e.ai", id="documentation"),
         pytest.param("https://API.A2E.AI/api/v1", "use https://video.a2e.ai", id="documentation in capitals"),
         pytest.param("https://api.a2e.ai:443", "use https://video.a2e.ai", id="documentation with a port"),
+        pytest.param("https://a2e.ai", "website, not its API: use https://video.a2e.ai", id="website"),
+        pytest.param("https://www.a2e.ai/", "website, not its API: use https://video.a2e.ai", id="website with www"),
         pytest.param("https://api.a2e.ai.", "use https://video.a2e.ai", id="documentation with the dot of the root"),
         pytest.param(
             "https://user:pw@video.a2e.ai", "must not contain a user name or password", id="user and password"
@@ -268,6 +277,10 @@ def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column o
 @pytest.mark.parametrize(
     ("config", "words"),
     [
+        pytest.param(Config(language=""), "Config.language", id="no language"),
+        pytest.param(Config(language="en\r\nX-Evil: 1"), "Config.language", id="two headers"),
+        pytest.param(Config(language="English, please"), "Config.language", id="language as words"),
+        pytest.param(Config(language=7), "Config.language", id="language as a number"),  # type: ignore[arg-type]
         pytest.param(Config(connect_timeout=0), "Config.connect_timeout", id="zero"),
         pytest.param(Config(request_timeout=-1.0), "Config.request_timeout", id="negative"),
         pytest.param(Config(transfer_timeout=float("nan")), "Config.transfer_timeout", id="no number"),
@@ -310,6 +323,12 @@ def test_loopback(host: str, is_ours: bool) -> None:  # noqa: FBT001  a column o
             Config(start=StartPolicy(on_unknown="resend", mark_names=False)),
             "needs mark_names=True",
             id="resend without a marker",
+        ),
+        pytest.param(Config(start=StartPolicy(accept_time=0)), "StartPolicy.accept_time", id="no time to accept"),
+        pytest.param(Config(start=StartPolicy(accept_time=True)), "StartPolicy.accept_time", id="boolean to accept"),
+        pytest.param(Config(start=StartPolicy(list_delay=-1.0)), "StartPolicy.list_delay", id="negative list delay"),
+        pytest.param(
+            Config(start=StartPolicy(list_delay=float("inf"))), "StartPolicy.list_delay", id="endless list delay"
         ),
         pytest.param(Config(start=StartPolicy(scan_delays=())), "StartPolicy.scan_delays", id="empty"),
         pytest.param(

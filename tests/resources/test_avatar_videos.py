@@ -188,6 +188,17 @@ async def test_list_in_2025() -> None:
         assert asked == ["GET", "POST", "POST"]
 
 
+async def test_current_specification() -> None:
+    """The operations of the specification alone are enough: for the status, for the list, and to find a lost start."""
+    async with Sandbox(speed=100, render="tiny", api_version="spec") as sandbox, make_client(sandbox) as a2e:
+        first = await start_video(a2e)
+        assert (await first.wait_until_done(20)).status is TaskStatus.SUCCEEDED
+        sandbox.faults = FaultPlan(script={"start": [Fault("drop", after=True)]})
+        second = await start_video(a2e)
+        assert second.adopted
+        assert [record.id async for record in a2e.avatar_videos.list(page_size=1)] == [second.id, first.id]
+
+
 @pytest.mark.entry("4.4")
 async def test_status(a2e: A2EClient) -> None:
     """Obtain the Status of One Avatar Video Task: an array with one record; an unknown id is not found."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import importlib.resources
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,12 @@ from a2e_async import (
     A2EClient,
     APIError,
     BadRequestError,
+    ContentRejectedError,
     InvalidRequestError,
     NotFoundError,
     SubmissionUncertainError,
     TaskFailedError,
     TaskStatus,
-    UnexpectedResponseError,
 )
 from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 VIDEO_URL = "https://example.com/private/ada.mp4"
 VIDEO = importlib.resources.files("a2e_async.sandbox.media").joinpath("tiny.mp4").read_bytes()
 START = "/api/v1/userVideoTwin/startTraining"
+QUICK_ADD = "/api/v1/userText2Image/quickAddAvatar"
 CONTINUE = "/api/v1/userVideoTwin/continueTraining"
 
 
@@ -80,23 +82,143 @@ async def test_invalid_filter(a2e: A2EClient, sandbox: Sandbox, options: Any) ->
 
 
 async def test_avatar_from_an_image(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A generated image becomes an avatar; an avatar that A2E does not list raises an error."""
+    """A generated image becomes an avatar."""
     image = await a2e.family("userText2Image").start({"prompt": "a portrait", "name": "Ada"})
     await image.wait_until_done(20)
     avatar = await a2e.avatars.add_from_picture(image.id, gender="male")
+    assert avatar is not None
     assert avatar.id in {own.id async for own in a2e.avatars.list(type="custom")}
-    answer = web.json_response({"code": 0, "data": {}})
-    with (
-        sandbox.override("POST", "/api/v1/userText2Image/quickAddAvatar", answer),
-        pytest.raises(UnexpectedResponseError, match="list"),
-    ):
-        await a2e.avatars.add_from_picture(image.id)
+    assert avatar.gender == "male"
+    assert avatar.created_at is not None
     wrong: Any = "other"
     with pytest.raises(InvalidRequestError, match="gender"):
         await a2e.avatars.add_from_picture(image.id, gender=wrong)
 
 
+@pytest.mark.parametrize("data", [{}, None, "", [], {"ok": True}, {"images": [{"_id": "not-an-avatar"}]}], ids=repr)
+async def test_avatar_that_is_not_returned(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """A2E accepted the request: without the avatar in its response that is a success, too."""
+    with sandbox.override("POST", QUICK_ADD, web.json_response({"code": 0, "data": data})):
+        assert await a2e.avatars.add_from_picture("66a1b2c3d4e5f60718293a01") is None
+
+
+async def test_flagged_image_is_no_avatar(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A response that reports flagged content is a rejection."""
+    answer = web.json_response({"code": 0, "data": {"flagged": True}})
+    with sandbox.override("POST", QUICK_ADD, answer), pytest.raises(ContentRejectedError):
+        await a2e.avatars.add_from_picture("66a1b2c3d4e5f60718293a01")
+
+
+async def test_lists_of_the_current_specification() -> None:
+    """The newest list knows no filters: the client applies them."""
+    async with Sandbox(speed=100, render="tiny", api_version="spec") as sandbox, make_client(sandbox) as a2e:
+        twins = [await train_twin(a2e) for _ in range(2)]
+        own = [avatar async for avatar in a2e.avatars.list(type="custom")]
+        system = [avatar async for avatar in a2e.avatars.list(type="default")]
+        assert {avatar.type for avatar in own} == {"custom"}
+        assert {avatar.type for avatar in system} == {"default"}
+        assert len([avatar async for avatar in a2e.avatars.list()]) == len(own) + len(system) == 5
+        for twin in twins:
+            (avatar,) = [avatar async for avatar in a2e.avatars.list(twin_id=twin.id)]
+            assert avatar.twin_id == twin.id
+            assert await a2e.avatars.twins.avatar(twin.id) == avatar
+
+
+async def test_fields_of_an_avatar(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """The twin, the gender and the time are fields of their own."""
+    raw = {"_id": "a", "user_video_twin_id": "t", "gender": "male", "createdAt": "2026-01-02T03:04:05.000Z"}
+    with sandbox.override("GET", "/api/v1/anchor/character_list", web.json_response({"code": 0, "data": [raw]})):
+        (avatar,) = [avatar async for avatar in a2e.avatars.list()]
+    assert (avatar.twin_id, avatar.gender) == ("t", "male")
+    assert avatar.created_at == dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    assert avatar.extra == {}
+
+
 # twins
+
+
+@pytest.mark.parametrize("api_version", ["current", "2025", "spec"])
+async def test_avatar_of_a_twin(api_version: Any) -> None:
+    """It is found in A2E's list, whether the twin's record names it or not."""
+    async with Sandbox(speed=100, render="tiny", api_version=api_version) as sandbox, make_client(sandbox) as a2e:
+        twin, other = await train_twin(a2e), await train_twin(a2e)
+        avatar = await a2e.avatars.twins.avatar(twin.id)
+        assert (avatar.id, avatar.twin_id) == (sandbox.tasks[twin.id].anchor_id, twin.id)
+        assert avatar.id != (await a2e.avatars.twins.avatar(other.id)).id
+        assert bool(twin.record.anchor_id) is (api_version != "spec")
+
+
+LISTED: dict[str, tuple[list[dict[str, str]], dict[str, str], str | None]] = {
+    "of the twin": ([{"_id": "b"}, {"_id": "a", "user_video_twin_id": "T"}], {}, "a"),
+    "of another twin": ([{"_id": "a", "user_video_twin_id": "other"}], {}, None),
+    "one without a twin": ([{"_id": "a", "type": "custom"}], {}, "a"),
+    "two without a twin": ([{"_id": "a"}, {"_id": "b"}], {}, None),
+    "two, one named by the twin": ([{"_id": "a"}, {"_id": "b"}], {"anchor_id": "b"}, "b"),
+    "none, but named by the twin": ([], {"anchor_id": "b"}, "b"),
+    "one, but the twin is unfinished": ([{"_id": "a"}], {"current_status": "processing"}, None),
+    "none": ([], {}, None),
+}
+
+
+@pytest.mark.parametrize(("listed", "record", "avatar_id"), LISTED.values(), ids=LISTED.keys())
+async def test_which_avatar_is_that_of_the_twin(
+    a2e: A2EClient, sandbox: Sandbox, listed: list[dict[str, str]], record: dict[str, str], avatar_id: str | None
+) -> None:
+    """Never the avatar of another twin: if none is certain, an error names the twin."""
+    twin_id = "66a1b2c3d4e5f60718293a01"
+    rows = [{**row, "user_video_twin_id": twin_id} if row.get("user_video_twin_id") == "T" else row for row in listed]
+    twin = {"_id": twin_id, "current_status": "completed", **record}
+    with (
+        sandbox.override("GET", "/api/v1/anchor/character_list", web.json_response({"code": 0, "data": rows})),
+        sandbox.override("GET", f"/api/v1/userVideoTwin/{twin_id}", web.json_response({"code": 0, "data": twin})),
+    ):
+        if avatar_id is None:
+            with pytest.raises(NotFoundError, match=twin_id) as caught:
+                await a2e.avatars.twins.avatar(twin_id)
+            assert caught.value.task_id == twin_id
+        else:
+            avatar = await a2e.avatars.twins.avatar(twin_id)
+            assert (avatar.id, avatar.twin_id) == (avatar_id, twin_id)
+
+
+async def test_unknown_twin_has_no_avatar(a2e: A2EClient) -> None:
+    """A2E's own error has the id."""
+    with pytest.raises(NotFoundError) as caught:
+        await a2e.avatars.twins.avatar("0" * 24)
+    assert caught.value.task_id == "0" * 24
+
+
+async def test_further_operations_of_twins(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """All twins at once; eye contact, a retry, and the operations whose bodies A2E does not describe."""
+    twins = a2e.avatars.twins
+    good, bad = await train_twin(a2e), await start_twin(a2e, name="Ada #fail")
+    await bad.wait_until_done(20, raise_on_failure=False)
+    assert {twin.id for twin in await twins.all()} == {good.id, bad.id}
+    assert (await twins.improve_eye_contact(good.id)).id == good.id
+    again = await twins.retry(bad.id)
+    assert again.id == bad.id
+    assert (await again.wait_until_done(20)).status is TaskStatus.SUCCEEDED
+    assert (await twins.train(name="Eva", gender="female", video_url=VIDEO_URL))["_id"] in sandbox.tasks
+    await twins.upload(url=VIDEO_URL)
+    assert await twins.upload_status() == {"uploaded": True}
+
+
+@pytest.mark.parametrize("method", ["improve_eye_contact", "retry", "train", "upload"])
+async def test_further_operations_are_sent_once(a2e: A2EClient, sandbox: Sandbox, method: str) -> None:
+    """They may cost coins: a lost response is an unknown outcome."""
+    sandbox.faults = FaultPlan(script={"*": [Fault("drop", after=True)]})
+    arguments = ["66a1b2c3d4e5f60718293a01"] if method in {"improve_eye_contact", "retry"} else []
+    with pytest.raises(SubmissionUncertainError):
+        await getattr(a2e.avatars.twins, method)(*arguments)
+    assert len(sandbox.requests) == 1
+
+
+@pytest.mark.parametrize("method", ["train", "upload"])
+async def test_no_override_in_twins(a2e: A2EClient, sandbox: Sandbox, method: str) -> None:
+    """Fields that switch off A2E's content checks are rejected."""
+    with pytest.raises(InvalidRequestError, match="mask_face"):
+        await getattr(a2e.avatars.twins, method)(mask_face=False)
+    assert not sandbox.requests
 
 
 @pytest.mark.entry("5.1")
@@ -119,13 +241,13 @@ async def test_every_option_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
     with recorded_bodies(sandbox, START) as bodies:
         await start_twin(
             a2e, background_image_url="https://example.com/b.png", background_color="rgba(1,2,3,1)",
-            model_version="V2.1", prompt="p", negative_prompt="n", skip_preview=True,
+            model_version="4.5", prompt="p", negative_prompt="n", skip_preview=True,
         )  # fmt: skip
     (body,) = bodies
     assert body.pop("name").startswith("Ada [a2e:")
     assert body == {
         "gender": "female", "video_url": VIDEO_URL, "video_background_image": "https://example.com/b.png",
-        "video_background_color": "rgba(1,2,3,1)", "model_version": "V2.1", "prompt": "p", "negative_prompt": "n",
+        "video_background_color": "rgba(1,2,3,1)", "model_version": "4.5", "prompt": "p", "negative_prompt": "n",
         "skipPreview": True,
     }  # fmt: skip
 
@@ -142,7 +264,7 @@ async def test_every_option_is_sent(a2e: A2EClient, sandbox: Sandbox) -> None:
         {"video_url": None, "video": quick.PNG},
         {"video_url": None, "image": VIDEO},
         {"background_image": b"no image at all"},
-        {"model_version": "V3"},
+        {"model_version": ""},
         {"skip_preview": 1},
         {"webhook_url": "https://example.com/hook"},
     ],

@@ -12,9 +12,9 @@ import pytest
 import quick
 from aiohttp import web
 from conditions import wait_until
-from paid_starts import logged_warnings, recorded_bodies
+from paid_starts import logged_warnings, make_client, recorded_bodies
 
-from a2e_async import BadRequestError, InvalidRequestError, TaskStatus
+from a2e_async import BadRequestError, InvalidRequestError, StartPolicy, TaskStatus, UnexpectedResponseError
 from a2e_async._protocol.families import FAMILIES
 from a2e_async.resources.other_families import schema_of
 from a2e_async.sandbox import Fault, FaultPlan
@@ -71,6 +71,7 @@ MINIMAL: dict[str, dict[str, Any]] = {
 }
 """The fields that a start of each family takes."""
 
+WITH_A_SWITCH = {"userNanoBanana", "userGptImage", "userWan26Image", "userWan27Image", "userFlux2", "userWan30"}
 OVERRIDES = ("minor_suspected_skip", "mask_face", "force_generate")
 RULES = [(key, name, field) for key in MINIMAL for name, field in schema_of(FAMILIES[key]).fields.items()]
 
@@ -337,6 +338,92 @@ async def test_body_is_not_changed(a2e: A2EClient) -> None:
     assert body == copy
 
 
+# operations of single families
+
+RENAMED = ["klingVideo", "klingOmni", "seedance2Video"]
+
+
+@pytest.mark.parametrize("key", RENAMED)
+async def test_rename(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """Three families have a new name for a task, which keeps the marker: its key still finds the task."""
+    family = a2e.family(key)
+    task = await family.start(MINIMAL[key], idempotency_key="order-17")
+    await family.rename(task.id, "Grace")
+    name = sandbox.tasks[task.id].name
+    assert name.startswith("Grace [a2e:")
+    async with make_client(sandbox) as another:
+        again = await another.family(key).start(MINIMAL[key], idempotency_key="order-17")
+    assert again.id == task.id
+    assert len(sandbox.ledger) == 1
+
+
+async def test_rename_of_a_task_without_a_marker(sandbox: Sandbox) -> None:
+    """Its new name is the caller's."""
+    async with make_client(sandbox, start=StartPolicy(mark_names=False)) as a2e:
+        task = await a2e.family("klingVideo").start(MINIMAL["klingVideo"])
+        await a2e.family("klingVideo").rename(task.id, "Grace")
+    assert sandbox.tasks[task.id].name == "Grace"
+
+
+@pytest.mark.parametrize("key", [key for key in MINIMAL if key not in RENAMED])
+async def test_family_without_renames(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
+    """An error says so before a request."""
+    with pytest.raises(InvalidRequestError, match="renames"):
+        await a2e.family(key).rename("66a1b2c3d4e5f60718293a01", "Grace")
+    assert not sandbox.requests
+
+
+@pytest.mark.parametrize("name", ["", " ", None, 7])
+async def test_invalid_new_name(a2e: A2EClient, sandbox: Sandbox, name: Any) -> None:
+    """An empty name is rejected before a request."""
+    with pytest.raises(InvalidRequestError, match="name"):
+        await a2e.family("klingVideo").rename("66a1b2c3d4e5f60718293a01", name)
+    assert not sandbox.requests
+
+
+async def test_1080p(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """While A2E makes the larger version (HTTP 202) there is no link; then there is one."""
+    veo = a2e.family("veoVideo")
+    task = await veo.start({**MINIMAL["veoVideo"], "aspectRatio": "16:9"})
+    with pytest.raises(BadRequestError) as caught:
+        await veo.get_1080p(task.id)
+    assert caught.value.task_id == task.id
+    await task.wait_until_done(20)
+    assert await veo.get_1080p(task.id) is None
+    link = await veo.get_1080p(task.id)
+    assert link is not None
+    assert link.startswith(f"{sandbox.url}/cdn/")
+
+
+@pytest.mark.parametrize(
+    ("data", "link"),
+    [
+        ("https://cdn.example/a.mp4", "https://cdn.example/a.mp4"),
+        ({"url": "https://cdn.example/a.mp4"}, "https://cdn.example/a.mp4"),
+        ({"result_url": "", "video_url": "https://cdn.example/a.mp4"}, "https://cdn.example/a.mp4"),
+        ({"result_url": "soon"}, None),
+        ([], None),
+        (None, None),
+    ],
+    ids=str,
+)
+async def test_shapes_of_1080p(a2e: A2EClient, sandbox: Sandbox, data: object, link: str | None) -> None:
+    """The link is read from any of the likely places; a finished response without one is an error."""
+    with sandbox.override("GET", "/api/v1/veoVideo/", web.json_response({"code": 0, "data": data})):
+        if link is None:
+            with pytest.raises(UnexpectedResponseError, match="no link"):
+                await a2e.family("veoVideo").get_1080p("t")
+        else:
+            assert await a2e.family("veoVideo").get_1080p("t") == link
+
+
+async def test_1080p_of_another_family(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """Only Veo has it."""
+    with pytest.raises(InvalidRequestError, match="veoVideo"):
+        await a2e.family("klingVideo").get_1080p("t")
+    assert not sandbox.requests
+
+
 # A2E's checks of content
 
 
@@ -374,12 +461,12 @@ async def test_overrides_are_rejected_in_requests(a2e: A2EClient, sandbox: Sandb
 
 @pytest.mark.parametrize("key", MINIMAL)
 async def test_content_checks_stay_on(a2e: A2EClient, sandbox: Sandbox, key: str) -> None:
-    """Families that skip A2E's content check for API tokens get the value that keeps it on."""
+    """Families with a switch for A2E's content check get the value that keeps it on."""
     with recorded_bodies(sandbox, FAMILIES[key].start) as bodies:
         await a2e.family(key).start(MINIMAL[key])
     (body,) = bodies
     assert [(name, body[name]) for name in OVERRIDES if name in body] == (
-        [("force_generate", False)] if key in {"userNanoBanana", "userFlux2"} else []
+        [("force_generate", False)] if key in WITH_A_SWITCH else []
     )
 
 

@@ -30,7 +30,7 @@ from a2e_async import (
     UnexpectedResponseError,
 )
 from a2e_async.models.image_to_video import VideoTime
-from a2e_async.resources.image_to_video import JOB_OPTIONS, START_OPTIONS, ImageToVideo
+from a2e_async.resources.image_to_video import JOB_OPTIONS, START_DEFAULTS, START_OPTIONS, ImageToVideo
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -343,7 +343,8 @@ def test_signature_lists_the_options(method: str) -> None:
     assert list(parameters) == list(StartOptions.__annotations__)
     assert all(parameter.kind is parameter.KEYWORD_ONLY for parameter in parameters.values())
     assert parameters["video_time"].annotation == VideoTime | None
-    assert {name: it.default for name, it in parameters.items() if it.default is not None} == {"model_version": "a2e"}
+    assert {name: it.default for name, it in parameters.items() if it.default is not None} == dict(START_DEFAULTS)
+    assert START_DEFAULTS == {"model_version": "a2e", "negative_prompt": "blurry, distorted, low quality"}
 
 
 def test_docstring_tells_each_option() -> None:
@@ -352,12 +353,32 @@ def test_docstring_tells_each_option() -> None:
     assert re.findall(r"^    (\w+):", arguments, re.MULTILINE) == list(StartOptions.__annotations__)
 
 
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        ({"prompt": "she smiles"}, "blurry, distorted, low quality"),
+        ({"prompt": "she smiles", "negative_prompt": "hats"}, "hats"),
+        ({"lora": "l"}, None),
+        ({"lora": "l", "negative_prompt": "hats"}, "hats"),
+    ],
+)
+async def test_default_negative_prompt(
+    a2e: A2EClient, sandbox: Sandbox, options: dict[str, Any], sent: str | None
+) -> None:
+    """A start and a job have one default; the preset of a LoRA has a negative prompt of its own."""
+    assert Job(key="a", image_url=LINK, **options).negative_prompt == sent
+    recorder = Recorder()
+    with sandbox.override("POST", quick.START_PATH, recorder):
+        await a2e.image_to_video.start(image_url=LINK, **options)
+    assert recorder.bodies[0].get("negative_prompt") == sent
+
+
 def test_job_has_the_options_of_a_start() -> None:
     """A job takes each option of a start that a batch does not take once, with the same default."""
     job = Job(key="order-17", video_time=10)
     assert {name: getattr(job, name) for name in JOB_OPTIONS} == {
         **dict.fromkeys(JOB_OPTIONS),
-        "model_version": "a2e",
+        **START_DEFAULTS,
         "video_time": 10,
     }
     assert list(inspect.signature(Job).parameters) == ["key", *JOB_OPTIONS]
@@ -481,14 +502,26 @@ LISTS: dict[str, object] = {
     "list": {"list": [RECORD]},
     "data": {"data": [RECORD], "current": 1, "total": 1, "success": True},
     "records": {"records": [RECORD]},
+    "unknown": {"items": [RECORD], "tags": ["x"]},
+    "inside": {"result": {"rows": [RECORD], "count": 1}},
 }
 
 
 @pytest.mark.parametrize("data", LISTS.values(), ids=LISTS.keys())
 async def test_every_list_container(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
-    """All list containers of the reference (1.7) are read."""
+    """All list containers of the reference (1.7) are read, and others if they are the only list of objects."""
     with sandbox.override("GET", f"{quick.FAMILY_PATH}/allRecords", Reply({"code": 0, "data": data})):
         assert [record.id async for record in a2e.image_to_video.list()] == [RECORD["_id"]]
+
+
+@pytest.mark.parametrize("data", [{"count": 7}, {"rows": None, "count": 7}, {"a": [RECORD], "b": [RECORD]}], ids=str)
+async def test_list_of_an_unknown_shape_is_not_empty(a2e: A2EClient, sandbox: Sandbox, data: object) -> None:
+    """If the records cannot be found, although there are some, an error says so."""
+    with (
+        sandbox.override("GET", f"{quick.FAMILY_PATH}/allRecords", Reply({"code": 0, "data": data})),
+        pytest.raises(UnexpectedResponseError, match="unknown shape"),
+    ):
+        _ = [record async for record in a2e.image_to_video.list()]
 
 
 async def test_list_ends_when_pages_repeat(a2e: A2EClient, sandbox: Sandbox) -> None:

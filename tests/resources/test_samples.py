@@ -8,7 +8,6 @@ samples also have ``trace_id`` and ``total``. Only the named fields are compared
 from __future__ import annotations
 
 import datetime as dt
-import functools
 import importlib
 import json
 import pathlib
@@ -16,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2e_async import A2EClient, errors
+from a2e_async import errors
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import to_item, to_record
 from a2e_async._protocol.families import FAMILIES
 from a2e_async._protocol.messages import Response
 from a2e_async._protocol.responses import decode
-from a2e_async.models.other_families import FamilyRecord
-from a2e_async.resources.other_families import _DEDICATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,17 +107,8 @@ def to_json_value(value: Any) -> Any:
 def record_of(sample: dict[str, Any], raw: dict[str, Any]) -> TaskRecord:
     """Read a task with the rules of its family; without one, those of image to video."""
     family = FAMILIES[sample["family"] or "userImage2Video"]
-    return to_record(model_of(family.key), raw, family)
-
-
-@functools.cache
-def model_of(key: str) -> type[TaskRecord]:
-    """Return the record class of a family: that of its resource, if it has one of its own."""
-    if key not in _DEDICATED:
-        return FamilyRecord
-    resource: Any = functools.reduce(getattr, _DEDICATED[key].split("."), A2EClient("sk_samples"))
-    model: type[TaskRecord] = resource._record
-    return model
+    record: TaskRecord = to_record(raw, family)
+    return record
 
 
 def read_items(sample: dict[str, Any], envelope: Envelope) -> list[Any]:

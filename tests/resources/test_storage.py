@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.resources
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import pytest
 import quick
 from aiohttp import web
-from paid_starts import count_requests
+from paid_starts import PRESIGN_PATH, count_requests, make_client
 
-from a2e_async import A2EClient, InvalidRequestError, UnexpectedResponseError
+from a2e_async import A2EClient, InvalidRequestError, TransferError, UnexpectedResponseError
 
 if TYPE_CHECKING:
     import pathlib
@@ -34,6 +35,34 @@ async def test_upload(a2e: A2EClient, tmp_path: pathlib.Path, content: bytes, en
     path = tmp_path / "file"
     path.write_bytes(content)
     assert (await a2e.upload(path)).endswith(ending)
+
+
+async def test_older_route(sandbox: Sandbox) -> None:
+    """If A2E does not know the newer route for upload links, the older one is used, and at once the next time."""
+    older = "/api/v1/r2/get_upload_presigned_url"
+
+    def is_gone(request: web.Request) -> web.Response | None:
+        is_client = "x-lang" in request.headers
+        return web.Response(status=404, text="<html></html>", content_type="text/html") if is_client else None
+
+    async def with_link(request: web.Request) -> web.Response:
+        # the sandbox's older route leaves the link out, as A2E's once did
+        headers = {"Authorization": f"Bearer {sandbox.token}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(f"{sandbox.url}{PRESIGN_PATH}", json=await request.json()) as answer,
+        ):
+            return web.json_response(await answer.json())
+
+    async with make_client(sandbox) as a2e:
+        with sandbox.override("POST", PRESIGN_PATH, is_gone):
+            with sandbox.override("POST", older, with_link):
+                for _ in range(2):
+                    assert await a2e.storage.upload(quick.PNG)
+            with pytest.raises(TransferError, match="cdnUrl"):
+                await a2e.storage.upload(quick.PNG)
+    assert count_requests(sandbox, older) == 3
+    assert count_requests(sandbox, PRESIGN_PATH) == 3  # one of the client, two of this test
 
 
 async def test_unsupported_file_type_is_rejected(a2e: A2EClient, sandbox: Sandbox) -> None:

@@ -18,6 +18,7 @@ from a2e_async import (
     BusyError,
     EndpointNotAvailableError,
     InvalidRequestError,
+    NotFoundError,
     SubmissionUncertainError,
     UnexpectedResponseError,
     UnpublishedEndpointWarning,
@@ -199,6 +200,48 @@ async def test_leaving_in_2025() -> None:
         await a2e.streaming_avatar.leave(token.channel, avatar_id=ADA)
         assert coins_spent(sandbox) <= 3
         assert [count_requests(sandbox, LEAVE), count_requests(sandbox, f"{LEAVE}_room")] == [1, 3]
+
+
+@pytest.mark.parametrize("spelling", ["leave", "leave-room", "leave_room"])
+@pytest.mark.parametrize("number", [17, "17", "u-17"])
+async def test_every_spelling_of_leaving(a2e: A2EClient, sandbox: Sandbox, spelling: str, number: object) -> None:
+    """Whichever spelling A2E has, it gets the fields of all three."""
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.rpartition("/")[2] != spelling:
+            return web.Response(status=404, text="<html></html>", content_type="text/html")
+        bodies.append(await request.json())
+        return web.json_response({"code": 0, "data": {}})
+
+    room = web.json_response({"code": 0, "data": {"channel": "c", "uid": number, "token": "t"}})
+    with sandbox.override("POST", TOKEN, room), sandbox.override("POST", LEAVE, answer):
+        async with a2e.streaming_avatar.session(ADA, expire_seconds=60) as session:
+            await session.leave()
+    uid = "u-17" if number == "u-17" else 17
+    assert bodies == [{"channel": "c", "uid": uid, "avatar_id": ADA}] * 2
+
+
+@pytest.mark.parametrize("spelling", ["speak", "direct-speak", "talk"])
+async def test_every_spelling_of_speaking(a2e: A2EClient, sandbox: Sandbox, spelling: str) -> None:
+    """Whichever spelling A2E has, the avatar speaks once."""
+    bodies: list[dict[str, Any]] = []
+
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.rpartition("/")[2] != spelling:
+            return web.Response(status=404, text="<html></html>", content_type="text/html")
+        bodies.append(await request.json())
+        return web.json_response({"code": 0, "data": {}})
+
+    with sandbox.override("POST", "/api/v1/streaming-avatar/", answer):
+        await a2e.streaming_avatar.speak("c", "Hello.")
+    assert bodies == [{"channel": "c", "text": "Hello."}]
+
+
+async def test_speaking_in_a_closed_room(a2e: A2EClient) -> None:
+    """A2E's own error is raised, not that of the last spelling."""
+    with pytest.raises(NotFoundError, match="room"):
+        await a2e.streaming_avatar.speak("c", "Hello.")
 
 
 @pytest.mark.parametrize("number", [7, "7"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 from aiohttp import web
-from paid_starts import count_requests, make_client
+from paid_starts import count_requests, make_client, marker_in
 
 from a2e_async import (
     A2EClient,
@@ -104,6 +104,12 @@ async def test_public_in_2025() -> None:
             {"voice_list": [{"_id": "a", "name": "Ann", "gender": "female"}]},
             [PublicVoice(id="a", name="Ann", gender="female")],
         ),
+        (
+            {"data": {"voice_list": [{"label": "Male", "value": "male", "children": [{"_id": "b", "name": "Bo"}]}]}},
+            [PublicVoice(id="b", name="Bo", gender="male")],
+        ),
+        ({"voice_list": [{"_id": "a"}], "recent": [{"_id": "b"}]}, [PublicVoice(id="a")]),
+        ({"voices": [{"_id": "a", "name": "Ann"}]}, [PublicVoice(id="a", name="Ann")]),
         ([{"label": "empty"}, 7, None, {"children": [None, {}]}], []),
         ({"voice_list": 7}, []),
         ("none", []),
@@ -265,10 +271,11 @@ async def test_delete(a2e: A2EClient) -> None:
 
 
 async def test_rename(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """A voice can be renamed; an empty name is rejected."""
+    """A voice can be renamed; the marker by which its key finds it is kept; an empty name is rejected."""
     task = await train_voice(a2e)
+    marker = marker_in(task.record.name)
     await a2e.voices.rename(task.id, "Grace")
-    assert (await a2e.voices.get(task.id)).name == "Grace"
+    assert (await a2e.voices.get(task.id)).name == f"Grace [a2e:{marker}]"
     before = len(sandbox.requests)
     with pytest.raises(InvalidRequestError):
         await a2e.voices.rename(task.id, " ")

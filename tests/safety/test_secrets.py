@@ -114,6 +114,37 @@ async def test_no_secret_is_logged(a2e: A2EClient, sandbox: Sandbox, log: io.Str
     assert [secret for secret in SECRETS if secret in written] == []
 
 
+async def test_no_secret_of_a_batch_is_logged(
+    a2e: A2EClient, sandbox: Sandbox, log: io.StringIO, tmp_path: Path
+) -> None:
+    """A batch with a journal leaves no secret in any log at DEBUG, also if A2E quotes the request in its errors."""
+    jobs = [{"key": f"{number}", "image_url": LINK, "prompt": PROMPT, "negative_prompt": PROMPT} for number in range(3)]
+    options: dict[str, Any] = {"journal": tmp_path / "jobs.sqlite", "out": tmp_path / "out"}
+    quoted = f"You are not allowed to make '{PROMPT}' of {LINK} with {TOKEN}"
+    answers = [
+        web.json_response({"code": 403, "msg": quoted}, status=403),
+        web.json_response({"code": 1001, "msg": f"All hosts are occupied: {quoted}"}),
+        web.json_response({"code": 500, "msg": quoted}, status=500),
+        web.Response(text=f"<html>{quoted}</html>", content_type="text/html"),
+    ]
+    for answer in answers:
+        with sandbox.override("POST", quick.START_PATH, answer):
+            task = asyncio.create_task(_run_batch(a2e, jobs, options))
+            await asyncio.sleep(60)
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+    await _run_batch(a2e, jobs, options)
+    written = log.getvalue()
+    assert "paused" in written  # it did log
+    assert [secret for secret in SECRETS if secret in written] == []
+
+
+async def _run_batch(a2e: A2EClient, jobs: list[dict[str, str]], options: dict[str, Any]) -> None:
+    async for _ in a2e.image_to_video.batch(jobs, **options):
+        pass
+
+
 @pytest.mark.parametrize(
     "fault",
     [

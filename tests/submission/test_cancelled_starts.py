@@ -280,13 +280,14 @@ async def test_cancelled_during_the_scans(a2e: A2EClient, sandbox: Sandbox, capl
     assert_no_secrets(sandbox, caplog.text)
 
 
-async def test_cancelled_during_the_resend(a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
+async def test_cancelled_during_the_resend(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """A start that is sent once more waits for its response as the first one does."""
     sandbox.faults = faults_on_start(Fault("drop"), SLOW)
-    start = await start_in_background(sandbox, a2e, on_unknown="resend")
-    start.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await start
+    async with make_client(sandbox, start=quick.SETTLES_SOON) as a2e:
+        start = await start_in_background(sandbox, a2e, on_unknown="resend")
+        start.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await start
     assert any(charged_task_ids(sandbox)[0] in warning for warning in logged_warnings(caplog))
 
 

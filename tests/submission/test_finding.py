@@ -205,21 +205,32 @@ async def test_order_of_the_list_does_not_matter(
 
 
 async def test_old_pages_are_not_read(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The search for a recent start does not read pages from hours ago."""
+    """The search for a recent start does not read pages from hours ago, once the client knows A2E's clock."""
     add_tasks(sandbox, 950, age=7200, apart=1)
+    await a2e.account.balance()
     sandbox.faults = faults_on_start(Fault("drop", after=True))
     assert (await start_video(a2e)).adopted
     assert count_list_requests(sandbox) == 1
 
 
+async def test_old_pages_are_read_once(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """If the first request of a client is a start whose response is lost, only the first scan reads the whole list."""
+    add_tasks(sandbox, 950, age=7200, apart=20)
+    sandbox.faults = faults_on_start(Fault("drop"))
+    with pytest.raises(SubmissionUncertainError):
+        await start_video(a2e)
+    assert count_list_requests(sandbox) == 10 + len(quick.CONFIG.start.scan_delays) - 1
+
+
 async def test_first_key_reads_the_whole_list(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """The first key reads the whole list, the next ones only its newest page."""
+    """The first key reads the whole list, the next ones only its newest records."""
     add_tasks(sandbox, 450, age=7200, apart=1)
     await start_video(a2e, idempotency_key="one")
     assert count_list_requests(sandbox) == 5
     for key in ("two", "three", "one"):
         await start_video(a2e, idempotency_key=key)
-    assert count_list_requests(sandbox) == 5 + 3
+    # the second scan overlaps with the first one by more than the 100 seconds of a page
+    assert count_list_requests(sandbox) == 5 + 2 + 1 + 1
     assert len({task.name for task in sandbox.tasks.values()}) == 1 + 3
 
 
@@ -240,7 +251,8 @@ async def test_wrong_local_clock_does_not_matter(
 ) -> None:
     """A start is adopted although the local clock is hours ahead, since A2E's clock counts."""
     sandbox.faults = faults_on_start(Fault("drop", after=True))
-    monkeypatch.setattr("a2e_async._submission.reconciler.time", types.SimpleNamespace(time=lambda: 4e9))
+    for module in ("_submission.finder", "_transport.throttle"):
+        monkeypatch.setattr(f"a2e_async.{module}.time", types.SimpleNamespace(time=lambda: 4e9))
     assert (await start_video(a2e)).adopted
 
 

@@ -27,6 +27,7 @@ from paid_starts import (
     start_in_background,
     start_video,
 )
+from virtual_clock import now
 
 from a2e_async import (
     A2EClient,
@@ -210,15 +211,26 @@ async def test_key_of_an_uncertain_start_scans_several_times(a2e: A2EClient, san
 
 
 async def test_unaccepted_uncertain_start_can_be_started_later(a2e: A2EClient, sandbox: Sandbox) -> None:
-    """If the scans do not find the task of an uncertain start, the same key starts again."""
+    """The key of an uncertain start starts again as soon as A2E must have listed its task, and not before."""
     sandbox.faults = faults_on_start(Fault("drop"))
+    began = now()
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, idempotency_key=KEY)
-    before = count_list_requests(sandbox)
     task = await start_video(a2e, idempotency_key=KEY)
     assert not task.adopted
     assert charged_task_ids(sandbox) == [task.id]
-    assert count_list_requests(sandbox) == before + len(quick.CONFIG.start.scan_delays)
+    policy = quick.CONFIG.start
+    settle_time = policy.accept_time + policy.list_delay
+    assert settle_time <= now() - began <= settle_time + 60
+
+
+async def test_uncertain_start_that_is_listed_very_late(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A task that A2E lists only after three minutes is found by the next start with its key."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True), invisible=170)
+    with pytest.raises(SubmissionUncertainError):
+        await start_video(a2e, idempotency_key=KEY)
+    assert (await start_video(a2e, idempotency_key=KEY)).adopted
+    assert len(charged_task_ids(sandbox)) == 1
 
 
 async def test_resolved_key_scans_once(a2e: A2EClient, sandbox: Sandbox) -> None:
@@ -245,14 +257,13 @@ async def test_rejected_key_can_be_started_later(a2e: A2EClient, sandbox: Sandbo
 
 async def test_rejection_does_not_resolve_an_earlier_start(a2e: A2EClient, sandbox: Sandbox) -> None:
     """A rejected second try leaves the first one unknown, and the scans for it go on."""
-    sandbox.faults = faults_on_start(Fault("drop", after=True), Fault("status", status=402), invisible=60)
+    sandbox.faults = faults_on_start(Fault("drop", after=True), Fault("status", status=402), invisible=1e6)
     with pytest.raises(SubmissionUncertainError):
         await start_video(a2e, idempotency_key=KEY)
     with pytest.raises(InsufficientCreditsError):
         await start_video(a2e, idempotency_key=KEY)
     sandbox.faults = None
-    with sandbox.override("GET", LIST_PATH, EmptyListFirst(2)):
-        assert (await start_video(a2e, idempotency_key=KEY)).adopted
+    assert (await start_video(a2e, idempotency_key=KEY)).adopted
     assert len(charged_task_ids(sandbox)) == 1
 
 

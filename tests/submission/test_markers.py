@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import hashlib
 import json
 import math
@@ -16,13 +15,12 @@ from hypothesis import strategies as st
 
 from a2e_async import errors
 from a2e_async._protocol.failures import StartOutcome, failure_of
-from a2e_async._protocol.messages import Envelope, Response
+from a2e_async._protocol.messages import Response
 from a2e_async._protocol.responses import decode
 from a2e_async._submission.markers import (
     MarkerIndex,
     Search,
-    cutoff_time,
-    ends_before,
+    keep_marker,
     make_marker,
     mark_name,
     marker_for_key,
@@ -42,6 +40,7 @@ from a2e_async.errors import (
     InsufficientCreditsError,
     InvalidRequestError,
     JournalError,
+    KeyStoreError,
     MissingExtraError,
     NetworkError,
     NotFoundError,
@@ -91,6 +90,7 @@ _TASK_ERRORS: tuple[type[A2EError], ...] = (
 _LOCAL_ERRORS: tuple[type[A2EError], ...] = (
     BudgetError,
     ConfigurationError,
+    KeyStoreError,
     InvalidRequestError,
     ClientClosedError,
     MissingExtraError,
@@ -103,12 +103,12 @@ _CASES: list[tuple[A2EError, StartOutcome, bool]] = [
     *(
         (error("no", status=status), StartOutcome.REJECTED, False)
         for error in _REJECTIONS
-        for status in (200, 400, 403, 499)
+        for status in (200, 400, 403, 451)
     ),
     *(
         (error("no", status=status), StartOutcome.UNKNOWN, False)
         for error in _REJECTIONS
-        for status in (408, 500, 502, 599)
+        for status in (408, 421, 425, 499, 500, 502, 599)
     ),
     *(
         (error("later", status=status), StartOutcome.REJECTED, True)
@@ -200,7 +200,7 @@ _ERROR_BODIES = [
 ]
 
 
-@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 413, 422, 429, 451, 499])
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 409, 413, 422, 429, 451])
 @pytest.mark.parametrize("body", _ERROR_BODIES)
 def test_decoded_4xx_is_a_rejection(status: int, body: dict[str, Any]) -> None:
     """An error of A2E (E1 to E5) with a 4xx status means that nothing was accepted."""
@@ -408,77 +408,6 @@ def test_any_key_is_found_by_itself(key: str) -> None:
 def test_any_sent_name_is_found_by_itself(name: str, marker: str) -> None:
     """A search for any sent name finds its task."""
     assert marker in markers_for(mark_name(name, marker))
-
-
-# how far back a scan reads
-
-
-_DATE = "Wed, 21 Oct 2015 07:28:00 GMT"
-_EPOCH = 1445412480.0
-
-
-def test_cutoff_by_the_clock_of_a2e() -> None:
-    """With a ``Date``, A2E's clock counts, with a minute of tolerance, and the local clock does not."""
-    assert cutoff_time(Envelope(data=[], headers={"date": _DATE}), age=100.0, wall=0.0) == _EPOCH - 100.0 - 60.0
-
-
-@pytest.mark.parametrize("headers", [{}, {"date": ""}, {"date": "today"}], ids=repr)
-def test_cutoff_by_the_local_clock(headers: dict[str, str]) -> None:
-    """Without a ``Date`` the local clock counts, with 15 minutes of tolerance."""
-    assert cutoff_time(Envelope(data=[], headers=headers), age=100.0, wall=_EPOCH) == _EPOCH - 100.0 - 900.0
-
-
-@pytest.mark.parametrize("headers", [{}, {"date": _DATE}], ids=repr)
-def test_no_cutoff(headers: dict[str, str]) -> None:
-    """A search for all records has no cutoff."""
-    assert cutoff_time(Envelope(data=[], headers=headers), age=math.inf, wall=_EPOCH) == -math.inf
-
-
-def created(*times: str | None) -> list[dict[str, Any]]:
-    """Return records with these creation times; None for a record without one."""
-    return [{"_id": str(number)} | ({} if time is None else {"createdAt": time}) for number, time in enumerate(times)]
-
-
-_SINCE = dt.datetime(2026, 8, 1, 12, tzinfo=dt.UTC).timestamp()
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        pytest.param(created("2026-08-01T12:05:00Z", "2026-08-01T11:59:59Z"), id="newest first"),
-        pytest.param(created("2026-08-01T11:00:00Z", "2026-08-01T10:00:00Z"), id="all of them older"),
-        pytest.param(created("2026-08-01T11:00:00Z"), id="one"),
-        pytest.param(created("2026-08-01T11:00:00Z", "2026-08-01T11:00:00Z"), id="at one time"),
-        pytest.param(created("2026-08-01T14:05:00+02:00", "2026-08-01T11:59:59"), id="in several time zones"),
-    ],
-)
-def test_page_that_ends_in_the_past(records: list[dict[str, Any]]) -> None:
-    """After a page that is sorted newest first and ends before the cutoff, no page is needed."""
-    assert ends_before(records, _SINCE)
-
-
-@pytest.mark.parametrize(
-    "records",
-    [
-        pytest.param([], id="empty"),
-        pytest.param(created("2026-08-01T12:05:00Z", "2026-08-01T12:01:00Z"), id="all of them newer"),
-        pytest.param(created("2026-08-01T12:00:00Z"), id="exactly the cutoff"),
-        pytest.param(created("2026-08-01T11:00:00Z", "2026-08-01T12:05:00Z"), id="oldest first"),
-        pytest.param(created("2026-08-01T12:05:00Z", "2026-08-01T10:00:00Z", "2026-08-01T11:00:00Z"), id="mixed"),
-        pytest.param(created("2026-08-01T12:05:00Z", None, "2026-08-01T11:00:00Z"), id="one without a time"),
-        pytest.param(created(None, None), id="without times"),
-        pytest.param(created("2026-08-01T12:05:00Z", "yesterday"), id="one that cannot be read"),
-        pytest.param(created("2026-08-01T12:05:00Z", ""), id="one that is empty"),
-    ],
-)
-def test_page_that_does_not_end_the_scan(records: list[dict[str, Any]]) -> None:
-    """A page in another order, without times, or with new records only does not end the scan."""
-    assert not ends_before(records, _SINCE)
-
-
-def test_no_page_ends_before_no_cutoff() -> None:
-    """Without a cutoff every page is read."""
-    assert not ends_before(created("1970-01-01T00:00:00Z"), -math.inf)
 
 
 # the index
@@ -866,3 +795,17 @@ def test_index_does_not_grow() -> None:
         index.forget(f"t{number}")
         index.forget(f"u{number}")
     assert attrs.asdict(index) == attrs.asdict(empty)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ("Ada", "Eva", "Eva"),
+        ("Ada [a2e:7f3k2m9q4d]", "Eva", "Eva [a2e:7f3k2m9q4d]"),
+        ("Ada [a2e:7f3k2m9q4d*3]", "Eva", "Eva [a2e:7f3k2m9q4d*3]"),
+        ("Ada [a2e:7f3k2m9q4d]", "Eva [a2e:0000000000]", "Eva [a2e:7f3k2m9q4d]"),
+    ],
+)
+def test_new_name_keeps_the_marker(old: str, new: str, kept: str) -> None:
+    """A task that is renamed can still be found by its marker."""
+    assert keep_marker(old, new) == kept

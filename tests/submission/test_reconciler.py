@@ -27,13 +27,16 @@ from a2e_async import (
     A2EClient,
     Config,
     NetworkError,
-    StartPolicy,
     SubmissionUncertainError,
     UnexpectedResponseError,
 )
 from a2e_async._protocol.families import IMAGE_TO_VIDEO
 from a2e_async._protocol.messages import Response
-from a2e_async._submission.submitter import StartRequest, SubmissionState, Submitter
+from a2e_async._submission.evidence import Verdict
+from a2e_async._submission.finder import Finder, SubmissionState
+from a2e_async._submission.key_starts import KeyStarts
+from a2e_async._submission.start import StartRequest
+from a2e_async._submission.submitter import Submitter
 from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.retry import Retry
 from a2e_async._transport.throttle import Throttle, ThrottledTransport
@@ -181,11 +184,11 @@ def response(data: object) -> Response:
     return Response(status=200, body=json.dumps({"code": 0, "data": data}).encode())
 
 
-def make_submitter(service: SmallA2E, state: SubmissionState | None = None, **changes: Any) -> Submitter:
-    """Make a submitter for an A2E in memory."""
+def make_finder(service: SmallA2E, state: SubmissionState | None = None, **changes: Any) -> Finder:
+    """Make a finder for an A2E in memory."""
     config = attrs.evolve(Config(), **changes)
     throttled = ThrottledTransport(service, Throttle(config.pacing), config.retry.max_time)
-    return Submitter(
+    return Finder(
         ApiTransport(throttled, Retry(config.retry), {}),
         config.start,
         SubmissionState() if state is None else state,
@@ -195,12 +198,12 @@ def make_submitter(service: SmallA2E, state: SubmissionState | None = None, **ch
 
 async def start_once(service: SmallA2E, state: SubmissionState | None = None, key: str = KEY, **changes: Any) -> str:
     """Start with a key against an A2E in memory, and return the id."""
-    submitter = make_submitter(service, state, **changes)
+    starts = KeyStarts(Submitter(make_finder(service, state, **changes)))
 
     async def prepare() -> dict[str, Any]:
         return {"name": "Ada"}
 
-    (task,) = await submitter.start_once(StartRequest(FAMILY), key, prepare)
+    (task,) = await starts.start(StartRequest(FAMILY), key, prepare)
     return task.id
 
 
@@ -223,19 +226,15 @@ async def test_known_task_is_not_started_again(detail: bytes, invisible: float, 
 
 
 @pytest.mark.parametrize(
-    ("age", "seconds"),
-    [
-        pytest.param(0.0, 60.0, id="just sent"),
-        pytest.param(59.0, 60.0, id="listed late, possibly"),
-        pytest.param(60.0, 0.0, id="listed by now"),
-        pytest.param(3600.0, 0.0, id="old"),
-    ],
+    ("waited", "verdict"),
+    [(0.0, Verdict.UNKNOWN), (59.0, Verdict.UNKNOWN), (60.0, Verdict.ABSENT)],
 )
-async def test_young_start_is_searched_for_repeatedly(age: float, seconds: float) -> None:
-    """A start of another process that is younger than the last of the scan delays is searched for at all of them."""
-    submitter = make_submitter(SmallA2E(), start=StartPolicy(scan_delays=(0.0, 20.0, 60.0)))
-    assert await submitter.reconcile(FAMILY, "7f3k2m9q4d", age) == []
-    assert now() == seconds
+async def test_start_of_another_process(waited: float, verdict: Verdict) -> None:
+    """A start of another process that A2E does not list is absent once the caller has waited long enough."""
+    finder = make_finder(SmallA2E())
+    sent_at = await finder.latest_time(FAMILY)
+    found = await finder.reconcile(FAMILY, "7f3k2m9q4d", sent_at, waited=waited, settle_time=60.0)
+    assert found == ([], verdict, waited)
 
 
 async def test_accepted_start_is_no_duplicate(caplog: pytest.LogCaptureFixture) -> None:

@@ -19,6 +19,7 @@ from paid_starts import (
     marker_in,
     start_video,
 )
+from virtual_clock import now
 
 from a2e_async import (
     A2EClient,
@@ -86,6 +87,24 @@ async def test_nothing_is_resent_while_the_list_cannot_be_read(a2e: A2EClient, s
     assert count_starts(sandbox) == 1
 
 
+async def test_resend_waits_until_the_first_start_is_settled(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A2E can accept a start two minutes after its sender is gone: nothing is sent again before that."""
+    sandbox.faults = faults_on_start(Fault("drop"))
+    began = now()
+    await start_video(a2e, on_unknown="resend")
+    policy = quick.CONFIG.start
+    assert now() - began >= policy.accept_time + policy.list_delay
+    assert len(charged_task_ids(sandbox)) == 1
+
+
+async def test_start_that_is_accepted_late_is_not_sent_again(a2e: A2EClient, sandbox: Sandbox) -> None:
+    """A task that A2E lists 170 seconds after the lost response is found, and no second start is sent."""
+    sandbox.faults = faults_on_start(Fault("drop", after=True), invisible=170)
+    task = await start_video(a2e, on_unknown="resend")
+    assert task.adopted
+    assert charged_task_ids(sandbox) == [task.id]
+
+
 async def test_resend_happens_once(a2e: A2EClient, sandbox: Sandbox) -> None:
     """If the outcome of the second start is unknown too, it raises, and no third start is sent."""
     sandbox.faults = faults_on_start(*[Fault("drop")] * 9)
@@ -111,13 +130,12 @@ async def test_rejected_resend_stays_uncertain(a2e: A2EClient, sandbox: Sandbox)
     assert isinstance(caught.value.__cause__.__cause__, NetworkError)
 
 
-async def test_duplicate_of_a_resend_is_reported(
-    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_duplicate_of_a_resend_is_reported(sandbox: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
     """If the first task is listed after the second start, one warning has both ids: both are charged."""
     sandbox.faults = faults_on_start(Fault("drop", after=True))
-    with sandbox.override("GET", LIST_PATH, EmptyListFirst(len(quick.CONFIG.start.scan_delays))):
-        task = await start_video(a2e, on_unknown="resend")
+    async with make_client(sandbox, start=quick.SETTLES_SOON) as a2e:
+        with sandbox.override("GET", LIST_PATH, EmptyListFirst(len(quick.CONFIG.start.scan_delays))):
+            task = await start_video(a2e, on_unknown="resend")
     first, second = charged_task_ids(sandbox)
     assert task.id == second
     reported = [warning for warning in logged_warnings(caplog) if first in warning]
@@ -141,7 +159,7 @@ async def test_duplicate_that_is_listed_later_is_reported(
 
 
 async def test_duplicate_is_reported_although_the_second_is_not_listed_yet(
-    a2e: A2EClient, sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A new task counts as a duplicate although A2E's list shows only the first one."""
     sandbox.faults = faults_on_start(Fault("drop", after=True))
@@ -151,7 +169,8 @@ async def test_duplicate_is_reported_although_the_second_is_not_listed_yet(
         oldest = next(iter(sandbox.tasks.values())).record()
         return hidden(request) or web.json_response({"code": 0, "data": {"rows": [oldest], "count": 1}})
 
-    with sandbox.override("GET", LIST_PATH, only_the_oldest):
-        await start_video(a2e, on_unknown="resend")
+    async with make_client(sandbox, start=quick.SETTLES_SOON) as a2e:
+        with sandbox.override("GET", LIST_PATH, only_the_oldest):
+            await start_video(a2e, on_unknown="resend")
     first, second = charged_task_ids(sandbox)
     assert any(first in warning and second in warning for warning in logged_warnings(caplog))

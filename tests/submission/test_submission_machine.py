@@ -23,11 +23,10 @@ from a2e_async._protocol.failures import StartOutcome, failure_of
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async._protocol.pagination import PageReader
 from a2e_async._protocol.responses import decode
+from a2e_async._submission.evidence import ListReading
 from a2e_async._submission.markers import (
     MarkerIndex,
     Search,
-    cutoff_time,
-    ends_before,
     make_marker,
     mark_name,
     markers_for,
@@ -71,6 +70,12 @@ _AFTER_CHARGE: dict[str, Response | str] = {
     "402 within a 5xx": Response(status=500, body=b'{"code":402,"msg":"insufficient credits"}'),
     "504": Response(status=504, body=b""),
     "408": Response(status=408, body=b"Request Timeout"),
+    "421": Response(status=421, body=b'{"code":421,"msg":"Misdirected"}'),
+    "499": Response(status=499, body=b'{"code":499,"msg":"Client closed the request"}'),
+    "empty 400": Response(status=400, body=b""),
+    "400 of a gateway": Response(status=400, body=b'{"message":"no upstream"}'),
+    "success within a 400": Response(status=400, body=b'{"code":0,"data":{"_id":"1"}}'),
+    "code of another type": Response(status=403, body=b'{"code":[403],"msg":"no"}'),
     "inner 500": Response(status=200, body=b'{"code":500,"msg":"boom"}'),
     "cut": Response(status=200, body=b'{"code":0,"data":{"_id":"'),
     "page": Response(status=200, body=b"<html>"),
@@ -156,7 +161,7 @@ class SubmissionMachine(RuleBasedStateMachine):
     def page(self, number: int) -> Envelope:
         """Return a page of the list, with A2E's clock in its ``Date``."""
         rows = [record_of(task) for task in self.listed()[_PAGE * (number - 1) :][:_PAGE]]
-        body = json.dumps({"code": 0, "data": {"rows": rows, "count": len(self.charged)}}).encode()
+        body = json.dumps({"code": 0, "data": {"rows": rows, "count": len(self.listed())}}).encode()
         return decode(
             Response(status=200, headers={"date": format_datetime(server_time(self.now), usegmt=True)}, body=body)
         )
@@ -266,18 +271,16 @@ class SubmissionMachine(RuleBasedStateMachine):
 
         It may request larger pages than A2E sends.
         """
-        since, pages = self.index.earliest(), PageReader("/api/v1/x/allRecords", page_size)
-        while not pages.ended:
-            params = pages.next_request().params
+        pages = PageReader("/api/v1/x/allRecords", page_size, thorough=True)
+        reading = ListReading(pages, self.index.earliest(), made_after=server_time(self.now).timestamp())
+        while not reading.ended:
+            params = reading.next_request().params
             assert params is not None
             envelope = self.page(int(params["pageNum"]))
             responses.check_list(envelope)
-            for record in pages.read(envelope):
+            for record in reading.read(envelope):
                 self.show(record)
-            past = cutoff_time(envelope, age=self.now - since, wall=0.0)
-            if ends_before(responses.records(envelope.data), past):
-                break
-        assert not pages.shrank
+        assert reading.problem == ""
         for job in self.jobs:
             if job.search is not None:
                 self.check_search(job, job.search)
@@ -319,7 +322,7 @@ class SubmissionMachine(RuleBasedStateMachine):
             job.state = "new"
         elif failure_of(error).outcome is StartOutcome.UNKNOWN:
             job.state, job.was_uncertain = "uncertain", True
-            job.search = Search(frozenset({job.marker}), self.now)
+            job.search = Search(frozenset({job.marker}), server_time(self.now).timestamp())
             self.index.open(job.search)
         else:
             job.state = "rejected"

@@ -228,5 +228,6 @@ def open_sqlite(path: pathlib.Path) -> Iterator[sqlite3.Connection]:
 
 def shorten_pauses(monkeypatch: pytest.MonkeyPatch, first: float = 0.05, max_delay: float = 0.1) -> None:
     """Shorten the pauses between the probes of a paused batch."""
-    monkeypatch.setattr("a2e_async.batch.circuit_breaker._FIRST_DELAY", first)
-    monkeypatch.setattr("a2e_async.batch.circuit_breaker._MAX_DELAY", max_delay)
+    for module in ("circuit_breaker", "storage"):
+        monkeypatch.setattr(f"a2e_async.batch.{module}.FIRST_DELAY", first)
+        monkeypatch.setattr(f"a2e_async.batch.{module}.MAX_DELAY", max_delay)

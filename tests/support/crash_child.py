@@ -26,7 +26,7 @@ CONFIG = Config(
     retry=RetryPolicy(max_attempts=8, max_time=10.0, base=0.01, max_delay=0.1),
     poll=PollPolicy(initial=0.05, steps=((0.0, 0.1),), invisible_for=1.0),
     pacing=Pacing(pause=0.02, max_pause=0.1),
-    start=StartPolicy(scan_delays=(0.0, 0.1, 0.5)),
+    start=StartPolicy(scan_delays=(0.0, 0.1, 0.5), accept_time=0.6, list_delay=1.0),
     visible_timeout=2.0,
 )
 

@@ -114,6 +114,6 @@ def background_sandbox() -> Iterator[Sandbox]:
 @contextlib.contextmanager
 def sandbox_for(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     """Run a local A2E for a test of a command: in the shared loop, or in a thread if the test needs real time."""
-    is_real = request.node.get_closest_marker("realtime") is not None
+    is_real = any(map(request.node.get_closest_marker, ("realtime", "process")))
     with background_sandbox() if is_real else sandbox_in_shared_loop() as sandbox:
         yield sandbox

@@ -30,7 +30,7 @@ PROMPT = "a private prompt"
 LIST_PATH = f"{quick.FAMILY_PATH}/allRecords"
 PRESIGN_PATH = "/api/v1/r2/upload-presigned-url"
 
-_MARKER = re.compile(r"\[a2e:([0-9a-z]{10})(?:\*\d)?\]$")
+_MARKER = re.compile(r"\[a2e:([0-9a-z]{10})(?:\*\d)?\]")
 
 
 def make_client(sandbox: Sandbox, **changes: Any) -> A2EClient:
@@ -94,7 +94,7 @@ def recorded_bodies(sandbox: Sandbox, path: str) -> Iterator[list[dict[str, Any]
 
 
 def marker_in(name: str) -> str:
-    """Return the marker at the end of a name."""
+    """Return the marker in a name."""
     tag = _MARKER.search(name)
     assert tag is not None, name
     return tag[1]

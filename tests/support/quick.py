@@ -6,6 +6,8 @@ import io
 import wave
 from typing import TypedDict
 
+import attrs
+
 from a2e_async import Config, Pacing, PollPolicy, RetryPolicy, StartPolicy
 
 CONFIG = Config(
@@ -15,6 +17,10 @@ CONFIG = Config(
     start=StartPolicy(scan_delays=(0.0, 0.05, 0.2)),
     visible_timeout=2.0,
 )
+
+
+SETTLES_SOON = attrs.evolve(CONFIG.start, accept_time=0.05, list_delay=0.1)
+"""A start with an unknown outcome is settled after the scans of `CONFIG`."""
 
 
 def silent_wav(seconds: float) -> bytes:
@@ -27,8 +33,16 @@ def silent_wav(seconds: float) -> bytes:
     return file.getvalue()
 
 
-PNG = b"\x89PNG\r\n\x1a\n" + bytes(64)
-"""Bytes that every check takes for an image; only rendering fails."""
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    """Return a chunk of a PNG, without a valid checksum."""
+    return len(data).to_bytes(4) + kind + data + bytes(4)
+
+
+PNG = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", bytes(13)) + png_chunk(b"IDAT", bytes(15)) + png_chunk(b"IEND", b"")
+"""Bytes that every check takes for a complete image; only rendering fails."""
+
+MP4 = b"\0\0\0\x18ftypmp42" + bytes(12)
+"""The first bytes of a video. With any bytes behind them they pass for a result."""
 
 WAV = silent_wav(0.1)
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from a2e_async import A2EError, TaskRecord, TaskStatus
-from a2e_async._polling.fetcher import StatusApi, StatusFetcher
+from a2e_async._polling.fetcher import StatusFetcher, StatusReader
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
 
     from a2e_async._polling.fetcher import PollResult
 
-__all__ = ["FetchResult", "ScriptedA2E", "fetch", "fetch_due", "record_of", "succeed", "summarize"]
+__all__ = ["FetchResult", "ScriptedA2E", "ScriptedReader", "fetch", "fetch_due", "record_of", "succeed", "summarize"]
 
 PAGE_SIZE = 100
 """Records in a page of the list."""
@@ -28,6 +28,43 @@ def record_of(task_id: str, status: TaskStatus = TaskStatus.RUNNING) -> TaskReco
 
 def succeed(_: Any) -> None:
     """Let a call succeed."""
+
+
+class ScriptedReader(StatusReader):
+    """Reader whose operations are functions of a test."""
+
+    def __init__(
+        self,
+        get: Callable[[str], Awaitable[TaskRecord]],
+        get_many: Callable[[list[str]], Awaitable[Mapping[str, TaskRecord]]] | None = None,
+        list_page: Callable[[int], Awaitable[Mapping[str, TaskRecord]]] | None = None,
+    ) -> None:
+        """Remember the functions; None for an operation that the family does not have."""
+        self._get, self._get_many, self._list_page = get, get_many, list_page
+
+    @property
+    def has_batches(self) -> bool:
+        """Whether there is a function for several tasks."""
+        return self._get_many is not None
+
+    @property
+    def has_list(self) -> bool:
+        """Whether there is a function for the list."""
+        return self._list_page is not None
+
+    async def get(self, task_id: str) -> TaskRecord:
+        """Call the function for one task."""
+        return await self._get(task_id)
+
+    async def get_many(self, ids: list[str]) -> Mapping[str, TaskRecord]:
+        """Call the function for several tasks."""
+        assert self._get_many is not None
+        return await self._get_many(ids)
+
+    async def list_page(self, number: int) -> Mapping[str, TaskRecord]:
+        """Call the function for the list."""
+        assert self._list_page is not None
+        return await self._list_page(number)
 
 
 @attrs.define(eq=False)
@@ -77,13 +114,13 @@ class ScriptedA2E:
         self.batches.clear()
         self.page_numbers.clear()
 
-    def fetcher(self, *, has_batches: bool = True, has_list: bool = True) -> StatusFetcher[TaskRecord]:
+    def fetcher(self, *, has_batches: bool = True, has_list: bool = True) -> StatusFetcher:
         """Return a fetcher of a family with or without batchDetail, and with or without a list."""
-        return StatusFetcher(self.status_api(has_batches=has_batches, has_list=has_list))
+        return StatusFetcher(self.reader(has_batches=has_batches, has_list=has_list))
 
-    def status_api(self, *, has_batches: bool = True, has_list: bool = True) -> StatusApi[TaskRecord]:
-        """Return the operations of a family with or without batchDetail, and with or without a list."""
-        return StatusApi(
+    def reader(self, *, has_batches: bool = True, has_list: bool = True) -> ScriptedReader:
+        """Return the reader of a family with or without batchDetail, and with or without a list."""
+        return ScriptedReader(
             get=self._detail,
             get_many=self._batch_detail if has_batches else None,
             list_page=self._list if has_list else None,
@@ -128,7 +165,7 @@ class FetchResult:
     single: list[str]
 
 
-async def fetch(fetcher: StatusFetcher[TaskRecord], ids: Iterable[str], *, waiting: int = 0) -> FetchResult:
+async def fetch(fetcher: StatusFetcher, ids: Iterable[str], *, waiting: int = 0) -> FetchResult:
     """Fetch once, and check that each task has exactly one result or must be fetched alone."""
     ids, results = list(ids), dict[str, "PollResult"]()
 
@@ -141,7 +178,7 @@ async def fetch(fetcher: StatusFetcher[TaskRecord], ids: Iterable[str], *, waiti
     return FetchResult(results, single)
 
 
-async def fetch_due(fetcher: StatusFetcher[TaskRecord], due: Iterable[str]) -> dict[str, PollResult]:
+async def fetch_due(fetcher: StatusFetcher, due: Iterable[str]) -> dict[str, PollResult]:
     """Fetch all due tasks as the poller does: batches side by side, and single tasks at once."""
     waiting = dict.fromkeys(due)
     count = len(waiting)
@@ -156,7 +193,7 @@ async def fetch_due(fetcher: StatusFetcher[TaskRecord], due: Iterable[str]) -> d
     return results
 
 
-def _slices(fetcher: StatusFetcher[TaskRecord], waiting: dict[str, None]) -> list[list[str]]:
+def _slices(fetcher: StatusFetcher, waiting: dict[str, None]) -> list[list[str]]:
     """Remove all ids from `waiting`, and return them as the batches of the fetcher."""
     slices = []
     while waiting:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import time
 
 import attrs
 import pytest
 
-from a2e_async._aio import finish, finish_in_background, wait_for_background
+from a2e_async._aio import finish, finish_in_background, under_way, wait_for_background
 
 
 @attrs.define
@@ -56,6 +57,26 @@ async def test_result_and_error() -> None:
     assert not work.late
 
 
+@pytest.mark.parametrize("when", ["before", "in the same turn"])
+async def test_work_that_could_not_begin(caplog: pytest.LogCaptureFixture, when: str) -> None:
+    """With `on_unbegun`, work does not begin if its caller was cancelled before; nothing is logged or reported."""
+    work, unbegun = Work(), list[str]()
+
+    async def call() -> int:
+        task, late = asyncio.current_task(), work._on_late
+        assert task is not None
+        if when == "before":
+            task.cancel()
+        else:
+            asyncio.get_running_loop().call_soon(task.cancel)
+        return await finish(work.run(), "a start", on_late=late, on_unbegun=lambda: unbegun.append("a start"))
+
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.create_task(call())
+    await wait_for_background()
+    assert (unbegun, work.done, work.late, caplog.messages) == (["a start"], False, [], [])
+
+
 @pytest.mark.parametrize("fails", [False, True])
 async def test_first_cancellation_waits(caplog: pytest.LogCaptureFixture, *, fails: bool) -> None:
     """The caller gets its CancelledError when the work has ended; what is under way is logged at once."""
@@ -88,6 +109,53 @@ async def test_second_cancellation_ends_the_wait() -> None:
     assert not work.done
     await wait_for_background()
     assert work.late == [7]
+
+
+async def test_work_has_an_empty_context() -> None:
+    """The work outlives its caller, so it does not keep the caller's context variables; the report has them."""
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("user")
+    seen: list[str] = []
+
+    async def run() -> None:
+        seen.append(variable.get("nothing"))
+
+    variable.set("Ada's")
+    await finish(run())
+    await finish_in_background(run())
+    assert seen == ["nothing"] * 2
+    caller = asyncio.create_task(finish(asyncio.sleep(1), on_late=lambda _, __: seen.append(variable.get("nothing"))))
+    await asyncio.sleep(0.5)
+    await cancel(caller, times=2)
+    await wait_for_background()
+    assert seen[2:] == ["Ada's"]
+
+
+async def test_closing_waits_for_other_work_and_not_for_itself() -> None:
+    """Work that closes something waits for all other work in the background, but for no closing."""
+    work = Work()
+    caller = asyncio.create_task(work.finish())
+    await asyncio.sleep(0.5)
+    await cancel(caller, times=2)
+    closings = [asyncio.create_task(finish(wait_for_background(), is_closing=True)) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    for closing in closings:
+        await cancel(closing, times=2)
+        assert closing.cancelled()
+    assert not work.done
+    await wait_for_background()
+    assert work.late == [7]
+
+
+async def test_names_of_the_work_under_way() -> None:
+    """Work with a name is known until it has ended, cancelled or not."""
+    work = Work()
+    caller = asyncio.create_task(work.finish("a start with marker 7f3k2m9q4d"))
+    await asyncio.sleep(0.5)
+    assert under_way() == ["a start with marker 7f3k2m9q4d"]
+    await cancel(caller, times=2)
+    assert under_way() == ["a start with marker 7f3k2m9q4d"]
+    await wait_for_background()
+    assert under_way() == []
 
 
 async def test_work_begins_also_in_a_cancelled_task() -> None:

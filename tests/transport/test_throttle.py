@@ -74,7 +74,8 @@ def throttle_request(
     [
         pytest.param(_SLOWER, True, id="429"),
         pytest.param(RateLimitError("too many requests", status=400), True, id="too many requests, as a text"),
-        pytest.param(_BUSY, True, id="busy"),
+        pytest.param(_BUSY, False, id="busy"),
+        pytest.param(BusyError("occupied", status=200, retry_after=7.0), True, id="busy with Retry-After"),
         pytest.param(ServerError("down", status=503, retry_after=7.0), True, id="503 with Retry-After"),
         pytest.param(APIError("?", status=403, retry_after=0.0), True, id="Retry-After of 0 seconds"),
         pytest.param(ServerError("down", status=503), False, id="503"),
@@ -85,7 +86,7 @@ def throttle_request(
     ],
 )
 def test_errors_that_slow_down_the_whole_client(error: A2EError, slows_down: bool) -> None:  # noqa: FBT001  a column of the table
-    """429, "busy" and any ``Retry-After`` pause all requests of the client; other errors concern one request."""
+    """429 and any ``Retry-After`` pause all requests of the client; "busy" and others concern one operation."""
     assert is_throttled(error) is slows_down
 
 
@@ -161,6 +162,15 @@ def test_pause_ends() -> None:
     made = throttle()
     throttle_request(made, 100.0, asked=10.0)
     assert [delay_of(made, 104.0), delay_of(made, 110.0), delay_of(made, 200.0)] == [6.0, 0.0, 0.0]
+
+
+def test_retry_after_that_was_too_short() -> None:
+    """A ``Retry-After`` of 0 is obeyed once; if A2E rejects the next request too, the pauses double from then on."""
+    made, now, pauses = throttle(), 100.0, []
+    for _ in range(7):
+        pauses.append(throttle_request(made, now, asked=0.0) - now)
+        now = made.paused_until + 0.01
+    assert pauses == pytest.approx([0.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0])
 
 
 def test_pause_is_not_shortened_by_a_shorter_one() -> None:

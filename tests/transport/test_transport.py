@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import errno
 import importlib
 import inspect
 from types import SimpleNamespace
@@ -47,10 +48,62 @@ def test_every_exception_becomes_ours(name: str) -> None:
     with pytest.raises(NetworkError) as caught, map_exceptions("GET /x"):
         raise error
     assert caught.value.request_sent is MEANINGS.get(name, ("", True))[1]
-    shows_url = isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL)
+    shows_url = isinstance(error, aiohttp.ClientResponseError | aiohttp.InvalidURL | aiohttp.ServerTimeoutError)
     assert caught.value.__cause__ is (None if shows_url else error)
     assert "secret" not in str(caught.value)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "origin"),
+    [
+        ("https://video.a2e.ai/api?x=secret", "https://video.a2e.ai:443"),
+        ("http://127.0.0.1:8089", "http://127.0.0.1:8089"),
+        ("http://[::1]:8089/secret", "http://[::1]:8089"),
+        ("https://ada:secret@host:1/", "https://host:1"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (aiohttp.ServerDisconnectedError(), "GET /x: {}: the host closed the connection without an answer"),
+        (ConnectionResetError(), "GET /x: {}: the connection broke"),
+        (TimeoutError(), "GET /x: {}: the request timed out"),
+        (aiohttp.ConnectionTimeoutError(), "GET /x: cannot connect to {}: the connection timed out"),
+        (LookupError("https://x/secret"), "GET /x: {}: a part of the session failed (LookupError)"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else "",
+)
+def test_every_error_names_the_host(error: Exception, text: str, url: str, origin: str) -> None:
+    """Each error names scheme, host and port, and nothing else of the URL."""
+    with pytest.raises(NetworkError) as caught, map_exceptions("GET /x", url):
+        raise error
+    assert text.format(origin) in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["", "no URL", "http://[", "//host"])
+def test_url_without_a_host(url: str) -> None:
+    """Without a host in the URL, the error names none, and is raised all the same."""
+    with pytest.raises(NetworkError, match=r"^GET /x: the request timed out"), map_exceptions("GET /x", url):
+        raise TimeoutError
+
+
+@pytest.mark.parametrize(
+    ("os_error", "reason"),
+    [
+        (ConnectionRefusedError(), "connection refused"),
+        (OSError(errno.ENETUNREACH, "x"), "network is unreachable"),
+        (OSError(errno.EHOSTUNREACH, "x"), "no route to host"),
+        (OSError("Multiple exceptions: ..."), "the connection failed"),
+    ],
+)
+def test_reason_of_a_failed_connection(os_error: OSError, reason: str) -> None:
+    """The words of the operating system say why there is no connection."""
+    key = SimpleNamespace(host="a2e.example", port=443, ssl=True, is_ssl=True)
+    with pytest.raises(NetworkError) as caught, map_exceptions("GET /x", "https://a2e.example/"):
+        raise aiohttp.ClientConnectorError(key, os_error)  # type: ignore[arg-type]
+    assert f"cannot connect to https://a2e.example:443: {reason} (" in str(caught.value)
 
 
 def test_refused_connection_names_the_host() -> None:

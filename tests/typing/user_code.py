@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime as dt
+import io
 import pathlib
 from typing import Any, assert_type
 
@@ -74,7 +75,11 @@ async def one_video(image: pathlib.Path) -> pathlib.Path:
         assert_type(record.coins, float | None)
         assert_type(record.created_at, dt.datetime | None)
         assert_type(await task.refresh(), ImageToVideoRecord)
-        return await task.download("ada.mp4", overwrite=True)
+        assert_type(await task.download(io.BytesIO()), io.BytesIO)
+        async with task.stream(byte_range="bytes=0-499") as stream:
+            assert_type(stream.size, int | None)
+            assert_type([chunk async for chunk in stream], list[bytes])
+        return await task.download("ada.mp4", if_exists="overwrite")
 
 
 async def image_inputs(a2e: A2EClient) -> None:

@@ -29,7 +29,8 @@ from a2e_async.cli.messages import coins_text
 from a2e_async.cli.output import print_json
 from a2e_async.models import ImageToVideoRecord
 
-_ORDER = ("downloading", "running", "starting", "uploading", "checking")  # the order in which the jobs are listed
+# the order in which the jobs are listed
+_ORDER = ("downloading", "running", "reconciling", "starting", "uploading", "waiting", "checking")
 _MAX_JOBS = 10  # jobs under way that are listed
 _HIGH = 18  # lines from which on the display has blank lines, three failures and a hint
 
@@ -212,7 +213,7 @@ class BatchDisplay(Display):
         if not self.is_live:
             self._print_note(_note(progress))  # a pause is reported before the results that follow it
         if self.as_json:
-            print_json(result_json(result), ensure_ascii=False)
+            print_json(result_json(result))
         elif not self.is_live:
             self._print(f"{self.summary.states.total()}/{self.total} {result_text(result)}")
 
@@ -262,4 +263,4 @@ def _note(progress: Progress) -> str:
 
 def _is_not_displayed(record: logging.LogRecord) -> bool:
     """Return False for log records about a pause, which the display shows itself."""
-    return record.module != "circuit_breaker"
+    return not str(record.msg).startswith(("The batch is paused", "The batch continues"))

@@ -8,32 +8,41 @@
 #   input, such as an unknown column, ends the reading with an `InvalidRequestError`.
 # - `read_jobs` adds the job to each row: it adds the defaults, resolves relative paths and assigns the key.
 
+import collections
 import contextlib
 import csv
 import difflib
 import itertools
 import json
-import math
 import os
 import pathlib
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import IO, Any, get_args
+from typing import IO, Any
 
 import attrs
 
-from a2e_async._protocol.schema import name_from
 from a2e_async.batch import Job
-from a2e_async.batch.jobs import JOB_FIELDS
+from a2e_async.batch.jobs import JOB_FIELDS, field_name, image_path, parse_row
+from a2e_async.batch.keys import AutomaticKeys, EarlierJobs
+from a2e_async.batch.uploads import OPTIONS
 from a2e_async.cli.options import NEGATIVE_PROMPT
 from a2e_async.errors import InvalidRequestError
-from a2e_async.resources.image_to_video import START_OPTIONS
+from a2e_async.files import media_types
 
-_BOOLEANS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _BOM = b"\xef\xbb\xbf"
+_ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # the first bytes of spreadsheets
+_SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
+_IS_SPREADSHEET = "is a spreadsheet: save it as CSV first (in Excel: Save As, CSV UTF-8)"
+_SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\s*', re.IGNORECASE)  # the first line of a table, for Excel
+
+# Files that file managers write and hide.
+_HIDDEN = frozenset({"thumbs.db", "desktop.ini"})
 _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
+_NAMES_SHOWN = 3  # of the files that are left out for one reason
 
 
 @attrs.frozen(kw_only=True)
@@ -43,21 +52,19 @@ class InputRow:
     number: int  # its line, or its number in a folder; both count from 1
     fields: dict[str, Any] = attrs.field(factory=dict, repr=False)  # as in `Job`
     error: str = ""
+    columns: frozenset[str] = frozenset()  # of a table
     place: str = ""  # for messages: file and line, or the image
     job: Job | None = None  # None before `read_jobs`, and if the row is not valid
 
 
 def parse_header(cells: Iterable[str]) -> list[str]:
-    """Return the columns that a header names; ``Video Time`` is ``video_time``."""
+    """Return the columns that a header names; ``Video Time`` is ``video_time``. A column can have an empty name."""
     columns: list[str] = []
-    for number, cell in enumerate(cells, 1):
-        name = cell.strip().lower().replace(" ", "_").replace("-", "_")
-        if not name:
-            msg = f"column {number} has no name"
-            raise InvalidRequestError(msg)
-        if name not in JOB_FIELDS:
+    for cell in cells:
+        name = field_name(cell)
+        if name and name not in JOB_FIELDS:
             raise InvalidRequestError(_unknown("column", cell.strip()))
-        if name in columns:
+        if name and name in columns:
             msg = f"column {name!r} appears twice"
             raise InvalidRequestError(msg)
         columns.append(name)
@@ -77,29 +84,7 @@ def parse_cells(columns: list[str], cells: list[str]) -> dict[str, Any]:
         # Most often a prompt with a comma. Its second half would be lost, or land in another column.
         msg = f"{len(cells)} cells for {len(columns)} columns: put a text with a comma in double quotes"
         raise InvalidRequestError(msg)
-    return {name: _parse(name, cell.strip()) for name, cell in zip(columns, cells, strict=False) if cell.strip()}
-
-
-def _parse(column: str, text: str) -> Any:  # noqa: ANN401  any value of an option
-    """Return the value of a cell, as the type of its option says."""
-    # `int | None` has the type int, and `Literal[5, 10] | None` the values 5 and 10.
-    hints = get_args(START_OPTIONS.get(column))
-    types = {*hints, *(type(value) for hint in hints for value in get_args(hint))}
-    if bool in types:
-        if text.lower() not in _BOOLEANS:
-            msg = f"{column} must be true or false, not {text[:40]!r}"
-            raise InvalidRequestError(msg)
-        return _BOOLEANS[text.lower()]
-    if int in types or float in types:
-        try:
-            number = float(text)  # spreadsheets save 5 as 5.0
-        except ValueError:
-            number = math.nan
-        if not number.is_integer() and (float not in types or not math.isfinite(number)):
-            msg = f"{column} must be {'a number' if float in types else 'an integer'}, not {text[:40]!r}"
-            raise InvalidRequestError(msg)
-        return int(number) if number.is_integer() else number
-    return text
+    return parse_row((name, cell.strip()) for name, cell in zip(columns, cells, strict=False))
 
 
 def parse_json_line(line: bytes) -> dict[str, Any]:
@@ -121,7 +106,7 @@ def parse_json_line(line: bytes) -> dict[str, Any]:
     for name in value:
         if name not in JOB_FIELDS:
             raise InvalidRequestError(_unknown("field", name))
-    return {name: content for name, content in value.items() if content is not None}
+    return parse_row(value.items())
 
 
 def _parse_row(number: int, parse: Callable[..., dict[str, Any]], *content: object) -> InputRow:
@@ -141,24 +126,26 @@ def read_json_lines(file: Iterable[bytes]) -> Iterator[InputRow]:
 
 def read_csv(file: Iterable[bytes]) -> Iterator[InputRow]:
     """Read a table with a header. Blank lines and empty rows are skipped."""
-    lines = (line.decode("utf-8" if number else "utf-8-sig") for number, line in enumerate(file))
+    lines, delimiter = _text_lines(file), ""
     number, columns = 1, list[str]()
     try:
         for header in lines:
-            if header.strip():
+            if found := _SEPARATOR_LINE.fullmatch(header):
+                delimiter = found[1]
+            elif header.strip(',;\t" \r\n'):  # not an empty row of a spreadsheet
                 break
             number += 1
         else:
             return
         # Not `csv.Sniffer`, which guesses from the texts. Spreadsheets use commas, semicolons or tabs.
-        delimiter, before = max(",;\t", key=header.count), number
+        delimiter, before = delimiter or max(",;\t", key=header.count), number
         # strict: a quote that is never closed must not swallow the rest of the file
         reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
         for cells in reader:
             if not columns:
                 columns = parse_header(cells)
             elif any(map(str.strip, cells)):
-                yield _parse_row(number, parse_cells, columns, cells)
+                yield attrs.evolve(_parse_row(number, parse_cells, columns, cells), columns=frozenset(columns))
             number = before + reader.line_num
     except UnicodeDecodeError as error:
         msg = f"{number}: not valid UTF-8: save the table as UTF-8"
@@ -168,6 +155,18 @@ def read_csv(file: Iterable[bytes]) -> Iterator[InputRow]:
         problem = "a double quote in the row that begins here is never closed" if is_open else error
         msg = f"{number}: {problem}"
         raise InvalidRequestError(msg) from error
+
+
+def _text_lines(file: Iterable[bytes]) -> Iterator[str]:
+    """Return the lines of a table. Each kind of line end counts, also that of old Macs: a lone carriage return."""
+    for number, line in enumerate(part for chunk in file for part in chunk.splitlines(keepends=True)):
+        if not number and line.startswith((_ZIP, _OLE)):
+            msg = f"the file {_IS_SPREADSHEET}"
+            raise InvalidRequestError(msg)
+        if b"\0" in line:
+            msg = "not valid UTF-8: save the table as UTF-8"
+            raise InvalidRequestError(msg)
+        yield line.decode("utf-8" if number else "utf-8-sig")
 
 
 _READERS: Mapping[str, Callable[[Iterable[bytes]], Iterator[InputRow]]] = {
@@ -186,6 +185,7 @@ class JobSource:
     file_name: str  # the name of the journal is made from it
     folder: pathlib.Path  # relative paths are relative to it
     has_lines: bool = True
+    left_out: str = ""  # the files of a folder that are no jobs, and why
     _read: Callable[[], Iterator[InputRow]]
 
     def rows(self) -> Iterator[InputRow]:
@@ -203,8 +203,8 @@ class JobSource:
 
 
 @contextlib.contextmanager
-def open_source(name: str) -> Iterator[JobSource]:
-    """Open an input."""
+def open_source(name: str, *, recursive: bool = False) -> Iterator[JobSource]:
+    """Open an input. With `recursive`, the images in the subfolders of a folder are jobs too."""
     path = pathlib.Path(name)
     if name == "-":
         # Standard input can be read once only, and the rows are needed twice: they are kept in a temporary file.
@@ -212,11 +212,24 @@ def open_source(name: str) -> Iterator[JobSource]:
             shutil.copyfileobj(sys.stdin.buffer, copy)
             yield JobSource(name="stdin", file_name="stdin", folder=pathlib.Path(), read=lambda: _read_again(copy))
     elif path.is_dir():
-        found = (file.name for file in path.iterdir() if file.suffix.lower() in _IMAGE_SUFFIXES and file.is_file())
-        names = sorted(image for image in found if not image.startswith("."))  # macOS writes files such as ._ada.png
-        file_name = path.resolve().name
-        rows = [InputRow(number=number, fields={"image": image}) for number, image in enumerate(names, 1)]
-        yield JobSource(name=name, file_name=file_name, folder=path, has_lines=False, read=lambda: iter(rows))
+        images, left_out = list[str](), collections.defaultdict[str, list[str]](list)
+        try:
+            _find_images(path, "", images, left_out, recursive=recursive)
+        except OSError as error:
+            msg = f"cannot read {name}: {error.strerror}"
+            raise InvalidRequestError(msg) from error
+        rows = [InputRow(number=number, fields={"image": image}) for number, image in enumerate(sorted(images), 1)]
+        yield JobSource(
+            name=name,
+            file_name=path.resolve().name,
+            folder=path,
+            has_lines=False,
+            left_out="; ".join(_describe_left_out(reason, names) for reason, names in left_out.items()),
+            read=lambda: iter(rows),
+        )
+    elif path.is_file() and path.suffix.lower() in _SPREADSHEETS:
+        msg = f"{name!r} {_IS_SPREADSHEET}"
+        raise InvalidRequestError(msg)
     elif path.is_file() and path.suffix.lower() in _READERS:
         yield JobSource(name=name, file_name=path.name, folder=path.parent, read=lambda: _read_file(path))
     else:
@@ -226,6 +239,56 @@ def open_source(name: str) -> Iterator[JobSource]:
             "or - for JSON Lines on standard input"
         )
         raise InvalidRequestError(msg)
+
+
+def _find_images(
+    folder: pathlib.Path, prefix: str, images: list[str], left_out: dict[str, list[str]], *, recursive: bool
+) -> None:
+    """Collect the images of a folder, and what is left out, by the reason; their names begin with a prefix."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        name = prefix + entry.name
+        if entry.name.startswith(".") or entry.name.lower() in _HIDDEN:  # macOS writes files such as ._ada.png
+            continue
+        if entry.is_dir():
+            if not recursive:
+                left_out["a subfolder: --recursive takes it"].append(f"{name}/")
+            elif entry.is_symlink():  # it can lead to itself
+                left_out["a link to a folder"].append(f"{name}/")
+            else:
+                try:
+                    _find_images(folder / entry.name, f"{name}/", images, left_out, recursive=True)
+                except OSError as error:
+                    left_out[f"cannot be read: {error.strerror}"].append(f"{name}/")
+        elif not entry.is_file():
+            left_out["not a regular file"].append(name)
+        # A file with the name of an image is a job in any case. If it is none, it must not be passed over.
+        elif pathlib.PurePath(name).suffix.lower() in _IMAGE_SUFFIXES:
+            images.append(name)
+        elif reason := _why_no_image(folder / entry.name):
+            left_out[reason].append(name)
+        else:
+            images.append(name)
+
+
+def _why_no_image(path: pathlib.Path) -> str:
+    """Return why a file is not an image that A2E takes; empty if it is one."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(media_types.HEAD)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    media_type = media_types.detect(head)
+    if media_type is not None and media_type.medium == "image":
+        return ""
+    name = media_types.unsupported_format(head)
+    return f"{name}: convert it to JPEG" if name else "not an image"
+
+
+def _describe_left_out(reason: str, names: list[str]) -> str:
+    more = len(names) - _NAMES_SHOWN
+    return f"{', '.join(names[:_NAMES_SHOWN])}{f' and {more} more' if more > 0 else ''} ({reason})"
 
 
 def _read_again(copy: IO[bytes]) -> Iterator[InputRow]:
@@ -238,47 +301,66 @@ def _read_file(path: pathlib.Path) -> Iterator[InputRow]:
         yield from _READERS[path.suffix.lower()](file)
 
 
-def read_jobs(source: JobSource, defaults: Mapping[str, Any]) -> Iterator[InputRow]:
-    """Read the rows of an input, with their jobs; `defaults` are fields that a row does not set.
+def read_jobs(source: JobSource, defaults: Mapping[str, Any], earlier: EarlierJobs) -> Iterator[InputRow]:
+    """Read the rows of an input, with their jobs.
 
-    Each reading gives the same keys, also after rows were added at the end. A resumed batch finds its jobs by them.
+    Each reading gives the same keys, also after other rows were added or removed. A resumed batch finds jobs by them.
+
+    Args:
+        source: The input.
+        defaults: Fields that a row does not set.
+        earlier: The jobs of the journal.
     """
-    # The row of each key; and the last number of each repeated name, or the n-th image of one name would take n tries.
-    rows, numbers = dict[str, int](), dict[str, int]()
+    has_prompt = bool(defaults.get("prompt") or defaults.get("lora"))
+    if not has_prompt and not source.has_lines:
+        msg = f"{source.name} is a folder: give the prompt for all of its images with --prompt, or a LoRA with --lora"
+        raise InvalidRequestError(msg)
+    rows = dict[str, int]()  # the row of each key
+    keys = AutomaticKeys(earlier, rows.__contains__)
     for row in source.rows():
+        if not has_prompt and row.columns and row.columns.isdisjoint({"prompt", "lora"}):
+            msg = f"{source.name} has no column 'prompt': add it, or give the prompt for all rows with --prompt"
+            raise InvalidRequestError(msg)
         fields = {**defaults, **row.fields}
         if fields.get("lora") and defaults.get("negative_prompt") == NEGATIVE_PROMPT:
             # It is only the default; the preset of a LoRA has a negative prompt of its own.
             fields["negative_prompt"] = row.fields.get("negative_prompt")
         for name in ("image", "end_image"):
             image = fields.get(name)
-            if isinstance(image, str) and image and "://" not in image:
+            if isinstance(image, str) and image and not _is_link_or_data(image):
                 fields[name] = str(source.folder / image)
-        error = row.error or _assign_key(fields, row.number, rows, numbers)
+        error = row.error or _assign_key(fields, image_path(row.fields), row.number, rows, keys)
         yield attrs.evolve(row, job=None if error else Job(**fields), error=error)
 
 
-def _assign_key(fields: dict[str, Any], row: int, rows: dict[str, int], numbers: dict[str, int]) -> str:
-    """Set the key of a job; return what is wrong with its own key, or an empty text."""
-    key = fields.get("key")
-    if key is None:
-        images = (fields.get(name) for name in ("image", "image_url"))
-        image = next((image for image in images if isinstance(image, str | os.PathLike)), "")
-        key = fields["key"] = _unique_key(name_from(os.fspath(image)) or "job", rows, numbers)
+def _is_link_or_data(image: str) -> bool:
+    """Return whether a text is no path: a link, or by mistake the image itself, which the check of the job names."""
+    return "://" in image or bool(media_types.find_encoding(image.encode(errors="replace")))
+
+
+def _assign_key(fields: dict[str, Any], image: str, row: int, rows: dict[str, int], keys: AutomaticKeys) -> str:
+    """Set the key of a job; return what is wrong with its own key, or an empty text.
+
+    Args:
+        fields: The fields of the job.
+        image: The path of its image as the input has it, or the link.
+        row: The number of the row.
+        rows: The keys so far.
+        keys: The keys of jobs without their own.
+    """
+    key, error = fields.get("key"), ""
+    if key is None and image:
+        job = Job(**{**fields, "key": image})  # with the defaults of its options, as in the journal
+        options = {name: getattr(job, name) for name in OPTIONS}
+        end_image = image_path({"image": fields.get("end_image"), "image_url": fields.get("end_image_url")})
+        key, error = keys.assign(image, image_path(fields), options, end_image)
+    elif key is None:
+        key = f"#{row}"  # its check reports that the image is missing
     elif not isinstance(key, str):
-        return f"key must be a string, not {key!r}"
+        error = f"key must be a string, not {key!r}"
     elif key in rows:
-        return f"key {key[:80]!r} is already used by row {rows[key]}"
-    rows[key] = row
-    return ""
-
-
-def _unique_key(name: str, rows: Mapping[str, int], numbers: dict[str, int]) -> str:
-    """Return a name, with a number if another row has it."""
-    if name not in rows:
-        return name
-    number = numbers.get(name, 1) + 1
-    while f"{name}-{number}" in rows:
-        number += 1
-    numbers[name] = number
-    return f"{name}-{number}"
+        error = f"key {key[:80]!r} is already used by row {rows[key]}"
+    if not error:
+        fields["key"] = key
+        rows[key] = row
+    return error

@@ -3,7 +3,9 @@
 import contextlib
 import csv
 import datetime as dt
+import errno
 import json as json_lines
+import os
 import pathlib
 import re
 import sys
@@ -15,12 +17,14 @@ import attrs
 from rich.text import Text
 
 from a2e_async.batch import EntryState, JournalEntry, JournalInfo, JournalReader
-from a2e_async.cli.batch.summary import MARKS, RETRY_ADVICE, STYLES, count_line, without_ids
+from a2e_async.batch.rules import Action, next_action
+from a2e_async.cli.batch.summary import MARKS, STYLES, count_line, retry_advice, without_ids
 from a2e_async.cli.display import make_console
 from a2e_async.cli.messages import coins_text, confirm, plural, printable
-from a2e_async.cli.options import Out
-from a2e_async.cli.output import print_json
+from a2e_async.cli.options import FLAG, Out
+from a2e_async.cli.output import is_stdout, print_json
 from a2e_async.errors import InvalidRequestError
+from a2e_async.files.partial_file import temporary_path
 
 _PROBLEMS_LISTED = 20
 
@@ -44,17 +48,18 @@ async def status(journal: pathlib.Path, /, *, json: bool = False) -> None:
     async with JournalReader.open(journal) as reader:
         info, coins, found = reader.info, await reader.coins(), await reader.counts()
         problems: list[JournalEntry] = []
-        # The next run tries failed jobs without an accepted start and videos without a file again.
-        more_problems = not_accepted = without_file = 0
+        more_problems = failed_starts = rejected = open_jobs = 0
         async for entry in reader.entries(states=("failed", "uncertain", "succeeded")):
-            not_accepted += entry.state == "failed" and not entry.starts
-            without_file += entry.state == "succeeded" and entry.path is None
+            action = next_action(entry, download=True, retry_failed=0)
+            open_jobs += action in {Action.START, Action.DOWNLOAD}
+            if action is Action.REPORT:
+                failed_starts, rejected = max(failed_starts, entry.starts), rejected + (not entry.starts)
             if entry.error is not None or entry.state != "succeeded":
                 more_problems += len(problems) == _PROBLEMS_LISTED
                 problems += [entry] if len(problems) < _PROBLEMS_LISTED else []
     counts = {state: found.get(state, 0) for state in get_args(EntryState)}
     if json:
-        print_json(_status_json(info, counts, coins, problems), ensure_ascii=False)
+        print_json(_status_json(info, counts, coins, problems))
         return
     console, jobs = make_console(), plural(sum(counts.values()), "job")
     created = f"{info.created_at.astimezone():%Y-%m-%d %H:%M}"
@@ -68,7 +73,7 @@ async def status(journal: pathlib.Path, /, *, json: bool = False) -> None:
         console.print(Text(_problem_text(entry), STYLES["failed" if entry.state == "succeeded" else entry.state]))
     if more_problems:
         console.print(f"  and {more_problems} more; list all of them with: a2e batch export {info.path}")
-    for line in _next_steps(info, counts, not_accepted, without_file):
+    for line in _next_steps(info, counts, open_jobs, failed_starts, rejected):
         console.print(line)
 
 
@@ -98,17 +103,15 @@ def _problem_text(entry: JournalEntry) -> str:
 
 
 def _next_steps(
-    info: JournalInfo, counts: dict[EntryState, int], not_accepted: int, without_file: int
+    info: JournalInfo, counts: dict[EntryState, int], open_jobs: int, failed_starts: int, rejected: int
 ) -> Iterator[str]:
-    unfinished = sum(counts.values()) - counts["succeeded"] - counts["failed"] + not_accepted + without_file
     if info.holder:
         yield printable(f"The journal is in use by {info.holder}.")
         return
-    if unfinished:
+    if open_jobs + sum(counts[state] for state in ("new", "sending", "running", "uncertain")):
         yield f"To resume, run the same a2e batch run again, with --journal {info.path}."
-    if counts["failed"] > not_accepted:
-        yield RETRY_ADVICE
-    elif not unfinished:
+    yield from retry_advice(failed_starts, rejected)
+    if sum(counts.values()) == counts["succeeded"] and not open_jobs:
         yield "All jobs have their video." if counts["succeeded"] else "The journal has no jobs yet."
 
 
@@ -128,6 +131,7 @@ async def export(
     *,
     format: Format | None = None,  # noqa: A002  the usual name of this option
     out: Annotated[pathlib.Path | None, Out] = None,
+    overwrite: Annotated[bool, FLAG] = False,
 ) -> None:
     """Write all entries of a journal as CSV or JSON Lines. Also while the batch runs.
 
@@ -137,54 +141,78 @@ async def export(
 
     Args:
         journal: The journal of the batch.
-        format: The format. Default: by the suffix of FILE (.csv, .jsonl); csv for standard output.
-        out: The file to write; an existing file is replaced. Default: standard output.
+        format: The format. Default: by the suffix of --out (.csv, .jsonl); csv for standard output.
+        out: The file to write. Default: standard output, as with - and /dev/stdout.
+        overwrite: Replace an existing file. A pipe or a device is written to without it.
     """
+    out = None if out is None or is_stdout(out) else out
     used = format or ("csv" if out is None else _FORMATS.get(out.suffix.lower()))
     if used is None:
         msg = f"{str(out)!r} has an unsupported file type: add --format csv or --format jsonl"
         raise InvalidRequestError(msg)
     async with JournalReader.open(journal) as reader:
-        with _open_target(out, journal) as file:
+        with _open_target(out, journal, overwrite=overwrite) as file:
             await (_write_csv if used == "csv" else _write_json)(reader, file)
 
 
 @contextlib.contextmanager
-def _open_target(target: pathlib.Path | None, journal: pathlib.Path) -> Iterator[IO[str]]:
-    """Open the target; an existing file is replaced once everything is written."""
+def _open_target(target: pathlib.Path | None, journal: pathlib.Path, *, overwrite: bool) -> Iterator[IO[str]]:
+    """Open the target. A regular file is replaced once everything is written, and nothing else is replaced."""
     if target is None:
         yield sys.stdout
         return
     if target.exists() and target.samefile(journal):
         msg = f"{str(target)!r} is the journal itself: choose another file"
         raise InvalidRequestError(msg)
-    part = target.with_name(f"{target.name}.part")
+    is_special = target.exists() and not target.is_file()
+    if os.path.lexists(target) and not is_special and not overwrite:
+        msg = f"{str(target)!r} exists"
+        raise InvalidRequestError(msg, advice="overwrite")
+    path = pathlib.Path(os.path.realpath(target))  # a symbolic link stays, and the file that it leads to is replaced
+    part = temporary_path(path)
+    # half a surrogate pair, which JSON can hold, has no UTF-8
+    options: dict[str, Any] = {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     try:
-        part.unlink(missing_ok=True)
-        part.touch(mode=0o600)  # for the owner only: it holds prompts, and links that need no token
-        with part.open("w", encoding="utf-8", newline="") as file:
+        if is_special:
+            with open(target, "w", opener=_open_special, **options) as file:
+                yield file
+            return
+        # for the owner only: it holds prompts, and links that need no token
+        part.touch(mode=0o600, exist_ok=False)
+        with part.open("w", **options) as file:
             yield file
-        part.replace(target)
+        part.replace(path)
     except OSError as error:
-        msg = f"cannot write {str(target)!r}: {error.strerror}"
+        reason = "nothing reads from it" if error.errno == errno.ENXIO else error.strerror
+        msg = f"cannot write {str(target)!r}: {reason}"
         raise InvalidRequestError(msg) from error
     finally:
         part.unlink(missing_ok=True)
 
 
+def _open_special(path: str, flags: int) -> int:
+    """Open a pipe or a device. A pipe without a reader is an error: the command would wait for one, maybe forever."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    if sys.platform != "win32":
+        os.set_blocking(descriptor, True)
+    return descriptor
+
+
 async def _write_csv(journal: JournalReader, file: IO[str]) -> None:
     # The journal is read twice: the columns must be known before the first row is written.
     others = {column async for entry in journal.entries() for column in _flatten(entry) if column not in _FIXED}
+    columns, clean = [*_FIXED, *sorted(others)], printable if file.isatty() else str
     # A batch can add columns between the two readings: they are ignored.
-    table = csv.DictWriter(file, [*_FIXED, *sorted(others)], extrasaction="ignore", lineterminator="\n")
-    table.writeheader()
+    table = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
+    table.writerow({column: clean(column) for column in columns})
     async for entry in journal.entries():
-        table.writerow({column: _cell(value) for column, value in _flatten(entry).items()})
+        cells = {column: _cell(value) for column, value in _flatten(entry).items()}
+        table.writerow({column: "" if cell is None else clean(str(cell)) for column, cell in cells.items()})
 
 
 async def _write_json(journal: JournalReader, file: IO[str]) -> None:
     async for entry in journal.entries():
-        file.write(json_lines.dumps(_flatten(entry), ensure_ascii=False) + "\n")
+        file.write(f"{json_lines.dumps(_flatten(entry))}\n")  # ASCII, as all JSON of the commands
 
 
 def _cell(value: object) -> object:

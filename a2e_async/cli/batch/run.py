@@ -25,15 +25,26 @@ from a2e_async.batch.jobs import JOB_FIELDS
 from a2e_async.cli.batch.display import BatchDisplay
 from a2e_async.cli.batch.job_file import InputRow, JobSource, open_source, read_jobs
 from a2e_async.cli.batch.summary import print_summary
-from a2e_async.cli.batch.validate import JobValidator, print_plan, read_started
+from a2e_async.cli.batch.validate import JobValidator, print_plan, read_known
 from a2e_async.cli.display import make_console
-from a2e_async.cli.messages import one_line, plural, print_error, printable
+from a2e_async.cli.messages import (
+    INTERRUPTED,
+    ignored_interrupts,
+    one_line,
+    plural,
+    print_error,
+    printable,
+)
 from a2e_async.cli.options import DEFAULT_CONNECTION, DEFAULT_JOB, FLAG, Connection, JobDefaults, Out
+from a2e_async.cli.streams import OutputError
 from a2e_async.config import OnUnknown
 from a2e_async.errors import InvalidRequestError, JournalError
 
 # Options that the resuming command has always (`journal`, `out`) or never (`dry_run`).
 _SPECIAL = frozenset({"dry_run", "journal", "out"})
+
+# Options that are about the input, or have another form in `batch`.
+_NOT_OF_BATCH = frozenset({"skip_invalid", "recursive", "dry_run"})
 
 
 @Parameter(name="*")
@@ -43,7 +54,7 @@ class RunOptions:
 
     Attributes:
         journal: The journal, an SQLite file. Default: a file in the current folder, named after INPUT.
-        out: The folder for the videos, which are named after the keys.
+        out: The folder for the videos, which are named after the keys: the one of cat.png is cat.png.mp4.
         max_running: Number of tasks at A2E at the same time.
         max_coins: Budget for the starts in coins, including earlier runs with the journal.
         retry_failed: Maximum number of new starts for a job whose task fails. Each costs coins again.
@@ -52,6 +63,7 @@ class RunOptions:
         timeout: Seconds to wait for each task. It continues afterwards, and the next run resumes the wait.
         overwrite: Replace existing videos.
         skip_invalid: Skip invalid rows and run the others.
+        recursive: Take the images in the subfolders of INPUT too, if it is a folder.
         dry_run: Print what would be sent and its price, and start nothing.
     """
 
@@ -65,6 +77,7 @@ class RunOptions:
     timeout: float = 1800.0
     overwrite: Annotated[bool, FLAG] = False
     skip_invalid: Annotated[bool, FLAG] = False
+    recursive: Annotated[bool, FLAG] = False
     dry_run: Annotated[bool, FLAG] = False
 
 
@@ -97,9 +110,6 @@ def resume_command(
     return f"{command} < INPUT" if source == "-" else command
 
 
-_INTERRUPTED = 130
-
-
 def run_interruptible(work: Coroutine[Any, Any, int], explain: Callable[[], None]) -> int:
     """Run a coroutine to its end, or until Ctrl-C, which cancels it and calls `explain`; return the exit code."""
     ended = False
@@ -116,15 +126,16 @@ def run_interruptible(work: Coroutine[Any, Any, int], explain: Callable[[], None
         return runner.run(main())
     except KeyboardInterrupt:
         try:
-            explain()
+            with ignored_interrupts():
+                explain()
         finally:
             # Case 3: the second Ctrl-C left `work` before its end. `runner.close` would wait for it.
             if not ended:
                 sys.stdout.flush()
                 sys.stderr.flush()
-                os._exit(_INTERRUPTED)
+                os._exit(INTERRUPTED)
         # Case 2: `work` has ended itself.
-        return _INTERRUPTED
+        return INTERRUPTED
     finally:
         runner.close()
 
@@ -157,13 +168,13 @@ def run(
     if options.out.exists() and not options.out.is_dir():
         msg = f"{str(options.out)!r} is not a folder: choose another folder for the videos with --out"
         raise InvalidRequestError(msg)
-    with open_source(source) as opened:
+    with open_source(source, recursive=options.recursive) as opened:
         journal = options.journal or pathlib.Path(f"{opened.file_name}.a2e.sqlite")
         command = resume_command(source, journal, options, jobs, connection)
         work = _Run(opened, attrs.evolve(options, journal=journal), journal, attrs.asdict(jobs), connection, command)
         try:
             return run_interruptible(work.run(), work.explain_resume)
-        except (BrokenPipeError, SystemExit):  # the reader has closed the output; rich raises SystemExit then
+        except OutputError:  # such as that of a reader that has closed it
             work.explain_resume()
             raise
 
@@ -185,19 +196,21 @@ class _Run:
         """Validate all rows, and run the batch or print the plan; return the exit code."""
         options = self.options
         async with self.connection.client() as a2e:
-            started = await read_started(self.journal, options.retry_failed)
+            known = await read_known(self.journal, options.retry_failed)
             check = a2e.image_to_video.check
-            validator = JobValidator(check, started, options.out, options.overwrite, self._print_invalid)
+            if self.source.left_out:
+                self._console.print(f"left out of {printable(self.source.name)}: {one_line(self.source.left_out)}")
+            validator = JobValidator(check, known, options.out, options.overwrite, self._print_invalid)
             with self._console.status(f"Checking {self.source.name} …"):
-                await validator.run(read_jobs(self.source, self.defaults))
+                await validator.run(read_jobs(self.source, self.defaults, known.earlier))
             if not self._may_begin(validator):
                 return 2
-            jobs = validator.jobs(read_jobs(self.source, self.defaults))
+            jobs = validator.jobs(read_jobs(self.source, self.defaults, known.earlier))
             if options.dry_run:
-                await print_plan(a2e, jobs, started, as_json=self.connection.json)
+                await print_plan(a2e, jobs, known.started, as_json=self.connection.json)
                 return 0
             console, total = make_console(stderr=self.connection.json), validator.valid
-            given = attrs.asdict(options, filter=lambda field, _: field.name not in {"skip_invalid", "dry_run"})
+            given = attrs.asdict(options, filter=lambda field, _: field.name not in _NOT_OF_BATCH)
             batch = a2e.image_to_video.batch(jobs, total=total, **given)
             self.display = display = BatchDisplay(
                 console, self.source.name, total, options.max_coins, self.connection.json

@@ -4,6 +4,7 @@ import collections
 import datetime as dt
 import pathlib
 import re
+from collections.abc import Iterator
 from typing import Any, TypeAlias
 
 import attrs
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from a2e_async.batch import JobResult, Progress
+from a2e_async.batch.rules import REJECTIONS
 from a2e_async.cli.messages import coins_text, error_text, one_line, plural
 from a2e_async.errors import A2EError, BudgetError
 from a2e_async.models import ImageToVideoRecord
@@ -20,7 +22,19 @@ Result: TypeAlias = JobResult[ImageToVideoRecord]
 STYLES = {"succeeded": "green", "failed": "red", "uncertain": "yellow", "skipped": "blue"}
 MARKS = {"succeeded": "✓", "failed": "✗", "uncertain": "?", "skipped": "-"}
 
-RETRY_ADVICE = "To start the failed tasks again, add --retry-failed 1. Each start costs coins."
+
+def retry_advice(starts: int, rejected: int) -> Iterator[str]:
+    """Yield what to do about failed jobs.
+
+    Args:
+        starts: The most starts of a job whose task has failed at A2E, 0 if there is none.
+        rejected: The jobs that A2E has rejected.
+    """
+    if starts:
+        yield f"To start the failed tasks again, add --retry-failed {starts}. Each start costs coins."
+    if rejected:
+        yield "The next run sends a rejected job again if you change it, or with --retry-failed 1."
+
 
 # What `str()` adds to a message: the status and ids of the request, and the id of the task.
 _IDS = re.compile(r" \(HTTP \d[^()]*\)|(?:\bTask \w+ failed: )|(?: \[task \w+\])")
@@ -94,6 +108,8 @@ class ResultSummary:
     first_failures: list[str] = attrs.field(factory=list)
     latest_failures: collections.deque[str] = attrs.field(factory=lambda: collections.deque(maxlen=3))
     stop_error: A2EError | None = None  # of the first job that was not started
+    failed_starts: int = 0  # see `retry_advice`
+    rejected: int = 0
 
     def add(self, result: Result) -> None:
         """Count a result."""
@@ -104,6 +120,10 @@ class ResultSummary:
         if result.state == "skipped":
             self.stop_error = self.stop_error or result.error
             return
+        if result.state == "failed" and result.starts:
+            self.failed_starts = max(self.failed_starts, result.starts)
+        elif result.state == "failed":
+            self.rejected += type(result.error).__name__ in REJECTIONS
         text = without_ids(result_text(result))
         self.latest_failures.append(text)
         if len(self.first_failures) < _FAILURES_KEPT:
@@ -136,8 +156,9 @@ def print_summary(
     if error is not None:
         reason = without_ids(error.message).removeprefix("Not started: ")
         console.print(f"Some jobs were not started: {reason}")
-    elif states["failed"] and not progress.retried:
-        console.print(RETRY_ADVICE)
+    else:
+        for line in retry_advice(summary.failed_starts, summary.rejected):
+            console.print(line)
     if states["uncertain"] or states["not started"] or states["without a file"]:
         budget = ", with a higher --max-coins" if isinstance(error, BudgetError) else ""
         console.print(f"To resume the batch{budget}:")

@@ -16,7 +16,8 @@ from rich.text import Text
 from a2e_async import A2EClient
 from a2e_async.batch import Job, JournalReader
 from a2e_async.batch.jobs import JOB_FIELDS
-from a2e_async.batch.rules import Action, file_name, next_action
+from a2e_async.batch.keys import EarlierJobs, FileNames
+from a2e_async.batch.rules import Action, next_action
 from a2e_async.cli.batch.job_file import InputRow
 from a2e_async.cli.display import make_console
 from a2e_async.cli.messages import coins_text, error_text, one_line, plural
@@ -29,20 +30,31 @@ def _is_new(journal: pathlib.Path) -> bool:
     return not journal.exists() or (journal.is_file() and not journal.stat().st_size)
 
 
-async def read_started(journal: pathlib.Path, retry_failed: int) -> frozenset[str]:
-    """Return the keys of the jobs that need no start: their images may be missing, and their videos may exist."""
+@attrs.frozen(kw_only=True)
+class KnownJobs:
+    """What the journal knows about the jobs before the batch begins."""
+
+    started: set[str] = attrs.field(factory=set)  # keys of jobs that need no start
+    earlier: EarlierJobs = attrs.field(factory=EarlierJobs)
+    names: FileNames = attrs.field(factory=FileNames)
+
+
+async def read_known(journal: pathlib.Path, retry_failed: int) -> KnownJobs:
+    """Read the jobs of a journal, if it exists."""
+    known = KnownJobs()
     if _is_new(journal):
-        return frozenset()
+        return known
     async with JournalReader.open(journal) as reader:
         if holder := reader.info.holder:
             msg = f"The journal {str(journal)!r} is in use by {holder}: wait until that has ended, or end it"
             raise JournalError(msg)
-        entries = [
-            entry.key
-            async for entry in reader.entries()
-            if next_action(entry, download=True, retry_failed=retry_failed) is not Action.START
-        ]
-    return frozenset(entries)
+        async for entry in reader.entries():
+            known.earlier.add(entry)
+            if entry.target is not None:
+                known.names.add(pathlib.PurePath(entry.target).name, entry.key)
+            if next_action(entry, download=True, retry_failed=retry_failed) is not Action.START:
+                known.started.add(entry.key)
+    return known
 
 
 @attrs.define(eq=False)
@@ -50,7 +62,7 @@ class JobValidator:
     """Validator of the rows of an input."""
 
     check: Callable[[Job], Awaitable[None]]  # raises an `InvalidRequestError` for a job that A2E would reject
-    started: Collection[str]  # the keys of the jobs that need no start
+    known: KnownJobs
     out: pathlib.Path
     overwrite: bool
     on_invalid: Callable[[InputRow, str, int], None]  # gets the row, its error, and the number of invalid rows so far
@@ -76,11 +88,11 @@ class JobValidator:
         if job is None:
             return ""
         error = await self._check(job)
-        target = self.out / file_name(job.key, ".mp4")
+        target = self.out / self.known.names.choose(job.key, ".mp4")
         if not error and not self.overwrite and target.exists():
             error = f"{target} already exists: --overwrite replaces it"
         # The image of a job that has its task may be deleted, and its video may exist. Its options must still be valid.
-        return await self._check(_without_files(job)) if error and job.key in self.started else error
+        return await self._check(_without_files(job)) if error and job.key in self.known.started else error
 
     async def _check(self, job: Job) -> str:
         try:
@@ -128,7 +140,7 @@ async def print_plan(a2e: A2EClient, jobs: Iterable[Job], started: Collection[st
             prices[price_key] = await _quote(a2e, options)
         counts[price_key] += 1
         if as_json:
-            print_json({"key": key, **options, "coins": prices[price_key]}, ensure_ascii=False)
+            print_json({"key": key, **options, "coins": prices[price_key]})
         elif table.row_count < _JOBS_LISTED:
             image = job.image if job.image is not None else job.image_url
             texts = (key, image, job.model_version, job.video_time, job.prompt or "")

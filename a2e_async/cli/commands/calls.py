@@ -10,9 +10,9 @@ from cyclopts import Parameter
 
 from a2e_async.cli.messages import one_line
 from a2e_async.cli.options import DEFAULT_CONNECTION, Connection
-from a2e_async.cli.output import print_json
+from a2e_async.cli.output import print_cells, print_json
 from a2e_async.errors import InvalidRequestError, UnexpectedResponseError
-from a2e_async.files.local_files import open_image
+from a2e_async.files.local_files import open_file
 
 # Characters that `json.dumps` does not escape and that can control a terminal: C1 controls, line separators,
 # bidirectional marks, and lone surrogates, which no terminal can encode.
@@ -42,34 +42,35 @@ async def account(*, connection: Connection = DEFAULT_CONNECTION) -> None:
         print_json(balance)
     else:
         for name, number in balance.items():
-            print(one_line(str(name)), one_line(str(number)), sep="\t")
+            print_cells(one_line(str(name)), one_line(str(number)))
 
 
 async def upload(
     *files: Annotated[pathlib.Path, Parameter(name="FILE", required=True)], connection: Connection = DEFAULT_CONNECTION
 ) -> None:
-    """Upload images to A2E's storage and print their links.
+    """Upload images, videos or audio files to A2E's storage and print their links.
 
     Try:
 
         a2e upload ada.png
 
-    The links work as images for about 3 days. `image-to-video run` and `start` upload local images themselves. A2E
+    The links work as inputs for about 3 days. `image-to-video run` and `start` upload local images themselves. A2E
     charges for an upload; the price is not published.
 
     Args:
-        files: An image (PNG, JPEG, WebP, GIF, BMP). All files are checked before the first upload.
+        files: An image (PNG, JPEG, WebP, GIF, BMP), a video (MP4, MOV, WebM, MKV, AVI) or an audio file (MP3, WAV, M4A,
+            OGG, FLAC). All files are checked before the first upload.
         connection: The shared options.
     """
     async with connection.client() as a2e:
         for file in files:
-            await open_image("FILE", file)
+            await open_file("FILE", file, "image", "video", "audio")
         for file in files:
             link = await a2e.upload(file)
             if connection.json:
                 print_json({"file": str(file), "url": link})
             else:
-                print(link, flush=True)
+                print_cells(link)
 
 
 async def request(
@@ -104,9 +105,10 @@ async def request(
     async with connection.client() as a2e:
         response = await a2e.request(method, path, json=body, params=params)
     if connection.json or not sys.stdout.isatty():
-        print(json.dumps(response))
+        print_json(response)
     else:
-        text = json.dumps(response, indent=2, ensure_ascii=False)
+        is_unicode = (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # else the output would be no JSON
+        text = json.dumps(response, indent=2, ensure_ascii=not is_unicode)
         print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 

@@ -8,17 +8,17 @@ from contextlib import ExitStack
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
-from rich.console import Console
 
 from a2e_async import A2EClient, Config, MissingExtraError, PollPolicy
 from a2e_async.cli.conversion import Conversion, run_all
 from a2e_async.cli.display import TaskDisplay, make_console
-from a2e_async.cli.messages import exit_code_of
+from a2e_async.cli.messages import exit_code_of, print_error
 from a2e_async.cli.options import NEGATIVE_PROMPT, Out
 from a2e_async.cli.output import print_videos
 from a2e_async.errors import ConfigurationError
 from a2e_async.files.local_files import check_target, open_image
 from a2e_async.sandbox import Sandbox, SandboxError
+from a2e_async.sandbox.network import is_loopback
 
 _SPEED = 10.0
 _POLL = PollPolicy(initial=0.2, steps=((0.0, 0.25),))  # tasks are ten times as fast, and polls are local
@@ -48,12 +48,11 @@ def demo(
         video_time: Seconds of video: 5, 10, 15 or 20.
     """
     _check_extra()
-    console = Console()
     with ExitStack() as stack:
         paths = list(images) or [stack.enter_context(importlib.resources.as_file(image)) for image in _package_images()]
         options = {"prompt": prompt, "negative_prompt": NEGATIVE_PROMPT, "video_time": video_time}
-        conversions = asyncio.run(_convert(console, _targets(paths, out), options))
-        print_videos(console, conversions, [_video_length(conversion) for conversion in conversions])
+        conversions = asyncio.run(_convert(_targets(paths, out), options))
+        print_videos(conversions, [_video_length(conversion) for conversion in conversions])
     return max(0 if conversion.error is None else exit_code_of(conversion.error) for conversion in conversions)
 
 
@@ -66,9 +65,7 @@ def _check_extra() -> None:
         raise MissingExtraError(msg) from error
 
 
-async def _convert(
-    console: Console, images: Mapping[pathlib.Path, pathlib.Path], options: Mapping[str, Any]
-) -> list[Conversion]:
+async def _convert(images: Mapping[pathlib.Path, pathlib.Path], options: Mapping[str, Any]) -> list[Conversion]:
     """Make the videos of images, by their files."""
     for target, image in images.items():  # all files are checked before the first start
         await open_image("IMAGE", image)
@@ -76,9 +73,9 @@ async def _convert(
     conversions = [Conversion(image.name, target) for target, image in images.items()]
     async with (
         Sandbox(speed=_SPEED) as sandbox,
-        A2EClient(sandbox.token, base_url=sandbox.url, config=Config(poll=_POLL)) as a2e,
+        A2EClient(sandbox.token, base_url=sandbox.url, config=Config(poll=_POLL, proxy="")) as a2e,
     ):
-        console.print(f"A local A2E runs at {sandbox.url}; its coins are play money.", highlight=False)
+        make_console().print(f"A local A2E runs at {sandbox.url}; its coins are play money.")
         async with TaskDisplay(make_console(), conversions):
             await run_all(
                 each.run(a2e.image_to_video.start(image=image, **options), wait_timeout=600.0, overwrite=True)
@@ -114,11 +111,14 @@ def _video_length(conversion: Conversion) -> float | None:
         return None if container.duration is None else container.duration / 1_000_000  # from microseconds
 
 
+_TOKEN = "sk_sandbox"  # noqa: S105  a token for play money
+
+
 def sandbox(
     *,
     port: int = 8080,
     host: str = "127.0.0.1",
-    token: str = "sk_sandbox",  # noqa: S107  a token for play money
+    token: str = _TOKEN,
     coins: int = 10_000,
     speed: float = 1.0,
     render: Literal["video", "tiny"] = "video",
@@ -130,19 +130,23 @@ def sandbox(
         a2e sandbox --port 8080
         a2e sandbox --speed 10 --render tiny
 
-    Nothing is sent to the internet. The command prints the environment variables of a client.
+    Nothing is sent to the internet, except that inputs are fetched from their links, and webhooks are sent. The command
+    prints the environment variables of a client.
 
     Args:
         port: The port; 0 selects a free one.
-        host: The address to listen on.
+        host: The address to listen on. The default can be reached from this machine only; 0.0.0.0 means all addresses.
         token: The token that clients must send.
         coins: The initial balance.
         speed: The speed of the tasks, as a multiple of A2E's.
         render: "video" renders a real video from the image; "tiny" returns the same tiny video for every task.
     """
     try:
+        if not is_loopback(host):
+            known = "; everybody knows its token, so pass a --token of your own" if token == _TOKEN else ""
+            print_error(f"warning: others in the network can reach the sandbox at {host}{known}")
         local = Sandbox(host=host, port=port, token=token, coins=coins, speed=speed, render=render)
-        asyncio.run(_serve(Console(highlight=False), local))
+        asyncio.run(_serve(local))
     except KeyboardInterrupt:
         return 0
     except (SandboxError, ValueError) as error:
@@ -150,11 +154,10 @@ def sandbox(
     return 0
 
 
-async def _serve(console: Console, local: Sandbox) -> None:
+async def _serve(local: Sandbox) -> None:
+    console = make_console()
     async with local:
         console.print(f"A local A2E runs at {local.url} (Ctrl-C stops it). To use it:\n")
         console.print(f"  export A2E_BASE_URL={local.url}\n  export A2E_API_TOKEN={local.token}\n", soft_wrap=True)
-        console.print(
-            'or  A2EClient("' + local.token + '", base_url="' + local.url + '")', soft_wrap=True, markup=False
-        )
+        console.print('or  A2EClient("' + local.token + '", base_url="' + local.url + '")', soft_wrap=True)
         await asyncio.Event().wait()

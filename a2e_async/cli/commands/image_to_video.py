@@ -2,18 +2,31 @@
 
 import asyncio
 import pathlib
+import shlex
 import sys
+from collections.abc import Sequence
 from typing import Annotated
 
+import attrs
 import cyclopts
 from cyclopts import Parameter
-from rich.console import Console
 
 from a2e_async import ImageToVideoRecord
 from a2e_async._protocol.schema import name_from
 from a2e_async.cli.conversion import Conversion, run_all
 from a2e_async.cli.display import TaskDisplay, make_console
-from a2e_async.cli.messages import EPILOGUE, coins_text, confirm, error_text, print_error
+from a2e_async.cli.messages import (
+    ADVICE,
+    EPILOGUE,
+    INTERRUPTED,
+    coins_text,
+    confirm,
+    error_text,
+    exit_code_of,
+    one_line,
+    print_error,
+    print_interrupted,
+)
 from a2e_async.cli.options import (
     DEFAULT_CONNECTION,
     DEFAULT_START,
@@ -24,7 +37,8 @@ from a2e_async.cli.options import (
     PathOrLink,
     StartArguments,
 )
-from a2e_async.cli.output import DETAILS, Printer, print_json, print_videos
+from a2e_async.cli.output import DETAILS, Printer, is_stdout, print_cells, print_json, print_videos, video_file
+from a2e_async.cli.streams import OutputError
 from a2e_async.errors import A2EError, NotFoundError, TaskNotFinishedError
 from a2e_async.files.local_files import check_target
 
@@ -49,13 +63,19 @@ async def start(
     start_options = options.to_options(image)
     async with connection.client() as a2e:
         task = await a2e.image_to_video.start(**start_options)
-    if connection.json:
-        print_json(task.record.to_dict(links=True))
-        return
-    print(task.id, flush=True)
     price = f" for {coins_text(task.record.coins)} coins" if task.record.coins else ""
     what = "adopted an existing task; nothing was started" if task.adopted else f"started{price}"
-    print(f"a2e: {what}; wait for it with: a2e image-to-video wait {task.id}", file=sys.stderr)
+    note = f"{what}; wait for it with: a2e image-to-video wait {task.id}"
+    try:
+        if connection.json:
+            print_json(task.record.to_dict(links=True))
+        else:
+            print_cells(task.id)
+    except OutputError:
+        print_error(note)  # the task is paid: its id must be somewhere
+        raise
+    if not connection.json:
+        print_error(note)
 
 
 def run(
@@ -79,44 +99,115 @@ def run(
 
     Args:
         image: The image, a path or a link (PNG, JPEG, WebP, GIF, BMP).
-        out: The video file to write.
+        out: The video file to write; - is standard output.
         timeout: Seconds to wait at most.
         overwrite: Replace an existing file.
         options: The options of the video.
         connection: The shared options.
     """
     name = name_from(image) if isinstance(image, str) and "://" in image else pathlib.Path(image).name
-    conversion, start_options = Conversion(name or "image", out), options.to_options(image)
+    conversion, start_options = Conversion(name[:80] or "image"), options.to_options(image)
+    display = TaskDisplay(make_console(stderr=True), [conversion])
+    paid = _PaidVideo(conversion, display, out, connection, overwrite)
 
-    async def convert() -> None:
+    async def convert(target: pathlib.Path) -> None:
+        conversion.target = target
         async with connection.client() as a2e:
-            await check_target(out, overwrite=overwrite)  # before the start, which costs coins
-            async with TaskDisplay(make_console(stderr=True), [conversion]):
-                start = a2e.image_to_video.start(**start_options)
-                await conversion.run(start, wait_timeout=timeout, overwrite=overwrite)
+            await check_target(target, overwrite=overwrite)  # before the start, which costs coins
+            try:
+                async with display:
+                    start = a2e.image_to_video.start(**start_options)
+                    await conversion.run(start, wait_timeout=timeout, overwrite=overwrite)
+            except asyncio.CancelledError:
+                paid.explain_interrupt()  # at once: the process can be killed while it closes its connections
+                raise
 
     try:
-        asyncio.run(convert())
+        with video_file(out, as_json=connection.json) as target:
+            asyncio.run(convert(target))
+            if conversion.error is not None:
+                return paid.explain_error(conversion.error)
+            if connection.json and conversion.handle is not None:
+                print_json(conversion.handle.record.to_dict(links=True) | {"path": str(out)})
+            elif sys.stdout.isatty():
+                print_videos([conversion], [None])
+            elif target == out:  # not to standard output
+                print(out)
     except KeyboardInterrupt:
-        if conversion.handle is None:
+        if not paid.explain_interrupt():
             raise
-        command = f"a2e image-to-video wait {conversion.handle.id}"
-        return print_error(f"interrupted; the task continues at A2E and is paid. Resume the wait with {command}", 130)
-    if conversion.error is not None:
-        raise conversion.error
-    if connection.json and conversion.handle is not None:
-        print_json(conversion.handle.record.to_dict(links=True) | {"path": str(out)})
-    elif sys.stdout.isatty():
-        print_videos(Console(), [conversion], [None])
-    else:
-        print(out)
+        return INTERRUPTED
+    except OutputError:
+        paid.explain_lost_output()
+        raise
     return 0
+
+
+@attrs.define(eq=False)
+class _PaidVideo:
+    """Last words of a `run` that has ended before its video is there."""
+
+    conversion: Conversion
+    display: TaskDisplay
+    out: pathlib.Path
+    connection: Connection
+    overwrite: bool
+    _is_explained: bool = attrs.field(default=False, init=False)
+
+    def explain_interrupt(self) -> bool:
+        """Print once the paid task, and the command that makes its file; return whether there is a task."""
+        self.display.close()
+        handle = self.conversion.handle
+        if handle is not None and not self._is_explained:
+            self._is_explained = True
+            try:
+                if self.connection.json:
+                    print_json(handle.record.to_dict(links=True) | {"path": None})
+            finally:  # also if the reader of the output has ended, by the same signal
+                text = "the task continues at A2E and is paid. To wait for its video:"
+                print_interrupted(text, self._command(handle.id))
+        return handle is not None
+
+    def explain_lost_output(self) -> None:
+        """Print the command that makes the file once more, if what was paid cannot be written to standard output."""
+        if self.conversion.handle is not None and not self._is_explained:
+            print_error("the task is paid. To get its video:")
+            print(f"  {self._command(self.conversion.handle.id)}", file=sys.stderr)
+
+    def explain_error(self, error: A2EError) -> int:
+        """Print an error, with the command that makes the file if the wait has ended early; return the exit code."""
+        command = "" if self.conversion.handle is None else self._command(self.conversion.handle.id)
+        wait = f"Wait for it with {command}".replace("{", "{{").replace("}", "}}")  # the texts are templates
+        return print_error(one_line(error.describe({**ADVICE, "wait": wait})), exit_code_of(error))
+
+    def _command(self, task_id: str) -> str:
+        return _wait_command([task_id], self.connection, out=self.out, overwrite=self.overwrite)
+
+
+def _wait_command(
+    ids: Sequence[str],
+    connection: Connection,
+    *,
+    out: pathlib.Path | None,
+    download_to: pathlib.Path | None = None,
+    overwrite: bool,
+) -> str:
+    """Return the command that waits for tasks and writes their videos."""
+    end = ["--base-url", connection.base_url] if connection.base_url is not None else []
+    words = ["a2e", "image-to-video", "wait", *ids]
+    if out is not None and is_stdout(out):
+        return f"{shlex.join([*words, *end])} && {shlex.join([*words[:2], 'download', *ids, '--out', str(out), *end])}"
+    for name, path in (("--out", out), ("--download-to", download_to)):
+        words += [name, str(path)] if path is not None else []
+    words += ["--overwrite"] if overwrite else []
+    return shlex.join([*words, *end, *(["--json"] if connection.json else [])])
 
 
 def wait(
     *ids: Ids,
     timeout: float = 1800.0,
     download_to: pathlib.Path | None = None,
+    out: Annotated[pathlib.Path | None, Out] = None,
     overwrite: Annotated[bool, FLAG] = False,
     connection: Connection = DEFAULT_CONNECTION,
 ) -> int:
@@ -125,6 +216,7 @@ def wait(
     Try:
 
         a2e image-to-video wait 67d29023dd27a536fdf6e809 --download-to videos
+        a2e image-to-video wait 67d29023dd27a536fdf6e809 --out ada.mp4
 
     The command waits for all tasks at the same time. It prints one line for each task that ends, and each change of
     status on stderr. The exit code is 1 if a task failed or did not finish in time. An unfinished task continues at
@@ -134,11 +226,17 @@ def wait(
         ids: The id of a task, as `start` prints it.
         timeout: Seconds to wait at most.
         download_to: A folder for the videos, which are named after the ids.
+        out: The file for the video, if there is one task.
         overwrite: Replace existing files.
         connection: The shared options.
     """
+    if out is not None and is_stdout(out):
+        return print_error("wait prints the tasks on standard output: use a2e image-to-video download for the video", 2)
+    if out is not None and (len(set(ids)) > 1 or download_to is not None):
+        return print_error("--out is a file for the video of one task: use --download-to for a folder", 2)
     printer, code = Printer(connection.json), 0
     tasks: list[Conversion] = []
+    display = TaskDisplay(make_console(stderr=True), tasks)
 
     async def wait_for(task: Conversion) -> None:
         nonlocal code
@@ -154,19 +252,20 @@ def wait(
     async def wait_for_all() -> None:
         async with connection.client() as a2e:
             for task_id in dict.fromkeys(ids):
-                target = None if download_to is None else download_to / video_name(task_id)
+                target = out if download_to is None else download_to / video_name(task_id)
                 tasks.append(Conversion(task_id, target, a2e.image_to_video.task(task_id), "running"))
                 if target is not None:
                     await check_target(target, overwrite=overwrite)
-            async with TaskDisplay(make_console(stderr=True), tasks):
+            async with display:
                 await run_all(map(wait_for, tasks))
 
     try:
         asyncio.run(wait_for_all())
     except KeyboardInterrupt:
-        left = [task.key for task in tasks if task.stage in {"running", "downloading"}] or ids
-        command = f"a2e image-to-video wait {' '.join(left)}"
-        return print_error(f"interrupted; the tasks continue at A2E. Resume the wait with {command}", 130)
+        display.close()
+        left = [task.key for task in tasks if task.stage in {"running", "downloading"}] or [*ids]
+        command = _wait_command(left, connection, out=out, download_to=download_to, overwrite=overwrite)
+        return print_interrupted("the tasks continue at A2E. To resume the wait:", command)
     return code
 
 
@@ -231,7 +330,9 @@ async def list_tasks(
     return 0
 
 
-async def find(marker: str, /, *, connection: Connection = DEFAULT_CONNECTION) -> int:
+async def find(
+    marker: Annotated[str, Parameter(allow_leading_hyphen=True)], /, *, connection: Connection = DEFAULT_CONNECTION
+) -> int:
     """Find a task by its marker or its idempotency key. Free.
 
     Try:
@@ -269,11 +370,11 @@ async def download(
 
         a2e image-to-video download 67d29023dd27a536fdf6e809 --out ada.mp4
 
-    During the download, the file is called FILE.part. A2E keeps results for about 3 days.
+    Until the download is complete, the file has a random name. A2E keeps results for about 3 days.
 
     Args:
         id: The id of the task.
-        out: The file to write. Default: the id with .mp4, in the current folder.
+        out: The file to write; - is standard output. Default: the id with .mp4, in the current folder.
         overwrite: Replace an existing file.
         connection: The shared options.
     """
@@ -282,10 +383,12 @@ async def download(
         if not (await task.refresh()).status.is_final:
             msg = f"Task {id} is not finished"
             raise TaskNotFinishedError(msg, task_id=id)
-        path = await task.download(out or video_name(task.id), overwrite=overwrite)
+        path = out or pathlib.Path(video_name(task.id))
+        with video_file(path, as_json=connection.json) as target:
+            await task.download(target, if_exists="overwrite" if overwrite else "error")
     if connection.json:
         print_json(task.record.to_dict(links=True) | {"path": str(path)})
-    else:
+    elif target == path:  # not to standard output
         print(path)
 
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 import av
 from PIL import Image, ImageDraw
 
-from a2e_async.sandbox.media.storage import ImageError
-from a2e_async.sandbox.media.video import FRAMES_PER_SECOND, RenderingStopped, decode
+from a2e_async.sandbox.media.storage import TOO_LARGE, ImageError
+from a2e_async.sandbox.media.video import FRAMES_PER_SECOND, MAX_PIXELS, RenderingStopped, decode
 
 RATE: Final = 24_000  # samples a second
 _CHARACTERS: Final = 14.0  # a second, in speech of usual speed
@@ -124,6 +124,8 @@ def _packet_writer(stream: Any, output: Any) -> Any:  # noqa: ANN401  (av's stre
 
         return copy
     if stream.type == "video":
+        if stream.width * stream.height > MAX_PIXELS:
+            raise ImageError(TOO_LARGE, "The video has too many pixels.")
         target = output.add_stream(
             "libx264", rate=stream.average_rate or FRAMES_PER_SECOND, options={"preset": "superfast"}
         )

@@ -134,7 +134,7 @@ class TinyRenderer:
         """Do nothing: no thread runs."""
 
     def _file(self, media: Media) -> RenderedFile:
-        if media not in self._files:  # each is written to the disk once
+        if media not in self._files or not self._files[media].path.exists():  # the storage removes the oldest files
             body, content_type = tiny_file(media)
             path = self.storage.new_file()
             path.write_bytes(body)
@@ -158,6 +158,10 @@ class VideoRenderer:
 
     async def render(self, start: Start) -> list[RenderedFile]:
         """Fetch the inputs and render all results of one task."""
+        async with self.fetcher.slots:
+            return await self._render(start)
+
+    async def _render(self, start: Start) -> list[RenderedFile]:
         match start.family.output:
             case "nothing":
                 return []
@@ -255,11 +259,15 @@ def _image_size(start: Start) -> tuple[int, int]:
     sent = start.sent
     width, _, height = str(sent.get("size", "")).partition("*")
     if width.isdecimal() and height.isdecimal():
-        return int(width), int(height)
+        return _side(width), _side(height)
     if sent.get("aspect_ratio") in _RATIOS:
         return _RATIOS[sent["aspect_ratio"]]
     wide, high = (int(sent.get(name, 1024)) for name in ("width", "height"))
     return min(max(wide, 64), _MAX_SIDE), min(max(high, 64), _MAX_SIDE)
+
+
+def _side(digits: str) -> int:
+    return min(max(int(digits[:9]), 1), _MAX_SIDE)
 
 
 def check_extra() -> None:

@@ -1,11 +1,12 @@
 """The storage and its CDN: stored objects, upload URLs, and the reader of inputs (reference 1.9 and 1.10)."""
 
 import asyncio
+import contextlib
 import math
 import secrets
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import aiohttp
@@ -43,12 +44,19 @@ class Grant:
         return monotonic() >= self.created + self.lifetime
 
 
+# Bounds of a sandbox that runs for weeks: bytes on the disk, and objects and upload URLs in memory.
+_MAX_STORED: Final = 4 * 1024**3
+_MAX_OBJECTS: Final = 100_000
+
+
 @define(kw_only=True)
 class Storage:
     """All stored objects and upload URLs. An address is ``bucket/key``."""
 
     cdn_lag: float
     base_url: str = ""
+    _sizes: dict[Path, int] = field(factory=dict, init=False)  # of the files, in bytes; the one stored last comes last
+    _stored: int = field(default=0, init=False)  # bytes
     _directory: "tempfile.TemporaryDirectory[str] | None" = field(default=None, init=False)  # made for the first file
     _objects: dict[str, StoredObject] = field(factory=dict, init=False)
     _grants: dict[str, Grant] = field(factory=dict, init=False, repr=False)
@@ -61,8 +69,18 @@ class Storage:
         return Path(self._directory.name, secrets.token_hex(16))
 
     def store(self, address: str, stored: StoredObject) -> str:
-        """Store an object, and return its public URL."""
+        """Store an object, and return its public URL. If there are too many bytes, the oldest files are removed."""
         self._objects[address] = stored
+        _keep_newest(self._objects)
+        path = stored.path
+        self._stored -= self._sizes.pop(path, 0)  # constant results have one file for many objects
+        self._sizes[path] = path.stat().st_size
+        self._stored += self._sizes[path]
+        while self._stored > _MAX_STORED and len(self._sizes) > 1:
+            oldest = next(iter(self._sizes))
+            self._stored -= self._sizes.pop(oldest)
+            with contextlib.suppress(OSError):  # on Windows, a file that is being delivered cannot be removed
+                oldest.unlink()
         return self.cdn_url(address)
 
     def receive(self, grant: Grant, path: Path, content_type: str) -> None:
@@ -82,12 +100,14 @@ class Storage:
     def visible(self, address: str) -> StoredObject | None:
         """Return an object that the CDN shows now."""
         stored = self._objects.get(address)
-        return stored if stored is not None and stored.visible_from <= monotonic() else None
+        is_visible = stored is not None and stored.path in self._sizes and stored.visible_from <= monotonic()
+        return stored if is_visible else None
 
     def grant(self, grant: Grant) -> str:
         """Return a new presigned upload URL."""
         signature = secrets.token_hex(32)
         self._grants[signature] = grant
+        _keep_newest(self._grants)
         signed = {"X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Expires": grant.lifetime, "X-Amz-Signature": signature}
         return f"{self.base_url}/storage/{quote(grant.address)}?{urlencode(signed)}"
 
@@ -109,9 +129,17 @@ class Storage:
             self._directory.cleanup()
 
 
+def _keep_newest(entries: dict[str, Any]) -> None:
+    if len(entries) > _MAX_OBJECTS:
+        del entries[next(iter(entries))]
+
+
 # Both limits are unpublished. They bound the time and the memory of one input.
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=20)
 _LARGEST: Final = 64 * 1024 * 1024
+
+# Tasks and copies whose inputs are in memory at the same time. The others wait.
+_SLOTS: Final = 8
 
 
 # Values of failed_code. The names are ours: A2E publishes none (reference 15).
@@ -143,6 +171,7 @@ class InputFetcher:
 
     storage: Storage
     session: aiohttp.ClientSession
+    slots: asyncio.Semaphore = field(factory=lambda: asyncio.Semaphore(_SLOTS))
 
     async def fetch_image(self, url: str) -> bytes:
         """Fetch an image. Its content type counts, not the extension of the URL."""

@@ -23,7 +23,7 @@ from typing import Final, TypeAlias
 
 import av
 from attrs import field, frozen
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 
 from a2e_async.sandbox.media.storage import INVALID, TOO_LARGE, ImageError
 
@@ -135,7 +135,7 @@ FRAMES_PER_SECOND: Final = 24
 _LANDSCAPE: Final = (1280, 720)
 _PORTRAIT: Final = (720, 1280)
 _BACKGROUND: Final = (224, 224, 224)  # behind transparent images
-_MAX_PIXELS: Final = 50_000_000  # unpublished; a larger image counts as a decompression bomb
+MAX_PIXELS: Final = 50_000_000  # unpublished; a larger image counts as a decompression bomb
 
 # Pillow reads many more formats. Some of them start other programs.
 _FORMATS: Final = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
@@ -188,7 +188,7 @@ def render(spec: VideoSpec, path: Path, stop: threading.Event) -> None:
 
 
 def decode(data: bytes) -> Image.Image:
-    """Decode an image: its first frame, upright and opaque.
+    """Decode an image: its first frame, opaque. It is not turned upright: whether A2E does that is unknown.
 
     Raises:
         ImageError: It is broken, not an image, or too large.
@@ -196,7 +196,7 @@ def decode(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             _check_size(image)
-            return _opaque(ImageOps.exif_transpose(image))
+            return _opaque(image)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(TOO_LARGE, "The image has too many pixels.") from error
     except _BROKEN as error:
@@ -204,7 +204,7 @@ def decode(data: bytes) -> Image.Image:
 
 
 def _check_size(image: Image.Image) -> None:
-    if image.width * image.height > _MAX_PIXELS:
+    if image.width * image.height > MAX_PIXELS:
         message = f"{image.width} x {image.height} pixels"
         raise Image.DecompressionBombError(message)
     # A JPEG can be decoded at a fraction of its size, in a fraction of the time.

@@ -11,7 +11,7 @@ from attrs import evolve, frozen
 from a2e_async.sandbox.envelopes import ErrorResponse, Fields, Json, iso, now, success, success_s2
 from a2e_async.sandbox.middleware import API
 from a2e_async.sandbox.routes.backgrounds import background_exists
-from a2e_async.sandbox.routes.base import Context, SystemImage, find_by_id, system_image_url
+from a2e_async.sandbox.routes.base import Context, SystemImage, find_by_id, paginate, system_image_url
 from a2e_async.sandbox.routes.families import prefix_of
 from a2e_async.sandbox.state import State, Task, new_id
 from a2e_async.sandbox.tasks.families import AVATAR_VIDEO, FAMILIES, VIDEO_TWIN
@@ -61,6 +61,16 @@ class _Avatars:
         system = [] if avatar_type == "custom" else [await self._of_a2e(image) for image in SYSTEM]
         return success([*([] if avatar_type == "default" else own), *system])
 
+    async def list_own(self, request: web.Request) -> web.Response:
+        """List the avatars of the account, and A2E's own if the request names a website (`web_type`)."""
+        fields = await Fields.read(request)
+        fields.choice("web_type", ("a2e", "tyzn"))
+        fields.raise_errors()
+        state = self.context.state
+        own = [*(_of_twin(twin) for twin in _twins(state)), *_image_avatars(state).values()]
+        system = [await self._of_a2e(image) for image in SYSTEM] if fields.body.get("web_type") else []
+        return success([*own, *system])
+
     async def add_from_image(self, request: web.Request) -> web.Response:
         """Make an avatar of a generated image, at once and free of charge (unpublished)."""
         fields = await Fields.read(request)
@@ -69,9 +79,10 @@ class _Avatars:
         task = find_by_id(self.context.state, fields.body.get("_id"), _TEXT_TO_IMAGE)
         if not task.succeeded:
             raise ErrorResponse(400, "The image is not finished")
-        avatar = _avatar(new_id(), "custom", task.result_url) | {"gender": gender}
+        avatar = _avatar(new_id(), "custom", task.result_url) | {"gender": gender, "createdAt": iso(now())}
         _image_avatars(self.context.state)[str(avatar["_id"])] = avatar
-        return success(avatar)
+        # The response was seen to be empty (reference 14b).
+        return success({} if self.context.options.api_version == "spec" else avatar)
 
     async def _of_a2e(self, image: SystemImage) -> Json:
         return _avatar(image.id, "default", await system_image_url(self.context, image)) | {"name": image.name}
@@ -95,6 +106,8 @@ def _of_twin(twin: Task) -> Json:
     avatar = _avatar(twin.anchor_id, "custom", twin.image_url) | {"name": twin.name, "user_video_twin_id": twin.id}
     sent = twin.start.sent
     return avatar | {
+        "gender": sent.get("gender", ""),
+        "createdAt": iso(twin.updated),
         "background_img": sent.get("video_background_image", ""),
         "background_color": sent.get("video_background_color", ""),
         "base_video": twin.result_url,
@@ -152,6 +165,7 @@ def routes(context: Context) -> list[web.RouteDef]:
     group, custom = _Avatars(context), _Custom(context)
     return [
         web.get(f"{API}/anchor/character_list", group.list_all),
+        web.post(f"{API}/anchor/list", group.list_own),
         web.post(f"{API}/userText2Image/quickAddAvatar", group.add_from_image),
         web.post(f"{_CUSTOM}/add", custom.add),
         web.post(f"{_CUSTOM}/list", custom.list_all),
@@ -188,6 +202,18 @@ def _portrait(state: State, anchor_id: str) -> str:
 class _AvatarVideos:
     context: Context
 
+    async def list_all(self, request: web.Request) -> web.Response:
+        """List the records, newest first. Only the container is known (reference 14b); paging as in `awsList`."""
+        body, state = (await Fields.read(request)).body, self.context.state
+        tasks = [task for task in state.newest_first(AVATAR_VIDEO.name) if self.context.injector.is_visible(task)]
+        rows = [task.record() for task in paginate(request, tasks, style="P2", parameters=body)]
+        return success({"list": rows, "total": len(tasks)})
+
+    async def detail(self, request: web.Request) -> web.Response:
+        """Return one record. The response is unpublished; here that of the other families."""
+        task = find_by_id(self.context.state, request.query.get("video_id"), AVATAR_VIDEO.name)
+        return success(task.record() if self.context.injector.is_visible(task) else None)
+
     async def result(self, request: web.Request) -> web.Response:
         """Return one record in an array, which is empty for an unknown id and for a record that a fault hides."""
         fields = await Fields.read(request)
@@ -199,4 +225,9 @@ class _AvatarVideos:
 
 def avatar_video_routes(context: Context) -> list[web.RouteDef]:
     """Return the routes of this group."""
-    return [web.post(f"{prefix_of(AVATAR_VIDEO)}/awsResult", _AvatarVideos(context).result)]
+    group, prefix = _AvatarVideos(context), prefix_of(AVATAR_VIDEO)
+    return [
+        web.post(f"{prefix}/awsResult", group.result),
+        web.get(f"{prefix}/detail", group.detail),
+        web.post(f"{prefix}/list", group.list_all),
+    ]

@@ -247,6 +247,31 @@ class _Training:
         delete_task(self.context, await self._twin(request))
         return success({})
 
+    async def eye_contact(self, request: web.Request) -> web.Response:
+        """Accept the improvement of a twin, free of charge. Its record does not change; all of this is unpublished."""
+        await self._twin(request)
+        return success({})
+
+    async def retry(self, request: web.Request) -> web.Response:
+        """Begin a failed training again, as caption removals do. The body is undeclared, so `_id` is a guess."""
+        return _retry(self.context, await self._twin(request))
+
+    async def train(self, request: web.Request) -> web.Response:
+        """Start a training, as its documented sibling `startTraining` does. The body is undeclared."""
+        fields = await Fields.read(request)
+        start = read_start(VIDEO_TWIN, fields)
+        fields.raise_errors()
+        return await begin(self.context, start)
+
+    async def upload(self, request: web.Request) -> web.Response:
+        """Accept any body, which is undeclared, and keep it for `uploadStatus`."""
+        self.context.state.collections["twin upload"] = {**(await Fields.read(request)).body}
+        return success_s2({})
+
+    async def upload_status(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)
+        """Return the last upload of the account. The content is unpublished."""
+        return success({"uploaded": "twin upload" in self.context.state.collections})
+
     async def clone_voice(self, request: web.Request) -> web.Response:
         """Train a voice with the audio of a twin's video, at the usual price. The response is unpublished."""
         twin = await self._twin(request)
@@ -268,11 +293,27 @@ def training_routes(context: Context) -> list[web.RouteDef]:
     return [
         web.post(f"{prefix}/continueTraining", group.continue_training),
         web.post(f"{prefix}/remove", group.remove),
+        web.post(f"{prefix}/eyeContact", group.eye_contact),
+        web.post(f"{prefix}/retry", group.retry),
+        web.post(f"{prefix}/training", group.train),
+        web.post(f"{prefix}/upload", group.upload),
+        web.get(f"{prefix}/uploadStatus", group.upload_status),
         web.post(f"{prefix}/addVoiceClone", group.clone_voice),
     ]
 
 
 _VEO = FAMILIES["veo"]
+
+
+def _retry(context: Context, task: Task) -> web.Response:
+    """Begin a failed task again, free of charge and without its scenario. All of this is unpublished."""
+    if not task.failed:
+        raise ErrorResponse(400, "Only failed tasks can be retried")
+    task.start = evolve(task.start, scenario=Scenario())
+    task.failed_code = task.failed_message = ""
+    task.set_status(task.start.family.words.queued[0])
+    context.lifecycle.begin(task)
+    return success_s2(task.start_record())
 
 
 @frozen
@@ -287,16 +328,9 @@ class _SpecialRoutes:
         return success(task.record() | {"user_id": self.context.state.user_id})
 
     async def retry(self, request: web.Request) -> web.Response:
-        """Begin a failed task again, free of charge and without its scenario. All of this is unpublished."""
+        """Begin a failed caption removal again."""
         body = (await Fields.read(request)).body
-        task = find_by_id(self.context.state, body.get("_id"), CAPTION_REMOVAL.name)
-        if not task.failed:
-            raise ErrorResponse(400, "Only failed tasks can be retried")
-        task.start = evolve(task.start, scenario=Scenario())
-        task.failed_code = task.failed_message = ""
-        task.set_status(CAPTION_REMOVAL.words.queued[0])
-        self.context.lifecycle.begin(task)
-        return success_s2(task.start_record())
+        return _retry(self.context, find_by_id(self.context.state, body.get("_id"), CAPTION_REMOVAL.name))
 
     async def upscale(self, request: web.Request) -> web.Response:
         """Return a larger copy of a finished video: first 202, then its URL (S9, content unpublished)."""

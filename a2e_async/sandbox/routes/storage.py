@@ -87,12 +87,13 @@ class _Uploads:
         fields = await Fields.read(request)
         url = fields.url("url")
         fields.raise_errors()
-        try:
-            fetched = await self.fetcher.fetch(url)
-        except ImageError as error:
-            raise ErrorResponse(400, str(error)) from error
-        path = self.storage.new_file()
-        await asyncio.to_thread(path.write_bytes, fetched.body)
+        async with self.fetcher.slots:
+            try:
+                fetched = await self.fetcher.fetch(url)
+            except ImageError as error:
+                raise ErrorResponse(400, str(error)) from error
+            path = self.storage.new_file()
+            await asyncio.to_thread(path.write_bytes, fetched.body)
         address = f"{BUCKET}/adam2eve/prod/user/{self.state.user_id}/transfer/{uuid4()}"
         copy = StoredObject(path=path, content_type=fetched.content_type)
         return success({"url": self.storage.store(address, copy)})
@@ -109,9 +110,13 @@ def _fits(request: web.Request, grant: Grant) -> bool:
 async def _save(request: web.Request, path: Path) -> None:
     """Write the body into a file."""
     # Without a thread: a write of 256 KiB does not block the event loop noticeably.
-    with path.open("wb") as file:
-        async for chunk in request.content.iter_chunked(256 * 1024):
-            file.write(chunk)
+    try:
+        with path.open("wb") as file:
+            async for chunk in request.content.iter_chunked(256 * 1024):
+                file.write(chunk)
+    except BaseException:  # the client has gone: half a file is of no use
+        path.unlink(missing_ok=True)  # noqa: ASYNC240  as quick as the writes
+        raise
 
 
 def _storage_error(status: int, code: str, message: str) -> web.Response:

@@ -79,6 +79,11 @@ class _Voices:
             locale = f"{parameters.get('country') or 'en'}-{parameters.get('region') or 'US'}"
         return success(_VOICES.get(locale, []))
 
+    async def all(self, request: web.Request) -> web.Response:  # noqa: ARG002  (no parameters)
+        """List the voices of all locales. The response is unpublished; here that of the list of one locale."""
+        groups = [group for locale in _VOICES.values() for group in locale]
+        return success(groups)
+
     async def languages(self, request: web.Request) -> web.Response:
         """List all languages with their regions, or the language of a locale."""
         locale = (await Fields.read(request)).text("voice_map_type")
@@ -149,6 +154,7 @@ def routes(context: Context) -> list[web.RouteDef]:
     group = _Voices(context)
     return [
         web.get(f"{API}/anchor/voice_list", group.public),
+        web.post(f"{API}/anchor/tts_list", group.all),
         web.post(f"{API}/anchor/language_list", group.languages),
         web.post(f"{API}/video/send_tts", group.speak),
         web.get(f"{API}/tts/preview/list", group.previews),

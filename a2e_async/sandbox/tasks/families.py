@@ -50,7 +50,11 @@ VIDEO_TWIN: Final = Family(
     name="video_twin",
     prefix="userVideoTwin",
     start_path="startTraining",
-    lists=(Listing(path="records", max_page_size=100), Listing(path="trainingRecords", style="P0", container="array")),
+    lists=(
+        Listing(path="records", max_page_size=100),
+        Listing(path="trainingRecords", style="P0", container="array"),
+        Listing(path="userRecords", style="P0", container="array"),
+    ),
     delete_path=None,  # POST remove
     s2_operations=frozenset({"detail"}),
     output="twin",

@@ -26,5 +26,5 @@ async def deliver(a2e: A2EClient, order: str, image: str, folder: pathlib.Path) 
         return "We make no videos today."
     except TaskFailedError:
         return "We cannot make a video of this image."
-    video = await task.download(folder / f"order-{order}.mp4", overwrite=True)
+    video = await task.download(folder / f"order-{order}.mp4", if_exists="overwrite")
     return f"Your video is {video.name}."

@@ -48,10 +48,14 @@ class Plan:
             yield {"key": f"job-{number}", **image, "prompt": f"{pace}she smiles", "negative_prompt": "blurry"}
 
 
+_CHUNKS = ((b"IHDR", bytes(13)), (b"IDAT", bytes(16)), (b"IEND", b""))
+_PNG = b"\x89PNG\r\n\x1a\n" + b"".join(len(data).to_bytes(4) + kind + data + bytes(4) for kind, data in _CHUNKS)
+
+
 def make_images(folder: pathlib.Path, count: int) -> None:
-    """Make images that all differ; the sandbox reads only their first bytes."""
+    """Make images that all differ, behind their end; the sandbox reads only their first bytes."""
     for number in range(count):
-        _image_path(folder, number).write_bytes(b"\x89PNG\r\n\x1a\n" + number.to_bytes(8) * 128)
+        _image_path(folder, number).write_bytes(_PNG + number.to_bytes(8) * 128)
 
 
 def _image_path(folder: pathlib.Path, number: int) -> pathlib.Path:

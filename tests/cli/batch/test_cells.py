@@ -9,7 +9,6 @@ import pytest
 
 from a2e_async.batch import Job
 from a2e_async.batch.jobs import JOB_FIELDS
-from a2e_async.cli.batch import job_file
 from a2e_async.cli.batch.job_file import parse_cells, parse_header, parse_json_line
 from a2e_async.errors import InvalidRequestError
 
@@ -24,8 +23,10 @@ def test_columns_are_the_fields_of_a_job() -> None:
     [
         (["key", "image"], ["key", "image"]),
         ([" Key ", "VIDEO TIME", "negative-prompt"], ["key", "video_time", "negative_prompt"]),
+        (["", "image", " ", ""], ["", "image", "", ""]),
+        (["Unnamed: 0", "image", "Unnamed: 12"], ["", "image", ""]),
     ],
-    ids=["plain", "capitals and spaces"],
+    ids=["plain", "capitals and spaces", "without names", "names of pandas"],
 )
 def test_header(header: list[str], columns: list[str]) -> None:
     """A header may be written with capitals, spaces and hyphens."""
@@ -37,10 +38,9 @@ def test_header(header: list[str], columns: list[str]) -> None:
     [
         (["image", "promt"], ["unknown column 'promt'. Did you mean 'prompt'?", "skip_face_enhance"]),
         (["image", "colour of the hat"], ["unknown column 'colour of the hat'. Valid names: key, image"]),
-        (["image", ""], ["column 2 has no name"]),
         (["prompt", "Prompt"], ["column 'prompt' appears twice"]),
     ],
-    ids=["nearly", "far", "empty", "twice"],
+    ids=["nearly", "far", "twice"],
 )
 def test_wrong_header(header: list[str], texts: list[str]) -> None:
     """An unknown column is rejected, with a suggestion and the valid names."""
@@ -89,21 +89,24 @@ def test_wrong_cell(column: str, text: str, message: str) -> None:
     assert str(caught.value) == message
 
 
+@pytest.mark.parametrize("index", ["0", "17", ""])
+def test_columns_without_names(index: str) -> None:
+    """Columns without a name may be empty, and the first one may have the numbers of a data frame's rows."""
+    assert parse_cells(["", "image", "", ""], [index, "a.png", "", " "]) == {"image": "a.png"}
+
+
 @pytest.mark.parametrize(
-    ("hint", "text", "value"),
-    [(int | None, "7", 7), (int | None, "-7.0", -7), (float | None, "0.5", 0.5), (float | None, "2", 2)],
-    ids=str,
+    ("columns", "cells", "number"),
+    [
+        (["image", ""], ["a.png", "she smiles"], 2),
+        (["image", ""], ["a.png", "7"], 2),
+        (["", "image"], ["order-17", "a.png"], 1),
+    ],
 )
-def test_column_of_an_option_that_is_any_number(
-    monkeypatch: pytest.MonkeyPatch, hint: Any, text: str, value: float
-) -> None:
-    """The annotation of an option says how its column is parsed, so that a new option needs no change here."""
-    monkeypatch.setattr(job_file, "START_OPTIONS", {"seed": hint})
-    assert parse_cells(["seed"], [text]) == {"seed": value}
-    assert type(parse_cells(["seed"], [text])["seed"]) is type(value)
-    for wrong in ("x", "inf", "nan", *(["0.5"] if hint == int | None else [])):
-        with pytest.raises(InvalidRequestError, match=r"seed must be an? (integer|number), not"):
-            parse_cells(["seed"], [wrong])
+def test_cell_without_a_column(columns: list[str], cells: list[str], number: int) -> None:
+    """A cell in a column without a name is rejected: a prompt or a key would be lost."""
+    with pytest.raises(InvalidRequestError, match=f"column {number} has no name: name it, or remove it"):
+        parse_cells(columns, cells)
 
 
 def test_empty_and_missing_cells_are_not_set() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pathlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from a2e_async.batch.keys import EarlierJobs
 from a2e_async.cli.batch.job_file import InputRow, JobSource, read_jobs
 from a2e_async.cli.options import NEGATIVE_PROMPT
 
@@ -20,7 +22,7 @@ def read(*rows_fields: dict[str, Any], folder: str = "", **defaults: Any) -> lis
     """Return the jobs of rows with these fields."""
     rows = [InputRow(number=number, fields=fields) for number, fields in enumerate(rows_fields, 2)]
     source = JobSource(name="jobs.csv", file_name="jobs.csv", folder=pathlib.Path(folder), read=lambda: iter(rows))
-    return list(read_jobs(source, DEFAULTS | defaults))
+    return list(read_jobs(source, DEFAULTS | defaults, EarlierJobs()))
 
 
 def jobs(*rows_fields: dict[str, Any], **options: Any) -> list[Job]:
@@ -38,31 +40,36 @@ def keys(*rows_fields: dict[str, Any]) -> list[str]:
 @pytest.mark.parametrize(
     ("fields", "key"),
     [
-        ({"image": "images/ada.png"}, "ada"),
-        ({"image": "images\\ada.v2.png"}, "ada.v2"),
-        ({"image_url": "https://example.com/a/ada.png?signature=x#y"}, "ada"),
-        ({"image": "https://example.com/a/ada%20b.png"}, "ada b"),
+        ({"image": "images/ada.png"}, "images/ada.png"),
+        ({"image": "./images//ada.v2.png"}, "images/ada.v2.png"),
+        ({"image_url": "https://example.com/a/ada.png#y"}, "example.com/a/ada.png"),
+        ({"image": "https://example.com/a/ada%20b.png"}, "example.com/a/ada%20b.png"),
         ({"image": "ada.png", "key": "order-17"}, "order-17"),
-        ({"image_url": "https://example.com/"}, "job"),
-        ({}, "job"),
-        ({"image": 7}, "job"),
+        ({}, "#2"),
+        ({"image": 7}, "#2"),
     ],
 )
 def test_key(fields: dict[str, Any], key: str) -> None:
-    """The key is that of the row, or the name of the image, without the query of a link, which can be secret."""
+    """The key is that of the row, or the path or link of its image; a row without an image is refused later."""
     assert keys(fields) == [key]
 
 
-def test_repeated_names_are_numbered() -> None:
-    """Images with one name are numbered in their order. Numbers that another image has are skipped."""
-    names = ["a/ada.png", "b/ada.png", "ada.jpg", "ada-2.png", "eva.png", "ada.png"]
-    assert keys(*({"image": name} for name in names)) == ["ada", "ada-2", "ada-3", "ada-2-2", "eva", "ada-4"]
+def test_repeated_images_have_different_keys() -> None:
+    """The second row of an image gets a digest of its options, also if the options are the same."""
+    first, second, third, other = keys(
+        {"image": "ada.png"}, {"image": "ada.png", "prompt": "she waves"}, {"image": "ada.png"}, {"image": "eva.png"}
+    )
+    assert (first, other) == ("ada.png", "eva.png")
+    assert re.fullmatch(r"ada\.png~[0-9a-f]{16}", second)
+    assert re.fullmatch(r"ada\.png~[0-9a-f]{16}", third)
+    assert second != third
 
 
-def test_rows_at_the_end_change_no_key() -> None:
-    """Rows that are added at the end of an input change no earlier key."""
-    rows = [{"image": "ada.png"}, {"image": "ada.png"}, {"key": "x", "image": "ada.png"}]
-    assert keys(*rows, {"image": "ada.png"}, {"image": "ada-2.png"})[:3] == keys(*rows)
+def test_other_rows_change_no_key() -> None:
+    """Rows of other images change no key, wherever they are added or removed."""
+    rows = [{"image": "ada.png"}, {"image": "ada.png", "prompt": "x"}, {"key": "x", "image": "ada.png"}]
+    more = [{"image": "ada.jpg"}, *rows, {"image": "b/ada.png"}]
+    assert keys(*more)[1:4] == keys(*rows)
 
 
 def test_invalid_rows_take_no_key() -> None:
@@ -70,23 +77,23 @@ def test_invalid_rows_take_no_key() -> None:
     invalid, valid = read({"image": "ada.png", "key": 7}, {"image": "ada.png"})
     assert invalid.error == "key must be a string, not 7"
     assert valid.job is not None
-    assert valid.job.key == "ada"
+    assert valid.job.key == "ada.png"
 
 
 def test_repeated_key() -> None:
     """A repeated key is rejected with the row that has it, also if that key comes from an image."""
-    first, second, third, fourth = read({"key": "a"}, {"key": "a"}, {"image": "b.png"}, {"key": "b"})
+    first, second, third, fourth = read({"key": "a"}, {"key": "a"}, {"image": "b.png"}, {"key": "b.png"})
     assert not first.error
     assert second.error == "key 'a' is already used by row 2"
     assert not third.error
-    assert fourth.error == "key 'b' is already used by row 4"
+    assert fourth.error == "key 'b.png' is already used by row 4"
     assert fourth.job is None
 
 
 @pytest.mark.timeout(20)
 def test_many_images_with_one_name_are_quick() -> None:
     """The keys of thirty thousand images with one name take linear time."""
-    assert keys(*({"image": "frame.png"} for _ in range(30_000)))[-1] == "frame-30000"
+    assert len(set(keys(*({"image": "frame.png"} for _ in range(30_000))))) == 30_000
 
 
 def test_defaults() -> None:
@@ -122,4 +129,6 @@ def test_error_of_the_row() -> None:
     """A row that cannot be read keeps its place and its error."""
     rows = [InputRow(number=7, error="not valid JSON")]
     source = JobSource(name="jobs.jsonl", file_name="jobs.jsonl", folder=pathlib.Path(), read=lambda: iter(rows))
-    assert list(read_jobs(source, {})) == [InputRow(number=7, place="jobs.jsonl:7", error="not valid JSON")]
+    assert list(read_jobs(source, {}, EarlierJobs())) == [
+        InputRow(number=7, place="jobs.jsonl:7", error="not valid JSON")
+    ]

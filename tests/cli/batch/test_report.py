@@ -16,8 +16,8 @@ import batch_command
 import pytest
 from batch_command import BatchCommand, write
 
-from a2e_async.batch import journal_file
-from a2e_async.batch.journal_file import JournalLock
+from a2e_async.batch import journal_lock
+from a2e_async.batch.journal_lock import JournalLock
 from a2e_async.cli.batch.report import parse_duration
 from a2e_async.errors import InvalidRequestError
 
@@ -44,7 +44,7 @@ def journal(a2e_batch: BatchCommand) -> str:
 @pytest.fixture
 def in_use(journal: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """Lock the journal of that batch, as a running batch does."""
-    monkeypatch.setattr(journal_file, "_LOCK_TIMEOUT", 0.01)  # SQLite waits in real time
+    monkeypatch.setattr(journal_lock, "_LOCK_TIMEOUT", 0.01)  # the lock waits in real time
     lock = JournalLock(pathlib.Path(journal))
     yield journal
     lock.release()
@@ -69,8 +69,8 @@ def test_status(a2e_batch: BatchCommand, journal: str) -> None:
     assert "fails: failed: The video could not be generated. Please try another image. [task " in failed[0]
     assert "content policy" in failed[1]
     assert lines[-2:] == [
-        "To resume, run the same a2e batch run again, with --journal jobs.sqlite.",
         "To start the failed tasks again, add --retry-failed 1. Each start costs coins.",
+        "The next run sends a rejected job again if you change it, or with --retry-failed 1.",
     ]
     assert "private" not in result.out
 
@@ -125,7 +125,7 @@ def test_status_of_a_video_without_a_file(a2e_batch: BatchCommand, journal: str)
 
 def test_at_most_twenty_problems(a2e_batch: BatchCommand) -> None:
     """The status lists at most twenty problems, and the command that lists all of them."""
-    write("jobs.csv", "key,image,prompt\n" + "".join(f"k{number},ada.png,#refuse\n" for number in range(23)))
+    write("jobs.csv", "key,image,prompt\n" + "".join(f"k{number},ada.png,#fast #fail\n" for number in range(23)))
     a2e_batch("run", "jobs.csv", "--journal", "j.sqlite")
     out = a2e_batch("status", "j.sqlite").out
     assert sum(line.startswith("✗ k") for line in out.splitlines()) == 20
@@ -214,9 +214,9 @@ def test_export_as_json_lines(a2e_batch: BatchCommand, journal: str) -> None:
 def test_export_to_a_file(
     a2e_batch: BatchCommand, journal: str, name: str, options: tuple[str, ...], begins: str
 ) -> None:
-    """The suffix decides the format. An existing file is replaced, and only its owner can read the new one."""
+    """The suffix decides the format. An existing file can be replaced, and only its owner can read the new one."""
     write(name, "old")
-    result = a2e_batch("export", journal, "-o", name, *options)
+    result = a2e_batch("export", journal, "-o", name, "--overwrite", *options)
     assert (result.code, result.out, result.err) == (0, "", "")
     first = pathlib.Path(name).read_text(encoding="utf-8").splitlines()[0]
     assert first.startswith(begins)

@@ -174,7 +174,7 @@ def test_display_and_json(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPat
     assert main(["batch", "run", "jobs.csv", "--json"]) == 0
     assert ("━━━" in terminal.getvalue()) == is_piped
     assert "✓ succeeded" in terminal.getvalue()
-    assert pipe.getvalue().count('{"key": "ada", "state": "succeeded"') == 1
+    assert pipe.getvalue().count('{"key": "ada.png", "state": "succeeded"') == 1
 
 
 def test_simple_terminal(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,5 +182,5 @@ def test_simple_terminal(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatc
     write("jobs.csv", "image,prompt\nada.png,#fast\n")
     terminal = Terminal.install(monkeypatch, "stdout", "stderr", term="dumb")
     assert main(["batch", "run", "jobs.csv"]) == 0
-    assert "1/1 ada: succeeded videos/ada.mp4 30 coins" in terminal.getvalue()
+    assert "1/1 ada.png: succeeded videos/ada.png.mp4 30 coins" in terminal.getvalue()
     assert "━" not in terminal.getvalue()

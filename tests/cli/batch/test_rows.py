@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import pathlib
 from typing import Any
 
 import pytest
+import quick
 
 from a2e_async.cli.batch.job_file import InputRow, open_source, read_csv, read_json_lines
 from a2e_async.errors import InvalidRequestError
@@ -34,8 +36,12 @@ def valid_rows(text: str | bytes) -> list[tuple[int, dict[str, Any]]]:
         "image;prompt\na.png;hi\nb.png;ho\n",
         "image\tprompt\na.png\thi\nb.png\tho\n",
         '"image","prompt"\n"a.png","hi"\n"b.png","ho"\n',
+        '\ufeff"image","prompt"\n"a.png","hi"\n"b.png","ho"\n',
+        "image,prompt\ra.png,hi\rb.png,ho\r",
+        "image,prompt,,\na.png,hi,,\nb.png,ho,,\n",
+        ",image,prompt\n0,a.png,hi\n1,b.png,ho\n",
     ],
-    ids=["plain", "BOM", "Windows", "semicolons", "tabs", "quoted"],
+    ids=["plain", "BOM", "Windows", "semicolons", "tabs", "quoted", "BOM quoted", "old Mac", "empty columns", "index"],
 )
 def test_table(text: str) -> None:
     """Tables are read in all forms in which spreadsheets save them."""
@@ -44,10 +50,29 @@ def test_table(text: str) -> None:
 
 def test_line_of_a_row() -> None:
     """The number of a row is its first line, also after blank lines, empty rows and texts of several lines."""
-    text = '\n\nimage,prompt\na.png,"one\ntwo\nthree"\n\n,\nb.png,"ho, ho"\n'
+    text = '\n,,\nimage,prompt\na.png,"one\ntwo\nthree"\n\n,\nb.png,"ho, ho"\n'
     assert valid_rows(text) == [
         (4, {"image": "a.png", "prompt": "one\ntwo\nthree"}),
         (9, {"image": "b.png", "prompt": "ho, ho"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "delimiter"), [("sep=;", ";"), ('"sep=;"', ";"), ("SEP=,", ","), ("\ufeffsep=\t", "\t"), ("sep=|", "|")]
+)
+def test_separator_line(line: str, delimiter: str) -> None:
+    """The first line that tells Excel the separator is obeyed, and is not the header."""
+    rows = [["image", "prompt"], ["a.png", "hi, she smiles"]]
+    text = "\r\n".join([line, *(f"{delimiter}".join(f'"{cell}"' for cell in row) for row in rows)])
+    assert valid_rows(text) == [(3, {"image": "a.png", "prompt": "hi, she smiles"})]
+
+
+def test_line_ends_in_a_cell() -> None:
+    """Line ends in quotes stay, of each kind, and lines are counted as an editor does."""
+    text = 'image,prompt\r"a.png","one\rtwo"\rb.png,ho\r'
+    assert valid_rows(text) == [
+        (2, {"image": "a.png", "prompt": "one\rtwo"}),
+        (4, {"image": "b.png", "prompt": "ho"}),
     ]
 
 
@@ -70,8 +95,10 @@ def test_invalid_row() -> None:
         (b'image,prompt\na.png,"hi" ho\n', "2: ',' expected after '\"'"),
         (b"image,prompt\na.png,hi\nb.png,sie l\xe4chelt\n", "3: not valid UTF-8"),
         ("image,prompt\n".encode("utf-16"), "1: not valid UTF-8"),
+        ("image,prompt\n".encode("utf-16-le"), "1: not valid UTF-8: save the table as UTF-8"),
+        (b"PK\x03\x04 a workbook", "1: the file is a spreadsheet: save it as CSV first"),
     ],
-    ids=["column", "column below", "quote", "quote inside", "Latin-1", "UTF-16"],
+    ids=["column", "column below", "quote", "quote inside", "Latin-1", "UTF-16", "UTF-16 without a mark", "zip"],
 )
 def test_invalid_table(text: bytes, message: str) -> None:
     """An error of the whole table ends the reading with its line."""
@@ -110,6 +137,67 @@ def test_folder(tmp_path: pathlib.Path) -> None:
         rows = list(source.rows())
     assert [row.fields["image"] for row in rows] == ["a.png", "b.JPG", "c.webp", "d.gif", "e.bmp", "f.jpeg"]
     assert rows[0].place == str(tmp_path / "a.png")
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
+
+
+def fill(folder: pathlib.Path) -> None:
+    """Write images and other files of all kinds."""
+    (folder / "day 2" / "evening").mkdir(parents=True)
+    for name in ("a.jfif", "b.jpe", "c", "d.png", "day 2/e.PNG", "day 2/evening/f", "no image.jpg"):
+        (folder / name).write_bytes(quick.PNG)
+    (folder / "no image.jpg").write_bytes(b"<html>")
+    (folder / "g.HEIC").write_bytes(HEIC)
+    (folder / "h.tiff").write_bytes(b"II*\0" + bytes(100))
+    for number in range(5):
+        (folder / f"note {number}.txt").write_text("a text")
+    (folder / "video.mp4").write_bytes(quick.MP4)
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "._d.png", ".hidden"):
+        (folder / name).write_bytes(quick.PNG)
+
+
+def test_bytes_decide_in_a_folder(tmp_path: pathlib.Path) -> None:
+    """Images without the usual ending are taken, and what is left out is named with the reason."""
+    fill(tmp_path)
+    with open_source(str(tmp_path)) as source:
+        # The file with the name of an image is invalid, and not passed over.
+        assert [row.fields["image"] for row in source.rows()] == ["a.jfif", "b.jpe", "c", "d.png", "no image.jpg"]
+    assert source.left_out == (
+        "day 2/ (a subfolder: --recursive takes it); g.HEIC (HEIC: convert it to JPEG); "
+        "h.tiff (TIFF: convert it to JPEG); note 0.txt, note 1.txt, note 2.txt and 3 more (not an image)"
+    )
+
+
+def test_subfolders(tmp_path: pathlib.Path) -> None:
+    """With `recursive` the images of subfolders are taken too, by their paths, and links to folders are not followed."""
+    fill(tmp_path)
+    (tmp_path / "day 2" / "again").symlink_to(tmp_path, target_is_directory=True)
+    with open_source(str(tmp_path), recursive=True) as source:
+        images = [row.fields["image"] for row in source.rows()]
+    assert images == ["a.jfif", "b.jpe", "c", "d.png", "day 2/e.PNG", "day 2/evening/f", "no image.jpg"]
+    assert "subfolder" not in source.left_out
+    assert "day 2/again/ (a link to a folder)" in source.left_out
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_pipe_in_a_folder(tmp_path: pathlib.Path) -> None:
+    """A pipe is left out without being opened, which would block for ever."""
+    os.mkfifo(tmp_path / "pipe.png")
+    with open_source(str(tmp_path)) as source:
+        assert not list(source.rows())
+    assert source.left_out == "pipe.png (not a regular file)"
+
+
+@pytest.mark.parametrize("name", ["jobs.xlsx", "Jobs.XLS", "jobs.ods"])
+def test_spreadsheet(tmp_path: pathlib.Path, name: str) -> None:
+    """A spreadsheet is rejected with what to do."""
+    (tmp_path / name).write_bytes(b"PK\x03\x04")
+    with (
+        pytest.raises(InvalidRequestError, match="is a spreadsheet: save it as CSV"),
+        open_source(str(tmp_path / name)),
+    ):
+        pass
 
 
 @pytest.mark.parametrize("name", ["jobs.csv", "jobs.tsv", "jobs.jsonl", "JOBS.NDJSON"])

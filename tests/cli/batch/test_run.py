@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import logging
 import pathlib
 import re
 import sys
-from typing import Any
+from typing import IO, Any
 
 import batch_command
 import pytest
 import quick
 from aiohttp import web
 from batch_command import PRICE, BatchCommand, write
+from paid_starts import LIST_PATH, count_starts
 
 from a2e_async.cli.batch.run import RunOptions, resume_command
 from a2e_async.cli.options import DEFAULT_JOB, Connection
+from a2e_async.files import partial_file
 from a2e_async.sandbox import Fault, FaultPlan
 
 a2e_batch = batch_command.a2e_batch
@@ -49,13 +52,17 @@ def test_table(a2e_batch: BatchCommand) -> None:
     write("jobs.csv", TABLE)
     result = a2e_batch(*RUN)
     assert (result.code, result.err) == (0, "")
-    assert sorted(path.name for path in pathlib.Path("videos").iterdir()) == ["ada.mp4", "bob.mp4", "eva.mp4"]
-    assert pathlib.Path("videos/ada.mp4").read_bytes()[4:8] == b"ftyp"
+    assert sorted(path.name for path in pathlib.Path("videos").iterdir()) == [
+        "ada.png.mp4",
+        "bob.png.mp4",
+        "eva.png.mp4",
+    ]
+    assert pathlib.Path("videos/ada.png.mp4").read_bytes()[4:8] == b"ftyp"
     assert {task.prompt for task in a2e_batch.sandbox.tasks.values()} == {"she smiles", "he waves", "she turns"}
     first, *results = result.out.splitlines()
     assert first == "3 jobs in jobs.csv; journal: jobs.sqlite"
     for number, line in enumerate(results[:3], 1):
-        assert re.fullmatch(rf"\d\d:\d\d:\d\d {number}/3 (\w+): succeeded videos/\1\.mp4 30 coins", line)
+        assert re.fullmatch(rf"\d\d:\d\d:\d\d {number}/3 (\w+\.png): succeeded videos/\1\.mp4 30 coins", line)
     assert results[3:] == [
         "✓ succeeded           3  in videos",
         "  coins              90  3 starts in this run",
@@ -84,16 +91,17 @@ def test_folder(a2e_batch: BatchCommand) -> None:
         write(f"images/{name}", pathlib.Path("ada.png").read_bytes() + name.encode())
     result = a2e_batch("run", "images", "--prompt", "she smiles", "--video-time", "10", "-o", "made")
     assert result.code == 0
-    assert sorted(path.name for path in pathlib.Path("made").iterdir()) == ["a.mp4", "b.mp4"]
+    assert sorted(path.name for path in pathlib.Path("made").iterdir()) == ["a.PNG.mp4", "b.png.mp4"]
     assert {(task.prompt, task.coins) for task in a2e_batch.sandbox.tasks.values()} == {("she smiles", 2 * PRICE)}
     assert pathlib.Path("images.a2e.sqlite").exists()
 
 
 def test_folder_without_a_prompt(a2e_batch: BatchCommand) -> None:
-    """Without a prompt, all images are invalid, and nothing is sent."""
+    """Without a prompt the folder is rejected in one line, and nothing is sent."""
     result = a2e_batch("run", ".")
     assert result.code == 2
-    assert "ada.png: prompt is needed" in result.err
+    assert result.err.count("--prompt") == 1
+    assert "ada.png" not in result.err
     assert not a2e_batch.sandbox.requests
 
 
@@ -103,7 +111,7 @@ def test_standard_input(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.encode())))
     result = a2e_batch("run", "-", "--json")
     assert result.code == 0
-    assert sorted(result.by_key()) == ["ada", "bob"]
+    assert sorted(result.by_key()) == ["ada.png", "bob.png"]
     assert pathlib.Path("stdin.a2e.sqlite").exists()
 
 
@@ -112,7 +120,8 @@ def test_paths_are_relative_to_the_table(a2e_batch: BatchCommand) -> None:
     write("orders/jobs.csv", "image,prompt\nimages/zoe.png,x\n")
     write("orders/images/zoe.png", pathlib.Path("ada.png").read_bytes())
     assert a2e_batch("run", "orders/jobs.csv").code == 0
-    assert pathlib.Path("videos/zoe.mp4").exists()
+    (video,) = pathlib.Path("videos").iterdir()
+    assert re.fullmatch(r"images_zoe_png~[0-9a-f]{16}\.mp4", video.name)
 
 
 def test_json_output(a2e_batch: BatchCommand) -> None:
@@ -157,8 +166,41 @@ def test_retries(a2e_batch: BatchCommand) -> None:
     result = a2e_batch(*RUN, "--retry-failed", "2")
     assert result.code == 1
     assert "a: failed (3 starts)" in result.out
-    assert result.out.splitlines()[-1] == "  coins              90  3 starts in this run, 2 of them for failed tasks"
+    assert result.out.splitlines()[-2:] == [
+        "  coins              90  3 starts in this run, 2 of them for failed tasks",
+        "To start the failed tasks again, add --retry-failed 3. Each start costs coins.",
+    ]
+    # the advice says what is needed, and what the next run does
+    assert "add --retry-failed 3." in a2e_batch("status", "jobs.sqlite").out
+    assert a2e_batch(*RUN, "--retry-failed", "2").code == 1
     assert a2e_batch.charges == 3
+    a2e_batch(*RUN, "--retry-failed", "3")
+    assert a2e_batch.charges == 4
+
+
+def test_local_failures_are_not_retried(a2e_batch: BatchCommand) -> None:
+    """A job that failed on this machine, and whose task has not failed, is no reason for --retry-failed."""
+    write("jobs.csv", "key,image,prompt\na,ada.png,#fast\n")
+    assert a2e_batch(*RUN).code == 0
+    write("jobs.csv", "key,image,prompt\na,ada.png,another prompt\n")
+    result = a2e_batch(*RUN)
+    assert "(different: prompt)" in result.out
+    assert (result.code, "--retry-failed" in result.out) == (1, False)
+
+
+def test_rejected_jobs(a2e_batch: BatchCommand) -> None:
+    """A rejected job is sent again if it was changed, as the summary says, and not otherwise."""
+    advice = "The next run sends a rejected job again if you change it, or with --retry-failed 1."
+    write("jobs.csv", "key,image,prompt\na,ada.png,#refuse\n")
+    for _ in range(2):
+        result = a2e_batch(*RUN)
+        assert (result.code, result.out.splitlines()[-1]) == (1, advice)
+        assert "HTTP 0" not in result.out
+        assert count_starts(a2e_batch.sandbox) == 1
+    assert a2e_batch("status", "jobs.sqlite").out.splitlines()[-1] == advice
+    write("jobs.csv", "key,image,prompt\na,ada.png,#fast\n")
+    assert a2e_batch(*RUN).code == 0
+    assert (count_starts(a2e_batch.sandbox), a2e_batch.charges) == (2, 1)
 
 
 def test_at_most_ten_failures_are_listed(a2e_batch: BatchCommand) -> None:
@@ -177,7 +219,7 @@ def test_second_run_starts_nothing(a2e_batch: BatchCommand) -> None:
     pathlib.Path("ada.png").unlink()
     result = a2e_batch(*RUN)
     assert (result.code, result.err) == (0, "")
-    assert "ada: done by an earlier run" in result.out
+    assert "ada.png: done by an earlier run" in result.out
     assert "- skipped             3  done by an earlier run" in result.out
     assert a2e_batch.charges == 3
 
@@ -289,12 +331,12 @@ def test_wrong_usage(a2e_batch: BatchCommand, arguments: tuple[str, ...], messag
 def test_existing_video(a2e_batch: BatchCommand) -> None:
     """A row whose video already exists is invalid, unless --overwrite is given."""
     write("jobs.csv", TABLE)
-    write("videos/ada.mp4", "mine")
+    write("videos/ada.png.mp4", "mine")
     result = a2e_batch(*RUN)
     assert result.code == 2
-    assert "jobs.csv:2: videos/ada.mp4 already exists: --overwrite replaces it" in result.err
+    assert "jobs.csv:2: videos/ada.png.mp4 already exists: --overwrite replaces it" in result.err
     assert a2e_batch(*RUN, "--overwrite").code == 0
-    assert pathlib.Path("videos/ada.mp4").read_bytes()[4:8] == b"ftyp"
+    assert pathlib.Path("videos/ada.png.mp4").read_bytes()[4:8] == b"ftyp"
 
 
 def test_dry_run(a2e_batch: BatchCommand) -> None:
@@ -328,8 +370,8 @@ def test_dry_run_as_json(a2e_batch: BatchCommand) -> None:
     assert "… and 5 more (--json lists all)" in plain.out
     result = a2e_batch(*RUN, "--dry-run", "--json")
     assert len(result.objects) == 25
-    assert result.objects[1] == {
-        "key": "ada-2", "image": "ada.png", "prompt": "x", "negative_prompt": "blurry, distorted, low quality",
+    assert result.objects[0] == {
+        "key": "ada.png", "image": "ada.png", "prompt": "x", "negative_prompt": "blurry, distorted, low quality",
         "model_version": "a2e", "video_time": 5, "coins": PRICE,
     }  # fmt: skip
 
@@ -376,23 +418,52 @@ def test_shortage_pauses(a2e_batch: BatchCommand) -> None:
     """By default, a shortage pauses the batch. One line reports the pause, and one the end of the pause."""
     write("jobs.csv", TABLE)
     a2e_batch.sandbox.faults = FaultPlan(script={"start": [None, *[Fault("busy")] * 6]})
+    filters = [*logging.getLogger("a2e_async").filters]
     result = a2e_batch(*RUN, "--max-running", "1")
     assert result.code == 0
     assert len(re.findall(r"^\S+ paused, resumes by itself: \S+.*$", result.out, re.MULTILINE)) == 1
     assert len(re.findall(r"^\S+ resumed$", result.out, re.MULTILINE)) == 1
     assert result.err == ""
-    assert not logging.getLogger("a2e_async").filters
+    assert logging.getLogger("a2e_async").filters == filters
+
+
+def test_full_disk_pauses(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk pauses the batch as well. One line reports the pause, and one its end, and no log line repeats them."""
+    write("jobs.csv", TABLE)
+    errors, really = [OSError(errno.ENOSPC, "disk full")] * 2, partial_file.append
+
+    def append(file: IO[bytes], chunks: list[bytes]) -> None:
+        with partial_file.map_disk_errors(pathlib.Path(file.name)):
+            if errors:
+                raise errors.pop()
+        really(file, chunks)
+
+    monkeypatch.setattr(partial_file, "append", append)
+    result = a2e_batch(*RUN, "--max-running", "1")
+    assert (result.code, result.err) == (0, "")
+    paused = r"^\S+ paused, resumes by itself: nothing can be stored in 'videos': disk full$"
+    assert len(re.findall(paused, result.out, re.MULTILINE)) == 1
+    assert len(re.findall(r"^\S+ resumed$", result.out, re.MULTILINE)) == 1
 
 
 def test_unknown_outcome(a2e_batch: BatchCommand) -> None:
-    """A start with an unknown outcome is uncertain by default, and sent again with --on-unknown resend."""
+    """A start with an unknown outcome is settled by the run itself; the job is uncertain if A2E's list cannot be read."""
     write("jobs.csv", "image,prompt\nada.png,x\n")
-    a2e_batch.sandbox.faults = FaultPlan(script={"start": [Fault("drop")] * 2})
-    result = a2e_batch(*RUN)
+    sandbox = a2e_batch.sandbox
+    sandbox.faults = FaultPlan(script={"start": [Fault("drop"), None, Fault("drop", after=True)]})
+    assert a2e_batch(*RUN).code == 0
+    assert a2e_batch.charges == 1
+
+    def fail(_: web.Request) -> web.Response | None:
+        return web.Response(status=500) if count_starts(sandbox) == 3 else None
+
+    again = ("run", "jobs.csv", "--journal", "other.sqlite", "--out", "other")
+    with sandbox.override("GET", LIST_PATH, fail):
+        result = a2e_batch(*again)
     assert result.code == 1
     assert "? uncertain           1  may have cost coins" in result.out
-    assert a2e_batch("run", "jobs.csv", "--journal", "other.sqlite", "--on-unknown", "resend").code == 0
-    assert a2e_batch.charges == 1
+    assert a2e_batch(*again).code == 0
+    assert a2e_batch.charges == 2
 
 
 def test_timeout(a2e_batch: BatchCommand) -> None:
@@ -412,10 +483,10 @@ def test_failed_download(a2e_batch: BatchCommand) -> None:
     with a2e_batch.sandbox.override("GET", "/cdn", lambda _: web.Response(status=404)):
         result = a2e_batch(*RUN)
     assert result.code == 1
-    assert "ada: succeeded 30 coins, but without a file: " in result.out
+    assert "ada.png: succeeded 30 coins, but without a file: " in result.out
     assert "- without a file      1  made, but not downloaded" in result.out
     assert a2e_batch(*RUN).code == 0
-    assert pathlib.Path("videos/ada.mp4").exists()
+    assert pathlib.Path("videos/ada.png.mp4").exists()
     assert a2e_batch.charges == 1
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from a2e_async.batch import Job
 from a2e_async.cli.batch.job_file import InputRow
-from a2e_async.cli.batch.validate import JobValidator
+from a2e_async.cli.batch.validate import JobValidator, KnownJobs
 from a2e_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ def validate(rows: Iterable[InputRow], folder: pathlib.Path, rejected: str = "")
             msg = "no such image"
             raise InvalidRequestError(msg)
 
-    validator = JobValidator(check, (), folder, False, lambda row, error, _: errors.append(f"{row.place}: {error}"))
+    validator = JobValidator(
+        check, KnownJobs(), folder, False, lambda row, error, _: errors.append(f"{row.place}: {error}")
+    )
     asyncio.run(validator.run(rows))
     return validator, errors
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 import quick
+import whole_files
 from aiohttp import web
 
 from a2e_async.cli import main
@@ -43,6 +44,36 @@ def test_account_with_a_wrong_token(
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("proxy", "code", "message"),
+    [
+        ("http://ada:secret@127.0.0.1:1", 1, "cannot connect to the proxy 127.0.0.1:1: connection refused"),
+        ("socks5://ada:secret@127.0.0.1:1", 2, "SOCKS proxy"),
+    ],
+)
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_proxy(
+    service: Sandbox,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    how: str,
+    proxy: str,
+    code: int,
+    message: str,
+) -> None:
+    """The command takes its proxy from `--proxy`, else from the environment; ``--proxy ""`` uses none."""
+    monkeypatch.setenv("http_proxy", proxy if how == "environment" else "http://127.0.0.1:2")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert main(["account", *(["--proxy", proxy] if how == "option" else [])]) == code
+    out, err = capsys.readouterr()
+    assert not out
+    assert message in err
+    assert "secret" not in err
+    assert err.count("\n") == 1
+    assert main(["account", "--proxy", ""]) == 0
+
+
 def test_account_with_an_unexpected_response(service: Sandbox, capsys: pytest.CaptureFixture[str]) -> None:
     """If the response is not a balance, the error is one line."""
     with service.override("GET", "/api/v1/user/remainingCoins", web.json_response({"code": 0, "data": [1]})):
@@ -62,6 +93,14 @@ async def content(link: str) -> bytes:
     """Download a file."""
     async with aiohttp.request("GET", link, raise_for_status=True) as response:
         return await response.read()
+
+
+def test_upload_of_videos_and_audio(service: Sandbox, folder: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Videos and audio files are uploaded too."""
+    for name in ("mp4", "wav"):
+        (folder / name).write_bytes(whole_files.OTHERS[name])
+    assert main(["upload", "mp4", "wav"]) == 0
+    assert [line.rpartition(".")[2] for line in capsys.readouterr().out.split()] == ["mp4", "wav"]
 
 
 def test_upload_as_json(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -191,17 +191,18 @@ def test_run_with_a_timeout(service: Sandbox, image: str, capsys: pytest.Capture
     arguments = ["image-to-video", "run", image, "--prompt", "#stuck", "--out", "a.mp4", "--timeout", "0.3"]
     assert main(arguments) == 1
     (task_id,) = service.tasks
-    assert capsys.readouterr().err.endswith(f"a2e image-to-video wait {task_id}\n")
+    assert capsys.readouterr().err.endswith(f"a2e image-to-video wait {task_id} --out a.mp4\n")
 
 
 def test_interrupted_run(service: Sandbox, image: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """Ctrl-C during a wait prints one line with the command that resumes the wait, and ends with 130."""
+    """Ctrl-C during a wait prints the task and the command that makes the file, and ends with 130."""
     arguments = ["image-to-video", "run", image, "--prompt", "#stuck", "--out", "a.mp4"]
     with ctrl_c_when(lambda: any(seen.method == "GET" and "userImage2Video" in seen.path for seen in service.requests)):
         assert main(arguments) == 130
     (task_id,) = service.tasks
     err = capsys.readouterr().err
-    last = err.splitlines()[-1]
-    assert last.startswith("a2e: interrupted; the task continues at A2E and is paid")
-    assert last.endswith(f"a2e image-to-video wait {task_id}")
+    assert err.splitlines()[-2:] == [
+        "a2e: interrupted; the task continues at A2E and is paid. To wait for its video:",
+        f"  a2e image-to-video wait {task_id} --out a.mp4",
+    ]
     assert "Traceback" not in err

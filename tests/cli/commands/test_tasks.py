@@ -101,9 +101,9 @@ def test_a_name_cannot_break_a_line(service: Sandbox, image: str, capsys: pytest
     capsys.readouterr()
     assert i2v("list") == 0
     (row,) = rows(capsys.readouterr().out)
-    assert row[4].startswith("Ada in the  [31mgarden   [a2e:")
+    assert row[4].endswith("] Ada in the  [31mgarden  ")  # behind the marker: the name is long
     assert i2v("list", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["name"].startswith(name)
+    assert json.loads(capsys.readouterr().out)["name"].endswith(f"] {name}")
 
 
 def test_find_shows_the_task(

@@ -98,7 +98,7 @@ async def test_text_as_an_image(rendering: Sandbox, finished_task: FinishedTask,
     assert task.failed_code == "image_invalid"
 
 
-@pytest.mark.parametrize("size", [(8000, 7000), (10_000, 9_500), (16_000, 16_000)])
+@pytest.mark.parametrize("size", [(8000, 7000), (10_000, 9_500), (16_000, 16_000), (50_000, 50_000)])
 async def test_decompression_bomb(
     rendering: Sandbox, finished_task: FinishedTask, serve_input: ServeInput, size: tuple[int, int]
 ) -> None:

@@ -1,0 +1,87 @@
+"""Download of a job's video: the last step, whose failure is not a failure of the job."""
+
+# How it works:
+#
+# * The file has its name before the download begins, and the journal has it as well. So a run that is killed leaves no
+#   file that the next one does not know.
+# * A job that is done needs no download, unless its file is gone while A2E still has the result.
+
+import asyncio
+import os
+import pathlib
+import time
+from typing import TypeVar
+
+from a2e_async._protocol.converter import from_record
+from a2e_async.batch import rules
+from a2e_async.batch.context import JobContext
+from a2e_async.batch.results import JobState, error_to_json
+from a2e_async.errors import A2EError, InvalidRequestError, JournalError, TransferError
+from a2e_async.files.local_files import has_content_of
+from a2e_async.models.common import TaskRecord
+
+R = TypeVar("R", bound=TaskRecord)
+
+
+async def download(context: JobContext[R], folder: pathlib.Path) -> tuple[JobState, A2EError | None]:
+    """Download the video to the folder; return the state of the job and what went wrong.
+
+    Raises:
+        JournalError: The journal cannot be used any more.
+    """
+    batch, entry, failure = context.batch, context.entry, None
+    try:
+        async with batch.download_slots:
+            context.enter("downloading")
+            before, target = entry.target, set_target(context, folder)
+            # if this run is killed during the download, the next one knows that the file is ours
+            if entry.target != before:
+                await batch.journal.save(entry)
+            path = await batch.storage.store(lambda: _store(context, target))
+        entry.path, entry.error = str(path), None
+    except JournalError:
+        raise
+    except A2EError as error:
+        # the file of a job that was done is gone, and its link has expired as well: the job stays done
+        if entry.path is not None and isinstance(error, TransferError) and error.status in {403, 404, 410}:
+            return "skipped", None
+        failure, entry.error, entry.path = error, error_to_json(error), None
+        # the target exists and was not written by a batch: later runs need not compare it again
+        if isinstance(error, InvalidRequestError):
+            entry.target = None
+    entry.record = from_record(context.task().record)  # a download may have read a fresh link
+    await batch.journal.save(entry)
+    return "succeeded", failure
+
+
+def set_target(context: JobContext[R], folder: pathlib.Path) -> pathlib.Path:
+    """Return the file to write, and put it into the journal entry."""
+    # A name of an earlier run stays, also if another key would get it today.
+    earlier = pathlib.Path(context.earlier_target or "").name
+    is_name = earlier.endswith(context.batch.api.extension)
+    target = folder / (earlier if is_name else context.batch.names.choose(context.job.key, context.batch.api.extension))
+    context.entry.target = str(target)
+    return target
+
+
+async def _store(context: JobContext[R], target: pathlib.Path) -> pathlib.Path:
+    """Download the result to its file, and return the path.
+
+    Only `BatchOptions.overwrite` replaces an existing file. But an earlier run can have stored the result, and have
+    been killed before it could record that: its file is known by its content.
+    """
+    fetch, overwrite = context.task().download, context.batch.options.overwrite
+    try:
+        return await fetch(target, if_exists="overwrite" if overwrite else "error")
+    except InvalidRequestError:
+        if context.earlier_target != str(target) or not await has_content_of(target, fetch):
+            raise
+        return target
+
+
+async def has_lost_file(context: JobContext[R]) -> bool:
+    """Return whether the file of a job that is done is gone, and A2E may still have the result."""
+    path, finished_at = context.entry.path, context.entry.finished_at or 0
+    if path is None or time.time() - finished_at > rules.RESULT_LIFETIME:
+        return False
+    return not await asyncio.to_thread(os.path.lexists, path)
