@@ -51,7 +51,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     ("py:obj", r"[a-z_]+(\(\))?"),  # single backticks around a parameter, or `str()`
     ("py:obj", r"time\.\w+"),
-    ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib|ssl)\..+"),  # not ours, and we build without a network
+    ("py:class", r"(aiohttp|builtins|collections|datetime|os|pathlib|ssl)\..+"),  # not ours; we build without a network
     ("py:class", r"Any|AsyncIterator|Iterator|Mapping|Self|TypeAlias"),
     ("py:(class|obj)", r"(a2e_async\.(tasks|resources\.task_resource|integrations\.\w+)\.)?R"),  # a record
     ("py:(class|obj)", r"(a2e_async\.integrations\.\w+\.)?T|(typing\.)?~P"),  # of a function of the user

@@ -124,7 +124,9 @@ async def test_client_that_is_opened_again_while_it_closes(sandbox: Sandbox) -> 
             await start_video(a2e)
     async with a2e:
         await asyncio.sleep(5)
-        assert (await a2e.account.balance()).coins < 10_000
+        coins = (await a2e.account.balance()).coins
+        assert coins is not None
+        assert coins < 10_000
     with pytest.raises(ClientClosedError):
         await a2e.account.balance()
 

@@ -14,7 +14,7 @@ import attrs
 import quick
 from paid_starts import start_video
 
-from a2e_async import A2EClient, TaskUpdate, WaitTimeoutError
+from a2e_async import A2EClient, ImageToVideoRecord, TaskUpdate, WaitTimeoutError
 
 if TYPE_CHECKING:
     from a2e_async.sandbox import Sandbox
@@ -46,7 +46,7 @@ async def test_context_of_a_wait(sandbox: Sandbox) -> None:
         task = await start_video(a2e, prompt="#stuck")
         updates: list[object] = []
 
-        def note_update(_: TaskUpdate) -> None:
+        def note_update(_: TaskUpdate[ImageToVideoRecord]) -> None:
             updates.append(USER.get(None))
 
         with contextlib.suppress(WaitTimeoutError):

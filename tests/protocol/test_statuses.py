@@ -27,7 +27,8 @@ def status_for(word: str, *, failed_code: str = "", has_result: bool = False) ->
     """Return the status of a record of the family Image to Video."""
     link = "https://cdn.example/x.mp4" if has_result else ""
     raw = {"_id": "t1", "current_status": word, "failed_code": failed_code, "result_url": link}
-    return to_record(raw, IMAGE_TO_VIDEO).status
+    status: TaskStatus = to_record(raw, IMAGE_TO_VIDEO).status
+    return status
 
 
 @pytest.mark.parametrize(

@@ -182,8 +182,9 @@ class CrashMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         """Begin with an A2E without tasks, an empty disk and right clocks."""
         super().__init__()
-        self.loop = asyncio.new_event_loop()
-        assert isinstance(self.loop, VirtualEventLoop)
+        loop = asyncio.new_event_loop()
+        assert isinstance(loop, VirtualEventLoop)
+        self.loop = loop
         self.clock = self.loop.clock
         self.clock.elapsed, self.clock._time = 0.0, EPOCH.timestamp()
         self.wall_shift = 0.0
@@ -435,7 +436,7 @@ TestCrashMachine.settings = settings(max_examples=150, stateful_step_count=30)
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-class TestManyCrashes(CrashMachine.TestCase):  # type: ignore[name-defined,misc]  # made by hypothesis
+class TestManyCrashes(CrashMachine.TestCase):  # type: ignore[valid-type,misc]  # made by hypothesis
     """The same with many more lives, other ones in each run."""
 
     settings = settings(max_examples=3000, stateful_step_count=40, derandomize=False, print_blob=True)

@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import gc
 import time
+from typing import Any
 
 import attrs
 import pytest
@@ -41,7 +42,7 @@ class Work:
         self.cancelled.append(cancelled)
 
 
-async def cancel(task: asyncio.Task[int], times: int = 1) -> None:
+async def cancel(task: asyncio.Task[Any], times: int = 1) -> None:
     """Cancel a task some times, with a pause after each."""
     for _ in range(times):
         task.cancel()

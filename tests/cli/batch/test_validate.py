@@ -77,7 +77,7 @@ def test_cancellation(tmp_path: pathlib.Path) -> None:
         async def check(job: Job) -> None:
             checked.append(1)
 
-        validator = JobValidator(check, (), tmp_path, True, print)
+        validator = JobValidator(check, KnownJobs(), tmp_path, True, print)
         task = asyncio.create_task(validator.run(row(number) for number in range(1_000)))
         await asyncio.sleep(0)
         task.cancel()
