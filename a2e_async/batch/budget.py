@@ -138,8 +138,8 @@ class BudgetGuard:
     def _refusal(self, price_key: Hashable) -> BudgetError:
         price = self.budget.price(price_key)
         costs = "its price is unknown" if price is None else f"it would cost {price:g}"
-        if self.budget.is_unclear(price_key):
-            costs = "A2E has not told what a start of this kind costs: start it without max_coins"
+        if self.budget.is_unclear:
+            costs = "A2E has not told what a start has cost: start the other jobs without max_coins"
         return BudgetError(
             f"Not started: {self.budget.spent:g} of max_coins={self.budget.limit:g} are spent, and {costs}"
         )

@@ -345,9 +345,10 @@ class Budget:
         self._certain.add(price_key)
         self._unclear.discard(price_key)
 
-    def is_unclear(self, price_key: Hashable) -> bool:
-        """Return whether a start of this kind has cost coins, and nothing has told how many."""
-        return price_key in self._unclear
+    @property
+    def is_unclear(self) -> bool:
+        """Whether a start has cost coins, and nothing has told how many: then it is unknown what is left."""
+        return bool(self._unclear)
 
     @property
     def has_reservations(self) -> bool:
@@ -370,8 +371,8 @@ class Budget:
         # Case 2: another start finds out its price, alone.
         if any(reservation.alone for reservation in self._reserved):
             return False
-        # Case 3: the price of this kind was not to be found out.
-        if self.is_unclear(price_key):
+        # Case 3: the price of an earlier start was not to be found out. It may have taken all that was left.
+        if self.is_unclear:
             return False
         # Case 4: its price will perhaps be measured, by the balance. Then no other start may change the balance.
         if price_key not in self._certain and self._reserved and not self.names_coins:
@@ -416,7 +417,7 @@ class Budget:
         if reservation not in self._reserved:
             return
         self._reserved.remove(reservation)
-        # The next start of this kind could cost as much as this one, and as little of it would be known.
+        # The limit may be passed already, and the next start of this kind could cost as much.
         if reservation.alone and reservation.counted and reservation.price_key not in self._certain:
             self._unclear.add(reservation.price_key)
 

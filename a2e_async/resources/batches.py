@@ -92,7 +92,7 @@ class BatchResource(TaskResource[R]):
             max_coins: Coins that the batch may spend on starts, including earlier runs with the same journal. A job
                 that would exceed them is skipped with a `BudgetError`. The first start of a kind goes alone until its
                 true price is known, from A2E's answer, the account, or the finished record; so the limit is passed by
-                that one job at most. If its price stays unknown, no other job of its kind is started. Uploads are not
+                that one job at most. If its price stays unknown, no other job is started. Uploads are not
                 counted, because A2E does not tell what it charges for them.
             retry_failed: Number of new starts for a job whose task has failed. Each costs coins again.
             ordered: Yield the results in the order of the input, instead of the order of completion.

@@ -281,10 +281,10 @@ async def test_start_without_a_price_goes_alone_until_its_task_ends(named: float
         pytest.param(10, 0, 1000, id="0 coins, and a quote of more"),
     ],
 )
-async def test_kind_without_a_price_is_not_started_again(
+async def test_nothing_is_started_after_a_start_without_a_price(
     quote: float | None, named: float | None, after: float
 ) -> None:
-    """If the price is unknown even after the end of the task, one start has been paid, and no other one of its kind is."""
+    """If the price is unknown even after the end of the task, one start has been paid, and no other one is, of any kind."""
     guard, api = make_guard(1000, short=quote)
     api.account = Funds(coins=1000)
     first = await guard.reserve(SHORT)
@@ -293,9 +293,9 @@ async def test_kind_without_a_price_is_not_started_again(
     api.account = Funds(coins=after)
     assert await guard.learn_price(first, named, ended=True) is None
     guard.release(first)
-    with pytest.raises(BudgetError, match=r"A2E has not told what a start of this kind costs: .* without max_coins"):
-        await guard.reserve(SHORT)
-    assert not (await guard.reserve(LONG)).counted
+    for start in (SHORT, LONG):
+        with pytest.raises(BudgetError, match=r"A2E has not told what a start has cost: .* without max_coins"):
+            await guard.reserve(start)
 
 
 async def test_free_kind_is_believed_if_quoted_as_free() -> None:
