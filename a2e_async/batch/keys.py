@@ -117,7 +117,8 @@ class AutomaticKeys:
         key = automatic_key(image)
         # Case 2: it has another one with this image. Probably the options were changed, which would cost coins again.
         if not self.is_used(key) and sum(map(len, keys.values())) > self._given_of_image[found]:
-            other = next(name for names in keys.values() for name in names if not self.is_used(name))
+            free = (name for names in keys.values() for name in names if not self.is_used(name))
+            other = min(free, key=lambda name: (len(name), name))  # the jobs of one run are in the journal in any order
             return "", (
                 f"the journal has another job for this image, {other!r}, with other options: "
                 "give this one a key of its own, or choose another journal"

@@ -143,10 +143,16 @@ class BlockingClient:
             self._closed = True
             portal, self._portal = self._portal, None
         if portal is not None and self._thread is not None:
-            atexit.unregister(self.close)
+            atexit.unregister(self._close_at_exit)
             portal.call(self.a2e.aclose)  # the calls of other threads end by this
             portal.call(portal.stop)
             self._thread.join()
+
+    def _close_at_exit(self) -> None:
+        """Close the client when the program ends. The thread is left to the interpreter."""
+        # From Python 3.12 on, no thread can be started now, and an event loop needs one for its own end.
+        if self._portal is not None and self._pid == os.getpid():
+            self._portal.call(self.a2e.aclose)
 
     def _start(self) -> anyio.from_thread.BlockingPortal:
         """Return the portal into the thread, and start the thread if needed."""
@@ -165,7 +171,7 @@ class BlockingClient:
                 self._thread = threading.Thread(target=self._run, args=(started,), name="a2e-blocking", daemon=True)
                 self._thread.start()
                 self._portal = started.result()
-                atexit.register(self.close)
+                atexit.register(self._close_at_exit)
             return self._portal
 
     def _run(self, started: concurrent.futures.Future[anyio.from_thread.BlockingPortal]) -> None:
