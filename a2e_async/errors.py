@@ -42,7 +42,6 @@ import logging
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
-from urllib.parse import quote
 
 from a2e_async._protocol.failures import failure_of
 
@@ -159,6 +158,8 @@ def redact(text: str, private: Iterable[str] = ()) -> str:
 
 def _forms(text: str) -> Iterable[str]:
     """Return the forms in which a text can be quoted: as it is, in JSON, and in a URL."""
+    from urllib.parse import quote  # noqa: PLC0415  aiohttp has imported it, and the plugin of pytest needs nothing
+
     encoded = quote(text, errors="replace")
     return dict.fromkeys((text, json.dumps(text)[1:-1], encoded, encoded.replace("%20", "+")))
 

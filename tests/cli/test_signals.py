@@ -17,6 +17,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import batch_command
+import pages
 import pytest
 import quick
 from batch_command import BatchCommand, write
@@ -174,7 +175,7 @@ def test_printed_command_makes_the_video(service: Sandbox, image: str, kind: sig
     message, command = err.splitlines()[-2:]
     assert message == "a2e: interrupted; the task continues at A2E and is paid. To wait for its video:"
     assert shlex.split(command) == ["a2e", "image-to-video", "wait", task_id, "--out", name]
-    service.finish(task_id)
+    pages.finish_in_background(service, task_id)
     assert main(shlex.split(command)[1:]) == 0
     assert pathlib.Path(name).read_bytes()[4:8] == b"ftyp"
     assert len(service.tasks) == 1

@@ -32,8 +32,11 @@ class Exchange:
     serving: asyncio.Task[None] = attrs.field(init=False)
 
     async def send(self, message: Any) -> None:
-        """Take a message of the application."""
+        """Take a message of the application, and tell it the end of the exchange, as servers do: some wait for it."""
         self.sent.append(dict(message))
+        kind = message["type"]
+        if kind == "websocket.close" or (kind == "http.response.body" and not message.get("more_body")):
+            await self.incoming.put({"type": f"{kind.partition('.')[0]}.disconnect", "code": 1000})
 
     @property
     def status(self) -> int:

@@ -14,6 +14,7 @@ import concurrent.futures
 import contextlib
 import importlib.resources
 import threading
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -103,12 +104,21 @@ def background_sandbox() -> Iterator[Sandbox]:
     thread.start()
     try:
         sandbox, loop, stop = started.result()
+        _LOOPS[sandbox] = loop
         try:
             yield sandbox
         finally:
             loop.call_soon_threadsafe(stop.set)
     finally:
         thread.join()
+
+
+_LOOPS: weakref.WeakKeyDictionary[Sandbox, asyncio.AbstractEventLoop] = weakref.WeakKeyDictionary()
+
+
+def finish_in_background(sandbox: Sandbox, task_id: str) -> None:
+    """Let a task of a `background_sandbox` succeed: `Sandbox.finish` has to be called in its event loop."""
+    _LOOPS[sandbox].call_soon_threadsafe(sandbox.finish, task_id)
 
 
 @contextlib.contextmanager
