@@ -6,8 +6,8 @@
 # * The first start of a kind (a price key) goes *alone*: nothing else is reserved until its true price is known. So the
 #   limit is passed by that one start at most, however wrong the quote is.
 # * If the answer names no coins, the price is measured: what the history of the account shows, or a fall of the balance
-#   by exactly the quote. Else the start stays alone until its task has ended. If its price is unknown even then, no
-#   other start of its kind is sent.
+#   by exactly the quote. Else the start stays alone until its task has ended. If its price is unknown even then, it is
+#   unknown what is left, and nothing more is started.
 # * A job *reserves* its price before its images are uploaded. If the price does not fit beside all other
 #   reservations, the job waits, since a start under way may be rejected or cost less. If no reservation is left to
 #   wait for, it is refused.

