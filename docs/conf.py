@@ -57,7 +57,7 @@ nitpick_ignore_regex = [
     ("py:(class|obj)", r"(a2e_async\.integrations\.\w+\.)?T|(typing\.)?~P"),  # of a function of the user
     ("py:(class|obj)", r"(a2e_async\.(client|tasks)\.)?F"),  # a file object of the user
     ("py:class", r"(contextlib|django|flask|litestar|quart|starlette)\..+|HttpResponse"),  # not ours, as above
-    ("py:class", r"AsJson|kind='\w+'"),  # for pydantic
+    ("py:class", r"(types\.|a2e_async\.resources\.inputs\.)?Annotated|AsJson|kind='\w+'"),  # for pydantic
     ("py:(class|obj)", r"dt\.datetime|EntryState|JobState|Stage"),  # said in words beside each attribute of these types
     (
         "py:class",
