@@ -187,5 +187,7 @@ def test_hostile_log_lines(capsys: pytest.CaptureFixture[str], caplog: pytest.Lo
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e\ud83d]", capsys.readouterr().err)
     escaped = r"\x1bc \x9b31m \u202e \ud83d \x07"
     assert caplog.messages == [f"Task id{escaped}: A2E says {escaped}"]
+    logging.getLogger("a2e_async").warning("Task %(id)s", {"id": 7})  # as another program may log
+    assert caplog.messages[1:] == ["Task 7"]
     assert str(error) == f"A2E says {escaped}"
     assert escape_controls("Zo\u00eb \U0001f600\u00a0!") == "Zo\u00eb \U0001f600\u00a0!"

@@ -347,6 +347,13 @@ def test_storage_that_rejects(status: int) -> None:
     assert caught.value.status == status
 
 
+def test_firewall_of_a_storage() -> None:
+    """The challenge of a firewall is named, instead of a hint that does not apply."""
+    response = Response(status=403, headers={"cf-mitigated": "challenge"})
+    with pytest.raises(TransferError, match=r"HTTP 403\): a firewall \(Cloudflare\)"):
+        check_status(response, {200}, "The download", "links expire")
+
+
 def test_good_status_is_good() -> None:
     """Each of the good statuses passes."""
     check_status(Response(status=204), range(200, 300), "The upload", "a hint")

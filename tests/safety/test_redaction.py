@@ -101,6 +101,11 @@ async def test_failed_task(sandbox: Sandbox) -> None:
         (r"bad: \u63d0\u793a", ["提示"], "bad: …"),
         ("bad: a cat\non the\r\nroof of my house", ["a cat on the  roof of my house"], "bad: …"),
         ("bad: half a pair", ["\ud800"], "bad: half a pair"),
+        (
+            "\u0130: a cat on the roof of my house",
+            ["a cat on the roof of my house"],
+            "\u0130: …",
+        ),  # longer in lower case
     ],
 )
 def test_redact(text: str, private: list[str], shown: str) -> None:
