@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import signal
+import tempfile
 
 import pages
 import pytest
@@ -21,15 +22,19 @@ pytest_collect_file = pages.collect_examples(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add an option that shuffles the tests, to prove that they are independent."""
+    """Add an option that shuffles the tests, to prove that they are independent, and one for screenshots."""
     parser.addoption("--shuffle", type=int, metavar="SEED", help="run the tests in a random order")
+    parser.addoption("--screenshots", metavar="FOLDER", help="write the images of the documentation; needs a browser")
 
 
 def pytest_configure() -> None:
     """Make sure that the programs of the tests receive Ctrl-C, and reach the local A2E without a proxy."""
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"):
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "A2E_PROFILE", "A2E_LEARN"):
         os.environ.pop(name, None)
         os.environ.pop(name.lower(), None)
+    # No command of a test reads or writes the profiles of the developer.
+    os.environ["XDG_CONFIG_HOME"] = str(pathlib.Path(tempfile.gettempdir(), "a2e-tests"))
+    os.environ["PYTHON_KEYRING_BACKEND"] = "keyring.backends.fail.Keyring"
     # A background job of a shell ignores SIGINT, and so do its children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
+import shutil
 import sys
+import zipfile
 
 import nox
 
@@ -26,6 +29,11 @@ PARALLEL = [
     "loadfile",
     "--no-loadscope-reorder",
 ]  # a process per core, which takes one file at a time
+
+WITHOUT_WEB = ["--ignore=tests/examples", "-m", "not soak and not browser"]
+"""The tests without their slowest parts, which need one Python only and have the sessions `examples` and `browser`."""
+WITH_TESTS = not {"tests", f"tests-{RUNNING}"}.isdisjoint(sys.argv)  # those sessions then share its environment
+RUNNING_TESTS = pathlib.Path(f".nox/tests-{RUNNING.replace('.', '-')}")
 
 nox.needs_version = ">=2025.2.9"
 nox.options.sessions = ["lint", "typing", "architecture", "tests", "coverage", "docs", "package"]
@@ -78,11 +86,42 @@ def architecture(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run all tests, with the README and the pages, on the built wheel; on one Python in debug mode."""
+    """Run all tests, with the README and the pages, on the built wheel; on one Python in debug mode.
+
+    The examples, the browser, and the workers on PostgreSQL are run on the Python of nox only.
+    """
     install_wheel(session, "tests")
     if session.python == PYTHONS[-1]:
         session.env.update({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"})
-    session.run("pytest", *PARALLEL, *(["-v"] if IN_CI else []), *session.posargs)
+    has_own_sessions = not {"examples", "browser"}.isdisjoint(sys.argv)
+    without = [*WITHOUT_WEB] if has_own_sessions or session.python != RUNNING else []
+    if session.python != RUNNING:
+        without.append("--ignore=tests/cluster")
+    session.run("pytest", *PARALLEL, *(["-v"] if IN_CI else []), *without, *session.posargs)
+
+
+@nox.session(python=False if WITH_TESTS else None)
+def examples(session: nox.Session) -> None:
+    """Run the example applications, each under a real server."""
+    run_part(session, *PARALLEL, "tests/examples")
+
+
+@nox.session(python=False if WITH_TESTS else None)
+def browser(session: nox.Session) -> None:
+    """Use the page of the example `fastapi_app` in Chromium; without it these tests are skipped."""
+    run_part(session, *PARALLEL, "-m", "browser", "-rs", "tests/browser")
+
+
+def run_part(session: nox.Session, *arguments: str) -> None:
+    """Run a part of the tests. With `tests`, in the environment of that, since an installation takes longer."""
+    python = str(RUNNING_TESTS.resolve() / ("Scripts" if os.name == "nt" else "bin") / "python")
+    if WITH_TESTS:
+        session.env["PYTHONSAFEPATH"] = "1"
+    else:
+        python = "python"
+        install_wheel(session, "tests")
+    arguments += ("-v",) if IN_CI else ()
+    session.run(python, "-m", "pytest", *arguments, *session.posargs, external=WITH_TESTS)
 
 
 @nox.session(python=PYTHONS[-1])  # tracing on 3.11 loses `except CancelledError` blocks
@@ -116,6 +155,11 @@ def package(session: nox.Session) -> None:
     wheel = next(path for path in built if path.endswith(".whl"))
     session.run("twine", "check", "--strict", *built)
     session.run("check-wheel-contents", wheel)
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        description = archive.read(metadata).decode()
+    if broken := re.findall(r"\]\((?!https://)[^)]*\)|<!--", description):
+        session.error(f"a package index cannot show {broken}")
     session.run("python", "-m", "venv", "--clear", str(folder / "bare"))
     bare = folder / "bare" / ("Scripts" if os.name == "nt" else "bin")
     session.run(str(bare / "pip"), "install", "--quiet", wheel, external=True)
@@ -144,8 +188,23 @@ def mutants(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Run the benchmarks: `nox -s bench -- overhead` runs one of them, without a name all of them."""
-    install_wheel(session)
+    """Run the benchmarks: `nox -s bench -- overhead` runs one of them, without a name all of them.
+
+    At the end all rows are in one table and in one JSON file, with a description of the machine.
+    """
     names = session.posargs or sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py"))
+    install_wheel(session, *(["tests"] if "web" in names else []))  # uvicorn
+    session.install("--quiet", *PROJECT["project"]["optional-dependencies"]["cluster-demo"][1:])  # PostgreSQL
+    results, failed = pathlib.Path(session.create_tmp()).resolve() / "results", []
+    shutil.rmtree(results, ignore_errors=True)
+    session.env["A2E_BENCH_RESULTS"] = str(results)
     for name in names:
-        session.run("python", str(BENCHMARKS / f"{name}.py"))
+        try:
+            session.run("python", str(BENCHMARKS / f"{name}.py"))
+        except nox.command.CommandFailed:
+            failed.append(name)
+    if results.exists():
+        session.run("python", str(BENCHMARKS / "_report.py"), str(results), success_codes=[0, 1])
+        session.log(f"table.md and all.json are in {results}")
+    if failed:
+        session.error(f"over a bound, or failed: {', '.join(failed)}")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from a2e_async import errors
+from a2e_async import _version, errors
 from a2e_async._lazy import importer
 from a2e_async.errors import *
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from a2e_async.batch import Job
     from a2e_async.client import A2EClient
     from a2e_async.config import Config, OnUnknown, Pacing, PollPolicy, RetryPolicy, StartPolicy
-    from a2e_async.files import AsyncFile, IfExists, Image, Media, ResultStream, WritableFile
+    from a2e_async.files import AsyncFile, IfExists, Image, Media, PillowImage, ResultStream, WritableFile
     from a2e_async.models import ImageToVideoRecord, ModelType, ModelVersion, TaskRecord, TaskStatus, TaskUpdate
     from a2e_async.resources.image_to_video import StartOptions
     from a2e_async.resources.inputs import CommonStartOptions, Webhook
     from a2e_async.tasks import CancelPolicy, TaskHandle, WaitResult
     from a2e_async.webhooks import WebhookReceiver
 
-__version__ = "0.1.0"
+__version__ = _version.VERSION
 
 __all__ = [
     "A2EClient",
@@ -44,6 +44,7 @@ __all__ = [
     "OnUnknown",
     "OnUpdate",
     "Pacing",
+    "PillowImage",
     "PollPolicy",
     "ResultStream",
     "RetryPolicy",
@@ -80,6 +81,7 @@ _MODULES = {
     "IfExists": "files",
     "Image": "files",
     "Media": "files",
+    "PillowImage": "files",
     "ResultStream": "files",
     "WritableFile": "files",
     "ImageToVideoRecord": "models",

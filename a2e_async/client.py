@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import copy
 import hashlib
 import os
 import pathlib
 import warnings
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, NoReturn, Self, TypeVar, overload
 
 import aiohttp
+import attrs
 
 from a2e_async._aio import finish, wait_for_background
+from a2e_async._observer import Observer
 from a2e_async._polling.poller import Poller
 from a2e_async._protocol import settings
 from a2e_async._protocol.links import is_public
@@ -26,11 +29,13 @@ from a2e_async._submission.keys import KeyStore, MemoryKeyStore, check_key_store
 from a2e_async._submission.submitter import Submitter
 from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.http import HttpTransport, SessionPlan
+from a2e_async._transport.options import CallOptions
 from a2e_async._transport.retry import Retry
 from a2e_async._transport.throttle import Throttle, ThrottledTransport
-from a2e_async.config import Config
+from a2e_async.config import Config, RetryPolicy
 from a2e_async.errors import ClientClosedError, ConfigurationError
-from a2e_async.files.local_files import IfExists, Media, WritableFile, open_file
+from a2e_async.events import Hook, Stats
+from a2e_async.files.local_files import IfExists, Image, WritableFile, open_file
 from a2e_async.files.storage import Files
 from a2e_async.resources.account import Account
 from a2e_async.resources.avatar_videos import AvatarVideos
@@ -101,6 +106,8 @@ class A2EClient:
         session: aiohttp.ClientSession | None = None,
         file_session: aiohttp.ClientSession | None = None,
         key_store: KeyStore | None = None,
+        hooks: Iterable[Hook] = (),
+        trace_configs: Sequence[aiohttp.TraceConfig] = (),
     ) -> None:
         """Check the settings; nothing is opened or sent.
 
@@ -115,11 +122,15 @@ class A2EClient:
             file_session: A session of yours for uploads and downloads. It is never closed.
             key_store: Store of idempotency keys, such as ``SQLiteKeyStore("keys.sqlite")``: neither a crash nor another
                 process with the same store pays twice for one key. By default the client remembers them until it ends.
+            hooks: Functions that are called with each event of `a2e_async.events`, in the event loop: they must not
+                wait. An error that one raises is logged, and changes nothing.
+            trace_configs: aiohttp's traces for the API requests, the uploads and the downloads. A trace sees signed
+                links. Instead of them, set those of your `session`; uploads and downloads then have the same.
 
         Raises:
             ConfigurationError: The token, the base URL, a setting or a proxy of the environment is not valid, `session`
-                does not verify TLS, `Config.proxy` or `Config.ssl` is set together with `session`, or `file_session`
-                sends an ``Authorization`` header.
+                does not verify TLS, `Config.proxy`, `Config.ssl` or `trace_configs` is set together with `session`,
+                `file_session` sends an ``Authorization`` header, or a hook is not a plain function.
         """
         # from here on a Secret: a traceback that shows local variables must not show the token
         token = settings.Secret(token) if isinstance(token, str) else token
@@ -127,22 +138,31 @@ class A2EClient:
         resolved = settings.resolve(token, base_url, config, environ)
         if key_store is not None:
             check_key_store(key_store)
-        self._state = _ClientState(resolved, SessionPlan.of(resolved, session, file_session), key_store)
+        self._state: _ClientState | _View = _ClientState(
+            resolved, SessionPlan.of(resolved, session, file_session, trace_configs), key_store, Observer.of(hooks)
+        )
         self._entered = 0  # ``async with`` blocks of this event loop that are active:
         self._entered_loop: asyncio.AbstractEventLoop | None = None
+        self._make_resources()
+
+    def _make_resources(self) -> None:
         for name, resource in vars(A2EClient).items():
             if isinstance(resource, Resource):
                 setattr(self, name, type(resource)(self._state.services))
 
     def __repr__(self) -> str:
-        """Show the base URL and whether the client is closed; never the token."""
+        """Show the base URL, whether this is a view, and whether the client is closed; never the token."""
         if not hasattr(self, "_state"):  # __init__ raised, and a debugger shows the object
             return f"<{type(self).__name__} not initialized>"
-        return f"<{type(self).__name__} {self._state.settings.base_url}{' closed' if self._state.closed else ''}>"
+        state = self._state
+        options = " with options" if isinstance(state, _View) else ""
+        return f"<{type(self).__name__} {state.settings.base_url}{options}{' closed' if state.closed else ''}>"
 
     async def __aenter__(self) -> Self:
         """Open the client, also after it was closed."""
         loop, state = asyncio.get_running_loop(), self._state
+        if isinstance(state, _View):
+            return self
         # blocks of an earlier event loop do not count: that loop has ended, so they will never be left
         self._entered = self._entered + 1 if loop is self._entered_loop else 1
         self._entered_loop = loop
@@ -156,7 +176,7 @@ class A2EClient:
     ) -> None:
         """Close the client, unless another ``async with`` of it is still active."""
         self._entered -= 1
-        if self._entered <= 0:
+        if self._entered <= 0:  # of a view it is no matter
             await self.aclose()
 
     async def aclose(self) -> None:
@@ -164,12 +184,16 @@ class A2EClient:
 
         It first waits for starts whose caller was cancelled, until their outcome is known. A cancellation leaves
         nothing open: the first one does not end the wait, and after the second one the client closes in the
-        background. Closing twice does no harm. ``async with`` opens the client again.
+        background. Closing twice does no harm. ``async with`` opens the client again. Closing a view
+        (`with_options`) does nothing: its client closes.
         """
-        if self._state.current is None:
-            self._state.closed = True
+        state = self._state
+        if isinstance(state, _View):
+            return
+        if state.current is None:
+            state.closed = True
         else:
-            await finish(self._state.close(self._state.current), is_closing=True)
+            await finish(state.close(state.current), is_closing=True)
 
     async def end_waits(self) -> None:
         """End all waits, updates and streams with a `ClientClosedError`, also those that begin later; requests go on.
@@ -182,6 +206,57 @@ class A2EClient:
         if services is not None and services.loop is asyncio.get_running_loop():
             services.files.end_streams()
             await services.poller.end_all_waits()
+
+    def with_options(
+        self,
+        *,
+        timeout: float | None = None,
+        retry: RetryPolicy | None = None,
+        wait_for_capacity: bool | None = None,
+    ) -> Self:
+        """Return a view of this client with other options for its calls, such as those for a visitor. Sends nothing.
+
+        ``a2e.with_options(timeout=5, wait_for_capacity=False).image_to_video.get(id)``. A view shares the connections,
+        the throttle, the polls and the idempotency keys with its client, and lives as long: opening or closing a view
+        does nothing. It can be kept, or made for each call. Its resources and their handles have its options. Waits
+        have not: they share the polls of all waits. Nor has the transfer of a file, but for `retry`. An option that is
+        None is as in this client, or in this view.
+
+        A call that may not wait, or not for so long, raises a `RateLimitError` or a `BusyError`; without an answer in
+        time, it raises a `NetworkError`. A start that raises one of these was not accepted.
+
+        A paid start stays safe. Once its request goes out, no option cuts it: it takes up to `Config.request_timeout`.
+        If its outcome is unknown, A2E's list is searched for it as always, which takes about 20 s more.
+
+        Args:
+            timeout: Seconds for one call of A2E's API as a whole: its turn, all tries, and the pauses between them.
+                `Config.request_timeout` limits each try. It applies to each page of a list, to each request of a call
+                that makes several, such as an upload and a start, and to a paid request until it goes out.
+            retry: Instead of `Config.retry`. ``RetryPolicy(max_attempts=1)`` never tries again.
+            wait_for_capacity: False raises the error at once if A2E is busy or asks for a pause, or if the throttle
+                (`Config.pacing`) would hold the call back: with `retry_after`, and HTTP 503 as `http_status`.
+
+        Raises:
+            ConfigurationError: An option is not valid.
+        """
+        settings.check_options(timeout, retry, wait_for_capacity)
+        state = self._state
+        client = state.client if isinstance(state, _View) else state
+        options = state.options if isinstance(state, _View) else CallOptions(retry=client.settings.config.retry)
+        given = {"timeout": timeout, "retry": retry, "wait_for_capacity": wait_for_capacity}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        view = copy.copy(self)
+        view._state = _View(client, attrs.evolve(options, **changes))  # noqa: SLF001  of this class
+        view._make_resources()  # noqa: SLF001  as above
+        return view
+
+    def stats(self) -> Stats:
+        """Return the counters of this client since it was made. Sends nothing.
+
+        They go on over all its event loops; a view has those of its client. It works on a closed client, too, and from
+        any thread.
+        """
+        return self._state.observer.stats()
 
     def family(self, name: str) -> AnyFamily:
         """Return the tasks of another family of A2E's API, such as ``"talkingPhoto"`` or ``"userText2Image"``.
@@ -224,14 +299,14 @@ class A2EClient:
         request = Request(method=verb, path=api_path(path), json=json, params=query, repeatable=is_read)
         return (await self._state.services().api.send(request)).data
 
-    async def upload(self, image: Media) -> str:
+    async def upload(self, image: Image) -> str:
         """Upload a local file to A2E's storage and return its link, usable as an input for about 3 days.
 
         Every ``start`` uploads its local files by itself. Costs what A2E charges for an upload (unpublished).
 
         Args:
-            image: A path, bytes, or a file opened in binary mode: an image (PNG, JPEG, WebP, GIF, BMP), a video (MP4,
-                MOV, WebM, MKV, AVI) or audio (MP3, WAV, M4A, OGG, FLAC).
+            image: A path, bytes, an image of Pillow, or a file opened in binary mode: an image (PNG, JPEG, WebP, GIF,
+                BMP), a video (MP4, MOV, WebM, MKV, AVI) or audio (MP3, WAV, M4A, OGG, FLAC).
 
         Raises:
             InvalidRequestError: The file is missing, unreadable, of another type or cut short; nothing was sent.
@@ -304,8 +379,11 @@ class _ClientState:
     alive, and the `ResourceWarning` would come late.
     """
 
-    def __init__(self, resolved: settings.Settings, sessions: SessionPlan, key_store: KeyStore | None) -> None:
+    def __init__(
+        self, resolved: settings.Settings, sessions: SessionPlan, key_store: KeyStore | None, observer: Observer
+    ) -> None:
         self.settings = resolved
+        self.observer = observer
         self.closed = False
         self.opened = 0  # how often ``async with`` has begun
         self._sessions = sessions
@@ -381,15 +459,17 @@ class _ClientState:
             services.forget()
 
     def _make_services(self, loop: asyncio.AbstractEventLoop) -> Services:
-        config = self.settings.config
+        config, observer = self.settings.config, self.observer
         # uploads and downloads go to other hosts: their session never has the token
         api_session, paid_session, file_session = self._sessions.make()
         # the throttle is inside of the retries, so that every try waits for a slot
         http = HttpTransport(self.settings, api_session, paid_session)
         throttle = Throttle(self._sessions.limit(config.pacing))
-        throttled = ThrottledTransport(http, throttle, config.retry.max_time, token=self.settings.token)
-        api = ApiTransport(throttled, Retry(config.retry), self._submissions.resolved)
-        finder = Finder(api, config.start, self._submissions, config.request_timeout)
+        throttled = ThrottledTransport(
+            http, throttle, config.retry.max_time, token=self.settings.token, observer=observer
+        )
+        api = ApiTransport(throttled, Retry(config.retry, observer=observer), self._submissions.resolved)
+        finder = Finder(api, config.start, self._submissions, config.request_timeout, config.connect_timeout)
         submitter = Submitter(finder)
         is_public_a2e = is_public(self.settings.base_url)
         return Services(
@@ -397,7 +477,7 @@ class _ClientState:
             is_public=is_public_a2e,
             api=api,
             files=Files(config, api, file_session, is_public_a2e),
-            poller=Poller(config.poll),
+            poller=Poller(config.poll, observer),
             finder=finder,
             submitter=submitter,
             key_starts=KeyStarts(submitter, self._key_scope),
@@ -405,6 +485,41 @@ class _ClientState:
             warned=self._submissions.warned,
             sessions=(api_session, paid_session, file_session),
         )
+
+
+class _View:
+    """State of a view of a client: that of the client, and services with options."""
+
+    def __init__(self, client: _ClientState, options: CallOptions) -> None:
+        self.client, self.settings, self.options = client, client.settings, options
+        self._services: tuple[Services, Services] | None = None  # those of the client, and of this view
+
+    @property
+    def observer(self) -> Observer:
+        """The observer of the client."""
+        return self.client.observer
+
+    @property
+    def closed(self) -> bool:
+        """Whether the client is closed."""
+        return self.client.closed
+
+    @property
+    def current(self) -> Services | None:
+        """The services of the client for the event loop that used it last."""
+        return self.client.current
+
+    def services(self) -> Services:
+        """Return the services for the running event loop.
+
+        Raises:
+            ClientClosedError: The client is closed.
+            ConfigurationError: As for the client.
+        """
+        services = self.client.services()
+        if self._services is None or self._services[0] is not services:
+            self._services = services, services.view(self.options)
+        return self._services[1]
 
 
 _STATES: weakref.WeakSet[_ClientState] = weakref.WeakSet()

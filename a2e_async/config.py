@@ -107,7 +107,8 @@ class StartPolicy(Value):
             key costs 20 seconds. A `KeyStore` makes this unnecessary.
         accept_time: The most seconds that A2E takes to accept a start. It goes on with a start whose sender is gone.
         list_delay: The most seconds until an accepted task is in A2E's list. Together with `accept_time`, these are
-            the seconds in which no start with an unknown outcome is sent again, unless the list proves to be newer.
+            the seconds in which no start with an unknown outcome is sent again, unless the list proves to be newer. If
+            another process can have sent it, it is 70 s and `Config.connect_timeout` longer.
     """
 
     mark_names: bool = True

@@ -24,6 +24,7 @@
     ├── BudgetError                   a job of a batch was not started, because it would exceed `max_coins`
     ├── JournalError                  the journal of a batch cannot be used; nothing is started without it
     ├── KeyStoreError                 the store of idempotency keys cannot be used; nothing is started without it
+    ├── ClusterError                  the database of a cluster cannot be used; nothing is started without it
     ├── ClientClosedError             the client is closed
     ├── MissingExtraError             an optional part is not installed (also an ImportError)
     └── TaskError                     an error about one task; see `task_id`
@@ -53,6 +54,7 @@ __all__ = [
     "BudgetError",
     "BusyError",
     "ClientClosedError",
+    "ClusterError",
     "ConfigurationError",
     "ContentRejectedError",
     "EndpointNotAvailableError",
@@ -475,6 +477,13 @@ class KeyStoreError(A2EError):
     """Store of idempotency keys that cannot be read or written; the message says why. Nothing was started.
 
     A start with a key is sent only after the store holds it, so that no crash makes the same key pay twice.
+    """
+
+
+class ClusterError(A2EError):
+    """Database of a cluster that cannot be used; the message says why and what to do. Nothing was started.
+
+    A start is sent only after the database has stored that, so that no crash makes the same job pay twice.
     """
 
 

@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import pathlib
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar, get_args, overload
 
@@ -164,8 +165,14 @@ class TaskHandle(Generic[R]):
             raise InvalidRequestError(msg, task_id=self.id)
         dispatcher = None if on_update is None else UpdateDispatcher(on_update)
         try:
-            with self._subscribe(deadline, None if dispatcher is None else dispatcher.dispatch) as done:
+            done, unsubscribe = self._subscribe(deadline, None if dispatcher is None else dispatcher.dispatch)
+            try:
                 await self._await(done, deadline)
+            finally:
+                unsubscribe()
+                # An error holds this frame by its traceback. The frame must not hold the error, or only the garbage
+                # collector frees both.
+                del done, unsubscribe
             if dispatcher is not None:
                 await dispatcher.finish(deadline.remaining())
         except asyncio.CancelledError:
@@ -203,54 +210,62 @@ class TaskHandle(Generic[R]):
         """
         deadline = self._deadline(timeout, outage_budget)
         updates: asyncio.Queue[TaskUpdate[R] | None] = asyncio.Queue()  # None is the end
-        with self._subscribe(deadline, updates.put_nowait, initial=initial) as done:
+        done, unsubscribe = self._subscribe(deadline, updates.put_nowait, initial=initial)
+        try:
             done.add_done_callback(lambda _: updates.put_nowait(None))
             while (update := await updates.get()) is not None:
                 yield update
             await self._await(done, deadline)
+        finally:
+            unsubscribe()
+            del done, unsubscribe  # as in `wait_until_done`
 
-    @contextlib.contextmanager
     def _subscribe(
         self, deadline: Deadline, on_change: Callable[[TaskUpdate[R]], None] | None, *, initial: bool = False
-    ) -> Iterator[asyncio.Future[R]]:
-        """Subscribe to the polls of the task, and call a function for each change. Yields the future of the end."""
+    ) -> tuple[asyncio.Future[R], Callable[[], None]]:
+        """Subscribe to the polls of the task, and call a function for each change.
+
+        Returns:
+            The future of the end, and the function that ends the subscription.
+        """
         # A handle without a word of A2E was made from an id, and its task may be finished already.
         is_new = not (self._has_record and self.record.current_status)
         is_final = self._has_record and self.status.is_final
-        last = None if is_new or is_final else self.record  # from which changes count
-
-        def on_record(record: R) -> None:
-            nonlocal last
-            self._on_record(record)
-            update, last = change_of(last, record), record
-            if on_change is not None and update is not None:
-                on_change(update)
-
+        on_record: Callable[[R], R] = self._on_record
+        if on_change is not None:
+            on_record = self._changes(None if is_new or is_final else self.record, on_change)
         waiter = Waiter(
-            on_record=self._on_record if on_change is None else on_record,
+            on_record=on_record,
             on_error=self._on_error,
             outage_budget=deadline.outage_budget,
             deadline=deadline.at,
             at_once=is_new,
             seen=self._is_seen,
+            wants_changes=on_change is not None,
             has_webhook=self._has_webhook,
         )
         if is_final:
             on_record(self.record)
             waiter.done.set_result(self.record)
-            yield waiter.done
-            return
+            return waiter.done, lambda: None
         unsubscribe = self._resource._subscribe(self.id, waiter)  # noqa: SLF001  not for users
         present = change_of(None, self.record) if initial and not is_new else None
         if on_change is not None and present is not None:
             on_change(present)
-        try:
-            yield waiter.done
-        finally:
-            unsubscribe()
-            # An error holds this frame by its traceback. The frame must not hold the error, or only the garbage
-            # collector frees both.
-            del waiter, unsubscribe
+        return waiter.done, unsubscribe
+
+    def _changes(self, last: R | None, on_change: Callable[[TaskUpdate[R]], None]) -> Callable[[R], R]:
+        """Return the function that takes each record, and calls another one for each change after the last record."""
+
+        def on_record(record: R) -> R:
+            nonlocal last
+            kept = self._on_record(record)
+            update, last = change_of(last, record), record
+            if update is not None:
+                on_change(update)
+            return kept
+
+        return on_record
 
     async def _await(self, done: asyncio.Future[R], deadline: Deadline) -> None:
         """Wait for the end of a subscription.
@@ -268,7 +283,7 @@ class TaskHandle(Generic[R]):
             problem = f"could not be polled for {deadline.outage_budget:g} s"
             raise self._wait_error(OutageError, problem) from self._last_error
         finally:
-            del done  # as in `_subscribe`
+            del done  # as in `wait_until_done`
 
     @overload
     async def download(
@@ -368,15 +383,16 @@ class TaskHandle(Generic[R]):
         """
         await self._resource.delete(self.id)
 
-    def _on_record(self, record: R) -> None:
+    def _on_record(self, record: R) -> R:
         last = self.record
         if last == record and last.extra == record.extra:
-            pass  # the old object stays: replacing very many equal records is work for the garbage collector
+            record = last  # the old object stays: replacing very many equal records is work for the garbage collector
         elif record.status.is_final or not last.status.is_final:  # a response that came late must not undo the end
             self._record = record
         self._last_error = None
         self._is_seen = self._has_record = True
         self._seen_at = time.monotonic()
+        return record
 
     def _on_error(self, error: A2EError) -> None:
         self._last_error = error
@@ -406,10 +422,12 @@ class TaskHandle(Generic[R]):
         """Return the error of a wait that ended before its task."""
         word, age = self.record.current_status, time.monotonic() - self._seen_at
         state = repr(word) if word else "without a status word"
-        seen = f"last seen {state} {age:.0f} s ago" if word or self._is_seen else "never seen"
+        is_known = bool(word) or self._is_seen
+        seen = f"last seen {state} {age:.0f} s ago" if is_known else "never seen"
+        rest = "The task goes on at A2E and is paid" if is_known else "If A2E has such a task, it goes on and is paid"
         cause = f"; the last poll failed: {self._last_error}" if self._last_error else ""
         return error_type(
-            f"Task {self.id} {problem} ({seen}){cause}. The task goes on at A2E and is paid",
+            f"Task {self.id} {problem} ({seen}){cause}. {rest}",
             task_id=self.id,
             handle=self,
             record=self.record,
@@ -464,9 +482,11 @@ async def wait_results(
     ended: asyncio.Queue[asyncio.Task[WaitResult[R]]] = asyncio.Queue()
     waits: set[asyncio.Task[WaitResult[R]]] = set()
     try:
+        # One name, function and context for all of them: 100,000 waits are possible.
+        on_done, context = ended.put_nowait, contextvars.copy_context()
         for number, handle in enumerate(handles, 1):
-            waits.add(task := asyncio.create_task(wait(handle), name=f"a2e-wait-{handle.id}"))
-            task.add_done_callback(ended.put_nowait)
+            waits.add(task := asyncio.create_task(wait(handle), name="a2e-wait"))
+            task.add_done_callback(on_done, context=context)
             if number % _CHUNK == 0:
                 await asyncio.sleep(0)
         for _ in handles:

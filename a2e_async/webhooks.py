@@ -15,8 +15,10 @@ from typing import Any, TypeAlias
 import aiohttp.web
 import attrs
 
+from a2e_async import _learning
 from a2e_async._protocol import webhook
 from a2e_async._protocol.settings import Secret
+from a2e_async._protocol.validation import raise_invalid
 from a2e_async.client import A2EClient
 
 __all__ = ["WebhookReceiver"]
@@ -112,7 +114,12 @@ class WebhookReceiver:
 
         Returns:
             The status for the response, which has no body. It is 204, or rejects the request with 401, 405 or 413.
+
+        Raises:
+            InvalidRequestError: The body is not bytes.
         """
+        if not isinstance(body, bytes | bytearray | memoryview):
+            raise_invalid(f"body must be the bytes of the request, not {type(body).__name__}")
         fields = {name.lower(): value for name, value in headers.items()}
         chunks = [body]
 
@@ -144,6 +151,7 @@ class WebhookReceiver:
         """Poll the tasks that a genuine body mentions, or all tasks if it mentions no id."""
         if body in self._seen:
             return
+        _learning.note("webhook", "POST", content=body)  # A2E does not publish what it sends
         found = webhook.find_ids(body)
         polled = [text for text in found.texts if self._a2e.poll_now(text)]
         if polled:

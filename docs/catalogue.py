@@ -6,7 +6,8 @@ operations (`a2e_async/sandbox/operations.txt`).
 The source is A2E's current specification, as `operations.jsonl` with one operation in each line. Run the script again
 when this file has changed: ``python docs/catalogue.py operations.jsonl``. The catalogue contains the file's digest.
 
-Without an argument the script prints the table of families for `docs/reference/families.md`.
+Without an argument the script writes `docs/reference/family-fields.md`, and prints the table of families for
+`docs/reference/families.md`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from a2e_async._protocol.families import FAMILIES
 from a2e_async.resources.other_families import schema_of
 
 TARGET = pathlib.Path(__file__).parents[1] / "a2e_async" / "resources" / "catalogue.json"
+
+PAGE = pathlib.Path(__file__).parent / "reference" / "family-fields.md"
 
 OPERATIONS = TARGET.parents[1] / "sandbox" / "operations.txt"
 
@@ -59,6 +62,13 @@ _BY_PROSE: dict[str, dict[str, dict[str, Any]]] = {
     "userHappyhorseVideo": {"seed": {"min": 0, "max": 2147483647}},
     "veoVideo": {"seeds": {"min": 10000, "max": 99999}},
 }
+
+# Parts of notes that say where a rule was found, or repeat it.
+_NOT_FOR_USERS = re.compile(
+    r"(?:at most \d+ characters|512 limit|0 to 4 images for editing|minItems[^;]*|items? format.*|format uri.*"
+    r"|prose says 2: )(?:; |$)?"
+    r"|,? ?\(?(?:per (?:prose|description)|(?:is )?stated in prose|prose limit|prose\))[^;,]*|;? ?format uri.*"
+)
 
 # Fields of which one is required because of the value of another field, by the same text. None means not set.
 _REQUIREMENTS: dict[str, list[tuple[dict[str, list[str | bool | None]], list[str]]]] = {
@@ -119,7 +129,7 @@ def type_of(field: dict[str, Any]) -> str:
 
 
 def read_field(field: dict[str, Any]) -> dict[str, Any]:
-    """Return the rules of a field, without the default values."""
+    """Return the rules of a field."""
     rules = {
         "type": type_of(field),
         "required": field["required"] or None,
@@ -128,6 +138,8 @@ def read_field(field: dict[str, Any]) -> dict[str, Any]:
         "max": field.get("max", field.get("maxItems", field.get("maxItems_stated"))),
         "max_length": field.get("maxLength"),
         "fields": read_inner(field),
+        "default": field.get("default"),
+        "note": _NOT_FOR_USERS.sub("", field.get("note") or "").strip() or None,
     }
     return {name: value for name, value in rules.items() if value is not None}
 
@@ -195,12 +207,101 @@ def table() -> str:
         family = FAMILIES[key]
         required = ", ".join(f"`{name}`" for name, field in schema_of(family).fields.items() if field.required)
         results = ", ".join(f"`{name}`" for name in family.result_fields)
-        lines.append(f"| `{key}` | {family.title} | {required or '-'} | {results} |")
+        lines.append(f"| `{key}` | [{family.title}](family-fields.md#{key.lower()}) | {required or '-'} | {results} |")
     return "\n".join(lines) + "\n"
+
+
+INTRODUCTION = """\
+# Text to Image, Kling, Sora, Veo and the others: all fields
+
+% Written by docs/catalogue.py: change that instead.
+
+These are the families of A2E without methods of their own, and all fields of their starts. Names, limits, defaults and
+notes are those of A2E's specification. What is wrong is an error before anything is sent. A field for a link takes a
+local file as well. [](../how-to/text-to-image.md) has a whole example, and [](families.md) has the methods that all
+families share.
+
+A start is `await a2e.family("userText2Image").start({"prompt": "a lighthouse at dusk"})`, with the key and the fields.
+
+On the command line, `a2e family fields KEY` shows the same fields, and `a2e run KEY field=value image_url=@ada.png`
+starts, waits and downloads. Every start costs coins, and A2E publishes few of the prices.
+"""
+
+_TYPE_WORDS = {
+    "text": "text",
+    "link": "link or file",
+    "links": "links or files",
+    "integer": "whole number",
+    "number": "number",
+    "flag": "true or false",
+    "array": "list",
+    "object": "object",
+}
+
+
+def page() -> str:
+    """Return the page with all fields of all families that have no resource of their own."""
+    catalogue = json.loads(TARGET.read_text(encoding="utf-8"))
+    parts = [INTRODUCTION]
+    for key in sorted(catalogue["families"], key=lambda key: FAMILIES[key].title.lower()):
+        family, fields = FAMILIES[key], catalogue["families"][key]
+        results = " or ".join(f"`{name}`" for name in family.result_fields)
+        parts.append(f"({key.lower()})=\n## {family.title}\n\n`{key}`; the result is in {results}.\n")
+        parts.append("| field | value | default | |\n|---|---|---|---|")
+        parts += _rows(fields)
+        rules = [_sentence(rule) for rule in catalogue["requirements"].get(key, ())]
+        parts.append("".join(f"\n- {rule}" for rule in rules) + ("\n" if rules else ""))
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _rows(fields: dict[str, Any], path: str = "") -> list[str]:
+    rows = []
+    for name, field in fields.items():
+        default = _word(field["default"]) if "default" in field else ""
+        if field.get("required"):  # without a name, it is that of the file or of the family
+            default = "**needed**" if name != "name" else "that of the file"
+        note = field.get("note", "").replace("|", r"\|").replace("<", r"\<").replace("*", r"\*")
+        rows.append(f"| `{path}{name}` | {_value(field, is_inside=bool(path))} | {default} | {note} |")
+        rows += _rows(field.get("fields", {}), f"{path}{name}.")
+    return rows
+
+
+def _value(field: dict[str, Any], *, is_inside: bool) -> str:
+    if choices := field.get("choices"):
+        return ", ".join(map(_word, choices))
+    limits = []
+    low, high = field.get("min"), field.get("max")
+    many = field["type"] in {"links", "array"}
+    if low is not None and high is not None:
+        limits.append(f"{low} to {high}")
+    elif low is not None:
+        limits.append(f"at least {low}")
+    elif high is not None:
+        limits.append(f"at most {high}")
+    if "max_length" in field:
+        limits.append(f"at most {field['max_length']:,} characters")
+    words = _TYPE_WORDS[field["type"]]
+    if is_inside:
+        words = words.partition(" or file")[0]  # only the fields of the start itself take files
+    return f"{words} ({', '.join(limits)})" if many and limits else ", ".join([words, *limits])
+
+
+def _word(value: object) -> str:
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _sentence(rule: dict[str, Any]) -> str:
+    needed = " or ".join(f"`{name}`" for name in rule["one_of"])
+    conditions = []
+    for name, values in rule["when"].items():
+        words = [_word(value) if value is not None else "not set" for value in values]
+        conditions.append(f"`{name}` is {' or '.join(words)}")
+    return f"If {' and '.join(conditions)}: {needed} is needed." if conditions else f"{needed} is needed."
 
 
 if __name__ == "__main__":
     if sys.argv[1:]:
         main(*sys.argv[1:])
     else:
+        PAGE.write_text(page(), encoding="utf-8")
         sys.stdout.write(table())

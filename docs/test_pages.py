@@ -1,5 +1,5 @@
 """Tests of the pages: every public name is described once, the generated page is current, every example works."""
-# ruff: noqa: S101, S603, ASYNC240, ASYNC110  (tests assert, run examples, touch small files, and wait for a server)
+# ruff: noqa: S101, S603, ASYNC240  (tests assert, run examples and touch small files)
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import os
 import pathlib
 import re
 import runpy
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
+import tomllib
 from typing import TYPE_CHECKING
 
 import aiohttp
+import cyclopts
 import pages
 import pytest
 import uvicorn
-from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestServer
 from conditions import wait_until
 
 import a2e_async
+from a2e_async.cli.app import app
 from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
@@ -51,9 +54,52 @@ def test_the_page_of_the_command_line_is_up_to_date() -> None:
     assert (REFERENCE / "command-line.md").read_text(encoding="utf-8") == written
 
 
+def test_all_extras_are_documented() -> None:
+    """The page about the installation has all extras."""
+    project = tomllib.loads((DOCS.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    table = re.findall(r"^\| (`.+?) \|", (DOCS / "installation.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {name for cell in table for name in re.findall(r"`(\S+?)`", cell)} == {*project["optional-dependencies"]}
+
+
+def test_what_cannot_be_copied_is_marked() -> None:
+    """A part of a file, and a block that no test runs, is a fragment: the page shows it without a button to copy it.
+
+    The other blocks run alone (`pages.collect_examples`). `tests.examples` and `tests.integrations` run those of the
+    pages about notebooks and about threads.
+    """
+    for path in [*DOCS.rglob("*.md")]:
+        for fence in re.findall(r"^```.*?^```$", path.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL):
+            if re.search(r"^:(?:start-|end-|pyobject|lines)", fence, re.MULTILINE):
+                assert ":class: fragment" in fence, (path.name, fence)
+    skipped = {
+        path.name
+        for path in DOCS.rglob("*.md")
+        if re.search(r"^% skip: next\n+```python", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert skipped == {"blocking.md", "notebooks.md"}
+
+
+def test_commands_of_the_pages() -> None:
+    """Each command of a page exists, and has all of its options and values. Mistakes are on a page of their own."""
+    wrong = []
+    for path in DOCS.rglob("*.md"):
+        if path.name == "troubleshooting.md":
+            continue
+        text = path.read_text(encoding="utf-8").replace("\\\n", " ")
+        for command in re.findall(r"^\$ (?:\w+=\S+ )*(?:\w+=\$\()?(a2e .+?)(?:\)?$| [|<>&#])", text, re.MULTILINE):
+            words = shlex.split(command.replace("$id", "68e0f8aa11bb22cc33dd44ee"))[1:]
+            if words[-1] not in {"--help", "--version"}:
+                try:
+                    app.parse_args(words, exit_on_error=False, print_error=False)
+                except cyclopts.CycloptsError as error:
+                    wrong.append((path.name, command, str(error)))
+    assert wrong == []
+
+
 def test_every_example_has_a_test() -> None:
-    """Every example has a test in this module."""
-    tests = pathlib.Path(__file__).read_text(encoding="utf-8")
+    """Every example has a test in this module or in `tests/examples`."""
+    modules = [pathlib.Path(__file__), *(DOCS.parent / "tests" / "examples").glob("test_*.py")]
+    tests = "".join(path.read_text(encoding="utf-8") for path in modules)
     assert [path.name for path in EXAMPLES.glob("*.py") if f'"{path.name}"' not in tests] == []
 
 
@@ -155,61 +201,16 @@ def test_overnight(page: Sandbox) -> None:
     assert len(list(pathlib.Path("videos").glob("*.mp4"))) == 12
 
 
-@pytest.mark.usefixtures("service")
-async def test_web_app() -> None:
-    """The example of a web service starts a video, shows its status, and sends it."""
-    async with _http_client() as http:
-        response = await http.post("/videos", params={"prompt": "zoom in"}, data=pathlib.Path("ada.png").read_bytes())
-        assert response.status == 202
-        task_id = (await response.json())["id"]
-        async with asyncio.timeout(10):
-            while (await (await http.get(f"/videos/{task_id}")).json())["status"] != "succeeded":
-                await asyncio.sleep(0.05)
-        videos = await asyncio.gather(*(http.get(f"/videos/{task_id}/video") for _ in range(3)))
-        assert {response.status for response in videos} == {200}
-        assert b"ftyp" in (await videos[0].read())[:12]
-
-
-async def test_web_app_starts_once(service: Sandbox) -> None:
-    """The example of a web service starts one video for one Idempotency-Key, and rejects an empty key."""
-    before = len(service.tasks)
-    image = pathlib.Path("ada.png").read_bytes()
-    async with _http_client() as http:
-        responses = [
-            await http.post("/videos", data=image, headers={"Idempotency-Key": key}) for key in ("a", "a", "b", "")
-        ]
-        assert [response.status for response in responses] == [202, 202, 202, 400]
-        assert await responses[0].json() == await responses[1].json()
-    assert len(service.tasks) == before + 2
-
-
-async def test_web_app_errors(service: Sandbox) -> None:
-    """The example of a web service reports errors that the client can fix, and nothing about the account."""
-    no_coins = web.json_response({"code": 400, "msg": "insufficient credits"}, status=400)
-    async with _http_client() as http:
-        assert (await http.post("/videos", data=b"no image")).status == 400
-        assert (await http.get("/videos/0123456789abcdef01234567")).status == 404
-        assert (await http.get("/videos/..%2Fsecret/video")).status == 404
-        with service.override("POST", "/api/v1/r2", no_coins):
-            response = await http.post("/videos", data=pathlib.Path("ada.png").read_bytes())
-        assert response.status == 503
-        assert "credit" not in await response.text()
-
-
-def _http_client() -> TestClient[web.Request, web.Application]:
-    return TestClient(TestServer(runpy.run_path(str(EXAMPLES / "web_app.py"))["make_app"]()))
-
-
 async def test_webhook_aiohttp(service: Sandbox, listener: socket.socket) -> None:
     """The example of webhooks with aiohttp receives the webhook of its video, and downloads the video."""
-    app = runpy.run_path(str(EXAMPLES / "webhook_aiohttp.py"))["make_app"]()
+    app = runpy.run_path(str(EXAMPLES / "webhook_aiohttp.py"))["app"]
     async with TestServer(app, socket_factory=lambda *_: listener):
         await _check_webhook(service)
 
 
 async def test_webhook_fastapi(service: Sandbox, listener: socket.socket) -> None:
     """The example of webhooks with FastAPI receives the webhook of its video, and downloads the video."""
-    app = runpy.run_path(str(EXAMPLES / "webhook_fastapi.py"))["make_app"]()
+    app = runpy.run_path(str(EXAMPLES / "webhook_fastapi.py"))["app"]
     server = uvicorn.Server(uvicorn.Config(app, log_config=None))
     serving = asyncio.create_task(server.serve([listener]))
     try:

@@ -4,12 +4,12 @@
 #
 # - A task that is waited for has one `Watch`, with a `Waiter` for each wait. All waits for a task share its polls.
 # - A watch is scheduled for a tick, or in a request in flight. One timer fires at the next tick with tasks. The due
-#   tasks of a family are then sent in batches of up to 100. The families take turns, and `PollPolicy.max_concurrent`
-#   limits the requests in flight.
-# - Each result is delivered to all waits of its task. A final record ends them; after any other result the task is
-#   scheduled again. `schedule.fatal_error` decides which errors end a wait. Other errors begin an outage, which ends
-#   with the next response of A2E. During an outage the timer fires at every tick, and ends the waits whose budget is
-#   used up.
+#   tasks of a family are then sent in batches of up to 100. Free places in a batch are for tasks that are likely to
+#   have ended. The families take turns, and `PollPolicy.max_concurrent` limits the requests in flight.
+# - Each result is delivered to all waits of its task. A final record ends them; after any other result `planner.py`
+#   plans the next poll. `schedule.fatal_error` decides which errors end a wait. Other errors begin an outage, which
+#   ends with the next response of A2E. During an outage the timer fires at every tick, and ends the waits whose budget
+#   is used up.
 # - The process can stand still: suspended, stopped by Ctrl-Z or a debugger, or with a blocked event loop. Then a timer
 #   fires much too late. Nothing is given up before A2E has been polled once more: a wait whose timeout is over gets one
 #   more poll, and an outage lasts no longer because of a standstill.
@@ -31,15 +31,37 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from logging import DEBUG, INFO
+from typing import Any
 
 import attrs
 
+from a2e_async._observer import Observer, reason_of
+from a2e_async._polling.durations import Durations
 from a2e_async._polling.fetcher import PollResult, StatusFetcher, StatusReader
+from a2e_async._polling.planner import learn, plan_poll, wake_quiet
 from a2e_async._polling.queue import FamilyQueue, PollRequest, Waiter, Watch
-from a2e_async._polling.schedule import TickGrid, fatal_error, is_budget_spent, next_poll
+from a2e_async._polling.schedule import BATCH_SIZE, TickGrid, fatal_error, is_budget_spent
 from a2e_async._protocol.failures import failure_of
 from a2e_async.config import PollPolicy
-from a2e_async.errors import A2EError, ClientClosedError, OutageError, WaitTimeoutError
+from a2e_async.errors import (
+    A2EError,
+    ClientClosedError,
+    OutageError,
+    WaitTimeoutError,
+    private_texts,
+    redact,
+)
+from a2e_async.events import (
+    CoinsSpent,
+    OutageBegan,
+    OutageEnded,
+    TaskChanged,
+    TaskFinished,
+    TasksPolled,
+    WaitBegan,
+    WaitEnded,
+)
 from a2e_async.models.common import TaskRecord
 
 _LOGGER = logging.getLogger("a2e_async")
@@ -52,6 +74,10 @@ _LATE = 1.0  # seconds; a timer that fires later than that shows that the proces
 
 _STOPPING = "The application stops, and its client has ended all waits"
 
+_MAX_ENDED = 256  # final records of a family that are kept for `Poller.record_of`: a page may ask again after the end
+
+_MIN_EARLY = 50  # tasks that are likely to have ended, for which a saved request is worth sending
+
 _AT_ONCE = -math.inf  # the slot of tasks that are polled before all others
 
 
@@ -60,6 +86,7 @@ class Poller:
     """Poller of one client. Belongs to one event loop."""
 
     policy: PollPolicy
+    observer: Observer = attrs.field(factory=Observer)
     _queues: dict[str, FamilyQueue] = attrs.field(factory=dict)
     _rotation: collections.deque[FamilyQueue] = attrs.field(factory=collections.deque)
     _ticks: TickGrid | None = None
@@ -73,6 +100,7 @@ class Poller:
     _stood_still_until: float = -math.inf
     _is_polled_since: bool = True  # a poll has ended that was sent after `_stood_still_until`
     _has_ended: bool = False  # the application stops: no wait begins any more
+    _context: contextvars.Context = attrs.field(factory=contextvars.Context)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
 
     def subscribe(
@@ -97,7 +125,7 @@ class Poller:
             raise ClientClosedError(msg, task_id=task_id)
         queue = self._queues.get(family)
         if queue is None:
-            queue = self._queues[family] = FamilyQueue(StatusFetcher(reader()))
+            queue = self._queues[family] = FamilyQueue(StatusFetcher(reader()), family)
             self._rotation.append(queue)
         now, watch = self._loop.time(), queue.watches.get(task_id)
         if self._ticks is None:
@@ -110,8 +138,8 @@ class Poller:
             else:
                 self._schedule(watch, self._ticks.next(now + self.policy.initial))
         # Case 2: the new wait must not wait for the next scheduled poll, either because the task may be finished
-        # already, or because this handle has no webhook and the schedule relies on one.
-        elif waiter.at_once or (watch.has_webhook and not waiter.has_webhook):
+        # already, or because this handle has no webhook and the schedule relies on one, or leaves out polls.
+        elif waiter.at_once or (watch.has_webhook and not waiter.has_webhook) or (waiter.wants_changes and watch.turns):
             watch.has_webhook = watch.has_webhook and waiter.has_webhook
             self._expedite(watch)
         # Case 3 (no branch): the new wait shares the polls that are scheduled.
@@ -119,6 +147,10 @@ class Poller:
         if waiter.deadline is not None:
             self._start_deadline(watch, waiter, waiter.deadline)
         watch.seen = watch.seen or waiter.seen
+        self.observer.counts["waits"] += 1
+        self.observer.counts["waits_begun"] += 1
+        if self.observer.is_enabled(DEBUG):
+            self.observer.publish(WaitBegan(task_id=task_id, family=family))
         return functools.partial(self._unsubscribe, watch, waiter)
 
     def _unsubscribe(self, watch: Watch, waiter: Waiter) -> None:
@@ -127,6 +159,10 @@ class Poller:
             waiter.timer.cancel()
         if waiter in watch.waiters:
             watch.waiters.remove(waiter)
+            self.observer.counts["waits"] -= 1
+            if self.observer.is_enabled(DEBUG):
+                ended: dict[str, Any] = {"outcome": waiter.outcome, "seconds": self._loop.time() - waiter.began}
+                self.observer.publish(WaitEnded(task_id=watch.task_id, family=watch.queue.family, **ended))
         if not watch.waiters:
             self._drop(watch)
 
@@ -134,6 +170,29 @@ class Poller:
         """Return whether the task is waited for; None for any task. Can be called from any thread."""
         queues = [*self._queues.values()]  # the event loop may add a family meanwhile
         return any(bool(queue.watches) if task_id is None else task_id in queue.watches for queue in queues)
+
+    def record_of(self, family: str, task_id: str, max_age: float) -> Any:  # noqa: ANN401  the record of the family
+        """Return the last record of a task that is waited for, or that has ended lately; None if it is too old.
+
+        Args:
+            family: The family's key.
+            task_id: The task's id.
+            max_age: Seconds since the poll was sent that has brought the record, at most.
+        """
+        queue = self._queues.get(family)
+        watch = None if queue is None else queue.watches.get(task_id)
+        polled = None if watch is None else watch.polled
+        if polled is None and queue is not None:
+            polled = queue.ended.get(task_id)
+        return polled[1] if polled is not None and self._loop.time() - polled[0] <= max_age else None
+
+    def forget(self, family: str, task_id: str) -> None:
+        """Forget the record of a task that is changed or deleted."""
+        queue = self._queues.get(family)
+        if queue is not None:
+            queue.ended.pop(task_id, None)
+        if queue is not None and task_id in queue.watches:
+            queue.watches[task_id].polled = None
 
     def poll_now(self, task_id: str | None = None) -> None:
         """Poll the tasks with this id at once; None for all tasks."""
@@ -175,21 +234,26 @@ class Poller:
 
     # The schedule
 
-    def _schedule(self, watch: Watch, at: float | None) -> None:
-        """Move a task to the slot of a tick; None takes it out of the schedule."""
-        slots = watch.queue.slots
-        if watch.at is not None:
-            del slots[watch.at][watch.task_id]
-            if not slots[watch.at]:  # else the timer would fire for an empty slot
-                del slots[watch.at]
-        watch.at = at
-        if at is not None:
-            slots.setdefault(at, {})[watch.task_id] = watch
-            if at != _AT_ONCE:
-                self._start_timer(at)
+    def _schedule(self, watch: Watch, at: float | None, early: float | None = None) -> None:
+        """Move a task to the slot of a tick, perhaps with an earlier one; None takes it out of the schedule."""
+        queue = watch.queue
+        for slots, slot in ((queue.slots, watch.at), (queue.early, watch.early)):
+            if slot is not None:
+                del slots[slot][watch.task_id]
+                if not slots[slot]:  # else the timer would fire for an empty slot
+                    del slots[slot]
+        watch.at, watch.early = at, early
+        for slots, slot in ((queue.slots, at), (queue.early, early)):
+            if slot is not None:
+                slots.setdefault(slot, {})[watch.task_id] = watch
+                if slot != _AT_ONCE:
+                    self._start_timer(slot)
 
     def _expedite(self, watch: Watch) -> None:
         """Poll a task at once. If it is in a request, the response may be older than the reason to poll at once."""
+        if watch.durations is not None:
+            watch.durations.quiet.pop(watch.task_id, None)
+        watch.usual = None
         if watch.request is not None:
             watch.is_expedited = True
         elif watch.at != _AT_ONCE:
@@ -197,9 +261,18 @@ class Poller:
             # Sent in the next pass of the event loop: waits that begin in this one share the request.
             self._send_soon()
 
+    def _wake_quiet(self, queue: FamilyQueue, durations: Durations) -> None:
+        """Poll the quiet tasks as if they had not been quiet: at once if they have left out a poll."""
+        for watch, usual, is_late in wake_quiet(queue, durations, self._loop.time()):
+            if is_late:
+                self._expedite(watch)
+                watch.usual = usual
+            else:
+                self._schedule(watch, usual)
+
     def _send_soon(self) -> None:
         if self._sending is None:
-            self._sending = self._loop.call_soon(self._send_due, context=contextvars.Context())
+            self._sending = self._loop.call_soon(self._send_due, context=self._context)
 
     def _poll_all(self) -> None:
         """Poll all tasks, at most once a second: calls in between share one poll at the end of the second."""
@@ -207,7 +280,7 @@ class Poller:
             return
         now, next_at = self._loop.time(), self._all_polled_at + _POLL_ALL_INTERVAL
         if now < next_at:
-            self._poll_all_timer = self._loop.call_at(next_at, self._poll_all_again, context=contextvars.Context())
+            self._poll_all_timer = self._loop.call_at(next_at, self._poll_all_again, context=self._context)
             return
         self._all_polled_at = now
         for queue in self._queues.values():
@@ -224,7 +297,7 @@ class Poller:
             if self._timer.when() <= at:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(at, self._on_timer, at, context=contextvars.Context())
+        self._timer = self._loop.call_at(at, self._on_timer, at, context=self._context)
 
     def _on_timer(self, at: float) -> None:
         """Send what is due, and start the timer of the next tick with tasks, or during an outage of the next tick."""
@@ -233,7 +306,10 @@ class Poller:
             self._on_standstill(at, now)
         # A timer may fire a clock resolution early, by which the tick would not be reached yet.
         self._timer, self._reached = None, max(at, now)
-        coming = [at for queue in self._queues.values() for at in queue.slots if at > self._reached]
+        coming = []
+        for queue in self._queues.values():
+            coming += [at for at in (*queue.slots, *queue.early) if at > self._reached]
+            queue.on_tick(self._reached)
         if self._outage_since is not None:
             coming.append(self._end_waits(self._outage_since))
         if coming:
@@ -252,7 +328,7 @@ class Poller:
                         waiter.began += until - since
 
     def _start_deadline(self, watch: Watch, waiter: Waiter, at: float) -> None:
-        waiter.timer = self._loop.call_at(at, self._on_deadline, watch, waiter, at, context=contextvars.Context())
+        waiter.timer = self._loop.call_at(at, self._on_deadline, watch, waiter, at, context=self._context)
 
     def _on_deadline(self, watch: Watch, waiter: Waiter, at: float) -> None:
         """End a wait whose timeout is over. If the timer fires much too late, poll its task once more before."""
@@ -293,18 +369,33 @@ class Poller:
         while idle < len(self._rotation) and len(self._requests) < self.policy.max_concurrent:
             queue = self._rotation[0]
             self._rotation.rotate(-1)
-            due = [queue.slots[at] for at in sorted(queue.slots) if at <= self._reached]
-            if not due:
+            ticks = sorted(at for at in queue.slots if at <= self._reached)
+            due = [queue.slots[at] for at in ticks]
+            early = [queue.early[at] for at in sorted(queue.early) if at <= self._reached]
+            wanted = sum(map(len, early))
+            if not due and not (wanted >= _MIN_EARLY and queue.saved >= math.ceil(wanted / BATCH_SIZE)):
                 idle += 1
                 continue
             idle = 0
+            if not due:
+                queue.saved -= 1.0
             # The oldest tasks come first. The fetcher fills the batch with tasks that became due later.
-            ids = queue.fetcher.next_batch(itertools.chain.from_iterable(due))
+            watches = itertools.chain.from_iterable(slot.values() for slot in early)
+            likely = (watch.task_id for watch in watches if watch.at is not None and watch.at > self._reached)
+            ids = queue.fetcher.next_batch(itertools.chain(itertools.chain.from_iterable(due), likely))
             request = PollRequest(queue, ids, self._loop.time(), {task_id: queue.watches[task_id] for task_id in ids})
             for watch in request.pending.values():
+                if watch.at != _AT_ONCE:
+                    watch.usual = watch.at if watch.at is not None and watch.at > self._reached else None
+                if watch.turns and watch.durations is not None:
+                    watch.durations.quiet.pop(watch.task_id, None)
                 self._schedule(watch, None)
                 watch.request = request
             on_result = functools.partial(self._on_result, request)
+            self.observer.counts["polls"] += 1
+            if self.observer.is_enabled(DEBUG):
+                lag = 0.0 if not due or ticks[0] == _AT_ONCE else max(0.0, request.sent - ticks[0])
+                self.observer.publish(TasksPolled(family=queue.family, count=len(ids), lag=lag))
             fetching = queue.fetcher.fetch(ids, on_result, waiting=len(queue.watches))
             request.task = asyncio.create_task(fetching, name="a2e-poll")
             self._requests[request.task] = request
@@ -317,12 +408,18 @@ class Poller:
             return
         del queue.watches[watch.task_id]
         self._schedule(watch, None)
+        if watch.durations is not None:
+            watch.durations.leave()
+            if watch.durations.quiet.pop(watch.task_id, None) is not None:
+                queue.skipped.clear()  # it would have no polls either by the usual schedule
         queue.fetcher.forget(watch.task_id)
         request, watch.request = watch.request, None
         if request is not None:
             request.pending.pop(watch.task_id, None)
             if not request.pending and request.task is not None:
                 request.task.cancel()
+        if not queue.watches:
+            queue.saved = 0.0  # what these tasks have saved is not for those of another hour
         if not any(queue.watches for queue in self._queues.values()):
             self._stop()
 
@@ -368,7 +465,9 @@ class Poller:
                 error = result
                 self._on_error(watch, error)
             elif result is not None:
-                self._outage_since, watch.last_error, watch.seen = None, None, True
+                if self._outage_since is not None:
+                    self._end_outage()
+                watch.last_error, watch.seen = None, True
                 self._on_record(watch, request.sent, result)
         except Exception as bug:  # noqa: BLE001  a bug of this package must not let a wait hang
             self._on_bug(watch, bug)
@@ -380,22 +479,34 @@ class Poller:
             watch.is_expedited = False
             self._expedite(watch)
             return
-        # Case 4: the task is polled again by the policy.
-        began, sent, now = watch.began, request.sent, self._loop.time()
-        has_webhook = watch.has_webhook
-        at = next_poll(self.policy, self._ticks, began=began, sent=sent, now=now, has_webhook=has_webhook, error=error)
-        self._schedule(watch, at)
+        # Case 4: the task is polled again by the policy, or by the durations.
+        sent, now = request.sent, self._loop.time()
+        self._schedule(watch, *plan_poll(watch, self.policy, self._ticks, sent=sent, now=now, result=result))
 
     def _on_record(self, watch: Watch, sent: float, record: TaskRecord) -> None:
         """Tell the waits of a task its record. They end if it is final, or if it was their last chance."""
-        is_final = record.status.is_final
+        is_final, kept = record.status.is_final, record
+        shown, observer = (record.status, record.current_status), self.observer
+        if is_final:
+            observer.counts[record.status.value] += 1
+        if shown != watch.shown:
+            watch.shown = shown
+            if observer.unpriced or observer.is_enabled(INFO if is_final else DEBUG):
+                self._report(watch, record)
         for waiter in watch.waiters:
-            waiter.on_record(record)
+            kept = waiter.on_record(record) or record
             if is_final and not waiter.done.done():
                 waiter.done.set_result(record)
             elif waiter.last_chance_at is not None and sent >= waiter.last_chance_at:
                 waiter.fail(WaitTimeoutError(task_id=watch.task_id))
+        if is_final and (durations := learn(watch, self.policy, sent)) is not None:
+            self._wake_quiet(watch.queue, durations)
+        watch.polled = (sent, kept)
         if is_final:
+            ended = watch.queue.ended
+            ended[watch.task_id] = watch.polled
+            if len(ended) > _MAX_ENDED:
+                del ended[next(iter(ended))]
             self._drop(watch)
 
     def _on_error(self, watch: Watch, error: A2EError) -> None:
@@ -411,11 +522,38 @@ class Poller:
             self._drop(watch)
         # Case 2: A2E has answered, although with an error.
         elif not failure_of(error).outage:
-            self._outage_since = None
+            if self._outage_since is not None:
+                self._end_outage()
         # Case 3: an outage begins, or goes on.
         elif self._outage_since is None and self._ticks is not None:
             self._outage_since = now
             self._start_timer(now + self._ticks.length)
+            self.observer.counts["outages"] += 1
+            if self.observer.is_enabled(INFO):
+                self.observer.publish(OutageBegan(reason=reason_of(error)))
+
+    def _end_outage(self) -> None:
+        assert self._outage_since is not None  # noqa: S101  for mypy
+        seconds, self._outage_since = self._loop.time() - self._outage_since, None
+        if self.observer.is_enabled(INFO):
+            self.observer.publish(OutageEnded(seconds=seconds))
+
+    def _report(self, watch: Watch, record: TaskRecord) -> None:
+        """Report a changed record, and the price of a task whose start has not told it."""
+        observer = self.observer
+        task: dict[str, Any] = {"task_id": watch.task_id, "family": watch.queue.family}
+        if record.coins is not None and (watch.queue.family, watch.task_id) in observer.unpriced:
+            observer.unpriced.discard((watch.queue.family, watch.task_id))
+            observer.counts["coins"] += record.coins
+            if observer.is_enabled(DEBUG):
+                observer.publish(CoinsSpent(**task, coins=record.coins))
+        private = private_texts(record.to_dict(links=True))
+        changed = {**task, "status": record.status, "current_status": redact(record.current_status, private)}
+        if not record.status.is_final:
+            observer.publish(TaskChanged(**changed))
+        else:
+            code = redact(record.failed_code, private)
+            observer.publish(TaskFinished(**changed, coins=record.coins, failed_code=code))
 
     def _on_bug(self, watch: Watch, bug: BaseException) -> None:
         """End the waits of a task after a bug of this package."""

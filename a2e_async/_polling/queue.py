@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 
+from a2e_async._polling.durations import Durations
 from a2e_async._polling.fetcher import StatusFetcher
+from a2e_async._polling.schedule import BATCH_SIZE
 from a2e_async.errors import A2EError
+from a2e_async.models.common import TaskStatus
 
 
 @attrs.define(eq=False, repr=False)
@@ -18,12 +22,13 @@ class Waiter:
     """One wait for a task.
 
     Attributes:
-        on_record: Called with every record.
+        on_record: Called with every record; it returns the record to keep, such as an equal one that it has already.
         on_error: Called with the error of every failed poll, whether or not it ends the wait.
         outage_budget: Seconds for which A2E may be unreachable before the wait ends; None for no limit.
         deadline: End of the wait's timeout, by the event loop's clock; None for no limit.
         at_once: Poll at once, instead of after `PollPolicy.initial`.
         seen: A2E has returned a record of the task before.
+        wants_changes: It needs each change of the record, and not only the end.
         has_webhook: A webhook reports the end of the task.
         began: Start of the wait, by the event loop's clock.
         timer: The timer of the deadline.
@@ -32,17 +37,28 @@ class Waiter:
         done: Future of the last record, or of the error that ends the wait.
     """
 
-    on_record: Callable[[Any], None]
+    on_record: Callable[[Any], Any]
     on_error: Callable[[A2EError], None]
     outage_budget: float | None = None
     deadline: float | None = None
     at_once: bool = False
     seen: bool = False
+    wants_changes: bool = False
     has_webhook: bool = False
     began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
     timer: asyncio.TimerHandle | None = None
     last_chance_at: float | None = None
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def outcome(self) -> str:
+        """The status of the finished task, or the class of the error that has ended the wait."""
+        if not self.done.done():
+            return "left"  # such as a loop over the updates
+        if self.done.cancelled():
+            return "CancelledError"
+        error = self.done.exception()
+        return str(self.done.result().status) if error is None else type(error).__name__
 
     def fail(self, error: A2EError) -> None:
         """End the wait with an error."""
@@ -61,11 +77,19 @@ class Watch:
         began: Start of the first wait, from which the poll intervals count.
         has_webhook: A webhook reports the end of the task.
         seen: A2E has returned a record.
+        shown: Status and raw word of the last record.
         is_expedited: Poll again at once after the request in flight.
         last_error: Class of the error of the last poll; None after a record.
         waiters: The waits for this task.
         at: The tick for which it is scheduled, -inf for at once; None if it is not scheduled.
         request: The request in flight.
+        polled: When the poll was sent that has brought the last record, by the event loop's clock, and that record.
+        early: From when on it wants a place in a request.
+        usual: When it is due, if it is in flight earlier than that.
+        is_likely: It was likely to end before the next usual poll.
+        turns: See `Plan.turns`.
+        durations: When tasks like this one end; None before the first record.
+        born: When A2E has accepted the task, by the event loop's clock.
     """
 
     task_id: str
@@ -73,11 +97,19 @@ class Watch:
     began: float
     has_webhook: bool = False
     seen: bool = False
+    shown: tuple[TaskStatus, str] | None = None
     is_expedited: bool = False
     last_error: type[A2EError] | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
     at: float | None = None
     request: PollRequest | None = None
+    polled: tuple[float, Any] | None = None
+    early: float | None = None
+    usual: float | None = None
+    is_likely: bool = False
+    turns: int = 0
+    durations: Durations | None = None
+    born: float = 0.0
 
     def fail(self, error: A2EError) -> None:
         """End all waits for the task with an error."""
@@ -95,12 +127,34 @@ class FamilyQueue:
     Attributes:
         fetcher: Fetches the records.
         watches: All tasks by id, which is unique within a family.
+        ended: The last records of the tasks that have ended lately, as `Watch.polled`.
+        family: Its key.
+        kinds: The kinds by the price of the tasks. A record does not name its model, nor the length of its
+            video; but the price is that of both.
         slots: The scheduled tasks of each tick. Dictionaries, since any task can leave at any time.
+        early: The tasks that want a place in a request from a tick on. They are in `slots` as well.
+        due: How many tasks were due at the last tick.
+        skipped: Tick -> polls that are left out then.
+        saved: Requests that may be sent for tasks which are not due yet.
     """
 
     fetcher: StatusFetcher
+    family: str
     watches: dict[str, Watch] = attrs.field(factory=dict)
     slots: dict[float, dict[str, Watch]] = attrs.field(factory=dict)
+    early: dict[float, dict[str, Watch]] = attrs.field(factory=dict)
+    due: int = 0
+    skipped: dict[float, int] = attrs.field(factory=dict)
+    saved: float = 0.0
+    ended: dict[str, tuple[float, Any]] = attrs.field(factory=dict)
+    kinds: dict[float | None, Durations] = attrs.field(factory=dict)
+
+    def on_tick(self, now: float) -> None:
+        """Count what is due, and the requests that are saved by the polls that are left out."""
+        self.due = sum(len(slot) for at, slot in self.slots.items() if at <= now)
+        skipped = sum([self.skipped.pop(at) for at in [*self.skipped] if at <= now])
+        if skipped:
+            self.saved += math.ceil((self.due + skipped) / BATCH_SIZE) - math.ceil(self.due / BATCH_SIZE)
 
 
 @attrs.define(eq=False, repr=False)

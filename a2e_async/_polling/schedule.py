@@ -4,7 +4,8 @@
 #
 # - All waits of a client share one grid of ticks. Tasks that are due at the same tick are polled with the same
 #   request.
-# - `next_poll` is the schedule of a task. `fatal_error` and `is_budget_spent` end its wait.
+# - `next_poll` is the usual schedule of a task; `_polling/durations.py` may change it. `fatal_error` and
+#   `is_budget_spent` end its wait.
 # - `classify` says why a request for several tasks failed. `after_batch`, `after_retry` and `after_others` then
 #   choose the next `Step`, and number their cases. `_polling/fetcher.py` takes the steps.
 # - `BatchSupport` remembers whether batches work, and of what size. `Bisection` finds out why one was rejected.
@@ -36,7 +37,7 @@ _MAX_TICK = 1.0  # seconds
 
 # A fraction of a tick. A poll that starts this much late still counts from its tick. Otherwise each poll would start
 # one tick later than the policy says, since a timer never fires early.
-_LATE = 0.1
+LATE = 0.1
 
 _ROUNDING = 1e-6  # a fraction of a tick, for the rounding errors of floating-point numbers
 
@@ -119,8 +120,16 @@ def next_poll(
     if has_webhook:
         seconds = max(seconds, policy.backstop)
     retry_after = 0.0 if error is None else error.retry_after or 0.0
-    due = ticks.next(sent if error is None else now, late=_LATE) + seconds
+    due = ticks.next(sent if error is None else now, late=LATE) + seconds
     return ticks.next(max(due, now + min(retry_after, _MAX_RETRY_AFTER)))
+
+
+def count_polls(policy: PollPolicy, age: float) -> int:
+    """Return how many polls of a task the policy has until an age, in seconds since the start of the wait."""
+    ends = [*(from_age for from_age, _ in policy.steps[1:]), math.inf]
+    return int(
+        sum(max(0.0, min(age, end) - begin) / seconds for (begin, seconds), end in zip(policy.steps, ends, strict=True))
+    )
 
 
 # What an error of one task means

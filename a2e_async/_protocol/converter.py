@@ -10,13 +10,12 @@ import datetime as dt
 import functools
 import logging
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
-from a2e_async import models
+from a2e_async import _learning, models
 from a2e_async._protocol.families import IMAGE_TO_VIDEO, STATUS_FIELDS, Family
 from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.responses import id_of, records, rows
@@ -74,7 +73,13 @@ def to_record(raw: dict[str, Any], family: Family, *, trace_id: str = "") -> Any
     else:
         status = family.status_words.get(word, TaskStatus.SUCCEEDED if links else TaskStatus.RUNNING)
         if word and word not in family.status_words:
-            _log_unknown_word(family.title, word)
+            shown = f"status {word!r}" if _learning.is_word(word) else "status (not a word)"  # but perhaps a link
+            msg = f"A task of {family.title} has an unknown {shown}: it counts as running until there is a result"
+            _learning.note("status word", family.key, word=word, content=raw, message=msg, level=logging.WARNING)
+    if status is TaskStatus.FAILED and code:
+        _learning.note("failure code", family.key, word=code, content=raw)
+    elif status is TaskStatus.SUCCEEDED and not links and family.result_fields:
+        _learning.note("result", family.key, content=raw)
     fields = {
         **raw,
         "status": status,
@@ -93,7 +98,7 @@ def to_record(raw: dict[str, Any], family: Family, *, trace_id: str = "") -> Any
 def to_records(envelope: Envelope, family: Family) -> dict[str, Any]:
     """Return all records of a response, by their ids. A record that cannot be read is left out and logged."""
     found: dict[str, Any] = {}
-    for raw in records(envelope.data):
+    for raw in records(envelope.data, operation=envelope.operation):
         task_id = id_of(raw)
         try:
             found[task_id] = to_record(raw, family, trace_id=envelope.trace_id)
@@ -109,13 +114,6 @@ def _status_word(raw: dict[str, Any], family: Family) -> str:
     # In some records `status` or `state` has the word; a number there is no word.
     texts = (raw[name].strip().lower() for name in STATUS_FIELDS if isinstance(raw.get(name), str))
     return next(filter(None, texts), "")
-
-
-@functools.lru_cache(maxsize=1000)  # a word is logged once, and a server that invents words does not fill the memory
-def _log_unknown_word(title: str, word: str) -> None:
-    # A text that is no word could be anything, such as a link.
-    shown = f"status {word!r}" if re.fullmatch(r"[\w -]{1,40}", word) else "status (not a word)"
-    _LOGGER.warning("A task of %s has an unknown %s: it counts as running until there is a result", title, shown)
 
 
 def to_item(model: type[I], raw: dict[str, Any]) -> I:

@@ -82,6 +82,7 @@ class Endpoint:
             paid=paid,
             repeatable=repeatable,
             timeout=timeout,
+            operation=f"{self.method} {self.path}",
         )
 
 

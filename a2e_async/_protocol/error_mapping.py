@@ -143,6 +143,16 @@ def to_api_error(body: dict[str, Any], response: Response) -> APIError:
     return error
 
 
+def is_unknown(error: APIError) -> bool:
+    """Tell whether no table has the code of an error, or no words of its text where these decide."""
+    number = int(error.code) if isinstance(error.code, str) and re.fullmatch(_NUMBER, error.code) else error.code
+    # Case 1: a code. A2E repeats the HTTP status in it, and -1 says nothing (E2).
+    if number not in {None, -1, 0, error.status} and number not in _BY_CODE:
+        return not isinstance(number, int) or not 400 <= number <= 599
+    # Case 2: the text. E4 has details, and every other status speaks for itself.
+    return type(error) in {APIError, BadRequestError} and number not in _BY_CODE and not error.errors
+
+
 def _is_ambiguous(body: dict[str, Any], status: int) -> bool:
     """Tell whether an error leaves open if A2E accepted the request."""
     code, success = body.get("code"), body.get("success")

@@ -64,6 +64,7 @@ FAILURES: dict[str, Failure] = {
     "BudgetError": Failure(http_status=402, outcome=_NOT_SENT),
     "TransferError": Failure(http_status=502, outcome=_NOT_SENT),  # rules 4 and 5
     "KeyStoreError": Failure(http_status=500, outcome=_NOT_SENT),
+    "ClusterError": Failure(http_status=503, outcome=_NOT_SENT),
     "JournalError": Failure(http_status=500, wrong_usage=True),  # the path is an argument
     # A2E's own error responses: a start that gets one was not accepted, but see rule 3.
     "APIError": Failure(http_status=502, outcome=_REJECTED),
@@ -134,3 +135,8 @@ def is_of_gateway(status: int) -> bool:
 def is_throttled(error: BaseException) -> bool:
     """Tell whether a response asks the whole client to slow down: by its class, or with any ``Retry-After``."""
     return failure_of(error).throttled == "client" or getattr(error, "retry_after", None) is not None
+
+
+def is_held_back(error: BaseException) -> bool:
+    """Tell whether a response asks to send the request later: this operation is busy, or the whole client too fast."""
+    return bool(failure_of(error).throttled) or is_throttled(error)

@@ -1,11 +1,27 @@
 """Plain values of one request: the request, the response, and the envelope decoded from the response."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import attrs
 
 from a2e_async._values import Value
+
+
+class Limits(Protocol):
+    """Limits of one call, such as those of `A2EClient.with_options`, as the throttle sees them."""
+
+    def check_wait(self, seconds: float, error_type: type[Any]) -> None:
+        """Raise an error of this type unless the call may wait for so long."""
+        ...
+
+    def on_turn(self) -> None:
+        """Record that the request goes out now."""
+        ...
+
+    def on_error(self, error: Any, pause: float) -> None:  # noqa: ANN401  `errors` imports this package
+        """Record the error of a try, after which the throttle pauses for some seconds."""
+        ...
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -21,6 +37,9 @@ class Request(Value):
         repeatable: Whether sending the request twice does no harm, so that it may be retried.
         timeout: Seconds for the response, if shorter than `Config.request_timeout`. Time in the throttle's queue does
             not count.
+        operation: Method and path, with ``{id}`` for an id. A2E's "busy" holds back this operation and no other.
+        limits: The limits of its call, or None.
+        before_body: Called when the connection is made, right before the body is sent; it raises an error to give up.
     """
 
     method: str
@@ -30,11 +49,11 @@ class Request(Value):
     paid: bool = False
     repeatable: bool = False
     timeout: float | None = None
-
-    @property
-    def operation(self) -> str:
-        """Method and path, by which A2E's "busy" holds back this operation and no other."""
-        return f"{self.method} {self.path}"
+    operation: str = attrs.field(
+        default=attrs.Factory(lambda self: f"{self.method} {self.path}", takes_self=True), eq=False, repr=False
+    )
+    limits: Limits | None = attrs.field(default=None, eq=False, repr=False)
+    before_body: Callable[[], None] | None = attrs.field(default=None, eq=False, repr=False)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -64,6 +83,7 @@ class Envelope(Value):
         trace_id: A2E's id of this request; empty if the response has none.
         body: The raw bytes, for the error that is raised if `data` cannot be used.
         headers: The headers; `Date` tells A2E's clock.
+        operation: `Request.operation`.
     """
 
     data: Any = attrs.field(repr=False)
@@ -71,3 +91,4 @@ class Envelope(Value):
     trace_id: str = ""
     body: bytes = attrs.field(default=b"", repr=False)
     headers: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    operation: str = attrs.field(default="", repr=False)

@@ -76,7 +76,8 @@ class PageReader:
 
     def read(self, envelope: Envelope) -> list[dict[str, Any]]:
         """Return the records of a page that were on no page before."""
-        page = records(envelope.data) if self.needs_ids else rows(envelope.data)
+        operation = envelope.operation
+        page = records(envelope.data, operation=operation) if self.needs_ids else rows(envelope.data)
         # A row without an id cannot be recognised, but a page of such rows that comes twice in a row can.
         is_repeated = page == self._page
         fresh = [row for row in page if (id_of(row) not in self.ids if id_of(row) else not is_repeated)]

@@ -25,7 +25,8 @@ from urllib.parse import urlsplit
 
 import attrs
 
-from a2e_async._protocol.error_mapping import content_rejection, to_api_error
+from a2e_async import _learning
+from a2e_async._protocol.error_mapping import content_rejection, is_unknown, to_api_error
 from a2e_async._protocol.messages import Envelope, Response
 from a2e_async.errors import ContentRejectedError, NetworkError, NotFoundError, UnexpectedResponseError
 
@@ -57,14 +58,28 @@ _LIST_FIELDS = ("rows", "list", "data", "records")
 _PRICE_FIELDS = ("coins", "credits", "cost", "price", "total", "amount")
 
 
-def decode(response: Response) -> Envelope:
-    """Unwrap a response of the API.
+def decode(response: Response, operation: str = "") -> Envelope:
+    """Unwrap a response of the API, and note what is unknown about it.
+
+    Args:
+        response: The response.
+        operation: `Request.operation`.
 
     Raises:
         APIError: A2E reports an error; the subclass says which.
         NetworkError: The response is that of a firewall, and the request did not reach A2E.
         UnexpectedResponseError: The response is a redirect, is not valid JSON, or is JSON of an unknown shape.
     """
+    _learning.note_headers(response.headers)
+    try:
+        return _decode(response, operation)
+    except UnexpectedResponseError:
+        if response.status != 404:  # E6, the web page for a wrong path
+            _learning.note(f"response with HTTP {response.status}", operation, content=response.body)
+        raise
+
+
+def _decode(response: Response, operation: str) -> Envelope:
     status, content = response.status, response.body
     # Case 0: a firewall. Cloudflare marks its challenges by this header, and passes nothing on.
     if response.headers.get("cf-mitigated", "").strip().lower() == "challenge":
@@ -79,22 +94,22 @@ def decode(response: Response) -> Envelope:
     good = 200 <= status < 300
     # Case 2: success without data. Many delete operations send no body at all.
     if good and (not content or content.isspace()):
-        return Envelope(data=None, status=status)
+        return Envelope(data=None, status=status, operation=operation)
     # Case 3: stream of events.
     content_type = response.headers.get("content-type", "").lower()
     if good and content_type.startswith("text/event-stream") and not content.startswith(b"{"):
-        return _decode_stream(response)
+        return _decode_stream(response, operation)
     # Case 4: the body is not JSON.
     try:
         body = _parse(content)
     except ValueError as error:  # also bad UTF-8 and integers with too many digits
-        _raise_not_json(response, error)
+        _raise_not_json(response, error, operation)
     # Case 5: an envelope.
     if isinstance(body, dict):
         code, success, trace_id = body.get("code"), body.get("success"), body.get("trace_id")
         is_zero = code == "0" or (code == 0 and not isinstance(code, bool))
         if not good or not (is_zero if code is not None else success is not False and success != "false"):
-            _raise_api_error(body, response)
+            _raise_api_error(body, response, operation)
         rest = {key: value for key, value in body.items() if key not in _ENVELOPE_KEYS}
         data = rest.get("data", rest or None)
         return Envelope(
@@ -103,12 +118,13 @@ def decode(response: Response) -> Envelope:
             trace_id=trace_id if isinstance(trace_id, str) else "",
             body=content,
             headers=response.headers,
+            operation=operation,
         )
     # Case 6: a bare array.
     if good and isinstance(body, list):
-        return Envelope(data=body, status=status, body=content, headers=response.headers)
+        return Envelope(data=body, status=status, body=content, headers=response.headers, operation=operation)
     if not good:
-        _raise_api_error({"message": body if isinstance(body, str) else ""}, response)
+        _raise_api_error({"message": body if isinstance(body, str) else ""}, response, operation)
     msg = "A2E's response is JSON, but neither an object nor an array"
     raise UnexpectedResponseError(msg, status=status, body=content)
 
@@ -146,7 +162,7 @@ def _cut(text: str) -> str:
     return "".join([*kept, text[begin:]])
 
 
-def _decode_stream(response: Response) -> Envelope:
+def _decode_stream(response: Response, operation: str) -> Envelope:
     """Return the data of the last ``result`` event of a stream; its ``error`` event is an error of A2E."""
     result: Envelope | None = None
     for block in response.body.decode("utf-8", "replace").replace("\r\n", "\n").split("\n\n"):
@@ -165,21 +181,21 @@ def _decode_stream(response: Response) -> Envelope:
         with contextlib.suppress(ValueError, RecursionError):  # data that is not JSON stays text
             data = json.loads(data)
         if event == "error":
-            _raise_api_error(data if isinstance(data, dict) else {"message": data}, response)
-        result = Envelope(data=data, status=response.status, body=response.body)
+            _raise_api_error(data if isinstance(data, dict) else {"message": data}, response, operation)
+        result = Envelope(data=data, status=response.status, body=response.body, operation=operation)
     if result is None:
         msg = "A2E's stream ended without a result"
         raise UnexpectedResponseError(msg, status=response.status, body=response.body)
     return result
 
 
-def _raise_not_json(response: Response, error: Exception) -> Never:
+def _raise_not_json(response: Response, error: Exception, operation: str) -> Never:
     content_type = response.headers.get("content-type", "no content type")
     is_html = "html" in content_type.lower() or response.body.removeprefix(_BOM).lstrip().startswith(b"<")
     # 401, 429 and 5xx mean the same with every body. A 4xx web page means a wrong path, not an error of A2E (E6).
     if response.status in {401, 429} or response.status >= 500 or (response.status >= 400 and not is_html):
         text = "" if is_html else response.body[:_MAX_TEXT].decode("utf-8", "replace")
-        _raise_api_error({"message": text}, response, cause=error)
+        _raise_api_error({"message": text}, response, operation, cause=error)
     msg = f"A2E's response is not valid JSON ({content_type})"
     if response.status == 404:  # E6: for a wrong path A2E sends a web page, for a missing task JSON
         msg = "A2E has no such operation (the response is a web page): check the path and the base URL"
@@ -196,11 +212,17 @@ def _raise_redirect(response: Response) -> Never:
     raise UnexpectedResponseError(msg, status=response.status, body=response.body)
 
 
-def _raise_api_error(body: dict[str, Any], response: Response, cause: BaseException | None = None) -> Never:
+def _raise_api_error(
+    body: dict[str, Any], response: Response, operation: str, cause: BaseException | None = None
+) -> Never:
     if body.get("code") in (200, "200") and response.status < 400:  # never seen as a success (reference 1.3)
         msg = "A2E's response has code 200, which is not known to mean success"
         raise UnexpectedResponseError(msg, status=response.status, body=response.body)
-    raise to_api_error(body, response) from cause
+    error = to_api_error(body, response)
+    if is_unknown(error):
+        kind, word = f"error with HTTP {error.status}", "" if error.code is None else error.code
+        _learning.note(kind, operation, word=word, content=response.body)
+    raise error from cause
 
 
 # Records in `data`
@@ -223,12 +245,13 @@ class AcceptedTask:
     adopted: bool = False
 
 
-def records(data: object, *, known_only: bool = False) -> list[dict[str, Any]]:
+def records(data: object, *, known_only: bool = False, operation: str = "") -> list[dict[str, Any]]:
     """Return every object with an ``_id``, once: of an object, an array, a numeric-key object or a list container.
 
     Args:
         data: The content of an envelope.
         known_only: Read only the containers of reference 1.7. Elsewhere an id could belong to anything.
+        operation: That of the envelope, for what is unknown about the list.
 
     Raises:
         UnexpectedResponseError: There is no list, although a total says that there are records.
@@ -236,7 +259,7 @@ def records(data: object, *, known_only: bool = False) -> list[dict[str, Any]]:
     if isinstance(data, dict):
         if id_of(data):
             return [data]  # the usual case
-        data = _known_items_of(data) if known_only else _items_of(data)
+        data = _known_items_of(data) if known_only else _items_of(data, operation)
     items = data if isinstance(data, list) else []
     found: dict[str, dict[str, Any]] = {}
     for item in items:
@@ -309,6 +332,7 @@ def check_list(envelope: Envelope, name: str | None = None) -> None:
         msg = f"A2E's list of tasks is empty, and its response contradicts that: {failure}"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
     if not (isinstance(data, list) or found or (isinstance(data, dict) and _is_empty(data))):
+        _learning.note("list", envelope.operation, content=data)
         msg = "A2E's list of tasks has an unknown shape"
         raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
     if name is not None and found and not any(record.get(name) for record in found):
@@ -339,13 +363,14 @@ def _failure_beside(envelope: Envelope) -> str:
     return _failure_in(around) or next(more, "")
 
 
-def _items_of(data: dict[str, Any]) -> list[Any]:
+def _items_of(data: dict[str, Any], operation: str = "") -> list[Any]:
     container = _container_in(data)
     if container is not None:
         return _list_in(container) or []
     parts = [data, *(part for part in data.values() if isinstance(part, dict))]
     totals = [total for part in parts if (total := _stated_total(part))]
     if totals or any(map(_lists_of_objects, parts)):
+        _learning.note("list", operation, content=data)
         fields = ", ".join(repr(str(name)[:40]) for name in list(data)[:10])
         count = f", although it counts {max(totals)}" if totals else ""
         msg = f"A2E's list has an unknown shape{count}: none of its fields is known to hold the records: {fields}"
@@ -406,12 +431,13 @@ def detail(envelope: Envelope, task_id: str) -> dict[str, Any]:
     data = envelope.data
     if isinstance(data, dict) and data.get("_id") == task_id:  # the usual case
         return data
-    for record in records(data):
+    for record in records(data, operation=envelope.operation):
         if id_of(record) == task_id:
             return record
     if not data or _is_empty(data):
         msg = "A2E shows no task with this id"
         raise NotFoundError(msg, status=envelope.status, trace_id=envelope.trace_id, task_id=task_id)
+    _learning.note("record", envelope.operation, content=data)
     msg = "A2E's response does not contain the requested task"
     raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body, task_id=task_id)
 
@@ -429,6 +455,7 @@ def accepted_tasks(envelope: Envelope) -> list[AcceptedTask]:
     rejection = content_rejection(envelope.data)
     if rejection:
         raise ContentRejectedError(rejection, status=envelope.status, trace_id=envelope.trace_id)
+    _learning.note("response to a start", envelope.operation, content=envelope.data)
     msg = "A2E's response to the start contains no task id"
     raise UnexpectedResponseError(msg, status=envelope.status, body=envelope.body)
 

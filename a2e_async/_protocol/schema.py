@@ -50,6 +50,8 @@ class Field(Value):
         max_length: The most characters.
         title: The name of the parameter in this package, if it differs from A2E's name.
         fields: The fields of an object, or of every object of an array; empty if A2E does not describe them.
+        default: What A2E takes if the field is not set, as far as it says so. It is shown, and never sent.
+        note: What the field is for, or when it counts.
     """
 
     type: FieldType = "text"
@@ -60,6 +62,8 @@ class Field(Value):
     max_length: int | None = None
     title: str = ""
     fields: Mapping[str, Field] = attrs.field(factory=dict)
+    default: str | float | bool | None = None
+    note: str = ""
 
     def check(self, name: str, value: Any) -> None:  # noqa: ANN401, C901, PLR0912  a value of any type; a case for each type
         """Check a value.

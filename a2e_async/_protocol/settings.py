@@ -172,6 +172,24 @@ def _check_numbers(config: Config) -> None:
         raise ConfigurationError(msg)
 
 
+def check_options(timeout: object, retry: object, wait_for_capacity: object) -> None:
+    """Check the options of `A2EClient.with_options`; None is no option.
+
+    Raises:
+        ConfigurationError: One of them is not valid.
+    """
+    if timeout is not None:
+        _check_number("timeout", timeout, integer=False)
+    if retry is not None:
+        _check_class("retry", retry, RetryPolicy)
+        for field in attrs.fields(RetryPolicy):
+            name = f"RetryPolicy.{field.name}"
+            _check_number(name, getattr(retry, field.name), integer="int" in str(field.type))
+    if wait_for_capacity is not None and not isinstance(wait_for_capacity, bool):
+        msg = f"wait_for_capacity must be True or False, not {wait_for_capacity!r}"
+        raise ConfigurationError(msg)
+
+
 def _check_language(language: object) -> None:
     if language is not None and not (isinstance(language, str) and re.fullmatch(_LANGUAGE, language)):
         msg = f"Config.language must be a language such as 'en-US', or None, not {language!r}"

@@ -15,6 +15,11 @@ def raise_invalid(message: str, advice: Advice | None = None) -> Never:
     raise InvalidRequestError(message, advice=advice)
 
 
+def size_text(size: int) -> str:
+    """Return a number of bytes as people write it: ``52.4 MB``."""
+    return f"{size / 1e6:,.1f} MB" if size >= 100_000 else f"{size:,} bytes"
+
+
 def api_path(path: str) -> str:
     """Return a caller's path (``user/remainingCoins``, ``/api/v1/user/remainingCoins``) from the root of the host.
 

@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import attrs
 
@@ -29,10 +29,14 @@ from a2e_async._submission.markers import MarkerIndex, Search
 from a2e_async._submission.reconciler import PAGE_TIMEOUT, Reconciler
 from a2e_async._submission.start import Moment, StartRequest, nothing_started
 from a2e_async._transport.api import ApiTransport
+from a2e_async._transport.http import MAX_DELIVERY_TIME
 from a2e_async.config import StartPolicy
 from a2e_async.errors import A2EError
 
 SHORT_PAGE_TIMEOUT = 20.0  # seconds for one page of the list while a start waits for it; there are several scans
+
+MAX_WRITE_TIME = 40.0
+"""Seconds between the time of a start, as a store or a journal has it, and the request. A store may take 30."""
 
 _SCAN_INTERVAL = 20.0  # seconds between two scans after those of `StartPolicy.scan_delays`
 
@@ -61,16 +65,45 @@ class Finder:
     """Searcher for the tasks of starts, in the lists of all families. Belongs to one event loop.
 
     Attributes:
+        api: Sends the requests. Scans after a start, which decide about money, are sent by the client of a view.
         request_timeout: Seconds after which a request under way has ended in any case.
+        connect_timeout: Seconds after which its body is sent, or never.
     """
 
     api: ApiTransport
     policy: StartPolicy
     state: SubmissionState
     request_timeout: float
+    connect_timeout: float = 10.0
     _reconcilers: dict[Family, Reconciler] = attrs.field(factory=dict)
     _asked_for_time: set[Family] = attrs.field(factory=set)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
+
+    @property
+    def max_send_time(self) -> float:
+        """Seconds between the time of a start, as a store or a journal has it, and the body of its request.
+
+        A process that was stopped for longer, such as by SIGSTOP, sends nothing.
+        """
+        return MAX_WRITE_TIME + self.connect_timeout
+
+    @property
+    def max_lateness(self) -> float:
+        """Seconds after that time in which a start of another process can still reach A2E."""
+        return self.max_send_time + MAX_DELIVERY_TIME
+
+    def settle_time(self, *, with_key: bool) -> tuple[float, float]:
+        """Return the seconds that A2E takes to accept a start at most, and those until it must have listed the task.
+
+        Args:
+            with_key: Whether another process may still be about to send it, or may wait for the response.
+        """
+        accept_time = self.policy.accept_time
+        if with_key:
+            accept_time = max(accept_time, self.request_timeout)
+            if not isinstance(self.state.keys, MemoryKeyStore):
+                accept_time += self.max_lateness
+        return accept_time, accept_time + self.policy.list_delay
 
     def now(self) -> Moment:
         """Return the present moment."""
@@ -98,7 +131,7 @@ class Finder:
         found = self._reconcilers.get(family)
         if found is None:
             index = self.state.marker_indexes.setdefault(family, MarkerIndex(name=family.name_field or ""))
-            found = self._reconcilers[family] = Reconciler(self.api, family, index)
+            found = self._reconcilers[family] = Reconciler(self.api.parent or self.api, family, index)
         return found
 
     async def find(self, family: Family, marker_or_key: str, *, fresh: bool = True) -> list[AcceptedTask]:
@@ -112,8 +145,17 @@ class Finder:
         reconciler = self.reconciler(family)
         with reconciler.search(*markers.markers_for(marker_or_key)) as search:
             if fresh:
-                await reconciler.scan(search, page_timeout=PAGE_TIMEOUT)
-        return await reconciler.adopt(search)
+                async with self.limited(family):
+                    await reconciler.scan(search, page_timeout=PAGE_TIMEOUT, api=self.api)
+        return await reconciler.adopt(search, api=self.api)
+
+    @contextlib.asynccontextmanager
+    async def limited(self, family: Family) -> AsyncIterator[None]:
+        """Apply the options of a view to a search, which can have to wait for the scan of another one."""
+        async with self.api.limited(f"the search in A2E's list of {family.title}", paid=True) as limits:
+            if limits is not None and family.list is not None:
+                self.api.throttled.check_pause(f"{family.list.method} {family.list.path}", limits)
+            yield
 
     async def reconcile(
         self, family: Family, marker: str, sent_at: float, *, waited: float, settle_time: float
@@ -173,6 +215,7 @@ class Finder:
         """
         delays = self.policy.scan_delays if delays is None else delays
         claim = start.claim if settle and pending is None else None
+        api = self.api if pending is None else None
         began, failures = self._loop.time(), 0
         error: A2EError | None = None
         later = itertools.count(delays[-1] + _SCAN_INTERVAL, _SCAN_INTERVAL) if settle else ()
@@ -183,7 +226,7 @@ class Finder:
                     await claim.load()  # the process that sent the start may know its outcome by now
                 scan_began, state = self._loop.time(), None
                 try:
-                    state = await self.reconciler(start.family).scan(search, page_timeout=page_timeout)
+                    state = await self.reconciler(start.family).scan(search, page_timeout=page_timeout, api=api)
                     error, failures = None, 0
                 except A2EError as caught:
                     error, failures = caught, failures + 1
@@ -207,10 +250,9 @@ class Finder:
         self, state: ListState | None, start: StartRequest, claim: KeyClaim | None, scan_began: float
     ) -> Verdict:
         """Return what a scan tells about the last start of this process, or about the one that a claim waits for."""
-        accept_time, sent_at, since = self.policy.accept_time, start.last_sent.latest, start.last_sent.monotonic
+        accept_time, settle_time = self.settle_time(with_key=claim is not None)
+        sent_at, since = start.last_sent.latest, start.last_sent.monotonic
         if claim is not None:
-            # the other process may still wait for the response to its start
-            accept_time = max(accept_time, self.request_timeout)
             sent_at, since = math.inf if claim.entry is None else claim.entry.sent_at, claim.seen_at
         return judge(
             state,
@@ -218,7 +260,7 @@ class Finder:
             sent_at=sent_at,
             waited=scan_began - since,
             accept_time=accept_time,
-            settle_time=accept_time + self.policy.list_delay,
+            settle_time=settle_time,
         )
 
     def add_known(self, start: StartRequest, claim: KeyClaim) -> None:

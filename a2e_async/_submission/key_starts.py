@@ -77,8 +77,12 @@ class KeyStarts:
                 await claim.load()
                 if claim.is_open:
                     conflicts = 0  # there is another start, and it is waited for
-                tasks = await self._find(start, claim)
-                if not tasks:  # else case 5
+                async with finder.limited(family):
+                    tasks = await self._find(start, claim)
+                if tasks:  # case 5
+                    ids = ", ".join(task.id for task in tasks)
+                    _LOGGER.info("A2E's list shows task %s with marker %s: nothing is started", ids, start.marker)
+                else:
                     body = await prepare() if body is None else body
                     start.body = body.copy()
                     try:
@@ -114,7 +118,7 @@ class KeyStarts:
                     "The outcome of an earlier start with this idempotency key is unknown (marker %s): nothing is "
                     "started until A2E must have listed its task, in up to %g s",
                     start.marker,
-                    max(policy.accept_time, finder.request_timeout) + policy.list_delay,
+                    finder.settle_time(with_key=True)[1],
                 )
                 scan_error = await finder.scan(start, search, settle=True)
             else:
@@ -127,7 +131,7 @@ class KeyStarts:
                 raise scan_error
         if not search.found:
             self._check_absence(start, claim, search.cut)
-        return await reconciler.adopt(search)
+        return await reconciler.adopt(search, api=finder.api)
 
     def _check_absence(self, start: StartRequest, claim: KeyClaim, cut: set[str]) -> None:
         """Check that the task of a key is not only out of sight: it may have left the list, or lost its marker."""

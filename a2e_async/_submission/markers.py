@@ -122,7 +122,7 @@ class MarkerIndex:
     complete_since: float = -math.inf
     name: str = "name"
     _ids: dict[str, set[str]] = attrs.field(factory=dict)  # marker -> task ids
-    _seen: dict[str, tuple[str, float, float]] = attrs.field(factory=dict)  # task id -> marker, last seen at, created
+    _seen: dict[str, tuple[str, float, Any]] = attrs.field(factory=dict)  # task id -> marker, last seen at, createdAt
     _searches: dict[str, list[Search]] = attrs.field(factory=dict)  # marker -> the open searches
 
     def open(self, search: Search) -> None:
@@ -165,8 +165,7 @@ class MarkerIndex:
         task_id, ids = id_of(record), self._ids.setdefault(marker, set())
         is_new = task_id not in ids
         ids.add(task_id)
-        created = parse_time(record.get("createdAt"))
-        self._seen[task_id] = marker, now, math.inf if created is None else created.timestamp()
+        self._seen[task_id] = marker, now, record.get("createdAt")
         for search in self._searches.get(marker, ()):
             search.found = self._oldest_first({**search.found, task_id: record})
         return tuple(self._oldest_first(dict.fromkeys(ids))) if is_new and len(ids) > count else ()
@@ -183,7 +182,7 @@ class MarkerIndex:
         """Add a task that another process has started at `seen_at`, if A2E has not shown it yet."""
         if task_id not in self._seen:
             self._ids.setdefault(marker, set()).add(task_id)
-            self._seen[task_id] = marker, seen_at, math.inf
+            self._seen[task_id] = marker, seen_at, None
             for search in self._searches.get(marker, ()):
                 search.found.setdefault(task_id, None)
 
@@ -193,7 +192,7 @@ class MarkerIndex:
 
     def last_seen_at(self, task_id: str) -> float:
         """Return when A2E last showed a task; minus infinity if it never did."""
-        return self._seen.get(task_id, ("", -math.inf, 0.0))[1]
+        return self._seen.get(task_id, ("", -math.inf, None))[1]
 
     def forget(self, task_id: str) -> None:
         """Remove a task that A2E no longer has, so that its idempotency key can be used again."""
@@ -204,4 +203,8 @@ class MarkerIndex:
                 del self._ids[marker]
 
     def _oldest_first(self, found: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any] | None]:
-        return dict(sorted(found.items(), key=lambda item: self._seen.get(item[0], ("", 0.0, math.inf))[2]))
+        return dict(sorted(found.items(), key=lambda item: self._created(item[0])))
+
+    def _created(self, task_id: str) -> float:
+        created = parse_time(self._seen.get(task_id, ("", 0.0, None))[2])
+        return math.inf if created is None else created.timestamp()

@@ -77,12 +77,13 @@ class Reconciler:
         finally:
             self._index.close(search)
 
-    async def scan(self, search: Search, *, page_timeout: float) -> ListState | None:
+    async def scan(self, search: Search, *, page_timeout: float, api: ApiTransport | None = None) -> ListState | None:
         """Read the list as far back as any open search needs, or share a scan that began after this call.
 
         Args:
             search: The search to serve.
             page_timeout: Seconds for each page, retries included.
+            api: Another sender, such as that of a view of the client. Its errors are not shared, as its limits are not.
 
         Returns:
             How new the list is; None if it was not read whole, but shows a task of this search nevertheless.
@@ -91,14 +92,14 @@ class Reconciler:
             A2EError: The list could not be read whole.
         """
         try:
-            return await self._scan(search, page_timeout)
+            return await self._scan(search, page_timeout, api or self.api)
         except UnexpectedResponseError:
             # a list that proves no absence, because it has gaps or comes from a cache, still proves a presence
             if search.found:
                 return None
             raise
 
-    async def _scan(self, search: Search, page_timeout: float) -> ListState:
+    async def _scan(self, search: Search, page_timeout: float, api: ApiTransport) -> ListState:
         # a number instead of a time, since two scans can begin within one tick of a coarse clock
         begun_before = self._scans_begun
         async with self._lock:
@@ -115,9 +116,10 @@ class Reconciler:
             self._scans_begun += 1
             number, searches, since = self._scans_begun, self._index.searches(), self._index.earliest()
             try:
-                state = await self._read_list(since, page_timeout)
+                state = await self._read_list(since, page_timeout, api)
             except A2EError as error:
-                self._last_failed, self._failure = number, copy.copy(error)
+                if api is self.api:
+                    self._last_failed, self._failure = number, copy.copy(error)
                 raise
             self._last_complete, self._last_complete_since, self._failure = number, since, None
             self._last_state = state
@@ -129,7 +131,7 @@ class Reconciler:
                 served.since = max(served.since, state.newest - _MAX_LISTING_DELAY)
             return state
 
-    async def _read_list(self, since: float, page_timeout: float) -> ListState:
+    async def _read_list(self, since: float, page_timeout: float, api: ApiTransport) -> ListState:
         """Read the list back to `since`, and read it again if a record can have been missed."""
         if self.family.list is None:
             msg = f"A2E has no list of {self.family.title}: a task cannot be found by its marker"
@@ -141,7 +143,7 @@ class Reconciler:
             pages = PageReader(self.family.list.path, paging=self.family.paging, thorough=True)
             reading = ListReading(pages, since, made_after, earlier)
             while not reading.ended:
-                envelope = await self._read_page(reading.next_request(), page_timeout)
+                envelope = await self._read_page(reading.next_request(), page_timeout, api)
                 for record in reading.read(envelope):
                     if duplicates := self._index.add_record(record, self._loop.time()):
                         _warn_of_duplicates(duplicates)
@@ -159,13 +161,14 @@ class Reconciler:
         """Read one record of the list, for the time of A2E's clock in the response."""
         async with self._lock:  # several starts that begin at once send one request
             if self.family.list is not None and self.api.throttled.server_clock.date is None:
-                await self._read_page(page_request(self.family.list.path, 1, 1, self.family.paging), PAGE_TIMEOUT)
+                first = page_request(self.family.list.path, 1, 1, self.family.paging)
+                await self._read_page(first, PAGE_TIMEOUT, self.api)
 
-    async def _read_page(self, request: Request, page_timeout: float) -> Envelope:
+    async def _read_page(self, request: Request, page_timeout: float, api: ApiTransport) -> Envelope:
         assert self.family.list is not None  # noqa: S101  for mypy: `_read_list` has checked it
         try:
             async with asyncio.timeout(page_timeout):
-                envelope = await self.api.call(self.family.list, params=request.params, repeatable=True)
+                envelope = await api.call(self.family.list, params=request.params, repeatable=True)
         except TimeoutError:
             msg = f"A2E did not send its list of {self.family.title} within {page_timeout:g} s"
             raise NetworkError(msg) from None
@@ -173,7 +176,7 @@ class Reconciler:
         responses.check_list(envelope, None if self.family.lists_names else self.family.name_field)
         return envelope
 
-    async def adopt(self, search: Search) -> list[AcceptedTask]:
+    async def adopt(self, search: Search, *, api: ApiTransport | None = None) -> list[AcceptedTask]:
         """Return the tasks that a search has found.
 
         A task that is known only from the index is read from A2E first, and forgotten if A2E no longer has it.
@@ -181,20 +184,20 @@ class Reconciler:
         tasks = []
         for task_id, raw in search.found.items():
             task = AcceptedTask(task_id, raw, adopted=True)
-            if raw is None and await self._is_gone(task, search):
+            if raw is None and await self._is_gone(task, search, api or self.api):
                 self.forget(task_id)
             else:
                 tasks.append(task)
         return tasks
 
-    async def _is_gone(self, task: AcceptedTask, search: Search) -> bool:
+    async def _is_gone(self, task: AcceptedTask, search: Search, api: ApiTransport) -> bool:
         """Read the record of a task into `task.raw`, and tell whether A2E has deleted the task.
 
         A wrong "yes" would free the idempotency key of a task that exists, and the next start would pay again. So any
         response that is not clear means "no".
         """
         try:
-            envelope = await self.api.call(self.family.detail, task.id, repeatable=True)
+            envelope = await api.call(self.family.detail, task.id, repeatable=True)
             task.raw, task.trace_id = responses.detail(envelope, task.id), envelope.trace_id
         except NotFoundError:
             # Case 1: A2E showed the task minutes ago. One of its servers may be behind the others.
@@ -208,7 +211,7 @@ class Reconciler:
             return False
         # Case 4: A2E does not know the id, and has not shown the task for long. A scan of the whole list decides.
         with contextlib.suppress(A2EError), self.search(*search.markers, since=-math.inf) as full:
-            state = await self.scan(full, page_timeout=PAGE_TIMEOUT)
+            state = await self.scan(full, page_timeout=PAGE_TIMEOUT, api=api)
             task.raw = full.found.get(task.id)
             return state is not None and task.raw is None
         return False

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Never
 import attrs
 
 from a2e_async._protocol.families import Family
+from a2e_async._protocol.messages import Limits
 from a2e_async._protocol.responses import AcceptedTask
 from a2e_async._submission.keys import KeyClaim
 from a2e_async.errors import A2EError, Advice, NetworkError, SubmissionUncertainError
@@ -33,6 +34,14 @@ class Moment(NamedTuple):
     earliest: float = -math.inf
     latest: float = math.inf
 
+    def seconds_since(self, earlier: "Moment") -> float:
+        """Return the seconds between two moments of this process.
+
+        By its own clocks: right after it was stopped, what it believes of A2E's clock can be from before that.
+        The monotonic clock does not count while the machine is suspended; then the wall clock does.
+        """
+        return max(self.monotonic - earlier.monotonic, self.wall - earlier.wall)
+
 
 @attrs.define(eq=False, repr=False)
 class StartRequest:
@@ -50,6 +59,7 @@ class StartRequest:
         claim: Its claim on an idempotency key, None without a key.
         first_sent: When the first request was sent, None before that.
         last_sent: When the last request was sent.
+        limits: The limits of this start, or None.
     """
 
     family: Family
@@ -62,6 +72,7 @@ class StartRequest:
     claim: KeyClaim | None = None
     first_sent: Moment | None = None
     last_sent: Moment = attrs.field(factory=Moment)
+    limits: Limits | None = None
 
     @property
     def since(self) -> float:

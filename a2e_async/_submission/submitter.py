@@ -31,25 +31,25 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from logging import DEBUG
 from typing import Any, Never
 
 import attrs
 
 from a2e_async._aio import finish, finish_in_background
+from a2e_async._observer import Observer
 from a2e_async._protocol.endpoints import Endpoint, is_unknown_endpoint
 from a2e_async._protocol.failures import StartOutcome, failure_of
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.responses import AcceptedTask, accepted_tasks
 from a2e_async._submission import markers
-from a2e_async._submission.finder import SHORT_PAGE_TIMEOUT, Finder
-from a2e_async._submission.start import StartRequest, raise_uncertain
-from a2e_async.errors import A2EError, Advice, UnexpectedResponseError, private_texts, redact_error
+from a2e_async._submission.finder import MAX_WRITE_TIME, SHORT_PAGE_TIMEOUT, Finder
+from a2e_async._submission.start import Moment, StartRequest, raise_uncertain
+from a2e_async.errors import A2EError, Advice, NetworkError, UnexpectedResponseError, private_texts, redact_error
+from a2e_async.events import StartBegan, StartEnded
 
 _LOGGER = logging.getLogger("a2e_async")
-
-# Seconds between the time of a start, as a store or a journal has it, and the request. A store may take 30.
-_MAX_WRITE_TIME = 40.0
 
 
 @attrs.define(eq=False, repr=False)
@@ -57,14 +57,17 @@ class Submitter:
     """Sender of all requests that cost coins. Belongs to one event loop."""
 
     finder: Finder
+    observer: Observer = attrs.field(init=False)
     _post_repeatedly: Callable[..., Awaitable[list[AcceptedTask]]] = attrs.field(init=False)
     _send_repeatedly: Callable[..., Awaitable[Envelope]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Wrap both ways to send in retries."""
-        retry = self.finder.api.retry
-        self._post_repeatedly = retry.wrap(self._post, paid=True)
-        self._send_repeatedly = retry.wrap(self._send, paid=True)
+        retry, self.observer = self.finder.api.retry, self.finder.api.throttled.observer
+        self._post_repeatedly = retry.wrap(self._post, lambda start: f"POST {start.family.start}", paid=True)
+        self._send_repeatedly = retry.wrap(
+            self._send, lambda endpoint, _id, _json, _on_late: f"{endpoint.method} {endpoint.path}", paid=True
+        )
 
     async def start(self, start: StartRequest, marker: str | None = None) -> list[AcceptedTask]:
         """Start one task, or several with one request, and return the tasks that were started or adopted.
@@ -90,26 +93,31 @@ class Submitter:
                 start.body[field], marker, start.count, family.max_name_length, in_front=in_front
             )
         start.marker = marker
-        try:
-            # Case 1 returns here, and case 2 is retried
-            accepted = await self._post_repeatedly(start)
-        except A2EError as error:
-            # Case 2, with an error that is not transient or came in every try
-            if failure_of(error).outcome is not StartOutcome.UNKNOWN or start.first_sent is None:
-                raise
-            lost = error
-        else:
-            if marker and len(accepted) < start.count:
-                accepted += await self._find_others(start, accepted)
-            return accepted
-        # outside of the handler: else every later error would have this one as its context
-        return await self._reconcile(start, lost)
+        with _reported(start, self.observer) if self.observer.is_enabled(DEBUG) else contextlib.nullcontext():
+            try:
+                # Case 1 returns here, and case 2 is retried
+                if self.finder.api.options is None:
+                    accepted = await self._post_repeatedly(start)
+                else:
+                    async with self.finder.api.limited(f"POST {family.start}", paid=True) as start.limits:
+                        accepted = await self._post_repeatedly(start)
+            except A2EError as error:
+                # Case 2, with an error that is not transient or came in every try
+                if failure_of(error).outcome is not StartOutcome.UNKNOWN or start.first_sent is None:
+                    raise
+                lost = error
+            else:
+                if marker and len(accepted) < start.count:
+                    accepted += await self._find_others(start, accepted)
+                return accepted
+            # outside of the handler: else every later error would have this one as its context
+            return await self._reconcile(start, lost)
 
     async def _post(self, start: StartRequest) -> list[AcceptedTask]:
         """Send the request once. If cancelled meanwhile, wait for the response first (case 4)."""
         # A cancellation in the queue of the throttle needs no care: nothing was sent.
         throttled, claim = self.finder.api.throttled, start.claim
-        request = Request(method="POST", path=start.family.start, json=start.body, paid=True)
+        request = Request(method="POST", path=start.family.start, json=start.body, paid=True, limits=start.limits)
         await throttled.acquire(request)
         try:
             while True:
@@ -120,7 +128,7 @@ class Submitter:
                     await start.on_post(moment.latest)
                 start.last_sent = self.finder.now()
                 # else the machine was suspended meanwhile: another process would read a time that is too early
-                if start.last_sent.latest - moment.latest < _MAX_WRITE_TIME:
+                if start.last_sent.seconds_since(moment) < MAX_WRITE_TIME:
                     break
                 if claim is not None:
                     await claim.release()
@@ -128,6 +136,8 @@ class Submitter:
             throttled.release()
             raise
         start.first_sent = start.first_sent or start.last_sent
+        if claim is not None or start.on_post is not None:
+            request = attrs.evolve(request, before_body=functools.partial(self._check_late, moment))
         return await finish(
             self._exchange(start, request),
             f"a start with marker {start.marker}" if start.marker else "a start",
@@ -135,6 +145,12 @@ class Submitter:
             on_late=functools.partial(_report_late, start),
             on_unbegun=functools.partial(self._on_unbegun, start),
         )
+
+    def _check_late(self, decided: Moment) -> None:
+        """Check that another process, which may have the job by now, still waits for this start."""
+        if self.finder.now().seconds_since(decided) >= self.finder.max_send_time:
+            msg = "The start was given up: this process was stopped before it could send it"
+            raise NetworkError(msg, request_sent=False)
 
     def _on_unbegun(self, start: StartRequest) -> None:
         """Give up what a start holds that was cancelled before its request was sent."""
@@ -151,6 +167,8 @@ class Submitter:
             if start.claim is not None and failure_of(error).outcome is not StartOutcome.UNKNOWN:
                 await start.claim.release()
             raise
+        for task in accepted:
+            self.observer.on_started(start.family.key, start.marker, task.id, task.raw)
         self.finder.reconciler(start.family).add_accepted(start.marker, accepted, start.count)
         if start.claim is not None:
             await start.claim.settle(self.finder.now().latest, accepted)
@@ -231,7 +249,7 @@ class Submitter:
             _LOGGER.warning(
                 "A2E's list shows only %s of %d tasks of the start with marker %s", ids, start.count, marker
             )
-        return await reconciler.adopt(search)
+        return self._report_adopted(start, await reconciler.adopt(search))
 
     async def _resend(self, start: StartRequest, lost: A2EError) -> list[AcceptedTask]:
         """Send a start once more that A2E's list does not show (case 3c)."""
@@ -263,7 +281,12 @@ class Submitter:
             await self.finder.scan(start, search, pending=accepted)
         for task in accepted:
             search.found.pop(task.id, None)
-        return await reconciler.adopt(search)
+        return self._report_adopted(start, await reconciler.adopt(search))
+
+    def _report_adopted(self, start: StartRequest, tasks: list[AcceptedTask]) -> list[AcceptedTask]:
+        for task in tasks:
+            self.observer.on_started(start.family.key, start.marker, task.id, task.raw, adopted=True)
+        return tasks
 
     # paid requests that make no task
 
@@ -322,6 +345,22 @@ class Submitter:
             on_late=report,
             on_unbegun=lambda: None,  # nothing is held yet
         )
+
+
+@contextlib.contextmanager
+def _reported(start: StartRequest, observer: Observer) -> Iterator[None]:
+    """Report the beginning and the end of a start, in the context of its caller."""
+    clock, outcome = asyncio.get_running_loop().time, "accepted"
+    began = clock()
+    fields: dict[str, Any] = {"family": start.family.key, "marker": start.marker, "count": start.count}
+    observer.publish(StartBegan(**fields))
+    try:
+        yield
+    except BaseException as error:
+        outcome = type(error).__name__
+        raise
+    finally:
+        observer.publish(StartEnded(**fields, outcome=outcome, seconds=clock() - began))
 
 
 def _report_late(

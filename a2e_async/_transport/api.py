@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Callable, Coroutine, MutableMapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
 import attrs
 
 from a2e_async._protocol.endpoints import Endpoint, is_unknown_endpoint
 from a2e_async._protocol.messages import Envelope, Request
+from a2e_async._transport.options import CallLimits, CallOptions
 from a2e_async._transport.retry import Retry
 from a2e_async._transport.throttle import ThrottledTransport
 from a2e_async.errors import A2EError, BadRequestError, NotFoundError
@@ -23,16 +25,32 @@ class ApiTransport:
         throttled: Sends a request once, as soon as it may.
         retry: The retries.
         resolved: Endpoint -> the endpoint to call, itself or a fallback. It outlives the event loop.
+        options: The options of a view of the client, or None.
+        parent: The sender of the client itself, for a view.
     """
 
     throttled: ThrottledTransport
     retry: Retry
     resolved: MutableMapping[Endpoint, Endpoint]
+    options: CallOptions | None = None
+    parent: "ApiTransport | None" = None
     _send_repeatedly: Callable[[Request], Coroutine[Any, Any, Envelope]] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
         """Wrap the transport in retries."""
-        self._send_repeatedly = self.retry.wrap(self.throttled.send)
+        self._send_repeatedly = self.retry.wrap(self.throttled.send, lambda request, **_: request.operation)
+
+    def view(self, options: CallOptions) -> "ApiTransport":
+        """Return a sender with options for each call. It shares everything else, above all the throttle."""
+        policy = options.retry
+        if options.timeout is not None:  # a later try could not begin in time
+            policy = attrs.evolve(policy, max_time=min(policy.max_time, options.timeout))
+        retry = attrs.evolve(self.retry, policy=policy, ends_if_held_back=not options.wait_for_capacity)
+        return ApiTransport(self.throttled, retry, self.resolved, options, self)
+
+    def limited(self, what: str, *, paid: bool = False) -> AbstractAsyncContextManager[CallLimits | None]:
+        """Return a context manager that applies the options to a block, such as one call of several requests."""
+        return nullcontext() if self.options is None else CallLimits(self.options, what, is_paid=paid).apply()
 
     async def send(self, request: Request) -> Envelope:
         """Send a request and decode the answer. It is sent again only if it is repeatable, and never if it is paid.
@@ -44,7 +62,10 @@ class ApiTransport:
         """
         # The submitter decides about the repetition of a paid request, with more knowledge.
         send = self._send_repeatedly if request.repeatable and not request.paid else self.throttled.send
-        return await send(request)
+        if self.options is None:
+            return await send(request)
+        async with self.limited(request.operation, paid=request.paid) as limits:
+            return await send(attrs.evolve(request, limits=limits))
 
     async def call(self, endpoint: Endpoint, id: str | None = None, **parts: Any) -> Envelope:  # noqa: ANN401  those of Endpoint.request
         """Call an operation of A2E, or its fallback.

@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from typing import Never
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
@@ -76,7 +77,7 @@ _WITH_URL = (aiohttp.ClientResponseError, aiohttp.InvalidURL, aiohttp.ServerTime
 REQUEST_ERRORS = (Exception, asyncio.CancelledError)
 
 _ADVICE = {
-    _UNSENT: "Nothing was sent. Check the network and base_url",
+    _UNSENT: "Nothing was sent. Check the network and the base URL",
     _MAYBE_SENT: "The request may have arrived",
 }
 
@@ -137,7 +138,9 @@ def _problem(error: BaseException, meaning: str, sent: bool, origin: str) -> str
             meaning = _reason(os_error) or meaning
         if isinstance(error, aiohttp.ClientProxyConnectionError):
             return f"cannot connect to the proxy {host}:{port}: {meaning}"
-        return f"cannot connect to {origin or f'{host}:{port}'}: {meaning}"
+        # Without a connection to the proxy, and after a redirect, the host is not that of the URL.
+        is_other = bool(host) and str(host).strip("[]").lower() != urlsplit(origin).hostname
+        return f"cannot connect to {f'{host}:{port}' if is_other or not origin else origin}: {meaning}"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         meaning = f"{meaning} (HTTP {getattr(error, 'status', 0)})"
     # Case 2: the answer is there, but cannot be read.

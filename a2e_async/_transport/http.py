@@ -4,12 +4,15 @@ import asyncio
 import contextlib
 import json
 import math
+import platform
 import socket
 import ssl
 import time
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import aiohttp
+import aiohttp.abc
 import attrs
 from yarl import URL
 
@@ -18,20 +21,32 @@ from a2e_async._protocol.converter import preload
 from a2e_async._protocol.links import leads_inside
 from a2e_async._protocol.messages import Request, Response
 from a2e_async._protocol.settings import Secret, Settings
+from a2e_async._protocol.validation import size_text
 from a2e_async._transport.exceptions import REQUEST_ERRORS, raise_network_error
 from a2e_async._transport.route import Route, check_verifies
 from a2e_async._values import Value
+from a2e_async._version import VERSION
 from a2e_async.config import Pacing
 from a2e_async.errors import (
     ClientClosedError,
     ConfigurationError,
     InvalidRequestError,
+    NetworkError,
     TransferError,
     UnexpectedResponseError,
 )
 
 # aiohttp asks for Brotli if a package for it is installed, also one that is too old for it to read the answer.
 ACCEPTED_ENCODINGS = {"Accept-Encoding": "gzip, deflate"}
+
+USER_AGENT = f"a2e-async/{VERSION} Python/{platform.python_version()} aiohttp/{aiohttp.__version__}"
+
+MAX_DELIVERY_TIME = 30.0
+"""Seconds for which the system tries to deliver a request that was checked with `Request.before_body`.
+
+It would try for many minutes otherwise: what was sent right before the network was cut could reach A2E long after
+another machine has decided that it never will.
+"""
 
 _CLOSED = "The client or the session that it was given was closed: make another client"
 
@@ -84,6 +99,7 @@ class OwnedSession:
         connector_source: A session of the user. A session of ours shares its connector, and with it SOCKS and TLS.
         keep_alive: Whether connections are used again.
         public_hosts: Hosts to which a session of ours connects at public addresses only.
+        trace_configs: aiohttp's traces of a session of ours.
     """
 
     external: aiohttp.ClientSession | None = None
@@ -91,6 +107,7 @@ class OwnedSession:
     connector_source: aiohttp.ClientSession | None = None
     keep_alive: bool = True
     public_hosts: set[str] = attrs.field(factory=set)
+    trace_configs: Sequence[aiohttp.TraceConfig] = ()
     _own: aiohttp.ClientSession | None = None
     _closed: bool = False
 
@@ -134,8 +151,9 @@ class OwnedSession:
             connector=connector,
             connector_owner=self.connector_source is None,
             cookie_jar=aiohttp.DummyCookieJar(),  # an API client has no use for cookies; a CDN's must not be sent on
-            headers=ACCEPTED_ENCODINGS,
+            headers=ACCEPTED_ENCODINGS | {"User-Agent": USER_AGENT},
             request_class=self.route.request_class(),
+            trace_configs=[*self.trace_configs],
         )
 
     async def aclose(self) -> None:
@@ -177,6 +195,7 @@ class SessionPlan(Value):
         route: Proxies and certificates of the sessions for the API that are made.
         file_route: The same for uploads and downloads.
         connector_source: The session of the user whose connector uploads and downloads share, or None.
+        trace_configs: aiohttp's traces of the sessions that are made.
     """
 
     api: aiohttp.ClientSession | None
@@ -184,17 +203,30 @@ class SessionPlan(Value):
     route: Route
     file_route: Route
     connector_source: aiohttp.ClientSession | None
+    trace_configs: Sequence[aiohttp.TraceConfig]
 
     @classmethod
     def of(
-        cls, settings: Settings, api: aiohttp.ClientSession | None, file: aiohttp.ClientSession | None
+        cls,
+        settings: Settings,
+        api: aiohttp.ClientSession | None,
+        file: aiohttp.ClientSession | None,
+        trace_configs: Sequence[aiohttp.TraceConfig] = (),
     ) -> "SessionPlan":
         """Check the sessions of the user, and choose the routes of the others.
 
         Raises:
-            ConfigurationError: A session, a proxy or `Config.ssl` cannot be used.
+            ConfigurationError: A session, a proxy, `Config.ssl` or `trace_configs` cannot be used.
         """
         config, route, connector_source = settings.config, Route(), None
+        if not isinstance(trace_configs, list | tuple) or not all(
+            isinstance(each, aiohttp.TraceConfig) for each in trace_configs
+        ):
+            msg = "trace_configs must be a list of aiohttp.TraceConfig"
+            raise ConfigurationError(msg)
+        if trace_configs and (api is not None or file is not None):
+            msg = "trace_configs do not apply to a session of yours: set trace_configs in the session"
+            raise ConfigurationError(msg)
         if api is None:
             route = Route.of(config, settings.base_url)
         elif config.proxy or config.ssl is not None:
@@ -221,6 +253,7 @@ class SessionPlan(Value):
             route=route,
             file_route=file_route,
             connector_source=connector_source,
+            trace_configs=trace_configs,
         )
 
     @property
@@ -230,9 +263,14 @@ class SessionPlan(Value):
 
     def make(self) -> tuple[OwnedSession, OwnedSession, OwnedSession]:
         """Return the sessions of an event loop: for the API, for paid requests to it, and for files."""
-        api = OwnedSession(self.api, self.route)
-        paid = api if self.api is not None else OwnedSession(route=self.route, keep_alive=False)
-        return api, paid, OwnedSession(self.file, self.file_route, self.connector_source)
+        traces = self.trace_configs
+        api = OwnedSession(self.api, self.route, trace_configs=traces)
+        paid = api
+        if self.api is None:
+            paid = OwnedSession(route=self.route, keep_alive=False, trace_configs=traces)
+        if self.connector_source is not None:
+            traces = self.connector_source.trace_configs
+        return api, paid, OwnedSession(self.file, self.file_route, self.connector_source, trace_configs=traces)
 
     def limit(self, pacing: Pacing) -> Pacing:
         """Return the pacing, with no more requests in flight than the connector of the user's session has places for.
@@ -274,6 +312,9 @@ class HttpTransport:
         # An external session may send to other hosts too. So the token is not stored in a session.
         self._token = Secret(f"Bearer {self.settings.token}")
         self._headers = {"Authorization": self._token, "Accept": "application/json"} | ACCEPTED_ENCODINGS
+        external = self.session.external
+        if external is None or "User-Agent" not in external.headers:
+            self._headers["User-Agent"] = USER_AGENT
         if config.language is not None:
             self._headers["x-lang"] = config.language  # else the China host answers in Chinese (reference 14b)
         # an old copy of a list would look as if a new task did not exist, which then would be started again
@@ -294,7 +335,8 @@ class HttpTransport:
             except (TypeError, ValueError, RecursionError) as error:
                 msg = f"The body of {request.method} {request.path} is not valid JSON: {error}"
                 raise InvalidRequestError(msg) from error
-            body = aiohttp.BytesPayload(text.encode(), content_type="application/json")
+            body = _Body(text.encode(), content_type="application/json")
+            body.before = request.before_body
         timeout = self._timeout
         if request.timeout is not None and request.timeout < self.settings.config.request_timeout:
             connect, sock_connect = timeout.connect, timeout.sock_connect
@@ -326,8 +368,41 @@ class HttpTransport:
                     await asyncio.wait([self._preloading])
                 return Response(status=response.status, headers=response.headers, body=content, received_at=time.time())
         except REQUEST_ERRORS as error:
+            if isinstance(error.__cause__, NetworkError):  # of `before_body`
+                raise error.__cause__ from None
             description, url = f"{request.method} {request.path}", self.settings.base_url
             raise_network_error(error, description, url, closed=self.session.is_closed)
+
+
+class _Body(aiohttp.BytesPayload):
+    """Body of a request, in front of which something can be checked.
+
+    Attributes:
+        before: Called right before the body is sent. An error of it ends the request without the body.
+    """
+
+    before: Callable[[], None] | None = None
+
+    async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        """Send the body."""
+        self._begin(writer)
+        await super().write(writer)
+
+    async def write_with_length(self, writer: aiohttp.abc.AbstractStreamWriter, content_length: int | None) -> None:
+        """Send a part of the body; newer versions of aiohttp call this instead."""
+        self._begin(writer)
+        await super().write_with_length(writer, content_length)
+
+    def _begin(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
+        if self.before is None:
+            return
+        transport: asyncio.Transport | None = getattr(writer, "transport", None)
+        connection = None if transport is None else transport.get_extra_info("socket")
+        option = getattr(socket, "TCP_USER_TIMEOUT", None)  # of Linux
+        if connection is not None and option is not None:
+            with contextlib.suppress(OSError):  # a socket of another kind
+                connection.setsockopt(socket.IPPROTO_TCP, option, round(MAX_DELIVERY_TIME * 1000))
+        self.before()
 
 
 def _check_decompressed(response: aiohttp.ClientResponse, content: bytes) -> None:
@@ -378,6 +453,6 @@ async def _read_up_to(limit: int, response: aiohttp.ClientResponse) -> bytes:
         chunks.append(chunk)
         if size > limit:
             response.close()
-            msg = f"A2E's answer is larger than Config.max_response_bytes ({limit:,} bytes)"
+            msg = f"A2E's answer is larger than Config.max_response_bytes ({size_text(limit)})"
             raise UnexpectedResponseError(msg, status=response.status, body=chunks[0][:1024])
     return b"".join(chunks)

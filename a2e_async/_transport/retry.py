@@ -13,14 +13,17 @@ import asyncio
 import random
 import warnings
 from collections.abc import Callable, Coroutine, Generator
+from logging import INFO
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
 import backoff
 
-from a2e_async._protocol.failures import failure_of
+from a2e_async._observer import Observer, reason_of
+from a2e_async._protocol.failures import failure_of, is_held_back
 from a2e_async.config import RetryPolicy
 from a2e_async.errors import A2EError
+from a2e_async.events import RequestRetried
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,20 +36,39 @@ class Retry:
     Attributes:
         policy: How often to try, and for how long.
         jitter: Returns a random number from 0 to 1, which scales a whole delay (full jitter).
+        observer: Receives each retry.
+        ends_if_held_back: Never try again after "busy", 429 or any ``Retry-After``.
     """
 
     policy: RetryPolicy
     jitter: Callable[[], float] = random.random
+    observer: Observer = attrs.field(factory=Observer)
+    ends_if_held_back: bool = False
 
     def wrap(
-        self, function: Callable[P, Coroutine[Any, Any, T]], *, paid: bool = False
+        self,
+        function: Callable[P, Coroutine[Any, Any, T]],
+        describe: Callable[..., str] = lambda *_, **__: "",
+        *,
+        paid: bool = False,
     ) -> Callable[P, Coroutine[Any, Any, T]]:
         """Return a function that calls `function` until it succeeds, and raises the last error if no try is left.
 
         Args:
             function: The asynchronous function.
+            describe: Returns what a call of the function does, for the event of a retry.
             paid: Each call can cost coins: try again only if A2E certainly did not accept the one before.
         """
+
+        def report(details: Any) -> None:  # noqa: ANN401  backoff's details
+            self.observer.counts["retries"] += 1
+            if self.observer.is_enabled(INFO):
+                operation, reason = describe(*details["args"], **details["kwargs"]), reason_of(details["exception"])
+                event = RequestRetried(
+                    operation=operation, attempt=details["tries"], pause=details["wait"], reason=reason
+                )
+                self.observer.publish(event)
+
         with warnings.catch_warnings():
             # backoff calls asyncio.iscoroutinefunction, deprecated in Python 3.14. So wrap once, not for each call.
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -54,10 +76,14 @@ class Retry:
                 self.delays,
                 A2EError,
                 max_tries=self.policy.max_attempts,
-                giveup=_is_final_if_paid if paid else _is_final,
+                giveup=self._giveup(_is_final_if_paid if paid else _is_final),
+                on_backoff=report,
                 jitter=None,
                 logger=None,
             )(function)
+
+    def _giveup(self, is_final: Callable[[Exception], bool]) -> Callable[[Exception], bool]:
+        return (lambda error: is_held_back(error) or is_final(error)) if self.ends_if_held_back else is_final
 
     def delays(self) -> Generator[float, Any, None]:
         """Yield the seconds before each next try; raise the error that was sent if the next try would be too late."""

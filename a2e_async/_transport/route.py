@@ -103,6 +103,11 @@ class Route(Value):
         proxy = self.proxies.get(url.scheme)
         return None if proxy is None or _is_excepted(url, self.no_proxy) else proxy
 
+    def proxy_address(self, url: str) -> tuple[str, int] | None:
+        """Return host and port of the proxy for a URL, without its user and password, or None."""
+        proxy = self.proxy_for(URL(url))
+        return None if proxy is None else (proxy.host or "", proxy.port or 80)
+
     def request_class(self) -> type[aiohttp.ClientRequest]:
         """Return the class of the requests of a session, which chooses the proxy of each."""
         if not self.proxies:

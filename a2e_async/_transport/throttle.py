@@ -25,16 +25,19 @@ import copy
 import math
 import random
 import time
-from typing import Protocol
+from logging import DEBUG, INFO
+from typing import Any, Protocol
 
 import attrs
 
+from a2e_async._observer import Observer, reason_of
 from a2e_async._protocol.failures import StartOutcome, failure_of, is_throttled
-from a2e_async._protocol.messages import Envelope, Request, Response
+from a2e_async._protocol.messages import Envelope, Limits, Request, Response
 from a2e_async._protocol.responses import decode
 from a2e_async._protocol.server_clock import ServerClock
 from a2e_async.config import Pacing
-from a2e_async.errors import A2EError, ClientClosedError, RateLimitError, private_texts, redact_error
+from a2e_async.errors import A2EError, BusyError, ClientClosedError, RateLimitError, private_texts, redact_error
+from a2e_async.events import RequestAnswered, RequestFailed, RequestSent, Throttled
 
 _RATE_DECREASE = 0.8  # of the rate that was accepted: the learned rate after a 429
 _MAX_RATE_INCREASE = 0.05  # requests a second by which one accepted request raises the learned rate, at most
@@ -177,6 +180,7 @@ class ThrottledTransport:
         server_clock: A2E's clock.
         operations: Operation -> its own limits, while A2E says that it is busy.
         token: The token, which no error may quote.
+        observer: Receives each request and each pause.
     """
 
     inner: Transport
@@ -185,6 +189,7 @@ class ThrottledTransport:
     server_clock: ServerClock = attrs.field(factory=ServerClock)
     operations: dict[str, Throttle] = attrs.field(factory=dict)
     token: str = ""
+    observer: Observer = attrs.field(factory=Observer)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
     _paid_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
     _free_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
@@ -200,17 +205,25 @@ class ThrottledTransport:
         """Wait for the end of a pause of the operation, and for a slot if none is free. `send` must begin next.
 
         Raises:
-            RateLimitError: A2E pauses the client for longer than `max_wait`; nothing was sent.
+            RateLimitError: A2E pauses the client for longer than `max_wait`, or the limits of the request do not allow
+                it to wait; nothing was sent. Likewise `BusyError`.
             ClientClosedError: The client was closed; nothing was sent.
         """
+        limits = request.limits
         while self.operations and (delay := self._operation_delay(request.operation)) > 0.0:
+            if limits is not None:
+                limits.check_wait(delay, BusyError)
             await asyncio.wait([self._closed], timeout=delay)
         if self._closed.done():
             raise _closed()
         # A request must not overtake those that wait already.
         has_waiters = self._paid_waiters or self._free_waiters
         if not has_waiters and self.throttle.try_begin(self._loop.time()) == 0.0:
+            if limits is not None:
+                limits.on_turn()
             return
+        if limits is not None:
+            limits.check_wait(max(0.0, self.throttle.paused_until - self._loop.time()), RateLimitError)
         self._check_pause()
         waiter: _Waiter[None] = self._loop.create_future()
         (self._paid_waiters if request.paid else self._free_waiters).append(waiter)
@@ -222,6 +235,16 @@ class ThrottledTransport:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
                 self.release()
             raise
+        if limits is not None:
+            limits.on_turn()
+
+    def check_pause(self, operation: str, limits: Limits) -> None:
+        """Check that a call may wait for the end of the pauses, if there are any."""
+        left = self.throttle.paused_until - self._loop.time()
+        if left > 0.0:
+            limits.check_wait(left, RateLimitError)
+        if (delay := self._operation_delay(operation)) > 0.0:
+            limits.check_wait(delay, BusyError)
 
     def release(self) -> None:
         """Release a slot: a request has ended, or will not begin."""
@@ -243,26 +266,23 @@ class ThrottledTransport:
         """
         if not acquired:
             await self.acquire(request)
-        clock, throttle = self._loop.time, self.throttle
+        clock, throttle, observer = self._loop.time, self.throttle, self.observer
+        observer.counts["requests"] += 1
+        if observer.is_enabled(DEBUG):
+            observer.publish(RequestSent(operation=request.operation, method=request.method, path=request.path))
         began = clock()
         try:
-            envelope = decode(await self.inner.send(request))
+            envelope = decode(await self.inner.send(request), request.operation)
             throttle.on_accepted(clock(), began)
             if self.operations:
                 self._on_operation_accepted(request.operation, began)
             self.server_clock.observe(envelope.headers, monotonic=clock(), wall=time.time())
-        except A2EError as error:
-            redact_error(error, [*private_texts(request.json), self.token])
-            if is_throttled(error):
-                throttle.pause(error, clock(), began=began, jitter=random.random())  # noqa: S311  no secret
-            elif failure_of(error).throttled == "operation":
-                operation = self.operations.setdefault(request.operation, Throttle(throttle.policy))
-                operation.pause(error, clock(), began=began, jitter=random.random())  # noqa: S311  no secret
-            elif failure_of(error).outcome is StartOutcome.REJECTED:
-                throttle.on_accepted(clock(), began)  # rejected for its content, but not for its rate
-                self._on_operation_accepted(request.operation, began)
+        except (A2EError, asyncio.CancelledError) as error:
+            self._on_error(request, error, began)
             raise
         else:
+            if observer.is_enabled(DEBUG):
+                self._report(request, began, envelope)
             return envelope
         finally:
             self.release()
@@ -273,6 +293,46 @@ class ThrottledTransport:
             self._closed.set_result(None)
         self._cancel_timer()
         self._fail_waiters(_closed())
+
+    def _on_error(self, request: Request, error: A2EError | asyncio.CancelledError, began: float) -> None:
+        """Report the failure of a request, and pause if A2E asks for it."""
+        if isinstance(error, A2EError):
+            redact_error(error, [*private_texts(request.json), self.token])
+        if self.observer.is_enabled(DEBUG):
+            self._report(request, began, error)
+        if isinstance(error, asyncio.CancelledError):
+            return
+        throttle, now = self.throttle, self._loop.time()
+        if is_throttled(error):
+            throttle.pause(error, now, began=began, jitter=random.random())  # noqa: S311  no secret
+            self._report_pause(error, throttle, "")
+        elif failure_of(error).throttled == "operation":
+            operation = self.operations.setdefault(request.operation, Throttle(throttle.policy))
+            operation.pause(error, now, began=began, jitter=random.random())  # noqa: S311  no secret
+            self._report_pause(error, operation, request.operation)
+        elif failure_of(error).outcome is StartOutcome.REJECTED:
+            throttle.on_accepted(now, began)  # rejected for its content, but not for its rate
+            self._on_operation_accepted(request.operation, began)
+        if request.limits is not None:
+            pause = max(throttle.paused_until - now, self._operation_delay(request.operation), 0.0)
+            request.limits.on_error(error, pause)
+
+    def _report(self, request: Request, began: float, end: Envelope | A2EError | asyncio.CancelledError) -> None:
+        """Report the end of a request."""
+        sent: dict[str, Any] = {"operation": request.operation, "method": request.method, "path": request.path}
+        seconds, status = self._loop.time() - began, getattr(end, "status", 0)
+        error = type(end).__name__ if isinstance(end, BaseException) else ""
+        event: RequestAnswered | RequestFailed = RequestFailed(**sent, seconds=seconds, error=error)
+        if status:  # else there is no complete answer
+            size, trace_id = len(getattr(end, "body", b"")), getattr(end, "trace_id", "")
+            event = RequestAnswered(**sent, seconds=seconds, error=error, status=status, size=size, trace_id=trace_id)
+        self.observer.publish(event)
+
+    def _report_pause(self, error: A2EError, throttle: Throttle, operation: str) -> None:
+        self.observer.counts["throttled"] += 1
+        if self.observer.is_enabled(INFO):
+            seconds = max(0.0, throttle.paused_until - self._loop.time())
+            self.observer.publish(Throttled(operation=operation, seconds=seconds, reason=reason_of(error)))
 
     def _wake_waiters(self) -> None:
         """Give slots to the next waiters; if it is too early for that, set a timer."""

@@ -6,11 +6,11 @@ from a2e_async._lazy import importer
 from a2e_async.batch.iteration import Batch
 from a2e_async.batch.jobs import Job
 from a2e_async.batch.results import ActiveJob, JobResult, JobState, Progress, Stage
-from a2e_async.batch.rules import EntryState, JournalEntry
 
 if TYPE_CHECKING:
     from a2e_async.batch.journal_file import JournalInfo
     from a2e_async.batch.journal_reader import JournalReader
+    from a2e_async.batch.rules import EntryState, JournalEntry
 
 __all__ = [
     "ActiveJob",
@@ -26,8 +26,13 @@ __all__ = [
     "Stage",
 ]
 
-# The two names that need SQLite are imported at their first use, since most programs have no journal.
-_MODULES = {"JournalInfo": "journal_file", "JournalReader": "journal_reader"}
+# These are imported at their first use, since most programs have no journal.
+_MODULES = {
+    "EntryState": "rules",
+    "JournalEntry": "rules",
+    "JournalInfo": "journal_file",
+    "JournalReader": "journal_reader",
+}
 
 if not TYPE_CHECKING:
     __getattr__ = importer(__name__, _MODULES)

@@ -22,8 +22,8 @@ from typing import Any
 
 import attrs
 
-from a2e_async.batch.jobs import BatchApi, PreparedStart
-from a2e_async.batch.rules import Budget, Funds, Reservation, measured_price
+from a2e_async.batch.jobs import BatchApi, Funds, PreparedStart
+from a2e_async.batch.rules import Budget, Reservation, measured_price
 from a2e_async.errors import A2EError, BudgetError
 
 

@@ -17,9 +17,9 @@ import attrs
 from a2e_async._protocol.converter import from_record
 from a2e_async.batch.budget import BudgetGuard
 from a2e_async.batch.circuit_breaker import CircuitBreaker
+from a2e_async.batch.file_names import FileNames
 from a2e_async.batch.jobs import BatchApi, BatchOptions, Job
 from a2e_async.batch.journal import Journal
-from a2e_async.batch.keys import FileNames
 from a2e_async.batch.results import Stage
 from a2e_async.batch.rules import JournalEntry, Reservation
 from a2e_async.batch.storage import StorageGuard
@@ -104,11 +104,25 @@ class JobContext(Generic[R]):
     counted: float = attrs.field(default=0, init=False)
     # whether `counted` is only expected
     _is_estimate: bool = attrs.field(default=False, init=False)
+    # the record that `entry.record` was made of
+    _kept: R | None = attrs.field(default=None, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Make a new journal entry."""
         self.read_at, self.stage_since = time.time(), time.monotonic()
         self.entry = JournalEntry(key=self.job.key, created_at=self.read_at)
+
+    def resume(self, entry: JournalEntry) -> None:
+        """Continue with an entry of an earlier run, whose coins hold the last start."""
+        self.entry, self.earlier_target = entry, entry.target
+        if entry.state != "running":
+            return
+        record = self.batch.api.known_task(str(entry.task_id), entry.record).record
+        named = record.coins if record.coins is not None and record.coins >= 0 else None
+        # Case 1: the only start. Case 2: one after others, with its price.
+        # Case 3: one after others, without it, so that the sum stays as it is.
+        self.counted = (entry.coins or 0) if entry.starts <= 1 else math.inf if named is None else named
+        self._is_estimate = entry.starts <= 1 and not named
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage."""
@@ -138,8 +152,15 @@ class JobContext(Generic[R]):
         self.counted, self._is_estimate = coins or 0, not self.named_coins()
         # one unknown cost makes the sum unknown
         entry.coins = None if coins is None or entry.coins is None else entry.coins + coins
-        entry.quoted, entry.record = None, from_record(handle.record)
+        entry.quoted = None
+        self.keep_record()
         self.batch.journal.write_soon(entry)
+
+    def keep_record(self) -> None:
+        """Put the record of the task into the journal entry, in A2E's form, if there is a journal file."""
+        record = self.task().record
+        if record is not self._kept and self.batch.options.journal is not None:
+            self._kept, self.entry.record = record, from_record(record)
 
     def named_coins(self) -> float | None:
         """Return the coins in the record of the task, None if A2E has named none. A negative number is no price."""

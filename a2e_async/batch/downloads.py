@@ -12,7 +12,6 @@ import pathlib
 import time
 from typing import TypeVar
 
-from a2e_async._protocol.converter import from_record
 from a2e_async.batch import rules
 from a2e_async.batch.context import JobContext
 from a2e_async.batch.results import JobState, error_to_json
@@ -49,7 +48,7 @@ async def download(context: JobContext[R], folder: pathlib.Path) -> tuple[JobSta
         # the target exists and was not written by a batch: later runs need not compare it again
         if isinstance(error, InvalidRequestError):
             entry.target = None
-    entry.record = from_record(context.task().record)  # a download may have read a fresh link
+    context.keep_record()  # a download may have read a fresh link
     await batch.journal.save(entry)
     return "succeeded", failure
 

@@ -18,7 +18,6 @@ from a2e_async._protocol.validation import list_options, raise_invalid
 from a2e_async._submission.evidence import Verdict
 from a2e_async._values import Value
 from a2e_async.batch.keys import automatic_key
-from a2e_async.batch.rules import Funds
 from a2e_async.files.local_files import Image, LocalFile
 from a2e_async.files.media_types import find_encoding
 from a2e_async.models.common import TaskRecord
@@ -68,6 +67,42 @@ class Job(Value):
     def __init__(self, *, key: str, **options: Unpack[JobOptions]) -> None:
         """Take the key and the options."""
         self.__attrs_init__(key=key, **with_defaults(options))  # type: ignore[call-arg]  # mypy does not see `these`
+
+
+@attrs.frozen(
+    init=False,
+    kw_only=True,
+    eq=False,
+    repr=False,
+    these={"family": attrs.field(), "fields": attrs.field(repr=False), "inputs": attrs.field()},
+)
+class FamilyJob(Job):
+    """One task of any family in a batch of the command line.
+
+    Attributes:
+        key: As in `Job`.
+        family: A2E's word for the family.
+        fields: The fields of its start, by A2E's names. A local file is a path.
+        inputs: The names of the fields that hold files or links.
+    """
+
+    if TYPE_CHECKING:  # attrs makes the attributes, from the names above
+        family: str
+        fields: Mapping[str, Any]
+        inputs: frozenset[str]
+
+    def __init__(self, *, key: str, family: str, fields: Mapping[str, Any], inputs: frozenset[str]) -> None:
+        """Take the key and the fields."""
+        self.__attrs_init__(key=key, family=family, fields=fields, inputs=inputs)  # type: ignore[call-arg]  # as above
+
+    def named_inputs(self) -> dict[str, str]:
+        """Return the paths and links, by the names of their fields; those of a list are numbered."""
+        found: dict[str, str] = {}
+        for name in self.inputs & self.fields.keys():
+            value = self.fields[name]
+            several = isinstance(value, list | tuple)
+            found |= {f"{name}[{n}]": str(each) for n, each in enumerate(value)} if several else {name: str(value)}
+        return found
 
 
 # The keys that a dict may have which stands for a job.
@@ -225,6 +260,20 @@ class PreparedStart(Value):
             for name, value in self.inputs.items()
         }
         return {**self.body, **{name: link for name, link in linked.items() if link is not None}}
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Funds(Value):
+    """What A2E says about the coins of the account at one moment.
+
+    Attributes:
+        coins: The balance, None if it could not be read.
+        spendings: The latest transactions that cost coins, as (JSON of the transaction, coins); None if they could not
+            be read.
+    """
+
+    coins: float | None = None
+    spendings: tuple[tuple[str, float], ...] | None = None
 
 
 class BatchApi(Protocol[R]):

@@ -56,12 +56,21 @@ class Journal:
         is_new: Whether this run has created it. Otherwise it may be an older copy, which lacks some starts.
         spent: Coins that earlier runs have spent, or may have spent.
         is_unclear: Whether they have spent more, since nothing has told the price of a start.
+        max_lateness: Seconds by which the journal's time of a start may be too early.
+        others_lateness: Seconds after that time in which another process, which had the job before, can still send it.
     """
 
     id: str = attrs.field(factory=lambda: secrets.token_hex(8), init=False)
     is_new: bool = attrs.field(default=True, init=False)
     spent: float = attrs.field(default=0.0, init=False)
     is_unclear: bool = attrs.field(default=False, init=False)
+    max_lateness: float = attrs.field(default=10.0, init=False)
+    others_lateness: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def may_lack_starts(self) -> bool:
+        """Whether A2E may have tasks of starts that the journal does not know."""
+        return not self.is_new
 
     async def load(self, key: str) -> JournalEntry | None:
         """Return the entry of a job, None if there is none.

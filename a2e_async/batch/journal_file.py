@@ -246,16 +246,19 @@ def read_info(path: pathlib.Path) -> JournalInfo:
         JournalError: The file does not exist, or as in `open_database`.
     """
     if not path.is_file():
-        msg = f"The journal {str(path)!r} does not exist"
+        problem = "is not a file: choose another name" if path.exists() else "does not exist"
+        msg = f"The journal {str(path)!r} {problem}"
         raise JournalError(msg)
+    info = None
     with connect(path, "ro") as connection:
-        if not _check_schema(connection, path):
-            msg = f"The journal {str(path)!r} is empty"
-            raise JournalError(msg)
-        _check_integrity(connection)
-        info = _read_info(connection, path)
-    # after the connection is closed, since the check would free its locks
-    return attrs.evolve(info, holder=current_holder(path))
+        if _check_schema(connection, path):
+            _check_integrity(connection)
+            info = _read_info(connection, path)
+    holder = current_holder(path)  # after the connection is closed, since the check would free its locks
+    if info is None:
+        msg = f"The journal {str(path)!r} is {f'in use by {holder}, which makes it now' if holder else 'empty'}"
+        raise JournalError(msg)
+    return attrs.evolve(info, holder=holder)
 
 
 def _check_schema(connection: sqlite3.Connection, path: pathlib.Path) -> int:

@@ -1,18 +1,22 @@
 """Results and progress of a batch, and the stored form of errors."""
 
+from __future__ import annotations
+
 import datetime as dt
 import pathlib
 import time
-from typing import Generic, Literal, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
 
 import attrs
 
 from a2e_async import errors
 from a2e_async._values import Value
 from a2e_async.batch.jobs import Job
-from a2e_async.batch.rules import JournalEntry
 from a2e_async.errors import A2EError
 from a2e_async.models.common import TaskRecord
+
+if TYPE_CHECKING:
+    from a2e_async.batch.rules import JournalEntry
 
 R = TypeVar("R", bound=TaskRecord)
 

@@ -16,7 +16,7 @@ import attrs
 from a2e_async._protocol.failures import StartOutcome, failure_of
 from a2e_async._protocol.links import without_signature
 from a2e_async._submission.evidence import LISTED_UNTIL
-from a2e_async._values import Value
+from a2e_async.batch.jobs import Funds
 from a2e_async.errors import (
     A2EError,
     APIError,
@@ -256,20 +256,6 @@ def marked_name(key: str, extension: str) -> str:
     return f"{stem}~{hashlib.sha256(key.encode(errors='surrogatepass')).hexdigest()[:16]}{extension}"
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Funds(Value):
-    """What A2E says about the coins of the account at one moment.
-
-    Attributes:
-        coins: The balance, None if it could not be read.
-        spendings: The latest transactions that cost coins, as (JSON of the transaction, coins); None if they could not
-            be read.
-    """
-
-    coins: float | None = None
-    spendings: tuple[tuple[str, float], ...] | None = None
-
-
 def measured_price(before: Funds, after: Funds, quote: float | None) -> float | None:
     """Return the price of a start from what A2E said before and after it, None if that is not clear.
 
@@ -305,7 +291,7 @@ class Reservation:
     alone: bool = False
     sending: bool = False
     counted: bool = False
-    funds: Funds = Funds()
+    funds: Funds = attrs.field(factory=Funds)
 
 
 @attrs.define(eq=False, repr=False)
@@ -382,6 +368,10 @@ class Budget:
         if is_limited:
             self._reserved.add(reservation)
         return reservation
+
+    def restore(self, reservation: Reservation) -> None:
+        """Add a reservation that another process has made."""
+        self._reserved.add(reservation)
 
     def may_send(self, reservation: Reservation) -> bool:
         """Return whether a start stays within the limit at its present price, beside all starts being sent."""

@@ -80,10 +80,11 @@ async def _look_for_task(context: JobContext[R]) -> tuple[TaskHandle[R] | None, 
         A2EError: The list could not be read, and cannot be read later either.
     """
     batch, entry = context.batch, context.entry
-    sent_at = entry.created_at if entry.sent_at is None else entry.sent_at
+    late = 0.0 if context.was_sent else batch.journal.others_lateness
+    sent_at = (entry.created_at if entry.sent_at is None else entry.sent_at) + late
     # without a journal, the time of a start of this run is by this machine's clock
     is_by_server = batch.options.journal is not None or not context.was_sent
-    began, settle_time = time.monotonic(), rules.settle_time(entry, batch.api.settle_time)
+    began, settle_time = time.monotonic() + late, rules.settle_time(entry, batch.api.settle_time)
     latest, unreadable = batch.api.settle_time if batch.options.resend else settle_time, batch.breaker.unreadable
 
     async def scan(_probe: bool) -> tuple[TaskHandle[R] | None, Verdict, float]:  # noqa: FBT001  called by the breaker
@@ -104,10 +105,10 @@ async def _look_for_task(context: JobContext[R]) -> tuple[TaskHandle[R] | None, 
                 raise
             if age >= settle_time or unreadable.is_set():
                 msg = f"Unknown outcome of a start: A2E's list could not be read ({error}). Resume later"
-                raise SubmissionUncertainError(msg, marker=entry.marker, sent_at=utc(sent_at)) from error
+                raise SubmissionUncertainError(msg, marker=entry.marker, sent_at=utc(sent_at - late)) from error
         # The age is by A2E's clock: this machine's clock may have been set since then.
         if verdict is not Verdict.UNKNOWN or age >= latest or unreadable.is_set():
-            return handle, verdict is Verdict.ABSENT, sent_at, age
+            return handle, verdict is Verdict.ABSENT, sent_at - late, age
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(min(max(latest - age, _MIN_INTERVAL), _SCAN_INTERVAL)):
                 await unreadable.wait()

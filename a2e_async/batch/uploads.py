@@ -12,10 +12,11 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from a2e_async.batch.circuit_breaker import CircuitBreaker
-from a2e_async.batch.jobs import JOB_FIELDS, BatchApi, Job
+from a2e_async.batch.jobs import JOB_FIELDS, BatchApi, FamilyJob, Job
 from a2e_async.batch.journal import Journal
 from a2e_async.errors import InvalidRequestError
-from a2e_async.files.local_files import Image, LocalFile, open_image
+from a2e_async.files.local_files import Image, LocalFile, open_file, open_image
+from a2e_async.files.media_types import Medium
 
 # The fields of a job without its key and its images.
 OPTIONS = tuple(field for field in JOB_FIELDS if field.removesuffix("_url") not in {"key", "image", "end_image"})
@@ -27,12 +28,14 @@ Fingerprint: TypeAlias = "dict[str, Any] | None"
 # image.
 _LINK_LIFETIME = 86400.0
 
+_SMALL = 64 * 1024  # bytes
+
 # Links kept in memory. The journal keeps all of them.
 _MAX_CACHED = 10_000
 
 
-async def fingerprint(image: LocalFile | str | None) -> Fingerprint:
-    """Return the fingerprint of an image or of a link, for the journal.
+def fingerprint(image: LocalFile | str | None) -> Fingerprint:
+    """Return the fingerprint of an image or of a link, for the journal. Blocks while it reads a file.
 
     Raises:
         InvalidRequestError: The file cannot be read.
@@ -40,7 +43,7 @@ async def fingerprint(image: LocalFile | str | None) -> Fingerprint:
     if image is None or isinstance(image, str):
         return image if image is None else {"url": image}
     try:
-        return await asyncio.to_thread(_read_fingerprint, image)
+        return _read_fingerprint(image)
     except OSError as error:
         msg = f"The image {str(image.content)!r} cannot be read: {error.strerror or error}"
         raise InvalidRequestError(msg) from error
@@ -52,11 +55,33 @@ def _read_fingerprint(image: LocalFile) -> dict[str, Any]:
         return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     with content.open("rb") as file:
         stat = os.fstat(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        # `file_digest` has a buffer of 256 KiB, which costs more than a small file itself
+        is_small = stat.st_size < _SMALL
+        digest = (hashlib.sha256(file.read()) if is_small else hashlib.file_digest(file, "sha256")).hexdigest()
     return {"sha256": digest, "size": stat.st_size, "path": str(content), "mtime": stat.st_mtime_ns}
 
 
-async def fingerprint_again(name: str, image: Image | None, url: str | None, old: Fingerprint) -> Fingerprint:
+async def request_again(job: Job, old: dict[str, Any]) -> dict[str, Any]:
+    """Return what the journal would have of a job, whose earlier request it has. A file that is unchanged is not read.
+
+    Args:
+        job: The job as it is given now.
+        old: The request in the journal.
+    """
+    if isinstance(job, FamilyJob):
+        found = {
+            name: await fingerprint_again(name, value, None, old.get(name), "image", "video", "audio")
+            for name, value in job.named_inputs().items()
+        }
+        return _family_request(job, found)
+    image = await fingerprint_again("image", job.image, job.image_url, old.get("image"))
+    end_image = await fingerprint_again("end_image", job.end_image, job.end_image_url, old.get("end_image"))
+    return stored_request(job, image, end_image)
+
+
+async def fingerprint_again(
+    name: str, image: Image | None, url: str | None, old: Fingerprint, *media: Medium
+) -> Fingerprint:
     """Return the fingerprint of an image whose earlier fingerprint is in the journal.
 
     Args:
@@ -64,6 +89,7 @@ async def fingerprint_again(name: str, image: Image | None, url: str | None, old
         image: The image as it is given now.
         url: Its link, if a link is given.
         old: The fingerprint in the journal.
+        media: What the file can be; an image if nothing is given.
     """
     if isinstance(image, str) and "://" in image:
         url = image
@@ -72,7 +98,7 @@ async def fingerprint_again(name: str, image: Image | None, url: str | None, old
         return None if url is None else {"url": url}
     # Case 2: bytes or an open file.
     if not isinstance(image, str | os.PathLike):
-        return await fingerprint(await open_image(name, image))
+        return await asyncio.to_thread(fingerprint, await open_file(name, image, *(media or ("image",))))
     path = pathlib.Path(image)
     try:
         stat = await asyncio.to_thread(path.stat)
@@ -84,13 +110,27 @@ async def fingerprint_again(name: str, image: Image | None, url: str | None, old
     if old and all(old.get(field) == value for field, value in seen.items()):
         return old
     # Case 5: possibly another content.
-    return await fingerprint(await open_image(name, image))
+    return await asyncio.to_thread(fingerprint, await open_file(name, image, *(media or ("image",))))
 
 
-def stored_request(job: Job, image: Fingerprint, end_image: Fingerprint) -> dict[str, Any]:
-    """Return the options of a job with the fingerprints of its images, as the journal has them."""
+def stored_request(job: Job, *fingerprints: Fingerprint) -> dict[str, Any]:
+    """Return the options of a job with the fingerprints of its images, as the journal has them.
+
+    Args:
+        job: The job.
+        fingerprints: Of the image and the last image; of a `FamilyJob`, those of its local files in any order.
+    """
+    if isinstance(job, FamilyJob):
+        files = {found["path"]: found for found in fingerprints if found and "path" in found}
+        inputs = job.named_inputs().items()
+        return _family_request(job, {name: files.get(str(pathlib.Path(text)), {"url": text}) for name, text in inputs})
+    image, end_image = fingerprints
     fields = {field: getattr(job, field) for field in OPTIONS} | {"image": image, "end_image": end_image}
     return {field: value for field, value in fields.items() if value is not None}
+
+
+def _family_request(job: FamilyJob, inputs: dict[str, Fingerprint]) -> dict[str, Any]:
+    return {"family": job.family, **{name: job.fields[name] for name in job.fields.keys() - job.inputs}, **inputs}
 
 
 async def with_files_read(job: Job) -> Job:
@@ -133,8 +173,10 @@ class UploadCache:
         """
         async with self._locks.setdefault(digest, asyncio.Lock()):
             link, until = self._links.get(digest, (None, 0.0))
-            if link is None or time.monotonic() >= until:
-                link = await self.journal.load_link(digest, time.time() - _LINK_LIFETIME)
+            if time.monotonic() >= until:
+                # a new journal knows no other links than those of this run
+                is_known = self.journal.is_new and len(self._links) < _MAX_CACHED
+                link = None if is_known else await self.journal.load_link(digest, time.time() - _LINK_LIFETIME)
             if link is None:
                 if self.slots.locked():
                     enter("waiting")

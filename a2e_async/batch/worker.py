@@ -18,13 +18,14 @@
 # A job whose start A2E rejects for lack of credits does not fail: it waits at the circuit breaker
 # (`circuit_breaker.py`) and keeps its place in the budget. Running tasks and downloads continue.
 
+import asyncio
 import contextlib
+import pathlib
 import time
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from a2e_async._protocol.converter import from_record
 from a2e_async._submission.markers import marker_for_key
 from a2e_async.batch import downloads, rules, settling
 from a2e_async.batch.circuit_breaker import StoppedError
@@ -33,7 +34,7 @@ from a2e_async.batch.jobs import Job, PreparedStart
 from a2e_async.batch.journal_rows import DamagedEntryError
 from a2e_async.batch.results import JobResult, JobState, error_from_json, error_to_json, make_result
 from a2e_async.batch.rules import Action, JournalEntry, Reservation
-from a2e_async.batch.uploads import fingerprint, fingerprint_again, stored_request, with_files_read
+from a2e_async.batch.uploads import Fingerprint, fingerprint, request_again, stored_request, with_files_read
 from a2e_async.errors import (
     A2EError,
     BudgetError,
@@ -44,11 +45,10 @@ from a2e_async.errors import (
     TransferError,
 )
 from a2e_async.files.local_files import LocalFile, check_target
+from a2e_async.files.partial_file import prepare_target
 from a2e_async.models.common import TaskRecord
 
 R = TypeVar("R", bound=TaskRecord)
-
-_LATE_POST = 10.0  # seconds by which the journal's time of a start may be too early
 
 _MAX_UNKNOWN = 3  # starts of one job in one run that A2E neither accepts nor answers
 
@@ -121,7 +121,7 @@ class JobWorker(Generic[R]):
     async def _run(self) -> JobResult[R]:
         context, batch, options = self.context, self.context.batch, self.context.batch.options
         key = context.job.key
-        known = await batch.journal.load(key)
+        known = None if batch.journal.is_new else await batch.journal.load(key)
         self._owns_entry = known is None
         self._job = await with_files_read(context.job)
         if known is not None:
@@ -134,7 +134,8 @@ class JobWorker(Generic[R]):
                 raise InvalidRequestError(msg)
             if changed:
                 known.error = None  # A2E rejected the job as it was
-            context.entry, context.earlier_target, self._owns_entry = known, known.target, True
+            context.resume(known)
+            self._owns_entry = True
         match rules.next_action(context.entry, download=options.out is not None, retry_failed=options.retry_failed):
             case Action.SKIP if options.out is not None and await downloads.has_lost_file(context):
                 pass
@@ -153,10 +154,7 @@ class JobWorker(Generic[R]):
 
     async def _changed_fields(self, known: JournalEntry) -> list[str]:
         """Return the fields in which the job is not the one that the journal has under its key."""
-        job, old = self._job, known.request
-        image = await fingerprint_again("image", job.image, job.image_url, old.get("image"))
-        end_image = await fingerprint_again("end_image", job.end_image, job.end_image_url, old.get("end_image"))
-        return rules.changed_fields(old, stored_request(job, image, end_image))
+        return rules.changed_fields(known.request, await request_again(self._job, known.request))
 
     async def _get_video(self, action: Action) -> None:
         """Get a task that succeeds, with a new start after a failed one if the caller allows that."""
@@ -220,7 +218,7 @@ class JobWorker(Generic[R]):
         await batch.storage.prepare()
         batch.breaker.check()
         start = self._prepared = self._prepared or await self._prepare()
-        if not batch.journal.is_new and await batch.breaker.call(lambda _: settling.adopt(context), costs=False):
+        if batch.journal.may_lack_starts and await batch.breaker.call(lambda _: settling.adopt(context), costs=False):
             await self._take_running_slot()
             return True
         reservation = context.reservation = await batch.budget.reserve(start)
@@ -237,17 +235,15 @@ class JobWorker(Generic[R]):
         """Check the job, and put its request into the journal entry."""
         context, options = self.context, self.context.batch.options
         prepared = await context.batch.api.prepare(self._job)
-        fingerprints = [await fingerprint(image) for image in prepared.images]
+        target = None if options.out is None else downloads.set_target(context, options.out)
+        fingerprints, problem = await asyncio.to_thread(_inspect, prepared.images, target, overwrite=options.overwrite)
         self._digests = [(found or {}).get("sha256", "") for found in fingerprints]
         context.entry.request = stored_request(self._job, *fingerprints)
-        # a target that cannot be written must be found before anything is paid
-        if options.out is not None:
-            target = downloads.set_target(context, options.out)
-            await context.batch.storage.wait()
-            try:
-                await check_target(target, overwrite=options.overwrite)
-            except TransferError:  # if no file can be stored, the batch pauses, as after a download
-                await context.batch.storage.store(lambda: check_target(target, overwrite=options.overwrite))
+        if target is not None and isinstance(problem, TransferError):
+            # if no file can be stored, the batch pauses, as after a download
+            await context.batch.storage.store(lambda: check_target(target, overwrite=options.overwrite))
+        elif problem is not None:
+            raise problem
         return prepared
 
     async def _attempt(self, start: PreparedStart, reservation: Reservation, *, probe: bool) -> None:
@@ -331,10 +327,10 @@ class JobWorker(Generic[R]):
 
     async def _record_post(self, sent_at: float) -> None:
         """Correct the time of the start in the journal if it is sent much later, as after a pause or a retry."""
-        entry = self.context.entry
-        if sent_at - (entry.sent_at or 0.0) > _LATE_POST:
+        entry, journal = self.context.entry, self.context.batch.journal
+        if sent_at - (entry.sent_at or 0.0) > journal.max_lateness:
             entry.sent_at = sent_at
-            await self.context.batch.journal.save(entry)
+            await journal.save(entry)
 
     async def _wait(self) -> None:
         """Wait until the task has ended. After any error but `TaskFailedError` it is probably still running."""
@@ -348,7 +344,7 @@ class JobWorker(Generic[R]):
             entry.state, entry.error = "failed", error_to_json(error)
             raise
         finally:
-            entry.record = from_record(handle.record)
+            context.keep_record()
             if not rules.is_open(entry):
                 entry.finished_at = time.time()
                 context.correct_cost(context.named_coins())
@@ -358,3 +354,20 @@ class JobWorker(Generic[R]):
         context = self.context
         record = None if context.entry.task_id is None else context.task().record
         return make_result(context.entry, state, job=context.job, record=record, error=error, read_at=context.read_at)
+
+
+def _inspect(
+    images: tuple[LocalFile | str | None, ...], target: pathlib.Path | None, *, overwrite: bool
+) -> tuple[list[Fingerprint], A2EError | None]:
+    """Read the images, and prepare the target; in one call of a thread, which costs more than either of them.
+
+    Returns:
+        The fingerprints, and why the target cannot be written: that must be found before anything is paid.
+    """
+    fingerprints = [fingerprint(image) for image in images]
+    try:
+        if target is not None:
+            prepare_target(target, overwrite=overwrite)
+    except A2EError as error:
+        return fingerprints, error
+    return fingerprints, None

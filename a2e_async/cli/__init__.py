@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from a2e_async.cli.overview import print_overview
 from a2e_async.cli.signals import stop_signals
 from a2e_async.cli.streams import OutputError, standard_streams
 
@@ -24,12 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     with stop_signals(), standard_streams():
         try:
-            from a2e_async.cli.app import run  # noqa: PLC0415  the extra may be missing
+            if print_overview(arguments):
+                code = 0
+            else:
+                from a2e_async.cli.app import run  # noqa: PLC0415  the extra may be missing
 
-            code = run(arguments)
+                code = run(arguments)
             sys.stdout.flush()  # a full disk or a closed pipe shows here at the latest, where it can be reported
         except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in {"cyclopts", "rich"}:  # the packages of the extra
+            if (error.name or "").partition(".")[0] not in {"cyclopts", "dotenv", "rich"}:  # the packages of the extra
                 raise
             print('a2e: the command line is not installed: pip install "a2e-async[cli]"', file=sys.stderr)
             return 2

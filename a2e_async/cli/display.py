@@ -98,6 +98,33 @@ def shorten_middle(text: str, width: int) -> str:
     return set_cell_size(text, max(0, width - 1 - cell_len(tail))) + "…" + tail
 
 
+def text_line(text: str, style: str = "") -> Text:
+    """Return a text that is cut at the end of the line, instead of being wrapped."""
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+def bar_line(name: str, parts: Sequence[tuple[int, str]], done: int, total: int, width: int) -> Text:
+    """Return a bar with a coloured part for each number of jobs, and the rest grey.
+
+    Args:
+        name: What stands before the bar, if the terminal is wide enough.
+        parts: Numbers of jobs with their colours.
+        done: Jobs with a result.
+        total: All jobs.
+        width: Columns.
+    """
+    end = f" {done}/{total}" + (f" {done / total:4.0%}" if total else "")
+    line = text_line("").append(f"{shorten_middle(name, width // 4)} " if name and width >= WIDE else "", "bold")
+    room, cells, jobs = max(4, width - line.cell_len - len(end)), 0, 0
+    for number, style in parts:
+        # Each part ends at the rounded sum so far. Rounding each part on its own would add up to a wrong length.
+        jobs += number
+        until = min(room, round(room * jobs / total)) if total else 0
+        line.append("━" * (until - cells), style)
+        cells = max(cells, until)
+    return line.append("━" * (room - cells), "grey23").append(end, "bold")
+
+
 def rows_table(rows: Sequence[ActiveJob | Conversion], width: int, tick: int) -> Table:
     """Return a line for each row: key, stage, A2E's status, seconds and task id, as far as they fit."""
     is_wide = width >= WIDE

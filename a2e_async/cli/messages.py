@@ -20,12 +20,12 @@ ADVICE: Mapping[Advice, str] = {
     **errors.ADVICE,
     "find": "Search for the task with a2e image-to-video find {marker} later, before you start it again",
     "list": "Check a2e image-to-video list before you start it again",
-    "no_token": "Set A2E_API_TOKEN, or pass --token. Make one under Account > API Token",
+    "no_token": "Run a2e login, or set A2E_API_TOKEN. Make one under Account > API Token",
     "overwrite": "Add --overwrite, or choose another name",
     "wait": "Wait for it with a2e image-to-video wait {task_id}",
 }
 
-EPILOGUE = "Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. More: a2e --help"
+EPILOGUE = "Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted. More: a2e help"
 """The end of the help of each command."""
 
 INTERRUPTED = 130
@@ -36,7 +36,28 @@ _TOKEN = re.compile(r"\bsk_\w+")
 
 def error_text(error: A2EError) -> str:
     """Return an error as one line, with the advice of the command line."""
-    return one_line(error.describe(ADVICE))
+    text = one_line(error.describe(advice()))
+    # A2E's own words; which ids are well-formed is not published.
+    return f"{text}. {of_family('a2e image-to-video list shows the ids')}" if "_id is malformed" in text else text
+
+
+_FAMILY_COMMAND = re.compile(r"a2e image-to-video (\w+)")
+_FAMILIES: list[str] = []  # the last one is the family of the running command, unless that is image-to-video
+
+
+def set_family(key: str) -> None:
+    """Let messages name the commands of a family, until the next command: `a2e family wait KEY ...`."""
+    _FAMILIES.append(key)
+
+
+def of_family(text: str) -> str:
+    """Return a text about commands of image-to-video with those of the family of the running command."""
+    return _FAMILY_COMMAND.sub(rf"a2e family \1 {_FAMILIES[-1]}", text) if _FAMILIES else text
+
+
+def advice() -> Mapping[Advice, str]:
+    """Return the advice of the running command."""
+    return {name: of_family(text) for name, text in ADVICE.items()}
 
 
 def one_line(text: str) -> str:
@@ -74,8 +95,8 @@ def print_interrupted(text: str = "", command: str = "") -> int:
     with ignored_interrupts():
         unknown = under_way()
         for what in unknown:
-            advice = "search for its marker with a2e image-to-video find, before you start again"
-            print_error(f"interrupted while {what} is under way. A2E may have accepted it: {advice}")
+            search = of_family("search for its marker with a2e image-to-video find, before you start again")
+            print_error(f"interrupted while {what} is under way. A2E may have accepted it: {search}")
         if text or not unknown:
             print_error(f"interrupted; {text}" if text else "interrupted")
         if command:
@@ -129,6 +150,7 @@ class _StderrHandler(logging.Handler):
 @contextlib.contextmanager
 def log_to_stderr() -> Iterator[None]:
     """Print warnings, and what `set_verbosity` adds, until the end of the block."""
+    _FAMILIES.clear()  # not at the end: Ctrl-C is reported after it
     handler, level = _StderrHandler(), _LOGGER.level
     _LOGGER.addHandler(handler)
     set_verbosity(0)

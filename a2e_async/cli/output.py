@@ -5,13 +5,14 @@ Scripts rely on the columns of a record. Existing columns never move; a new colu
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import attrs
 from rich.console import Console
@@ -21,7 +22,7 @@ from rich.text import Text
 
 from a2e_async.cli.conversion import Conversion
 from a2e_async.cli.display import make_console
-from a2e_async.cli.messages import coins_text, error_text, printable
+from a2e_async.cli.messages import coins_text, error_text, one_line, printable
 from a2e_async.cli.streams import Output
 from a2e_async.errors import InvalidRequestError
 from a2e_async.models.common import TaskRecord, TaskStatus
@@ -108,6 +109,23 @@ def print_cells(*cells: str) -> None:
     print(*map(printable, cells), sep="\t", flush=True)
 
 
+def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print rows with the same columns: as a table on a terminal, else as lines with tabs, or as JSON."""
+    if as_json or not sys.stdout.isatty():
+        for row in rows:
+            if as_json:
+                print_json(row)
+            else:
+                print_cells(*map(str, row.values()))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for number, title in enumerate(rows[0] if rows else ()):
+        table.add_column(title, no_wrap=not number, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(one_line(str(cell))) for cell in row.values()))
+    make_console().print(table)
+
+
 def is_stdout(path: pathlib.Path) -> bool:
     """Return whether a path means standard output: ``-``, /dev/stdout, or the file that it is connected to."""
     if str(path) in {"-", "/dev/stdout"}:
@@ -119,8 +137,13 @@ def is_stdout(path: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def video_file(out: pathlib.Path, *, as_json: bool) -> Iterator[pathlib.Path]:
-    """Yield the path to download a video to: that of `--out`, or a temporary one, which is copied to standard output.
+def video_file(out: pathlib.Path, *, as_json: bool, extension: str = ".mp4") -> Iterator[pathlib.Path]:
+    """Yield the path to download a result to: that of `--out`, or a temporary one, which is copied to standard output.
+
+    Args:
+        out: The path.
+        as_json: Whether standard output has JSON.
+        extension: The extension of the temporary file, which tells what is expected.
 
     Raises:
         InvalidRequestError: Standard output cannot take the video.
@@ -133,7 +156,7 @@ def video_file(out: pathlib.Path, *, as_json: bool) -> Iterator[pathlib.Path]:
         msg = f"--out {out} is standard output, which {reason}: choose a file for the video"
         raise InvalidRequestError(msg)
     with tempfile.TemporaryDirectory(prefix="a2e-") as folder:
-        path = pathlib.Path(folder, "video.mp4")
+        path = pathlib.Path(folder, f"result{extension}")
         yield path
         if not path.exists():  # the command has ended without a video
             return
@@ -143,21 +166,26 @@ def video_file(out: pathlib.Path, *, as_json: bool) -> Iterator[pathlib.Path]:
         sys.stdout.flush()  # an error is reported with the paid task
 
 
-def print_videos(conversions: Sequence[Conversion], lengths: Sequence[float | None]) -> None:
-    """Print a table of the videos and their seconds, if any are known, and a line for each failure."""
+def print_videos(
+    conversions: Sequence[Conversion],
+    lengths: Sequence[float | None] = (),
+    *,
+    titles: tuple[str, str] = ("image", "video"),
+) -> None:
+    """Print a table of the inputs and results, with their seconds if any are known, and a line for each failure."""
     console = make_console()
     has_lengths = any(length is not None for length in lengths)
     table = Table(show_edge=False, header_style="bold")
-    table.add_column("image", overflow="fold")
-    table.add_column("video", overflow="fold")
+    for title in titles:
+        table.add_column(title, overflow="fold")
     for name in (*(["seconds"] if has_lengths else []), "size", "coins", "took"):
         table.add_column(name, justify="right", no_wrap=True)
-    for each, length in zip(conversions, lengths, strict=True):
+    for each, length in itertools.zip_longest(conversions, lengths):
         path = each.target if each.stage == "done" else None
         seconds = ["" if length is None else f"{length:.1f}"] if has_lengths else []
         table.add_row(
             each.key,
-            "failed" if path is None else str(path),
+            "failed" if path is None else "\n".join(map(str, (path, *each.more_paths))),
             *seconds,
             "" if path is None else decimal(path.stat().st_size),
             coins_text(each.coins),

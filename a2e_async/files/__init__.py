@@ -4,26 +4,18 @@ from a2e_async.files.local_files import (
     AsyncFile,
     IfExists,
     Image,
-    LocalFile,
     Media,
+    PillowImage,
     WritableFile,
-    check_target,
-    open_file,
-    open_image,
 )
 from a2e_async.files.result_stream import ResultStream
-from a2e_async.files.storage import Files
 
 __all__ = [
     "AsyncFile",
-    "Files",
     "IfExists",
     "Image",
-    "LocalFile",
     "Media",
+    "PillowImage",
     "ResultStream",
     "WritableFile",
-    "check_target",
-    "open_file",
-    "open_image",
 ]

@@ -7,6 +7,7 @@ import attrs
 
 from a2e_async._protocol.error_mapping import retry_after
 from a2e_async._protocol.messages import Response
+from a2e_async._protocol.validation import size_text
 from a2e_async.errors import A2EError, NetworkError, ServerError, TransferError
 from a2e_async.files.media_types import HEAD, find_mismatch
 
@@ -80,6 +81,8 @@ class DownloadState:
     Attributes:
         extension: The extension of the file that is written: ``".mp4"``. It says what is expected.
         max_bytes: Bytes; a longer file is given up.
+        first: The first byte to request.
+        resumed: Answers that continued the file.
         received: Bytes received; 0 after `on_response` means that the file starts again.
         total: Bytes of the complete file, or None if the storage has not sent it.
         end: The byte after the last one to request, or None for the whole file.
@@ -93,6 +96,8 @@ class DownloadState:
 
     extension: str = ""
     max_bytes: int = 1 << 60
+    first: int = attrs.field(default=0, init=False)
+    resumed: int = attrs.field(default=0, init=False)
     received: int = attrs.field(default=0, init=False)
     total: int | None = attrs.field(default=None, init=False)
     end: int | None = None
@@ -121,7 +126,7 @@ class DownloadState:
 
     def pin(self, first: int, end: int) -> None:
         """Continue with a part of the file, whose type, length and ETag are known."""
-        self.is_pinned, self.received, self._furthest, self.end = True, first, first, end
+        self.is_pinned, self.first, self.received, self._furthest, self.end = True, first, first, first, end
 
     def request_headers(self) -> dict[str, str]:
         """Return the headers of the next request: for the missing rest, for a part, or for the whole file."""
@@ -145,6 +150,7 @@ class DownloadState:
         # Case 1: the requested rest. The file continues.
         if response.status == 206 and self._is_rest(response.headers):
             self.sends_ranges = True
+            self.resumed += self.received > self.first
             self.etag = self.etag or response.headers.get("etag", "")
             self.modified = self.modified or response.headers.get("last-modified", "")
             return
@@ -194,7 +200,7 @@ class DownloadState:
 
     def _check_size(self, size: int) -> None:
         if size > self.max_bytes:
-            msg = f"The file is larger than Config.max_download_bytes allows ({self.max_bytes:,} bytes)"
+            msg = f"The file is larger than Config.max_download_bytes allows ({size_text(self.max_bytes)})"
             raise TransferError(msg, status=200)
 
     @property

@@ -5,9 +5,10 @@ import inspect
 import io
 import os
 import pathlib
+import stat
 import weakref
 from collections.abc import Awaitable, Callable
-from typing import IO, Annotated, Any, BinaryIO, Literal, Protocol, TypeAlias
+from typing import IO, Annotated, Any, Literal, Protocol, TypeAlias
 
 import attrs
 
@@ -28,13 +29,27 @@ class AsyncFile(Protocol):
         ...
 
 
-Image: TypeAlias = Annotated[
-    str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | AsyncFile, AsJson("text")
-]
-"""A local image (a path, its bytes, or a file opened for reading in binary mode, also an async one)."""
+class PillowImage(Protocol):
+    """Image in memory that can save itself: a ``PIL.Image.Image``."""
 
-Media: TypeAlias = Image
-"""A local image, video or audio file, given in the same ways."""
+    def save(self, fp: Any, kind: str, /) -> None:  # noqa: ANN401  as in Pillow
+        """Write the image to a file object."""
+        ...
+
+    def convert(self, mode: str) -> "PillowImage":
+        """Return the image in another mode, such as ``"RGB"``."""
+        ...
+
+
+Media: TypeAlias = Annotated[
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | AsyncFile, AsJson("text")
+]
+"""A local image, video or audio file: a path, its bytes, or a file opened in binary mode, also an async one."""
+
+Image: TypeAlias = Annotated[
+    str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | AsyncFile | PillowImage, AsJson("text")
+]
+"""A local image, given in the same ways, or as an image of Pillow, which is uploaded as PNG."""
 
 
 class AsyncWritableFile(Protocol):
@@ -45,7 +60,7 @@ class AsyncWritableFile(Protocol):
         ...
 
 
-WritableFile: TypeAlias = BinaryIO | AsyncWritableFile
+WritableFile: TypeAlias = IO[bytes] | AsyncWritableFile
 """A file opened for writing in binary mode, also an async one."""
 
 IfExists: TypeAlias = Literal["error", "keep", "overwrite"]
@@ -71,11 +86,13 @@ class LocalFile(Value):
         media_type: What it is.
         size: Bytes.
         content: Its bytes, or the path to read them from.
+        name: Its path or file name, as far as it is known.
     """
 
     media_type: media_types.MediaType
     size: int
     content: bytes | pathlib.Path = attrs.field(repr=False)
+    name: str = attrs.field(default="", repr=False)
 
 
 async def open_image(name: str, image: Image) -> LocalFile:
@@ -83,21 +100,22 @@ async def open_image(name: str, image: Image) -> LocalFile:
     return await open_file(name, image, "image")
 
 
-async def open_file(name: str, file: Media, *media: media_types.Medium) -> LocalFile:
+async def open_file(name: str, file: Image, *media: media_types.Medium) -> LocalFile:
     """Check a local file: its type, from its first bytes, and that it has its end.
 
     Args:
         name: The name of the parameter, for the error.
-        file: A path, bytes, or a file opened in binary mode. It is read to its end; if that gives no file of a known
-            type, from its beginning.
+        file: A path, bytes, an image of Pillow, or a file opened in binary mode. It is read to its end; if that gives
+            no file of a known type, from its beginning.
         media: The media that are allowed.
 
     Raises:
         InvalidRequestError: The file is missing, empty, unreadable, of another type, damaged or cut short.
     """
     content: bytes | pathlib.Path
+    path = _name_of(file)
     if isinstance(file, str | os.PathLike):
-        content, path = pathlib.Path(file), os.fspath(file)
+        content = pathlib.Path(file)
         label = f"{name} {_shorten(path, _MAX_SHOWN)!r}"
         try:
             size, media_type, problem = await asyncio.to_thread(_inspect_path, content)
@@ -107,7 +125,12 @@ async def open_file(name: str, file: Media, *media: media_types.Medium) -> Local
                 raise_invalid(f"{label} is {encoding}, not a path: {media_types.DECODE_HINT}")
             raise_invalid(f"{label} cannot be read: {partial_file.os_error_text(error)}")
     else:
-        content = bytes(file if isinstance(file, bytes | bytearray | memoryview) else await _read_all(name, file))
+        if isinstance(file, bytes | bytearray | memoryview):
+            content = bytes(file)
+        elif hasattr(file, "save") and not hasattr(file, "read"):
+            content = await asyncio.to_thread(_encode, name, file)
+        else:
+            content = await _read_all(name, file)  # type: ignore[arg-type]  # the rest, or a wrong type
         label, size = name, len(content)
         media_type, problem = await asyncio.to_thread(_inspect, io.BytesIO(content), size)
     if not size:
@@ -118,7 +141,34 @@ async def open_file(name: str, file: Media, *media: media_types.Medium) -> Local
         raise_invalid(f"{label} is not {formats}{reason and ': '}{reason or ''}")
     if problem:  # A2E would take it, charge for the task, and fail
         raise_invalid(f"{label} {problem}. Download or save it again")
-    return LocalFile(media_type, size, content)
+    return LocalFile(media_type, size, content, path)
+
+
+def _name_of(file: object) -> str:
+    """Return the path or the file name of a local file; empty if it has none."""
+    if isinstance(file, str | os.PathLike):
+        return os.fspath(file)
+    # where an upload of a framework has a `filename`, its `name` is that of the field in the form
+    found = getattr(file, "filename" if hasattr(file, "filename") else "name", None)
+    return found if isinstance(found, str) else ""
+
+
+def _encode(name: str, image: PillowImage) -> bytes:
+    """Return an image of Pillow as PNG: its pixels as they are, without an Exif block."""
+    try:
+        return _to_png(image)
+    except Exception:  # noqa: BLE001, S110  PNG has no CMYK, for example
+        pass
+    try:
+        return _to_png(image.convert("RGB"))
+    except Exception as error:  # noqa: BLE001  of the caller's object
+        raise_invalid(f"{name} cannot be saved as PNG: {partial_file.os_error_text(error)}")
+
+
+def _to_png(image: PillowImage) -> bytes:
+    target = io.BytesIO()
+    image.save(target, "PNG")
+    return target.getvalue()
 
 
 def _shorten(text: str, length: int) -> str:
@@ -126,7 +176,7 @@ def _shorten(text: str, length: int) -> str:
 
 
 def _inspect_path(path: pathlib.Path) -> tuple[int, media_types.MediaType | None, str]:
-    if path.exists() and not path.is_file():  # opening a pipe would block until another program writes to it
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block until another program writes to it
         msg = "not a regular file"
         raise ValueError(msg)
     with path.open("rb") as file:
@@ -143,7 +193,7 @@ def _inspect(file: IO[bytes], size: int) -> tuple[media_types.MediaType | None, 
     return media_type, find_damage(media_type, file, size) or ""
 
 
-async def _read_all(name: str, file: BinaryIO | AsyncFile) -> bytes:
+async def _read_all(name: str, file: IO[bytes] | AsyncFile) -> bytes:
     """Read an open file to its end."""
     if not callable(getattr(file, "read", None)):
         raise_invalid(f"{name} must be a path, bytes or a binary file, not {type(file).__name__}")

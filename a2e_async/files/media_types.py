@@ -97,6 +97,9 @@ _NAMES: Mapping[str, Medium] = {
     **dict.fromkeys((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".avif", ".heic"), "image"),
     **dict.fromkeys((".mp3", ".wav", ".m4a", ".ogg", ".opus", ".flac", ".aac"), "audio"),
 }
+EXTENSIONS = frozenset(_NAMES)
+"""Extensions of the files of inputs and results, with the dot."""
+
 _TITLES = {"image": "an image", "video": "a video", "audio": "audio", "": "a video, an image or audio"}
 
 

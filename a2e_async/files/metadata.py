@@ -14,6 +14,8 @@ import io
 import zlib
 from collections.abc import Callable, Mapping
 
+import attrs
+
 from a2e_async.errors import TransferError
 from a2e_async.files import partial_file
 from a2e_async.files.completeness import JPEG_MARKER, find_damage
@@ -46,7 +48,7 @@ def without_metadata(file: LocalFile) -> LocalFile:
             msg = f"{str(file.content)!r} has changed since it was checked: start again"
             raise TransferError(msg)
     stripped = strip(content)
-    return file if stripped == content else LocalFile(file.media_type, len(stripped), stripped)
+    return file if stripped == content else attrs.evolve(file, size=len(stripped), content=stripped)
 
 
 def _strip_jpeg(data: bytes) -> bytes:

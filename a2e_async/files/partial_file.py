@@ -7,18 +7,20 @@ import asyncio
 import contextlib
 import errno
 import filecmp
+import functools
 import os
 import pathlib
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Iterator
-from typing import IO, ParamSpec, Self
+from typing import IO, ParamSpec, Self, TypeAlias
 
 import attrs
 
 from a2e_async._aio import finish, run_in_thread
 from a2e_async._protocol.validation import raise_invalid
-from a2e_async.errors import InvalidRequestError, TransferError
+from a2e_async.errors import A2EError, InvalidRequestError, TransferError
 
 
 def os_error_text(error: Exception) -> str:
@@ -49,12 +51,10 @@ def prepare_target(target: pathlib.Path, *, overwrite: bool) -> None:
         TransferError: The disk failed.
     """
     with map_disk_errors(target):
-        if not target.name or target.is_dir():
-            raise_invalid(f"{str(target)!r} is a folder: pass the path of a file")
-        _check_replaceable(target)
-        if _exists(target) and not overwrite:
+        if _check_replaceable(target) and not overwrite:
             raise_invalid(f"{str(target)!r} exists", "overwrite")
-        if missing := [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]:
+        if not target.parent.exists():
+            missing = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
             target.parent.mkdir(parents=True, exist_ok=True)
             for folder in missing:
                 sync_folder(folder.parent)
@@ -63,24 +63,62 @@ def prepare_target(target: pathlib.Path, *, overwrite: bool) -> None:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def is_kept(target: pathlib.Path) -> bool:
-    """Tell whether there is a regular file of this name."""
-    with map_disk_errors(target):
-        return target.is_file()
+FileId: TypeAlias = tuple[int, int, str]
+"""Device and inode of a folder, and a name: equal for all paths of a file that lead there (``folder/../x.mp4``)."""
 
 
-def _check_replaceable(target: pathlib.Path) -> None:
+Inspection: TypeAlias = tuple[FileId, bool, A2EError | None]
+"""The id of a file, whether it exists and is kept, and why it cannot be written."""
+
+
+def inspect_target(target: pathlib.Path, if_exists: str) -> Inspection:
+    """Prepare the file of a download, in one call of a thread.
+
+    Raises:
+        A2EError: It cannot be written, and neither can its folder be found.
+    """
+    is_kept, problem = False, None
+    try:
+        with map_disk_errors(target):
+            is_kept = if_exists == "keep" and target.is_file()
+        if not is_kept:
+            prepare_target(target, overwrite=if_exists == "overwrite")
+    except A2EError as error:
+        problem = error
+    try:
+        folder = target.parent.stat()
+    except (OSError, ValueError) as error:
+        if problem is not None:
+            raise problem from None
+        msg = f"{str(target)!r}: {os_error_text(error)}"
+        raise TransferError(msg) from error
+    return (folder.st_dev, folder.st_ino, target.name), is_kept, problem
+
+
+def _check_replaceable(target: pathlib.Path) -> bool:
     """Check that a name is free or that of a regular file: no link, pipe or device is ever replaced.
+
+    Returns:
+        Whether there is a file of this name. A name that is too long raises an OSError.
 
     Raises:
         InvalidRequestError: It is something else.
     """
-    if target.is_symlink():
+    if not target.name:
+        raise_invalid(f"{str(target)!r} is a folder: pass the path of a file")
+    try:
+        mode = target.lstat().st_mode
+    except FileNotFoundError:
+        return False
+    if stat.S_ISDIR(mode) or (stat.S_ISLNK(mode) and target.is_dir()):
+        raise_invalid(f"{str(target)!r} is a folder: pass the path of a file")
+    if stat.S_ISLNK(mode):
         raise_invalid(
             f"{str(target)!r} is a symbolic link: pass the path that it leads to, {os.path.realpath(target)!r}"
         )
-    if target.exists() and not target.is_file():
+    if not stat.S_ISREG(mode):
         raise_invalid(f"{str(target)!r} is not a regular file: pass another path")
+    return True
 
 
 def check_folder(folder: pathlib.Path, room: int) -> None:
@@ -109,21 +147,6 @@ def check_folder(folder: pathlib.Path, room: int) -> None:
             f"need {room:,}: free some, choose another folder, or run fewer tasks at the same time"
         )
         raise TransferError(msg)
-
-
-def _exists(target: pathlib.Path) -> bool:
-    """Tell whether a name is taken, also by a symbolic link that leads nowhere. A name that is too long raises."""
-    try:
-        os.lstat(target)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def canonical_path(target: pathlib.Path) -> pathlib.Path:
-    """Return the one path of a file that can be written in several ways (``folder/../x.mp4``)."""
-    with map_disk_errors(target):
-        return target.parent.resolve() / target.name
 
 
 def temporary_path(target: pathlib.Path) -> pathlib.Path:
@@ -236,6 +259,14 @@ _MAX_BUFFERED = 2 * 1024 * 1024  # bytes that may be buffered while a thread wri
 _HEAP = 8 * 1024 * 1024  # bytes of freed memory for glibc to keep: more than is ever buffered at a time
 
 
+@functools.cache
+def _keep_freed_memory() -> None:
+    """Let glibc keep freed memory, once in a process."""
+    # glibc returns freed chunks to the kernel, which clears each page again for the next ones. That costs a third of
+    # the speed. After one large block was freed, glibc keeps as much memory for the next ones.
+    bytes(_HEAP)
+
+
 @attrs.define(eq=False, repr=False)
 class PartialFile:
     """Partial file of one download. Use it with ``async with``.
@@ -252,14 +283,13 @@ class PartialFile:
 
     async def __aenter__(self) -> Self:
         """Begin. Nothing is opened yet."""
-        # glibc returns freed chunks to the kernel, which clears each page again for the next ones. That costs a third
-        # of the speed. After one large block was freed, glibc keeps as much memory for the next ones.
-        bytes(_HEAP)
+        _keep_freed_memory()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         """Remove the file, unless `commit` renamed it. No cancellation can prevent that."""
-        await finish(self._remove())
+        if self._file is not None or self._step is not None:
+            await finish(self._remove())
 
     async def _remove(self) -> None:
         if self._step is not None:
@@ -299,6 +329,7 @@ class PartialFile:
         """
         await self._start_step(self._finish, self._take_chunks(), size=size, overwrite=overwrite)
         await self._end_step()
+        self._step = None
 
     def _take_chunks(self) -> list[bytes]:
         chunks, self._chunks, self._buffered = self._chunks, [], 0

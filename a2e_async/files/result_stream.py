@@ -12,6 +12,7 @@ from typing import Protocol, Self
 import attrs
 
 from a2e_async._protocol.validation import raise_invalid
+from a2e_async.errors import ConfigurationError
 from a2e_async.files.download_state import DownloadState
 from a2e_async.files.media_types import HEAD, content_type_of
 
@@ -97,6 +98,7 @@ class ResultStream:
             TransferError: The connection broke too often, or the storage sent something else. What was read is not
                 the whole result.
             ClientClosedError: The client was closed, or ended its waits.
+            ConfigurationError: The ``async with`` of the stream has ended.
         """
         return await self._pipe.read()
 
@@ -125,6 +127,7 @@ class Pipe:
         self._held: list[bytes] = []
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(1)  # None is the end
         self._error: Exception | None = None
+        self._is_closed = False
 
     # for the download
 
@@ -200,9 +203,7 @@ class Pipe:
             self.opened.set_exception(error)
         self._error = error
         self.ended.set()
-        while not self._chunks.empty():
-            self._chunks.get_nowait()
-        self._chunks.put_nowait(None)
+        self._drop_chunks()
 
     def discard(self) -> None:
         """Forget the stream and its error: nothing reads it any more."""
@@ -211,10 +212,21 @@ class Pipe:
         # the error holds frames by its traceback, and those hold the pipe: it must not hold the error
         self.opened, self._error = self.opened.get_loop().create_future(), None
         self.opened.cancel()
+        self._is_closed = True
+        self._drop_chunks()
+
+    def _drop_chunks(self) -> None:
+        while not self._chunks.empty():
+            self._chunks.get_nowait()
+        self._chunks.put_nowait(None)
 
     async def read(self) -> bytes:
         """Return the next chunk, or raise the error of the download, or `StopAsyncIteration` at its end."""
         chunk = await self._chunks.get()
+        if self._is_closed:
+            self._chunks.put_nowait(None)  # for a next call
+            msg = "The stream is closed: read it inside of its `async with`"
+            raise ConfigurationError(msg)
         if chunk is None or self.ended.is_set():
             if self._chunks.empty():
                 self._chunks.put_nowait(None)  # for a next call

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import copy
 import io
 import os
 import pathlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import IO, Any, Protocol, TypeAlias, TypeVar, get_args
 
 import aiohttp
@@ -19,7 +21,7 @@ from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.links import is_inside
 from a2e_async._protocol.messages import Response
 from a2e_async._protocol.schema import check_link
-from a2e_async._protocol.validation import raise_invalid
+from a2e_async._protocol.validation import raise_invalid, size_text
 from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.exceptions import map_exceptions
 from a2e_async._transport.http import OwnedSession
@@ -35,7 +37,7 @@ from a2e_async.errors import (
 )
 from a2e_async.files import download_state, media_types, metadata, partial_file
 from a2e_async.files.download_state import DownloadState, SpeedCheck
-from a2e_async.files.local_files import IfExists, LocalFile, WritableFile, check_target, write_to
+from a2e_async.files.local_files import IfExists, LocalFile, WritableFile, write_to
 from a2e_async.files.media_types import HEAD
 from a2e_async.files.partial_file import PartialFile
 from a2e_async.files.result_stream import ByteRange, Pipe, ResultStream
@@ -46,6 +48,9 @@ _PRESIGN = Endpoint.of("POST r2/upload-presigned-url", "POST r2/get_upload_presi
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
 _ONE_BYTE = {"Range": "bytes=0-0"}
+
+# Bytes of a file that is read into memory in one go. A larger one is read while it is sent, in many calls of a thread.
+_SMALL = 1024 * 1024
 
 # Bytes that may arrive ahead while the disk is busy; aiohttp takes up to twice as many before it stops reading.
 _READ_BUFFER = 256 * 1024
@@ -107,9 +112,12 @@ class Files:
     api: ApiTransport
     session: OwnedSession
     is_public: bool  # whether the base URL is public: then A2E's links must not lead into the network of this machine
-    _transfers: dict[pathlib.Path, "_Transfer"] = attrs.field(factory=dict, init=False)
+    _transfers: dict[partial_file.FileId, "_Transfer"] = attrs.field(factory=dict, init=False)
+    _inspections: dict[tuple[pathlib.Path, IfExists], asyncio.Future[partial_file.Inspection]] = attrs.field(
+        factory=dict, init=False
+    )
     _pipes: set[Pipe] = attrs.field(factory=set, init=False)
-    _ends_streams: bool = attrs.field(default=False, init=False)
+    _ending: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)  # set when no stream may begin any more
     _uploads: asyncio.Semaphore = attrs.field(init=False)
     _downloads: asyncio.Semaphore = attrs.field(init=False)
     _presign_repeatedly: Callable[[LocalFile], Awaitable[tuple[str, str]]] = attrs.field(init=False)
@@ -121,11 +129,22 @@ class Files:
         """Make the limits of concurrent uploads and downloads, and wrap the requests in retries."""
         self._uploads = asyncio.Semaphore(self.config.max_uploads)
         self._downloads = asyncio.Semaphore(self.config.max_downloads)
+        self._wrap_in_retries()
+
+    def view(self, api: ApiTransport) -> "Files":
+        """Return the same with another sender of requests to the API, and its retries. It shares everything else."""
+        view = copy.copy(self)
+        view.api = api
+        view._wrap_in_retries()  # noqa: SLF001  of this class
+        return view
+
+    def _wrap_in_retries(self) -> None:
         # A2E can charge for the links, so they are requested again only if the request surely was not accepted.
-        self._presign_repeatedly = self.api.retry.wrap(self._presign, paid=True)
-        self._put_repeatedly = self.api.retry.wrap(self._put)
-        self._get_repeatedly = self.api.retry.wrap(self._get)
-        self._probe_repeatedly = self.api.retry.wrap(self._probe)
+        retry = self.api.retry
+        self._presign_repeatedly = retry.wrap(self._presign, lambda _: f"POST {_PRESIGN.path}", paid=True)
+        self._put_repeatedly = retry.wrap(self._put, lambda url, _: f"upload, host {_host_of(url)}")
+        self._get_repeatedly = retry.wrap(self._get, lambda url, *_: f"download, host {_host_of(url)}")
+        self._probe_repeatedly = retry.wrap(self._probe, lambda url, _: f"download, host {_host_of(url)}")
 
     def check_size(self, file: LocalFile) -> None:
         """Check that a file is not larger than `Config.max_upload_bytes`.
@@ -136,7 +155,7 @@ class Files:
         limit = self.config.max_upload_bytes
         if file.size > limit:
             name = "The file" if isinstance(file.content, bytes) else f"The file {str(file.content)!r}"
-            raise_invalid(f"{name} has {file.size:,} bytes: Config.max_upload_bytes allows {limit:,}")
+            raise_invalid(f"{name} has {size_text(file.size)}: Config.max_upload_bytes allows {size_text(limit)}")
 
     async def upload(self, file: LocalFile) -> str:
         """Upload a file and return its link at A2E's CDN, once it can be read there.
@@ -153,11 +172,12 @@ class Files:
         self.check_size(file)
         try:
             async with self._uploads:
-                if not self.config.keep_metadata:
-                    file = await asyncio.to_thread(metadata.without_metadata, file)
+                file = await asyncio.to_thread(_load, file, keep_metadata=self.config.keep_metadata)
                 upload_url, link = await self._presign_repeatedly(file)
-                await self._put_repeatedly(upload_url, file)
-                await self._wait_until_visible(link)
+                observer = self.api.throttled.observer
+                with observer.transfer("upload", _host_of(upload_url), lambda: (file.size, 0)):
+                    await self._put_repeatedly(upload_url, file)
+                    await self._wait_until_visible(link)
         except _WRAPPED as error:
             msg = f"The upload failed, and nothing was started: {error}"
             raise TransferError(msg, status=getattr(error, "status", 0)) from error
@@ -246,35 +266,49 @@ class Files:
         if not isinstance(path, str | os.PathLike):
             return await self._write(path, get_link)
         target = pathlib.Path(path)
-        # two downloads must not write to the same file, however their paths are written
-        canonical = await asyncio.to_thread(partial_file.canonical_path, target)
-        while (transfer := self._transfers.get(canonical)) is not None:
+        while True:
+            # two downloads must not write to the same file, however their paths are written
+            file_id, is_kept, problem = await self._inspect(target, if_exists)
+            transfer = self._transfers.get(file_id)
+            if transfer is None:
+                break
             if transfer.waiting and transfer.source != source:
                 raise_invalid(f"{str(target)!r} is being written by another download: choose another name")
             if transfer.waiting and transfer.if_exists == if_exists:
                 break
             await asyncio.wait([transfer.task])  # it is being cancelled, or would treat the file in another way
-        else:
+        if transfer is None:
+            if is_kept:
+                return target
+            if problem is not None:
+                raise problem
             storing = self._store(target, get_link, if_exists)
             transfer = _Transfer(source, if_exists, asyncio.create_task(storing, name="a2e-download"))
-            self._transfers[canonical] = transfer
-            transfer.task.add_done_callback(lambda _: self._transfers.pop(canonical))
+            self._transfers[file_id] = transfer
+            transfer.task.add_done_callback(lambda _: self._transfers.pop(file_id))
         try:
             await transfer.wait()
         finally:
             del transfer  # an error holds this frame by its traceback, and the frame must not hold the error
         return target
 
+    async def _inspect(self, target: pathlib.Path, if_exists: IfExists) -> partial_file.Inspection:
+        """Prepare the file of a download, in a thread: see `inspect_target`."""
+        # Calls at the same time share this as well. So they go on at the same time, and share the transfer.
+        key = target, if_exists
+        if key not in self._inspections:
+            self._inspections[key] = run_in_thread(partial_file.inspect_target, target, if_exists)
+            self._inspections[key].add_done_callback(lambda _: self._inspections.pop(key))
+        return await asyncio.shield(self._inspections[key])
+
     async def _store(self, target: pathlib.Path, get_link: GetLink, if_exists: IfExists) -> None:
         overwrite = if_exists == "overwrite"
         try:
-            if if_exists == "keep" and await asyncio.to_thread(partial_file.is_kept, target):
-                return
-            await check_target(target, overwrite=overwrite)
             link = await get_link("")
             async with self._downloads, PartialFile(target) as file:
                 state = DownloadState(target.suffix, self.config.max_download_bytes)
-                await self._fetch(link, get_link, state, lambda link: self._get_repeatedly(link, state, file))
+                with self._reported(link, state):
+                    await self._fetch(link, get_link, state, lambda link: self._get_repeatedly(link, state, file))
                 try:
                     await file.commit(size=state.received, overwrite=overwrite)
                 except InvalidRequestError:  # another program was faster
@@ -310,7 +344,7 @@ class Files:
             if_range: The header If-Range of a visitor.
             ends_with_waits: Whether `end_streams` ends it.
         """
-        if ends_with_waits and self._ends_streams:
+        if ends_with_waits and self._ending.is_set():
             raise ClientClosedError(_ENDED)
         part = ByteRange.parse(byte_range)
         pipe = Pipe(DownloadState("", self.config.max_download_bytes), part, if_range)
@@ -332,7 +366,7 @@ class Files:
 
     def end_streams(self) -> None:
         """End all streams with a `ClientClosedError`, also those that begin later."""
-        self._ends_streams = True
+        self._ending.set()
         for pipe in self._pipes:
             pipe.end(ClientClosedError(_ENDED))
 
@@ -352,9 +386,9 @@ class Files:
                 )
                 if not pipe.choose_part():
                     return await pipe.finish()
-            await self._fetch(
-                await get_link(""), get_link, pipe.state, lambda link: self._get_repeatedly(link, pipe.state, pipe)
-            )
+            link = await get_link("")
+            with self._reported(link, pipe.state):
+                await self._fetch(link, get_link, pipe.state, lambda link: self._get_repeatedly(link, pipe.state, pipe))
             await pipe.finish()
         except _WRAPPED as error:
             msg = f"The download failed: {error}"
@@ -363,6 +397,11 @@ class Files:
             await pipe.fail(failure)
         except Exception as error:  # noqa: BLE001  the reader raises it
             await pipe.fail(error)
+
+    def _reported(self, link: str, state: DownloadState) -> AbstractContextManager[None]:
+        """Return a context manager that reports a download."""
+        observer = self.api.throttled.observer
+        return observer.transfer("download", _host_of(link), lambda: (state.received - state.first, state.resumed))
 
     async def _fetch(
         self, link: str, get_link: GetLink, state: DownloadState, get: Callable[[str], Awaitable[bool]]
@@ -483,6 +522,11 @@ class Files:
         self.session.public_hosts.add((link.raw_host or "").lower())
 
 
+def _host_of(url: str) -> str:
+    link = _exact_url(url)
+    return f"{link.host}:{link.port}"
+
+
 def _redirected(url: str, location: str) -> str:
     """Return the link that a redirect leads to."""
     try:
@@ -504,11 +548,22 @@ def _head_of(response: aiohttp.ClientResponse) -> Response:
     return Response(status=response.status, headers=response.headers, received_at=time.time())
 
 
+def _load(file: LocalFile, *, keep_metadata: bool) -> LocalFile:
+    """Return what is sent of a file: without metadata, and in memory if it is small. Blocks."""
+    if not keep_metadata:
+        file = metadata.without_metadata(file)
+    if isinstance(file.content, bytes) or file.size > _SMALL:
+        return file
+    with partial_file.open_checked(file.content, file.size) as opened, partial_file.map_disk_errors(file.content):
+        return attrs.evolve(file, content=opened.read())
+
+
 @contextlib.asynccontextmanager
-async def _reader(file: LocalFile) -> AsyncIterator[IO[bytes]]:
+async def _reader(file: LocalFile) -> AsyncIterator[IO[bytes] | bytes]:
     """Open the content of a file, so that it is read while it is sent, and close it in any case."""
     if isinstance(file.content, bytes):
-        yield io.BytesIO(file.content)
+        # in one piece without a copy; aiohttp warns of a large piece, which would hold the event loop
+        yield file.content if file.size <= _SMALL else io.BytesIO(file.content)
         return
     opening = run_in_thread(partial_file.open_checked, file.content, file.size)
     try:

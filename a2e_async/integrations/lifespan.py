@@ -44,7 +44,7 @@ async def serving(a2e: A2EClient, *others: AbstractAsyncContextManager[Any]) -> 
                 ending.add(asyncio.create_task(a2e.end_waits(), name="a2e-end-waits"))
 
         await stack.enter_async_context(_watch_server(stop))
-        stack.enter_context(_before_signals(stop))
+        stack.enter_context(before_signals(stop, asyncio.get_running_loop(), signal.SIGINT, signal.SIGTERM))
         for other in others:
             await stack.enter_async_context(other)
         try:
@@ -54,12 +54,11 @@ async def serving(a2e: A2EClient, *others: AbstractAsyncContextManager[Any]) -> 
 
 
 @contextlib.contextmanager
-def _before_signals(stop: Callable[[], None]) -> Iterator[None]:
-    """Call a function in the event loop at SIGTERM and Ctrl-C, before their handlers."""
+def before_signals(stop: Callable[[], None], loop: asyncio.AbstractEventLoop, *numbers: int) -> Iterator[None]:
+    """Call a function in an event loop, of any thread, at signals, before their handlers."""
     if threading.current_thread() is not threading.main_thread():  # Python allows handlers there only
         yield
         return
-    loop = asyncio.get_running_loop()
     handlers: dict[int, Callable[[int, FrameType | None], Any]] = {}
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -67,7 +66,7 @@ def _before_signals(stop: Callable[[], None]) -> Iterator[None]:
             loop.call_soon_threadsafe(stop)
         handlers[number](number, frame)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in numbers:
         handler = signal.getsignal(number)
         if callable(handler):
             handlers[number] = handler

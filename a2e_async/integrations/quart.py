@@ -1,6 +1,6 @@
-"""Quart: the life of a client, the live status of a task, webhooks, and errors as responses."""
+"""Quart: the life of a client, the live status and the result of a task, webhooks, and errors as responses."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
@@ -10,12 +10,13 @@ from a2e_async.client import A2EClient
 from a2e_async.errors import A2EError
 from a2e_async.integrations.http_errors import error_response
 from a2e_async.integrations.lifespan import serving
+from a2e_async.integrations.results import open_result
 from a2e_async.integrations.streams import HEADERS, has_all_events, send_messages, server_sent_events, status_of
 from a2e_async.models.common import TaskRecord
 from a2e_async.tasks import TaskHandle
 from a2e_async.webhooks import WebhookReceiver
 
-__all__ = ["event_stream", "send_updates", "setup", "webhook_view"]
+__all__ = ["event_stream", "result_response", "send_updates", "setup", "webhook_view"]
 
 R = TypeVar("R", bound=TaskRecord)
 
@@ -61,6 +62,28 @@ async def event_stream(task: TaskHandle[R], *, to_data: Callable[[R], dict[str, 
     response: Any = await make_response(server_sent_events(task, to_data=to_data), 200, HEADERS)
     response.timeout = None  # Quart's own is a minute
     return response  # type: ignore[no-any-return]  # Quart's annotation has all kinds of responses
+
+
+async def result_response(task: TaskHandle[R], headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response with the result of a task, such as the video, without its link. It answers a ``Range``.
+
+    The bytes come from A2E's storage while they are sent, so a seek in a player downloads only what it shows. Nothing
+    is stored here: for many visitors of one video, download it, and serve the file. After the first byte, an error
+    of A2E's storage, or the end of all waits when the server stops, is logged and cuts the response short, which
+    the browser sees: it is raised to the server, which closes the connection.
+
+    Args:
+        task: The task.
+        headers: More headers, such as ``Cache-Control`` or ``Content-Disposition``.
+
+    Raises:
+        A2EError: As for `TaskHandle.stream`, before the first byte.
+    """
+    stream, body = await open_result(task, request.headers, is_head=request.method == "HEAD")
+    response: Any = await make_response(body, stream.status, stream.headers)
+    response.headers.update(headers or {})
+    response.timeout = None  # as above
+    return response  # type: ignore[no-any-return]  # as above
 
 
 async def send_updates(task: TaskHandle[R], *, to_data: Callable[[R], dict[str, Any]] = status_of) -> None:

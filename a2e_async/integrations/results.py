@@ -1,10 +1,12 @@
 """The result of a task as the response of a web application: it passes on the bytes, and does not show the link."""
 
+import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, TypeAlias
 
+from a2e_async._aio import finish_in_background
 from a2e_async.errors import A2EError
 from a2e_async.files import ResultStream
 from a2e_async.integrations.streams import run_until
@@ -17,6 +19,8 @@ _Receive: TypeAlias = Callable[[], Awaitable[_Message]]
 _Send: TypeAlias = Callable[[_Message], Awaitable[None]]
 
 _LOGGER = logging.getLogger("a2e_async")
+
+_CUT_SHORT = "The response with the result of task %s was cut short: %s"
 
 
 class ResultApp:
@@ -69,6 +73,60 @@ def range_of(headers: Any, *, is_head: bool) -> dict[str, str | None]:  # noqa: 
     return {"byte_range": headers.get("range"), "if_range": headers.get("if-range")}
 
 
+async def open_result(
+    task: TaskHandle[Any],
+    headers: Any,  # noqa: ANN401  as above
+    *,
+    is_head: bool,
+    end: type[BaseException] | None = None,
+) -> tuple[ResultStream, AsyncGenerator[bytes, None]]:
+    """Open the result of a task for a framework that iterates over the body of a response.
+
+    The response has begun when the body is read. An error of the body is logged, and raised to the framework, by which
+    it ends the response without the rest, and the server closes the connection.
+
+    Args:
+        task: The task.
+        headers: The headers of the request.
+        is_head: Whether it is a HEAD.
+        end: The exception that is raised instead of an error of the body.
+
+    Returns:
+        The stream, for status and headers, and the body.
+    """
+    opened = contextlib.AsyncExitStack()
+    stream = await opened.enter_async_context(task.stream(**range_of(headers, is_head=is_head)))
+    if is_head:
+        await opened.aclose()
+    return stream, _body(None if is_head else stream, opened, task.id, end)
+
+
+async def _body(
+    stream: ResultStream | None, opened: contextlib.AsyncExitStack, task_id: str, end: type[BaseException] | None
+) -> AsyncGenerator[bytes, None]:
+    if stream is None:
+        return
+    responding = asyncio.current_task()
+    assert responding is not None  # noqa: S101  for mypy: a framework reads the body in a task
+
+    def on_responded(_: object) -> None:
+        finish_in_background(opened.aclose())
+
+    # Django does not close the body if the visitor leaves while it sends
+    responding.add_done_callback(on_responded)
+    try:
+        async with opened:
+            async for chunk in stream:
+                yield chunk
+    except A2EError as error:
+        _LOGGER.warning(_CUT_SHORT, task_id, error)
+        if end is None:
+            raise
+        raise end from None
+    finally:
+        responding.remove_done_callback(on_responded)
+
+
 async def copy(stream: ResultStream, send: Callable[[bytes], Awaitable[None]], task_id: str) -> bool:
     """Send all chunks of a stream; return whether that was all. The response has begun, so no error is raised."""
     is_complete = False
@@ -83,5 +141,5 @@ async def copy(stream: ResultStream, send: Callable[[bytes], Awaitable[None]], t
         # a visitor that takes no bytes, such as with a paused video, must not hold a server that stops
         await run_until(send_all(), stream.wait_until_ended())
     except A2EError as error:
-        _LOGGER.warning("The response with the result of task %s was cut short: %s", task_id, error)
+        _LOGGER.warning(_CUT_SHORT, task_id, error)
     return is_complete

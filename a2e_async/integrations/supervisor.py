@@ -13,27 +13,58 @@
 
 import asyncio
 import contextvars
+import functools
 import logging
 import secrets
-import time
 from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Generic, Self, TypeAlias, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
-from a2e_async._protocol.validation import check_seconds
+from a2e_async._protocol.validation import check_seconds, raise_invalid
 from a2e_async.errors import A2EError, ClientClosedError, ConfigurationError, TaskFailedError, TaskNotFoundError
-from a2e_async.models.common import TaskRecord
-from a2e_async.resources.task_resource import TaskResource
-from a2e_async.tasks import TaskHandle
 
-__all__ = ["Lease", "OnEnd", "OnSuccess", "OpenIds", "Supervisor"]
+__all__ = ["Lease", "OnEnd", "OnSuccess", "OpenIds", "Supervisor", "Watched", "WatchedFamily"]
 
-R = TypeVar("R", bound=TaskRecord)
 
-OnSuccess: TypeAlias = Callable[[TaskHandle[R]], Awaitable[object]]
+class Watched(Protocol):
+    """What a supervisor needs of a task: a `TaskHandle`, or a job of a cluster."""
+
+    @property
+    def id(self) -> str:
+        """Its id in the application's database."""
+        ...
+
+    async def wait_until_done(
+        self,
+        timeout: float | None = ...,  # noqa: ASYNC109  as in `TaskHandle`
+        *,
+        outage_budget: float | None = ...,
+    ) -> object:
+        """Wait for its end.
+
+        Raises:
+            TaskFailedError: It has failed.
+            TaskNotFoundError: It is gone.
+        """
+        ...
+
+
+R = TypeVar("R", bound=Watched)
+R_co = TypeVar("R_co", bound=Watched, covariant=True)
+
+
+class WatchedFamily(Protocol[R_co]):
+    """What a supervisor needs of a family of tasks: ``a2e.image_to_video``, or the jobs of a cluster."""
+
+    def task(self, id: str, /) -> R_co:
+        """Return a task by its id. Nothing is sent."""
+        ...
+
+
+OnSuccess: TypeAlias = Callable[[R], Awaitable[object]]
 """Called with the handle of a task that has succeeded."""
 
-OnEnd: TypeAlias = Callable[[TaskHandle[R], A2EError], Awaitable[object]]
+OnEnd: TypeAlias = Callable[[R, A2EError], Awaitable[object]]
 """Called with the handle of a task, and the error that says how it ended."""
 
 OpenIds: TypeAlias = Callable[[], Awaitable[Iterable[str]] | AsyncIterable[str]]
@@ -53,6 +84,8 @@ _CHUNK = 100  # waits started in one pass of the event loop, so that very many d
 
 _MAX_DELAY = 600.0  # seconds between two calls of a function that raises errors
 
+_GIVE_BACK_TIMEOUT = 5.0  # seconds, since the end of the application waits for it
+
 
 class Supervisor(Generic[R]):
     """Waits for tasks in the background, and calls a function of the application when each of them ends.
@@ -66,7 +99,7 @@ class Supervisor(Generic[R]):
 
     def __init__(
         self,
-        tasks: TaskResource[R],
+        tasks: WatchedFamily[R],
         *,
         on_success: OnSuccess[R],
         on_failure: OnEnd[R],
@@ -85,7 +118,7 @@ class Supervisor(Generic[R]):
         can be called twice for one task, since a process can die after the call.
 
         Args:
-            tasks: The family, such as ``a2e.image_to_video``.
+            tasks: The family, such as ``a2e.image_to_video``, or `ClusterTasks` of a cluster.
             on_success: Called with the handle of a task that has succeeded, for example to download its result.
             on_failure: Called with the handle and a `TaskFailedError`.
             on_gone: Called with the handle and a `TaskNotFoundError`: deleted, expired, or of another account.
@@ -99,10 +132,18 @@ class Supervisor(Generic[R]):
             grace: Seconds at the end for calls of your functions that are under way; then they are cancelled.
 
         Raises:
-            InvalidRequestError: A number is not valid.
+            InvalidRequestError: A number is not valid, or something else than a function was passed.
         """
         for name, value in (("lease_seconds", lease_seconds), ("scan_interval", scan_interval), ("grace", grace)):
             check_seconds(name, value)
+            if (value is None and name != "scan_interval") or (value is not None and value <= 0 and name != "grace"):
+                raise_invalid(f"{name} must be more than 0 seconds, not {value!r}")
+        if isinstance(max_calls, bool) or not isinstance(max_calls, int) or max_calls < 1:
+            raise_invalid(f"max_calls must be an int of 1 or more, not {max_calls!r}")
+        functions = {"on_success": on_success, "on_failure": on_failure, "on_gone": on_gone}
+        for name, function in {**functions, "open_ids": open_ids, "lease": lease}.items():
+            if not callable(function) and (function is not None or name in functions):
+                raise_invalid(f"{name} must be an async function, not {type(function).__name__}")
         self._tasks = tasks
         self._on_success, self._on_failure, self._on_gone = on_success, on_failure, on_gone
         self._open_ids, self._scan_interval = open_ids, scan_interval
@@ -110,7 +151,8 @@ class Supervisor(Generic[R]):
         self._owner = secrets.token_hex(8)
         self._max_calls, self._grace = max_calls, grace
         self._calls = asyncio.Semaphore(max_calls)
-        self._waits: dict[str, tuple[TaskHandle[R], asyncio.Task[None]]] = {}
+        self._waits: dict[str, tuple[R, asyncio.Task[None]]] = {}
+        self._running: set[asyncio.Task[None]] = set()  # of all waits, also those that give back their leases
         self._calling: set[asyncio.Task[None]] = set()
         self._ended: set[str] = set()  # since the latest call of `open_ids`, which may still name them
         self._scanning: asyncio.Task[None] | None = None
@@ -146,21 +188,21 @@ class Supervisor(Generic[R]):
     ) -> None:
         """End all waits; the tasks at A2E go on."""
         self._state = "stopped"
-        waits, calling = {wait for _, wait in self._waits.values()}, {*self._calling}
-        ending = waits if self._scanning is None else {*waits, self._scanning}
+        calling, waits = {*self._calling}, {wait for _, wait in self._waits.values()}
+        scanning = set() if self._scanning is None else {self._scanning}
         try:
-            for task in ending - calling:
+            for task in (waits | scanning) - calling:
                 task.cancel()
             if calling:
                 await asyncio.wait(calling, timeout=self._grace)
         finally:
             for task in self._calling:  # once each: a second cancellation would keep a wait from giving back its lease
                 task.cancel()
-            if ending:
+            if ending := scanning | self._running:
                 await asyncio.wait(ending)
             self._scanning = None
 
-    def watch(self, task: TaskHandle[R] | str) -> TaskHandle[R]:
+    def watch(self, task: R | str) -> R:
         """Wait for a task in the background, unless that is done already. Returns its handle at once. Free.
 
         After the supervisor has ended this only logs a line: the task is paid and in your database, so that the next
@@ -171,12 +213,14 @@ class Supervisor(Generic[R]):
 
         Raises:
             ConfigurationError: The supervisor was not opened.
-            InvalidRequestError: The id is not valid.
+            InvalidRequestError: It is no handle, or the id is not valid.
         """
         if self._state == "new":
             msg = "The supervisor is not open: use `async with`, or pass it to the lifespan of your framework"
             raise ConfigurationError(msg)
-        handle = task if isinstance(task, TaskHandle) else self._tasks.task(task)
+        handle = self._tasks.task(task) if isinstance(task, str) else task
+        if not isinstance(getattr(handle, "id", None), str):
+            raise_invalid(f"pass a handle, or the id of a task as a str, not {type(task).__name__}")
         if handle.id in self._waits:
             return self._waits[handle.id][0]
         if self._state == "stopped":
@@ -184,7 +228,15 @@ class Supervisor(Generic[R]):
             return handle
         wait = _create_task(self._supervise(handle), f"a2e-supervise-{handle.id}")
         self._waits[handle.id] = handle, wait
+        self._running.add(wait)
+        wait.add_done_callback(functools.partial(self._forget, handle.id))
         return handle
+
+    def _forget(self, id: str, wait: asyncio.Task[None]) -> None:
+        """Forget a wait that has ended; also one that was cancelled before it began."""
+        self._running.discard(wait)
+        if id in self._waits and self._waits[id][1] is wait:
+            del self._waits[id]
 
     async def release(self, id: str) -> None:
         """End the wait for a task, and give back its lease, so that another process can take it over at once."""
@@ -217,7 +269,7 @@ class Supervisor(Generic[R]):
             except Exception:
                 _LOGGER.exception("open_ids raised an error; it is called again in %g s", interval)
 
-    async def _supervise(self, handle: TaskHandle[R]) -> None:
+    async def _supervise(self, handle: R) -> None:
         """Watch one task to its end, as the holder of its lease."""
         renewing: asyncio.Task[None] | None = None
         try:
@@ -234,7 +286,7 @@ class Supervisor(Generic[R]):
                 renewing.cancel()
                 await self._give_back_lease(handle.id)
 
-    async def _wait_and_call(self, handle: TaskHandle[R]) -> None:
+    async def _wait_and_call(self, handle: R) -> None:
         delay = 1.0
         while True:
             try:
@@ -252,7 +304,7 @@ class Supervisor(Generic[R]):
             else:
                 return await self._call(handle, self._on_success)
 
-    async def _call(self, handle: TaskHandle[R], function: Callable[..., Awaitable[object]], *error: A2EError) -> None:
+    async def _call(self, handle: R, function: Callable[..., Awaitable[object]], *error: A2EError) -> None:
         """Call a function of the application until it returns."""
         delay, wait = 0.5, asyncio.current_task()
         assert wait is not None  # noqa: S101  for mypy: a coroutine runs in a task
@@ -282,34 +334,39 @@ class Supervisor(Generic[R]):
 
     async def _take_lease(self, id: str) -> bool:
         try:
-            return self._lease is not None and await self._lease(id, self._owner, self._lease_seconds)
+            return await self._call_lease(id, self._lease_seconds, self._lease_seconds)
         except Exception:
             _LOGGER.exception("lease raised an error for task %s; the task is tried again at the next scan", id)
             return False
 
     async def _renew(self, id: str, wait: asyncio.Task[Any] | None) -> None:
         """Renew a lease until it is lost; then end the wait."""
-        assert self._lease is not None  # noqa: S101  for mypy
         assert wait is not None  # noqa: S101  for mypy
-        held_until = time.monotonic() + self._lease_seconds
-        while time.monotonic() < held_until:
-            await asyncio.sleep(self._lease_seconds / 3)
-            began = time.monotonic()
+        clock = asyncio.get_running_loop().time
+        held_until = clock() + self._lease_seconds
+        while (rest := held_until - clock()) > 0:
+            await asyncio.sleep(min(self._lease_seconds / 3, rest))
+            began = clock()
             try:
-                if not await self._lease(id, self._owner, self._lease_seconds):
+                if not await self._call_lease(id, self._lease_seconds, held_until - began):
                     break
                 held_until = began + self._lease_seconds
             except Exception:
                 _LOGGER.exception("lease raised an error for task %s; it is renewed again", id)
-        _LOGGER.warning("Another process has taken over task %s", id)
+        _LOGGER.warning("The lease of task %s is lost; another process can take it over", id)
         wait.cancel()
 
     async def _give_back_lease(self, id: str) -> None:
-        assert self._lease is not None  # noqa: S101  for mypy
         try:
-            await self._lease(id, self._owner, 0.0)
+            await self._call_lease(id, 0.0, min(self._lease_seconds, _GIVE_BACK_TIMEOUT))
         except Exception:
             _LOGGER.exception("lease raised an error for task %s; the lease expires by itself", id)
+
+    async def _call_lease(self, id: str, seconds: float, timeout: float) -> bool:  # noqa: ASYNC109  one line for three callers
+        """Call the function, for so long: a database that hangs must not keep a wait whose lease has expired."""
+        assert self._lease is not None  # noqa: S101  for mypy
+        async with asyncio.timeout(timeout):
+            return await self._lease(id, self._owner, seconds)
 
 
 def _create_task(work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:

@@ -33,7 +33,7 @@ _CAPTIONS = {
     "BackColour": text(),
 }
 # A2E's page of 2025 requires the resolution and the sizes too, but starts without them work (reference 4.1).
-_START = Schema(
+START = Schema(
     {
         "title": text(max_length=40),
         "anchor_id": text(required=True),
@@ -192,7 +192,7 @@ class AvatarVideos(TaskResource["models.AvatarVideoRecord"]):
         if isinstance(caption_align, dict):  # the schema rejects anything else
             fields["captionAlign"] = {name: value for name, value in caption_align.items() if value is not None}
         _check_background(fields, has_backdrop=backdrop is not None)
-        return await self._submit(_START, fields, inputs, options)
+        return await self._submit(START, fields, inputs, options)
 
     async def lip_sync_models(self, *, path: str | None = None) -> builtins.list[models.LipSyncModel]:
         """List the personal lip-sync models (A2E page "Obtain the List of Personalized Lip-Sync Models"). Free.

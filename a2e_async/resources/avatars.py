@@ -26,7 +26,7 @@ from a2e_async.tasks import TaskHandle
 
 __all__ = ["Avatars", "CustomAvatars", "Twins"]
 
-_START = Schema(
+START = Schema(
     {
         "name": text(required=True),
         "gender": choice("female", "male", required=True),  # not in A2E's specification; callers had to send it
@@ -140,7 +140,7 @@ class Twins(_AvatarList, OngoingTaskResource["models.TwinRecord"]):
             "negative_prompt": negative_prompt,
             "skipPreview": skip_preview,
         }
-        return await self._submit(_START, fields, inputs, options)
+        return await self._submit(START, fields, inputs, options)
 
     async def list(
         self, *, page_size: int = 100, status: Literal["pending", "processing", "completed", "failed"] | None = None

@@ -24,8 +24,11 @@ from a2e_async._submission.key_starts import KeyStarts
 from a2e_async._submission.submitter import Submitter
 from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.http import OwnedSession
+from a2e_async._transport.options import CallOptions
 from a2e_async.errors import A2EError, EndpointNotAvailableError, NotFoundError, UnpublishedEndpointWarning
 from a2e_async.files.storage import Files
+
+_MAX_VIEWS = 32  # of one client, with different options
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -43,11 +46,34 @@ class Services:
     loop: asyncio.AbstractEventLoop
     warned: MutableSet[str]
     sessions: tuple[OwnedSession, ...]
+    views: dict[CallOptions, Services] = attrs.field(factory=dict)  # for a program that makes a view for each call
 
     @property
     def is_open(self) -> bool:
         """Whether there is a session of ours to close."""
         return any(session.is_open for session in self.sessions)
+
+    def view(self, options: CallOptions) -> Services:
+        """Return the same services with options for each call. They share connections, throttle, polls and keys."""
+        view = self.views.get(options)
+        if view is not None:
+            return view
+        api = self.api.view(options)
+        # the submitter looks for lost starts without the options: see `Finder`
+        submitter = attrs.evolve(self.submitter, finder=attrs.evolve(self.finder, api=api))
+        key_starts = attrs.evolve(self.key_starts, submitter=submitter)
+        if len(self.views) >= _MAX_VIEWS:
+            self.views.clear()
+        view = self.views[options] = attrs.evolve(
+            self,
+            api=api,
+            files=self.files.view(api),
+            finder=submitter.finder,
+            submitter=submitter,
+            key_starts=key_starts,
+            views={},
+        )
+        return view
 
     def poll_now(self, task_id: str | None) -> bool:
         """Poll a task at once, or all tasks, in the event loop of the waits; return whether there is a wait."""

@@ -17,7 +17,7 @@ from a2e_async.tasks import TaskHandle
 
 __all__ = ["CaptionRemoval"]
 
-_START = Schema({"name": text(required=True), "source_url": link(required=True)})
+START = Schema({"name": text(required=True), "source_url": link(required=True)})
 
 _RETRY = Endpoint.of("POST userCaptionRemoval/retry _id")
 
@@ -46,7 +46,7 @@ class CaptionRemoval(OngoingTaskResource["models.CaptionRemovalRecord"]):
             options: See `CommonStartOptions`.
         """
         inputs = {"source_url": await open_required_input("source", source, source_url, "video")}
-        return await self._submit(_START, {"name": name}, inputs, options)
+        return await self._submit(START, {"name": name}, inputs, options)
 
     async def retry(self, id: str) -> TaskHandle[models.CaptionRemovalRecord]:
         """Let A2E run a failed task again. It may cost coins: neither the price nor the response is published.

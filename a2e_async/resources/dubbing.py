@@ -14,7 +14,7 @@ from a2e_async.tasks import TaskHandle
 
 __all__ = ["Dubbing"]
 
-_START = Schema(
+START = Schema(
     {
         "name": text(required=True),
         "source_url": link(required=True),
@@ -65,4 +65,4 @@ class Dubbing(OngoingTaskResource["models.DubbingRecord"]):
             "drop_background_audio": drop_background_audio,
         }
         inputs = {"source_url": await open_required_input("source", source, source_url, "video")}
-        return await self._submit(_START, fields, inputs, options)
+        return await self._submit(START, fields, inputs, options)

@@ -20,9 +20,9 @@ from a2e_async.tasks import TaskHandle
 
 __all__ = ["FaceImages", "FaceSwap", "FaceSwapPreviews"]
 
-_PREVIEW = Schema({"face_url": link(required=True), "video_url": link(required=True)})
+PREVIEW = Schema({"face_url": link(required=True), "video_url": link(required=True)})
 _OTHERS = {"name": text(required=True), "cover_url": link(), "model_version": choice("v1", "v2")}
-_START = Schema({**_PREVIEW.fields, **_OTHERS})
+START = Schema({**PREVIEW.fields, **_OTHERS})
 
 _ADD_IMAGE = Endpoint.of("POST userFaceSwapImage/add")
 _LIST_IMAGES = Endpoint.of("GET userFaceSwapImage/records")
@@ -79,7 +79,7 @@ class FaceSwap(OngoingTaskResource["models.FaceSwapRecord"]):
             "face_url": await open_required_input("face", face, face_url, "image"),
             "cover_url": await open_input("cover", cover, cover_url, "image"),
         }
-        return await self._submit(_START, {"name": name, "model_version": model_version}, inputs, options)
+        return await self._submit(START, {"name": name, "model_version": model_version}, inputs, options)
 
 
 class FaceSwapPreviews(TaskResource["models.FaceSwapPreviewRecord"]):
@@ -110,7 +110,7 @@ class FaceSwapPreviews(TaskResource["models.FaceSwapPreviewRecord"]):
             "face_url": await open_required_input("face", face, face_url, "image"),
             "video_url": await open_required_input("video", video, video_url, "video", "image"),
         }
-        return await self._submit(_PREVIEW, {}, inputs, options)
+        return await self._submit(PREVIEW, {}, inputs, options)
 
 
 class FaceImages(Resource):

@@ -7,7 +7,7 @@ from a2e_async._protocol.families import Family
 from a2e_async._protocol.schema import check_link, check_webhook
 from a2e_async._protocol.validation import raise_invalid
 from a2e_async.config import OnUnknown
-from a2e_async.files.local_files import LocalFile, Media, open_file
+from a2e_async.files.local_files import Image, LocalFile, open_file
 from a2e_async.files.media_types import Medium
 from a2e_async.models.schemas import AsJson
 
@@ -35,7 +35,7 @@ class Webhook(Protocol):
         ...
 
 
-async def open_input(name: str, file: Media | None, url: str | None, *media: Medium) -> Source | None:
+async def open_input(name: str, file: Image | None, url: str | None, *media: Medium) -> Source | None:
     """Return an input after checking it: the file, opened, or the link. None if there is neither.
 
     Args:
@@ -55,7 +55,7 @@ async def open_input(name: str, file: Media | None, url: str | None, *media: Med
     return link if link is not None or file is None else await open_file(name, file, *media)
 
 
-async def open_required_input(name: str, file: Media | None, url: str | None, *media: Medium) -> Source:
+async def open_required_input(name: str, file: Image | None, url: str | None, *media: Medium) -> Source:
     """Return an input as `open_input` does, but require one.
 
     Raises:

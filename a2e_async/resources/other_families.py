@@ -9,6 +9,7 @@ import difflib
 import json
 import os
 import pathlib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Unpack
 
@@ -24,9 +25,10 @@ from a2e_async.resources.inputs import CommonStartOptions, Source
 from a2e_async.resources.task_resource import TaskResource
 from a2e_async.tasks import TaskHandle
 
-__all__ = ["AnyFamily", "find_family", "schema_of", "task_count"]
+__all__ = ["DEDICATED", "AnyFamily", "family_named", "find_family", "schema_of", "task_count"]
 
-_DEDICATED = {  # families with a resource of their own, and its place in the client
+
+DEDICATED: Mapping[str, str] = {
     "userImage2Video": "image_to_video",
     "userVoice": "voices",
     "video": "avatar_videos",
@@ -36,6 +38,7 @@ _DEDICATED = {  # families with a resource of their own, and its place in the cl
     "userDubbing": "dubbing",
     "userCaptionRemoval": "caption_removal",
 }
+"""Families with a resource of their own, and its place in the client."""
 
 # Read with the import, because a file must not be read in an event loop.
 _CATALOGUE: Mapping[str, Any] = json.loads(pathlib.Path(__file__).with_name("catalogue.json").read_bytes())
@@ -50,26 +53,37 @@ _LINK_FIELDS = ("result_url", "url", "video_url")
 
 
 def find_family(name: str) -> Family:
-    """Return the family with A2E's name `name`, regardless of case, spaces and a leading ``user``.
+    """Return the family with A2E's name `name`, if it has no resource of its own; see `family_named`.
 
     Raises:
         InvalidRequestError: There is no such family, or it has a resource of its own.
     """
+    family = family_named(name)
+    if family.key in DEDICATED:
+        raise_invalid(f"{family.title} has methods of its own: use client.{DEDICATED[family.key]}")
+    return family
+
+
+def family_named(name: str) -> Family:
+    """Return the family with A2E's name or title `name`, regardless of case, spaces, hyphens and a leading ``user``.
+
+    Raises:
+        InvalidRequestError: There is no such family.
+    """
     if not isinstance(name, str):
         raise_invalid(f"the name of a family must be a str, not {type(name).__name__}")
-    by_name = {_normalized(key): family for key, family in FAMILIES.items()}
+    by_name = {_normalized(each): family for family in FAMILIES.values() for each in (family.title, family.key)}
     family = by_name.get(_normalized(name))
     if family is None:
-        similar = [by_name[known].key for known in difflib.get_close_matches(_normalized(name), by_name, 3, 0.5)]
-        names = ", ".join(similar or (key for key in FAMILIES if key not in _DEDICATED))
+        close = difflib.get_close_matches(_normalized(name), by_name, 3, 0.5)
+        similar = dict.fromkeys(by_name[known].key for known in close)
+        names = ", ".join(similar or (key for key in FAMILIES if key not in DEDICATED))
         raise_invalid(f"A2E has no family {name!r}: {'did you mean ' if similar else 'there are '}{names}")
-    if family.key in _DEDICATED:
-        raise_invalid(f"{family.title} has methods of its own: use client.{_DEDICATED[family.key]}")
     return family
 
 
 def _normalized(name: str) -> str:
-    return name.lower().removeprefix("user").replace(" ", "")
+    return re.sub(r"[\W_]+", "", name.lower()).removeprefix("user")
 
 
 def schema_of(family: Family) -> Schema:

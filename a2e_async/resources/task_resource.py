@@ -53,14 +53,26 @@ class TaskResource(Resource, Generic[R]):
         quote_id(id)
         return self._to_handle(AcceptedTask(id))
 
-    async def get(self, id: str) -> R:
+    async def get(self, id: str, *, max_age: float | None = None) -> R:
         """Return the record of one task (A2E page "Check Status of One Task"). Free.
 
+        Args:
+            id: A2E's id of the task.
+            max_age: Seconds. If a wait of this client has polled the task within them, that record is returned, and
+                nothing is sent. The client keeps the records of the tasks that are waited for, and of the 256 that have
+                ended last. None always asks A2E.
+
         Raises:
+            InvalidRequestError: An argument is not valid.
             NotFoundError: A2E has no such task, or does not show it yet.
             A2EError: As for any request.
         """
         with attach_task_id(id):
+            if max_age is not None:
+                check_seconds("max_age", max_age)
+                polled: R | None = self._services().poller.record_of(self._family.key, id, max_age)
+                if polled is not None:
+                    return polled
             envelope = await self._read(self._family.detail, id)
             record: R = to_record(responses.detail(envelope, id), self._family, trace_id=envelope.trace_id)
             return record
@@ -199,6 +211,7 @@ class TaskResource(Resource, Generic[R]):
             raise_invalid(f"A2E has no operation that deletes {self._family.title}")
         with attach_task_id(id):
             await self._write(self._family.delete, id)
+        self._services().poller.forget(self._family.key, id)
         # else its idempotency key would still return the deleted task
         await self._services().key_starts.forget(self._family, id)
 
@@ -210,6 +223,7 @@ class TaskResource(Resource, Generic[R]):
         record = await self.get(id)
         with attach_task_id(id):
             await self._write(self._family.rename, id, json={"name": keep_marker(record.name, name)})
+        self._services().poller.forget(self._family.key, id)
 
     def _action_path(self, action: str) -> str:
         return f"/api/v1/{self._family.key}/{action}"
@@ -302,11 +316,13 @@ class TaskResource(Resource, Generic[R]):
                 elif isinstance(value, LocalFile):
                     body[name] = INVENTED_LINK
         if family.name_field is not None and body.get(family.name_field) is None:
-            texts = (source.content if isinstance(source, LocalFile) else source for source in sources)
-            names = (name_from(str(text)) for text in texts if isinstance(text, str | pathlib.Path))
+            texts = (source.name if isinstance(source, LocalFile) else source for source in sources)
+            names = (name_from(text) for text in texts if isinstance(text, str))
             body[family.name_field] = next(filter(None, names), family.title)
         body = schema.check(body)
-        self._check_links({name: value for name, value in body.items() if schema.fields[name].type != "text"})
+        self._check_links(
+            {name: it for name, it in body.items() if schema.fields[name].type != "text" and it != INVENTED_LINK}
+        )
         if not options.keys().isdisjoint(("webhook", "webhook_url", "webhook_token")):
             body |= webhook_fields(family, options)
         if key is not None or on_unknown is not None:
@@ -348,7 +364,9 @@ class TaskResource(Resource, Generic[R]):
     def _subscribe(self, task_id: str, waiter: Waiter) -> Callable[[], None]:
         with attach_task_id(task_id):
             services = self._services()
-        reader = functools.partial(StatusReader, services.api, self._family, services.poller.policy.poll_timeout)
+        # the polls serve the waits of all views of a client, so none of their options applies
+        api = services.api.parent or services.api
+        reader = functools.partial(StatusReader, api, self._family, services.poller.policy.poll_timeout)
         return services.poller.subscribe(self._family.key, task_id, reader, waiter)
 
     async def _download(

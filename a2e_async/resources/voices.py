@@ -23,7 +23,7 @@ from a2e_async.tasks import TaskHandle
 
 __all__ = ["Voices"]
 
-_TRAIN = Schema(
+TRAIN = Schema(
     {
         "name": text(required=True),
         "voice_urls": links(required=True, title="samples"),
@@ -126,7 +126,7 @@ class Voices(OngoingTaskResource["models.VoiceRecord"], Languages):
             "denoise": denoise,
             "enhance_voice_similarity": enhance_voice_similarity,
         }
-        return await self._submit(_TRAIN, fields, {"voice_urls": sources}, options)
+        return await self._submit(TRAIN, fields, {"voice_urls": sources}, options)
 
     async def clone_from_video(self, twin_id: str, *, path: str | None = None) -> TaskHandle[models.VoiceRecord]:
         """Clone the voice of a video twin (A2E page "Clone Voice from a Video"). The price is not published.

@@ -96,7 +96,7 @@ class Fields:
             return cls({})
         try:
             body = await request.json()
-        except (JSONDecodeError, UnicodeDecodeError, LookupError) as error:
+        except (JSONDecodeError, UnicodeDecodeError, LookupError, RecursionError) as error:
             raise ErrorResponse(400, "Bad Request", [{"field": "", "message": "the body is not JSON"}]) from error
         if not isinstance(body, dict):
             raise ErrorResponse(400, "Bad Request", [{"field": "", "message": "the body is not an object"}])

@@ -114,6 +114,11 @@ _WORKING_TIME: Final = (20.0, 40.0)
 _CLOSING_TIME: Final = 0.5  # each working word after the first
 
 
+def _set(waiter: "asyncio.Future[bool]", ended: bool) -> None:  # noqa: FBT001  (a callback of the event loop)
+    if not waiter.done():
+        waiter.set_result(ended)
+
+
 @define(kw_only=True)
 class Lifecycle:
     """Lifecycle of all tasks of one sandbox."""
@@ -124,6 +129,8 @@ class Lifecycle:
     renderer: Renderer
     webhook_sender: WebhookSender
     _random: random.Random = field(init=False)
+    _speed: float = field(init=False)
+    _waiting: "set[asyncio.Future[bool]]" = field(factory=set, init=False)  # for the end of a step
     _running: dict[str, "asyncio.Task[None]"] = field(factory=dict, init=False)
     _loop: asyncio.AbstractEventLoop = field(factory=asyncio.get_running_loop, init=False)
     _holds: int = field(default=0, init=False)
@@ -132,7 +139,29 @@ class Lifecycle:
 
     def __attrs_post_init__(self) -> None:
         """Seed the durations."""
+        self._speed = self.options.speed
         self._random = random.Random(self.options.seed)  # noqa: S311  (durations are no secret)
+
+    @property
+    def speed(self) -> float:
+        """How many times faster than at A2E a task ends."""
+        return self._speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        self._speed = speed
+        for waiter in self._waiting:  # each waits for the rest of its time at the new speed
+            _set(waiter, ended=False)
+
+    @property
+    def running(self) -> int:
+        """The number of tasks that have not ended."""
+        return len(self._running)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a block of `hold` is open."""
+        return self._holds > 0
 
     def begin(self, task: Task) -> None:
         """Run a task in the background."""
@@ -205,7 +234,10 @@ class Lifecycle:
         pace = 1.0 if task.start.scenario.pace is None else task.start.scenario.pace
         queued_pace = pace if pace < float("inf") else 1.0  # #stuck tasks hang while working
         words = task.start.family.words
-        for next_word in (*words.queued[1:], words.working[0]):
+        course = (*words.queued, words.working[0])
+        # A task of an earlier run of the sandbox continues at its status.
+        position = course.index(task.status) if task.status in course else len(course)
+        for next_word in course[position + 1 :]:
             await self._wait(_QUEUED_TIME / len(words.queued) * queued_pace)
             task.set_status(next_word)
         if pace < float("inf"):
@@ -213,25 +245,32 @@ class Lifecycle:
             self.webhook_sender.enqueue(task)
 
     async def _wait(self, seconds: float) -> None:
-        await self._sleep(seconds / self.options.speed)
-
-    async def _sleep(self, seconds: float) -> None:
-        """Sleep, and then until no block of `hold` is open."""
-        await asyncio.sleep(seconds)
+        """Wait for some seconds at speed 1, and then until no block of `hold` is open."""
+        ended = False
+        while not ended:
+            began, speed = self._loop.time(), self._speed
+            waiter = self._loop.create_future()
+            self._waiting.add(waiter)
+            timer = self._loop.call_later(max(0.0, seconds / speed), _set, waiter, True)
+            try:
+                ended = await waiter
+            finally:
+                timer.cancel()
+                self._waiting.discard(waiter)
+            seconds -= (self._loop.time() - began) * speed
         while self._holds:
             await self._released.wait()
 
     async def _work(self, task: Task, seconds: float, closing: float) -> None:
         """Render the results while the working time passes, then end the task."""
-        clock = asyncio.get_running_loop()
-        until = clock.time() + seconds / self.options.speed
+        began = self._loop.time()
         failure = task.start.scenario.failure
         results, input_failure = ([], None) if failure else await self._render(task)
         if input_failure:
-            await self._sleep(0)
+            await self._wait(0)
             self._fail(task, *input_failure)
             return
-        await self._sleep(until - clock.time())
+        await self._wait(seconds - (self._loop.time() - began) * self._speed)
         for word in task.start.family.words.working[1:]:
             task.set_status(word)
             await self._wait(closing)

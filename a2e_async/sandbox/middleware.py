@@ -17,11 +17,26 @@ from a2e_async.sandbox.state import RecordedRequest, State
 
 API = "/api/v1"
 
+# The paths of the sandbox's own page, and of its control API; the page itself is at "/".
+CONTROL = "/_sandbox"
+
 # Operations without an API token: the first is public (reference 1.2), the second checks a login token itself.
 _OPEN: Final = frozenset({f"{API}/custom_back/randomBackground", f"{API}/token/generate"})
 
 # The type of the fault that the current request met; aiohttp runs each request in a context of its own.
 CURRENT_FAULT: Final = ContextVar("a2e-sandbox-fault", default="")
+
+
+def is_control(path: str) -> bool:
+    """Tell whether a path belongs to the sandbox's page or control API, and not to A2E."""
+    return path in {"/", "/favicon.ico"} or path.startswith(f"{CONTROL}/")
+
+
+def is_media(content_type: str) -> bool:
+    """Tell whether a browser shows a file as an image, a video or audio, and runs no script in it."""
+    kind, _, subtype = content_type.lower().partition("/")
+    return kind in {"image", "video", "audio"} and not subtype.startswith("svg")
+
 
 Answer: TypeAlias = web.StreamResponse | None
 OverrideHandler: TypeAlias = Callable[[web.Request], Awaitable[Answer] | Answer]
@@ -62,6 +77,8 @@ class ApiMiddleware:
         async def handle(request: web.Request, handler: Handler) -> web.StreamResponse:
             if self.own_names_only and not is_own_name(request.url.host or ""):
                 return web.Response(status=421, text="The sandbox has no such host.")
+            if is_control(request.path) and request.match_info.http_exception is None:
+                return await handler(request)  # not a part of A2E: no token, no override, no record
             for override in reversed(self.overrides):
                 if (answer := await override.respond(request)) is not None:
                     return answer
@@ -77,11 +94,16 @@ class ApiMiddleware:
 
     async def on_response_prepare(self, request: web.Request, response: web.StreamResponse) -> None:
         """Record a request just before its response is sent, so that a test that has the response finds the record."""
+        if request.path.startswith(("/cdn/", "/storage/")) and not is_media(response.content_type):
+            # An uploaded web page must not run its scripts with the rights of the sandbox's own page.
+            response.headers.setdefault("Content-Security-Policy", "sandbox")
         self.record(request, response.status)
 
     def record(self, request: web.Request, status: int) -> None:
         """Record a request and the status of its response; 0 is no response."""
-        self.state.requests.append(
+        if is_control(request.path):
+            return
+        self.state.record_request(
             RecordedRequest(
                 method=request.method,
                 path=request.path,

@@ -2,28 +2,28 @@
 
 import secrets
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
-from functools import cache
+from os import PathLike
 from types import MappingProxyType, TracebackType
-from typing import Any, Final, Self, cast
+from typing import Final, Self, cast
 
 import aiohttp
 import attrs
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
+from a2e_async.sandbox import control
 from a2e_async.sandbox.faults.middleware import FaultMiddleware
-from a2e_async.sandbox.faults.plan import FaultPlan
+from a2e_async.sandbox.faults.plan import OTHER, Fault, FaultPlan
 from a2e_async.sandbox.faults.schedule import FaultInjector
 from a2e_async.sandbox.lifecycle import NOT_GENERATED, Lifecycle, WebhookSender
 from a2e_async.sandbox.listener import Listener
 from a2e_async.sandbox.media.renderer import Renderer, TinyRenderer, VideoRenderer, check_extra
 from a2e_async.sandbox.media.storage import InputFetcher, Storage
-from a2e_async.sandbox.middleware import ApiMiddleware, Override, OverrideHandler, routes_of_2025, routes_of_spec
+from a2e_async.sandbox.middleware import ApiMiddleware, Override, OverrideHandler
 from a2e_async.sandbox.network import is_loopback, make_connector
-from a2e_async.sandbox.routes import account, avatars, backgrounds, families, image_to_video, storage, streaming, voices
 from a2e_async.sandbox.routes.base import Context
+from a2e_async.sandbox.routes.table import a2e_routes, add_routes
 from a2e_async.sandbox.state import (
     ApiVersion,
     LedgerEntry,
@@ -35,35 +35,7 @@ from a2e_async.sandbox.state import (
     State,
     Task,
 )
-
-_HANDLERS: Final = web.AppKey("handlers", list[Any])
-
-
-def add_routes(application: web.Application, routes: Sequence[web.RouteDef]) -> None:
-    """Add the routes to an application."""
-    # The table of paths is equal in all sandboxes, and is built once. With 250 routes it would be most of the work of
-    # each start, and test suites start thousands of sandboxes.
-    application[_HANDLERS] = [route.handler for route in routes]
-    for resource in _resources(tuple((route.method, route.path) for route in routes)):
-        application.router.register_resource(resource)
-
-
-@cache
-def _resources(paths: tuple[tuple[str, str], ...]) -> Sequence[web.AbstractResource]:
-    """Build the table of paths. Each path has the number of its handler, not the handler of one sandbox."""
-    router = web.UrlDispatcher()
-    for number, (method, path) in enumerate(paths):
-        web.RouteDef(method, path, _forward_to(number), {}).register(router)
-    return tuple(router.resources())
-
-
-def _forward_to(number: int) -> Handler:
-    async def forward(request: web.Request) -> web.StreamResponse:
-        response: web.StreamResponse = await request.app[_HANDLERS][number](request)
-        return response
-
-    return forward
-
+from a2e_async.sandbox.state_file import StateFile
 
 # Seconds for open requests at closing. aiohttp's default is a minute.
 _SHUTDOWN_TIMEOUT: Final = 0.1
@@ -91,6 +63,9 @@ class Sandbox:
         faults: FaultPlan | None = None,
         diamonds: int = 3,
         api_version: ApiVersion = "current",
+        state: str | PathLike[str] | None = None,
+        show_prompt: bool = False,
+        on_request: Callable[[RecordedRequest], None] | None = None,
     ) -> None:
         """Make a sandbox. It listens after `start`.
 
@@ -108,6 +83,11 @@ class Sandbox:
             diamonds: The initial balance of diamonds.
             api_version: "current"; "2025" for the paths that A2E has renamed since then; or "spec" for the operations
                 of A2E's current specification only, without those that A2E merely still answers.
+            state: A file from which balances, ledger, tasks and account data are continued, and in which they are
+                saved: at most two seconds after a change, and at closing. The stored files are in a folder beside it,
+                whose name has ``.files`` at its end. `coins` and `diamonds` count only for a new file.
+            show_prompt: Whether rendered videos show their prompt.
+            on_request: Is called with each request that is recorded, in the thread of the sandbox's event loop.
 
         Raises:
             SandboxError: The extra for real videos is not installed.
@@ -124,10 +104,12 @@ class Sandbox:
             seed=seed,
             diamonds=diamonds,
             api_version=api_version,
+            show_prompt=show_prompt,
         )
         if render == "video":
             check_extra()
-        self._state = State(coins=coins, diamonds=diamonds, shows_avatars=api_version != "spec")
+        self._state = State(coins=coins, diamonds=diamonds, shows_avatars=api_version != "spec", on_request=on_request)
+        self._file = None if state is None else StateFile(state)
         self._api_middleware = ApiMiddleware(
             token=token or f"sk_{secrets.token_hex(24)}", state=self._state, own_names_only=is_loopback(host)
         )
@@ -163,6 +145,17 @@ class Sandbox:
         self._api_middleware.token = token
 
     @property
+    def sample_image(self) -> str:
+        """The link of an image for first tries without the internet, as ``image_url``.
+
+        Raises:
+            SandboxError: The sandbox was not started yet.
+        """
+        if self._url is None or self._storage is None:
+            raise SandboxError(_NOT_STARTED)
+        return control.sample_image(self._storage)
+
+    @property
     def coins(self) -> int:
         """The balance. Setting it adds no entry to the ledger, and ends no task."""
         return self._state.coins
@@ -175,6 +168,17 @@ class Sandbox:
     def diamonds(self) -> int:
         """The balance of diamonds, the second currency."""
         return self._state.diamonds
+
+    @property
+    def speed(self) -> float:
+        """How many times faster than at A2E a task ends. A change also counts for the tasks that are running."""
+        return self._options.speed
+
+    @speed.setter
+    def speed(self, speed: float) -> None:
+        self._options = attrs.evolve(self._options, speed=speed)
+        if self._lifecycle is not None:
+            self._lifecycle.speed = speed
 
     @property
     def tasks(self) -> Mapping[str, Task]:
@@ -208,6 +212,30 @@ class Sandbox:
     @faults.setter
     def faults(self, faults: FaultPlan | None) -> None:
         self._injector.set_plan(faults)
+
+    def inject(self, fault: Fault, operation: str = OTHER) -> None:
+        """Let the next request of an operation meet a fault, before all faults of the plan.
+
+        Faults for the same operation are met in the order of the calls.
+
+        Args:
+            fault: The fault, such as ``Fault("drop", after=True)``: processed, but without a response.
+            operation: One of `FaultPlan`'s, such as ``"start"``. Here ``"*"`` is any request of the API.
+
+        Raises:
+            ValueError: There is no such operation, or it cannot meet the fault.
+        """
+        self._injector.add_single(fault, operation)
+
+    def fail_next(self, count: int = 1, *, code: str = "generation_error", message: str = NOT_GENERATED) -> None:
+        """Let the next tasks fail at the end of their working time, with any prompt.
+
+        Args:
+            count: The number of tasks, of any family. Rejected starts do not count.
+            code: The failure code, in families whose records have one.
+            message: The failure message, in families whose records have one.
+        """
+        self._state.next_failures.extend([(code, message)] * count)
 
     @contextmanager
     def override(self, method: str, path_prefix: str, answer: OverrideHandler | web.Response) -> Iterator[None]:
@@ -327,8 +355,14 @@ class Sandbox:
     async def _open(self, exits: AsyncExitStack) -> None:
         """Open the parts."""
         # `exits` closes them in the opposite order: the port first, the files last.
-        storage = self._storage = Storage(cdn_lag=self._options.cdn_lag)
+        if self._file is not None:
+            await self._file.read()
+        storage = self._storage = Storage(
+            cdn_lag=self._options.cdn_lag, folder=None if self._file is None else self._file.folder
+        )
         exits.callback(storage.close)
+        if self._file is not None:
+            exits.push_async_callback(self._file.aclose)
         # What strangers let the sandbox fetch, or send, must not come from this machine's network, or go there.
         public_only = not is_loopback(self._options.host)
         connector = make_connector(public_only=public_only)
@@ -337,7 +371,9 @@ class Sandbox:
         )
         fetcher = InputFetcher(storage, session)
         renderer: Renderer = (
-            VideoRenderer(storage, fetcher) if self._options.render == "video" else TinyRenderer(storage)
+            VideoRenderer(storage, fetcher, show_prompt=self._options.show_prompt)
+            if self._options.render == "video"
+            else TinyRenderer(storage)
         )
         exits.push_async_callback(renderer.aclose)
         webhook_sender = WebhookSender(state=self._state, injector=self._injector, public_only=public_only)
@@ -358,7 +394,7 @@ class Sandbox:
         middlewares = [fault_middleware.middleware(), self._api_middleware.middleware()]
         application = web.Application(client_max_size=_MAX_BODY, middlewares=middlewares)
         application.on_response_prepare.append(self._api_middleware.on_response_prepare)
-        add_routes(application, _routes(context))
+        add_routes(application, [*control.routes(self, context), *a2e_routes(context)])
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=_SHUTDOWN_TIMEOUT)
         exits.push_async_callback(runner.cleanup)
         await runner.setup()
@@ -367,31 +403,8 @@ class Sandbox:
         try:
             context.storage.base_url = self._url = await listener.open(cast("web.Server", runner.server))
         except OSError as error:
-            message = f"the sandbox cannot listen on {self._options.host}:{self._options.port}: {error.strerror}"
+            address = f"{self._options.host}:{self._options.port}"
+            message = f"the sandbox cannot listen on {address}: {error.strerror}. Choose another port; 0 is a free one"
             raise SandboxError(message) from error
-
-
-def _routes(context: Context) -> list[web.RouteDef]:
-    """Return all routes."""
-    # Fixed paths come first: "avgProcessingTime" would match as the id of a task.
-    checks = {"avatar_video": avatars.check_avatar_video, "voice_training": families.check_voice}
-    groups = (
-        voices.routes, avatars.routes, backgrounds.routes, backgrounds.face_routes, streaming.routes,
-        account.token_routes, account.misc_routes, avatars.avatar_video_routes, families.training_routes,
-        families.special_routes,
-    )  # fmt: skip
-    all_routes = [
-        *image_to_video.interaction_routes(context.state),
-        *image_to_video.prompt_routes(),
-        *(route for group in groups for route in group(context)),
-        *families.routes(context, checks),
-        *account.routes(context.state),
-        *storage.upload_routes(context.state, context.storage, context.fetcher),
-        *storage.cdn_routes(context.storage),
-    ]
-    match context.options.api_version:
-        case "2025":
-            return routes_of_2025(all_routes)
-        case "spec":
-            return routes_of_spec(all_routes)
-    return all_routes
+        if self._file is not None:  # at once: no request came yet
+            self._file.restore(context)

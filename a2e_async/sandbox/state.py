@@ -2,10 +2,11 @@
 
 import secrets
 from collections import deque
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 
-from attrs import Factory, define, field, frozen, validators
+from attrs import Factory, define, evolve, field, frozen, validators
 
 from a2e_async.sandbox.envelopes import iso, monotonic, now
 from a2e_async.sandbox.tasks.starts import Start
@@ -31,6 +32,7 @@ class Options:
     seed: int | None = None
     diamonds: int = field(default=3, validator=validators.ge(0))
     api_version: ApiVersion = field(default="current", validator=validators.in_(("current", "2025", "spec")))
+    show_prompt: bool = False
 
 
 # Of each kind: tasks, requests, webhooks, changes of the balances. A sandbox that runs for weeks has bounds.
@@ -62,6 +64,7 @@ class RecordedRequest:
     had_authorization: bool
     status: int
     fault: str = ""  # the type of the fault that it met
+    time: datetime = field(factory=now, eq=False)
 
 
 @frozen(kw_only=True)
@@ -71,6 +74,7 @@ class SentWebhook:
     task_id: str
     event: str
     status: int
+    time: datetime = field(factory=now, eq=False)
 
 
 @define(kw_only=True, eq=False)
@@ -153,6 +157,13 @@ class Task:
         """Whether the task has succeeded or failed."""
         return self.succeeded or self.failed
 
+    @property
+    def phase(self) -> Literal["queued", "working", "succeeded", "failed"]:
+        """The phase of the task, in the same words for every family."""
+        if self.done:
+            return "succeeded" if self.succeeded else "failed"
+        return "queued" if self.status in self.start.family.words.queued else "working"
+
     def set_status(self, status: str) -> None:
         """Set the next status word."""
         self.status = status
@@ -208,6 +219,14 @@ class State:
     requests: deque[RecordedRequest] = field(factory=lambda: deque(maxlen=_MAX_RECORDED))
     webhooks: deque[SentWebhook] = field(factory=lambda: deque(maxlen=_MAX_RECORDED))
     collections: dict[str, dict[str, Any]] = field(factory=dict)  # the records of groups without tasks, by group
+    next_failures: deque[tuple[str, str]] = field(factory=deque)  # code and message, for the next tasks
+    on_request: Callable[[RecordedRequest], None] | None = None
+
+    def record_request(self, request: RecordedRequest) -> None:
+        """Record a request."""
+        self.requests.append(request)
+        if self.on_request is not None:
+            self.on_request(request)
 
     def spend(self, reason: str, coins: int, task_id: str | None = None, *, diamonds: int = 0) -> None:
         """Subtract coins and diamonds. The caller has checked the balances."""
@@ -217,7 +236,10 @@ class State:
 
     def create_tasks(self, start: Start) -> list[Task]:
         """Create and charge the tasks of an accepted start (charged at acceptance, reference 1.8)."""
-        tasks = [Task(start=start, coins=start.price, shows_avatar=self.shows_avatars) for _ in range(start.count)]
+        tasks = [
+            Task(start=self._with_next_failure(start), coins=start.price, shows_avatar=self.shows_avatars)
+            for _ in range(start.count)
+        ]
         for task in tasks:
             self.tasks[task.id] = task
             oldest = next(iter(self.tasks.values()))
@@ -226,6 +248,11 @@ class State:
             if task.coins:  # whether A2E lists free tasks is unpublished
                 self.spend(start.family.label, task.coins, task.id)
         return tasks
+
+    def _with_next_failure(self, start: Start) -> Start:
+        if not self.next_failures:
+            return start
+        return evolve(start, scenario=evolve(start.scenario, failure=self.next_failures.popleft()))
 
     def find(self, task_id: str) -> Task | None:
         """Return a task that was not deleted."""

@@ -1,76 +1,54 @@
 """A web service with webhooks of A2E for finished videos: ``python webhook_aiohttp.py``, see the page "Webhooks"."""
 
-from __future__ import annotations
-
-import asyncio
+import logging
 import os
 import pathlib
-from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from a2e_async import A2EClient, A2EError, WebhookReceiver
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from a2e_async import ImageToVideoRecord, TaskHandle
+from a2e_async import A2EClient, A2EError, ImageToVideoRecord, TaskHandle, WebhookReceiver
+from a2e_async.integrations import Supervisor
+from a2e_async.integrations.aiohttp import setup
 
 VIDEOS = pathlib.Path("videos")
-A2E = web.AppKey("a2e", A2EClient)
-RECEIVER = web.AppKey("receiver", WebhookReceiver)
-WAITS = web.AppKey("waits", set[asyncio.Task[None]])
+LOGGER = logging.getLogger(__name__)
+
+
+async def save(task: TaskHandle[ImageToVideoRecord]) -> None:
+    """Download a finished video."""
+    await task.download(VIDEOS / f"{task.id}.mp4", if_exists="overwrite")
+
+
+async def fail(task: TaskHandle[ImageToVideoRecord], error: A2EError) -> None:
+    """Log that there is no video."""
+    LOGGER.error("No video of task %s: %s", task.id, error)
+
+
+a2e = A2EClient()
+supervisor = Supervisor(a2e.image_to_video, on_success=save, on_failure=fail, on_gone=fail)
+receiver = WebhookReceiver(
+    a2e,
+    url=os.environ["WEBHOOK_URL"],  # https://my.site/hooks/a2e
+    token=os.environ["WEBHOOK_TOKEN"],
+)
+app = web.Application(client_max_size=20 * 1024 * 1024)
+setup(app, a2e, supervisor)
+app.add_routes(receiver.routes("/hooks/a2e"))
 
 
 async def start(request: web.Request) -> web.Response:
-    """Start a video of the image in the body, and download it in the background."""
-    task = await request.app[A2E].image_to_video.start(
+    """Start a video of the image in the body; the webhook shortens the wait for it."""
+    task = await a2e.image_to_video.start(
         image=await request.read(),
         prompt=request.query.get("prompt", "slow zoom in"),
         negative_prompt="blurry, distorted",
-        webhook=request.app[RECEIVER],
+        webhook=receiver,
     )
-    waits = request.app[WAITS]
-    wait = asyncio.create_task(download(task, request.app))
-    waits.add(wait)
-    wait.add_done_callback(waits.discard)
+    supervisor.watch(task)
     return web.json_response({"id": task.id}, status=202)
 
 
-async def download(task: TaskHandle[ImageToVideoRecord], app: web.Application) -> None:
-    """Wait for a video and download it; the webhook shortens the wait."""
-    try:
-        await task.wait_until_done()
-        await task.download(VIDEOS / f"{task.id}.mp4")
-    except A2EError:
-        app.logger.exception("No video of task %s", task.id)
-
-
-async def client(app: web.Application) -> AsyncIterator[None]:
-    """Open the client when the server starts, and close it when the server stops. Tasks continue at A2E."""
-    async with app[A2E]:
-        yield
-        waits = app[WAITS]
-        for wait in waits:
-            wait.cancel()
-        await asyncio.gather(*waits, return_exceptions=True)
-
-
-def make_app() -> web.Application:
-    """Return the application."""
-    a2e = A2EClient()
-    receiver = WebhookReceiver(
-        a2e,
-        url=os.environ["WEBHOOK_URL"],  # https://my.site/hooks/a2e
-        token=os.environ["WEBHOOK_TOKEN"],
-    )
-    app = web.Application(client_max_size=20 * 1024 * 1024)
-    app[A2E], app[RECEIVER] = a2e, receiver
-    app[WAITS] = set()
-    app.cleanup_ctx.append(client)
-    app.add_routes([web.post("/videos", start), *receiver.routes("/hooks/a2e")])
-    return app
-
+app.router.add_post("/videos", start)
 
 if __name__ == "__main__":
-    web.run_app(make_app(), host="127.0.0.1", port=8081)
+    web.run_app(app, host="127.0.0.1", port=8081)

@@ -31,7 +31,7 @@ ALLOWED = {
         "a2e_async.sandbox",
     ),
     "backoff": ("a2e_async._transport.retry",),
-    "cattrs": ("a2e_async._protocol.converter",),
+    "cattrs": ("a2e_async._protocol.converter", "a2e_async.sandbox.state_file"),
     "cyclopts": ("a2e_async.cli",),
     "rich": ("a2e_async.cli",),
     "anyio": ("a2e_async.integrations.blocking",),
@@ -39,13 +39,16 @@ ALLOWED = {
     "fastapi": ("a2e_async.integrations.fastapi",),
     "flask": ("a2e_async.integrations.flask",),
     "litestar": ("a2e_async.integrations.litestar",),
+    "mcp": ("a2e_async.integrations.mcp",),
+    "opentelemetry": ("a2e_async.integrations.opentelemetry",),
     "quart": ("a2e_async.integrations.quart",),
     "starlette": ("a2e_async.integrations.starlette",),
+    "pydantic": ("a2e_async.integrations.mcp", "a2e_async.models.schemas"),
     "pydantic_core": ("a2e_async.models.schemas",),  # inside of functions that pydantic calls
     "pytest": ("a2e_async.testing.plugin",),
     "pytest_asyncio": ("a2e_async.testing.plugin",),
-    "av": ("a2e_async.cli.commands.demo", "a2e_async.sandbox"),
-    "PIL": ("a2e_async.cli.commands.demo", "a2e_async.sandbox"),
+    "av": ("a2e_async.cli.batch.gallery.frames", "a2e_async.cli.commands.demo", "a2e_async.sandbox"),
+    "PIL": ("a2e_async.cli.batch.gallery.frames", "a2e_async.cli.commands.demo", "a2e_async.sandbox"),
 }
 
 
@@ -82,8 +85,23 @@ def test_import_of_the_client_reads_little() -> None:
         "before = set(sys.modules)\n"  # a measurement of coverage has SQLite
         "from a2e_async import A2EClient\n"
         "late = {'cattrs', 'sqlite3', 'aiosqlite', 'a2e_async.batch.runner', 'a2e_async.models.voices'}\n"
+        "late |= {'a2e_async.batch.rules', 'a2e_async.batch.automatic_keys'}\n"
         "late &= set(sys.modules) - before\n"
         "assert not late, late"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_import_leaves_the_garbage_collector_as_it_was(*, enabled: bool) -> None:
+    """The garbage collector rests during the import of the client, and is afterwards as it was."""
+    code = (
+        "import gc, a2e_async\n"
+        f"{'gc.enable' if enabled else 'gc.disable'}()\n"
+        "collections = []\n"
+        "gc.callbacks.append(lambda phase, _: collections.append(phase))\n"
+        "a2e_async.A2EClient\n"
+        f"assert not collections and gc.isenabled() is {enabled}, collections"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -92,7 +110,7 @@ def test_import_needs_no_extra() -> None:
     """Importing the package, its sandbox and what all integrations share imports no optional dependency."""
     code = (
         "import sys, a2e_async.integrations, a2e_async.sandbox\n"
-        "extras = {'cyclopts', 'rich', 'av', 'PIL', 'anyio', 'pydantic', 'starlette'} & set(sys.modules)\n"
+        "extras = {'cyclopts', 'rich', 'av', 'PIL', 'anyio', 'opentelemetry', 'pydantic', 'starlette'} & set(sys.modules)\n"
         "assert not extras, extras"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -20,11 +20,22 @@ MODULES = [
     "a2e_async.batch",
     "a2e_async.config",
     "a2e_async.errors",
+    "a2e_async.events",
     "a2e_async.files",
     "a2e_async.integrations",
     *(
         f"a2e_async.integrations.{name}"
-        for name in ("aiohttp", "blocking", "django", "fastapi", "flask", "litestar", "quart", "starlette")
+        for name in (
+            "aiohttp",
+            "blocking",
+            "django",
+            "fastapi",
+            "flask",
+            "litestar",
+            "opentelemetry",
+            "quart",
+            "starlette",
+        )
     ),
     "a2e_async.models",
     "a2e_async.sandbox",

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from a2e_async.batch.rules import Budget, Funds, Reservation, measured_price
+from a2e_async.batch.jobs import Funds
+from a2e_async.batch.rules import Budget, Reservation, measured_price
 
 pytestmark = pytest.mark.pure  # no event loop, no socket, no sleep
 

@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from a2e_async.batch.budget import BudgetGuard
-from a2e_async.batch.jobs import BatchApi, PreparedStart
-from a2e_async.batch.rules import Budget, Funds, Reservation
+from a2e_async.batch.jobs import BatchApi, Funds, PreparedStart
+from a2e_async.batch.rules import Budget, Reservation
 from a2e_async.errors import A2EError, BudgetError, ServerError
 
 SHORT, LONG = (PreparedStart(body={}, inputs={}, price_key=price_key) for price_key in ("short", "long"))

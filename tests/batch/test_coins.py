@@ -369,6 +369,19 @@ async def test_a_reconciled_task_is_not_counted_twice(a2e: A2EClient, sandbox: S
     assert spent_coins(sandbox) == batch.progress.coins == 2 * PRICE
 
 
+async def test_a_resumed_task_is_not_counted_twice(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A task that an earlier run has started, and this one waits for, costs what it has cost."""
+    journal = tmp_path / "journal.sqlite"
+    first = asyncio.create_task(run_batch(a2e, make_jobs(3), journal=journal))
+    await wait_until(lambda: len(sandbox.tasks) == 3)
+    await asyncio.sleep(0.05)
+    first.cancel()
+    await asyncio.wait([first])
+    results = await run_batch(a2e, make_jobs(3), journal=journal)
+    assert {result.coins for result in results.values()} == {PRICE}
+    assert len(sandbox.tasks) == 3
+
+
 async def test_a_start_that_was_never_sent_frees_its_coins(
     a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
 ) -> None:

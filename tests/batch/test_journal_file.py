@@ -475,7 +475,7 @@ def make_folder(path: pathlib.Path) -> None:
         pytest.param(make_short_text, "it is not an SQLite database", id="short text"),
         pytest.param(
             make_folder,
-            "it is a folder, and cannot be opened|does not exist",
+            "it is a folder, and cannot be opened|is not a file: choose another name",
             id="folder",
         ),
     ],

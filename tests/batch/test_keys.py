@@ -11,7 +11,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from a2e_async.batch.keys import AutomaticKeys, EarlierJobs, FileNames, automatic_key
+from a2e_async.batch.automatic_keys import AutomaticKeys, EarlierJobs
+from a2e_async.batch.file_names import FileNames
+from a2e_async.batch.keys import automatic_key
 from a2e_async.batch.rules import JournalEntry
 
 pytestmark = pytest.mark.pure

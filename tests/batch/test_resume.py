@@ -452,7 +452,7 @@ async def test_an_unexpected_error_does_not_change_a_paid_entry(
         raise ZeroDivisionError
 
     with monkeypatch.context() as bug:
-        bug.setattr("a2e_async.batch.worker.fingerprint_again", broken)
+        bug.setattr("a2e_async.batch.worker.request_again", broken)
         assert (await run_job(a2e, item, journal, timeout=0.1)).state in {"failed", "uncertain"}
     assert attrs.asdict((await read_journal(journal))["a"]) == attrs.asdict(before)
     await run_job(a2e, item, journal, timeout=0.1)

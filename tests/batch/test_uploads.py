@@ -50,7 +50,7 @@ def ada(tmp_path: pathlib.Path) -> pathlib.Path:
 
 async def make_fingerprint(image: Any) -> dict[str, Any]:
     """Return the fingerprint of a local image."""
-    found = await fingerprint(await open_image("image", image))
+    found = fingerprint(await open_image("image", image))
     assert found is not None
     return found
 
@@ -61,7 +61,7 @@ async def make_fingerprint(image: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(("image", "found"), [(None, None), (LINK, {"url": LINK})], ids=["none", "link"])
 async def test_fingerprint_of_a_link(image: str | None, found: object) -> None:
     """The fingerprint of a link is its URL; without an image there is none."""
-    assert await fingerprint(image) == found
+    assert fingerprint(image) == found
 
 
 async def test_fingerprint_of_bytes() -> None:
@@ -84,7 +84,7 @@ async def test_file_that_was_removed_after_its_check(ada: pathlib.Path) -> None:
     image = await open_image("image", ada)
     ada.unlink()
     with pytest.raises(InvalidRequestError, match=r"ada\.png' cannot be read: No such file"):
-        await fingerprint(image)
+        fingerprint(image)
 
 
 # fingerprints of known jobs
@@ -322,6 +322,7 @@ async def test_job_that_waits_for_the_same_image_holds_no_slot() -> None:
 async def test_link_of_an_earlier_run_is_used() -> None:
     """An image whose link is in the journal is not uploaded again."""
     cache, uploads, journal = make()
+    journal.is_new = False
     journal.write_link_soon(digest(quick.PNG), LINK)
     assert await link(cache, quick.PNG) == LINK
     assert uploads.done == []

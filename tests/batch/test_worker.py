@@ -98,7 +98,7 @@ class InMemoryApi:
         return time.time() - self.ahead
 
     async def find_listed(self, marker: str, *, fresh: bool) -> None:
-        """Find nothing: the journals here are new."""
+        """Find nothing: the journals here are no older copies."""
 
     async def reconcile(
         self, marker: str, sent_at: float, *, waited: float, settle_time: float
@@ -122,6 +122,10 @@ class KnownEntry(Journal):
     """Journal that has one entry."""
 
     entry: JournalEntry | None = None
+
+    def __attrs_post_init__(self) -> None:
+        """Be the journal of an earlier run, if it has an entry."""
+        self.is_new = self.entry is None
 
     async def load(self, key: str) -> JournalEntry | None:
         """Return the entry."""

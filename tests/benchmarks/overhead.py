@@ -4,7 +4,7 @@ The first start of a process must not hold the event loop much longer than the s
 
 Both clients run in this process, in turns, against one loopback server in a separate process. A ratio is the median
 of the ratios of many short rounds, so that a busy moment of the machine affects both sides of a few of them. Run it
-with ``nox -s bench -- overhead``; it fails over the bound.
+with ``nox -s bench -- overhead``; it fails over a bound.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import json
 import multiprocessing
+import pathlib
 import statistics
 import subprocess
 import sys
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from multiprocessing.connection import Connection
 
-BOUND = 1.3
+    from tests.benchmarks._report import Row, ratio_row, report
+else:  # under PYTHONSAFEPATH a script does not find the modules beside it
+    sys.path.insert(0, str(pathlib.Path(__file__).parent))
+    from _report import Row, ratio_row, report
+
+START_BOUND, KEPT_BOUND, GET_BOUND, IMPORT_BOUND = 1.15, 3.5, 1.12, 1.25
 ROUNDS = 120
 CALLS = 80
 IMPORTS = 15
@@ -101,20 +107,25 @@ async def cpu(call: Callable[[], Awaitable[object]]) -> float:
     return (time.process_time() - began) / CALLS * 1e6
 
 
-def row(name: str, samples: list[tuple[float, float]]) -> tuple[str, float, float, float]:
-    """Return a name, the medians of both columns, and the median of their ratios."""
-    by_hand, by_sdk = (statistics.median(column) for column in zip(*samples, strict=True))
-    return name, by_hand, by_sdk, statistics.median(sdk / hand for hand, sdk in samples)
-
-
-async def measure(base_url: str) -> list[tuple[str, float, float, float]]:
+async def measure(base_url: str) -> list[Row]:
     """Return rows of operation, CPU by hand and CPU of the SDK in microseconds a call, and their ratio."""
     headers = {"Authorization": "Bearer sk_bench"}
     prefix = f"{base_url}/api/v1/userImage2Video"
     fields = {key: RECORD[key] for key in ("name", "image_url", "prompt", "negative_prompt")}
-    async with aiohttp.ClientSession(headers=headers) as session, A2EClient("sk_bench", base_url=base_url) as a2e:
+    # A kept connection that the server closes in this moment leaves the outcome of a start unknown, so a2e-async opens a
+    # new one for each start. A program by hand that does the same is the measure; another row keeps its connection.
+    new = aiohttp.TCPConnector(force_close=True)
+    async with (
+        aiohttp.ClientSession(headers=headers) as session,
+        aiohttp.ClientSession(headers=headers, connector=new) as paid_session,
+        A2EClient("sk_bench", base_url=base_url) as a2e,
+    ):
 
         async def start_by_hand() -> object:
+            async with paid_session.post(f"{prefix}/start", json={**fields, "model_version": "a2e"}) as answer:
+                return (await answer.json())["data"]["_id"]
+
+        async def start_by_hand_on_kept_connection() -> object:
             async with session.post(f"{prefix}/start", json={**fields, "model_version": "a2e"}) as answer:
                 return (await answer.json())["data"]["_id"]
 
@@ -135,22 +146,27 @@ async def measure(base_url: str) -> list[tuple[str, float, float, float]]:
             return (await a2e.image_to_video.get(TASK_ID)).current_status
 
         rows = []
-        for name, by_hand, by_sdk in (("start", start_by_hand, start_by_sdk), ("get", get_by_hand, get_by_sdk)):
+        for name, by_hand, by_sdk, bound in (
+            ("start, CPU, a new connection each", start_by_hand, start_by_sdk, START_BOUND),
+            ("start, CPU, by hand on a kept connection", start_by_hand_on_kept_connection, start_by_sdk, KEPT_BOUND),
+            ("get, CPU", get_by_hand, get_by_sdk, GET_BOUND),
+        ):
             assert type(await by_hand()) is type(await by_sdk())
             samples = [(await cpu(by_hand), await cpu(by_sdk)) for _ in range(ROUNDS)]
-            rows.append(row(f"{name}, CPU µs", samples))
+            rows.append(ratio_row(name, samples, bound, "µs"))
         return rows
 
 
-def measure_import() -> tuple[str, float, float, float]:
-    """Return a row of the milliseconds to import aiohttp and the client, each in separate processes, in turns."""
+def measure_import() -> Row:
+    """Return the row of the CPU to import aiohttp and the client, each in separate processes, in turns."""
 
     def run(statement: str) -> float:
-        code = f"import time; began = time.perf_counter(); {statement}; print(time.perf_counter() - began)"
+        code = f"import time; began = time.process_time(); {statement}; print(time.process_time() - began)"
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         return float(done.stdout) * 1000
 
-    return row("import, ms", [(run("import aiohttp"), run("from a2e_async import A2EClient")) for _ in range(IMPORTS)])
+    samples = [(run("import aiohttp"), run("from a2e_async import A2EClient")) for _ in range(IMPORTS)]
+    return ratio_row("import, CPU", samples, IMPORT_BOUND, "ms")
 
 
 FIRST_START = f"""
@@ -182,7 +198,7 @@ def measure_first_start(base_url: str) -> tuple[float, float]:
 
 
 def main() -> int:
-    """Measure, print a table, and return 1 if a ratio or the first start is over its bound."""
+    """Measure, print a table, and return 1 if a row is over its bound."""
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     server = context.Process(target=serve, args=(there,), daemon=True)
@@ -195,12 +211,10 @@ def main() -> int:
         server.terminate()
         server.join()
     rows.append(measure_import())
-    print(f"{'':16}{'aiohttp':>10}{'a2e_async':>11}{'ratio':>8}")
-    for name, by_hand, by_sdk, ratio in rows:
-        print(f"{name:16}{by_hand:>10.1f}{by_sdk:>11.1f}{ratio:>8.2f}")
-    print(f"bound of the ratios: {BOUND}")
-    print(f"first start, ms: {first:.1f}, second: {second:.1f}, at most {MAX_FIRST:.0f} more")
-    return int(max(ratio for *_, ratio in rows) > BOUND or first - second > MAX_FIRST)
+    rows.append(
+        Row(name="first start, CPU of the loop more than the second", value=first - second, bound=MAX_FIRST, unit="ms")
+    )
+    return report(rows)
 
 
 if __name__ == "__main__":

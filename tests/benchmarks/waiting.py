@@ -35,16 +35,18 @@ if TYPE_CHECKING:
     from tests.benchmarks._peers.environments import FOLDER, ours, prepare
     from tests.benchmarks._peers.limits import BY_HAND, US, WEBHOOKS, comparisons, limits
     from tests.benchmarks._peers.plan import Plan
-    from tests.benchmarks._peers.table import tables
+    from tests.benchmarks._peers.table import tables, to_report
     from tests.benchmarks._peers.trial import Client, Measurement, measure_client
+    from tests.benchmarks._report import report
 else:  # under PYTHONSAFEPATH a script does not find the files beside it
     sys.path.insert(0, str(pathlib.Path(__file__).parent))
     from _peers.dialects import DIALECTS
     from _peers.environments import FOLDER, ours, prepare
     from _peers.limits import BY_HAND, US, WEBHOOKS, comparisons, limits
     from _peers.plan import Plan
-    from _peers.table import tables
+    from _peers.table import tables, to_report
     from _peers.trial import Client, Measurement, measure_client
+    from _report import report
 
 PLANS = (Plan(count=100), Plan(count=1000), Plan(count=10000))
 QUICK = (Plan(count=100, min_duration=1.0, max_duration=3.0, deadline=30.0),)
@@ -130,9 +132,8 @@ def main() -> int:
     print(f"environments of the peers: {FOLDER}", flush=True)
     measurements = asyncio.run(measure(arguments.keys, arguments.plans))
     print(f"\n{tables(measurements)}\n")
-    checked = list(limits(measurements))
-    print(*comparisons(measurements), *checked, f"took {time.monotonic() - began:.0f} s", sep="\n")
-    return int(not all(limit.holds for limit in checked))
+    print(*comparisons(measurements), f"took {time.monotonic() - began:.0f} s", sep="\n")
+    return report(list(limits(measurements)), list(to_report(measurements)))
 
 
 if __name__ == "__main__":

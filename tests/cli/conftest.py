@@ -22,7 +22,8 @@ def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.P
     """Change to an empty folder, without a token in the environment."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "120")
-    for name in ("A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL", "FORCE_COLOR", "NO_COLOR"):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / ".config"))  # for profiles
+    for name in ("A2E_API_TOKEN", "A2E_API_KEY", "A2E_BASE_URL", "A2E_PROFILE", "A2E_LEARN", "FORCE_COLOR", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
     return tmp_path
 

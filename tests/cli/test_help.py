@@ -13,6 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
 import a2e_async
 from a2e_async.cli import main
@@ -44,46 +45,64 @@ LEAVES = dict(leaves(app))
 def test_all_commands_exist() -> None:
     """The commands are these. A new one needs a line in the reference and in the changelog."""
     family = {"run", "start", "get", "list", "wait", "delete", "find", "download"}
-    batch = {"run", "status", "export", "prune"}
-    single = {"account", "upload", "sandbox", "demo", "request", "completion"}
+    batch = {"run", "status", "report", "export", "prune"}
+    cluster = {"init", "enqueue", "worker", "status", "export", "retry", "pause", "resume", "demo"}
+    make = {"run", "speak", "avatar-video", "dub", "remove-captions", "swap-face"}
+    account = {"login", "logout", "whoami", "doctor", "account", "voices", "avatars", "upload", "request"}
+    tools = {"demo", "mcp", "sandbox", "completion", "help"}
     expected = {("image-to-video", name) for name in family} | {("batch", name) for name in batch}
-    assert set(LEAVES) == expected | {(name,) for name in single}
+    expected |= {("cluster", name) for name in cluster}
+    expected |= {("family", name) for name in (family - {"run"}) | {"fields"}}
+    assert set(LEAVES) == expected | {(name,) for name in make | account | tools}
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["-h"]], ids=" ".join)
 def test_overview(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    """`a2e` lists every command with the first line of its help, examples, the environment and the exit codes."""
+    """`a2e` lists every command with a line, and examples. It fits on a screen of 40 lines and 80 columns."""
     assert main(words) == 0
-    out = " ".join(capsys.readouterr().out.replace("│", " ").split())
-    for name in app:
-        if not name.startswith("-"):
-            target = app[name]
-            text = inspect.getdoc(target.default_command) if target.default_command else target.help
-            assert f"{name} {str(text).splitlines()[0]}" in out
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    listed = [line.split(maxsplit=1) for line in lines if line.startswith("  ") and not line.startswith("  a2e")]
+    assert [name for name, text in listed if text.strip()] == [name for name in app if not name.startswith("-")]
+    for text in ("--version", "a2e help", "a2e demo", "a2e batch run jobs.csv"):
+        assert text in "\n".join(lines)
+
+
+def test_help_has_variables_and_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
+    """`a2e help` explains the environment variables and the exit codes; `a2e help COMMAND` is the help of a command."""
+    assert main(["help"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
     for name, meaning in (ENVIRONMENT | EXIT_CODES).items():
         assert f"{name} {meaning}" in out
-    for text in ("--version", "a2e demo", "a2e batch run jobs.csv"):
-        assert text in out
+    assert main(["help", "i2v", "start"]) == 0
+    assert capsys.readouterr().out.startswith("Usage: a2e image-to-video start")
+    assert main(["help", "dance"]) == 2
 
 
-@pytest.mark.parametrize("words", [["--help"], ["-h"], []], ids=" ".join)
+@pytest.mark.parametrize("words", [["--help"], ["-h"], [], ["--version"]], ids=" ".join)
 def test_overview_imports_little(words: list[str]) -> None:
-    """`a2e --help` imports neither the client nor the commands, so that it is quick."""
+    """`a2e --help` and `a2e --version` import no command, and nothing that is slow, so that they are quick."""
     code = (
         "import sys; from a2e_async.cli import main; main(sys.argv[1:]); "
-        "print(*[name for name in sys.modules if name == 'aiohttp' or 'a2e_async.cli.' in name], file=sys.stderr)"
+        "slow = {'aiohttp', 'asyncio', 'attr', 'cyclopts', 'rich'}; "
+        "print(*[name for name in sys.modules if name in slow or 'a2e_async.cli.' in name], file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert "image-to-video" in done.stdout
-    modules = ("app", "messages", "signals", "streams")
-    assert set(done.stderr.split()) == {f"a2e_async.cli.{name}" for name in modules}
+    assert (a2e_async.__version__ if "--version" in words else "image-to-video") in done.stdout
+    assert set(done.stderr.split()) == {f"a2e_async.cli.{name}" for name in ("overview", "signals", "streams")}
 
 
-def test_version_does_not_import_the_client() -> None:
-    """`a2e --version` does not import aiohttp."""
-    code = "import sys; from a2e_async.cli import main; main(['--version']); print('aiohttp' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == [a2e_async.__version__, "False"]
+def test_style_of_the_overview(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The headings are bold on a terminal, unless NO_COLOR is set."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert main([]) == 0
+    assert ("\x1b[1mMake\x1b[0m\n" in capsys.readouterr().out) is (os.name != "nt")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main([]) == 0
+    assert "\x1b" not in capsys.readouterr().out
 
 
 def test_names_are_imported_on_access() -> None:
@@ -112,13 +131,27 @@ def test_names_at_run_time_and_for_type_checkers() -> None:
 
 
 @pytest.mark.parametrize("words", LEAVES, ids=" ".join)
-def test_help_of_every_command(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    """The help of each command has an example, a text for every option, and the exit codes."""
+def test_help_of_every_command(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The help of each command has examples, a text for every option, and the exit codes.
+
+    In a terminal of 80 columns, no example breaks inside of a command. All commands show them in one style.
+    """
+    monkeypatch.setattr(app, "_console", Console(width=80))  # an earlier help has a console of another width
     assert main([*words, "--help"]) == 0
     out, err = capsys.readouterr()
-    text = " ".join(out.partition("\n\n")[2].partition("╭")[0].split())  # between the usage and the first box
-    assert f"a2e {' '.join(words)}" in text
-    assert "Exit codes: 0 success" in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= 80
+    lines = [line.rstrip() for line in out.splitlines()]
+    assert "ARGS" not in lines[0]  # what cyclopts calls an argument with a name of its own
+    text = inspect.getdoc(LEAVES[words].default_command) or ""
+    title, examples = text.split("\n\n")[1], text.split("\n\n")[2].splitlines()
+    assert title == "Try:"  # after the first paragraph
+    assert any(f"a2e {' '.join(words)}" in example for example in examples)
+    for example in examples:
+        assert f"  {example.removeprefix('    ')}" in lines
+    assert "Try ``" not in text
+    assert lines[-1].startswith("Exit codes: 0 success")
     assert not err
     for argument in LEAVES[words].assemble_argument_collection(parse_docstring=True):
         assert argument.parameter.help, argument.names
@@ -128,7 +161,9 @@ def test_help_of_every_command(words: tuple[str, ...], capsys: pytest.CaptureFix
 def test_examples_of_the_help(words: tuple[str, ...]) -> None:
     """The command accepts the examples of its help: every option in them exists and has its value."""
     text = inspect.getdoc(LEAVES[words].default_command) or ""
-    examples = re.findall(r"(?:^    |``|\$\()(a2e .+?)(?:``|\)?$|\)\"$| [|>])", text.replace(",\n", "\n"), re.MULTILINE)
+    examples = re.findall(
+        r"(?:^    |``|\$\()(a2e .+?)(?:``|\)?$|\)\"$| [|<>])", text.replace(",\n", "\n"), re.MULTILINE
+    )
     assert examples
     for example in examples:
         typed = shlex.split(example)
@@ -141,13 +176,13 @@ def test_examples_of_the_help(words: tuple[str, ...]) -> None:
     [
         (["image-to-vido"], 'Did you mean "image-to-video"'),
         (["image-to-video", "statr"], 'Did you mean "start"'),
-        (["dance"], "image-to-video, batch"),
+        (["dance"], "run, image-to-video"),
         (["account", "--jsno"], "--json"),
         (["image-to-video", "start", "a.png", "--video-time", "7"], "5, 10, 15"),
-        (["image-to-video", "run", "a.png"], "--out"),
+        (["image-to-video", "run"], "IMAGE"),
         (["image-to-video", "get"], "a2e image-to-video get --help"),
         (["account", "now"], "a2e account --help"),
-        (["--helpp"], "a2e --help"),
+        (["--helpp"], 'Did you mean "help"'),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -236,4 +271,4 @@ def test_python_m(folder: pathlib.Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "a2e_async", "-h"], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
-    assert done.stdout.startswith("Usage: a2e COMMAND\n")
+    assert done.stdout.startswith("Usage: a2e COMMAND ")

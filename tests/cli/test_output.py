@@ -118,18 +118,19 @@ def test_a_name_that_stdout_cannot_encode(service: Sandbox, image: str, monkeypa
     stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     monkeypatch.setattr(sys, "stdout", stdout)
     start = ["image-to-video", "start", image, "--prompt", "#fast", "--name", "Zoë"]
-    for words in (start, ["image-to-video", "list"], ["--help"]):
+    for words in (start, ["image-to-video", "list"], ["help", "run"]):
         assert main(words) == 0
     written = stdout.buffer.getvalue().decode("ascii")
     assert r"Zo\xeb" in written
-    assert "+- Videos" in written
+    assert "+- Arguments" in written
 
 
 def test_a_terminal_gets_columns(start_task: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal, records have titles and colours, fit into the width, and have no tabs."""
     task_id = start_task("#fast")
     shown = on_terminal(monkeypatch, "image-to-video", "list", columns=80)
-    title, row = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines())
+    host, title, row = (re.sub(r"\x1b\[[0-9;]*m", "", line) for line in shown.splitlines())
+    assert host.startswith("a2e: the host is 127.0.0.1:")
     assert title.split() == ["id", "status", "coins", "created", "(UTC)", "name"]
     assert row.startswith(f"{task_id}  succeeded  30 ")
     assert len(row) <= 80
@@ -180,7 +181,9 @@ def test_verbosity(
 
     monkeypatch.setattr(A2EClient, "request", chatty)
     assert main(["account", *filter(None, [flag])]) == 0
-    assert capsys.readouterr() == ("coins\t1\n", "".join(f"a2e: {level}\n" for level in levels))
+    out, err = capsys.readouterr()
+    host = f"a2e: The host is {service.url.removeprefix('http://')}, by A2E_BASE_URL\n" if "i" in levels else ""
+    assert (out, err) == ("coins\t1\n", host + "".join(f"a2e: {level}\n" for level in levels))
 
 
 def test_logging_is_restored(service: Sandbox, caplog: pytest.LogCaptureFixture) -> None:
@@ -201,7 +204,7 @@ def test_token_as_an_argument(
     assert main(["account", "--token", service.token, "--base-url", service.url]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("coins\t10000\n")
-    assert err == "a2e: other users of this machine can see --token: set A2E_API_TOKEN instead\n"
+    assert err == "a2e: other users of this machine can see --token: use a2e login instead\n"
 
 
 @pytest.mark.parametrize(
@@ -242,7 +245,7 @@ def test_no_token(folder: pathlib.Path, image: str, words: list[str], capsys: py
         assert (code, err) == (0, "")
     else:
         assert (code, out) == (2, "")
-        assert err == "a2e: No A2E token. Set A2E_API_TOKEN, or pass --token. Make one under Account > API Token\n"
+        assert err == "a2e: No A2E token. Run a2e login, or set A2E_API_TOKEN. Make one under Account > API Token\n"
 
 
 @pytest.mark.usefixtures("service")

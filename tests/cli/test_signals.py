@@ -274,9 +274,8 @@ async def test_sandbox_removes_its_folder(tmp_path: pathlib.Path, kind: signal.S
     environ = {**os.environ, "TMPDIR": str(tmp_path)}
     with start("sandbox", "--port", "0", "--render", "tiny", env=environ) as process:
         assert process.stdout is not None
-        lines = [process.stdout.readline() for _ in range(6)]
-        found = re.search(r'A2EClient\("(.*)", base_url="(.*)"\)', "".join(lines))
-        assert found is not None
+        lines = (re.search(r'A2EClient\("(.*)", base_url="(.*)"\)', line) for line in process.stdout)
+        found = next(filter(None, lines))
         async with A2EClient(found[1], base_url=found[2]) as a2e:
             await a2e.upload(quick.PNG)
         assert list(tmp_path.glob("a2e-sandbox-*"))

@@ -573,3 +573,10 @@ async def test_false_webhook_costs_one_poll(sandbox: Sandbox, session: aiohttp.C
             assert not waiting.done()
             assert not task.record.result_url
             waiting.cancel()
+
+
+@pytest.mark.parametrize("body", ["{}", None])
+async def test_body_that_is_not_bytes(receiver: WebhookReceiver, body: Any) -> None:
+    """A view that passes something else than the bytes of a request gets an error that says so."""
+    with pytest.raises(InvalidRequestError, match="body must be the bytes"):
+        await receiver.receive("POST", AUTHORIZED, body)

@@ -758,7 +758,7 @@ async def test_upload_cancelled_while_its_file_is_opened(
     a2e: A2EClient, target: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An upload that is cancelled twice while a thread opens the image leaves no open file."""
-    target.write_bytes(whole_files.IMAGES["gif"])  # of which no metadata is removed before
+    target.write_bytes(whole_files.IMAGES["gif"] + bytes(1024 * 1024))  # large, and of a type without metadata
     barrier = Barrier(monkeypatch, "open_checked")
     upload = asyncio.create_task(a2e.upload(target))
     await barrier.reached()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 VIDEO = quick.MP4 + bytes(range(256)) * 4096
+OVER_1_MIB = quick.PNG + bytes(1024 * 1024)
 """A megabyte of a video."""
 
 
@@ -194,10 +195,23 @@ async def test_rejected_upload(a2e: A2EClient, sandbox: Sandbox) -> None:
     assert paid_starts.count_requests(sandbox, method="PUT") == 1
 
 
-async def test_file_that_vanishes_before_the_upload(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """A file that is deleted between the check and the upload is a TransferError with its name."""
+async def test_small_file_is_read_once(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A small file is in memory before A2E is asked for a link, and may be deleted then."""
     path = tmp_path / "ada.png"
     path.write_bytes(quick.PNG)
+
+    async def vanish(_: web.Request) -> None:
+        path.unlink()
+
+    with sandbox.override("POST", paid_starts.PRESIGN_PATH, vanish):
+        url = await a2e.upload(path)
+    assert (await a2e.download(url, path)).read_bytes() == quick.PNG
+
+
+async def test_file_that_vanishes_before_the_upload(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """A large file that is deleted between the check and the upload is a TransferError with its name."""
+    path = tmp_path / "ada.png"
+    path.write_bytes(OVER_1_MIB)
 
     async def vanish(_: web.Request) -> None:
         path.unlink(missing_ok=True)
@@ -653,12 +667,12 @@ async def test_pipe_is_rejected(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
 
 
 async def test_image_that_changes_before_the_upload(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
-    """A file whose size has changed since the check is not uploaded."""
+    """A large file whose size has changed since the check is not uploaded."""
     path = tmp_path / "ada.png"
-    path.write_bytes(quick.PNG)
+    path.write_bytes(OVER_1_MIB)
 
     async def change(_: web.Request) -> None:
-        path.write_bytes(quick.PNG + b"more")
+        path.write_bytes(OVER_1_MIB + b"more")
 
     with sandbox.override("POST", paid_starts.PRESIGN_PATH, change), pytest.raises(TransferError, match="changed"):
         await a2e.upload(path)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import io
 import os
-from typing import TYPE_CHECKING, Any
+import tempfile
+from typing import IO, TYPE_CHECKING, Any
 
+import PIL.Image
 import pytest
 import quick
 import whole_files
@@ -17,6 +20,7 @@ from a2e_async.files.local_files import LocalFile, open_file, open_image
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Callable
 
     from a2e_async import A2EClient
     from a2e_async.sandbox import Sandbox
@@ -240,3 +244,90 @@ async def test_audio_instead_of_a_video() -> None:
     """A file of another medium is named."""
     with pytest.raises(InvalidRequestError, match=r"it is an audio file$"):
         await open_file("video", quick.WAV, "video")
+
+
+# names, and images of Pillow
+
+
+class Named(Upload):
+    """Upload of a form: its `name` is that of the field."""
+
+    name, filename = "upload", "C:\\photos\\Ada Lovelace.jpg"
+
+
+class Attachment(Stream):
+    """Attachment of a chat, as Discord's: neither a seek nor a position."""
+
+    filename = "ada.lovelace.jpg"
+
+
+class Unnamed(Upload):
+    """Upload of a form without a file name."""
+
+    name, filename = "upload", None
+
+
+def spooled() -> IO[bytes]:
+    """Return a temporary file in memory, at its end, as a form parser leaves it."""
+    file = tempfile.SpooledTemporaryFile()  # noqa: SIM115  the test closes it
+    file.write(JPEG)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda _: Named(JPEG), "Ada Lovelace"),
+        (lambda _: Attachment(JPEG), "ada.lovelace"),
+        (lambda _: Unnamed(JPEG), "Image to Video"),
+        (lambda _: spooled(), "Image to Video"),
+        (lambda folder: (folder / "garden.jpg").open("rb"), "garden"),
+    ],
+)
+async def test_name_of_an_open_file(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, make: Callable[[pathlib.Path], Any], name: str
+) -> None:
+    """A task is named after its file, also if that one was uploaded to a form or is open."""
+    (tmp_path / "garden.jpg").write_bytes(JPEG)
+    file = make(tmp_path)
+    with contextlib.closing(file) if hasattr(file, "close") else contextlib.nullcontext():
+        task = await a2e.image_to_video.start(image=file, **quick.PROMPTS)
+    assert task.record.name.partition(" [")[0] == name
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "F"])
+async def test_image_of_pillow(mode: str) -> None:
+    """An image of Pillow becomes a PNG with the same pixels, and without an Exif block."""
+    image = PIL.Image.new("RGB", (40, 30), (200, 30, 60)).convert(mode)
+    image.getexif()[0x0112] = 6
+    content = await content_of(image)
+    assert isinstance(content, bytes)
+    assert b"eXIf" not in content
+    with PIL.Image.open(io.BytesIO(content)) as after:
+        assert after.format == "PNG"
+        assert after.convert("RGB").tobytes() == image.convert("RGB").tobytes()
+
+
+async def test_image_of_pillow_keeps_its_name(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
+    """An image that Pillow has opened gives its name to the task; another one does not, and is not written to."""
+    PIL.Image.new("RGB", (40, 30)).save(tmp_path / "ada.bmp")
+    with PIL.Image.open(tmp_path / "ada.bmp") as image:
+        named = await a2e.image_to_video.start(image=image, **quick.PROMPTS)
+        other = await a2e.image_to_video.start(image=image.copy(), end_image=image, **quick.PROMPTS)
+    assert named.record.name.startswith("ada [")
+    assert other.record.name.startswith("ada [")
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError("Operation on closed image")])
+async def test_image_of_pillow_that_cannot_be_saved(error: Exception) -> None:
+    """Something that cannot be saved as PNG, such as a closed image, is an error before anything is sent."""
+
+    class Broken:
+        def save(self, fp: Any, kind: str, /) -> None:
+            raise error
+
+        def convert(self, mode: str) -> Broken:
+            return self
+
+    with pytest.raises(InvalidRequestError, match="image cannot be saved as PNG"):
+        await content_of(Broken())

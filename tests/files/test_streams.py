@@ -21,6 +21,7 @@ from a2e_async import (
     A2EClient,
     A2EError,
     ClientClosedError,
+    ConfigurationError,
     InvalidRequestError,
     NotFoundError,
     TaskFailedError,
@@ -158,6 +159,16 @@ async def test_stream(task: Any, storage: Storage) -> None:
     assert stream.headers["ETag"] == '"v1"'
     assert "http" not in str(stream.headers) + repr(stream)
     assert storage.requested == [""]
+
+
+async def test_closed_stream_is_not_read(task: Any, storage: Storage) -> None:
+    """A stream that is read after its `async with` raises an error, and never hangs."""
+    async with asyncio.timeout(5):
+        async with task.stream() as stream:
+            await anext(stream)
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match="async with"):
+                await anext(stream)
 
 
 @pytest.mark.parametrize("length", [True, False])

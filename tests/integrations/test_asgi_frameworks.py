@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import quick
 import web_apps
-from asgi import exchange, lifespan, open_websocket
+from asgi_server import exchange, lifespan, open_websocket
 from conditions import wait_until
 from paid_starts import make_client, start_video
 

@@ -1,4 +1,4 @@
-"""A client for code without asyncio: threads, Flask, forks, and programs that end without closing it."""
+"""A client for code without asyncio: threads, forks, and programs that end without closing it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pages
 import pytest
 import quick
+from conditions import block_until
 from paid_starts import make_client
 
 from a2e_async import ClientClosedError, ConfigurationError, InvalidRequestError, NotFoundError
@@ -23,9 +24,11 @@ from a2e_async import ClientClosedError, ConfigurationError, InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from a2e_async import ImageToVideoRecord, TaskHandle
     from a2e_async.sandbox import Sandbox
 
 pytest.importorskip("anyio")
+from a2e_async.integrations import Supervisor
 from a2e_async.integrations.blocking import BlockingClient
 
 START: dict[str, Any] = {**quick.PROMPTS, "image_url": "https://example.com/a.png"}
@@ -52,7 +55,7 @@ def test_calls_and_iterations(blocking: BlockingClient, local: Sandbox) -> None:
     """A start, a wait, an iteration and an error come back to the calling thread, from many threads at once."""
 
     def make_video(_: int) -> str:
-        task = blocking.call(blocking.a2e.image_to_video.start, **START)
+        task: TaskHandle[ImageToVideoRecord] = blocking.call(blocking.a2e.image_to_video.start, **START)
         statuses = [update.new for update in blocking.iterate(task.updates(initial=True))]
         assert statuses[-1].is_final
         assert blocking.call(task.wait_until_done).id == task.id
@@ -64,7 +67,7 @@ def test_calls_and_iterations(blocking: BlockingClient, local: Sandbox) -> None:
     with pytest.raises(NotFoundError):
         blocking.call(blocking.a2e.image_to_video.get, UNKNOWN)
     with pytest.raises(InvalidRequestError, match="not call"):
-        blocking.call(None)  # type: ignore[arg-type]
+        blocking.call(None)  # type: ignore[call-overload]
     listed = blocking.iterate(blocking.a2e.image_to_video.list())
     assert next(listed).id in ids
     listed.close()  # type: ignore[attr-defined]
@@ -98,52 +101,67 @@ def test_wrong_use(blocking: BlockingClient, local: Sandbox) -> None:
     ]
 
 
-def test_flask(blocking: BlockingClient, local: Sandbox) -> None:
-    """Views of Flask answer with records, errors and live status."""
-    flask = pytest.importorskip("flask")
-    from a2e_async.integrations.flask import add_error_handler, event_stream
+def test_others_live_in_the_thread(local: Sandbox) -> None:
+    """A supervisor is opened after the client and closed before it; an error of the opening is raised, and can pass."""
+    saved: list[str] = []
 
-    app = flask.Flask("videos")
-    add_error_handler(app)
-    tasks = blocking.a2e.image_to_video
+    async def save(task: TaskHandle[ImageToVideoRecord], *_: object) -> None:
+        saved.append(task.id)
 
-    @app.get("/<id>")  # type: ignore[untyped-decorator]
-    def show(id: str) -> Any:
-        return blocking.call(tasks.get, id).to_dict()
+    async def open_ids() -> list[str]:
+        if not ids:
+            msg = "no database"
+            raise OSError(msg)
+        return ids
 
-    @app.get("/<id>/events")  # type: ignore[untyped-decorator]
-    def events(id: str) -> Any:
-        return event_stream(blocking, tasks.task(id))
+    a2e, ids = make_client(local), list[str]()
+    supervisor = Supervisor(a2e.image_to_video, on_success=save, on_failure=save, on_gone=save, open_ids=open_ids)
+    with BlockingClient(a2e, supervisor) as blocking:
+        with pytest.raises(OSError, match="no database"):
+            blocking.start()
+        with BlockingClient(make_client(local)) as other:
+            ids.append(other.call(other.a2e.image_to_video.start, **START).id)
+        blocking.start()
+        block_until(lambda: saved == ids)
+        stuck = blocking.call(a2e.image_to_video.start, **{**START, "prompt": "#stuck"})
+        assert blocking.call(supervisor.watch, stuck) is stuck
+        assert len(supervisor) == 1
+    assert len(supervisor) == 0
 
-    task = blocking.call(tasks.start, **START)
-    http = app.test_client()
-    assert http.get(f"/{task.id}").json["id"] == task.id
-    assert (http.get(f"/{UNKNOWN}").status_code, http.get(f"/{UNKNOWN}").json["error"]) == (404, "NotFoundError")
-    text = http.get(f"/{task.id}/events").text
-    assert '"final": true' in text
-    last_id = next(line[4:] for line in text.splitlines() if line.startswith("id: "))
-    assert http.get(f"/{task.id}/events", headers={"Last-Event-ID": last_id}).status_code == 204
+
+def test_script_of_the_page(local: Sandbox, tmp_path: pathlib.Path) -> None:
+    """The script of the page writes its video, and ends without a warning although it does not close the client."""
+    page = pathlib.Path(__file__).parents[2] / "docs" / "how-to" / "blocking.md"
+    script = page.read_text(encoding="utf-8").partition("```python\n")[2].partition("```")[0]
+    (tmp_path / "ada.png").write_bytes(quick.PNG)
+    out = _run(local, tmp_path, script)
+    assert out.splitlines()[-1].startswith("succeeded")
+    assert b"ftyp" in (tmp_path / "ada.mp4").read_bytes()[:12]
 
 
-@pytest.mark.parametrize("fork", [False, True])
-def test_program_ends_without_closing(local: Sandbox, tmp_path: pathlib.Path, fork: bool) -> None:  # noqa: FBT001
-    """A script that does not close the client ends without a warning; so do the workers of a server that forks."""
-    program = tmp_path / "program.py"
-    program.write_text(
+def test_program_that_forks(local: Sandbox, tmp_path: pathlib.Path) -> None:
+    """The workers of a server that forks have a thread of their own, and end without a warning."""
+    script = (
         "import os\n"
-        "from a2e_async import A2EClient\n"
         "from a2e_async.integrations.blocking import BlockingClient\n"
         "blocking = BlockingClient()\n"
         "def work():\n"
         f"    task = blocking.call(blocking.a2e.image_to_video.start, **{START!r})\n"
         "    print(blocking.call(task.wait_until_done).status.value, flush=True)\n"
-        + ("work()\nchild = os.fork()\nwork()\nif child: os.waitpid(child, 0)\n" if fork else "work()\n")
+        "work()\nchild = os.fork()\nwork()\nif child: os.waitpid(child, 0)\n"
     )
+    assert _run(local, tmp_path, script).split() == ["succeeded"] * 3
+
+
+def _run(local: Sandbox, folder: pathlib.Path, script: str) -> str:
+    """Run a script in a folder, and return its output."""
+    (folder / "script.py").write_text(script)
     env = {**os.environ, "A2E_API_TOKEN": local.token, "A2E_BASE_URL": local.url}
     # Python 3.12 warns of every fork of a process with threads
-    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", str(program)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, check=False)
-    assert (done.stdout.split(), done.stderr, done.returncode) == (["succeeded"] * (3 if fork else 1), "", 0)
+    command = [sys.executable, "-W", "error", "-W", "ignore::DeprecationWarning", "script.py"]
+    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stderr, done.returncode) == ("", 0)
+    return done.stdout
 
 
 def test_ctrl_c_during_a_wait(local: Sandbox, tmp_path: pathlib.Path) -> None:

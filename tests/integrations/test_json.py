@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 import quick
-from asgi import exchange
+from asgi_server import exchange
 from conditions import wait_until
 
 from a2e_async import A2EClient, ImageToVideoRecord, StartOptions, TaskHandle, TaskStatus, models

@@ -244,6 +244,43 @@ async def test_lost_lease_ends_the_wait(a2e: A2EClient, sandbox: Sandbox, databa
     assert database.owners[task.id][0] == "other"
 
 
+async def test_hanging_lease_ends_the_wait(a2e: A2EClient, database: Database) -> None:
+    """A database that hangs ends a wait when its lease has expired, and does not hold the end of the application."""
+    task = await start_video(a2e, prompt="#stuck")
+    taken: list[str] = []
+
+    async def lease(task_id: str, _: str, __: float) -> bool:
+        if task_id in taken:
+            await asyncio.sleep(3600)
+        taken.append(task_id)
+        return True
+
+    loop = asyncio.get_running_loop()
+    async with database.supervise(a2e, lease=lease, lease_seconds=30.0) as supervisor:
+        supervisor.watch(task)
+        await wait_until(lambda: taken == [task.id])
+        await wait_until(lambda: not len(supervisor), seconds=31)
+        before = loop.time()
+    assert loop.time() - before < 6
+
+
+async def test_wait_that_has_not_begun_is_forgotten(a2e: A2EClient, sandbox: Sandbox, database: Database) -> None:
+    """A wait that is ended before it begins, by `release` or the end, is no wait: the task can be watched again."""
+    task = await start_video(a2e, prompt="#stuck")
+    supervisor = database.supervise(a2e)
+    async with supervisor:
+        supervisor.watch(task)
+        await supervisor.release(task.id)
+        assert len(supervisor) == 0
+        supervisor.watch(task)
+    assert len(supervisor) == 0
+    async with supervisor:
+        supervisor.watch(task)
+        sandbox.finish(task.id)
+        await wait_until(lambda: not len(supervisor), seconds=60)
+    assert database.calls == [("success", task.id)]
+
+
 async def test_wrong_token_ends_no_wait(sandbox: Sandbox, database: Database, caplog: pytest.LogCaptureFixture) -> None:
     """A token that A2E rejects for a while is logged; the wait begins again, and the function is called once."""
     async with make_client(sandbox) as a2e:
@@ -288,8 +325,18 @@ async def test_wrong_use_is_an_error(a2e: A2EClient, database: Database) -> None
     """A supervisor that was not opened, a number that is none, and an id that is none are errors."""
     with pytest.raises(ConfigurationError, match="async with"):
         database.supervise(a2e).watch("6927f1e7a1c5e4e0b5f0a3d2")
-    with pytest.raises(InvalidRequestError, match="lease_seconds"):
-        database.supervise(a2e, lease_seconds="long")
+    wrong: list[dict[str, Any]] = [
+        *({"lease_seconds": each} for each in ("long", 0, None)),
+        *({"scan_interval": each} for each in (0, -1)),
+        *({"max_calls": each} for each in (0, 1.5, True)),
+        {"grace": None},
+        {"open_ids": ["6927f1e7a1c5e4e0b5f0a3d2"]},
+    ]
+    for options in wrong:
+        with pytest.raises(InvalidRequestError, match=next(iter(options))):
+            database.supervise(a2e, **options)
     async with database.supervise(a2e) as supervisor:
         with pytest.raises(InvalidRequestError, match="task id"):
             supervisor.watch("..")
+        with pytest.raises(InvalidRequestError, match="as a str, not int"):
+            supervisor.watch(5)

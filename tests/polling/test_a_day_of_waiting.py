@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import bisect
-import collections
 import itertools
 import random
 from typing import TYPE_CHECKING, Any
@@ -133,23 +132,25 @@ def test_no_wait_ends_later_than_an_interval(day: Day) -> None:
 def test_polls_of_a_task_are_an_interval_apart(day: Day) -> None:
     """Between two polls of a task is its interval, less the tenth of a tick that a poll can be late.
 
-    The exceptions are the probes of an outage, one task every ten seconds at most, and one more poll of the other
-    tasks after a probe with a record.
+    The exceptions are the probes of an outage, one task every ten seconds at most, one more poll of the other tasks
+    after a probe with a record, and free places in a batch with tasks that are due.
     """
-    polls: dict[str, list[tuple[float, str]]] = collections.defaultdict(list)
+    last: dict[str, float] = {}  # the last poll of each task that was due
+    with_due: set[float] = set()  # when batches with such a poll were sent
+    early: list[tuple[float, str]] = []
     for when, kind, ids in day.service.polls:
         for task_id in ids if kind != "page" else ():
-            polls[task_id].append((when, kind))
-    probes: list[float] = []
-    for task_id, times in polls.items():
-        assert times[0][0] >= day.began[task_id] + POLICY.initial
-        for (before, _), (after, kind) in itertools.pairwise(times):
-            if after - before >= interval(before - day.began[task_id]) - TICK / 10:
-                continue
-            if kind == "one":
-                probes.append(after)
-            else:  # a probe after the end of the outage, and then the other tasks
-                assert any(0 <= after - end < 12 for _, end in day.plan.outages)
+            before = last.get(task_id)
+            assert before is not None or when >= day.began[task_id] + POLICY.initial
+            if before is None or when - before >= interval(before - day.began[task_id]) - TICK / 10:
+                last[task_id] = when
+                with_due.add(when)
+            else:
+                early.append((when, kind))
+    probes = [when for when, kind in early if kind == "one"]
+    others = {when for when, kind in early if kind != "one"} - with_due
+    # a probe after the end of the outage, and then the other tasks
+    assert all(any(0 <= when - end < 12 for _, end in day.plan.outages) for when in others)
     probes.sort()
     assert all(day.plan.is_outage(when - 12) or day.plan.is_outage(when) for when in probes)
     assert all(later - earlier >= 9.9 for earlier, later in itertools.pairwise(probes))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2e_async._protocol import converter
+from a2e_async import _learning
 from a2e_async._protocol.converter import to_record
 from a2e_async._protocol.families import FAMILIES, IMAGE_TO_VIDEO, Family, is_queued
 from a2e_async.models import ImageToVideoRecord, TaskStatus
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def _no_word_was_logged() -> Iterator[None]:
     """Forget which words were logged before."""
-    converter._log_unknown_word.cache_clear()  # the words are kept for the life of a process
+    _learning.forget()  # the words are kept for the life of a process
     yield
-    converter._log_unknown_word.cache_clear()
+    _learning.forget()
 
 
 def status_for(word: str, *, failed_code: str = "", has_result: bool = False) -> TaskStatus:

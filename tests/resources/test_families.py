@@ -15,7 +15,7 @@ from conditions import wait_until
 from paid_starts import logged_warnings, make_client, recorded_bodies
 
 from a2e_async import BadRequestError, InvalidRequestError, StartPolicy, TaskStatus, UnexpectedResponseError
-from a2e_async._protocol.families import FAMILIES
+from a2e_async._protocol.families import FAMILIES, Family
 from a2e_async.resources.other_families import schema_of
 from a2e_async.sandbox import Fault, FaultPlan
 
@@ -556,10 +556,16 @@ async def test_lost_response_to_several(a2e: A2EClient, sandbox: Sandbox) -> Non
 # names of families
 
 
-@pytest.mark.parametrize("name", ["userFlux2", "flux2", "Flux2", "FLUX 2", "userflux2"])
+@pytest.mark.parametrize("name", ["userFlux2", "flux2", "Flux2", "FLUX 2", "userflux2", "flux-2", "flux_2"])
 def test_names_are_matched_leniently(a2e: A2EClient, name: str) -> None:
-    """A family is found by A2E's name in any case, with or without `user`."""
+    """A family is found by A2E's name in any case, with or without `user`, spaces and hyphens."""
     assert repr(a2e.family(name)) == "<AnyFamily userFlux2>"
+
+
+@pytest.mark.parametrize("family", [FAMILIES[key] for key in MINIMAL], ids=repr)
+def test_titles_are_names_too(a2e: A2EClient, family: Family) -> None:
+    """A family is found by its title in A2E's documentation: "Text to Image" is userText2Image."""
+    assert repr(a2e.family(family.title.replace(" ", "-"))) == f"<AnyFamily {family.key}>"
 
 
 @pytest.mark.parametrize(("key", "attribute"), OWN.items())
@@ -652,9 +658,10 @@ async def test_results_are_read_from_the_fields_of_the_family(
 # the page
 
 
-def test_table_of_the_page_is_up_to_date() -> None:
-    """The table is the output of ``python docs/catalogue.py``."""
+def test_pages_are_up_to_date() -> None:
+    """The table of families and the page with all fields are the output of ``python docs/catalogue.py``."""
     docs = pathlib.Path(__file__).parents[2] / "docs"
-    written = runpy.run_path(str(docs / "catalogue.py"))["table"]()
-    assert written in (docs / "reference" / "families.md").read_text(encoding="utf-8")
-    assert all(f"`{key}`" in written for key in MINIMAL)
+    written = runpy.run_path(str(docs / "catalogue.py"))
+    assert written["table"]() in (docs / "reference" / "families.md").read_text(encoding="utf-8")
+    assert all(f"`{key}`" in written["table"]() for key in MINIMAL)
+    assert (docs / "reference" / "family-fields.md").read_text(encoding="utf-8") == written["page"]()

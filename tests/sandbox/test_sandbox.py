@@ -87,6 +87,8 @@ def test_there_is_no_url_before_the_start() -> None:
     assert "not started" in repr(sandbox)
     with pytest.raises(SandboxError, match="async with"):
         _ = sandbox.url
+    with pytest.raises(SandboxError, match="async with"):
+        _ = sandbox.sample_image
 
 
 async def test_start_and_aclose_work_without_a_block() -> None:

@@ -34,6 +34,7 @@ from a2e_async.errors import (
     BudgetError,
     BusyError,
     ClientClosedError,
+    ClusterError,
     ConfigurationError,
     ContentRejectedError,
     EndpointNotAvailableError,
@@ -89,6 +90,7 @@ _TASK_ERRORS: tuple[type[A2EError], ...] = (
 )
 _LOCAL_ERRORS: tuple[type[A2EError], ...] = (
     BudgetError,
+    ClusterError,
     ConfigurationError,
     KeyStoreError,
     InvalidRequestError,

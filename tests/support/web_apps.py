@@ -10,7 +10,7 @@ from paid_starts import PROMPT
 
 from a2e_async import A2EClient, ImageToVideoRecord, WebhookReceiver
 
-__all__ = ["APPS", "WITH_RESULTS", "WITH_WEBSOCKETS"]
+__all__ = ["APPS", "WITH_WEBSOCKETS"]
 
 
 def _django(a2e: A2EClient, receiver: WebhookReceiver, *others: Any) -> Any:
@@ -30,7 +30,7 @@ def _django(a2e: A2EClient, receiver: WebhookReceiver, *others: Any) -> Any:
     from django.http import HttpResponse, JsonResponse
     from django.urls import path
 
-    from a2e_async.integrations.django import event_stream, with_lifespan
+    from a2e_async.integrations.django import event_stream, result_response, with_lifespan
 
     async def start(request: Any) -> Any:
         task = await a2e.image_to_video.start(image=request.body, prompt=PROMPT, negative_prompt="blurry")
@@ -42,6 +42,9 @@ def _django(a2e: A2EClient, receiver: WebhookReceiver, *others: Any) -> Any:
     async def events(request: Any, id: str) -> Any:
         return event_stream(request, a2e.image_to_video.task(id))
 
+    async def result(request: Any, id: str) -> Any:
+        return await result_response(request, a2e.image_to_video.task(id), {"Cache-Control": "private"})
+
     async def hook(request: Any) -> Any:
         return HttpResponse(status=await receiver.receive(request.method, request.headers, request.body))
 
@@ -50,6 +53,7 @@ def _django(a2e: A2EClient, receiver: WebhookReceiver, *others: Any) -> Any:
         path("videos", start),
         path("videos/<str:id>", show),
         path("videos/<str:id>/events", events),
+        path("videos/<str:id>/result", result),
         path("hooks/a2e", hook),
     ]
     from django.urls import clear_url_caches
@@ -189,7 +193,7 @@ def _litestar(a2e: A2EClient, receiver: WebhookReceiver, *others: Any) -> Any:
 def _quart(a2e: A2EClient, receiver: WebhookReceiver, *others: Any) -> Any:
     import quart
 
-    from a2e_async.integrations.quart import event_stream, send_updates, setup, webhook_view
+    from a2e_async.integrations.quart import event_stream, result_response, send_updates, setup, webhook_view
 
     app = quart.Quart("web_apps")
     setup(app, a2e, *others)
@@ -205,12 +209,16 @@ def _quart(a2e: A2EClient, receiver: WebhookReceiver, *others: Any) -> Any:
     async def events(id: str) -> Any:
         return await event_stream(a2e.image_to_video.task(id))
 
+    async def result(id: str) -> Any:
+        return await result_response(a2e.image_to_video.task(id), {"Cache-Control": "private"})
+
     async def live(id: str) -> None:
         await send_updates(a2e.image_to_video.task(id))
 
     app.post("/videos")(start)
     app.get("/videos/<id>")(show)
     app.get("/videos/<id>/events")(events)
+    app.get("/videos/<id>/result")(result)
     app.websocket("/videos/<id>/live")(live)
     app.post("/hooks/a2e")(webhook_view(receiver))
     return app
@@ -224,7 +232,5 @@ APPS: dict[str, Callable[..., Any]] = {
     "starlette": _starlette,
 }
 """For each framework a function of the client, the receiver of webhooks, and what is opened with the client."""
-
-WITH_RESULTS = ["fastapi", "litestar", "starlette"]
 
 WITH_WEBSOCKETS = [name for name in APPS if name != "django"]

@@ -115,6 +115,17 @@ def test_refused_connection_names_the_host() -> None:
     assert not caught.value.request_sent
 
 
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [("https://video.a2e.ai/api", "proxy.example:3128"), ("https://PROXY.example/", "https://proxy.example:443")],
+)
+def test_host_that_is_not_that_of_the_url(url: str, host: str) -> None:
+    """If the name of a proxy cannot be resolved, the message has the proxy, and not the host of the URL."""
+    key = SimpleNamespace(host="proxy.example", port=3128, ssl=True, is_ssl=False)
+    with pytest.raises(NetworkError, match=f"cannot connect to {host}: the host name"), map_exceptions("GET /x", url):
+        raise aiohttp.ClientConnectorDNSError(key, OSError())  # type: ignore[arg-type]
+
+
 def test_our_own_errors_pass() -> None:
     """An A2EError that is also a TimeoutError is not mapped."""
     error = WaitTimeoutError("late")

@@ -1,8 +1,12 @@
 """``a2e batch``: many videos from a table, from JSON Lines or from a folder, with a journal."""
 
+from collections.abc import Callable
+from typing import Any
+
 import cyclopts
 
-from a2e_async.cli.batch.report import export, prune, status
+from a2e_async.cli.batch.gallery.command import report
+from a2e_async.cli.batch.journal import export, prune, status
 from a2e_async.cli.batch.run import run
 from a2e_async.cli.messages import EPILOGUE
 
@@ -12,5 +16,5 @@ app = cyclopts.App(
     help_epilogue=EPILOGUE,
     group_parameters="Options",
 )
-for command in (run, status, export, prune):
-    app.command(command)
+for number, command in enumerate[Callable[..., Any]]((run, status, report, export, prune)):
+    app.command(command, sort_key=number)

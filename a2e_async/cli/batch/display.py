@@ -24,7 +24,7 @@ from rich.text import Text
 
 from a2e_async.batch import Batch, Progress
 from a2e_async.cli.batch.summary import MARKS, STYLES, Result, ResultSummary, result_json, result_text, without_ids
-from a2e_async.cli.display import AT_A2E, WIDE, Display, duration_text, rows_table, shorten_middle
+from a2e_async.cli.display import AT_A2E, WIDE, Display, bar_line, duration_text, rows_table, text_line
 from a2e_async.cli.messages import coins_text
 from a2e_async.cli.output import print_json
 from a2e_async.models import ImageToVideoRecord
@@ -54,11 +54,11 @@ class BatchView:
         is_high = height >= _HIGH
         head: list[ConsoleRenderable] = [self._bar(width)]
         head += [Columns(list(texts), padding=(0, 3)) for texts in (self._facts(), self._counts(width))]
-        head += [line for note in self._notes() for line in _two_lines(note, console, width)]
+        head += [line for note in self._notes() for line in two_lines(note, console, width)]
         failures = self.failures[-3 if is_high else -1 :]
-        tail = [_line(f"✗ {without_ids(failure)}", "red") for failure in failures]
+        tail = [text_line(f"✗ {without_ids(failure)}", "red") for failure in failures]
         hint = "Ctrl-C stops new starts; running tasks continue at A2E."
-        foot = [_line("Press Ctrl-C again to exit at once." if self.stopping else hint, "dim")] if is_high else []
+        foot = [text_line("Press Ctrl-C again to exit at once." if self.stopping else hint, "dim")] if is_high else []
         used = len(console.render_lines(Group(*head), options)) + len(tail) + len(foot)
         jobs = self._jobs(width, height - used - (2 + bool(tail) if is_high else 0))
         parts: list[Sequence[ConsoleRenderable]] = [part for part in (head, jobs, tail, foot) if part]
@@ -73,39 +73,31 @@ class BatchView:
 
     def _bar(self, width: int) -> Text:
         """Return a bar with a coloured part for each state, for the jobs under way, and for the rest."""
-        progress, total = self.progress, self.progress.total or self.progress.read
-        end = f" {progress.done}/{total}" + (f" {progress.done / total:4.0%}" if total else "")
-        line = _line("").append(f"{shorten_middle(self.name, width // 4)} " if width >= WIDE else "", "bold")
-        room, cells, jobs = max(4, width - line.cell_len - len(end)), 0, 0
+        progress = self.progress
         parts = [(getattr(progress, state), style) for state, style in STYLES.items()]
-        for number, style in (*parts, (len(progress.active), "grey50")):
-            # Each part ends at the rounded sum so far. Rounding each part on its own would add up to a wrong length.
-            jobs += number
-            until = min(room, round(room * jobs / total)) if total else 0
-            line.append("━" * (until - cells), style)
-            cells = max(cells, until)
-        return line.append("━" * (room - cells), "grey23").append(end, "bold")
+        parts.append((len(progress.active), "grey50"))
+        return bar_line(self.name, parts, progress.done, progress.total or progress.read, width)
 
     def _facts(self) -> Iterator[Text]:
         progress = self.progress
         budget = "" if self.max_coins is None else f" of {coins_text(self.max_coins)}"
-        yield _line(f"{coins_text(progress.coins)}{budget} coins", "magenta")
+        yield text_line(f"{coins_text(progress.coins)}{budget} coins", "magenta")
         if self.per_second:
-            yield _line(rate_text(self.per_second))
+            yield text_line(rate_text(self.per_second))
         if self.seconds_left is not None and not self._is_paused:
-            yield _line(f"{duration_text(self.seconds_left)} left", "bold")
+            yield text_line(f"{duration_text(self.seconds_left)} left", "bold")
         if progress.retried:
-            yield _line(f"{progress.retried} started again", "red")
+            yield text_line(f"{progress.retried} started again", "red")
 
     def _counts(self, width: int) -> Iterator[Text]:
         progress = self.progress
         for state, style in STYLES.items():
             if (number := getattr(progress, state)) or state == "succeeded":
-                yield _line(f"{MARKS[state]} {number}{f' {state}' if width >= WIDE else ''}", style)
+                yield text_line(f"{MARKS[state]} {number}{f' {state}' if width >= WIDE else ''}", style)
         running = sum(job.stage in AT_A2E for job in progress.active)
-        yield _line(f"{running} running", "cyan")
+        yield text_line(f"{running} running", "cyan")
         if (waiting := (progress.total or progress.read) - progress.done - running) > 0:
-            yield _line(f"{waiting} waiting", "dim")
+            yield text_line(f"{waiting} waiting", "dim")
 
     def _notes(self) -> Iterator[str]:
         """Yield the reasons why nothing is started at the moment."""
@@ -130,18 +122,14 @@ class BatchView:
         hidden = active[len(shown) :]
         if hidden and len(shown) < height:
             what = "more" if hidden[0].stage in AT_A2E else "being prepared"
-            lines.append(_line(f"  and {len(hidden)} {what}", "dim"))
+            lines.append(text_line(f"  and {len(hidden)} {what}", "dim"))
         return lines
 
 
-def _line(text: str, style: str = "") -> Text:
-    return Text(text, style, no_wrap=True, overflow="ellipsis")
-
-
-def _two_lines(text: str, console: Console, width: int) -> list[Text]:
+def two_lines(text: str, console: Console, width: int) -> list[Text]:
     """Wrap a note between words into two lines at most."""
     first, *rest = (line.plain for line in Text(text).wrap(console, width))
-    return [_line(line, "bold yellow") for line in (first, " ".join(rest)) if line]
+    return [text_line(line, "bold yellow") for line in (first, " ".join(rest)) if line]
 
 
 def rate_text(per_second: float) -> str:
@@ -188,6 +176,11 @@ class BatchDisplay(Display):
     _runner: asyncio.Task[Any] | None = attrs.field(default=None, init=False)
     _rate: RateMeter = attrs.field(factory=RateMeter, init=False)
     _note: str = attrs.field(default="", init=False)
+
+    @property
+    def coins(self) -> float:
+        """Coins that were spent with the journal so far."""
+        return 0.0 if self._batch is None else self._batch.progress.coins
 
     @property
     def is_live(self) -> bool:

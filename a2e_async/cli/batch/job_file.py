@@ -20,14 +20,14 @@ import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import IO, Any
 
 import attrs
 
 from a2e_async.batch import Job
+from a2e_async.batch.automatic_keys import AutomaticKeys, EarlierJobs
 from a2e_async.batch.jobs import JOB_FIELDS, field_name, image_path, parse_row
-from a2e_async.batch.keys import AutomaticKeys, EarlierJobs
 from a2e_async.batch.uploads import OPTIONS
 from a2e_async.cli.options import NEGATIVE_PROMPT
 from a2e_async.errors import InvalidRequestError
@@ -36,7 +36,7 @@ from a2e_async.files import media_types
 _BOM = b"\xef\xbb\xbf"
 _ZIP, _OLE = b"PK\x03\x04", b"\xd0\xcf\x11\xe0"  # the first bytes of spreadsheets
 _SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xlsb", ".xls", ".ods", ".numbers"})
-_IS_SPREADSHEET = "is a spreadsheet: save it as CSV first (in Excel: Save As, CSV UTF-8)"
+_IS_SPREADSHEET = "is a spreadsheet: export it as CSV UTF-8 (in Excel: Save As, CSV UTF-8)"
 _SEPARATOR_LINE = re.compile(r'"?sep=([^"\r\n])"?\s*', re.IGNORECASE)  # the first line of a table, for Excel
 
 # Files that file managers write and hide.
@@ -57,13 +57,43 @@ class InputRow:
     job: Job | None = None  # None before `read_jobs`, and if the row is not valid
 
 
-def parse_header(cells: Iterable[str]) -> list[str]:
+@attrs.frozen(kw_only=True)
+class RowFormat:
+    """What the rows of an input can have.
+
+    Attributes:
+        names: The names of the fields.
+        image: The field that a folder of images gives; None if there is none.
+        parse: Returns the fields of a row, from pairs of a field and a cell.
+    """
+
+    names: tuple[str, ...] = JOB_FIELDS
+    image: str | None = "image"
+    parse: Callable[[Iterable[tuple[str, Any]]], dict[str, Any]] = parse_row
+
+    def find(self, column: str) -> str:
+        """Return the field that a column stands for, or its own name in small letters."""
+        name = field_name(column)
+        return next((known for known in self.names if known.lower() == name), name)
+
+    def unknown(self, what: str, name: str) -> str:
+        """Return the message about an unknown column or field, with a suggestion and the valid names."""
+        similar = difflib.get_close_matches(name.lower(), self.names, n=1)
+        hint = f" Did you mean {similar[0]!r}?" if similar else ""
+        return f"unknown {what} {name[:40]!r}.{hint} Valid names: {', '.join(self.names)}"
+
+
+VIDEO_ROWS = RowFormat()
+"""Rows of image-to-video jobs."""
+
+
+def parse_header(cells: Iterable[str], rows: RowFormat = VIDEO_ROWS) -> list[str]:
     """Return the columns that a header names; ``Video Time`` is ``video_time``. A column can have an empty name."""
     columns: list[str] = []
     for cell in cells:
-        name = field_name(cell)
-        if name and name not in JOB_FIELDS:
-            raise InvalidRequestError(_unknown("column", cell.strip()))
+        name = rows.find(cell)
+        if name and name not in rows.names:
+            raise InvalidRequestError(rows.unknown("column", cell.strip()))
         if name and name in columns:
             msg = f"column {name!r} appears twice"
             raise InvalidRequestError(msg)
@@ -71,23 +101,16 @@ def parse_header(cells: Iterable[str]) -> list[str]:
     return columns
 
 
-def _unknown(what: str, name: str) -> str:
-    """Return the message about an unknown column or field, with a suggestion and the valid names."""
-    similar = difflib.get_close_matches(name.lower(), JOB_FIELDS, n=1)
-    hint = f" Did you mean {similar[0]!r}?" if similar else ""
-    return f"unknown {what} {name[:40]!r}.{hint} Valid names: {', '.join(JOB_FIELDS)}"
-
-
-def parse_cells(columns: list[str], cells: list[str]) -> dict[str, Any]:
+def parse_cells(columns: list[str], cells: list[str], rows: RowFormat = VIDEO_ROWS) -> dict[str, Any]:
     """Return the fields of a row of a table, without empty cells."""
     if any(cell.strip() for cell in cells[len(columns) :]):
         # Most often a prompt with a comma. Its second half would be lost, or land in another column.
         msg = f"{len(cells)} cells for {len(columns)} columns: put a text with a comma in double quotes"
         raise InvalidRequestError(msg)
-    return parse_row((name, cell.strip()) for name, cell in zip(columns, cells, strict=False))
+    return rows.parse((name, cell.strip()) for name, cell in zip(columns, cells, strict=False))
 
 
-def parse_json_line(line: bytes) -> dict[str, Any]:
+def parse_json_line(line: bytes, rows: RowFormat = VIDEO_ROWS) -> dict[str, Any]:
     """Return the fields of a line of JSON Lines, without those that are ``null``."""
     try:
         value = json.loads(line.decode())
@@ -104,9 +127,9 @@ def parse_json_line(line: bytes) -> dict[str, Any]:
         msg = f'a line must be a JSON object such as {{"image": "ada.png"}}, not a {type(value).__name__}'
         raise InvalidRequestError(msg)
     for name in value:
-        if name not in JOB_FIELDS:
-            raise InvalidRequestError(_unknown("field", name))
-    return parse_row(value.items())
+        if name not in rows.names:
+            raise InvalidRequestError(rows.unknown("field", name))
+    return rows.parse(value.items())
 
 
 def _parse_row(number: int, parse: Callable[..., dict[str, Any]], *content: object) -> InputRow:
@@ -116,15 +139,15 @@ def _parse_row(number: int, parse: Callable[..., dict[str, Any]], *content: obje
         return InputRow(number=number, error=str(error))
 
 
-def read_json_lines(file: Iterable[bytes]) -> Iterator[InputRow]:
+def read_json_lines(file: Iterable[bytes], rows: RowFormat = VIDEO_ROWS) -> Iterator[InputRow]:
     """Read JSON Lines. Blank lines are skipped."""
     for number, line in enumerate(file, 1):
         content = line.removeprefix(_BOM) if number == 1 else line
         if content.strip():
-            yield _parse_row(number, parse_json_line, content)
+            yield _parse_row(number, parse_json_line, content, rows)
 
 
-def read_csv(file: Iterable[bytes]) -> Iterator[InputRow]:
+def read_csv(file: Iterable[bytes], rows: RowFormat = VIDEO_ROWS) -> Iterator[InputRow]:
     """Read a table with a header. Blank lines and empty rows are skipped."""
     lines, delimiter = _text_lines(file), ""
     number, columns = 1, list[str]()
@@ -143,9 +166,9 @@ def read_csv(file: Iterable[bytes]) -> Iterator[InputRow]:
         reader = csv.reader(itertools.chain([header], lines), delimiter=delimiter, strict=True)
         for cells in reader:
             if not columns:
-                columns = parse_header(cells)
+                columns = parse_header(cells, rows)
             elif any(map(str.strip, cells)):
-                yield attrs.evolve(_parse_row(number, parse_cells, columns, cells), columns=frozenset(columns))
+                yield attrs.evolve(_parse_row(number, parse_cells, columns, cells, rows), columns=frozenset(columns))
             number = before + reader.line_num
     except UnicodeDecodeError as error:
         msg = f"{number}: not valid UTF-8: save the table as UTF-8"
@@ -169,7 +192,7 @@ def _text_lines(file: Iterable[bytes]) -> Iterator[str]:
         yield line.decode("utf-8" if number else "utf-8-sig")
 
 
-_READERS: Mapping[str, Callable[[Iterable[bytes]], Iterator[InputRow]]] = {
+_READERS: Mapping[str, Callable[[Iterable[bytes], RowFormat], Iterator[InputRow]]] = {
     ".csv": read_csv,
     ".tsv": read_csv,
     ".jsonl": read_json_lines,
@@ -185,6 +208,8 @@ class JobSource:
     file_name: str  # the name of the journal is made from it
     folder: pathlib.Path  # relative paths are relative to it
     has_lines: bool = True
+    is_folder: bool = False
+    format: RowFormat = VIDEO_ROWS
     left_out: str = ""  # the files of a folder that are no jobs, and why
     _read: Callable[[], Iterator[InputRow]]
 
@@ -192,7 +217,11 @@ class JobSource:
         """Read the rows from the beginning."""
         try:
             for row in self._read():
-                place = f"{self.name}:{row.number}" if self.has_lines else str(self.folder / row.fields["image"])
+                place = (
+                    f"{self.name}:{row.number}"
+                    if self.has_lines
+                    else str(self.folder / row.fields[str(self.format.image)])
+                )
                 yield attrs.evolve(row, place=place)
         except InvalidRequestError as error:
             msg = f"{self.name}:{error}"
@@ -203,14 +232,26 @@ class JobSource:
 
 
 @contextlib.contextmanager
-def open_source(name: str, *, recursive: bool = False) -> Iterator[JobSource]:
-    """Open an input. With `recursive`, the images in the subfolders of a folder are jobs too."""
+def open_source(name: str, *, recursive: bool = False, rows: RowFormat = VIDEO_ROWS) -> Iterator[JobSource]:
+    """Open an input.
+
+    Args:
+        name: The file or the folder.
+        recursive: Whether the images in the subfolders of a folder are jobs too.
+        rows: What its rows can have.
+    """
     path = pathlib.Path(name)
     if name == "-":
         # Standard input can be read once only, and the rows are needed twice: they are kept in a temporary file.
         with tempfile.TemporaryFile() as copy:
             shutil.copyfileobj(sys.stdin.buffer, copy)
-            yield JobSource(name="stdin", file_name="stdin", folder=pathlib.Path(), read=lambda: _read_again(copy))
+            yield JobSource(
+                name="stdin",
+                file_name="stdin",
+                folder=pathlib.Path(),
+                format=rows,
+                read=lambda: _read_again(copy, rows),
+            )
     elif path.is_dir():
         images, left_out = list[str](), collections.defaultdict[str, list[str]](list)
         try:
@@ -218,25 +259,34 @@ def open_source(name: str, *, recursive: bool = False) -> Iterator[JobSource]:
         except OSError as error:
             msg = f"cannot read {name}: {error.strerror}"
             raise InvalidRequestError(msg) from error
-        rows = [InputRow(number=number, fields={"image": image}) for number, image in enumerate(sorted(images), 1)]
+        found = _image_rows(name, sorted(images), rows)
         yield JobSource(
             name=name,
             file_name=path.resolve().name,
             folder=path,
             has_lines=False,
+            is_folder=True,
+            format=rows,
             left_out="; ".join(_describe_left_out(reason, names) for reason, names in left_out.items()),
-            read=lambda: iter(rows),
+            read=lambda: iter(found),
         )
     elif path.is_file() and path.suffix.lower() in _SPREADSHEETS:
         msg = f"{name!r} {_IS_SPREADSHEET}"
         raise InvalidRequestError(msg)
     elif path.is_file() and path.suffix.lower() in _READERS:
-        yield JobSource(name=name, file_name=path.name, folder=path.parent, read=lambda: _read_file(path))
+        yield JobSource(
+            name=name, file_name=path.name, folder=path.parent, format=rows, read=lambda: _read_file(path, rows)
+        )
+    elif path.is_file() and path.suffix.lower() in _IMAGE_SUFFIXES:
+        found = _image_rows(name, [path.name], rows)
+        yield JobSource(
+            name=name, file_name=path.name, folder=path.parent, has_lines=False, format=rows, read=lambda: iter(found)
+        )
     else:
         problem = "has an unsupported file type" if path.is_file() else "is neither a file nor a folder"
         msg = (
             f"{name!r} {problem}: give a table (.csv), JSON Lines (.jsonl), a folder of images, "
-            "or - for JSON Lines on standard input"
+            "an image, or - for JSON Lines on standard input"
         )
         raise InvalidRequestError(msg)
 
@@ -291,14 +341,21 @@ def _describe_left_out(reason: str, names: list[str]) -> str:
     return f"{', '.join(names[:_NAMES_SHOWN])}{f' and {more} more' if more > 0 else ''} ({reason})"
 
 
-def _read_again(copy: IO[bytes]) -> Iterator[InputRow]:
+def _image_rows(name: str, images: Sequence[str], rows: RowFormat) -> list[InputRow]:
+    if rows.image is None:
+        msg = f"{name} has images, and jobs of this family take none: give a table (.csv) or JSON Lines (.jsonl)"
+        raise InvalidRequestError(msg)
+    return [InputRow(number=number, fields={rows.image: image}) for number, image in enumerate(images, 1)]
+
+
+def _read_again(copy: IO[bytes], rows: RowFormat) -> Iterator[InputRow]:
     copy.seek(0)
-    yield from read_json_lines(copy)
+    yield from read_json_lines(copy, rows)
 
 
-def _read_file(path: pathlib.Path) -> Iterator[InputRow]:
+def _read_file(path: pathlib.Path, rows: RowFormat) -> Iterator[InputRow]:
     with path.open("rb") as file:
-        yield from _READERS[path.suffix.lower()](file)
+        yield from _READERS[path.suffix.lower()](file, rows)
 
 
 def read_jobs(source: JobSource, defaults: Mapping[str, Any], earlier: EarlierJobs) -> Iterator[InputRow]:
@@ -313,7 +370,8 @@ def read_jobs(source: JobSource, defaults: Mapping[str, Any], earlier: EarlierJo
     """
     has_prompt = bool(defaults.get("prompt") or defaults.get("lora"))
     if not has_prompt and not source.has_lines:
-        msg = f"{source.name} is a folder: give the prompt for all of its images with --prompt, or a LoRA with --lora"
+        what = "a folder: give the prompt for all of its images" if source.is_folder else "an image: give the prompt"
+        msg = f"{source.name} is {what} with --prompt, or a LoRA with --lora"
         raise InvalidRequestError(msg)
     rows = dict[str, int]()  # the row of each key
     keys = AutomaticKeys(earlier, rows.__contains__)
@@ -349,6 +407,8 @@ def _assign_key(fields: dict[str, Any], image: str, row: int, rows: dict[str, in
         keys: The keys of jobs without their own.
     """
     key, error = fields.get("key"), ""
+    if key is None and image:
+        key = keys.assign_first(image, image_path(fields))
     if key is None and image:
         job = Job(**{**fields, "key": image})  # with the defaults of its options, as in the journal
         options = {name: getattr(job, name) for name in OPTIONS}

@@ -5,6 +5,7 @@ Nothing is uploaded or started, and no row is kept in memory. The rows are read 
 
 import asyncio
 import collections
+import itertools
 import pathlib
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from typing import Any, TypeAlias
@@ -15,9 +16,11 @@ from rich.text import Text
 
 from a2e_async import A2EClient
 from a2e_async.batch import Job, JournalReader
-from a2e_async.batch.jobs import JOB_FIELDS
-from a2e_async.batch.keys import EarlierJobs, FileNames
+from a2e_async.batch.automatic_keys import EarlierJobs
+from a2e_async.batch.file_names import FileNames
+from a2e_async.batch.jobs import JOB_FIELDS, FamilyJob
 from a2e_async.batch.rules import Action, next_action
+from a2e_async.cli.batch.families import without_files
 from a2e_async.cli.batch.job_file import InputRow
 from a2e_async.cli.display import make_console
 from a2e_async.cli.messages import coins_text, error_text, one_line, plural
@@ -57,6 +60,9 @@ async def read_known(journal: pathlib.Path, retry_failed: int) -> KnownJobs:
     return known
 
 
+_GROUP = 64  # rows that are checked at the same time: the threads that read their images then seldom wait
+
+
 @attrs.define(eq=False)
 class JobValidator:
     """Validator of the rows of an input."""
@@ -66,18 +72,22 @@ class JobValidator:
     out: pathlib.Path
     overwrite: bool
     on_invalid: Callable[[InputRow, str, int], None]  # gets the row, its error, and the number of invalid rows so far
+    extension: str = ".mp4"  # of the results
     valid: int = attrs.field(default=0, init=False)
     invalid: set[int] = attrs.field(factory=set, init=False)  # the numbers of the rows
 
     async def run(self, rows: Iterable[InputRow]) -> None:
         """Validate all rows; raise an `InvalidRequestError` if they cannot be read to the end."""
-        for row in rows:
+        remaining = iter(rows)
+        while group := list(itertools.islice(remaining, _GROUP)):
             await asyncio.sleep(0)  # lets Ctrl-C end the loop: the check of a link never waits
-            if error := row.error or await self._find_error(row.job):
-                self.invalid.add(row.number)
-                self.on_invalid(row, error, len(self.invalid))
-            else:
-                self.valid += 1
+            errors = await asyncio.gather(*(self._find_error(row.job) for row in group))
+            for row, error in zip(group, errors, strict=True):
+                if error := row.error or error:
+                    self.invalid.add(row.number)
+                    self.on_invalid(row, error, len(self.invalid))
+                else:
+                    self.valid += 1
 
     def jobs(self, rows: Iterable[InputRow]) -> Iterator[Job]:
         """Return the valid jobs of a second reading of the input."""
@@ -87,8 +97,8 @@ class JobValidator:
         """Return what is wrong with a job, or an empty text."""
         if job is None:
             return ""
+        target = self.out / self.known.names.choose(job.key, self.extension)  # in the order of the rows
         error = await self._check(job)
-        target = self.out / self.known.names.choose(job.key, ".mp4")
         if not error and not self.overwrite and target.exists():
             error = f"{target} already exists: --overwrite replaces it"
         # The image of a job that has its task may be deleted, and its video may exist. Its options must still be valid.
@@ -104,6 +114,8 @@ class JobValidator:
 
 def _without_files(job: Job) -> Job:
     """Return a job with links instead of its local images, so that its check reads no file."""
+    if isinstance(job, FamilyJob):
+        return without_files(job)
     link = "https://example.com/image.png"
     changes: dict[str, Any] = {
         "image": None,

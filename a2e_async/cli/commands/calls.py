@@ -87,8 +87,8 @@ async def request(
     Try:
 
         a2e request GET user/remainingCoins
-        a2e request GET userImage2Video/allRecords --param pageNum=1 --param pageSize=10
-        a2e request POST userImage2Video/batchDetail --data '{"ids": ["67d29023dd27a536fdf6e809"]}'
+        a2e request GET userImage2Video/allRecords --param pageNum=1
+        a2e request POST userImage2Video/batchDetail --data '{"ids": ["ID"]}'
 
     The data of the response is printed as JSON: on one line, or indented on a terminal. A GET is retried after a
     network error. Other requests are sent once and can cost coins: each POST to a start path starts a video.

@@ -1,4 +1,4 @@
-"""``a2e demo`` and ``a2e sandbox``: a local A2E, without coins."""
+"""``a2e demo``: videos of a local A2E, without coins."""
 
 import asyncio
 import importlib.resources
@@ -12,13 +12,11 @@ from cyclopts import Parameter
 from a2e_async import A2EClient, Config, MissingExtraError, PollPolicy
 from a2e_async.cli.conversion import Conversion, run_all
 from a2e_async.cli.display import TaskDisplay, make_console
-from a2e_async.cli.messages import exit_code_of, print_error
+from a2e_async.cli.messages import exit_code_of
 from a2e_async.cli.options import NEGATIVE_PROMPT, Out
 from a2e_async.cli.output import print_videos
-from a2e_async.errors import ConfigurationError
 from a2e_async.files.local_files import check_target, open_image
-from a2e_async.sandbox import Sandbox, SandboxError
-from a2e_async.sandbox.network import is_loopback
+from a2e_async.sandbox import Sandbox
 
 _SPEED = 10.0
 _POLL = PollPolicy(initial=0.2, steps=((0.0, 0.25),))  # tasks are ten times as fast, and polls are local
@@ -109,55 +107,3 @@ def _video_length(conversion: Conversion) -> float | None:
         return None
     with av.open(conversion.target) as container:
         return None if container.duration is None else container.duration / 1_000_000  # from microseconds
-
-
-_TOKEN = "sk_sandbox"  # noqa: S105  a token for play money
-
-
-def sandbox(
-    *,
-    port: int = 8080,
-    host: str = "127.0.0.1",
-    token: str = _TOKEN,
-    coins: int = 10_000,
-    speed: float = 1.0,
-    render: Literal["video", "tiny"] = "video",
-) -> int:
-    """Run a local A2E until Ctrl-C. Its coins are play money.
-
-    Try:
-
-        a2e sandbox --port 8080
-        a2e sandbox --speed 10 --render tiny
-
-    Nothing is sent to the internet, except that inputs are fetched from their links, and webhooks are sent. The command
-    prints the environment variables of a client.
-
-    Args:
-        port: The port; 0 selects a free one.
-        host: The address to listen on. The default can be reached from this machine only; 0.0.0.0 means all addresses.
-        token: The token that clients must send.
-        coins: The initial balance.
-        speed: The speed of the tasks, as a multiple of A2E's.
-        render: "video" renders a real video from the image; "tiny" returns the same tiny video for every task.
-    """
-    try:
-        if not is_loopback(host):
-            known = "; everybody knows its token, so pass a --token of your own" if token == _TOKEN else ""
-            print_error(f"warning: others in the network can reach the sandbox at {host}{known}")
-        local = Sandbox(host=host, port=port, token=token, coins=coins, speed=speed, render=render)
-        asyncio.run(_serve(local))
-    except KeyboardInterrupt:
-        return 0
-    except (SandboxError, ValueError) as error:
-        raise ConfigurationError(str(error)) from error
-    return 0
-
-
-async def _serve(local: Sandbox) -> None:
-    console = make_console()
-    async with local:
-        console.print(f"A local A2E runs at {local.url} (Ctrl-C stops it). To use it:\n")
-        console.print(f"  export A2E_BASE_URL={local.url}\n  export A2E_API_TOKEN={local.token}\n", soft_wrap=True)
-        console.print('or  A2EClient("' + local.token + '", base_url="' + local.url + '")', soft_wrap=True)
-        await asyncio.Event().wait()

@@ -49,9 +49,9 @@ class FaultMiddleware:
             if self.listener.is_paused:  # case 1: the connection was busy when the port was closed
                 CURRENT_FAULT.set("refuse")
                 return self._drop(request)
-            if (schedule := self.injector.schedule) is None:
+            if self.injector.is_idle:
                 return await handler(request)
-            return await self._inject(schedule, request, handler)
+            return await self._inject(self.injector.schedule, request, handler)
 
         return handle
 
@@ -60,17 +60,20 @@ class FaultMiddleware:
         for request in self._delayed:
             _abort(request)
 
-    async def _inject(self, schedule: FaultSchedule, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _inject(
+        self, schedule: FaultSchedule | None, request: web.Request, handler: Handler
+    ) -> web.StreamResponse:
         """Answer a request with its fault, if it has one."""
 
         async def process() -> web.StreamResponse:
-            if request.path.startswith(API) and not schedule.accepts(asyncio.get_running_loop().time()):
+            now = asyncio.get_running_loop().time()
+            if schedule is not None and request.path.startswith(API) and not schedule.accepts(now):
                 CURRENT_FAULT.set(CURRENT_FAULT.get() or "429")  # case 5
                 return too_many_requests(schedule.plan.retry_after)
             return await handler(request)
 
         operation = operation_of(request)
-        fault = None if operation is None else schedule.next_fault(operation)
+        fault = None if operation is None else self.injector.next_fault(operation)
         if fault is None:  # case 2
             return await process()
         CURRENT_FAULT.set(fault.type)

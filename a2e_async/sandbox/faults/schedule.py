@@ -80,11 +80,30 @@ def _entry(entries: Mapping[str, Entry], operation: str) -> Entry | None:
 
 @define(eq=False)
 class FaultInjector:
-    """The schedule in use, or none."""
+    """The schedule in use, or none; and single faults that come before it."""
 
     # The schedule is replaced in one step, so that another thread may call `set_plan`.
 
     schedule: FaultSchedule | None = None
+    single: list[tuple[str, Fault]] = field(factory=list)  # each with its operation
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request can meet a fault."""
+        return self.schedule is None and not self.single
+
+    def add_single(self, fault: Fault, operation: str) -> None:
+        """Let the next request of an operation meet a fault. The operation `*` is any request of the API."""
+        FaultPlan(script={operation: [fault]})  # validates both
+        self.single.append((operation, fault))
+
+    def next_fault(self, operation: str) -> Fault | None:
+        """Return the fault of the next request of an operation. A single fault uses no line of a script."""
+        for position, (name, fault) in enumerate(self.single):
+            if name == operation or (name == OTHER and operation not in STORAGE):
+                del self.single[position]
+                return fault
+        return None if self.schedule is None else self.schedule.next_fault(operation)
 
     def set_plan(self, plan: FaultPlan | None) -> None:
         """Begin a fault plan; `None` means no faults."""

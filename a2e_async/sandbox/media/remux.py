@@ -5,17 +5,19 @@ import io
 import math
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, Final
 
 import av
+from attrs import define, field
 from PIL import Image, ImageDraw
 
 from a2e_async.sandbox.media.storage import TOO_LARGE, ImageError
-from a2e_async.sandbox.media.video import FRAMES_PER_SECOND, MAX_PIXELS, RenderingStopped, decode
+from a2e_async.sandbox.media.video import FRAMES_PER_SECOND, MAX_PIXELS, RenderingStopped, decode, make_labels
 
 RATE: Final = 24_000  # samples a second
 _CHARACTERS: Final = 14.0  # a second, in speech of usual speed
@@ -144,10 +146,11 @@ def _packet_writer(stream: Any, output: Any) -> Any:  # noqa: ANN401  (av's stre
 
 
 def render_talking_video(image: bytes | None, audio: bytes, path: Path, stop: threading.Event) -> None:
-    """Write a video of a speaking person, as long as its audio.
+    """Write a video of a speaking person, as long as its audio. The mouth opens by the loudness.
 
     Args:
-        image: An image of the person; without one a person is drawn.
+        image: An image of the person; without one a person is drawn. The mouth is drawn at its usual place: the sandbox
+            does not look for faces.
         audio: Audio in any format that av can read.
         path: The MP4 to write.
         stop: Stops the rendering.
@@ -167,48 +170,104 @@ def render_talking_video(image: bytes | None, audio: bytes, path: Path, stop: th
             video.width, video.height, video.pix_fmt = still.width, still.height, "yuv420p"
             video.codec_context.thread_count = 1
             video.codec_context.time_base = Fraction(1, FRAMES_PER_SECOND)
-            seconds = _encode_audio(opened, output, stop)
-            for number in range(max(1, round(seconds * FRAMES_PER_SECOND))):
+            seconds, samples = _encode_audio(opened, output, stop)
+            face = _Face(still, smiles=image is None)
+            count = max(1, round(seconds * FRAMES_PER_SECOND))
+            for number, opening in enumerate(mouth_openings(samples, count)):
                 if stop.is_set():
                     raise RenderingStopped
-                frame = av.VideoFrame.from_image(_nod(still, number))  # type: ignore[no-untyped-call]  # av's
+                frame = face.frame(opening, (0, 1, 2, 3, 2, 1)[number // 2 % 6])
                 frame.pts = number
                 output.mux(video.encode(frame))
             output.mux(video.encode(None))
 
 
-def _encode_audio(opened: Any, output: Any, stop: threading.Event) -> float:  # noqa: ANN401  (av's containers)
-    """Encode the audio as AAC, and return its length in seconds."""
+_EVERY: Final = 6  # one sample of six is enough for the loudness of speech
+
+
+def _encode_audio(opened: Any, output: Any, stop: threading.Event) -> tuple[float, Sequence[float]]:  # noqa: ANN401  (av's)
+    """Encode the audio as AAC. Return its length in seconds, and some of its samples (-1 to 1), for its loudness."""
     track = output.add_stream("aac", rate=44_100)
     track.layout = "mono"
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=44_100)
+    loudness = array.array("f")
     samples = 0
-    for frame in opened.decode(opened.streams.audio[0]):
+    for frame in chain(opened.decode(opened.streams.audio[0]), (None,)):  # the last one flushes the resampler
         if stop.is_set():
             raise RenderingStopped
-        if samples / 44_100 > MAX_SECONDS:
-            break
+        if samples / 44_100 > MAX_SECONDS and frame is not None:
+            continue
         for part in resampler.resample(frame):
             samples += part.samples
+            loudness.extend(array.array("f", bytes(part.planes[0])[: 4 * part.samples])[::_EVERY])
             output.mux(track.encode(part))
-    for part in resampler.resample(None):
-        samples += part.samples
-        output.mux(track.encode(part))
     output.mux(track.encode(None))
     if not samples:
         raise ImageError(_AUDIO, "The input contains no audio.")
-    return samples / 44_100
+    return samples / 44_100, loudness
 
 
-def _nod(still: Image.Image, number: int) -> Image.Image:
-    """Return the image of one frame, moved up or down a little."""
-    shift = (0, 1, 2, 3, 2, 1)[number // 2 % 6]
+_STEPS: Final = 7  # an open mouth has this many sizes
+
+
+def mouth_openings(samples: Sequence[float], count: int) -> list[int]:
+    """Return how far the mouth is open in each of `count` frames, from 0 to 7, by the loudness of the samples."""
+    ends = [len(samples) * number // count for number in range(count + 1)]
+    loudness = [sum(map(abs, samples[start:end])) / max(1, end - start) for start, end in pairwise(ends)]
+    # By the loud parts of this audio, so that quiet audio moves the mouth as well; but silence does not.
+    loud = max(sorted(loudness)[len(loudness) * 9 // 10], _SILENCE)
+    return [0 if value < _SILENCE else min(_STEPS, max(1, round(_STEPS * value / loud))) for value in loudness]
+
+
+_SILENCE: Final = 0.002  # of 1
+
+
+@define
+class _Face:
+    """The frames of a person. There are few different ones, and each is drawn once."""
+
+    still: Image.Image
+    smiles: bool = field(kw_only=True)  # with a closed mouth; on an image it has one of its own
+    _frames: dict[tuple[int, int], av.VideoFrame] = field(factory=dict, init=False)
+
+    def frame(self, opening: int, shift: int) -> av.VideoFrame:
+        """Return the frame with a mouth that is open so far, moved up or down by some pixels."""
+        if (opening, shift) not in self._frames:
+            image = self.still.copy()
+            if opening:
+                _draw_open_mouth(image, opening)
+            elif self.smiles:
+                ImageDraw.Draw(image).arc((300, 590, 420, 670), 20, 160, fill=(160, 70, 70), width=9)
+            image = _nod(image, shift)
+            for label in make_labels(image.size):
+                label.paste_on(image)
+            drawn = av.VideoFrame.from_image(image)  # type: ignore[no-untyped-call]  # av's
+            self._frames[opening, shift] = drawn.reformat(format="yuv420p")
+        return self._frames[opening, shift]
+
+
+def _draw_open_mouth(image: Image.Image, opening: int) -> None:
+    """Draw an open mouth, at the place where the drawn person has it."""
+    unit = image.height / 1280 if image.height > image.width else image.height / 900
+    x, y = image.width / 2, image.height * _MOUTH
+    wide, high = (52 - 2 * opening) * unit, (6 + 6 * opening) * unit
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((x - wide, y - high, x + wide, y + high), (95, 25, 35), (170, 75, 75), max(1, round(7 * unit)))
+    if opening > _STEPS // 2:  # the tongue
+        draw.ellipse((x - wide * 0.55, y + high * 0.25, x + wide * 0.55, y + high * 0.85), (190, 95, 95))
+
+
+def _nod(still: Image.Image, shift: int) -> Image.Image:
+    """Return the image, moved up or down a little."""
     shrunk = max(still.height - 3, 1) / still.height  # so that no edge becomes visible
     return still.transform(still.size, Image.Transform.AFFINE, (1, 0, 0, 0, shrunk, shift))
 
 
+_MOUTH: Final = 0.503  # of the height
+
+
 def _draw_person() -> Image.Image:
-    """Return a drawing of head and shoulders."""
+    """Return a drawing of head and shoulders, without a mouth."""
     image = Image.new("RGB", _SIZE, (205, 215, 225))
     draw = ImageDraw.Draw(image)
     draw.ellipse((60, 820, 660, 1700), fill=(70, 90, 130))
@@ -218,5 +277,5 @@ def _draw_person() -> Image.Image:
     draw.ellipse((225, 400, 495, 700), fill=(235, 195, 165))
     for x in (290, 410):
         draw.ellipse((x - 14, 520, x + 24, 545), fill=(40, 40, 50))
-    draw.arc((300, 590, 420, 670), 20, 160, fill=(160, 70, 70), width=9)
+        draw.arc((x - 28, 485, x + 38, 530), 200, 340, fill=(90, 60, 40), width=7)
     return image

@@ -148,6 +148,7 @@ class VideoRenderer:
 
     storage: Storage
     fetcher: InputFetcher
+    show_prompt: bool = field(default=False, kw_only=True)
     _stop: threading.Event = field(factory=threading.Event, init=False)
     _pool: ThreadPoolExecutor = field(init=False)
 
@@ -209,7 +210,13 @@ class VideoRenderer:
             images = [await asyncio.to_thread(rendered.read_bytes)]
         path = self.storage.new_file()
         seconds = min(start.video_time, _MAX_SECONDS)
-        spec = VideoSpec(first=images[0], last=([*images, None])[1], prompt=start.prompt, seconds=seconds)
+        spec = VideoSpec(
+            first=images[0],
+            last=([*images, None])[1],
+            prompt=start.prompt,
+            seconds=seconds,
+            caption=start.prompt if self.show_prompt else "",
+        )
         await self._run(render, spec, path, self._stop)
         return RenderedFile(path, "video/mp4")
 

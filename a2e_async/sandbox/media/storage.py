@@ -5,6 +5,7 @@ import contextlib
 import math
 import secrets
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote, urlencode, urlsplit
@@ -55,6 +56,7 @@ class Storage:
 
     cdn_lag: float
     base_url: str = ""
+    folder: Path | None = None  # for the files of a sandbox that continues after a restart
     _sizes: dict[Path, int] = field(factory=dict, init=False)  # of the files, in bytes; the one stored last comes last
     _stored: int = field(default=0, init=False)  # bytes
     _directory: "tempfile.TemporaryDirectory[str] | None" = field(default=None, init=False)  # made for the first file
@@ -64,9 +66,16 @@ class Storage:
     def new_file(self) -> Path:
         """Return the path of a new file."""
         # The name is random: the key of an upload never becomes a file name.
+        if self.folder is not None:
+            return self.folder / secrets.token_hex(16)
         if self._directory is None:
             self._directory = tempfile.TemporaryDirectory(prefix="a2e-sandbox-")
         return Path(self._directory.name, secrets.token_hex(16))
+
+    @property
+    def objects(self) -> Mapping[str, StoredObject]:
+        """All objects by address, oldest first."""
+        return self._objects
 
     def store(self, address: str, stored: StoredObject) -> str:
         """Store an object, and return its public URL. If there are too many bytes, the oldest files are removed."""
@@ -124,7 +133,7 @@ class Storage:
             grant.created = -math.inf
 
     def close(self) -> None:
-        """Remove all files."""
+        """Remove all files, unless they are in a folder that was given."""
         if self._directory is not None:
             self._directory.cleanup()
 

@@ -16,7 +16,7 @@ import struct
 import textwrap
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -131,6 +131,66 @@ def _draw_text(draw: ImageDraw.ImageDraw, text: str, size: tuple[int, int]) -> N
     draw.multiline_text((size[0] / 2, size[1] / 2), lines, (20, 20, 30), font, "mm", align="center")
 
 
+@frozen
+class Label:
+    """A light text on a dark, translucent band: a part of frames of a given size."""
+
+    corner: tuple[int, int]  # left and upper edge; both are even, as the colours have half the size
+    image: Image.Image = field(repr=False)  # RGBA
+
+    def paste_on(self, frame: Image.Image) -> None:
+        """Draw it on a frame in RGB."""
+        frame.paste(self.image, self.corner, self.image)
+
+    def planes(self) -> "list[tuple[Image.Image, Image.Image, tuple[int, int]]]":
+        """Return value, mask and corner for each of the planes Y, Cb and Cr. Its colours are greys."""
+        mask = self.image.getchannel("A")
+        luma = self.image.convert("RGB").convert("L").point(lambda value: 16 + value * 219 / 255)
+        half = mask.resize((mask.width // 2, mask.height // 2), Image.Resampling.BOX)
+        grey, corner = Image.new("L", half.size, 128), (self.corner[0] // 2, self.corner[1] // 2)
+        return [(luma, mask, self.corner), (grey, half, corner), (grey, half, corner)]
+
+
+_MARK: Final = "sandbox"
+_MAX_CAPTION: Final = 160  # characters
+
+
+def make_labels(size: tuple[int, int], caption: str = "") -> list[Label]:
+    """Return the labels of a video: the mark that it comes from a sandbox, and a caption."""
+    margin = 2 * (min(size) // 60)
+    mark = _label_image(_MARK, max(10, min(size) // 40), (0, 0, 0, 90), (255, 255, 255, 190))
+    # Rounded down to even numbers.
+    place = (_even(size[0] - mark.width - margin), _even(size[1] - mark.height - margin))
+    labels = [Label(place, mark)] if min(place) >= 0 else []  # too small an image for a mark
+    if caption.strip():
+        points = max(12, min(size) // 26)
+        words = "".join(char if char.isprintable() else " " for char in caption)
+        short = words if len(words) <= _MAX_CAPTION else f"{words[: _MAX_CAPTION - 3]}..."
+        lines = "\n".join(textwrap.wrap(short, max(8, size[0] * 3 // (points * 2))))
+        band = _label_image(lines, points, (0, 0, 0, 140), (255, 255, 255, 255))
+        labels.append(Label((_even(margin), _even(margin)), band.crop((0, 0, *_fitting(band, size, margin)))))
+    return labels
+
+
+def _even(number: int) -> int:
+    return number // 2 * 2
+
+
+def _fitting(image: Image.Image, size: tuple[int, int], margin: int) -> tuple[int, int]:
+    return _even(min(image.width, size[0] - 2 * margin)), _even(min(image.height, size[1] - 2 * margin))
+
+
+def _label_image(text: str, points: int, ground: tuple[int, ...], ink: tuple[int, ...]) -> Image.Image:
+    font, padding = ImageFont.load_default(points), points // 2
+    box = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)
+    width, height = (_even(math.ceil(box[2 + axis] - box[axis]) + 2 * padding + 1) for axis in (0, 1))
+    image = Image.new("RGBA", (width, height))
+    draw = ImageDraw.Draw(image)
+    draw.rounded_rectangle((0, 0, width - 1, height - 1), padding, ground)
+    draw.multiline_text((padding - box[0], padding - box[1]), text, ink, font)
+    return image
+
+
 FRAMES_PER_SECOND: Final = 24
 _LANDSCAPE: Final = (1280, 720)
 _PORTRAIT: Final = (720, 1280)
@@ -163,12 +223,13 @@ class RenderingStopped(Exception):  # noqa: N818  (not an error: the sandbox is 
 
 @frozen(kw_only=True)
 class VideoSpec:
-    """Specification of a video: encoded images, the prompt for the camera move, and the length in seconds."""
+    """Specification of a video: encoded images, the prompt for the camera move, the length in seconds, a caption."""
 
     first: bytes = field(repr=False)
     last: bytes | None = field(default=None, repr=False)
     prompt: str
     seconds: int
+    caption: str = ""
 
 
 def render(spec: VideoSpec, path: Path, stop: threading.Event) -> None:
@@ -183,7 +244,8 @@ def render(spec: VideoSpec, path: Path, stop: threading.Event) -> None:
     scenes = [_planes(first, size)]
     if spec.last is not None:
         scenes.append(_planes(decode(spec.last), size))
-    frames = _frames(scenes, size, camera_move_for(spec.prompt), spec.seconds * FRAMES_PER_SECOND)
+    labels = make_labels(size, spec.caption)
+    frames = _frames(scenes, size, camera_move_for(spec.prompt), spec.seconds * FRAMES_PER_SECOND, labels)
     _encode(frames, size, path, stop)
 
 
@@ -239,14 +301,19 @@ def _covering_box(image: Image.Image, canvas: tuple[int, int]) -> Box:
     return left, top, min(left + width, image.width), min(top + height, image.height)
 
 
-def _frames(scenes: list[Planes], size: tuple[int, int], move: CameraMove, count: int) -> Iterator[av.VideoFrame]:
+def _frames(
+    scenes: list[Planes], size: tuple[int, int], move: CameraMove, count: int, labels: Sequence[Label]
+) -> Iterator[av.VideoFrame]:
     """Yield the frames."""
+    patches = [*zip(*(label.planes() for label in labels), strict=True)]  # by plane
     for number in range(count):
         progress = number / (count - 1)
         frame = av.VideoFrame(*size, "yuv420p")
         frame.pts = number
-        for target, plane in zip(frame.planes, _blend(scenes, progress), strict=True):
+        for target, plane, patch in zip(frame.planes, _blend(scenes, progress), patches, strict=True):
             view = _view(plane, move.box(progress), (target.width, target.height))
+            for value, mask, corner in patch:
+                view.paste(value, corner, mask)
             # The encoder reads rows that are padded to its line size.
             target.update(view.tobytes("raw", ("L", target.line_size, 1)))
         yield frame

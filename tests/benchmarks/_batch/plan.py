@@ -15,7 +15,7 @@ __all__ = ["INTERVAL", "Plan", "make_images"]
 INTERVAL = 2.0
 """Seconds between two polls of a task: the default of a2e-async, used by the handwritten script as well."""
 
-Client: TypeAlias = Literal["ours", "by_hand"]
+Client: TypeAlias = Literal["ours", "by_hand", "by_hand_safe"]
 
 
 @attrs.frozen(kw_only=True)

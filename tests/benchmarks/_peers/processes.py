@@ -9,8 +9,9 @@ import attrs
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Callable
 
-__all__ = ["Ended", "last_line", "run"]
+__all__ = ["Ended", "last_line", "run", "run_until"]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +43,31 @@ async def run(*command: str | os.PathLike[str], within: float, env: dict[str, st
             process.kill()
             await process.wait()
     return Ended(status=process.returncode, out=out.decode(), err=err.decode(errors="replace"))
+
+
+async def run_until(
+    is_enough: Callable[[str], bool], *command: str | os.PathLike[str], within: float, env: dict[str, str] | None = None
+) -> None:
+    """Run a program and kill it as soon as its output is enough.
+
+    Args:
+        is_enough: Tells by the output so far whether to kill the program.
+        command: The program and its arguments.
+        within: Seconds after which it is killed anyway.
+        env: Its environment, or None for that of this process.
+    """
+    pipe, null = asyncio.subprocess.PIPE, asyncio.subprocess.DEVNULL
+    process = await asyncio.create_subprocess_exec(*command, stdout=pipe, stderr=null, env=env)
+    assert process.stdout is not None
+    out = ""
+    try:
+        async with asyncio.timeout(within):
+            while not is_enough(out) and (line := await process.stdout.readline()):
+                out += line.decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
 
 
 def last_line(text: str) -> str:

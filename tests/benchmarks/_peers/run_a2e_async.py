@@ -22,6 +22,16 @@ async def start(client: A2EClient, prompt: str) -> TaskHandle[ImageToVideoRecord
     )
 
 
+async def start_with_key(client: A2EClient, prompt: str) -> TaskHandle[ImageToVideoRecord]:
+    """Start a video, unless an earlier process has started it."""
+    return await client.image_to_video.start(
+        idempotency_key=prompt.partition(":")[0],
+        image_url="https://example.com/a.png",
+        prompt=prompt,
+        negative_prompt="blurry",
+    )
+
+
 async def pick_up(client: A2EClient, id: str) -> TaskHandle[ImageToVideoRecord]:
     """Return the handle of a video by its id. Sends nothing."""
     return client.image_to_video.task(id)

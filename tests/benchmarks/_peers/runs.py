@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from .environments import variables
-from .processes import last_line, run
+from .processes import last_line, run, run_until
 from .scenarios import JOBS, SCENARIOS
 
 if TYPE_CHECKING:
@@ -47,13 +47,20 @@ async def run_scenarios(environment: Environment, url: str) -> Run:
     if environment.python is None:
         return Run(environment=environment, problem=f"not installed: {environment.reason}")
     keys = [scenario.key for scenario in SCENARIOS]
-    arguments = (environment.name, url, str(DEADLINE), str(JOBS), *keys)
-    ended = await run(environment.python, _WORKER, *arguments, within=DEADLINE + _OVERHEAD, env=variables())
+    command = (environment.python, _WORKER, environment.name, url, str(DEADLINE), str(JOBS))
+    for scenario in SCENARIOS:
+        if scenario.is_killed:
+            await run_until(_are_started, *command, scenario.key, within=_OVERHEAD, env=variables())
+    ended = await run(*command, *keys, within=DEADLINE + _OVERHEAD, env=variables())
     if ended.status != 0:
         return Run(environment=environment, problem=f"does not run: {last_line(ended.err)}")
-    jobs = [json.loads(line) for line in ended.out.splitlines()]
+    jobs = [job for line in ended.out.splitlines() if "result" in (job := json.loads(line))]
     results = {key: _results([job for job in jobs if job["scenario"] == key]) for key in keys}
     return Run(environment=environment, results=results)
+
+
+def _are_started(out: str) -> bool:
+    return out.count("is_started") == JOBS
 
 
 def _results(jobs: list[dict[str, str | bool]]) -> Results:

@@ -31,12 +31,14 @@ class Scenario:
         title: Name in the table.
         starts: Faults of the first, second … start request of a job. The server has accepted and charged it.
         poll_faults: Faults of the first, second … poll of a job.
+        is_killed: The process is killed after the starts, and the same program runs again.
     """
 
     key: str
     title: str
     starts: tuple[Fault, ...] = ()
     poll_faults: tuple[Fault, ...] = ()
+    is_killed: bool = False
 
 
 SCENARIOS = (
@@ -45,4 +47,5 @@ SCENARIOS = (
     Scenario(key="starterror", title="start accepted, then answered with 500", starts=(Fault.ERROR,)),
     Scenario(key="gateway", title="one 502 while waiting", poll_faults=(Fault.GATEWAY,)),
     Scenario(key="drops", title="seven drops in a row while waiting", poll_faults=(Fault.DROP,) * 7),
+    Scenario(key="killed", title="killed after the starts, and run again", is_killed=True),
 )

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    from tests.benchmarks._report import Table
 
     from .trial import Measurement
+else:  # the script that imports this package is in the same folder
+    from _report import Table
 
-__all__ = ["tables"]
+__all__ = ["tables", "to_report"]
 
 _KIB, _MIB = 1024, 1024 * 1024
 
@@ -30,6 +34,13 @@ _HEAD = (
 def tables(measurements: Sequence[Measurement]) -> str:
     """Return a table for each number of tasks, with notes on the clients that lost some."""
     return "\n\n".join(_table([it for it in measurements if it.plan.count == count]) for count in _counts(measurements))
+
+
+def to_report(measurements: Sequence[Measurement]) -> Iterator[Table]:
+    """Yield the same tables for `report`, without notes."""
+    for count in _counts(measurements):
+        cells = [_row(measurement) for measurement in measurements if measurement.plan.count == count]
+        yield Table(name=f"waiting-{count}", head=_HEAD, cells=cells)
 
 
 def _counts(measurements: Sequence[Measurement]) -> list[int]:

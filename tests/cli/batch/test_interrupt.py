@@ -94,7 +94,7 @@ def test_before_the_first_start(a2e_batch: BatchCommand, monkeypatch: pytest.Mon
 
     async def check(self: JobValidator, job: Job | None) -> str:
         checked.append(1)
-        if len(checked) == 10:
+        if len(checked) == 100:
             signal.raise_signal(signal.SIGINT)
         return await find_error(self, job)
 
@@ -105,7 +105,7 @@ def test_before_the_first_start(a2e_batch: BatchCommand, monkeypatch: pytest.Mon
     invalid, last = result.err.splitlines()
     assert invalid.startswith("jobs.csv:2: ")
     assert last == "a2e: interrupted; nothing was started"
-    assert len(checked) == 10
+    assert len(checked) < 200  # the rows are checked in groups
     assert not a2e_batch.sandbox.requests
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from a2e_async.batch.keys import EarlierJobs
+from a2e_async.batch.automatic_keys import EarlierJobs
 from a2e_async.cli.batch.job_file import InputRow, JobSource, read_jobs
 from a2e_async.cli.options import NEGATIVE_PROMPT
 

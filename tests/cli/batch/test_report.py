@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -12,13 +13,15 @@ import stat
 import sys
 from typing import TYPE_CHECKING
 
+import attrs
 import batch_command
 import pytest
 from batch_command import BatchCommand, write
 
 from a2e_async.batch import journal_lock
 from a2e_async.batch.journal_lock import JournalLock
-from a2e_async.cli.batch.report import parse_duration
+from a2e_async.cli.batch import journal as journal_commands
+from a2e_async.cli.batch.journal import parse_duration
 from a2e_async.errors import InvalidRequestError
 
 if TYPE_CHECKING:
@@ -103,6 +106,21 @@ def test_status_of_a_running_batch(a2e_batch: BatchCommand, in_use: str) -> None
     assert "process" in a2e_batch("status", in_use, "--json").objects[0]["holder"]
 
 
+def test_watching_the_status(a2e_batch: BatchCommand, in_use: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--watch prints each change until no process uses the journal any more, and nothing twice."""
+    read, readings = journal_commands._Status.read, list[str]()
+
+    async def read_until_the_end(path: pathlib.Path) -> object:
+        readings.append(str(path))
+        now = await read(path)
+        return now if len(readings) < 3 else attrs.evolve(now, info=attrs.evolve(now.info, holder=""))
+
+    monkeypatch.setattr(journal_commands._Status, "read", read_until_the_end)
+    running, ended = a2e_batch("status", in_use, "--watch", "--json").objects
+    assert (len(readings), bool(running["holder"]), ended["holder"]) == (3, True, None)
+    assert a2e_batch("status", in_use, "--watch").out.count("succeeded") == 1  # the batch has ended: no second reading
+
+
 def test_status_of_a_complete_batch(a2e_batch: BatchCommand) -> None:
     """The status of a complete batch has no next steps."""
     write("jobs.csv", "image,prompt\nada.png,x\n")
@@ -153,6 +171,19 @@ def test_journal_in_use(a2e_batch: BatchCommand, in_use: str, options: tuple[str
     assert result.code == 2
     assert "in use by process" in result.err
     assert "nowhere.png" not in result.err
+
+
+def test_journal_that_another_run_makes(a2e_batch: BatchCommand, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If two runs begin at the same time, the second one does not call the journal of the first one empty."""
+    monkeypatch.setattr(journal_lock, "_LOCK_TIMEOUT", 0.01)
+    write("jobs.csv", "image,prompt\nada.png,x\n")
+    with contextlib.closing(sqlite3.connect("new.sqlite")) as database:
+        database.execute("PRAGMA journal_mode = WAL")  # the first thing that a run does to a new journal
+    lock = JournalLock(pathlib.Path("new.sqlite"))
+    result = a2e_batch("run", "jobs.csv", "--journal", "new.sqlite")
+    lock.release()
+    assert result.code == 2
+    assert "in use by" in result.err
 
 
 def test_journal_of_another_a2e(a2e_batch: BatchCommand, journal: str) -> None:
@@ -325,7 +356,7 @@ def test_duration(age: str, seconds: float) -> None:
     assert parse_duration(age) == seconds
 
 
-@pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1y", "1d12h"])
+@pytest.mark.parametrize("age", ["", "30", "d", "-1d", "1y", "12h1d"])
 def test_wrong_duration(age: str) -> None:
     """A text that is not a duration is rejected, with examples."""
     with pytest.raises(InvalidRequestError, match="write 45s, 90m"):

@@ -96,7 +96,7 @@ def test_invalid_row() -> None:
         (b"image,prompt\na.png,hi\nb.png,sie l\xe4chelt\n", "3: not valid UTF-8"),
         ("image,prompt\n".encode("utf-16"), "1: not valid UTF-8"),
         ("image,prompt\n".encode("utf-16-le"), "1: not valid UTF-8: save the table as UTF-8"),
-        (b"PK\x03\x04 a workbook", "1: the file is a spreadsheet: save it as CSV first"),
+        (b"PK\x03\x04 a workbook", "1: the file is a spreadsheet: export it as CSV UTF-8"),
     ],
     ids=["column", "column below", "quote", "quote inside", "Latin-1", "UTF-16", "UTF-16 without a mark", "zip"],
 )
@@ -194,7 +194,7 @@ def test_spreadsheet(tmp_path: pathlib.Path, name: str) -> None:
     """A spreadsheet is rejected with what to do."""
     (tmp_path / name).write_bytes(b"PK\x03\x04")
     with (
-        pytest.raises(InvalidRequestError, match="is a spreadsheet: save it as CSV"),
+        pytest.raises(InvalidRequestError, match="is a spreadsheet: export it as CSV UTF-8"),
         open_source(str(tmp_path / name)),
     ):
         pass

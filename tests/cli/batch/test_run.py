@@ -286,11 +286,26 @@ def test_skip_invalid(a2e_batch: BatchCommand) -> None:
 
 def test_at_most_fifty_invalid_rows_are_listed(a2e_batch: BatchCommand) -> None:
     """At most fifty invalid rows are listed, and the others are counted."""
-    write("jobs.csv", "image,prompt\n" + "nowhere.png,x\n" * 60)
+    write("jobs.csv", "image,prompt\n" + "".join(f"nowhere.png{number},x\n" for number in range(60)))
     result = a2e_batch(*RUN)
     assert sum("nowhere.png" in line for line in result.err.splitlines()) == 50
     assert "and 10 more invalid rows" in result.err
     assert "60 of 60 rows are invalid" in result.err
+
+
+def test_one_mistake_in_all_rows_is_one_line(a2e_batch: BatchCommand) -> None:
+    """A prompt that is missing in 300 rows is listed once, beside other errors too."""
+    rows = [{"image": "ada.png", "key": str(number)} for number in range(300)]
+    write("jobs.jsonl", lines(*rows))
+    problem = "prompt is needed unless lora is given: A2E rejects a start without it"
+    end = "300 of 300 rows are invalid, and nothing was started: fix them, or skip them with --skip-invalid"
+    expected = [f"jobs.jsonl:1: {problem}", "and 299 more rows with the same error", f"a2e: {end}"]
+    assert a2e_batch("run", "jobs.jsonl").err.splitlines() == expected
+    write("jobs.jsonl", lines({"image": "nowhere.png", "prompt": "x"}, *rows))
+    assert a2e_batch("run", "jobs.jsonl").err.splitlines()[1:3] == [
+        f"jobs.jsonl:2: {problem}",
+        f"and 299 more rows with this error: {problem}",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from a2e_async.cli import main
-from a2e_async.cli.commands.image_to_video import video_name
+from a2e_async.cli.tasks import result_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,7 +170,7 @@ def test_download_without_a_result(
 
 def test_an_id_cannot_leave_the_folder() -> None:
     """The default name of a video has no path separators, for any id."""
-    assert video_name("../../etc/x:y") == "______etc_x_y.mp4"
+    assert result_name("../../etc/x:y", ".mp4") == "______etc_x_y.mp4"
 
 
 class Terminal(io.StringIO):

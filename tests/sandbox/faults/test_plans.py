@@ -70,7 +70,7 @@ async def test_every_operation_can_have_faults(call: Call, operation: str, metho
         assert (await call(sandbox, method, path, {} if method == "POST" else None)).status == 418
 
 
-@pytest.mark.parametrize("path", ["/", "/nowhere", "/storage/a/b.png"])
+@pytest.mark.parametrize("path", ["/index.html", "/nowhere", "/storage/a/b.png"])
 async def test_other_paths_have_no_faults(call: Call, path: str) -> None:
     """Paths outside of the API get their usual response."""
     plan = FaultPlan(script={operation: [FAULT] for operation in ("*", "put", "cdn")})

@@ -12,7 +12,7 @@ import av
 import pytest
 from PIL import Image
 
-from a2e_async.sandbox.media.remux import MAX_SECONDS, remux, render_speech, render_talking_video
+from a2e_async.sandbox.media.remux import MAX_SECONDS, mouth_openings, remux, render_speech, render_talking_video
 from a2e_async.sandbox.media.renderer import tiny_file
 from a2e_async.sandbox.media.storage import ImageError
 from a2e_async.sandbox.media.video import RenderingStopped, render_image
@@ -106,9 +106,34 @@ def test_talking_video_shows_the_image(path: pathlib.Path, tmp_path: pathlib.Pat
     file = io.BytesIO()
     Image.new("RGB", (301, 199), (200, 30, 30)).save(file, "PNG")
     render_talking_video(file.getvalue(), tiny_file("audio")[0], path, GO)
-    red, green, blue = frames(path)[0].getpixel((150, 100))
+    red, green, blue = frames(path)[0].getpixel((60, 40))
     assert red > 150
     assert max(green, blue) < 80
+
+
+def test_mouth_moves_with_the_audio(path: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """The mouth of the drawn person is open while the audio is loud, and closed while there is silence."""
+    audio = tmp_path / "audio.wav"
+    with wave.open(str(audio), "wb") as writer:
+        writer.setparams((1, 2, 8000, 0, "NONE", "not compressed"))
+        loud = [20_000 if sample % 40 < 20 else -20_000 for sample in range(4000)]
+        quiet = [sample // 4 for sample in loud]
+        writer.writeframes(array.array("h", [*loud, *[0] * 4000, *quiet]).tobytes())
+    render_talking_video(None, audio.read_bytes(), path, GO)
+    made = frames(path)
+    # The mouth is dark, the face is not; the numbers are rows of dark pixels in the middle of each half second.
+    dark = [sum(made[number].getpixel((360, y))[1] < 100 for y in range(590, 720)) for number in (6, 18, 30)]
+    assert dark[0] > 2 * dark[2] > 4 * dark[1]
+    assert dark[1] < 12  # the line of a smile
+
+
+@pytest.mark.pure
+def test_openings_of_the_mouth() -> None:
+    """Loudness counts in proportion to the loudest parts; noise below a limit is silence."""
+    samples = [0.25, -0.25] * 50 + [0.125, -0.125] * 50 + [0.0001, -0.0001] * 50
+    assert mouth_openings(samples, 6) == [7, 7, 4, 4, 0, 0]
+    assert mouth_openings([0.001, -0.001] * 50, 2) == [0, 0]
+    assert mouth_openings([], 3) == [0, 0, 0]
 
 
 def test_remux_copies_supported_codecs(path: pathlib.Path) -> None:

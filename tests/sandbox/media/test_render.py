@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 from a2e_async.sandbox import Sandbox
-from a2e_async.sandbox.media.video import RenderingStopped, VideoSpec, camera_move_for, decode, render
+from a2e_async.sandbox.media.video import RenderingStopped, VideoSpec, camera_move_for, decode, make_labels, render
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -159,6 +159,40 @@ def test_a_portrait_gives_a_portrait(tmp_path: Path, orientation: int) -> None:
 
 
 @pytest.mark.usefixtures("few_frames")
+def test_every_frame_has_the_mark(few_frames: None, tmp_path: Path) -> None:
+    """A small mark at the lower right says that the video comes from a sandbox; the rest is the image."""
+    grey = Image.new("RGB", (1280, 720), (128, 128, 128))
+    for frame in key_frames(tmp_path, first=encode(grey)):
+        changes = ImageChops.difference(frame, grey).convert("L").point(lambda value: 255 * (value > 30))
+        left, upper, right, lower = changes.getbbox() or (0, 0, 0, 0)
+        assert left > 1100
+        assert upper > 640
+        assert (right < 1280, lower < 720) == (True, True)
+
+
+@pytest.mark.parametrize("show_prompt", [False, True])
+async def test_prompt_can_be_drawn(
+    few_frames: None, finished_task: FinishedTask, call: Call, serve_input: ServeInput, *, show_prompt: bool
+) -> None:
+    """With the option the videos show their prompt, with any characters and any length."""
+    image = encode(Image.new("RGB", (720, 1280), (128, 128, 128)))
+    async with Sandbox(speed=1000, show_prompt=show_prompt) as sandbox:
+        task = await finished_task(sandbox, "the sun rises 日\n" * 60, image_url=serve_input(image))
+        content = (await call(sandbox, "GET", task.result_url)).content
+    with av.open(io.BytesIO(content), "r") as container:
+        frame: Image.Image = next(container.decode(video=0)).to_image()  # type: ignore[no-untyped-call]  # av's
+    levels = frame.crop((0, 0, 720, 300)).convert("L").histogram()
+    assert (sum(levels[:90]) > 0, sum(levels[200:]) > 0) == (show_prompt, show_prompt)
+
+
+def test_a_small_image_has_labels(tmp_path: Path) -> None:
+    """Labels fit, or are left out: a frame of any size can be made."""
+    for size in ((2, 2), (20, 60), (64, 36), (3000, 20)):
+        for label in make_labels(size, "a long prompt " * 20):
+            assert label.corner[0] + label.image.width <= size[0]
+            assert label.corner[1] + label.image.height <= size[1]
+
+
 def test_first_and_last_image_are_cross_faded(tmp_path: Path) -> None:
     """An FLF2V video begins with the first image, ends with the last, and mixes them in between."""
     red, blue = (encode(Image.new("RGB", (640, 360), colour)) for colour in ((220, 20, 20), (20, 20, 220)))

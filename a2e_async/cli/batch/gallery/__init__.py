@@ -1,0 +1,1 @@
+"""``a2e batch report``: a gallery of a batch as a page, and its contact sheet."""
