@@ -102,7 +102,8 @@ class Fleet:
 
     async def start(self) -> None:
         """Start one more worker, and wait until it begins."""
-        environ = {**os.environ, "A2E_BASE_URL": self.url, "A2E_API_TOKEN": TOKEN}
+        path = os.pathsep.join(filter(None, [str(SUPPORT), os.environ.get("PYTHONPATH")]))
+        environ = {**os.environ, "PYTHONPATH": path, "A2E_BASE_URL": self.url, "A2E_API_TOKEN": TOKEN}
         command = [sys.executable, str(SUPPORT / "cluster_child.py"), self.database, str(self.folder / "videos")]
         with (self.folder / "said.txt").open("ab") as log:
             worker = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=environ)
