@@ -30,13 +30,16 @@ PARALLEL = [
     "--no-loadscope-reorder",
 ]  # a process per core, which takes one file at a time
 
+_CORE = ("batch", "client", "files", "integrations", "polling", "safety", "submission", "testing", "transport")
+CORE = [f"tests/{name}" for name in _CORE]
+"""The tests of what runs in an event loop of the user."""
 WITHOUT_WEB = ["--ignore=tests/examples", "-m", "not soak and not browser"]
 """The tests without their slowest parts, which need one Python only and have the sessions `examples` and `browser`."""
 WITH_TESTS = not {"tests", f"tests-{RUNNING}"}.isdisjoint(sys.argv)  # those sessions then share its environment
 RUNNING_TESTS = pathlib.Path(f".nox/tests-{RUNNING.replace('.', '-')}")
 
 nox.needs_version = ">=2025.2.9"
-nox.options.sessions = ["lint", "typing", "architecture", "tests", "coverage", "docs", "package"]
+nox.options.sessions = ["lint", "typing", "architecture", "tests", "debug", "coverage", "docs", "package"]
 nox.options.error_on_missing_interpreters = IN_CI  # locally a missing Python is skipped with a warning
 nox.options.stop_on_first_error = False
 
@@ -86,18 +89,26 @@ def architecture(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """Run all tests, with the README and the pages, on the built wheel; on one Python in debug mode.
+    """Run all tests, with the README and the pages, on the built wheel.
 
-    The examples, the browser, and the workers on PostgreSQL are run on the Python of nox only.
+    The examples, the browser, and the workers on PostgreSQL are run on the Python of nox only. A Python between the
+    oldest, the newest and that one runs the core.
     """
     install_wheel(session, "tests")
-    if session.python == PYTHONS[-1]:
-        session.env.update({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"})
     has_own_sessions = not {"examples", "browser"}.isdisjoint(sys.argv)
     without = [*WITHOUT_WEB] if has_own_sessions or session.python != RUNNING else []
     if session.python != RUNNING:
         without.append("--ignore=tests/cluster")
-    session.run("pytest", *PARALLEL, *(["-v"] if IN_CI else []), *without, *session.posargs)
+    part = [] if session.python in {PYTHONS[0], PYTHONS[-1], RUNNING} else CORE
+    session.run("pytest", *PARALLEL, *(["-v"] if IN_CI else []), *without, *part, *session.posargs)
+
+
+@nox.session(python=PYTHONS[-1])
+def debug(session: nox.Session) -> None:
+    """Run the core in the debug modes of Python and of asyncio."""
+    install_wheel(session, "tests")
+    session.env.update({"PYTHONDEVMODE": "1", "PYTHONASYNCIODEBUG": "1"})
+    session.run("pytest", *PARALLEL, *CORE, *session.posargs)
 
 
 @nox.session(python=False if WITH_TESTS else None)
