@@ -1,6 +1,7 @@
 """The paths of the service."""
 
 from django.urls import path
+
 from videos import views
 
 urlpatterns = [
