@@ -69,7 +69,7 @@ async def succeed(task: TaskHandle[ImageToVideoRecord]) -> None:
 
 
 async def fail(task: TaskHandle[ImageToVideoRecord], error: A2EError) -> None:
-    """Say that there is no video."""
+    """Report a failed video."""
     await answer(task, f"There is no video: {error_response(error).body['detail']}")
 
 

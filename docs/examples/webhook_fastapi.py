@@ -21,7 +21,7 @@ async def save(task: TaskHandle[ImageToVideoRecord]) -> None:
 
 
 async def fail(task: TaskHandle[ImageToVideoRecord], error: A2EError) -> None:
-    """Log that there is no video."""
+    """Log a failed video."""
     LOGGER.error("No video of task %s: %s", task.id, error)
 
 

@@ -29,7 +29,7 @@ async def save(task: TaskHandle[ImageToVideoRecord]) -> None:
 
 
 async def fail(task: TaskHandle[ImageToVideoRecord], error: A2EError) -> None:
-    """Note that there is no video."""
+    """Record a failed video."""
     await query("UPDATE videos SET state = ? WHERE id = ?", type(error).__name__, task.id)
 
 

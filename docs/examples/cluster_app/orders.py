@@ -52,7 +52,7 @@ class Orders:
         await self._close(task.id, "done", None if task.job is None else task.job.output)
 
     async def on_failure(self, task: ClusterTask, _error: A2EError) -> None:
-        """Note that there is no video."""
+        """Record a failed video."""
         await self._close(task.id, "failed", None)
 
     async def _close(self, id: str, state: str, video: str | None) -> None:

@@ -13,7 +13,7 @@ async def succeed(task: TaskHandle[ImageToVideoRecord]) -> None:
 
 
 async def fail(task: TaskHandle[ImageToVideoRecord], error: A2EError) -> None:
-    """Note that there is no video."""
+    """Record a failed video."""
     await Video.objects.filter(id=task.id).aupdate(state=type(error).__name__)
 
 
