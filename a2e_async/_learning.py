@@ -19,7 +19,6 @@ import os
 import re
 import stat
 import threading
-from collections.abc import Mapping
 from typing import Any
 
 from a2e_async._version import VERSION
@@ -93,19 +92,9 @@ def is_word(text: str) -> bool:
     return _WORD.fullmatch(text) is not None and not _ID.search(text)
 
 
-def note_headers(headers: Mapping[str, str]) -> None:
-    """Note the headers of a response that can tell of a limit which A2E does not publish."""
-    for name in limit_headers(headers):
-        note("rate header", "responses", content={name: headers[name]})
-
-
-def limit_headers(headers: Mapping[str, str]) -> list[str]:
-    """Return the names of the headers that can tell of a limit, in lower case."""
-    return [name.lower() for name in headers if _is_limit_header(name)]
-
-
 @functools.lru_cache(maxsize=1000)  # every response has the same names
-def _is_limit_header(name: str) -> bool:
+def is_limit_header(name: str) -> bool:
+    """Tell whether the header of a response can tell of a limit, which A2E does not publish."""
     return _LIMIT_HEADER.search(name) is not None
 
 

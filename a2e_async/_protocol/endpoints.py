@@ -94,6 +94,8 @@ def quote_id(task_id: object) -> str:
     """
     if not isinstance(task_id, str) or not task_id.strip():
         raise_invalid(f"A task id must be a non-empty str, not {task_id!r}")
+    if task_id.isascii() and task_id.isalnum():  # the usual case
+        return task_id
     quoted = quote(task_id, safe="", errors="replace")
     if not quoted.strip("."):  # quote() leaves "." and ".." as they are, and servers resolve them to other paths
         raise_invalid(f"{task_id!r} is not a task id")

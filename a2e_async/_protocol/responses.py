@@ -58,7 +58,7 @@ _LIST_FIELDS = ("rows", "list", "data", "records")
 _PRICE_FIELDS = ("coins", "credits", "cost", "price", "total", "amount")
 
 
-def decode(response: Response, operation: str = "") -> Envelope:
+def decode(response: Response, operation: str = "") -> Envelope:  # noqa: C901  a branch for each case
     """Unwrap a response of the API, and note what is unknown about it.
 
     Args:
@@ -70,19 +70,11 @@ def decode(response: Response, operation: str = "") -> Envelope:
         NetworkError: The response is that of a firewall, and the request did not reach A2E.
         UnexpectedResponseError: The response is a redirect, is not valid JSON, or is JSON of an unknown shape.
     """
-    _learning.note_headers(response.headers)
-    try:
-        return _decode(response, operation)
-    except UnexpectedResponseError:
-        if response.status != 404:  # E6, the web page for a wrong path
-            _learning.note(f"response with HTTP {response.status}", operation, content=response.body)
-        raise
-
-
-def _decode(response: Response, operation: str) -> Envelope:
-    status, content = response.status, response.body
+    status, headers, content = response.status, response.headers, response.body
+    for name in filter(_learning.is_limit_header, headers):
+        _learning.note("rate header", "responses", content={name.lower(): headers[name]})
     # Case 0: a firewall. Cloudflare marks its challenges by this header, and passes nothing on.
-    if response.headers.get("cf-mitigated", "").strip().lower() == "challenge":
+    if headers.get("cf-mitigated", "").strip().lower() == "challenge":
         msg = (
             f"A firewall (Cloudflare) in front of A2E asked for a check by a browser (HTTP {status}, cf-mitigated: "
             "challenge). The request did not reach A2E. Try again later, or from another network"
@@ -90,18 +82,18 @@ def _decode(response: Response, operation: str) -> Envelope:
         raise NetworkError(msg, request_sent=False)
     # Case 1: redirect.
     if 300 <= status < 400:
-        _raise_redirect(response)
+        _raise_redirect(response, operation)
     good = 200 <= status < 300
     # Case 2: success without data. Many delete operations send no body at all.
     if good and (not content or content.isspace()):
         return Envelope(data=None, status=status, operation=operation)
     # Case 3: stream of events.
-    content_type = response.headers.get("content-type", "").lower()
-    if good and content_type.startswith("text/event-stream") and not content.startswith(b"{"):
+    if good and headers.get("content-type", "").lower().startswith("text/event-stream") and content[:1] != b"{":
         return _decode_stream(response, operation)
     # Case 4: the body is not JSON.
     try:
-        body = _parse(content)
+        is_flat = content.count(b"[") + content.count(b"{") <= _MAX_DEPTH
+        body = json.loads(content) if is_flat else _parse_nested(content)
     except ValueError as error:  # also bad UTF-8 and integers with too many digits
         _raise_not_json(response, error, operation)
     # Case 5: an envelope.
@@ -110,26 +102,32 @@ def _decode(response: Response, operation: str) -> Envelope:
         is_zero = code == "0" or (code == 0 and not isinstance(code, bool))
         if not good or not (is_zero if code is not None else success is not False and success != "false"):
             _raise_api_error(body, response, operation)
-        rest = {key: value for key, value in body.items() if key not in _ENVELOPE_KEYS}
-        data = rest.get("data", rest or None)
+        data = body.get("data", body)
+        if data is body:
+            data = {key: value for key, value in body.items() if key not in _ENVELOPE_KEYS} or None
         return Envelope(
             data=data,
             status=status,
             trace_id=trace_id if isinstance(trace_id, str) else "",
             body=content,
-            headers=response.headers,
+            headers=headers,
             operation=operation,
         )
     # Case 6: a bare array.
-    if good and isinstance(body, list):
-        return Envelope(data=body, status=status, body=content, headers=response.headers, operation=operation)
     if not good:
         _raise_api_error({"message": body if isinstance(body, str) else ""}, response, operation)
-    msg = "A2E's response is JSON, but neither an object nor an array"
-    raise UnexpectedResponseError(msg, status=status, body=content)
+    if not isinstance(body, list):
+        _raise_unexpected("A2E's response is JSON, but neither an object nor an array", response, operation)
+    return Envelope(data=body, status=status, body=content, headers=headers, operation=operation)
 
 
-def _parse(content: bytes) -> Any:  # noqa: ANN401  any JSON
+def _raise_unexpected(message: str, response: Response, operation: str, cause: Exception | None = None) -> Never:
+    if response.status != 404:  # E6, the web page for a wrong path
+        _learning.note(f"response with HTTP {response.status}", operation, content=response.body)
+    raise UnexpectedResponseError(message, status=response.status, body=response.body) from cause
+
+
+def _parse_nested(content: bytes) -> Any:  # noqa: ANN401  any JSON
     """Parse JSON. A value that is nested more than `_MAX_DEPTH` deep is emptied, so that the rest can be used."""
     try:
         value = json.loads(content)
@@ -184,8 +182,7 @@ def _decode_stream(response: Response, operation: str) -> Envelope:
             _raise_api_error(data if isinstance(data, dict) else {"message": data}, response, operation)
         result = Envelope(data=data, status=response.status, body=response.body, operation=operation)
     if result is None:
-        msg = "A2E's stream ended without a result"
-        raise UnexpectedResponseError(msg, status=response.status, body=response.body)
+        _raise_unexpected("A2E's stream ended without a result", response, operation)
     return result
 
 
@@ -199,25 +196,24 @@ def _raise_not_json(response: Response, error: Exception, operation: str) -> Nev
     msg = f"A2E's response is not valid JSON ({content_type})"
     if response.status == 404:  # E6: for a wrong path A2E sends a web page, for a missing task JSON
         msg = "A2E has no such operation (the response is a web page): check the path and the base URL"
-    raise UnexpectedResponseError(msg, status=response.status, body=response.body) from error
+    _raise_unexpected(msg, response, operation, error)
 
 
-def _raise_redirect(response: Response) -> Never:
+def _raise_redirect(response: Response, operation: str) -> Never:
     try:
         host = urlsplit(response.headers.get("location", "")).hostname
     except ValueError:  # a location such as "http://[" is not a URL
         host = None
     target = f"to {host}" if host else "to another page"
     msg = f"A2E redirected the request {target}. The redirect was not followed, to protect the token: check base_url"
-    raise UnexpectedResponseError(msg, status=response.status, body=response.body)
+    _raise_unexpected(msg, response, operation)
 
 
 def _raise_api_error(
     body: dict[str, Any], response: Response, operation: str, cause: BaseException | None = None
 ) -> Never:
     if body.get("code") in (200, "200") and response.status < 400:  # never seen as a success (reference 1.3)
-        msg = "A2E's response has code 200, which is not known to mean success"
-        raise UnexpectedResponseError(msg, status=response.status, body=response.body)
+        _raise_unexpected("A2E's response has code 200, which is not known to mean success", response, operation)
     error = to_api_error(body, response)
     if is_unknown(error):
         kind, word = f"error with HTTP {error.status}", "" if error.code is None else error.code

@@ -121,7 +121,7 @@ class MarkerIndex:
 
     complete_since: float = -math.inf
     name: str = "name"
-    _ids: dict[str, set[str]] = attrs.field(factory=dict)  # marker -> task ids
+    _ids: dict[str, tuple[str, ...]] = attrs.field(factory=dict)  # marker -> task ids
     _seen: dict[str, tuple[str, float, Any]] = attrs.field(factory=dict)  # task id -> marker, last seen at, createdAt
     _searches: dict[str, list[Search]] = attrs.field(factory=dict)  # marker -> the open searches
 
@@ -162,9 +162,10 @@ class MarkerIndex:
 
     def add(self, marker: str, record: dict[str, Any], now: float, *, count: int = 1) -> tuple[str, ...]:
         """Add a record whose marker is known; see `add_record`."""
-        task_id, ids = id_of(record), self._ids.setdefault(marker, set())
+        task_id, ids = id_of(record), self._ids.get(marker, ())
         is_new = task_id not in ids
-        ids.add(task_id)
+        if is_new:
+            ids = self._ids[marker] = (*ids, task_id)
         self._seen[task_id] = marker, now, record.get("createdAt")
         for search in self._searches.get(marker, ()):
             search.found = self._oldest_first({**search.found, task_id: record})
@@ -181,7 +182,7 @@ class MarkerIndex:
     def add_known(self, marker: str, task_id: str, seen_at: float) -> None:
         """Add a task that another process has started at `seen_at`, if A2E has not shown it yet."""
         if task_id not in self._seen:
-            self._ids.setdefault(marker, set()).add(task_id)
+            self._ids[marker] = (*self._ids.get(marker, ()), task_id)
             self._seen[task_id] = marker, seen_at, None
             for search in self._searches.get(marker, ()):
                 search.found.setdefault(task_id, None)
@@ -198,9 +199,9 @@ class MarkerIndex:
         """Remove a task that A2E no longer has, so that its idempotency key can be used again."""
         marker, *_ = self._seen.pop(task_id, ("",))
         if marker:
-            self._ids[marker].discard(task_id)
-            if not self._ids[marker]:
-                del self._ids[marker]
+            others = tuple(other for other in self._ids.pop(marker) if other != task_id)
+            if others:
+                self._ids[marker] = others
 
     def _oldest_first(self, found: dict[str, dict[str, Any] | None]) -> dict[str, dict[str, Any] | None]:
         return dict(sorted(found.items(), key=lambda item: self._created(item[0])))

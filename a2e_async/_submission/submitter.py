@@ -120,24 +120,14 @@ class Submitter:
         request = Request(method="POST", path=start.family.start, json=start.body, paid=True, limits=start.limits)
         await throttled.acquire(request)
         try:
-            while True:
-                moment = self.finder.now()
-                if claim is not None:
-                    await claim.take(moment.latest)
-                if start.on_post is not None:
-                    await start.on_post(moment.latest)
-                start.last_sent = self.finder.now()
-                # else the machine was suspended meanwhile: another process would read a time that is too early
-                if start.last_sent.seconds_since(moment) < MAX_WRITE_TIME:
-                    break
-                if claim is not None:
-                    await claim.release()
+            start.last_sent = self.finder.now()
+            if claim is not None or start.on_post is not None:
+                moment = await self._write_time(start)
+                request = attrs.evolve(request, before_body=functools.partial(self._check_late, moment))
         except BaseException:
             throttled.release()
             raise
         start.first_sent = start.first_sent or start.last_sent
-        if claim is not None or start.on_post is not None:
-            request = attrs.evolve(request, before_body=functools.partial(self._check_late, moment))
         return await finish(
             self._exchange(start, request),
             f"a start with marker {start.marker}" if start.marker else "a start",
@@ -145,6 +135,21 @@ class Submitter:
             on_late=functools.partial(_report_late, start),
             on_unbegun=functools.partial(self._on_unbegun, start),
         )
+
+    async def _write_time(self, start: StartRequest) -> Moment:
+        """Write to the store of keys, and to the journal, when the start is sent; return the time that was written."""
+        while True:
+            moment = self.finder.now()
+            if start.claim is not None:
+                await start.claim.take(moment.latest)
+            if start.on_post is not None:
+                await start.on_post(moment.latest)
+            start.last_sent = self.finder.now()
+            # else the machine was suspended meanwhile: another process would read a time that is too early
+            if start.last_sent.seconds_since(moment) < MAX_WRITE_TIME:
+                return moment
+            if start.claim is not None:
+                await start.claim.release()
 
     def _check_late(self, decided: Moment) -> None:
         """Check that another process, which may have the job by now, still waits for this start."""

@@ -5,9 +5,11 @@ import contextlib
 import json
 import math
 import platform
+import select
 import socket
 import ssl
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
@@ -48,6 +50,9 @@ It would try for many minutes otherwise: what was sent right before the network 
 another machine has decided that it never will.
 """
 
+MAX_IDLE = 2.0
+"""Seconds for which a connection stays usable for paid requests. Node.js closes an idle one after 5, nginx after 75."""
+
 _CLOSED = "The client or the session that it was given was closed: make another client"
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
@@ -62,6 +67,50 @@ class _Connector(aiohttp.TCPConnector):
         """Close the connections that are left, unless they belong to another process."""
         if not self.is_forgotten:
             super().__del__(*args)
+
+
+class _PaidConnector(_Connector):
+    """Connector for paid requests: it uses a connection again only if that is surely alive and has nothing to read.
+
+    A host can close an idle connection in the moment in which a request goes out, and an answer that comes twice would
+    be taken for that of the next request. Either would leave the outcome of a start unknown. No host closes a
+    connection that was just used, and what has arrived on it meanwhile can be seen.
+    """
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  those of aiohttp
+        super().__init__(keepalive_timeout=MAX_IDLE, **options)
+        self._used: weakref.WeakSet[aiohttp.client_proto.ResponseHandler] = weakref.WeakSet()
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Any],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
+    ) -> aiohttp.connector.Connection:
+        """Return a connection from the pool, or a new one."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            assert protocol is not None  # noqa: S101  for mypy: a connection has one until it is released
+            if protocol not in self._used:  # a new one
+                self._used.add(protocol)
+                return connection
+            # `should_close`: the event loop has already read something
+            if not protocol.should_close and _is_silent(connection):
+                return connection
+            connection.close()
+
+
+def _is_silent(connection: aiohttp.connector.Connection) -> bool:
+    """Whether the system has received nothing on a connection: neither data nor its end."""
+    found = None if connection.transport is None else connection.transport.get_extra_info("socket")
+    if found is None:  # a transport of another kind
+        return False
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(found, select.POLLIN)
+        return not poll.poll(0)
+    return not select.select([found], [], [], 0)[0]  # Windows
 
 
 class _Resolver(aiohttp.ThreadedResolver):
@@ -97,24 +146,25 @@ class OwnedSession:
         external: The session that the user passed, or None.
         route: Proxies and certificates of a session of ours.
         connector_source: A session of the user. A session of ours shares its connector, and with it SOCKS and TLS.
-        keep_alive: Whether connections are used again.
+        connector_class: The class of the connector of a session of ours.
         public_hosts: Hosts to which a session of ours connects at public addresses only.
         trace_configs: aiohttp's traces of a session of ours.
+        own: The session of ours, if it is made and not closed.
     """
 
     external: aiohttp.ClientSession | None = None
     route: Route = attrs.field(factory=Route)
     connector_source: aiohttp.ClientSession | None = None
-    keep_alive: bool = True
+    connector_class: type[_Connector] = _Connector
     public_hosts: set[str] = attrs.field(factory=set)
     trace_configs: Sequence[aiohttp.TraceConfig] = ()
-    _own: aiohttp.ClientSession | None = None
+    own: aiohttp.ClientSession | None = None
     _closed: bool = False
 
     @property
     def is_open(self) -> bool:
         """Whether there is a session of ours to close."""
-        return self._own is not None
+        return self.own is not None
 
     @property
     def is_closed(self) -> bool:
@@ -133,20 +183,20 @@ class OwnedSession:
             raise ClientClosedError(_CLOSED)
         if self.external is not None:
             return self.external
-        if self._own is None:
+        if self.own is None:
             tls = True if self.connector_source is not None else await self.route.tls()
             if self._closed:
                 raise ClientClosedError(_CLOSED)
-            if self._own is None:  # not made by another request meanwhile
-                self._own = self._make(tls)
-        return self._own
+            if self.own is None:  # not made by another request meanwhile
+                self.own = self._make(tls)
+        return self.own
 
     def _make(self, tls: ssl.SSLContext | Literal[True]) -> aiohttp.ClientSession:
         connector = None if self.connector_source is None else self.connector_source.connector
         if connector is None:
             # No limit of its own: aiohttp would count the time in its queue as connecting. `Pacing` is the limit.
             resolver = _Resolver(self.public_hosts)
-            connector = _Connector(limit=0, ssl=tls, force_close=not self.keep_alive, resolver=resolver)
+            connector = self.connector_class(limit=0, ssl=tls, resolver=resolver)
         return aiohttp.ClientSession(
             connector=connector,
             connector_owner=self.connector_source is None,
@@ -159,14 +209,14 @@ class OwnedSession:
     async def aclose(self) -> None:
         """Close the session if it is ours. After a cancellation it can be closed again."""
         self._closed = True
-        if self._own is not None:
-            await self._own.close()
-            self._own = None
+        if self.own is not None:
+            await self.own.close()
+            self.own = None
 
     def close_sync(self) -> None:
         """Close the session where nothing can be awaited. Its connections close later, if the event loop runs."""
         self._closed = True
-        session, self._own = self._own, None
+        session, self.own = self.own, None
         if session is None:
             return
         closing = session.close()
@@ -177,7 +227,7 @@ class OwnedSession:
     def forget(self) -> None:
         """Give up the session after a fork: closing a connection here would break it for the parent process."""
         self._closed = True
-        session, self._own = self._own, None
+        session, self.own = self.own, None
         if session is None:
             return
         if isinstance(session.connector, _Connector):
@@ -267,7 +317,7 @@ class SessionPlan(Value):
         api = OwnedSession(self.api, self.route, trace_configs=traces)
         paid = api
         if self.api is None:
-            paid = OwnedSession(route=self.route, keep_alive=False, trace_configs=traces)
+            paid = OwnedSession(route=self.route, connector_class=_PaidConnector, trace_configs=traces)
         if self.connector_source is not None:
             traces = self.connector_source.trace_configs
         return api, paid, OwnedSession(self.file, self.file_route, self.connector_source, trace_configs=traces)
@@ -289,9 +339,7 @@ class HttpTransport:
     Attributes:
         settings: The settings.
         session: The session.
-        paid_session: The session for paid requests. A host may close a connection that it has kept open in the moment
-            in which a request goes out, and an answer that comes twice would be taken for that of the next request.
-            Either outcome is then unknown. So a paid request gets a new connection.
+        paid_session: The session for paid requests, see `_PaidConnector`.
     """
 
     settings: Settings
@@ -328,20 +376,24 @@ class HttpTransport:
             NetworkError: There is no complete answer.
             UnexpectedResponseError: The answer is larger than `Config.max_response_bytes`.
         """
-        body = None
+        body: aiohttp.BytesPayload | None = None
         if request.json is not None:
             try:
                 text = _ENCODER.encode(request.json)
             except (TypeError, ValueError, RecursionError) as error:
                 msg = f"The body of {request.method} {request.path} is not valid JSON: {error}"
                 raise InvalidRequestError(msg) from error
-            body = _Body(text.encode(), content_type="application/json")
-            body.before = request.before_body
+            if request.before_body is None:
+                body = aiohttp.BytesPayload(text.encode(), content_type="application/json")
+            else:
+                body = _CheckedBody(text.encode(), content_type="application/json")
+                body.before = request.before_body
         timeout = self._timeout
         if request.timeout is not None and request.timeout < self.settings.config.request_timeout:
             connect, sock_connect = timeout.connect, timeout.sock_connect
             timeout = aiohttp.ClientTimeout(total=request.timeout, connect=connect, sock_connect=sock_connect)
-        session = await (self.paid_session if request.paid else self.session).get()
+        owned = self.paid_session if request.paid else self.session
+        session = owned.own or await owned.get()
         # While the first request is under way, a thread imports what its answer becomes; see `_lazy`.
         self._preloading = self._preloading or run_in_thread(preload)
         options: dict[str, Any] = {"headers": self._read_headers if request.method == "GET" else self._headers}
@@ -374,14 +426,14 @@ class HttpTransport:
             raise_network_error(error, description, url, closed=self.session.is_closed)
 
 
-class _Body(aiohttp.BytesPayload):
-    """Body of a request, in front of which something can be checked.
+class _CheckedBody(aiohttp.BytesPayload):
+    """Body of a request, in front of which something is checked.
 
     Attributes:
         before: Called right before the body is sent. An error of it ends the request without the body.
     """
 
-    before: Callable[[], None] | None = None
+    before: Callable[[], None]
 
     async def write(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
         """Send the body."""
@@ -394,8 +446,6 @@ class _Body(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
     def _begin(self, writer: aiohttp.abc.AbstractStreamWriter) -> None:
-        if self.before is None:
-            return
         transport: asyncio.Transport | None = getattr(writer, "transport", None)
         connection = None if transport is None else transport.get_extra_info("socket")
         option = getattr(socket, "TCP_USER_TIMEOUT", None)  # of Linux

@@ -24,7 +24,6 @@ import collections
 import copy
 import math
 import random
-import time
 from logging import DEBUG, INFO
 from typing import Any, Protocol
 
@@ -272,11 +271,12 @@ class ThrottledTransport:
             observer.publish(RequestSent(operation=request.operation, method=request.method, path=request.path))
         began = clock()
         try:
-            envelope = decode(await self.inner.send(request), request.operation)
-            throttle.on_accepted(clock(), began)
+            response = await self.inner.send(request)
+            envelope, ended = decode(response, request.operation), clock()
+            throttle.on_accepted(ended, began)
             if self.operations:
                 self._on_operation_accepted(request.operation, began)
-            self.server_clock.observe(envelope.headers, monotonic=clock(), wall=time.time())
+            self.server_clock.observe(response.headers, monotonic=ended, wall=response.received_at)
         except (A2EError, asyncio.CancelledError) as error:
             self._on_error(request, error, began)
             raise

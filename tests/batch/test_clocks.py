@@ -41,7 +41,7 @@ def local_clock(shift: float) -> Iterator[None]:
     """Set this machine's wall clock, as the client sees it. A2E's clock stays."""
     shifted = types.SimpleNamespace(**{**vars(time), "time": lambda: time.time() + shift})
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("batch.worker", "batch.context", "batch.settling", "_submission.finder", "_transport.throttle"):
+        for module in ("batch.worker", "batch.context", "batch.settling", "_submission.finder", "_transport.http"):
             patch.setattr(f"a2e_async.{module}.time", shifted)
         yield
 

@@ -395,24 +395,6 @@ async def test_socks_proxy_that_is_down(sandbox: Sandbox) -> None:
     assert not sandbox.requests
 
 
-async def test_new_connection_for_a_paid_request(sandbox: Sandbox) -> None:
-    """Reads share a connection; each start has a new one, since the host may close a kept one at any time."""
-    connections: list[Any] = []
-
-    def record(request: web.Request) -> None:
-        connections.append((request.method, request.transport))
-
-    with sandbox.override("*", "/api/v1/", record):
-        async with A2EClient(sandbox.token, base_url=sandbox.url, config=Config()) as client:
-            for _ in range(2):
-                await coins(client)
-                await client.image_to_video.start(image_url="https://example.com/a.png", **quick.PROMPTS)
-    gets = [transport for method, transport in connections if method == "GET"]
-    posts = [transport for method, transport in connections if method == "POST"]
-    assert len(set(map(id, gets))) == 1
-    assert len({*map(id, posts), id(gets[0])}) == 3
-
-
 async def test_more_requests_than_a_connector_has_places(sandbox: Sandbox) -> None:
     """With a session whose connector takes three requests, no more than three are sent at the same time."""
     now = most = 0

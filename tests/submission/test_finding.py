@@ -251,7 +251,7 @@ async def test_wrong_local_clock_does_not_matter(
 ) -> None:
     """A start is adopted although the local clock is hours ahead, since A2E's clock counts."""
     sandbox.faults = faults_on_start(Fault("drop", after=True))
-    for module in ("_submission.finder", "_transport.throttle"):
+    for module in ("_submission.finder", "_transport.http"):
         monkeypatch.setattr(f"a2e_async.{module}.time", types.SimpleNamespace(time=lambda: 4e9))
     assert (await start_video(a2e)).adopted
 

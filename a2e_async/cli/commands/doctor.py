@@ -308,7 +308,13 @@ class _Doctor:
         return Finding("warning", text, "set this machine's clock")
 
     async def _limits(self) -> Finding:
-        names = sorted({name for _, answer in self._exchanges for name in _learning.limit_headers(answer.headers)})
+        names = sorted(
+            {
+                name.lower()
+                for _, answer in self._exchanges
+                for name in filter(_learning.is_limit_header, answer.headers)
+            }
+        )
         if not self._exchanges:
             return Finding("skipped", "there was no answer")
         text = f"A2E sends {', '.join(names)}, which are not published" if names else "A2E states none in its headers"
