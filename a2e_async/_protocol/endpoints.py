@@ -69,10 +69,14 @@ class Endpoint:
         path, fields = self.path, dict[str, Any]()
         if self.field or "{id}" in path:
             path = path.replace("{id}", quote_id(id))
-            fields = {self.field: id} if self.field else {}
+        if self.field:
+            fields[self.field] = id
         # trap 17: one name of an operation takes as its query what another one takes as its body. A GET has no body,
         # and the other methods have no query, so both arguments are merged
-        fields |= {**(params or {}), **(json or {})}
+        if params:
+            fields.update(params)
+        if json:
+            fields.update(json)
         is_read = self.method == "GET"
         return Request(
             method=self.method,

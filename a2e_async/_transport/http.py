@@ -359,10 +359,12 @@ class HttpTransport:
         self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, **{connect: config.connect_timeout})
         # An external session may send to other hosts too. So the token is not stored in a session.
         self._token = Secret(f"Bearer {self.settings.token}")
-        self._headers = {"Authorization": self._token, "Accept": "application/json"} | ACCEPTED_ENCODINGS
+        self._headers = {"Authorization": self._token, "Accept": "application/json"}
         external = self.session.external
-        if external is None or "User-Agent" not in external.headers:
-            self._headers["User-Agent"] = USER_AGENT
+        if external is not None:  # a session of ours has these two itself
+            self._headers |= ACCEPTED_ENCODINGS
+            if "User-Agent" not in external.headers:
+                self._headers["User-Agent"] = USER_AGENT
         if config.language is not None:
             self._headers["x-lang"] = config.language  # else the China host answers in Chinese (reference 14b)
         # an old copy of a list would look as if a new task did not exist, which then would be started again
