@@ -155,7 +155,7 @@ def image_path(fields: Mapping[str, Any]) -> str:
             text = str(os.fspath(image))
             if find_encoding(text.encode(errors="replace")):  # by mistake the image itself, which no key must show
                 return f"encoded-image-{hashlib.sha256(text.encode(errors='replace')).hexdigest()[:16]}"
-            return text if "://" in text else pathlib.PurePath(text).as_posix()
+            return text if "://" in text else text.replace(os.sep, "/")
     return ""
 
 

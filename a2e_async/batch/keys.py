@@ -39,4 +39,4 @@ def image_text(image: str) -> str:
 def shown_text(full: str) -> str:
     """Return what a key shows of a path or a link: no query, which can be secret, and no control characters."""
     text = full.partition("://")[2].partition("?")[0] if "://" in full else full
-    return "".join(char if char.isprintable() else "_" for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else "_" for char in text)

@@ -88,8 +88,8 @@ def _check_png(reader: _Reader) -> None:
     reader.skip(8)
     kind, has_data = b"", False
     while kind != b"IEND":
-        length, first = reader.number(4), not kind
-        kind = reader.read(4)
+        first, header = not kind, reader.read(8)
+        length, kind = int.from_bytes(header[:4]), header[4:]
         _require(kind.isalpha() and first == (kind == b"IHDR"), "its chunks cannot be read")
         has_data = has_data or kind == b"IDAT"
         reader.skip(length + 4)  # with its checksum

@@ -159,8 +159,10 @@ def find_encoding(text: bytes) -> str:
         text: At least the first `HEAD` bytes.
     """
     head = b"".join(text[: 2 * HEAD].split())
-    if re.match(rb"data:[^,]*[;,]", head, re.IGNORECASE):
+    if head[:5].lower() == b"data:" and (b"," in head or b";" in head):
         return "a data: URL"
+    if len(head) < _MIN_BASE64:
+        return ""
     head = head.removeprefix(b"b'")  # as `str` writes bytes
     head = head[: len(head) // 4 * 4].translate(bytes.maketrans(b"-_", b"+/"))
     try:

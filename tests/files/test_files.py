@@ -9,6 +9,7 @@ import pathlib
 import re
 import traceback
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import aiohttp
 import attrs
@@ -26,6 +27,9 @@ from a2e_async import (
     TransferError,
     UnexpectedResponseError,
 )
+from a2e_async.files import storage
+from a2e_async.files.local_files import LocalFile
+from a2e_async.files.media_types import MediaType
 from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
@@ -220,11 +224,30 @@ async def test_file_that_vanishes_before_the_upload(a2e: A2EClient, sandbox: San
         await a2e.upload(path)
 
 
-async def test_large_image_in_memory(a2e: A2EClient, tmp_path: pathlib.Path) -> None:
-    """A large image given as bytes is sent in chunks; aiohttp would warn of a large body in one piece."""
+@pytest.mark.parametrize("is_path", [True, False])
+async def test_large_image(a2e: A2EClient, tmp_path: pathlib.Path, *, is_path: bool) -> None:
+    """A large image is sent in chunks, also if it is in memory; aiohttp would warn of a large body in one piece."""
     image = quick.PNG + os.urandom(3_000_000)
-    url = await a2e.upload(image)
+    (tmp_path / "ada.png").write_bytes(image)
+    url = await a2e.upload(tmp_path / "ada.png" if is_path else image)
     assert (await a2e.download(url, tmp_path / "copy.png")).read_bytes() == image
+
+
+async def test_body_that_is_sent_again(tmp_path: pathlib.Path) -> None:
+    """A large file is sent from its first byte each time, in few calls, and only as many bytes as were checked."""
+    path, writer = tmp_path / "ada.png", mock.AsyncMock()
+    path.write_bytes(OVER_1_MIB)
+    async with storage._reader(LocalFile(MediaType("image/png", ".png"), len(OVER_1_MIB), path)) as body:
+        assert isinstance(body, aiohttp.IOBasePayload)
+        with path.open("ab") as file:
+            file.write(b"added after the check")
+        for limit in (None, len(OVER_1_MIB)):
+            writer.reset_mock()
+            await body.write_with_length(writer, limit)
+            chunks = [call.args[0] for call in writer.write.await_args_list]
+            assert b"".join(chunks) == OVER_1_MIB
+            assert len(chunks) == 2
+        assert "Content-Disposition" not in body.headers
 
 
 async def test_retried_upload_of_bytes_is_complete(a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:

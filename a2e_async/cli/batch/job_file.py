@@ -45,7 +45,7 @@ _IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 _NAMES_SHOWN = 3  # of the files that are left out for one reason
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class InputRow:
     """One row of the input, and the job that it becomes."""
 
@@ -132,11 +132,13 @@ def parse_json_line(line: bytes, rows: RowFormat = VIDEO_ROWS) -> dict[str, Any]
     return rows.parse(value.items())
 
 
-def _parse_row(number: int, parse: Callable[..., dict[str, Any]], *content: object) -> InputRow:
+def _parse_row(
+    number: int, columns: frozenset[str], parse: Callable[..., dict[str, Any]], *content: object
+) -> InputRow:
     try:
-        return InputRow(number=number, fields=parse(*content))
+        return InputRow(number=number, fields=parse(*content), columns=columns)
     except InvalidRequestError as error:
-        return InputRow(number=number, error=str(error))
+        return InputRow(number=number, error=str(error), columns=columns)
 
 
 def read_json_lines(file: Iterable[bytes], rows: RowFormat = VIDEO_ROWS) -> Iterator[InputRow]:
@@ -144,13 +146,13 @@ def read_json_lines(file: Iterable[bytes], rows: RowFormat = VIDEO_ROWS) -> Iter
     for number, line in enumerate(file, 1):
         content = line.removeprefix(_BOM) if number == 1 else line
         if content.strip():
-            yield _parse_row(number, parse_json_line, content, rows)
+            yield _parse_row(number, frozenset(), parse_json_line, content, rows)
 
 
 def read_csv(file: Iterable[bytes], rows: RowFormat = VIDEO_ROWS) -> Iterator[InputRow]:
     """Read a table with a header. Blank lines and empty rows are skipped."""
     lines, delimiter = _text_lines(file), ""
-    number, columns = 1, list[str]()
+    number, columns, names = 1, list[str](), frozenset[str]()
     try:
         for header in lines:
             if found := _SEPARATOR_LINE.fullmatch(header):
@@ -167,8 +169,9 @@ def read_csv(file: Iterable[bytes], rows: RowFormat = VIDEO_ROWS) -> Iterator[In
         for cells in reader:
             if not columns:
                 columns = parse_header(cells, rows)
+                names = frozenset(columns)
             elif any(map(str.strip, cells)):
-                yield attrs.evolve(_parse_row(number, parse_cells, columns, cells, rows), columns=frozenset(columns))
+                yield _parse_row(number, names, parse_cells, columns, cells, rows)
             number = before + reader.line_num
     except UnicodeDecodeError as error:
         msg = f"{number}: not valid UTF-8: save the table as UTF-8"
@@ -217,12 +220,12 @@ class JobSource:
         """Read the rows from the beginning."""
         try:
             for row in self._read():
-                place = (
+                row.place = (
                     f"{self.name}:{row.number}"
                     if self.has_lines
                     else str(self.folder / row.fields[str(self.format.image)])
                 )
-                yield attrs.evolve(row, place=place)
+                yield row
         except InvalidRequestError as error:
             msg = f"{self.name}:{error}"
             raise InvalidRequestError(msg) from error

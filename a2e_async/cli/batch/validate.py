@@ -6,8 +6,10 @@ Nothing is uploaded or started, and no row is kept in memory. The rows are read 
 import asyncio
 import collections
 import itertools
+import operator
+import os
 import pathlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
 import attrs
@@ -15,10 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from a2e_async import A2EClient
+from a2e_async._protocol.image_to_video import START
 from a2e_async.batch import Job, JournalReader
 from a2e_async.batch.automatic_keys import EarlierJobs
 from a2e_async.batch.file_names import FileNames
-from a2e_async.batch.jobs import JOB_FIELDS, FamilyJob
+from a2e_async.batch.jobs import JOB_FIELDS, FamilyJob, to_job
 from a2e_async.batch.rules import Action, next_action
 from a2e_async.cli.batch.families import without_files
 from a2e_async.cli.batch.job_file import InputRow
@@ -26,6 +29,7 @@ from a2e_async.cli.display import make_console
 from a2e_async.cli.messages import coins_text, error_text, one_line, plural
 from a2e_async.cli.output import print_json
 from a2e_async.errors import A2EError, InvalidRequestError, JournalError
+from a2e_async.files.local_files import Inspection, inspect_paths, use_inspections
 
 
 def _is_new(journal: pathlib.Path) -> bool:
@@ -60,7 +64,11 @@ async def read_known(journal: pathlib.Path, retry_failed: int) -> KnownJobs:
     return known
 
 
-_GROUP = 64  # rows that are checked at the same time: the threads that read their images then seldom wait
+_GROUP = 128  # rows whose images are inspected together, before the rows are checked
+
+# What nearly all rows of a table have in common. A key, an image and a prompt are right or wrong by themselves.
+_common_options = operator.attrgetter(*(name for name in JOB_FIELDS if name not in {"key", "image", "prompt"}))
+_MAX_KINDS = 100  # of common options that are kept
 
 
 @attrs.define(eq=False)
@@ -75,19 +83,25 @@ class JobValidator:
     extension: str = ".mp4"  # of the results
     valid: int = attrs.field(default=0, init=False)
     invalid: set[int] = attrs.field(factory=set, init=False)  # the numbers of the rows
+    _inspections: Mapping[str, Inspection] = attrs.field(factory=dict, init=False)  # of the images of this group
+    _accepted: dict[str, int] = attrs.field(factory=dict, init=False)  # common options -> bytes of the largest image
+    _existing: set[int] | None = attrs.field(default=None, init=False)  # hashes of the names in `out`; None if unknown
 
     async def run(self, rows: Iterable[InputRow]) -> None:
         """Validate all rows; raise an `InvalidRequestError` if they cannot be read to the end."""
         remaining = iter(rows)
+        if not self.overwrite:
+            self._existing = await asyncio.to_thread(_list_names, self.out)
         while group := list(itertools.islice(remaining, _GROUP)):
             await asyncio.sleep(0)  # lets Ctrl-C end the loop: the check of a link never waits
-            errors = await asyncio.gather(*(self._find_error(row.job) for row in group))
-            for row, error in zip(group, errors, strict=True):
-                if error := row.error or error:
-                    self.invalid.add(row.number)
-                    self.on_invalid(row, error, len(self.invalid))
-                else:
-                    self.valid += 1
+            self._inspections = await inspect_paths({path for row in group if row.job for path in _paths(row.job)})
+            with use_inspections(self._inspections):
+                for row in group:
+                    if error := row.error or await self._find_error(row.job):
+                        self.invalid.add(row.number)
+                        self.on_invalid(row, error, len(self.invalid))
+                    else:
+                        self.valid += 1
 
     def jobs(self, rows: Iterable[InputRow]) -> Iterator[Job]:
         """Return the valid jobs of a second reading of the input."""
@@ -97,19 +111,64 @@ class JobValidator:
         """Return what is wrong with a job, or an empty text."""
         if job is None:
             return ""
-        target = self.out / self.known.names.choose(job.key, self.extension)  # in the order of the rows
+        name = self.known.names.choose(job.key, self.extension)  # in the order of the rows
         error = await self._check(job)
-        if not error and not self.overwrite and target.exists():
-            error = f"{target} already exists: --overwrite replaces it"
+        if not error and not self.overwrite and self._exists(name):
+            error = f"{self.out / name} already exists: --overwrite replaces it"
         # The image of a job that has its task may be deleted, and its video may exist. Its options must still be valid.
         return await self._check(_without_files(job)) if error and job.key in self.known.started else error
 
+    def _exists(self, name: str) -> bool:
+        may_exist = self._existing is None or hash(name.casefold()) in self._existing
+        return may_exist and os.access(self.out / name, os.F_OK)  # unlike `exists`, it raises no error
+
     async def _check(self, job: Job) -> str:
+        kind, size = self._kind_of(job)
+        if size and size <= self._accepted.get(kind, 0):
+            return ""
         try:
             await self.check(job)
         except InvalidRequestError as error:
             return error_text(error)
+        if size and (kind in self._accepted or len(self._accepted) < _MAX_KINDS):
+            self._accepted[kind] = size
         return ""
+
+    def _kind_of(self, job: Job) -> tuple[str, int]:
+        """Return the common options of a job, and the bytes of its image; no bytes if it has to be checked in full.
+
+        Otherwise its key, image and prompt are good, and it is valid if a job with the same options and an image that
+        was no smaller is valid.
+        """
+        is_local = not isinstance(job, FamilyJob) and isinstance(job.image, str)
+        found = self._inspections.get(job.image) if is_local else None
+        if found is None or isinstance(found, str):
+            return "", 0
+        _, size, media_type, problem = found
+        if media_type is None or media_type.medium != "image" or problem:
+            return "", 0
+        try:
+            to_job(job)
+            START.fields["prompt"].check("prompt", job.prompt)
+        except InvalidRequestError:
+            return "", 0
+        return repr(_common_options(job)), size
+
+
+def _list_names(folder: pathlib.Path) -> set[int] | None:
+    """Return the hashes of the names in a folder, as one in upper and lower case; None if it cannot be listed."""
+    try:
+        return {hash(path.name.casefold()) for path in folder.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except OSError:
+        return None
+
+
+def _paths(job: Job) -> Iterator[str]:
+    """Return the paths of the local files of a job."""
+    inputs = job.named_inputs().values() if isinstance(job, FamilyJob) else (job.image, job.end_image)
+    return (each for each in inputs if isinstance(each, str) and "://" not in each)
 
 
 def _without_files(job: Job) -> Job:
