@@ -176,6 +176,16 @@ def append(file: IO[bytes], chunks: list[bytes]) -> None:
         file.writelines(chunks)
 
 
+def begin_sync(file: IO[bytes], begin: int, end: int) -> None:
+    """Let the disk begin with a part of a file that was written, as far as the system can, and do not wait for it.
+
+    The disk works while the next bytes arrive, so that the sync at the end has little left to do.
+    """
+    if hasattr(os, "posix_fadvise"):  # "not needed" makes Linux begin with what is not on the disk yet
+        with contextlib.suppress(OSError):
+            os.posix_fadvise(file.fileno(), begin, end - begin, os.POSIX_FADV_DONTNEED)
+
+
 def truncate(file: IO[bytes]) -> None:
     """Remove the content of a file."""
     with map_disk_errors(pathlib.Path(file.name)):
@@ -256,6 +266,7 @@ P = ParamSpec("P")
 
 _MIN_WRITE = 1024 * 1024  # bytes that are worth the start of a thread
 _MAX_BUFFERED = 2 * 1024 * 1024  # bytes that may be buffered while a thread writes; then the download waits
+_MAX_UNSYNCED = 8 * 1024 * 1024  # bytes that are written before the disk begins with them
 _HEAP = 8 * 1024 * 1024  # bytes of freed memory for glibc to keep: more than is ever buffered at a time
 
 
@@ -279,6 +290,7 @@ class PartialFile:
     _file: IO[bytes] | None = attrs.field(default=None, init=False)
     _chunks: list[bytes] = attrs.field(factory=list, init=False, repr=False)
     _buffered: int = attrs.field(default=0, init=False)
+    _begun: int = attrs.field(default=0, init=False)  # bytes that the disk has begun with
     _step: asyncio.Future[None] | None = attrs.field(default=None, init=False)
 
     async def __aenter__(self) -> Self:
@@ -351,10 +363,16 @@ class PartialFile:
         return self._file
 
     def _append(self, chunks: list[bytes]) -> None:
-        append(self._open(), chunks)
+        file = self._open()
+        append(file, chunks)
+        written = file.tell()
+        if written - self._begun >= _MAX_UNSYNCED:
+            begin_sync(file, self._begun, written)
+            self._begun = written
 
     def _truncate(self) -> None:
         truncate(self._open())
+        self._begun = 0
 
     def _finish(self, chunks: list[bytes], *, size: int, overwrite: bool) -> None:
         self._append(chunks)

@@ -14,6 +14,7 @@ from typing import IO, Any, Protocol, TypeAlias, TypeVar, get_args
 
 import aiohttp
 import attrs
+from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from a2e_async._aio import finish, run_in_thread
@@ -49,8 +50,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS = 10
 _ONE_BYTE = {"Range": "bytes=0-0"}
 
-# Bytes of a file that is read into memory in one go. A larger one is read while it is sent, in many calls of a thread.
-_SMALL = 1024 * 1024
+# Bytes of a file that one call of a thread reads. A larger file is read while it is sent, in many calls.
+_BLOCK = 1024 * 1024
 
 # Bytes that may arrive ahead while the disk is busy; aiohttp takes up to twice as many before it stops reading.
 _READ_BUFFER = 256 * 1024
@@ -552,22 +553,46 @@ def _load(file: LocalFile, *, keep_metadata: bool) -> LocalFile:
     """Return what is sent of a file: without metadata, and in memory if it is small. Blocks."""
     if not keep_metadata:
         file = metadata.without_metadata(file)
-    if isinstance(file.content, bytes) or file.size > _SMALL:
+    if isinstance(file.content, bytes) or file.size > _BLOCK:
         return file
     with partial_file.open_checked(file.content, file.size) as opened, partial_file.map_disk_errors(file.content):
         return attrs.evolve(file, content=opened.read())
 
 
+class _FileBody(aiohttp.IOBasePayload):
+    """Body of an upload that is read while it is sent, in larger blocks than aiohttp's, and so in fewer calls."""
+
+    def __init__(self, file: IO[bytes], length: int) -> None:
+        super().__init__(file, disposition=None)  # type: ignore[arg-type]  # no Content-Disposition
+        self._length = length
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send the body."""
+        await self.write_with_length(writer, self._length)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        """Send the body; newer versions of aiohttp call this instead, with the Content-Length."""
+        sent, length = 0, self._length if content_length is None else content_length
+        while block := await run_in_thread(self._read_block, sent, min(_BLOCK, length - sent)):
+            await writer.write(block)
+            sent += len(block)
+
+    def _read_block(self, position: int, size: int) -> bytes:
+        self._value.seek(position)
+        block: bytes = self._value.read(size)
+        return block
+
+
 @contextlib.asynccontextmanager
-async def _reader(file: LocalFile) -> AsyncIterator[IO[bytes] | bytes]:
+async def _reader(file: LocalFile) -> AsyncIterator[_FileBody | bytes]:
     """Open the content of a file, so that it is read while it is sent, and close it in any case."""
     if isinstance(file.content, bytes):
         # in one piece without a copy; aiohttp warns of a large piece, which would hold the event loop
-        yield file.content if file.size <= _SMALL else io.BytesIO(file.content)
+        yield file.content if file.size <= _BLOCK else _FileBody(io.BytesIO(file.content), file.size)
         return
     opening = run_in_thread(partial_file.open_checked, file.content, file.size)
     try:
-        yield await asyncio.shield(opening)
+        yield _FileBody(await asyncio.shield(opening), file.size)
     finally:
         await finish(_close(opening))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import gzip
 import os
@@ -805,6 +806,32 @@ async def test_disk_slower_than_the_network(target: pathlib.Path, monkeypatch: p
         size = len(chunk) * (partial_file._MAX_BUFFERED // len(chunk) + 1)
         await partial.commit(size=size, overwrite=False)
     assert names(target) == ["x.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="the system cannot be told to begin")
+@pytest.mark.parametrize("works", [True, False])
+async def test_disk_begins_during_the_download(
+    target: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *, works: bool
+) -> None:
+    """The disk begins with each part of a large file while the next one arrives, as far as it can."""
+    parts: list[tuple[int, int]] = []
+
+    def begin(_: int, offset: int, length: int, advice: int) -> None:
+        assert advice == os.POSIX_FADV_DONTNEED
+        parts.append((offset, offset + length))
+        if not works:
+            raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", begin)
+    async with PartialFile(target) as partial:
+        await partial.write(VIDEO)
+        await partial.truncate()
+        for _ in range(20):
+            await partial.write(VIDEO)
+        await partial.commit(size=20 * MIB, overwrite=False)
+    assert target.read_bytes() == VIDEO * 20
+    assert [begin for begin, _ in parts] == [0, *(end for _, end in parts[:-1])]
+    assert parts[-1][1] > 20 * MIB - partial_file._MAX_UNSYNCED
 
 
 async def test_disk_error_is_raised_by_the_next_write(
