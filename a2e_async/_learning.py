@@ -33,22 +33,25 @@ _MAX_NODES = 200  # keys and items of a shape
 _MAX_DEPTH = 8
 _MAX_LOGGED = 300  # characters of a shape in the log
 
+# The patterns are texts, since only the first unknown word, or the first response, needs them: `re` keeps what it has
+# compiled.
+
 # A status word such as "in queue", or a code such as "FACE_NOT_FOUND" or 1003. An id, a link or a sentence is neither.
-_WORD = re.compile(r"-?[0-9]{1,6}|(?=.{1,40}$)[A-Za-z]+(?:[_.-]{1,2}[A-Za-z]+){0,6}(?: [A-Za-z]+)?")
-_KEY = re.compile(r"[A-Za-z_$][A-Za-z_$.-]*(?:[0-9]{1,3}[A-Za-z_]*){0,2}")
-_SEGMENT = re.compile(r"\{\w+\}|[A-Za-z][A-Za-z_-]*(?:[0-9]{1,3}[A-Za-z_-]*){0,2}")
-_ID = re.compile(r"[0-9a-f]{16,}")
+_WORD = r"-?[0-9]{1,6}|(?=.{1,40}$)[A-Za-z]+(?:[_.-]{1,2}[A-Za-z]+){0,6}(?: [A-Za-z]+)?"
+_KEY = r"[A-Za-z_$][A-Za-z_$.-]*(?:[0-9]{1,3}[A-Za-z_]*){0,2}"
+_SEGMENT = r"\{\w+\}|[A-Za-z][A-Za-z_-]*(?:[0-9]{1,3}[A-Za-z_-]*){0,2}"
+_ID = r"[0-9a-f]{16,}"
 
 # A header that can tell of a limit; ``Retry-After`` is known.
-_LIMIT_HEADER = re.compile(r"(?i)rate-?limit|quota|concurren|throttl")
+_LIMIT_HEADER = r"(?i)rate-?limit|quota|concurren|throttl"
 
 # Types of texts, which say more than "text" and show nothing.
 _TEXTS = (
-    ("empty text", re.compile(r"\s*")),
-    ("link", re.compile(r"(?is)https?://.*")),
-    ("id", re.compile(r"[0-9a-f]{24}")),
-    ("number as text", re.compile(r"\s*-?[0-9]{1,20}(?:\.[0-9]{1,20})?\s*")),
-    ("time", re.compile(r"\d{4}-\d\d-\d\dT.{1,30}")),
+    ("empty text", r"\s*"),
+    ("link", r"(?is)https?://.*"),
+    ("id", r"[0-9a-f]{24}"),
+    ("number as text", r"\s*-?[0-9]{1,20}(?:\.[0-9]{1,20})?\s*"),
+    ("time", r"\d{4}-\d\d-\d\dT.{1,30}"),
 )
 
 _facts: set[tuple[str, str, str]] = set()
@@ -89,13 +92,13 @@ def note(
 
 def is_word(text: str) -> bool:
     """Tell whether a text can be a status word or an error code, and no id, link or sentence."""
-    return _WORD.fullmatch(text) is not None and not _ID.search(text)
+    return re.fullmatch(_WORD, text) is not None and not re.search(_ID, text)
 
 
 @functools.lru_cache(maxsize=1000)  # every response has the same names
 def is_limit_header(name: str) -> bool:
     """Tell whether the header of a response can tell of a limit, which A2E does not publish."""
-    return _LIMIT_HEADER.search(name) is not None
+    return re.search(_LIMIT_HEADER, name) is not None
 
 
 def _message(kind: str, where: str, word: str, form: str) -> str:
@@ -142,19 +145,20 @@ def redact_path(operation: str) -> str:
     """Return an operation with ``{id}`` for each part of its path that can be an id."""
     method, space, path = operation.rpartition(" ")
     parts = (
-        part if not part or (_SEGMENT.fullmatch(part) and not _ID.search(part)) else "{id}" for part in path.split("/")
+        part if not part or (re.fullmatch(_SEGMENT, part) and not re.search(_ID, part)) else "{id}"
+        for part in path.split("/")
     )
     return f"{method}{space}{'/'.join(parts)}"
 
 
 def _key(key: object) -> str:
     text = str(key)
-    return text if len(text) <= 40 and _KEY.fullmatch(text) and not _ID.search(text) else "{key}"
+    return text if len(text) <= 40 and re.fullmatch(_KEY, text) and not re.search(_ID, text) else "{key}"
 
 
 def _type_of(value: object) -> str:
     if isinstance(value, str):
-        return next((name for name, pattern in _TEXTS if pattern.fullmatch(value)), "text")
+        return next((name for name, pattern in _TEXTS if re.fullmatch(pattern, value)), "text")
     names = {bool: "boolean", int: "integer", float: "number", type(None): "null", dict: "object", list: "array"}
     return names.get(type(value), "unknown")
 

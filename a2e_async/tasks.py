@@ -165,14 +165,14 @@ class TaskHandle(Generic[R]):
             raise InvalidRequestError(msg, task_id=self.id)
         dispatcher = None if on_update is None else UpdateDispatcher(on_update)
         try:
-            done, unsubscribe = self._subscribe(deadline, None if dispatcher is None else dispatcher.dispatch)
+            waiter = self._subscribe(deadline, None if dispatcher is None else dispatcher.dispatch)
             try:
-                await self._await(done, deadline)
+                await self._await(waiter, deadline)
             finally:
-                unsubscribe()
+                waiter.unsubscribe()
                 # An error holds this frame by its traceback. The frame must not hold the error, or only the garbage
                 # collector frees both.
-                del done, unsubscribe
+                del waiter
             if dispatcher is not None:
                 await dispatcher.finish(deadline.remaining())
         except asyncio.CancelledError:
@@ -210,33 +210,27 @@ class TaskHandle(Generic[R]):
         """
         deadline = self._deadline(timeout, outage_budget)
         updates: asyncio.Queue[TaskUpdate[R] | None] = asyncio.Queue()  # None is the end
-        done, unsubscribe = self._subscribe(deadline, updates.put_nowait, initial=initial)
+        waiter = self._subscribe(deadline, updates.put_nowait, initial=initial)
         try:
-            done.add_done_callback(lambda _: updates.put_nowait(None))
+            waiter.done.add_done_callback(lambda _: updates.put_nowait(None))
             while (update := await updates.get()) is not None:
                 yield update
-            await self._await(done, deadline)
+            await self._await(waiter, deadline)
         finally:
-            unsubscribe()
-            del done, unsubscribe  # as in `wait_until_done`
+            waiter.unsubscribe()
+            del waiter  # as in `wait_until_done`
 
     def _subscribe(
         self, deadline: Deadline, on_change: Callable[[TaskUpdate[R]], None] | None, *, initial: bool = False
-    ) -> tuple[asyncio.Future[R], Callable[[], None]]:
-        """Subscribe to the polls of the task, and call a function for each change.
-
-        Returns:
-            The future of the end, and the function that ends the subscription.
-        """
+    ) -> "_HandleWaiter[R]":
+        """Subscribe to the polls of the task, and call a function for each change."""
         # A handle without a word of A2E was made from an id, and its task may be finished already.
         is_new = not (self._has_record and self.record.current_status)
         is_final = self._has_record and self.status.is_final
-        on_record: Callable[[R], R] = self._on_record
-        if on_change is not None:
-            on_record = self._changes(None if is_new or is_final else self.record, on_change)
-        waiter = Waiter(
-            on_record=on_record,
-            on_error=self._on_error,
+        waiter = _HandleWaiter(
+            handle=self,
+            on_change=on_change,
+            last=None if on_change is None or is_new or is_final else self.record,
             outage_budget=deadline.outage_budget,
             deadline=deadline.at,
             at_once=is_new,
@@ -245,29 +239,16 @@ class TaskHandle(Generic[R]):
             has_webhook=self._has_webhook,
         )
         if is_final:
-            on_record(self.record)
+            waiter.on_record(self.record)
             waiter.done.set_result(self.record)
-            return waiter.done, lambda: None
-        unsubscribe = self._resource._subscribe(self.id, waiter)  # noqa: SLF001  not for users
+            return waiter
+        self._resource._subscribe(self.id, waiter)  # noqa: SLF001  not for users
         present = change_of(None, self.record) if initial and not is_new else None
         if on_change is not None and present is not None:
             on_change(present)
-        return waiter.done, unsubscribe
+        return waiter
 
-    def _changes(self, last: R | None, on_change: Callable[[TaskUpdate[R]], None]) -> Callable[[R], R]:
-        """Return the function that takes each record, and calls another one for each change after the last record."""
-
-        def on_record(record: R) -> R:
-            nonlocal last
-            kept = self._on_record(record)
-            update, last = change_of(last, record), record
-            if update is not None:
-                on_change(update)
-            return kept
-
-        return on_record
-
-    async def _await(self, done: asyncio.Future[R], deadline: Deadline) -> None:
+    async def _await(self, waiter: "_HandleWaiter[R]", deadline: Deadline) -> None:
         """Wait for the end of a subscription.
 
         Raises:
@@ -275,15 +256,11 @@ class TaskHandle(Generic[R]):
             OutageError: The outage budget is used up.
         """
         try:
-            await done
-        except WaitTimeoutError:
-            problem = f"is not finished after {deadline.timeout:g} s"
-            raise self._wait_error(WaitTimeoutError, problem) from self._last_error
-        except OutageError:
-            problem = f"could not be polled for {deadline.outage_budget:g} s"
-            raise self._wait_error(OutageError, problem) from self._last_error
+            await waiter.done
+        except (WaitTimeoutError, OutageError) as error:
+            raise self._explain(error, deadline) from self._last_error
         finally:
-            del done  # as in `wait_until_done`
+            del waiter  # as in `wait_until_done`
 
     @overload
     async def download(
@@ -418,6 +395,23 @@ class TaskHandle(Generic[R]):
             record=record,
         )
 
+    def _to_result(self, error: BaseException | None, deadline: Deadline) -> "WaitResult[R]":
+        """Return the result of a wait that has ended, perhaps with an error."""
+        if isinstance(error, A2EError):
+            return WaitResult(handle=self, error=self._explain(error, deadline))
+        return WaitResult(handle=self, error=self._failure() if self.status is TaskStatus.FAILED else None)
+
+    def _explain(self, error: A2EError, deadline: Deadline) -> A2EError:
+        """Return the error that has ended a wait; instead of that of a time limit, one that says what is known."""
+        if isinstance(error, WaitTimeoutError):
+            explained: A2EError = self._wait_error(WaitTimeoutError, f"is not finished after {deadline.timeout:g} s")
+        elif isinstance(error, OutageError):
+            explained = self._wait_error(OutageError, f"could not be polled for {deadline.outage_budget:g} s")
+        else:
+            return error
+        explained.__cause__ = self._last_error
+        return explained
+
     def _wait_error(self, error_type: type[_E], problem: str) -> _E:
         """Return the error of a wait that ended before its task."""
         word, age = self.record.current_status, time.monotonic() - self._seen_at
@@ -433,6 +427,32 @@ class TaskHandle(Generic[R]):
             record=self.record,
             coins=self.record.coins,
         )
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class _HandleWaiter(Waiter, Generic[R]):
+    """The wait of a handle.
+
+    Attributes:
+        handle: Is told all results of the polls.
+        on_change: Called for each change; None if only the end matters.
+        last: The record of the last change.
+    """
+
+    handle: TaskHandle[R]
+    on_change: Callable[[TaskUpdate[R]], None] | None = None
+    last: R | None = None
+
+    def on_record(self, record: R) -> R:
+        kept = self.handle._on_record(record)  # noqa: SLF001  a part of the handle
+        if self.on_change is not None:
+            update, self.last = change_of(self.last, record), record
+            if update is not None:
+                self.on_change(update)
+        return kept
+
+    def on_error(self, error: A2EError) -> None:
+        self.handle._on_error(error)  # noqa: SLF001  as above
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -471,41 +491,42 @@ async def wait_results(
     outage_budget: float | None,
 ) -> AsyncGenerator[WaitResult[R], None]:
     """Wait for several tasks, and yield the result of each wait as it ends."""
+    # One deadline, function and context for all of them, and no asyncio task: 100,000 waits are possible.
+    deadline, context = Deadline(timeout, outage_budget), contextvars.copy_context()
+    waits: dict[asyncio.Future[R], _HandleWaiter[R]] = {}
+    ended: asyncio.Queue[tuple[TaskHandle[R], BaseException | None]] = asyncio.Queue()
 
-    async def wait(handle: TaskHandle[R]) -> WaitResult[R]:
-        try:
-            await handle.wait_until_done(timeout, outage_budget=outage_budget)
-        except A2EError as error:
-            return WaitResult(handle=handle, error=error)
-        return WaitResult(handle=handle)
+    def end(done: asyncio.Future[R]) -> None:
+        waiter = waits.pop(done, None)
+        if waiter is not None:  # else the loop over the results was left
+            waiter.unsubscribe()
+            ended.put_nowait((waiter.handle, done.exception()))
 
-    ended: asyncio.Queue[asyncio.Task[WaitResult[R]]] = asyncio.Queue()
-    waits: set[asyncio.Task[WaitResult[R]]] = set()
     try:
-        # One name, function and context for all of them: 100,000 waits are possible.
-        on_done, context = ended.put_nowait, contextvars.copy_context()
         for number, handle in enumerate(handles, 1):
-            waits.add(task := asyncio.create_task(wait(handle), name="a2e-wait"))
-            task.add_done_callback(on_done, context=context)
+            try:
+                waiter = handle._subscribe(deadline, None)  # noqa: SLF001  a part of the handle
+            except A2EError as refusal:
+                ended.put_nowait((handle, refusal))
+            else:
+                waits[waiter.done] = waiter
+                waiter.done.add_done_callback(end, context=context)
             if number % _CHUNK == 0:
                 await asyncio.sleep(0)
         for _ in handles:
-            task = await ended.get()
-            waits.discard(task)
-            yield task.result()
+            handle, error = await ended.get()
+            yield handle._to_result(error, deadline)  # noqa: SLF001  as above
     finally:
-        await _cancel([*waits])
+        await _unsubscribe(waits)
 
 
-async def _cancel(waits: list[asyncio.Task[Any]]) -> None:
-    """Cancel waits in chunks; all at once if this function is cancelled itself."""
-    rest = [*waits]
+async def _unsubscribe(waits: dict[asyncio.Future[R], _HandleWaiter[R]]) -> None:
+    """End waits in chunks; all at once if this function is cancelled itself."""
     try:
-        while rest:
-            rest.pop().cancel()
-            if len(rest) % _CHUNK == 0:
+        while waits:
+            waits.popitem()[1].unsubscribe()
+            if len(waits) % _CHUNK == 0:
                 await asyncio.sleep(0)
     finally:
-        for task in rest:
-            task.cancel()
-    await asyncio.gather(*(task for task in waits if not task.done()), return_exceptions=True)
+        while waits:
+            waits.popitem()[1].unsubscribe()

@@ -74,12 +74,12 @@ def _usual_after(policy: PollPolicy, ticks: TickGrid, began: float, at: float) -
 
 def learn(watch: Watch, policy: PollPolicy, sent: float) -> Durations | None:
     """Learn from the end of a task. Return the durations if that is a surprise: its quiet tasks may have ended too."""
-    durations, last = watch.durations, watch.polled
-    if durations is None or last is None:  # it has ended before the first poll
+    durations = watch.durations
+    if durations is None or watch.record is None:  # it has ended before the first poll
         return None
     if watch.is_likely:
         watch.queue.saved += durations.earned(count_polls(policy, sent - watch.began))
-    is_new = durations.on_end(last[0] - watch.born, sent - watch.born)
+    is_new = durations.on_end(watch.polled_at - watch.born, sent - watch.born)
     return durations if durations.quiet and (is_new or watch.turns) else None
 
 

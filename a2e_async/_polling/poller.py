@@ -15,9 +15,8 @@
 #   more poll, and an outage lasts no longer because of a standstill.
 # - `poll_now` schedules a task at once. If it is in flight, it is polled once more, since the response may be older
 #   than the call.
-# - A wait can end at any moment, by a timeout or a cancellation. It then calls the function that `subscribe`
-#   returned. With the last wait of a task its polling ends, and with the last task of a request the request is
-#   cancelled.
+# - A wait can end at any moment, by a timeout or a cancellation. It then calls `Waiter.unsubscribe`. With the
+#   last wait of a task its polling ends, and with the last task of a request the request is cancelled.
 # - A bug of this package in one task ends the waits of that task with an error. No wait hangs.
 # - The polls serve all waits, and outlive each of them. So the timers, and all that they start, run in an empty context
 #   (`contextvars`): the context of the first wait, such as a web request with its user, would live on in them.
@@ -30,7 +29,7 @@ import itertools
 import logging
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from logging import DEBUG, INFO
 from typing import Any
 
@@ -68,6 +67,9 @@ _LOGGER = logging.getLogger("a2e_async")
 
 _CHUNK = 100  # waits ended in one pass of the event loop, so that very many do not block it
 
+# Tasks that are scheduled to be polled at once in one pass, for the same reason. Not fewer, so that requests are full.
+_MAX_EXPEDITED = 5_000
+
 _POLL_ALL_INTERVAL = 1.0  # seconds between two polls of all tasks at once
 
 _LATE = 1.0  # seconds; a timer that fires later than that shows that the process has stood still
@@ -99,6 +101,8 @@ class Poller:
     _outage_since: float | None = None
     _stood_still_until: float = -math.inf
     _is_polled_since: bool = True  # a poll has ended that was sent after `_stood_still_until`
+    _budgets: collections.Counter[float] = attrs.field(factory=collections.Counter)  # outage budgets -> waits
+    _deadlines: dict[float, tuple[asyncio.TimerHandle, dict[Waiter, None]]] = attrs.field(factory=dict)
     _has_ended: bool = False  # the application stops: no wait begins any more
     _context: contextvars.Context = attrs.field(factory=contextvars.Context)
     _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
@@ -115,7 +119,7 @@ class Poller:
             waiter: The wait.
 
         Returns:
-            A function that ends the subscription. The wait must call it, whether or not it has a result.
+            `Waiter.unsubscribe`, which the wait must call.
 
         Raises:
             ClientClosedError: The waits have ended, since the application stops.
@@ -125,7 +129,7 @@ class Poller:
             raise ClientClosedError(msg, task_id=task_id)
         queue = self._queues.get(family)
         if queue is None:
-            queue = self._queues[family] = FamilyQueue(StatusFetcher(reader()), family)
+            queue = self._queues[family] = FamilyQueue(StatusFetcher(reader()), family, self._unsubscribe)
             self._rotation.append(queue)
         now, watch = self._loop.time(), queue.watches.get(task_id)
         if self._ticks is None:
@@ -144,21 +148,27 @@ class Poller:
             self._expedite(watch)
         # Case 3 (no branch): the new wait shares the polls that are scheduled.
         watch.waiters.append(waiter)
+        waiter.watch = watch
         if waiter.deadline is not None:
-            self._start_deadline(watch, waiter, waiter.deadline)
+            self._start_deadline(waiter, waiter.deadline)
+        if waiter.outage_budget is not None:
+            self._budgets[waiter.outage_budget] += 1
         watch.seen = watch.seen or waiter.seen
         self.observer.counts["waits"] += 1
         self.observer.counts["waits_begun"] += 1
         if self.observer.is_enabled(DEBUG):
             self.observer.publish(WaitBegan(task_id=task_id, family=family))
-        return functools.partial(self._unsubscribe, watch, waiter)
+        return waiter.unsubscribe
 
-    def _unsubscribe(self, watch: Watch, waiter: Waiter) -> None:
-        """End a subscription, and the polling of the task if it was the last one. Calling it again does no harm."""
-        if waiter.timer is not None:
-            waiter.timer.cancel()
+    def _unsubscribe(self, waiter: Waiter, watch: Watch) -> None:
+        """End a subscription, and the polling of the task if it was the last one."""
+        self._stop_deadline(waiter)
         if waiter in watch.waiters:
             watch.waiters.remove(waiter)
+            if waiter.outage_budget is not None:
+                self._budgets[waiter.outage_budget] -= 1
+                if not self._budgets[waiter.outage_budget]:
+                    del self._budgets[waiter.outage_budget]
             self.observer.counts["waits"] -= 1
             if self.observer.is_enabled(DEBUG):
                 ended: dict[str, Any] = {"outcome": waiter.outcome, "seconds": self._loop.time() - waiter.began}
@@ -181,7 +191,7 @@ class Poller:
         """
         queue = self._queues.get(family)
         watch = None if queue is None else queue.watches.get(task_id)
-        polled = None if watch is None else watch.polled
+        polled = None if watch is None or watch.record is None else (watch.polled_at, watch.record)
         if polled is None and queue is not None:
             polled = queue.ended.get(task_id)
         return polled[1] if polled is not None and self._loop.time() - polled[0] <= max_age else None
@@ -192,7 +202,7 @@ class Poller:
         if queue is not None:
             queue.ended.pop(task_id, None)
         if queue is not None and task_id in queue.watches:
-            queue.watches[task_id].polled = None
+            queue.watches[task_id].record = None
 
     def poll_now(self, task_id: str | None = None) -> None:
         """Poll the tasks with this id at once; None for all tasks."""
@@ -245,7 +255,7 @@ class Poller:
         watch.at, watch.early = at, early
         for slots, slot in ((queue.slots, at), (queue.early, early)):
             if slot is not None:
-                slots.setdefault(slot, {})[watch.task_id] = watch
+                slots.setdefault(slot, {})[watch.task_id] = None
                 if slot != _AT_ONCE:
                     self._start_timer(slot)
 
@@ -283,9 +293,15 @@ class Poller:
             self._poll_all_timer = self._loop.call_at(next_at, self._poll_all_again, context=self._context)
             return
         self._all_polled_at = now
-        for queue in self._queues.values():
-            for watch in queue.watches.values():
+        self._expedite_all(iter([watch for queue in self._queues.values() for watch in queue.watches.values()]))
+
+    def _expedite_all(self, watches: Iterator[Watch]) -> None:
+        for number, watch in enumerate(watches, 1):
+            if watch.queue.watches.get(watch.task_id) is watch:  # else all its waits have ended meanwhile
                 self._expedite(watch)
+            if number == _MAX_EXPEDITED:
+                self._loop.call_soon(self._expedite_all, watches, context=self._context)
+                break
 
     def _poll_all_again(self) -> None:
         self._poll_all_timer, self._all_polled_at = None, -math.inf
@@ -327,24 +343,41 @@ class Poller:
                     if waiter.began <= since:
                         waiter.began += until - since
 
-    def _start_deadline(self, watch: Watch, waiter: Waiter, at: float) -> None:
-        waiter.timer = self._loop.call_at(at, self._on_deadline, watch, waiter, at, context=self._context)
+    def _start_deadline(self, waiter: Waiter, at: float) -> None:
+        waiter.deadline = at
+        if at not in self._deadlines:
+            self._deadlines[at] = self._loop.call_at(at, self._on_deadline, at, context=self._context), {}
+        self._deadlines[at][1][waiter] = None
 
-    def _on_deadline(self, watch: Watch, waiter: Waiter, at: float) -> None:
-        """End a wait whose timeout is over. If the timer fires much too late, poll its task once more before."""
-        now = self._loop.time()
-        if now - at <= _LATE or waiter.last_chance_at is not None:
-            waiter.fail(WaitTimeoutError(task_id=watch.task_id))
-        elif not waiter.done.done():
-            waiter.last_chance_at = now
-            self._start_deadline(watch, waiter, now + self.policy.poll_timeout)
-            self._expedite(watch)
+    def _stop_deadline(self, waiter: Waiter) -> None:
+        if waiter.deadline in self._deadlines:
+            timer, waiters = self._deadlines[waiter.deadline]
+            waiters.pop(waiter, None)
+            if not waiters:
+                timer.cancel()
+                del self._deadlines[waiter.deadline]
+
+    def _on_deadline(self, at: float, fired: float | None = None) -> None:
+        """End the waits whose timeout is over. If the timer fired much too late, poll their tasks once more before."""
+        fired = self._loop.time() if fired is None else fired
+        waiters = self._deadlines[at][1] if at in self._deadlines else {}
+        for waiter in [*itertools.islice(waiters, _CHUNK)]:
+            self._stop_deadline(waiter)
+            assert waiter.watch is not None  # noqa: S101  for mypy: a wait that has ended has no deadline
+            if fired - at <= _LATE or waiter.last_chance_at is not None:
+                waiter.fail(WaitTimeoutError(task_id=waiter.watch.task_id))
+            elif not waiter.done.done():
+                waiter.last_chance_at = fired
+                self._start_deadline(waiter, fired + self.policy.poll_timeout)
+                self._expedite(waiter.watch)
+        if at in self._deadlines:
+            self._loop.call_soon(self._on_deadline, at, fired, context=self._context)
 
     def _end_waits(self, since: float) -> float:
         """End the waits whose outage budget is used up, and return when to look again."""
         assert self._ticks is not None  # noqa: S101  for mypy: the first watch has made it
         now = self._reached
-        if not self._is_polled_since:
+        if not self._is_polled_since or now < since + min(self._budgets, default=math.inf):
             return now + self._ticks.length
         spent = (
             (watch, waiter)
@@ -380,7 +413,7 @@ class Poller:
             if not due:
                 queue.saved -= 1.0
             # The oldest tasks come first. The fetcher fills the batch with tasks that became due later.
-            watches = itertools.chain.from_iterable(slot.values() for slot in early)
+            watches = (queue.watches[task_id] for task_id in itertools.chain.from_iterable(early))
             likely = (watch.task_id for watch in watches if watch.at is not None and watch.at > self._reached)
             ids = queue.fetcher.next_batch(itertools.chain(itertools.chain.from_iterable(due), likely))
             request = PollRequest(queue, ids, self._loop.time(), {task_id: queue.watches[task_id] for task_id in ids})
@@ -486,25 +519,25 @@ class Poller:
     def _on_record(self, watch: Watch, sent: float, record: TaskRecord) -> None:
         """Tell the waits of a task its record. They end if it is final, or if it was their last chance."""
         is_final, kept = record.status.is_final, record
-        shown, observer = (record.status, record.current_status), self.observer
+        observer = self.observer
         if is_final:
             observer.counts[record.status.value] += 1
-        if shown != watch.shown:
-            watch.shown = shown
+        if record.status is not watch.status or record.current_status != watch.word:
+            watch.status, watch.word = record.status, record.current_status
             if observer.unpriced or observer.is_enabled(INFO if is_final else DEBUG):
                 self._report(watch, record)
         for waiter in watch.waiters:
-            kept = waiter.on_record(record) or record
+            kept = waiter.on_record(record)
             if is_final and not waiter.done.done():
                 waiter.done.set_result(record)
             elif waiter.last_chance_at is not None and sent >= waiter.last_chance_at:
                 waiter.fail(WaitTimeoutError(task_id=watch.task_id))
         if is_final and (durations := learn(watch, self.policy, sent)) is not None:
             self._wake_quiet(watch.queue, durations)
-        watch.polled = (sent, kept)
+        watch.polled_at, watch.record = sent, kept
         if is_final:
             ended = watch.queue.ended
-            ended[watch.task_id] = watch.polled
+            ended[watch.task_id] = (sent, kept)
             if len(ended) > _MAX_ENDED:
                 del ended[next(iter(ended))]
             self._drop(watch)

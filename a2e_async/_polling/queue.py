@@ -19,26 +19,23 @@ from a2e_async.models.common import TaskStatus
 
 @attrs.define(eq=False, repr=False)
 class Waiter:
-    """One wait for a task.
+    """One wait for a task. A subclass can look at the results of the polls.
 
     Attributes:
-        on_record: Called with every record; it returns the record to keep, such as an equal one that it has already.
-        on_error: Called with the error of every failed poll, whether or not it ends the wait.
         outage_budget: Seconds for which A2E may be unreachable before the wait ends; None for no limit.
-        deadline: End of the wait's timeout, by the event loop's clock; None for no limit.
+        deadline: End of the wait's timeout, by the event loop's clock; None for no limit. Waits with the same one share
+            a timer.
         at_once: Poll at once, instead of after `PollPolicy.initial`.
         seen: A2E has returned a record of the task before.
         wants_changes: It needs each change of the record, and not only the end.
         has_webhook: A webhook reports the end of the task.
         began: Start of the wait, by the event loop's clock.
-        timer: The timer of the deadline.
+        watch: Its task; None before and after the subscription.
         last_chance_at: When the timer fired much too late; None if it has not. The wait ends with the first poll that
             is sent after this time.
         done: Future of the last record, or of the error that ends the wait.
     """
 
-    on_record: Callable[[Any], Any]
-    on_error: Callable[[A2EError], None]
     outage_budget: float | None = None
     deadline: float | None = None
     at_once: bool = False
@@ -46,9 +43,16 @@ class Waiter:
     wants_changes: bool = False
     has_webhook: bool = False
     began: float = attrs.field(factory=lambda: asyncio.get_running_loop().time())
-    timer: asyncio.TimerHandle | None = None
+    watch: Watch | None = None
     last_chance_at: float | None = None
     done: asyncio.Future[Any] = attrs.field(factory=lambda: asyncio.get_running_loop().create_future())
+
+    def on_record(self, record: Any) -> Any:  # noqa: ANN401  the record of the family
+        """Take a record, and return the one to keep, such as an equal one that there is already."""
+        return record
+
+    def on_error(self, error: A2EError) -> None:
+        """Take the error of a failed poll, whether or not it ends the wait."""
 
     @property
     def outcome(self) -> str:
@@ -59,6 +63,12 @@ class Waiter:
             return "CancelledError"
         error = self.done.exception()
         return str(self.done.result().status) if error is None else type(error).__name__
+
+    def unsubscribe(self) -> None:
+        """Stop polling for the wait. Every wait must call it, whether or not it has a result; again does no harm."""
+        if self.watch is not None:
+            self.watch.queue.unsubscribe(self, self.watch)
+            self.watch = None
 
     def fail(self, error: A2EError) -> None:
         """End the wait with an error."""
@@ -77,13 +87,15 @@ class Watch:
         began: Start of the first wait, from which the poll intervals count.
         has_webhook: A webhook reports the end of the task.
         seen: A2E has returned a record.
-        shown: Status and raw word of the last record.
+        status: Status of the last record; None before the first one.
+        word: Its raw word.
         is_expedited: Poll again at once after the request in flight.
         last_error: Class of the error of the last poll; None after a record.
         waiters: The waits for this task.
         at: The tick for which it is scheduled, -inf for at once; None if it is not scheduled.
         request: The request in flight.
-        polled: When the poll was sent that has brought the last record, by the event loop's clock, and that record.
+        polled_at: When the poll was sent that has brought the last record, by the event loop's clock.
+        record: That record; None before the first one, and after a change of the task.
         early: From when on it wants a place in a request.
         usual: When it is due, if it is in flight earlier than that.
         is_likely: It was likely to end before the next usual poll.
@@ -97,13 +109,15 @@ class Watch:
     began: float
     has_webhook: bool = False
     seen: bool = False
-    shown: tuple[TaskStatus, str] | None = None
+    status: TaskStatus | None = None
+    word: str = ""
     is_expedited: bool = False
     last_error: type[A2EError] | None = None
     waiters: list[Waiter] = attrs.field(factory=list)
     at: float | None = None
     request: PollRequest | None = None
-    polled: tuple[float, Any] | None = None
+    polled_at: float = 0.0
+    record: Any = None
     early: float | None = None
     usual: float | None = None
     is_likely: bool = False
@@ -126,13 +140,16 @@ class FamilyQueue:
 
     Attributes:
         fetcher: Fetches the records.
+        unsubscribe: Ends a subscription; for `Waiter.unsubscribe`.
         watches: All tasks by id, which is unique within a family.
-        ended: The last records of the tasks that have ended lately, as `Watch.polled`.
+        ended: The last records of the tasks that have ended lately, each with its `Watch.polled_at`.
         family: Its key.
         kinds: The kinds by the price of the tasks. A record does not name its model, nor the length of its
             video; but the price is that of both.
-        slots: The scheduled tasks of each tick. Dictionaries, since any task can leave at any time.
-        early: The tasks that want a place in a request from a tick on. They are in `slots` as well.
+        slots: The ids of the tasks that are scheduled for each tick. Dictionaries, since any task can leave at any time
+            and the first come first; and of ids, since the garbage collector would walk through the tasks of each new
+            slot.
+        early: Those of the tasks that want a place in a request from a tick on. They are in `slots` as well.
         due: How many tasks were due at the last tick.
         skipped: Tick -> polls that are left out then.
         saved: Requests that may be sent for tasks which are not due yet.
@@ -140,9 +157,10 @@ class FamilyQueue:
 
     fetcher: StatusFetcher
     family: str
+    unsubscribe: Callable[[Waiter, Watch], None]
     watches: dict[str, Watch] = attrs.field(factory=dict)
-    slots: dict[float, dict[str, Watch]] = attrs.field(factory=dict)
-    early: dict[float, dict[str, Watch]] = attrs.field(factory=dict)
+    slots: dict[float, dict[str, None]] = attrs.field(factory=dict)
+    early: dict[float, dict[str, None]] = attrs.field(factory=dict)
     due: int = 0
     skipped: dict[float, int] = attrs.field(factory=dict)
     saved: float = 0.0

@@ -83,7 +83,7 @@ async def wait_for_all(poller: Poller, service: Service, durations: Sequence[flo
         task_id = f"{number}"
         end = service.ends[task_id] = loop.time() + seconds
         service.created[task_id] = dt.datetime.fromtimestamp(time.time(), dt.UTC)
-        waiter = Waiter(on_record=lambda record: record, on_error=lambda _: None)
+        waiter = Waiter()
         unsubscribe = poller.subscribe("family", task_id, lambda: service, waiter)  # type: ignore[arg-type,return-value]
         await waiter.done
         unsubscribe()

@@ -122,7 +122,7 @@ async def poll(observer: Observer, results: list[TaskRecord | A2EError]) -> None
             raise result
         return result
 
-    waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None)
+    waiter = Waiter()
     poller = Poller(PollPolicy(initial=1, steps=((0, 10),)), observer)
     unsubscribe = poller.subscribe("family", "a", functools.partial(ScriptedReader, get), waiter)
     await waiter.done

@@ -11,6 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Iterator, Sequence
+from typing import Any
 from unittest import mock
 
 import attrs
@@ -184,7 +185,7 @@ async def wait_for_group(poller: Poller, service: Service, durations: Sequence[f
         await asyncio.sleep(start)
         end = service.ends[task_id] = loop.time() + seconds
         service.created[task_id] = dt.datetime.fromtimestamp(time.time(), dt.UTC)
-        waiter = Waiter(on_record=lambda record: record, on_error=lambda _: None)
+        waiter = Waiter()
         unsubscribe = poller.subscribe("family", task_id, lambda: ScriptedReader(service.get, service.get_many), waiter)
         try:
             await waiter.done
@@ -283,7 +284,13 @@ async def test_wait_that_needs_the_progress_is_never_quiet() -> None:
     loop = asyncio.get_running_loop()
     service.ends["progress"] = loop.time() + 100
     service.created["progress"] = dt.datetime.fromtimestamp(time.time(), dt.UTC)
-    waiter = Waiter(on_record=lambda _: seen.append(loop.time()), on_error=lambda _: None, wants_changes=True)
+
+    class Watching(Waiter):
+        def on_record(self, record: Any) -> Any:
+            seen.append(loop.time())
+            return record
+
+    waiter = Watching(wants_changes=True)
     reader = ScriptedReader(service.get, service.get_many)
     unsubscribe = poller.subscribe("family", "progress", lambda: reader, waiter)
     await waiter.done
@@ -303,7 +310,7 @@ async def test_prices_without_end() -> None:
     poller, reader = Poller(PollPolicy()), ScriptedReader(get)
     for number in range(100):
         price = float(number)
-        waiter = Waiter(on_record=lambda record: record, on_error=lambda _: None)
+        waiter = Waiter()
         unsubscribe = poller.subscribe("family", f"{number}", lambda: reader, waiter)
         await asyncio.sleep(3)
         unsubscribe()

@@ -879,7 +879,7 @@ async def test_every_task_ends_with_random_faults(seed: int, bad: float) -> None
 
 def make_waiter(*, has_webhook: bool = False) -> Waiter:
     """Return a waiter that ignores records and errors."""
-    return Waiter(on_record=lambda _: None, on_error=lambda _: None, has_webhook=has_webhook)
+    return Waiter(has_webhook=has_webhook)
 
 
 async def end_times(a2e: ScriptedA2E, waits: Collection[str], policy: PollPolicy, within: float) -> dict[str, float]:
@@ -1013,12 +1013,12 @@ async def test_callback_that_raises_ends_its_own_wait() -> None:
     """A bug in a callback ends the waits for its task with the error, and no other wait."""
     a2e = ScriptedA2E(ids(3), done=set(ids(3)))
 
-    def bug(_: object) -> None:
-        msg = "a bug"
-        raise RuntimeError(msg)
+    class Failing(Waiter):
+        def on_record(self, record: Any) -> Any:
+            msg = "a bug"
+            raise RuntimeError(msg)
 
-    poller, waits = Poller(PollPolicy()), [make_waiter() for _ in a2e.tasks]
-    waits[1].on_record = bug
+    poller, waits = Poller(PollPolicy()), [make_waiter(), Failing(), make_waiter()]
     for task_id, waiter in zip(a2e.tasks, waits, strict=True):
         poller.subscribe("family", task_id, a2e.reader, waiter)
     await asyncio.wait([waiter.done for waiter in waits], timeout=100.0)

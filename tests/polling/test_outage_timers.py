@@ -16,7 +16,7 @@ from a2e_async._polling.queue import Waiter
 
 def make_waiter(budget: float | None) -> Waiter:
     """Return a waiter with an outage budget."""
-    return Waiter(on_record=lambda _: None, on_error=lambda _: None, outage_budget=budget)
+    return Waiter(outage_budget=budget)
 
 
 async def fail(_: object) -> TaskRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from scripted_a2e import ScriptedReader
@@ -72,7 +72,7 @@ class Service:
 
 def make_waiter() -> Waiter:
     """Return a waiter that ignores records and errors."""
-    return Waiter(on_record=lambda _: None, on_error=lambda _: None)
+    return Waiter()
 
 
 POLICY = PollPolicy(initial=2, steps=((0, 2), (60, 5), (300, 10)), max_concurrent=10)
@@ -209,7 +209,16 @@ async def test_transient_errors_do_not_end_a_wait() -> None:
         return await service.get(task_id)
 
     poller = Poller(POLICY)
-    waiter = Waiter(on_record=received.append, on_error=received.append)
+
+    class Receiving(Waiter):
+        def on_record(self, record: Any) -> Any:
+            received.append(record)
+            return record
+
+        def on_error(self, error: A2EError) -> None:
+            received.append(error)
+
+    waiter = Receiving()
     await wait_for(poller, "family", "a", get, waiter)
     await poller.aclose()
     assert all(isinstance(item, NetworkError) for item in received[:-1])
@@ -276,7 +285,7 @@ async def test_old_outage_ends_no_later_wait() -> None:
     times = []
     for begin in (0, 1000, 2000):
         await asyncio.sleep(begin - now())
-        waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, outage_budget=1.0)
+        waiter = Waiter(outage_budget=1.0)
         with contextlib.suppress(OutageError, TimeoutError):
             async with asyncio.timeout(50):
                 await wait_for(poller, "family", "a", a2e.get, waiter)
@@ -292,7 +301,7 @@ async def test_wait_by_id_polls_at_once() -> None:
     poller = Poller(PollPolicy(steps=((0.0, 1000.0),)))
     first = asyncio.create_task(wait_for(poller, "family", "a", service.get, make_waiter()))
     await asyncio.sleep(8)
-    waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, at_once=True)
+    waiter = Waiter(at_once=True)
     await wait_for(poller, "family", "a", service.get, waiter)
     ended = now()
     await first
@@ -343,7 +352,7 @@ async def wait_ends(a2e: UnreachableA2E, *waits: tuple[float, float], ids: str =
 
     async def end_of(poller: Poller, task_id: str, begin: float, budget: float) -> float:
         await asyncio.sleep(begin)
-        waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, outage_budget=budget)
+        waiter = Waiter(outage_budget=budget)
         with pytest.raises(OutageError) as caught:
             await wait_for(poller, "family", task_id, a2e.get, waiter)
         assert caught.value.task_id == task_id
@@ -392,7 +401,7 @@ async def test_record_of_another_task_ends_an_outage() -> None:
 
     poller = Poller(POLICY)
     watching = asyncio.create_task(wait_for(poller, "family", "good", get, make_waiter()))
-    waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, outage_budget=60)
+    waiter = Waiter(outage_budget=60)
     wait = asyncio.create_task(wait_for(poller, "family", "bad", get, waiter))
     await asyncio.sleep(3000)
     assert not wait.done()
@@ -434,7 +443,7 @@ async def test_missing_task_ends_the_wait(seen: bool) -> None:  # noqa: FBT001  
         raise NotFoundError(msg, status=404)
 
     poller = Poller(POLICY)
-    waiter = Waiter(on_record=lambda _: None, on_error=lambda _: None, seen=seen)
+    waiter = Waiter(seen=seen)
     with pytest.raises(TaskNotFoundError):
         await wait_for(poller, "family", "a", get, waiter)
     await poller.aclose()

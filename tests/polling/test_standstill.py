@@ -58,8 +58,6 @@ async def wait(service: Service, *, timeout: float | None = None, outage_budget:
     """Wait for the task, as a handle does."""
     loop = asyncio.get_running_loop()
     waiter = Waiter(
-        on_record=lambda _: None,
-        on_error=lambda _: None,
         outage_budget=outage_budget,
         deadline=None if timeout is None else loop.time() + timeout,
     )
