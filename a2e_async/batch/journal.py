@@ -4,8 +4,8 @@
 #
 # * `write_soon` puts an entry into the pending group and returns at once. `save` also waits until the entry is on the
 #   disk.
-# * One writer task commits the group, some milliseconds after its first entry. So many jobs share one commit, which
-#   is what a journal costs most.
+# * One writer task commits the group, some milliseconds after its first entry or after the last commit. So many jobs
+#   share one commit, which is what a journal costs most. One call of a thread writes and commits.
 # * An entry in the group is a copy of its values. Of several copies of one entry, the last one counts.
 # * After a commit has failed, nothing more is written, and every `save` raises. What was committed before stays
 #   intact.
@@ -148,6 +148,8 @@ class SqliteJournal(Journal):
     _group: _CommitGroup = attrs.field(factory=_CommitGroup, init=False)
     # the group of the last entry, for `flush`
     _last_group: _CommitGroup | None = attrs.field(default=None, init=False)
+    # the group that is being committed, for `_write`
+    _committing: _CommitGroup = attrs.field(factory=_CommitGroup, init=False)
     _wake: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)
     _closing: bool = attrs.field(default=False, init=False)
     _closed: JournalError | None = attrs.field(default=None, init=False)
@@ -178,7 +180,7 @@ class SqliteJournal(Journal):
             with raise_journal_error(self.path):
                 info = await asyncio.to_thread(self._open_file)
                 self.id, self.spent, self.is_unclear = info.id, info.spent, info.is_unclear
-                self._connection = await connect_async(self.path.absolute(), self._lock)
+                self._connection = await connect_async(self.path.absolute(), self._lock, self._write)
                 await self._connection.execute("PRAGMA synchronous = FULL")  # durable also when the power fails
                 await self._connection.execute(CHECKPOINT_AT_ONCE)
             if not self._closing:
@@ -282,8 +284,9 @@ class SqliteJournal(Journal):
                 await self._wake.wait()
                 if not self._closing:
                     await asyncio.sleep(_GROUP_DELAY)
-                self._wake.clear()
-                await self._write_pending()
+                    self._wake.clear()
+                    await self._write_group()
+            await self._write_pending()
         finally:
             # Possibly the end of the event loop has cancelled this task: then `_finish` writes what is pending, and a
             # `save` must not wait for it.
@@ -292,25 +295,31 @@ class SqliteJournal(Journal):
 
     async def _write_pending(self) -> None:
         while self._group.entries or self._group.links:
-            group, self._group = self._group, _CommitGroup()
-            try:
-                await self._commit(group)
-            except JournalError as error:
-                self._failure = group.error = error
-            # Cancelled in the middle: unknown whether it was written. `_finish` writes it again, below newer copies.
-            except asyncio.CancelledError:
-                self._group.entries = group.entries | self._group.entries
-                self._group.links = group.links + self._group.links
-                group.error = JournalError(f"The journal {str(self.path)!r} is closed")
-                raise
-            finally:
-                group.done.set()
+            await self._write_group()
+
+    async def _write_group(self) -> None:
+        group, self._group = self._group, _CommitGroup()
+        try:
+            await self._commit(group)
+        except JournalError as error:
+            self._failure = group.error = error
+        # Cancelled in the middle: unknown whether it was written. `_finish` writes it again, below newer copies.
+        except asyncio.CancelledError:
+            self._group.entries = group.entries | self._group.entries
+            self._group.links = group.links + self._group.links
+            group.error = JournalError(f"The journal {str(self.path)!r} is closed")
+            raise
+        finally:
+            group.done.set()
 
     async def _commit(self, group: _CommitGroup) -> None:
         if self._failure is not None or self._connection is None:
             # after a failed commit the file is consistent, and a later commit without the failed one would not be
             raise self._failure or JournalError(f"The journal {str(self.path)!r} is not open")
+        self._committing = group
         with raise_journal_error(self.path):
-            await self._connection.executemany("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?)", group.links)
-            await self._connection.executemany(_WRITE, group.entries.values())
             await self._connection.commit()
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        connection.executemany("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?)", self._committing.links)
+        connection.executemany(_WRITE, self._committing.entries.values())

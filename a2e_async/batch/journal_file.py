@@ -18,7 +18,7 @@ import pathlib
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiosqlite
@@ -144,12 +144,15 @@ def _advice(error: Exception) -> str:
 
 
 class _CheckedConnection(sqlite3.Connection):
-    """Connection that checks the lock of its journal before each commit."""
+    """Connection that writes what its journal has to commit, and checks the lock of the journal, in each commit."""
 
     lock: JournalLock | None = None
+    write: Callable[[sqlite3.Connection], None] | None = None
 
     def commit(self) -> None:
-        """Commit, unless the journal was moved, deleted or replaced."""
+        """Write and commit, unless the journal was moved, deleted or replaced."""
+        if self.write is not None:
+            self.write(self)
         if self.lock is not None:
             self.lock.check()
         super().commit()
@@ -165,12 +168,22 @@ def _is_loggable(record: logging.LogRecord) -> bool:
 logging.getLogger("aiosqlite").addFilter(_is_loggable)
 
 
-def connect_async(path: pathlib.Path, lock: JournalLock | None = None) -> aiosqlite.Connection:
-    """Make a connection, to be awaited. It commits only as long as the file is the locked one."""
+def connect_async(
+    path: pathlib.Path,
+    lock: JournalLock | None = None,
+    write: Callable[[sqlite3.Connection], None] | None = None,
+) -> aiosqlite.Connection:
+    """Make a connection, to be awaited.
+
+    Args:
+        path: The file.
+        lock: The connection commits only as long as the file is the locked one.
+        write: Called at the beginning of each commit, in the thread of the connection.
+    """
 
     def make(*args: Any, **options: Any) -> sqlite3.Connection:  # noqa: ANN401  those of `sqlite3.Connection`
         connection = _CheckedConnection(*args, **options)
-        connection.lock, connection.text_factory = lock, decode_text
+        connection.lock, connection.write, connection.text_factory = lock, write, decode_text
         return connection
 
     connection = aiosqlite.connect(path, factory=make)

@@ -135,6 +135,7 @@ class Runner(Generic[R]):
                 self._read += 1
                 task = tasks.create_task(self._run_job(batch, self._read, item), name="a2e-job")
                 task.add_done_callback(lambda _: slots.release())
+                await asyncio.sleep(0)  # else the first steps of thousands of jobs would hold the event loop
 
     async def _run_job(self, batch: BatchContext[R], number: int, item: object) -> None:
         result = await self._job_result(batch, number, item)

@@ -19,7 +19,6 @@
 # (`circuit_breaker.py`) and keeps its place in the budget. Running tasks and downloads continue.
 
 import asyncio
-import contextlib
 import pathlib
 import time
 from typing import Any, Generic, TypeVar
@@ -250,10 +249,13 @@ class JobWorker(Generic[R]):
         """Upload the images and send the start. It returns, unlike after an error, with a running slot."""
         batch = self.context.batch
         await batch.storage.wait()
-        # The first starts go ahead, and the uploads of the other jobs wait for them.
-        ahead = not batch.started and start.files
-        async with batch.first_slots if ahead else contextlib.nullcontext():
-            await self._upload_and_send(start, reservation, probe=probe)
+        # The first starts go ahead, and the uploads of the other jobs wait for them, but not after one was accepted.
+        if start.files and not batch.started:
+            async with batch.first_slots:
+                if not batch.started:
+                    await self._upload_and_send(start, reservation, probe=probe)
+                    return
+        await self._upload_and_send(start, reservation, probe=probe)
 
     async def _upload_and_send(self, start: PreparedStart, reservation: Reservation, *, probe: bool) -> None:
         """Upload the images and send the start. It returns, unlike after an error, with a running slot."""

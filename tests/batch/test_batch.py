@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from a2e_async.batch import Progress
 
-ACTIVE = 10 + 4 + 2 * (4 + 4)
+ACTIVE = 10 + 8 + 2 * (8 + 4)
 """Jobs that are under way at the same time with the limits that a batch has by default."""
 
 BUFFERED = 1000

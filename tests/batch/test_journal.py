@@ -212,6 +212,29 @@ async def test_saves_during_a_commit_share_the_next_one(path: pathlib.Path) -> N
         assert 1 <= len(commits) <= 40
 
 
+async def test_entries_during_and_after_a_commit_share_the_next_one(path: pathlib.Path) -> None:
+    """The next commit does not begin at once, with the few entries that have come during the last one."""
+    async with SqliteJournal(path, URL) as journal:
+        assert journal._connection is not None
+        loop, began, statements = asyncio.get_running_loop(), asyncio.Event(), list[str]()
+
+        def note(text: str) -> None:
+            statements.append(text)
+            loop.call_soon_threadsafe(began.set)
+
+        await journal._connection.set_trace_callback(note)
+        with open_sqlite(path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            saving = asyncio.create_task(journal.save(make_entry("a")))
+            await wait_for_lock(began)
+            journal.write_soon(make_entry("b"))
+            other.execute("ROLLBACK")
+        await saving
+        await journal.save(make_entry("c"))
+        assert statements.count("COMMIT") == 2
+        assert read_states(path).keys() == {"a", "b", "c"}
+
+
 async def test_links_share_a_commit(path: pathlib.Path) -> None:
     """A hundred images that were uploaded at once cost a few commits."""
     async with SqliteJournal(path, URL) as journal:

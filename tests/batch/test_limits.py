@@ -170,6 +170,29 @@ async def test_uploads_and_downloads_continue_while_all_slots_are_used(
         assert len(count_charges(sandbox)) == 3
 
 
+async def test_uploads_continue_while_a_start_is_sent(
+    unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path
+) -> None:
+    """Before a start is accepted, only the first job uploads its image; afterwards the others do not wait for starts."""
+    answered = asyncio.Event()
+    uploads: list[int] = []
+
+    async def hold(_: web.Request) -> None:
+        uploads.append(count_uploads(sandbox))
+        if sandbox.tasks:
+            await answered.wait()
+
+    batch = unlimited.image_to_video.batch(make_jobs_with_images(tmp_path, 6), max_starts=1, max_uploads=2)
+    with sandbox.override("POST", quick.START_PATH, hold):
+        async with batch, asyncio.timeout(0.5):
+            await anext(batch)
+            await wait_until(lambda: count_uploads(sandbox) == 6)
+            assert len(sandbox.tasks) == 1
+            answered.set()
+            assert sum([result.ok async for result in batch]) == 5
+    assert uploads[0] == 1
+
+
 async def test_a_download_holds_no_running_slot(unlimited: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path) -> None:
     """During a long download the next task runs in the free slot, and ends."""
     here = asyncio.Event()
