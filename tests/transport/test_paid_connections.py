@@ -10,18 +10,18 @@ import aiohttp
 import aiohttp.connector
 import attrs
 import pytest
+import quick
 from aiohttp import web
 
 from a2e_async import A2EClient, StartPolicy, SubmissionUncertainError
 from a2e_async._transport.http import MAX_IDLE
 from a2e_async.sandbox import Sandbox
-from tests.support import quick
 
 STRAY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"data": null}'
 
 
 def send_stray_answer(transport: asyncio.Transport) -> None:
-    """Send an answer that nobody has asked for."""
+    """Send an answer to no request."""
     transport.write(STRAY)
 
 
