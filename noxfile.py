@@ -206,6 +206,8 @@ def bench(session: nox.Session) -> None:
     names = session.posargs or sorted(path.stem for path in BENCHMARKS.glob("[!_]*.py"))
     install_wheel(session, *(["tests"] if "web" in names else []))  # uvicorn
     session.install("--quiet", *PROJECT["project"]["optional-dependencies"]["cluster-demo"][1:])  # PostgreSQL
+    if "loops" in names:
+        session.install("--quiet", "uvloop")
     results, failed = pathlib.Path(session.create_tmp()).resolve() / "results", []
     shutil.rmtree(results, ignore_errors=True)
     session.env["A2E_BENCH_RESULTS"] = str(results)

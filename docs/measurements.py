@@ -1,13 +1,15 @@
-"""Write the measured tables into the README and the pages: ``python docs/measurements.py [ALL_JSON] [--note TEXT]``.
+"""Write the measured tables and plots into the README and the pages: ``python docs/measurements.py [ALL_JSON]``.
 
 ``nox -s bench`` writes an ``all.json``. Its benchmarks replace those of the same name in ``docs/measurements.json``,
-from which all tables are made. A table stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``.
+from which all tables are made. A table stands between ``<!-- measured: NAME -->`` and ``<!-- end -->``. The plots of
+`PLOTTED` tables are files of ``docs/images``. ``--note TEXT`` says what else ran.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,6 +18,7 @@ from typing import Any
 DOCS = pathlib.Path(__file__).resolve().parent
 DATA = DOCS / "measurements.json"
 PAGES = (DOCS.parent / "README.md", DOCS / "comparison.md")
+PLOTTED = ("growth-waits", "growth-jobs")
 _BLOCK = re.compile(r"(<!-- measured: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 US = "a2e-async"
@@ -29,6 +32,10 @@ SCENARIOS = {
     "drops": "seven lost answers in a row while waiting",
     "killed": "killed after the starts, and run again",
 }
+
+# of the plots
+STYLES = (("#1f6feb", "end", -9), ("#d1242f", "middle", 0), ("#1a7f37", "start", 9))
+WIDTH, HEIGHT, MARGIN = 640, 300, 56
 
 Cells = Sequence[str]
 
@@ -46,6 +53,41 @@ def source(name: str, benchmark: Mapping[str, Any]) -> str:
     where = f"{machine['cpu']}, {machine['cores']} cores{memory}, Python {machine['python']}"
     note = f", {benchmark['note']}" if benchmark.get("note") else ""
     return f"`nox -s bench -- {name}` on {machine['date']}{note}: {where}."
+
+
+def draw(head: Cells, rows: Sequence[Cells]) -> str:
+    """Return a plot of a table: each column but the first is a curve, drawn as shares of its highest value.
+
+    Args:
+        head: The names of the columns. The first one is that of what grows.
+        rows: The numbers; the first column is drawn in powers of ten.
+    """
+    counts, *columns = ([float(cell.replace(",", "")) for cell in column] for column in zip(*rows, strict=True))
+    low, high = math.log10(counts[0]), math.log10(counts[-1])
+    places = [MARGIN + (math.log10(count) - low) / (high - low) * (WIDTH - 2 * MARGIN) for count in counts]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + 70}">',
+        '<g font-family="sans-serif" font-size="12">',
+        f"<title>From {counts[0]:,.0f} to {counts[-1]:,.0f} {head[0]}</title>",
+        f'<rect width="{WIDTH}" height="{HEIGHT + 70}" fill="white"/>',
+    ]
+    for x, count in zip(places, counts, strict=True):
+        parts.append(f'<line x1="{x:.0f}" x2="{x:.0f}" y1="20" y2="{HEIGHT}" stroke="#ddd"/>')
+        parts.append(f'<text x="{x:.0f}" y="{HEIGHT + 18}" text-anchor="middle">{count:,.0f} {head[0]}</text>')
+    for number, (title, style, column) in enumerate(zip(head[1:], STYLES, columns, strict=True)):
+        color, anchor, shift = style  # the numbers of different curves stand beside each other
+        points = [
+            (x, HEIGHT - value / max(column) * (HEIGHT - 40), value) for x, value in zip(places, column, strict=True)
+        ]
+        line = " ".join(f"{x:.0f},{y:.0f}" for x, y, _ in points)
+        parts.append(f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>')
+        for x, y, value in points:
+            parts.append(f'<circle cx="{x:.0f}" cy="{y:.0f}" r="3" fill="{color}"/>')
+            parts.append(
+                f'<text x="{x + shift:.0f}" y="{y - 7:.0f}" fill="{color}" text-anchor="{anchor}">{value:,.4g}</text>'
+            )
+        parts.append(f'<text x="{MARGIN + number * 190}" y="{HEIGHT + 48}" fill="{color}">{title}</text>')
+    return "\n".join([*parts, "</g>", "</svg>", ""])
 
 
 class Measurements:
@@ -108,6 +150,11 @@ class Measurements:
         rows = self._tables[name]
         return table(["", *list(rows[0])[1:]], ([*row.values()] for row in rows))
 
+    def plot(self, name: str) -> str:
+        """Return the plot of a table, an empty text if it was not measured."""
+        rows = self._tables.get(name)
+        return draw([*rows[0]], [[*row.values()] for row in rows]) if rows else ""
+
     def _bounds(self, benchmark: str) -> str:
         return table(["", "by hand", "a2e_async", "value", "limit"], map(_row, self._data[benchmark]["rows"]))
 
@@ -132,11 +179,14 @@ def _row(row: Mapping[str, Any]) -> list[str]:
 
 
 def written() -> Iterator[tuple[pathlib.Path, str]]:
-    """Yield the pages, and their texts with the tables of `DATA`."""
+    """Yield the pages and plots, and their texts with the tables of `DATA`."""
     found = Measurements(json.loads(DATA.read_text(encoding="utf-8")))
     for path in PAGES:
         text = path.read_text(encoding="utf-8")
         yield path, _BLOCK.sub(lambda block: f"{block[1]}\n{found.render(block[2])}\n\n{block[3]}", text)
+    for name in PLOTTED:
+        if plot := found.plot(name):
+            yield DOCS / "images" / f"{name}.svg", plot
 
 
 def main() -> None:

@@ -29,6 +29,7 @@ class Plan:
         out: A folder for the videos, None for none.
         journal: The file of the journal, None for none.
         images: A folder with an image for each job, None for jobs that start from a link.
+        uvloop: Whether the event loop is that of uvloop.
     """
 
     client: Client
@@ -37,6 +38,7 @@ class Plan:
     out: pathlib.Path | None = None
     journal: pathlib.Path | None = None
     images: pathlib.Path | None = None
+    uvloop: bool = False
 
     def jobs(self) -> Iterator[dict[str, str]]:
         """Yield the jobs."""

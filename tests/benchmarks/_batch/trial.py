@@ -71,8 +71,10 @@ def attempt(plan: Plan, server: Server) -> Trial:
 def _measure(pipe: Connection, plan: Plan, url: str, token: str) -> None:
     """Run a plan in this process, and send its numbers."""
     client = importlib.import_module(f".{plan.client}", __package__)
+    loop_factory = importlib.import_module("uvloop").new_event_loop if plan.uvloop else None
     began, cpu = time.monotonic(), _cpu()
-    done = asyncio.run(client.run(plan, url, token))
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        done = runner.run(client.run(plan, url, token))
     trial = Trial(plan=plan, done=done, took=time.monotonic() - began, cpu=_cpu() - cpu, peak=_peak())
     pipe.send(trial)
 
