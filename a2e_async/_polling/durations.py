@@ -134,8 +134,8 @@ class Durations:
             turns: Those of the last plan.
             after: Returns the usual poll after another one.
         """
-        pause = self.best_pause(age, usual - tick)
-        # Case 1: unknown.
+        # Case 1: unknown, or the usual poll comes at once, since the last one was sent late.
+        pause = self.best_pause(age, usual - tick) if usual > tick else None
         if pause is None:
             return Plan(usual)
         # Case 2: likely. The time is divided evenly, since the usual poll comes in any case.

@@ -113,6 +113,8 @@ def test_any_ends_give_a_pause(ends: list[tuple[float, float]], age: float, usua
 
 @pytest.mark.pure
 @given(st.integers(0, 5000), st.integers(0, 12), st.floats(0, 800), st.floats(0.5, 10))
+@example(due=0, turns=0, age=350.0, interval=0.0)  # the last poll was sent late, at the tick of the usual one
+@example(due=500, turns=3, age=100.0, interval=-1.0)
 def test_plan_is_bounded(due: int, turns: int, age: float, interval: float) -> None:
     """An early poll is before the usual one. A quiet one is a usual poll, at most ten turns later, before any end."""
     usual = 1000.0 + interval
