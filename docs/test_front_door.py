@@ -53,7 +53,8 @@ def test_measured_tables_are_current() -> None:
 
 
 def test_images_are_small_and_drawn_by_the_script() -> None:
-    """Every image is drawn by ``docs/images.py``, shown on a page, and small; drawings are current."""
+    """Every image is drawn by ``docs/images.py`` or a measured plot, and is shown and small; drawings are current."""
+    plots = runpy.run_path(str(ROOT / "docs" / "measurements.py"))["PLOTTED"]
     script = runpy.run_path(str(ROOT / "docs" / "images.py"))
     pages = [README, *(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*/*.md")]
     shown = "".join(path.read_text(encoding="utf-8") for path in pages)
@@ -63,7 +64,12 @@ def test_images_are_small_and_drawn_by_the_script() -> None:
     for name in ("states", "lost-answer"):
         draw = script[name.replace("-", "_")]
         assert images.pop(f"{name}.svg").read_text(encoding="utf-8") == draw()
-    assert images.keys() == {"terminal.svg", "lighthouse.webp", "speaking-avatar.webp"}
+    assert images.keys() == {
+        "terminal.svg",
+        "lighthouse.webp",
+        "speaking-avatar.webp",
+        *(f"{name}.svg" for name in plots),
+    }
 
 
 def test_glossary_is_sorted() -> None:

@@ -215,7 +215,7 @@ def main() -> int:
             name=f"growth-{what}",
             head=[what, *titles],
             cells=[
-                [f"{row['count']:,.0f}", *(f"{row[name]:.3g}" for name in ("memory", "cpu", "block"))] for row in found
+                [f"{row['count']:,.0f}", *(f"{row[name]:,.4g}" for name in ("memory", "cpu", "block"))] for row in found
             ],
         )
         for what, titles, found in (
