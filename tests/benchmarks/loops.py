@@ -11,10 +11,8 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-import attrs
-
 if TYPE_CHECKING:
-    from tests.benchmarks._batch.plan import Plan, make_images
+    from tests.benchmarks._batch.plan import Client, Plan, make_images
     from tests.benchmarks._batch.server import start_server
     from tests.benchmarks._batch.trial import attempt
     from tests.benchmarks._report import ROUNDS, ratio_row, report
@@ -29,6 +27,7 @@ LOOP_BOUND, HAND_BOUND = 1.1, 1.7
 """CPU of a job on uvloop, divided by that on asyncio, and by that of a job by hand on uvloop."""
 
 RUNNING = 500
+CLIENTS: tuple[Client, ...] = ("by_hand", "ours")
 
 
 def measure(folder: pathlib.Path, jobs: int, rounds: int) -> dict[tuple[str, bool], list[float]]:
@@ -39,12 +38,10 @@ def measure(folder: pathlib.Path, jobs: int, rounds: int) -> dict[tuple[str, boo
     found: dict[tuple[str, bool], list[float]] = {}
     for number in range(rounds):
         for on_uvloop in (False, True):
-            for client in ("by_hand", "ours"):
+            for client in CLIENTS:
                 out = folder / f"{client}, {on_uvloop}, {number}"
                 out.mkdir()
-                plan = Plan(client="ours", count=jobs, running=RUNNING, out=out, images=images, uvloop=on_uvloop)
-                if client == "by_hand":
-                    plan = attrs.evolve(plan, client="by_hand")
+                plan = Plan(client=client, count=jobs, running=RUNNING, out=out, images=images, uvloop=on_uvloop)
                 with start_server() as server:
                     trial = attempt(plan, server)
                 assert (trial.done, trial.started) == (jobs, jobs), (trial.done, trial.started)

@@ -17,7 +17,8 @@ from a2e_async import A2EClient, StartPolicy, SubmissionUncertainError
 from a2e_async._transport.http import MAX_IDLE
 from a2e_async.sandbox import Sandbox
 
-STRAY = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\n\r\n{"data": null}'
+BODY = b'{"code": 0, "data": null}'
+STRAY = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 
 
 def send_stray_answer(transport: asyncio.Transport) -> None:
