@@ -22,8 +22,9 @@ from scripted_a2e import ScriptedReader
 
 from a2e_async import PollPolicy, TaskRecord, TaskStatus
 from a2e_async._polling.durations import Durations, Plan
+from a2e_async._polling.planner import wake_quiet
 from a2e_async._polling.poller import Poller
-from a2e_async._polling.queue import Waiter
+from a2e_async._polling.queue import FamilyQueue, Waiter, Watch
 from a2e_async._polling.schedule import count_polls
 
 LATENCY = 0.05  # seconds for a request
@@ -124,6 +125,29 @@ def test_plan_is_bounded(due: int, turns: int, age: float, interval: float) -> N
     assert not plan.skipped or (plan.turns > 1 and due > 100) or turns > 1
     assert len(plan.skipped) < 12
     assert not plan.skipped or age > LONG.ends[0] or age + plan.at - 1000.0 <= LONG.ends[0]
+
+
+@pytest.mark.pure
+def test_turns_of_a_crowd() -> None:
+    """Tasks that fit into one request take no turns; those that need two requests are polled in every second turn."""
+    plan = functools.partial(LONG.plan, 1005.0, tick=1000.0, age=100.0, after=lambda at: at + 5.0)
+    assert plan(due=100, turns=0) == Plan(1005.0)
+    assert {plan(due=200, turns=0).at for _ in range(4)} == {1005.0, 1010.0}  # shared out
+    assert plan(due=200, turns=2) == Plan(1010.0, skipped=(1005.0,), turns=2)
+
+
+@pytest.mark.pure
+def test_polls_that_are_left_out_and_made_up_for() -> None:
+    """Quiet tasks that are woken after a poll that they left out use up what was saved, and no more than that."""
+    queue = FamilyQueue(mock.Mock(), "image_to_video", mock.Mock(), saved=0.5)
+    queue.watches = {name: Watch(name, queue, began=0.0, turns=2) for name in "ab"}
+    durations = Durations(quiet={"a": Plan(10.0, skipped=(5.0,), turns=2), "b": Plan(10.0, turns=2)})
+    woken = [
+        (watch.task_id, watch.turns, usual, is_late) for watch, usual, is_late in wake_quiet(queue, durations, 6.0)
+    ]
+    assert woken == [("a", 0, 10.0, True), ("b", 0, 10.0, False)]
+    assert queue.saved == 0.0
+    assert not durations.quiet
 
 
 @pytest.mark.pure

@@ -9,7 +9,7 @@ import re
 import pytest
 
 from a2e_async import errors
-from a2e_async._protocol.failures import FAILURES, StartOutcome, failure_of, is_of_gateway, is_throttled
+from a2e_async._protocol.failures import FAILURES, StartOutcome, failure_of, is_held_back, is_of_gateway, is_throttled
 from a2e_async.errors import (
     A2EError,
     APIError,
@@ -179,6 +179,14 @@ def test_what_slows_down() -> None:
     assert is_throttled(ServerError("down", status=503, retry_after=0.0))
     assert not is_throttled(ServerError("down", status=503))
     assert not is_throttled(NetworkError("cut"))
+
+
+def test_what_is_held_back() -> None:
+    """Each way in which A2E asks to send a request later counts by itself."""
+    assert is_held_back(BusyError("occupied", status=200))  # slows one operation down, and has no Retry-After
+    assert is_held_back(RateLimitError("later", status=429))
+    assert is_held_back(ServerError("down", status=503, retry_after=0.0))
+    assert not is_held_back(ServerError("down", status=503))
 
 
 @pytest.mark.parametrize(

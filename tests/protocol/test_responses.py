@@ -523,3 +523,8 @@ def test_spendings() -> None:
     ]
     data = {"rows": rows, "count": 6}
     assert [coins for _, coins in spendings(envelope(data))] == [60, 7.5]
+
+
+def test_same_spending() -> None:
+    """A transaction is the same one if only the order of its fields has changed between two pages."""
+    assert spendings(envelope([{"_id": "a", "coins": -60}])) == spendings(envelope([{"coins": -60, "_id": "a"}]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -95,6 +96,26 @@ async def test_resend_waits_until_the_first_start_is_settled(a2e: A2EClient, san
     policy = quick.CONFIG.start
     assert now() - began >= policy.accept_time + policy.list_delay
     assert len(charged_task_ids(sandbox)) == 1
+
+
+async def test_scans_until_the_first_start_is_settled(sandbox: Sandbox) -> None:
+    """After `StartPolicy.scan_delays` A2E's list is scanned at an even pace."""
+    sandbox.faults = faults_on_start(Fault("drop"))
+    times: list[float] = []
+
+    def note(request: web.Request) -> None:
+        if request.path == LIST_PATH:
+            times.append(now())
+
+    async with make_client(sandbox, start=StartPolicy(scan_delays=(0.0, 2.0, 7.0))) as a2e:
+        with sandbox.override("GET", LIST_PATH, note):
+            await start_video(a2e, on_unknown="resend")
+    gaps = [
+        round(second - first) for first, second in itertools.pairwise(times[:-1])
+    ]  # the last one is after the resend
+    assert gaps[:2] == [2, 5]
+    assert len(gaps) > 5
+    assert {*gaps[2:]} == {20}
 
 
 async def test_start_that_is_accepted_late_is_not_sent_again(a2e: A2EClient, sandbox: Sandbox) -> None:
