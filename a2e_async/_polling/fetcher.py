@@ -23,7 +23,7 @@ import asyncio
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -40,8 +40,8 @@ from a2e_async._polling.schedule import (
     miss_weight,
 )
 from a2e_async._protocol.converter import to_record, to_records
+from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.families import Family
-from a2e_async._protocol.messages import Envelope
 from a2e_async._protocol.pagination import page_request
 from a2e_async._protocol.responses import detail
 from a2e_async._transport.api import ApiTransport
@@ -105,7 +105,7 @@ class StatusReader:
     async def get_many(self, ids: list[str]) -> Mapping[str, TaskRecord]:
         """Return the records of tasks by their ids, with one request. A task that A2E does not return is missing."""
         assert self.family.batch is not None  # noqa: S101  for mypy: see `has_batches`
-        return await self._read(await self.api.call(self.family.batch, json={"ids": ids}, timeout=self.timeout))
+        return await self._read(self.family.batch, json={"ids": ids})
 
     async def list_page(self, number: int) -> Mapping[str, TaskRecord]:
         """Return the records of a page of the list, by their ids.
@@ -118,13 +118,21 @@ class StatusReader:
         if paging is None and number > 1:
             return {}
         params = page_request("", number, BATCH_SIZE, paging).params
-        return await self._read(await self.api.call(listing, params=params, timeout=self.timeout))
+        return await self._read(listing, params=params)
 
-    async def _read(self, envelope: Envelope) -> Mapping[str, TaskRecord]:
-        await self._turn.acquire()
-        # One response for each pass of the event loop: many responses of 100 records at once would block it.
-        asyncio.get_running_loop().call_soon(self._turn.release)
+    async def _read(self, endpoint: Endpoint, **parts: Any) -> Mapping[str, TaskRecord]:  # noqa: ANN401  as in `call`
+        try:
+            envelope = await self.api.call(endpoint, timeout=self.timeout, **parts)
+        except A2EError:
+            await self._take_turn()
+            raise
+        await self._take_turn()
         return to_records(envelope, self.family)
+
+    async def _take_turn(self) -> None:
+        """Let one response or error pass in each pass of the event loop: the results of 1,000 tasks would block it."""
+        await self._turn.acquire()
+        asyncio.get_running_loop().call_soon(self._turn.release)
 
 
 @attrs.define(eq=False, repr=False)

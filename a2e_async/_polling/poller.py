@@ -67,8 +67,8 @@ _LOGGER = logging.getLogger("a2e_async")
 
 _CHUNK = 100  # waits ended in one pass of the event loop, so that very many do not block it
 
-# Tasks that are scheduled to be polled at once in one pass, for the same reason. Not fewer, so that requests are full.
-_MAX_EXPEDITED = 2_000
+# Tasks that are scheduled to be polled at once in one pass, for the same reason: as many as fill some requests.
+_MAX_EXPEDITED = 5 * BATCH_SIZE
 
 _POLL_ALL_INTERVAL = 1.0  # seconds between two polls of all tasks at once
 

@@ -95,9 +95,7 @@ async def measure(count: int, *, freeze: bool) -> dict[str, float]:
     with mock.patch("a2e_async.client.HttpTransport", return_value=service):
         a2e = A2EClient("sk_bench", base_url="http://127.0.0.1:1")
         ids = [f"{number:024x}" for number in range(count)]
-        for start in range(0, count, 100):  # the answers of the server are not memory of a wait
-            part = ids[start : start + 100]
-            await service.send(Request(method="POST", path="/", json={"ids": part}))
+        service.prepare(ids)  # the answers of the server are not memory of a wait
         handles = [a2e.image_to_video.task(task_id) for task_id in ids]
         gc.collect()
         before = memory()

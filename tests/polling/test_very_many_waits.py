@@ -29,11 +29,17 @@ MAX_OBJECTS = 6  # of a wait: handle, record, watch, its list of waits, the wait
 
 
 class Unfinished:
-    """Transport at which all tasks are running."""
+    """Transport at which all tasks are running, unless it is down."""
+
+    def __init__(self, *, is_down: bool = False) -> None:
+        self.is_down = is_down
 
     async def send(self, request: Request) -> Response:
         """Answer a poll."""
         await asyncio.sleep(0.02)
+        if self.is_down:
+            msg = "down"
+            raise NetworkError(msg)
         ids = request.json["ids"] if request.json else [request.path.rpartition("/")[2]]
         records = [{"_id": task_id, "current_status": "processing", "coins": 30} for task_id in ids]
         body = json.dumps({"code": 0, "data": records if request.json else records[0]}).encode()
@@ -74,14 +80,15 @@ def subscribe(poller: Poller, service: Running, waits: list[Waiter]) -> None:
         poller.subscribe("family", str(number), lambda: ScriptedReader(service.get, service.get_many), waiter)
 
 
+async def wait_for_all(a2e: A2EClient, count: int) -> None:
+    """Let `wait_all` wait for some tasks."""
+    async for _ in a2e.image_to_video.wait_all([f"{number:024x}" for number in range(count)], timeout=100.0):
+        pass
+
+
 async def wait_for_seconds(a2e: A2EClient, count: int) -> collections.Counter[type]:
     """Let `wait_all` wait for some tasks, and return the objects that the garbage collector visits then, by their class."""
-
-    async def wait() -> None:
-        async for _ in a2e.image_to_video.wait_all([f"{number:024x}" for number in range(count)], timeout=100.0):
-            pass
-
-    waiting = asyncio.create_task(wait())
+    waiting = asyncio.create_task(wait_for_all(a2e, count))
     await asyncio.sleep(30.0)
     gc.collect()
     found = collections.Counter(map(type, gc.get_objects()))
@@ -185,6 +192,36 @@ async def test_poll_now_of_very_many_tasks(monkeypatch: pytest.MonkeyPatch) -> N
     for waiter in waits:
         waiter.unsubscribe()
     await poller.aclose()
+
+
+@pytest.mark.parametrize("is_down", [False, True])
+async def test_responses_that_come_together(monkeypatch: pytest.MonkeyPatch, is_down: bool) -> None:  # noqa: FBT001
+    """Of ten responses, or ten errors, that come in one pass of the event loop, one is handed on in each pass."""
+    a2e, in_pass, most, on_result = (
+        client_with_transport(monkeypatch, Unfinished(is_down=is_down)),
+        0,
+        0,
+        Poller._on_result,
+    )
+
+    def start_pass() -> None:
+        nonlocal in_pass
+        in_pass = 0
+
+    def count(*args: Any) -> None:
+        nonlocal in_pass, most
+        if not in_pass:
+            asyncio.get_running_loop().call_soon(start_pass)
+        in_pass += 1
+        most = max(most, in_pass)
+        on_result(*args)
+
+    monkeypatch.setattr(Poller, "_on_result", count)
+    waiting = asyncio.create_task(wait_for_all(a2e, 1000))
+    await asyncio.sleep(5.0)
+    assert most == 100
+    await a2e.aclose()
+    await waiting
 
 
 async def test_least_budget_that_is_left_decides() -> None:
