@@ -60,7 +60,6 @@ class Runner(Generic[R]):
     _active: dict[str, JobContext[R]] = attrs.field(factory=dict)
     _counts: dict[str, int] = attrs.field(init=False)
     _read: int = 0
-    _seen: set[int] = attrs.field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         """Prepare the counters; nothing is opened or read."""
@@ -109,7 +108,7 @@ class Runner(Generic[R]):
             self._context = batch = self._make_context(api, journal)
             if options.out is not None:
                 for key, target in await journal.load_targets():
-                    batch.names.add(pathlib.PurePath(target).name, key)
+                    batch.names.reserve(pathlib.PurePath(target).name, key)
             await self._run_jobs(self._context)
 
     async def _run_jobs(self, batch: BatchContext[R]) -> None:
@@ -172,11 +171,8 @@ class Runner(Generic[R]):
 
     def _check_unique(self, key: str, batch: BatchContext[R]) -> None:
         """Refuse a key that came before. Otherwise choose the file name for it now, in the order of the input."""
-        # hashes instead of the keys themselves: an input can have millions of jobs
-        if hash(key) in self._seen:
+        if not batch.names.add(key, batch.api.extension):
             raise_invalid(f"The key {key!r} comes twice in the input: each job needs its own key")
-        self._seen.add(hash(key))
-        batch.names.choose(key, batch.api.extension)
 
     def _make_context(self, api: BatchApi[R], journal: Journal) -> BatchContext[R]:
         options = self.options

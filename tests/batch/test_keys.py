@@ -83,6 +83,7 @@ def test_file_names_never_collide(names: list[str]) -> None:
     """No two keys share a file, also where case and composition of letters do not matter; each fits into 255 bytes."""
     keys = {automatic_key(name) for name in names}
     chosen = FileNames()
+    assert all(chosen.add(key, ".mp4") for key in keys)
     files = {key: chosen.choose(key, ".mp4") for key in keys}
     assert len({unicodedata.normalize("NFKC", file).casefold() for file in files.values()}) == len(keys)
     assert files == {key: chosen.choose(key, ".mp4") for key in keys}
@@ -93,9 +94,29 @@ def test_file_names_never_collide(names: list[str]) -> None:
 def test_file_name_of_an_earlier_run_stays_taken() -> None:
     """A name that the journal has belongs to its key, also if that key is not in the input any more."""
     names = FileNames()
-    names.add("cat.png.mp4", "cat.png")
+    names.reserve("cat.png.mp4", "cat.png")
+    for key in ("Cat.png", "cat.png", "CAT.png"):
+        assert names.add(key, ".mp4")
     assert re.fullmatch(r"Cat_png~[0-9a-f]{16}\.mp4", names.choose("Cat.png", ".mp4"))
     assert names.choose("cat.png", ".mp4") == "cat.png.mp4"
+    assert re.fullmatch(r"CAT_png~[0-9a-f]{16}\.mp4", names.choose("CAT.png", ".mp4"))
+
+
+@pytest.mark.parametrize("keys", [["a"], ["A", "a"], ["a", "A"], ["?", "a/b"]])
+def test_key_that_was_read_before(keys: list[str]) -> None:
+    """A key that comes twice is known, also if its name had to be changed, or if the journal has its name."""
+    names = FileNames()
+    names.reserve("a.mp4", "a")
+    assert [names.add(key, ".mp4") for key in keys] == [True] * len(keys)
+    assert [names.add(key, ".mp4") for key in keys] == [False] * len(keys)
+
+
+def test_key_and_its_file_name_are_one_number() -> None:
+    """An input can have millions of jobs: for most keys one number is kept."""
+    names = FileNames()
+    names.add("job-1", ".mp4")
+    ((name, key),) = names._keys.items()
+    assert name is key
 
 
 # rows whose images are in the journal

@@ -58,7 +58,7 @@ async def read_known(journal: pathlib.Path, retry_failed: int) -> KnownJobs:
         async for entry in reader.entries():
             known.earlier.add(entry)
             if entry.target is not None:
-                known.names.add(pathlib.PurePath(entry.target).name, entry.key)
+                known.names.reserve(pathlib.PurePath(entry.target).name, entry.key)
             if next_action(entry, download=True, retry_failed=retry_failed) is not Action.START:
                 known.started.add(entry.key)
     return known
@@ -111,7 +111,8 @@ class JobValidator:
         """Return what is wrong with a job, or an empty text."""
         if job is None:
             return ""
-        name = self.known.names.choose(job.key, self.extension)  # in the order of the rows
+        self.known.names.add(job.key, self.extension)  # in the order of the rows
+        name = self.known.names.choose(job.key, self.extension)
         error = await self._check(job)
         if not error and not self.overwrite and self._exists(name):
             error = f"{self.out / name} already exists: --overwrite replaces it"
