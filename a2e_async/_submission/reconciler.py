@@ -144,8 +144,9 @@ class Reconciler:
             reading = ListReading(pages, since, made_after, earlier)
             while not reading.ended:
                 envelope = await self._read_page(reading.next_request(), page_timeout, api)
+                now = self._loop.time()  # one number for all tasks of the page, of which there can be very many
                 for record in reading.read(envelope):
-                    if duplicates := self._index.add_record(record, self._loop.time()):
+                    if duplicates := self._index.add_record(record, now):
                         _warn_of_duplicates(duplicates)
             problem = reading.problem
             if not problem:
