@@ -40,6 +40,8 @@ R = TypeVar("R", bound=TaskRecord)
 
 _LOGGER = logging.getLogger("a2e_async")
 
+_CHUNK = 1000  # names of an earlier run reserved in one pass of the event loop, so that very many do not block it
+
 
 @attrs.define(eq=False, repr=False)
 class Runner(Generic[R]):
@@ -107,8 +109,10 @@ class Runner(Generic[R]):
         async with journal:
             self._context = batch = self._make_context(api, journal)
             if options.out is not None:
-                for key, target in await journal.load_targets():
+                for number, (key, target) in enumerate(await journal.load_targets(), 1):
                     batch.names.reserve(pathlib.PurePath(target).name, key)
+                    if number % _CHUNK == 0:
+                        await asyncio.sleep(0)
             await self._run_jobs(self._context)
 
     async def _run_jobs(self, batch: BatchContext[R]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,8 @@ from batches import (
 from paid_starts import count_starts, make_client
 
 from a2e_async import A2EClient, RetryPolicy
+from a2e_async.batch import runner
+from a2e_async.batch.file_names import FileNames
 from a2e_async.batch.journal import SqliteJournal
 from a2e_async.errors import InvalidRequestError, TaskFailedError, TransferError
 from a2e_async.sandbox import Fault, FaultPlan, Sandbox
@@ -57,6 +60,26 @@ async def test_plain_keys_are_file_names(a2e: A2EClient, out: pathlib.Path) -> N
     keys = ["order-17", "a b", "Ada_1.2", "x" * 100, "7"]
     results = await run_batch(a2e, [make_job(key) for key in keys], out=out)
     assert {key: result.path for key, result in results.items()} == {key: out / f"{key}.mp4" for key in keys}
+
+
+async def test_names_of_an_earlier_run_do_not_block_the_loop(
+    a2e: A2EClient, out: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal can have very many names: they are reserved in several passes of the event loop."""
+    journal, in_pass, reserve = tmp_path / "journal.sqlite", [0], FileNames.reserve
+    await run_batch(a2e, make_jobs(6), journal=journal, out=out)
+
+    def count(names: FileNames, name: str, key: str) -> None:
+        if not in_pass[-1]:
+            asyncio.get_running_loop().call_soon(in_pass.append, 0)
+        in_pass[-1] += 1
+        reserve(names, name, key)
+
+    monkeypatch.setattr(runner, "_CHUNK", 2)
+    monkeypatch.setattr(FileNames, "reserve", count)
+    results = await run_batch(a2e, make_jobs(6), journal=journal, out=out)
+    assert all(result.path.is_file() for result in results.values() if result.path is not None)
+    assert in_pass[:3] == [2, 2, 2]
 
 
 async def test_no_key_leaves_the_folder(
