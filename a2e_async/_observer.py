@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from logging import DEBUG, INFO
 from typing import Any, Literal, Self
 
-import attrs
-
 from a2e_async import events
 from a2e_async.errors import A2EError, ConfigurationError, escape_controls
 from a2e_async.events import Event, Hook, Stats
@@ -53,7 +51,6 @@ _EMPTY = {"operation": "all requests", "error": "ok", "coins": "unknown"}
 _MAX_UNPRICED = 10_000  # tasks, in case that a program never waits for them
 
 
-@attrs.define(eq=False, repr=False)
 class Observer:
     """Observer of one client, over all its event loops.
 
@@ -64,15 +61,13 @@ class Observer:
         unpriced: Families and ids of started tasks whose prices are not known yet.
     """
 
-    hooks: tuple[Hook, ...] = ()
-    is_enabled: Callable[[int], bool] = attrs.field(init=False)
-    counts: dict[str, Any] = attrs.field(factory=lambda: collections.defaultdict(int), init=False)
-    unpriced: set[tuple[str, str]] = attrs.field(factory=set, init=False)
-    _failed: set[int] = attrs.field(factory=set, init=False)  # numbers of the hooks that have raised an error
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, hooks: tuple[Hook, ...] = ()) -> None:
         """Take everything if there is a hook, else what the log takes."""
-        self.is_enabled = (lambda _: True) if self.hooks else LOGGER.isEnabledFor
+        self.hooks = hooks
+        self.is_enabled: Callable[[int], bool] = (lambda _: True) if hooks else LOGGER.isEnabledFor
+        self.counts: dict[str, Any] = collections.defaultdict(int)
+        self.unpriced: set[tuple[str, str]] = set()
+        self._failed: set[int] = set()  # numbers of the hooks that have raised an error
 
     @classmethod
     def of(cls, hooks: Iterable[Hook]) -> Self:

@@ -25,7 +25,7 @@ from a2e_async._protocol.schema import check_link, check_no_override
 from a2e_async._protocol.validation import api_path, raise_invalid, to_query
 from a2e_async._submission.finder import Finder, SubmissionState
 from a2e_async._submission.key_starts import KeyStarts
-from a2e_async._submission.keys import KeyStore, MemoryKeyStore, check_key_store
+from a2e_async._submission.keys import KeyStore, check_key_store
 from a2e_async._submission.submitter import Submitter
 from a2e_async._transport.api import ApiTransport
 from a2e_async._transport.http import HttpTransport, SessionPlan
@@ -387,7 +387,7 @@ class _ClientState:
         self.closed = False
         self.opened = 0  # how often ``async with`` has begun
         self._sessions = sessions
-        self._submissions = SubmissionState(keys=MemoryKeyStore() if key_store is None else key_store)
+        self._submissions = SubmissionState(key_store)
         # the same key in another account is another job
         self._key_scope = f"{resolved.base_url} {hashlib.sha256(resolved.token.encode()).hexdigest()[:16]}"
         self.current: Services | None = None

@@ -2,8 +2,6 @@
 
 from typing import Any, NamedTuple
 
-import attrs
-
 from a2e_async._protocol.messages import Envelope, Request
 from a2e_async._protocol.responses import count_rows, id_of, records, rows, total_of
 
@@ -32,7 +30,6 @@ def page_request(path: str, number: int, size: int = MAX_PAGE_SIZE, paging: Page
     return Request(method="GET", path=path, params=params, repeatable=True)
 
 
-@attrs.define(eq=False, repr=False)
 class PageReader:
     """Progress of reading a list once, while records may be added to it and deleted from it.
 
@@ -52,22 +49,26 @@ class PageReader:
         is_gapless: Whether all pages so far were full, except the last one of the list.
     """
 
-    path: str
-    size: int = MAX_PAGE_SIZE
-    paging: PageParams | None = P1
-    needs_ids: bool = attrs.field(default=True, kw_only=True)
-    thorough: bool = attrs.field(default=False, kw_only=True)
-    number: int = 0
-    ended: bool = False
-    shrank: bool = False
-    total: int | None = None
-    ids: set[str] = attrs.field(factory=set)
-    unidentified: int = 0
-    is_gapless: bool = True
-    _first_total: int | None = None
-    _count: int = 0
-    _page: list[dict[str, Any]] = attrs.field(factory=list)
-    _stale: int = 0
+    def __init__(
+        self,
+        path: str,
+        size: int = MAX_PAGE_SIZE,
+        paging: PageParams | None = P1,
+        *,
+        needs_ids: bool = True,
+        thorough: bool = False,
+    ) -> None:
+        self.path, self.size, self.paging = path, size, paging
+        self.needs_ids, self.thorough = needs_ids, thorough
+        self.number = 0
+        self.ended = self.shrank = False
+        self.total: int | None = None
+        self.ids: set[str] = set()
+        self.unidentified = 0
+        self.is_gapless = True
+        self._first_total: int | None = None
+        self._count = self._stale = 0
+        self._page: list[dict[str, Any]] = []
 
     def next_request(self) -> Request:
         """Return the request for the next page."""

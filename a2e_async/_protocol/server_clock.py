@@ -11,8 +11,6 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import attrs
-
 SERVER_SKEW = 60.0  # seconds by which the clocks of A2E's own machines may differ
 
 _TRUSTED_FOR = 600.0  # seconds after a Date in which an older one is not believed
@@ -31,7 +29,6 @@ class ServerTime(NamedTuple):
     latest: float = math.inf
 
 
-@attrs.define(eq=False, repr=False)
 class ServerClock:
     """A2E's clock: the last ``Date``, and what has passed on the clocks of this machine since then.
 
@@ -39,10 +36,10 @@ class ServerClock:
         date: The last ``Date``, in seconds since the epoch; None before the first one.
     """
 
-    date: float | None = None
-    _text: str = ""
-    _monotonic: float = 0.0
-    _wall: float = 0.0
+    def __init__(self) -> None:
+        self.date: float | None = None
+        self._text = ""
+        self._monotonic = self._wall = 0.0
 
     def observe(self, headers: Mapping[str, str], *, monotonic: float, wall: float) -> None:
         """Learn the time from the headers of a response that has just arrived."""

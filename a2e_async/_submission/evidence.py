@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
-import attrs
-
 from a2e_async._protocol import responses
 from a2e_async._protocol.converter import parse_time
 from a2e_async._protocol.messages import Envelope, Request
@@ -108,7 +106,6 @@ def ends_before(records: Sequence[Mapping[str, Any]], since: float) -> bool:
     return newest_first and bool(known) and known[-1] < since
 
 
-@attrs.define(eq=False, repr=False)
 class ListReading:
     """One reading of A2E's list, page by page.
 
@@ -119,14 +116,17 @@ class ListReading:
         earlier: The ids of the reading before, which was not whole. All of them have to come again.
     """
 
-    pages: PageReader
-    since: float = -math.inf
-    made_after: float | None = None
-    earlier: AbstractSet[str] = frozenset()
-    _read_at: float = -math.inf
-    _newest: float = -math.inf
-    _reaches_since: bool = False
-    _cached_pages: int = 0
+    def __init__(
+        self,
+        pages: PageReader,
+        since: float = -math.inf,
+        made_after: float | None = None,
+        earlier: AbstractSet[str] = frozenset(),
+    ) -> None:
+        self.pages, self.since, self.made_after, self.earlier = pages, since, made_after, earlier
+        self._read_at = self._newest = -math.inf
+        self._reaches_since = False
+        self._cached_pages = 0
 
     @property
     def ended(self) -> bool:

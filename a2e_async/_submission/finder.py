@@ -11,12 +11,11 @@
 
 import asyncio
 import contextlib
+import copy
 import itertools
 import math
 import time
 from collections.abc import AsyncIterator, Iterator
-
-import attrs
 
 from a2e_async._protocol.endpoints import Endpoint
 from a2e_async._protocol.failures import failure_of
@@ -41,7 +40,6 @@ MAX_WRITE_TIME = 40.0
 _SCAN_INTERVAL = 20.0  # seconds between two scans after those of `StartPolicy.scan_delays`
 
 
-@attrs.define(eq=False, repr=False)
 class SubmissionState:
     """State that outlives an event loop: a client may be used with one loop after another.
 
@@ -53,14 +51,14 @@ class SubmissionState:
         warned: Paths of unpublished operations that were warned of already.
     """
 
-    marker_indexes: dict[Family, MarkerIndex] = attrs.field(factory=dict)
-    keys: KeyStore = attrs.field(factory=MemoryKeyStore)
-    cut_names: dict[Family, bool] = attrs.field(factory=dict)
-    resolved: dict[Endpoint, Endpoint] = attrs.field(factory=dict)
-    warned: set[str] = attrs.field(factory=set)
+    def __init__(self, keys: KeyStore | None = None) -> None:
+        self.marker_indexes: dict[Family, MarkerIndex] = {}
+        self.keys: KeyStore = MemoryKeyStore() if keys is None else keys
+        self.cut_names: dict[Family, bool] = {}
+        self.resolved: dict[Endpoint, Endpoint] = {}
+        self.warned: set[str] = set()
 
 
-@attrs.define(eq=False, repr=False)
 class Finder:
     """Searcher for the tasks of starts, in the lists of all families. Belongs to one event loop.
 
@@ -70,14 +68,25 @@ class Finder:
         connect_timeout: Seconds after which its body is sent, or never.
     """
 
-    api: ApiTransport
-    policy: StartPolicy
-    state: SubmissionState
-    request_timeout: float
-    connect_timeout: float = 10.0
-    _reconcilers: dict[Family, Reconciler] = attrs.field(factory=dict)
-    _asked_for_time: set[Family] = attrs.field(factory=set)
-    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
+    def __init__(
+        self,
+        api: ApiTransport,
+        policy: StartPolicy,
+        state: SubmissionState,
+        request_timeout: float,
+        connect_timeout: float = 10.0,
+    ) -> None:
+        self.api, self.policy, self.state = api, policy, state
+        self.request_timeout, self.connect_timeout = request_timeout, connect_timeout
+        self._reconcilers: dict[Family, Reconciler] = {}
+        self._asked_for_time: set[Family] = set()
+        self._loop = asyncio.get_running_loop()
+
+    def view(self, api: ApiTransport) -> "Finder":
+        """Return the same with another sender of requests. It shares everything else."""
+        view = copy.copy(self)
+        view.api = api
+        return view
 
     @property
     def max_send_time(self) -> float:
@@ -130,7 +139,7 @@ class Finder:
         """Return the reconciler of a family."""
         found = self._reconcilers.get(family)
         if found is None:
-            index = self.state.marker_indexes.setdefault(family, MarkerIndex(name=family.name_field or ""))
+            index = self.state.marker_indexes.setdefault(family, MarkerIndex(family.name_field or ""))
             found = self._reconcilers[family] = Reconciler(self.api.parent or self.api, family, index)
         return found
 

@@ -10,12 +10,11 @@
 # - Case 7: another process was faster. Back to case 5, which waits for its start.
 
 import asyncio
+import copy
 import logging
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
-
-import attrs
 
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.responses import AcceptedTask
@@ -34,7 +33,6 @@ _MAX_CONFLICTS = 5  # in a row, in which the store does not show the start of th
 _CONFLICT_DELAY = 1.0  # seconds; a replica of a database can be late
 
 
-@attrs.define(eq=False, repr=False)
 class KeyStarts:
     """Starter of tasks with idempotency keys. Belongs to one event loop.
 
@@ -42,11 +40,15 @@ class KeyStarts:
         scope: What stands before a key in the store of keys. The same key in another account is another job.
     """
 
-    submitter: Submitter
-    scope: str = ""
-    _locks: weakref.WeakValueDictionary[tuple[Family, str], asyncio.Lock] = attrs.field(
-        factory=weakref.WeakValueDictionary
-    )
+    def __init__(self, submitter: Submitter, scope: str = "") -> None:
+        self.submitter, self.scope = submitter, scope
+        self._locks: weakref.WeakValueDictionary[tuple[Family, str], asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def view(self, submitter: Submitter) -> "KeyStarts":
+        """Return the same with another submitter. It shares everything else."""
+        view = copy.copy(self)
+        view.submitter = submitter
+        return view
 
     async def start(
         self, start: StartRequest, key: str, prepare: Callable[[], Awaitable[dict[str, Any]]]

@@ -21,7 +21,6 @@ import json
 import logging
 import os
 import pathlib
-import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -59,7 +58,7 @@ _LOCK_TIMEOUT = 10.0
 
 
 def _random_id() -> str:
-    return secrets.token_hex(8)
+    return os.urandom(8).hex()
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -245,7 +244,6 @@ class KeyTakenError(KeyStoreError):
     """Another process has changed the entry of a key in the meantime. Nothing was sent."""
 
 
-@attrs.define(eq=False, repr=False)
 class KeyClaim:
     """Claim of one start on its key.
 
@@ -256,11 +254,11 @@ class KeyClaim:
         seen_at: When this process first read that, in seconds of the event loop's clock.
     """
 
-    store: KeyStore
-    key: str
-    entry: KeyEntry | None = None
-    seen_at: float = 0.0
-    _before: KeyEntry | None = None  # the entry before the start was sent
+    def __init__(self, store: KeyStore, key: str) -> None:
+        self.store, self.key = store, key
+        self.entry: KeyEntry | None = None
+        self.seen_at = 0.0
+        self._before: KeyEntry | None = None  # the entry before the start was sent
 
     @property
     def is_open(self) -> bool:

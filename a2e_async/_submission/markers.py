@@ -10,8 +10,6 @@ import math
 import re
 from typing import Any
 
-import attrs
-
 from a2e_async._protocol.converter import parse_time
 from a2e_async._protocol.responses import id_of
 from a2e_async._protocol.schema import check_text
@@ -92,7 +90,6 @@ def markers_for(marker_or_key: str) -> frozenset[str]:
     return frozenset({marker_for_key(marker_or_key), *([text] if re.fullmatch(_MARKER, text) else [])})
 
 
-@attrs.define(eq=False, repr=False)
 class Search:
     """Search for the tasks with a marker.
 
@@ -103,13 +100,12 @@ class Search:
         cut: Ids of the tasks whose names A2E has cut, and which may have one of the markers.
     """
 
-    markers: frozenset[str]
-    since: float = -math.inf
-    found: dict[str, dict[str, Any] | None] = attrs.field(factory=dict)
-    cut: set[str] = attrs.field(factory=set)
+    def __init__(self, markers: frozenset[str], since: float = -math.inf) -> None:
+        self.markers, self.since = markers, since
+        self.found: dict[str, dict[str, Any] | None] = {}
+        self.cut: set[str] = set()
 
 
-@attrs.define(eq=False, repr=False)
 class MarkerIndex:
     """Index of one family: which tasks carry which marker, as far as A2E has listed them.
 
@@ -119,11 +115,12 @@ class MarkerIndex:
         name: The field of a record that holds the task's name.
     """
 
-    complete_since: float = -math.inf
-    name: str = "name"
-    _ids: dict[str, tuple[str, ...]] = attrs.field(factory=dict)  # marker -> task ids
-    _seen: dict[str, tuple[str, float, Any]] = attrs.field(factory=dict)  # task id -> marker, last seen at, createdAt
-    _searches: dict[str, list[Search]] = attrs.field(factory=dict)  # marker -> the open searches
+    def __init__(self, name: str = "name") -> None:
+        self.complete_since = -math.inf
+        self.name = name
+        self._ids: dict[str, tuple[str, ...]] = {}  # marker -> task ids
+        self._seen: dict[str, tuple[str, float, Any]] = {}  # task id -> marker, last seen at, createdAt
+        self._searches: dict[str, list[Search]] = {}  # marker -> the open searches
 
     def open(self, search: Search) -> None:
         """Begin a search, with the tasks that the index already holds."""

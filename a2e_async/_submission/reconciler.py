@@ -23,8 +23,6 @@ import logging
 import math
 from collections.abc import Iterator
 
-import attrs
-
 from a2e_async._protocol import responses
 from a2e_async._protocol.families import Family
 from a2e_async._protocol.messages import Envelope, Request
@@ -44,21 +42,18 @@ _MAX_SCANS = 3  # how often a list is read, if records are deleted from it meanw
 PAGE_TIMEOUT = 120.0  # seconds for one page of the list, where no start waits for the result
 
 
-@attrs.define(eq=False, repr=False)
 class Reconciler:
     """Reader of the list of one family. Belongs to one event loop; its index may be older than the loop."""
 
-    api: ApiTransport
-    family: Family
-    _index: MarkerIndex
-    _lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
-    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
-    _scans_begun: int = 0  # scans are numbered, from 1
-    _last_complete: int = 0  # number of the last scan that was read to its end
-    _last_complete_since: float = math.inf  # how far back that scan went, in A2E's clock
-    _last_state: ListState = attrs.field(factory=ListState)
-    _last_failed: int = 0
-    _failure: A2EError | None = None
+    def __init__(self, api: ApiTransport, family: Family, index: MarkerIndex) -> None:
+        self.api, self.family, self._index = api, family, index
+        self._lock, self._loop = asyncio.Lock(), asyncio.get_running_loop()
+        self._scans_begun = 0  # scans are numbered, from 1
+        self._last_complete = 0  # number of the last scan that was read to its end
+        self._last_complete_since = math.inf  # how far back that scan went, in A2E's clock
+        self._last_state = ListState()
+        self._last_failed = 0
+        self._failure: A2EError | None = None
 
     @contextlib.contextmanager
     def search(self, *markers: str, since: float | None = None) -> Iterator[Search]:

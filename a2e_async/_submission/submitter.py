@@ -31,7 +31,7 @@ import contextlib
 import functools
 import logging
 import os
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from logging import DEBUG
 from typing import Any, Never
 
@@ -52,18 +52,13 @@ from a2e_async.events import StartBegan, StartEnded
 _LOGGER = logging.getLogger("a2e_async")
 
 
-@attrs.define(eq=False, repr=False)
 class Submitter:
     """Sender of all requests that cost coins. Belongs to one event loop."""
 
-    finder: Finder
-    observer: Observer = attrs.field(init=False)
-    _post_repeatedly: Callable[..., Awaitable[list[AcceptedTask]]] = attrs.field(init=False)
-    _send_repeatedly: Callable[..., Awaitable[Envelope]] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, finder: Finder) -> None:
         """Wrap both ways to send in retries."""
-        retry, self.observer = self.finder.api.retry, self.finder.api.throttled.observer
+        self.finder, self.observer = finder, finder.api.throttled.observer
+        retry = finder.api.retry
         self._post_repeatedly = retry.wrap(self._post, lambda start: f"POST {start.family.start}", paid=True)
         self._send_repeatedly = retry.wrap(
             self._send, lambda endpoint, _id, _json, _on_late: f"{endpoint.method} {endpoint.path}", paid=True

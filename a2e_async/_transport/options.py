@@ -39,7 +39,6 @@ class CallOptions(Value):
     wait_for_capacity: bool = True
 
 
-@attrs.define(eq=False, repr=False)
 class CallLimits:
     """Limits of one call, and how far it is.
 
@@ -52,19 +51,13 @@ class CallLimits:
         expected_wait: Seconds that the throttle expected it to wait for its turn.
     """
 
-    options: CallOptions
-    what: str
-    is_paid: bool = False
-    is_queued: bool = False
-    last_error: A2EError | None = None
-    expected_wait: float = 0.0
-    _timeout: asyncio.Timeout = attrs.field(init=False)
-    _end: float | None = attrs.field(init=False)
-    _applies: bool = False
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, options: CallOptions, what: str, *, is_paid: bool) -> None:
         """Start the time-out."""
-        self._timeout = asyncio.timeout(self.options.timeout)
+        self.options, self.what, self.is_paid = options, what, is_paid
+        self.is_queued = self._applies = False
+        self.last_error: A2EError | None = None
+        self.expected_wait = 0.0
+        self._timeout = asyncio.timeout(options.timeout)
         self._end = self._timeout.when()
 
     @contextlib.asynccontextmanager

@@ -14,18 +14,19 @@ import logging
 import re
 import sys
 from collections.abc import Container, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, get_type_hints
 
 import attrs
 from cyclopts import Group, Parameter, Token
 
 from a2e_async import A2EClient, Config, KeyStore, StartOptions
 from a2e_async._protocol.settings import Secret
+from a2e_async.batch.jobs import JobOptions
 from a2e_async.cli.messages import set_verbosity
 from a2e_async.cli.method_options import COMMON_NAMES, PathOrLink, options_class, texts_of
 from a2e_async.cli.profiles import Access, find_access
 from a2e_async.errors import InvalidRequestError
-from a2e_async.resources.image_to_video import JOB_OPTIONS, START_DEFAULTS, START_OPTIONS, ImageToVideo
+from a2e_async.resources.image_to_video import START_DEFAULTS, ImageToVideo
 
 _LOGGER = logging.getLogger("a2e_async")
 
@@ -153,6 +154,7 @@ DEFAULT_CONNECTION = Connection()
 
 
 _DEFAULTS = {**START_DEFAULTS, "video_time": 5}
+_HINTS = get_type_hints(StartOptions)
 
 # Where the docstring of `ImageToVideo.start` does not fit a command.
 COMMON_TEXTS = {
@@ -171,14 +173,16 @@ _TEXTS = COMMON_TEXTS | {
 
 
 # `image` is the argument of the command; the others make no sense, since a path can be a link.
-_START_NAMES = [name for name in START_OPTIONS if name not in {"image", "image_url", "end_image_url", "webhook"}]
-_DEFAULT_NAMES = [name for name in JOB_OPTIONS if name in _START_NAMES and name not in {"name", "end_image"}]
+_START_NAMES = [name for name in _HINTS if name not in {"image", "image_url", "end_image_url", "webhook"}]
+_DEFAULT_NAMES = [
+    name for name in JobOptions.__annotations__ if name in _START_NAMES and name not in {"name", "end_image"}
+]
 
 
 _ALL_TEXTS = texts_of(ImageToVideo.start) | _TEXTS
-_Start = options_class(_START_NAMES, START_OPTIONS, _ALL_TEXTS, _DEFAULTS)
-_Job = options_class(_DEFAULT_NAMES, START_OPTIONS, _ALL_TEXTS, _DEFAULTS)
-_Common = options_class(COMMON_NAMES, START_OPTIONS, _ALL_TEXTS, {})
+_Start = options_class(_START_NAMES, _HINTS, _ALL_TEXTS, _DEFAULTS)
+_Job = options_class(_DEFAULT_NAMES, _HINTS, _ALL_TEXTS, _DEFAULTS)
+_Common = options_class(COMMON_NAMES, _HINTS, _ALL_TEXTS, {})
 
 
 @Parameter(name="*", group=Group("Video options", sort_key=1))

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from a2e_async import A2EClient, TaskHandle
+from a2e_async.batch.jobs import JobOptions
 from a2e_async.cli.families import IMAGE_TO_VIDEO_TASKS
 from a2e_async.cli.messages import plural
 from a2e_async.cli.method_options import PathOrLink
 from a2e_async.cli.options import Connection, StartArguments
 from a2e_async.cli.tasks import MakeOptions, NewTask, input_name, make
 from a2e_async.errors import InvalidRequestError
-from a2e_async.resources.image_to_video import JOB_OPTIONS
 
 _MAX_IMAGES = 50
 
@@ -25,7 +25,7 @@ def new_video(image: PathOrLink, options: StartArguments) -> NewTask:
         return [await a2e.image_to_video.start(**start_options)]
 
     async def check(a2e: A2EClient) -> None:
-        job = {name: value for name, value in start_options.items() if name in JOB_OPTIONS}
+        job = {name: value for name, value in start_options.items() if name in JobOptions.__annotations__}
         await a2e.image_to_video.check({"key": "image", **job})
 
     return NewTask(name=input_name(image), start=start, check=check)

@@ -10,7 +10,6 @@ import filecmp
 import functools
 import os
 import pathlib
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -151,7 +150,7 @@ def check_folder(folder: pathlib.Path, room: int) -> None:
 
 def temporary_path(target: pathlib.Path) -> pathlib.Path:
     """Return a random name beside a file, which no other program uses: ``ada.mp4.3f9c0a17b2d4.part``."""
-    return target.with_name(f"{target.name[:40]}.{secrets.token_hex(6)}.part")  # short, as the target can be
+    return target.with_name(f"{target.name[:40]}.{os.urandom(6).hex()}.part")  # short, as the target can be
 
 
 def open_partial(target: pathlib.Path) -> IO[bytes]:

@@ -12,6 +12,7 @@ from typing import Protocol, Self
 import attrs
 
 from a2e_async._protocol.validation import raise_invalid
+from a2e_async._values import Value
 from a2e_async.errors import ConfigurationError
 from a2e_async.files.download_state import DownloadState
 from a2e_async.files.media_types import HEAD, content_type_of
@@ -19,8 +20,8 @@ from a2e_async.files.media_types import HEAD, content_type_of
 _RANGE = r"(?i)\s*bytes\s*=\s*([0-9]{0,18})\s*-\s*([0-9]{0,18})\s*"
 
 
-@attrs.frozen
-class ByteRange:
+@attrs.frozen(eq=False, repr=False)
+class ByteRange(Value):
     """Range of bytes in a request, such as ``bytes=0-499``.
 
     Attributes:

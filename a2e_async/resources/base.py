@@ -60,8 +60,7 @@ class Services:
             return view
         api = self.api.view(options)
         # the submitter looks for lost starts without the options: see `Finder`
-        submitter = attrs.evolve(self.submitter, finder=attrs.evolve(self.finder, api=api))
-        key_starts = attrs.evolve(self.key_starts, submitter=submitter)
+        submitter = Submitter(self.finder.view(api))
         if len(self.views) >= _MAX_VIEWS:
             self.views.clear()
         view = self.views[options] = attrs.evolve(
@@ -70,7 +69,7 @@ class Services:
             files=self.files.view(api),
             finder=submitter.finder,
             submitter=submitter,
-            key_starts=key_starts,
+            key_starts=self.key_starts.view(submitter),
             views={},
         )
         return view

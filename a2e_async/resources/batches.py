@@ -166,16 +166,7 @@ class BatchResource(TaskResource[R]):
         return responses.quoted_coins(await self._send(request))
 
     def _batch_api(self) -> BatchApi[R]:
-        services = self._services()
-        policy = services.finder.policy
-        return _BatchAdapter(
-            resource=self,
-            base_url=services.base_url,
-            marks_names=policy.mark_names,
-            resends=policy.on_unknown == "resend",
-            extension=self._extension,
-            settle_time=policy.accept_time + policy.list_delay,
-        )
+        return _BatchAdapter(self)
 
 
 class FamilyBatches(BatchResource[TaskRecord]):
@@ -233,17 +224,19 @@ class FamilyBatches(BatchResource[TaskRecord]):
         return None
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
 class _BatchAdapter(Generic[R]):
     """View of a resource as `BatchApi`. So the resource itself needs no further public methods."""
 
+    def __init__(self, resource: BatchResource[R]) -> None:
+        services, policy = resource._services(), resource._services().finder.policy
+        self.resource = resource
+        self.base_url = services.base_url
+        self.marks_names = policy.mark_names
+        self.resends = policy.on_unknown == "resend"
+        self.extension = resource._extension
+        self.settle_time = policy.accept_time + policy.list_delay
+
     # Each method gets the services again, since a closed client then raises ClientClosedError, which stops the batch.
-    resource: BatchResource[R]
-    base_url: str
-    marks_names: bool
-    resends: bool
-    extension: str
-    settle_time: float
 
     async def prepare(self, job: Job) -> PreparedStart:
         return await self.resource._prepare_start(job)

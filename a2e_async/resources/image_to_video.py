@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Mapping
-from typing import Any, Literal, Unpack, get_type_hints
+from typing import Any, Literal, Unpack
 
 import attrs
 
@@ -40,11 +40,11 @@ def _start_options_schema(_: Any, handler: Any) -> Any:  # noqa: ANN401  pydanti
 StartOptions.__get_pydantic_core_schema__ = _start_options_schema  # type: ignore[attr-defined]
 
 
-# The command line and job files take their options from here: name -> annotation, in the order of the signature. The
-# text of an option is in the docstring of `ImageToVideo.start`, its default in `START_DEFAULTS`, if it is not None.
-START_OPTIONS: Mapping[str, Any] = get_type_hints(StartOptions)
-JOB_OPTIONS: Mapping[str, Any] = get_type_hints(JobOptions)
+# The command line and job files take their options from `StartOptions` and `JobOptions`, in the order of the signature.
+# The text of an option is in the docstring of `ImageToVideo.start`, its default here, if it is not None.
 START_DEFAULTS: Mapping[str, Any] = DEFAULTS
+
+_list_options = list_options(StartOptions, **DEFAULTS)
 
 
 class ImageToVideo(BatchResource[ImageToVideoRecord]):
@@ -53,7 +53,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
     _family = IMAGE_TO_VIDEO
     _extension = ".mp4"
 
-    @list_options(StartOptions, **DEFAULTS)
+    @_list_options
     async def start(self, **options: Unpack[StartOptions]) -> TaskHandle[ImageToVideoRecord]:
         """Start one video (A2E page "Start Image-to-Video"). Costs coins as soon as A2E accepts it.
 
@@ -105,7 +105,7 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         handles = await self._start(await self._prepare("start", options), options)
         return handles[0]
 
-    @list_options(StartOptions, **DEFAULTS)
+    @_list_options
     async def start_variations(
         self, count: int, **options: Unpack[StartOptions]
     ) -> list[TaskHandle[ImageToVideoRecord]]:
@@ -126,8 +126,8 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
 
     async def _prepare(self, method: str, options: StartOptions, count: int | None = None) -> PreparedStart:
         """Check the options of a start, and open its images."""
-        if not options.keys() <= START_OPTIONS.keys():
-            raise_unexpected(method, options, START_OPTIONS)
+        if not options.keys() <= StartOptions.__annotations__.keys():
+            raise_unexpected(method, options, StartOptions.__annotations__)
         image, image_url = options.get("image"), options.get("image_url")
         end_image, end_image_url = options.get("end_image"), options.get("end_image_url")
         # a link alone is checked by the schema
@@ -144,12 +144,12 @@ class ImageToVideo(BatchResource[ImageToVideoRecord]):
         return prepared
 
     async def _prepare_start(self, job: Job) -> PreparedStart:
-        options: Any = {name: getattr(job, name) for name in JOB_OPTIONS}
+        options: Any = {name: getattr(job, name) for name in JobOptions.__annotations__}
         prepared = await self._prepare("Job", options)
         has_end_image = prepared.inputs["end_image_url"] is not None
         return attrs.evolve(prepared, price_key=(job.model_version, job.video_time, has_end_image))
 
-    @list_options(StartOptions, **DEFAULTS)
+    @_list_options
     async def quote(self, **options: Unpack[StartOptions]) -> float | None:
         """Return the price of one start in coins, by A2E's estimate (``generation/quote``). Free, nothing is uploaded.
 

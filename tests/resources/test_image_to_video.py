@@ -29,8 +29,9 @@ from a2e_async import (
     TaskStatus,
     UnexpectedResponseError,
 )
+from a2e_async.batch.jobs import JobOptions
 from a2e_async.models.image_to_video import VideoTime
-from a2e_async.resources.image_to_video import JOB_OPTIONS, START_DEFAULTS, START_OPTIONS, ImageToVideo
+from a2e_async.resources.image_to_video import START_DEFAULTS, ImageToVideo
 from a2e_async.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -375,14 +376,15 @@ async def test_default_negative_prompt(
 
 def test_job_has_the_options_of_a_start() -> None:
     """A job takes each option of a start that a batch does not take once, with the same default."""
+    names = JobOptions.__annotations__
     job = Job(key="order-17", video_time=10)
-    assert {name: getattr(job, name) for name in JOB_OPTIONS} == {
-        **dict.fromkeys(JOB_OPTIONS),
+    assert {name: getattr(job, name) for name in names} == {
+        **dict.fromkeys(names),
         **START_DEFAULTS,
         "video_time": 10,
     }
-    assert list(inspect.signature(Job).parameters) == ["key", *JOB_OPTIONS]
-    assert START_OPTIONS.keys() - JOB_OPTIONS.keys() == CommonStartOptions.__annotations__.keys()
+    assert list(inspect.signature(Job).parameters) == ["key", *names]
+    assert StartOptions.__annotations__.keys() - names.keys() == CommonStartOptions.__annotations__.keys()
     assert "order-17" in repr(job)
     assert "secret" not in repr(Job(key="a", prompt="secret", image=b"secret", lora="secret"))
     with pytest.raises(TypeError, match="duration"):

@@ -8,7 +8,6 @@ import math
 import re
 from typing import Any
 
-import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -587,7 +586,8 @@ def test_opening_keeps_found_tasks() -> None:
     index = MarkerIndex()
     index.add_record(record("t1", second=1), _NOW)
     index.add_record(record("t0", second=0), _NOW)
-    search = Search(frozenset({_M}), found={"t1": record("t1", second=1)})
+    search = Search(frozenset({_M}))
+    search.found = {"t1": record("t1", second=1)}
     index.open(search)
     assert list(search.found) == ["t0", "t1"]
 
@@ -796,7 +796,7 @@ def test_index_does_not_grow() -> None:
     for number in range(10):
         index.forget(f"t{number}")
         index.forget(f"u{number}")
-    assert attrs.asdict(index) == attrs.asdict(empty)
+    assert vars(index) == vars(empty)
 
 
 @pytest.mark.parametrize(
