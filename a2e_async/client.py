@@ -476,7 +476,7 @@ class _ClientState:
             base_url=self.settings.base_url,
             is_public=is_public_a2e,
             api=api,
-            files=Files(config, api, file_session, is_public_a2e),
+            files=Files(config, api, file_session, is_public=is_public_a2e),
             poller=Poller(config.poll, observer),
             finder=finder,
             submitter=submitter,

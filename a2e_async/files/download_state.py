@@ -3,8 +3,6 @@
 import re
 from collections.abc import Container, Mapping
 
-import attrs
-
 from a2e_async._protocol.error_mapping import retry_after
 from a2e_async._protocol.messages import Response
 from a2e_async._protocol.validation import size_text
@@ -44,7 +42,6 @@ def check_status(response: Response, good: Container[int], operation: str, hint:
     raise TransferError(msg, status=response.status)
 
 
-@attrs.define(eq=False, repr=False)
 class SpeedCheck:
     """Check of the speed of one answer: in each `window`, so many bytes must arrive as `MIN_SPEED` says.
 
@@ -53,9 +50,9 @@ class SpeedCheck:
         since: When the window began, in seconds of any clock. Later, if the time until now does not count.
     """
 
-    window: float
-    since: float
-    _received: int = attrs.field(default=0, init=False)
+    def __init__(self, window: float, since: float) -> None:
+        self.window, self.since = window, since
+        self._received = 0
 
     def on_chunk(self, size: int, now: float) -> None:
         """Count the bytes of a chunk.
@@ -71,7 +68,6 @@ class SpeedCheck:
             raise NetworkError(msg)
 
 
-@attrs.define(eq=False, repr=False)
 class DownloadState:
     """State of a download over as many answers as it takes.
 
@@ -94,20 +90,14 @@ class DownloadState:
         error: The error of a request that came after progress, until the next retry.
     """
 
-    extension: str = ""
-    max_bytes: int = 1 << 60
-    first: int = attrs.field(default=0, init=False)
-    resumed: int = attrs.field(default=0, init=False)
-    received: int = attrs.field(default=0, init=False)
-    total: int | None = attrs.field(default=None, init=False)
-    end: int | None = None
-    sends_ranges: bool = attrs.field(default=False, init=False)
-    is_pinned: bool = attrs.field(default=False, init=False)
-    etag: str = attrs.field(default="", init=False)
-    modified: str = attrs.field(default="", init=False)
-    head: bytes = attrs.field(default=b"", init=False, repr=False)
-    error: A2EError | None = attrs.field(default=None, init=False)
-    _furthest: int = attrs.field(default=0, init=False)
+    def __init__(self, extension: str = "", max_bytes: int = 1 << 60, end: int | None = None) -> None:
+        self.extension, self.max_bytes, self.end = extension, max_bytes, end
+        self.first = self.resumed = self.received = self._furthest = 0
+        self.total: int | None = None
+        self.sends_ranges = self.is_pinned = False
+        self.etag = self.modified = ""
+        self.head = b""
+        self.error: A2EError | None = None
 
     def made_progress(self, seconds: float) -> bool:
         """Return whether an attempt of so many seconds got so much further that attempts are counted afresh.

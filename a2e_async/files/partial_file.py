@@ -15,8 +15,6 @@ import stat
 from collections.abc import Callable, Iterator
 from typing import IO, ParamSpec, Self, TypeAlias
 
-import attrs
-
 from a2e_async._aio import finish, run_in_thread
 from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import A2EError, InvalidRequestError, TransferError
@@ -277,7 +275,6 @@ def _keep_freed_memory() -> None:
     bytes(_HEAP)
 
 
-@attrs.define(eq=False, repr=False)
 class PartialFile:
     """Partial file of one download. Use it with ``async with``.
 
@@ -285,12 +282,13 @@ class PartialFile:
         target: The final name. The partial file gets a random name in the same folder, with the first write.
     """
 
-    target: pathlib.Path
-    _file: IO[bytes] | None = attrs.field(default=None, init=False)
-    _chunks: list[bytes] = attrs.field(factory=list, init=False, repr=False)
-    _buffered: int = attrs.field(default=0, init=False)
-    _begun: int = attrs.field(default=0, init=False)  # bytes that the disk has begun with
-    _step: asyncio.Future[None] | None = attrs.field(default=None, init=False)
+    def __init__(self, target: pathlib.Path) -> None:
+        self.target = target
+        self._file: IO[bytes] | None = None
+        self._chunks: list[bytes] = []
+        self._buffered = 0
+        self._begun = 0  # bytes that the disk has begun with
+        self._step: asyncio.Future[None] | None = None
 
     async def __aenter__(self) -> Self:
         """Begin. Nothing is opened yet."""

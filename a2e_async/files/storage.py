@@ -77,14 +77,12 @@ class _Target(Protocol):
     async def write(self, chunk: bytes) -> None: ...
 
 
-@attrs.define(eq=False, repr=False)
 class _Transfer:
     """Download to a path, and the calls that wait for it."""
 
-    source: str
-    if_exists: IfExists
-    task: asyncio.Task[None]
-    waiting: int = 0
+    def __init__(self, source: str, if_exists: IfExists, task: asyncio.Task[None]) -> None:
+        self.source, self.if_exists, self.task = source, if_exists, task
+        self.waiting = 0
 
     async def wait(self) -> None:
         """Wait for the end. If all calls are cancelled, the transfer is, and the last one waits for that."""
@@ -105,31 +103,25 @@ class _Transfer:
             del self  # as in `Files.download`
 
 
-@attrs.define(eq=False, repr=False)
 class Files:
     """Uploads to and downloads from A2E's storage (reference 1.9 and 1.10), for one event loop."""
 
-    config: Config
-    api: ApiTransport
-    session: OwnedSession
-    is_public: bool  # whether the base URL is public: then A2E's links must not lead into the network of this machine
-    _transfers: dict[partial_file.FileId, "_Transfer"] = attrs.field(factory=dict, init=False)
-    _inspections: dict[tuple[pathlib.Path, IfExists], asyncio.Future[partial_file.Inspection]] = attrs.field(
-        factory=dict, init=False
-    )
-    _pipes: set[Pipe] = attrs.field(factory=set, init=False)
-    _ending: asyncio.Event = attrs.field(factory=asyncio.Event, init=False)  # set when no stream may begin any more
-    _uploads: asyncio.Semaphore = attrs.field(init=False)
-    _downloads: asyncio.Semaphore = attrs.field(init=False)
-    _presign_repeatedly: Callable[[LocalFile], Awaitable[tuple[str, str]]] = attrs.field(init=False)
-    _put_repeatedly: Callable[[str, LocalFile], Awaitable[None]] = attrs.field(init=False)
-    _get_repeatedly: Callable[[str, DownloadState, _Target], Awaitable[bool]] = attrs.field(init=False)
-    _probe_repeatedly: Callable[[str, DownloadState], Awaitable[bool]] = attrs.field(init=False)
+    def __init__(self, config: Config, api: ApiTransport, session: OwnedSession, *, is_public: bool) -> None:
+        """Nothing is opened yet.
 
-    def __attrs_post_init__(self) -> None:
-        """Make the limits of concurrent uploads and downloads, and wrap the requests in retries."""
-        self._uploads = asyncio.Semaphore(self.config.max_uploads)
-        self._downloads = asyncio.Semaphore(self.config.max_downloads)
+        Args:
+            config: The limits and the time-outs.
+            api: Asks A2E's API for the links to upload to.
+            session: The session without the token.
+            is_public: Whether the base URL is public: then A2E's links must not lead into the network of this machine.
+        """
+        self.config, self.api, self.session, self.is_public = config, api, session, is_public
+        self._transfers: dict[partial_file.FileId, _Transfer] = {}
+        self._inspections: dict[tuple[pathlib.Path, IfExists], asyncio.Future[partial_file.Inspection]] = {}
+        self._pipes: set[Pipe] = set()
+        self._ending = asyncio.Event()  # set when no stream may begin any more
+        self._uploads = asyncio.Semaphore(config.max_uploads)
+        self._downloads = asyncio.Semaphore(config.max_downloads)
         self._wrap_in_retries()
 
     def view(self, api: ApiTransport) -> "Files":

@@ -20,8 +20,6 @@ import logging
 from collections.abc import AsyncGenerator
 from typing import Any
 
-import attrs
-
 from a2e_async import models
 from a2e_async._aio import finish, finish_in_background
 from a2e_async._protocol import responses
@@ -204,7 +202,6 @@ class StreamingAvatar(Resource):
         _LOGGER.error("Room %s may still be open, and its coins are not returned: %s", room.channel, failure)
 
 
-@attrs.define(eq=False, repr=False)
 class StreamingSession:
     """Open room; see `StreamingAvatar.session`.
 
@@ -212,9 +209,9 @@ class StreamingSession:
         token: Access to the room for Agora's software: ``app_id``, ``channel``, ``token``, ``uid``.
     """
 
-    token: models.RoomToken
-    _avatar_id: str = attrs.field(repr=False)
-    _resource: StreamingAvatar = attrs.field(repr=False)
+    def __init__(self, token: models.RoomToken, avatar_id: str, resource: StreamingAvatar) -> None:
+        """Take an open room. Made by `StreamingAvatar.session`."""
+        self.token, self._avatar_id, self._resource = token, avatar_id, resource
 
     @property
     def channel(self) -> str:
