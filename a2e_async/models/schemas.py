@@ -4,11 +4,9 @@ pydantic is not needed. These functions are called by pydantic itself, so that t
 """
 
 from collections.abc import Callable, Container
-from typing import TYPE_CHECKING, Any, Literal, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_type_hints
 
 import attrs
-
-from a2e_async._values import Value
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -67,8 +65,7 @@ def options_schema(options: type, left_out: Container[str], handler: "GetCoreSch
     )
 
 
-@attrs.frozen(eq=False, repr=False)
-class AsJson(Value):
+class AsJson(NamedTuple):
     """Note in an annotation: which JSON stands for a value. In Python, any value is accepted, and checked later.
 
     Attributes:

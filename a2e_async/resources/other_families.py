@@ -6,6 +6,7 @@ The fields of their starts are in `catalogue.json`.
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 import os
 import pathlib
@@ -41,7 +42,7 @@ DEDICATED: Mapping[str, str] = {
 """Families with a resource of their own, and its place in the client."""
 
 # Read with the import, because a file must not be read in an event loop.
-_CATALOGUE: Mapping[str, Any] = json.loads(pathlib.Path(__file__).with_name("catalogue.json").read_bytes())
+_CATALOGUE = pathlib.Path(__file__).with_name("catalogue.json").read_bytes()
 
 _COUNT_FIELDS = ("n", "max_images")  # the number of tasks that one start makes (trap 32)
 _MAX_COUNT = 9  # a marker has one digit for it
@@ -86,9 +87,15 @@ def _normalized(name: str) -> str:
     return re.sub(r"[\W_]+", "", name.lower()).removeprefix("user")
 
 
+@functools.cache
+def _catalogue() -> Mapping[str, Any]:
+    catalogue: Mapping[str, Any] = json.loads(_CATALOGUE)
+    return catalogue
+
+
 def schema_of(family: Family) -> Schema:
     """Return the schema of the starts of a family."""
-    fields, requirements = _CATALOGUE["families"][family.key], _CATALOGUE["requirements"].get(family.key, ())
+    fields, requirements = _catalogue()["families"][family.key], _catalogue()["requirements"].get(family.key, ())
     return Schema(
         {name: Field(**_to_field_options(rules)) for name, rules in fields.items()},
         tuple(Requirement(when=_to_field_options(rule["when"]), one_of=tuple(rule["one_of"])) for rule in requirements),
