@@ -92,6 +92,19 @@ def test_import_of_the_client_reads_little() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_import_of_the_client_makes_few_attrs_classes() -> None:
+    """Only values are made with attrs, which writes and compiles code for each class: a thousandth of the import."""
+    code = (
+        "import sys\n"
+        "from a2e_async import A2EClient\n"
+        "modules = [module for name, module in sys.modules.items() if name.startswith('a2e_async')]\n"
+        "named = [value for module in modules for value in vars(module).values()]\n"
+        "made = {value for value in named if isinstance(value, type) and '__attrs_attrs__' in vars(value)}\n"
+        "assert len(made) <= 65, sorted(map(str, made))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_import_leaves_the_garbage_collector_as_it_was(*, enabled: bool) -> None:
     """The garbage collector rests during the import of the client, and is afterwards as it was."""
