@@ -1,7 +1,7 @@
 """Sends the requests of a client, and calls operations by whichever of their names A2E has."""
 
 import logging
-from collections.abc import Callable, Coroutine, MutableMapping
+from collections.abc import MutableMapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
@@ -17,7 +17,6 @@ from a2e_async.errors import A2EError, BadRequestError, NotFoundError
 _LOGGER = logging.getLogger("a2e_async")
 
 
-@attrs.define(eq=False, repr=False)
 class ApiTransport:
     """Sender of all requests of a client. Belongs to one event loop.
 
@@ -29,16 +28,18 @@ class ApiTransport:
         parent: The sender of the client itself, for a view.
     """
 
-    throttled: ThrottledTransport
-    retry: Retry
-    resolved: MutableMapping[Endpoint, Endpoint]
-    options: CallOptions | None = None
-    parent: "ApiTransport | None" = None
-    _send_repeatedly: Callable[[Request], Coroutine[Any, Any, Envelope]] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(
+        self,
+        throttled: ThrottledTransport,
+        retry: Retry,
+        resolved: MutableMapping[Endpoint, Endpoint],
+        options: CallOptions | None = None,
+        parent: "ApiTransport | None" = None,
+    ) -> None:
         """Wrap the transport in retries."""
-        self._send_repeatedly = self.retry.wrap(self.throttled.send, lambda request, **_: request.operation)
+        self.throttled, self.retry, self.resolved = throttled, retry, resolved
+        self.options, self.parent = options, parent
+        self._send_repeatedly = retry.wrap(throttled.send, lambda request, **_: request.operation)
 
     def view(self, options: CallOptions) -> "ApiTransport":
         """Return a sender with options for each call. It shares everything else, above all the throttle."""

@@ -138,7 +138,6 @@ class _Resolver(aiohttp.ThreadedResolver):
         return found
 
 
-@attrs.define(eq=False, repr=False)
 class OwnedSession:
     """Session of aiohttp that is made when it is first needed, or an external one, which is never closed.
 
@@ -152,14 +151,20 @@ class OwnedSession:
         own: The session of ours, if it is made and not closed.
     """
 
-    external: aiohttp.ClientSession | None = None
-    route: Route = attrs.field(factory=Route)
-    connector_source: aiohttp.ClientSession | None = None
-    connector_class: type[_Connector] = _Connector
-    public_hosts: set[str] = attrs.field(factory=set)
-    trace_configs: Sequence[aiohttp.TraceConfig] = ()
-    own: aiohttp.ClientSession | None = None
-    _closed: bool = False
+    def __init__(
+        self,
+        external: aiohttp.ClientSession | None,
+        route: Route,
+        connector_source: aiohttp.ClientSession | None = None,
+        *,
+        connector_class: type[_Connector] = _Connector,
+        trace_configs: Sequence[aiohttp.TraceConfig] = (),
+    ) -> None:
+        self.external, self.route, self.connector_source = external, route, connector_source
+        self.connector_class, self.trace_configs = connector_class, trace_configs
+        self.public_hosts: set[str] = set()
+        self.own: aiohttp.ClientSession | None = None
+        self._closed = False
 
     @property
     def is_open(self) -> bool:
@@ -317,7 +322,7 @@ class SessionPlan(Value):
         api = OwnedSession(self.api, self.route, trace_configs=traces)
         paid = api
         if self.api is None:
-            paid = OwnedSession(route=self.route, connector_class=_PaidConnector, trace_configs=traces)
+            paid = OwnedSession(None, self.route, connector_class=_PaidConnector, trace_configs=traces)
         if self.connector_source is not None:
             traces = self.connector_source.trace_configs
         return api, paid, OwnedSession(self.file, self.file_route, self.connector_source, trace_configs=traces)
@@ -332,7 +337,6 @@ class SessionPlan(Value):
         return attrs.evolve(pacing, max_in_flight=int(min(pacing.max_in_flight, *limits)))
 
 
-@attrs.define(eq=False, repr=False)
 class HttpTransport:
     """Sender of API requests: bearer token, JSON, no redirects, limited time and size.
 
@@ -342,25 +346,18 @@ class HttpTransport:
         paid_session: The session for paid requests, see `_PaidConnector`.
     """
 
-    settings: Settings
-    session: OwnedSession
-    paid_session: OwnedSession
-    _timeout: aiohttp.ClientTimeout = attrs.field(init=False)
-    _token: Secret = attrs.field(init=False, repr=False)
-    _headers: dict[str, str] = attrs.field(init=False, repr=False)
-    _read_headers: dict[str, str] = attrs.field(init=False, repr=False)
-    _preloading: asyncio.Future[None] | None = None
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, settings: Settings, session: OwnedSession, paid_session: OwnedSession) -> None:
         """Build the headers and the default time-out once, for all requests."""
-        config = self.settings.config
+        self.settings, self.session, self.paid_session = settings, session, paid_session
+        self._preloading: asyncio.Future[None] | None = None
+        config = settings.config
         # The connector of an external session can have a queue, whose time aiohttp would count as connecting.
-        connect = "connect" if self.session.external is None else "sock_connect"
+        connect = "connect" if session.external is None else "sock_connect"
         self._timeout = aiohttp.ClientTimeout(total=config.request_timeout, **{connect: config.connect_timeout})
         # An external session may send to other hosts too. So the token is not stored in a session.
-        self._token = Secret(f"Bearer {self.settings.token}")
-        self._headers = {"Authorization": self._token, "Accept": "application/json"}
-        external = self.session.external
+        self._token = Secret(f"Bearer {settings.token}")
+        self._headers: dict[str, str] = {"Authorization": self._token, "Accept": "application/json"}
+        external = session.external
         if external is not None:  # a session of ours has these two itself
             self._headers |= ACCEPTED_ENCODINGS
             if "User-Agent" not in external.headers:

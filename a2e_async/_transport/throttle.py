@@ -27,8 +27,6 @@ import random
 from logging import DEBUG, INFO
 from typing import Any, Protocol
 
-import attrs
-
 from a2e_async._observer import Observer, reason_of
 from a2e_async._protocol.failures import StartOutcome, failure_of, is_throttled
 from a2e_async._protocol.messages import Envelope, Limits, Request, Response
@@ -48,7 +46,6 @@ _MAX_RETRY_AFTER = 86400.0  # seconds; an absurd header must not stop the client
 _MAX_JITTER = 0.1  # of a pause, added at random, so that many clients do not come back at the same moment
 
 
-@attrs.define(eq=False, repr=False)
 class Throttle:
     """Limits of one client: when the next request may start. All times are seconds on one clock.
 
@@ -60,21 +57,19 @@ class Throttle:
         paused_until: No request starts before this time.
     """
 
-    policy: Pacing
-    in_flight: int = 0
-    allowed_in_flight: float = attrs.field(init=False)
-    learned_rate: float | None = None
-    paused_until: float = -math.inf
-    _next_start: float = -math.inf
-    _decreased_at: float = -math.inf
-    _consecutive: int = 0  # throttled answers without an accepted request in between
-    _window: float = -math.inf  # start of the current window of one second
-    _accepted: int = 0  # requests accepted in the current window
-    _accepted_before: int = 0  # and in the window before
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, policy: Pacing) -> None:
         """Start with the limits that the user set."""
-        self.allowed_in_flight = self.policy.max_in_flight
+        self.policy = policy
+        self.in_flight = 0
+        self.allowed_in_flight: float = policy.max_in_flight
+        self.learned_rate: float | None = None
+        self.paused_until = -math.inf
+        self._next_start = -math.inf
+        self._decreased_at = -math.inf
+        self._consecutive = 0  # throttled answers without an accepted request in between
+        self._window = -math.inf  # start of the current window of one second
+        self._accepted = 0  # requests accepted in the current window
+        self._accepted_before = 0  # and in the window before
 
     def try_begin(self, now: float) -> float | None:
         """Record the start of a request if it may start now, and return 0.
@@ -168,7 +163,6 @@ class Transport(Protocol):
         ...
 
 
-@attrs.define(eq=False, repr=False)  # asyncio logs the repr of a slow callback: it must not contain both queues
 class ThrottledTransport:
     """Sender that waits for a slot, sends once and decodes the answer. It is inside of the retries: each try waits.
 
@@ -182,23 +176,25 @@ class ThrottledTransport:
         observer: Receives each request and each pause.
     """
 
-    inner: Transport
-    throttle: Throttle
-    max_wait: float
-    server_clock: ServerClock = attrs.field(factory=ServerClock)
-    operations: dict[str, Throttle] = attrs.field(factory=dict)
-    token: str = ""
-    observer: Observer = attrs.field(factory=Observer)
-    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
-    _paid_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
-    _free_waiters: collections.deque[_Waiter[None]] = attrs.field(factory=collections.deque)
-    _paid_is_next: bool = True
-    _timer: asyncio.TimerHandle | None = None
-    _closed: asyncio.Future[None] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        """Make the future that ends the pauses of operations."""
-        self._closed = self._loop.create_future()
+    def __init__(
+        self,
+        inner: Transport,
+        throttle: Throttle,
+        max_wait: float,
+        *,
+        token: str = "",
+        observer: Observer | None = None,
+    ) -> None:
+        self.inner, self.throttle, self.max_wait, self.token = inner, throttle, max_wait, token
+        self.server_clock = ServerClock()
+        self.operations: dict[str, Throttle] = {}
+        self.observer = Observer() if observer is None else observer
+        self._loop = asyncio.get_running_loop()
+        self._paid_waiters: collections.deque[_Waiter[None]] = collections.deque()
+        self._free_waiters: collections.deque[_Waiter[None]] = collections.deque()
+        self._paid_is_next = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Future[None] = self._loop.create_future()  # ends the pauses of operations
 
     async def acquire(self, request: Request) -> None:
         """Wait for the end of a pause of the operation, and for a slot if none is free. `send` must begin next.
