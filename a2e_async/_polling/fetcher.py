@@ -25,8 +25,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
-import attrs
-
 from a2e_async._polling.schedule import (
     BATCH_SIZE,
     BatchFailure,
@@ -68,7 +66,6 @@ _GOLDEN_RATIO = 0.618034
 _LIST_SIZE = 5000  # tasks to look for in one pass over the list
 
 
-@attrs.define(eq=False, repr=False)
 class StatusReader:
     """Reader of the records of one family. It retries nothing: the poller decides when to poll again.
 
@@ -81,10 +78,9 @@ class StatusReader:
         timeout: Seconds for each request.
     """
 
-    api: ApiTransport
-    family: Family
-    timeout: float
-    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    def __init__(self, api: ApiTransport, family: Family, timeout: float) -> None:
+        self.api, self.family, self.timeout = api, family, timeout
+        self._turn = asyncio.Lock()
 
     @property
     def has_batches(self) -> bool:
@@ -135,7 +131,6 @@ class StatusReader:
         asyncio.get_running_loop().call_soon(self._turn.release)
 
 
-@attrs.define(eq=False, repr=False)
 class _Fetch:
     """One call of `StatusFetcher.fetch`.
 
@@ -145,23 +140,23 @@ class _Fetch:
         requeued: Tasks without a result, to be fetched in another way.
     """
 
-    on_result: OnResult
-    max_pages: int
-    requeued: list[str] = attrs.field(factory=list)
+    def __init__(self, on_result: OnResult, max_pages: int) -> None:
+        self.on_result, self.max_pages = on_result, max_pages
+        self.requeued: list[str] = []
 
 
-@attrs.define(eq=False, repr=False)
 class StatusFetcher:
     """Fetcher of the records of one family. It keeps state only about tasks with faults."""
 
-    reader: StatusReader
-    _batches: BatchSupport = attrs.field(factory=BatchSupport)
-    _misses: dict[str, float] = attrs.field(factory=dict)
-    _single: set[str] = attrs.field(factory=set)
-    _quarantined: dict[str, float] = attrs.field(factory=dict)  # until when
-    _probed_at: float = -math.inf
-    _probes: int = 0
-    _clock: Callable[[], float] = attrs.field(factory=lambda: asyncio.get_running_loop().time)
+    def __init__(self, reader: StatusReader) -> None:
+        self.reader = reader
+        self._batches = BatchSupport()
+        self._misses: dict[str, float] = {}
+        self._single: set[str] = set()
+        self._quarantined: dict[str, float] = {}  # until when
+        self._probed_at = -math.inf
+        self._probes = 0
+        self._clock = asyncio.get_running_loop().time
 
     def next_batch(self, due: Iterable[str]) -> list[str]:
         """Return which of the due tasks (at least one) to `fetch` next."""
@@ -361,7 +356,7 @@ class StatusFetcher:
     async def _bisect(self, error: A2EError, ids: list[str], current: _Fetch) -> None:
         """Fetch smaller and smaller parts, until the size or the bad ids are known."""
         failure = classify(error)
-        bisection = Bisection.of(ids, self._batches.size)
+        bisection = Bisection(ids, self._batches.size)
         while part := bisection.next_part():
             try:
                 records = await self._get_many(part)

@@ -33,8 +33,6 @@ from collections.abc import Callable, Iterator
 from logging import DEBUG, INFO
 from typing import Any
 
-import attrs
-
 from a2e_async._observer import Observer, reason_of
 from a2e_async._polling.durations import Durations
 from a2e_async._polling.fetcher import PollResult, StatusFetcher, StatusReader
@@ -83,29 +81,29 @@ _MIN_EARLY = 50  # tasks that are likely to have ended, for which a saved reques
 _AT_ONCE = -math.inf  # the slot of tasks that are polled before all others
 
 
-@attrs.define(eq=False, repr=False)
 class Poller:
     """Poller of one client. Belongs to one event loop."""
 
-    policy: PollPolicy
-    observer: Observer = attrs.field(factory=Observer)
-    _queues: dict[str, FamilyQueue] = attrs.field(factory=dict)
-    _rotation: collections.deque[FamilyQueue] = attrs.field(factory=collections.deque)
-    _ticks: TickGrid | None = None
-    _reached: float = -math.inf  # the tasks of slots up to this time are due
-    _timer: asyncio.TimerHandle | None = None
-    _sending: asyncio.Handle | None = None
-    _requests: dict[asyncio.Task[list[str]], PollRequest] = attrs.field(factory=dict)
-    _all_polled_at: float = -math.inf
-    _poll_all_timer: asyncio.TimerHandle | None = None
-    _outage_since: float | None = None
-    _stood_still_until: float = -math.inf
-    _is_polled_since: bool = True  # a poll has ended that was sent after `_stood_still_until`
-    _budgets: collections.Counter[float] = attrs.field(factory=collections.Counter)  # outage budgets -> waits
-    _deadlines: dict[float, tuple[asyncio.TimerHandle, dict[Waiter, None]]] = attrs.field(factory=dict)
-    _has_ended: bool = False  # the application stops: no wait begins any more
-    _context: contextvars.Context = attrs.field(factory=contextvars.Context)
-    _loop: asyncio.AbstractEventLoop = attrs.field(factory=asyncio.get_running_loop)
+    def __init__(self, policy: PollPolicy, observer: Observer | None = None) -> None:
+        self.policy = policy
+        self.observer = Observer() if observer is None else observer
+        self._queues: dict[str, FamilyQueue] = {}
+        self._rotation: collections.deque[FamilyQueue] = collections.deque()
+        self._ticks: TickGrid | None = None
+        self._reached = -math.inf  # the tasks of slots up to this time are due
+        self._timer: asyncio.TimerHandle | None = None
+        self._sending: asyncio.Handle | None = None
+        self._requests: dict[asyncio.Task[list[str]], PollRequest] = {}
+        self._all_polled_at = -math.inf
+        self._poll_all_timer: asyncio.TimerHandle | None = None
+        self._outage_since: float | None = None
+        self._stood_still_until = -math.inf
+        self._is_polled_since = True  # a poll has ended that was sent after `_stood_still_until`
+        self._budgets: collections.Counter[float] = collections.Counter()  # outage budgets -> waits
+        self._deadlines: dict[float, tuple[asyncio.TimerHandle, dict[Waiter, None]]] = {}
+        self._has_ended = False  # the application stops: no wait begins any more
+        self._context = contextvars.Context()
+        self._loop = asyncio.get_running_loop()
 
     def subscribe(
         self, family: str, task_id: str, reader: Callable[[], StatusReader], waiter: Waiter

@@ -134,7 +134,6 @@ class Watch:
             waiter.fail(mine)
 
 
-@attrs.define(eq=False, repr=False)
 class FamilyQueue:
     """Poll queue of one family.
 
@@ -155,17 +154,16 @@ class FamilyQueue:
         saved: Requests that may be sent for tasks which are not due yet.
     """
 
-    fetcher: StatusFetcher
-    family: str
-    unsubscribe: Callable[[Waiter, Watch], None]
-    watches: dict[str, Watch] = attrs.field(factory=dict)
-    slots: dict[float, dict[str, None]] = attrs.field(factory=dict)
-    early: dict[float, dict[str, None]] = attrs.field(factory=dict)
-    due: int = 0
-    skipped: dict[float, int] = attrs.field(factory=dict)
-    saved: float = 0.0
-    ended: dict[str, tuple[float, Any]] = attrs.field(factory=dict)
-    kinds: dict[float | None, Durations] = attrs.field(factory=dict)
+    def __init__(self, fetcher: StatusFetcher, family: str, unsubscribe: Callable[[Waiter, Watch], None]) -> None:
+        self.fetcher, self.family, self.unsubscribe = fetcher, family, unsubscribe
+        self.watches: dict[str, Watch] = {}
+        self.slots: dict[float, dict[str, None]] = {}
+        self.early: dict[float, dict[str, None]] = {}
+        self.due = 0
+        self.skipped: dict[float, int] = {}
+        self.saved = 0.0
+        self.ended: dict[str, tuple[float, Any]] = {}
+        self.kinds: dict[float | None, Durations] = {}
 
     def on_tick(self, now: float) -> None:
         """Count what is due, and the requests that are saved by the polls that are left out."""

@@ -16,8 +16,6 @@ import enum
 import math
 from typing import NamedTuple
 
-import attrs
-
 from a2e_async._protocol.failures import failure_of, is_throttled
 from a2e_async.config import PollPolicy
 from a2e_async.errors import (
@@ -268,7 +266,6 @@ def after_others(failure: BatchFailure, *, often: bool, instead: Step) -> Step:
     return Step.FAIL
 
 
-@attrs.define(eq=False, repr=False)
 class BatchSupport:
     """State of the batch operation of one family: a circuit breaker, and the size that A2E accepts.
 
@@ -282,13 +279,13 @@ class BatchSupport:
             `is_available` is False as well.
     """
 
-    size: int = BATCH_SIZE
-    misses: int = 0
-    is_half_open: bool = False
-    _is_trying: bool = False
-    _open_until: float = -math.inf
-    _pause: float = _BATCH_PAUSE
-    _full_size_at: float = math.inf
+    def __init__(self) -> None:
+        self.size = BATCH_SIZE
+        self.misses = 0
+        self.is_half_open = self._is_trying = False
+        self._open_until = -math.inf
+        self._pause = _BATCH_PAUSE
+        self._full_size_at = math.inf
 
     @property
     def is_suspect(self) -> bool:
@@ -329,7 +326,6 @@ class BatchSupport:
         self.size, self._full_size_at = min(self.size, size), now + _REDUCED_FOR
 
 
-@attrs.define(eq=False, repr=False)
 class Bisection:
     """Bisection of one rejected batch. Each part is accepted or rejected as a whole; a rejected part is halved.
 
@@ -341,19 +337,15 @@ class Bisection:
         rejections: Parts rejected in a row.
     """
 
-    max_size: int
-    parts: list[list[str]] = attrs.field(factory=list)
-    rejected: list[list[str]] = attrs.field(factory=list)
-    bad_ids: list[str] = attrs.field(factory=list)
-    rejections: int = 0
-
-    @classmethod
-    def of(cls, ids: list[str], max_size: int) -> Bisection:
+    def __init__(self, ids: list[str], max_size: int) -> None:
         """Start with a batch of at least two ids that was just rejected."""
-        bisection = cls(max_size, [ids])
-        bisection._halve()
-        bisection.rejected.append(ids)
-        return bisection
+        self.max_size = max_size
+        self.parts = [ids]
+        self.rejected: list[list[str]] = []
+        self.bad_ids: list[str] = []
+        self.rejections = 0
+        self._halve()
+        self.rejected.append(ids)
 
     @property
     def is_hopeless(self) -> bool:

@@ -8,8 +8,6 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeAlias, TypeVar
 
-import attrs
-
 from a2e_async._aio import finish_in_background
 from a2e_async._protocol.families import is_queued
 from a2e_async._protocol.validation import check_seconds
@@ -26,7 +24,6 @@ _LOGGER = logging.getLogger("a2e_async")
 _DELETE_TIMEOUT = 10.0  # seconds
 
 
-@attrs.define(eq=False, repr=False)
 class Deadline:
     """Time limits of one wait, which starts now.
 
@@ -39,16 +36,12 @@ class Deadline:
         InvalidRequestError: One of them is not a number of seconds.
     """
 
-    timeout: float | None
-    outage_budget: float | None
-    at: float | None = None
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, timeout: float | None, outage_budget: float | None) -> None:
         """Check the numbers, and start."""
-        check_seconds("timeout", self.timeout)
-        check_seconds("outage_budget", self.outage_budget)
-        if self.timeout is not None:
-            self.at = asyncio.get_running_loop().time() + self.timeout
+        check_seconds("timeout", timeout)
+        check_seconds("outage_budget", outage_budget)
+        self.timeout, self.outage_budget = timeout, outage_budget
+        self.at = None if timeout is None else asyncio.get_running_loop().time() + timeout
 
     def remaining(self) -> float | None:
         """Return the remaining seconds; None for no limit."""
@@ -74,19 +67,16 @@ def _shown(record: TaskRecord) -> tuple[object, ...]:
     return record.status, record.current_status, record.progress
 
 
-@attrs.define(eq=False, repr=False)
 class UpdateDispatcher(Generic[R]):
     """Calls a function of the user for one change after the other.
 
     It runs in an asyncio task of its own, so that a slow function delays no other wait.
     """
 
-    on_update: OnUpdate[R]
-    _updates: asyncio.Queue[TaskUpdate[R] | None] = attrs.field(factory=asyncio.Queue)  # None ends the task
-    _task: asyncio.Task[None] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, on_update: OnUpdate[R]) -> None:
         """Start. Needs a running event loop."""
+        self.on_update = on_update
+        self._updates: asyncio.Queue[TaskUpdate[R] | None] = asyncio.Queue()  # None ends the task
         self._task = asyncio.create_task(self._run(), name="a2e-on-update")
 
     def dispatch(self, update: TaskUpdate[R]) -> None:

@@ -25,7 +25,7 @@ def bisect(
     ids: list[str], rejects: Callable[[list[str]], bool], max_size: int = 100
 ) -> tuple[Bisection, list[list[str]], int]:
     """Run a bisection; return it, the accepted parts, and the size that it found, or the maximum."""
-    bisection = Bisection.of(ids, max_size)
+    bisection = Bisection(ids, max_size)
     accepted: list[list[str]] = []
     while part := bisection.next_part():
         if rejects(part):

@@ -748,7 +748,7 @@ async def test_cancelled_bisection_has_no_effect() -> None:
 
 def stored_ids(fetcher: StatusFetcher) -> set[str]:
     """Return all ids in the state of a fetcher."""
-    kept = (getattr(fetcher, field.name) for field in attrs.fields(type(fetcher)))
+    kept = vars(fetcher).values()
     return {task_id for memory in kept if isinstance(memory, dict | set) for task_id in memory}
 
 
