@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, 
 from types import AsyncGeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
-import attrs
-
 from a2e_async._aio import finish, run_in_thread
 from a2e_async.batch.jobs import BatchApi, BatchOptions
 from a2e_async.batch.results import JobResult, Progress
@@ -22,7 +20,6 @@ R = TypeVar("R", bound=TaskRecord)
 _MAX_BUFFERED = 1000
 
 
-@attrs.define(eq=False, repr=False)
 class BatchRun(Generic[R]):
     """Settings and state that a batch shares with its background task.
 
@@ -32,16 +29,17 @@ class BatchRun(Generic[R]):
         task: The background task, once the iteration has begun.
     """
 
-    open_api: Callable[[], BatchApi[R]]
-    jobs: Iterable[Any] | AsyncIterable[Any]
-    options: BatchOptions
-    results: asyncio.Queue[tuple[int, JobResult[R]] | None] = attrs.field(factory=asyncio.Queue)
-    buffer_slots: asyncio.Semaphore = attrs.field(init=False)
-    runner: "Runner[R] | None" = None
-    task: asyncio.Task[None] | None = None
-
-    def __attrs_post_init__(self) -> None:
-        self.buffer_slots = asyncio.Semaphore(self.options.max_active + _MAX_BUFFERED)
+    def __init__(
+        self,
+        open_api: Callable[[], BatchApi[R]],
+        jobs: Iterable[Any] | AsyncIterable[Any],
+        options: BatchOptions,
+    ) -> None:
+        self.open_api, self.jobs, self.options = open_api, jobs, options
+        self.results: asyncio.Queue[tuple[int, JobResult[R]] | None] = asyncio.Queue()
+        self.buffer_slots = asyncio.Semaphore(options.max_active + _MAX_BUFFERED)
+        self.runner: Runner[R] | None = None
+        self.task: asyncio.Task[None] | None = None
 
     async def execute(self) -> None:
         """Run all jobs, see `Runner.run`."""
@@ -55,7 +53,6 @@ class BatchRun(Generic[R]):
             self.results.put_nowait(None)
 
 
-@attrs.define(eq=False, repr=False)
 class Batch(Generic[R]):
     """Batch of jobs that run while it is iterated over; yields a `JobResult` for each. Made by `ImageToVideo.batch`.
 
@@ -64,14 +61,12 @@ class Batch(Generic[R]):
     tasks stay alive at A2E.
     """
 
-    _run: BatchRun[R]
-    _results: AsyncGeneratorType[JobResult[R], None] = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
+    def __init__(self, run: BatchRun[R]) -> None:
         """Prepare the iteration. Nothing happens before it begins."""
+        self._run = run
         # The generator has no reference to the batch. So a batch that is dropped is collected, which ends the
         # generator.
-        self._results = cast("AsyncGeneratorType[JobResult[R], None]", _iterate(self._run))
+        self._results = cast("AsyncGeneratorType[JobResult[R], None]", _iterate(run))
 
     def __repr__(self) -> str:
         """Show the number of jobs that are done."""

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from a2e_async.batch.circuit_breaker import CircuitBreaker
-from a2e_async.batch.jobs import JOB_FIELDS, BatchApi, FamilyJob, Job
+from a2e_async.batch.family_jobs import FamilyJob
+from a2e_async.batch.jobs import JOB_FIELDS, BatchApi, Job
 from a2e_async.batch.journal import Journal
 from a2e_async.errors import InvalidRequestError
 from a2e_async.files.local_files import Image, LocalFile, open_file, open_image

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import math
 import os
 import pathlib
 from abc import abstractmethod
-from collections.abc import AsyncIterable, Awaitable, Callable, Container, Hashable, Iterable, Mapping, Sequence, Sized
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sized
 from typing import Any, Generic, Literal, TypeVar, get_args
-
-import attrs
 
 from a2e_async import models
 from a2e_async._protocol import responses
@@ -24,7 +21,7 @@ from a2e_async._submission.evidence import Verdict
 from a2e_async._submission.start import StartRequest, nothing_started
 from a2e_async.batch import Batch, Job
 from a2e_async.batch.iteration import BatchRun
-from a2e_async.batch.jobs import BatchApi, BatchOptions, FamilyJob, Funds, PreparedStart, to_job
+from a2e_async.batch.jobs import BatchApi, BatchOptions, Funds, PreparedStart, to_job
 from a2e_async.config import OnUnknown
 from a2e_async.errors import A2EError
 from a2e_async.files.local_files import LocalFile
@@ -167,61 +164,6 @@ class BatchResource(TaskResource[R]):
 
     def _batch_api(self) -> BatchApi[R]:
         return _BatchAdapter(self)
-
-
-class FamilyBatches(BatchResource[TaskRecord]):
-    """Batches of `FamilyJob` for any family, for the command line."""
-
-    def __init__(
-        self,
-        resource: TaskResource[Any],
-        start: Callable[[TaskResource[Any], Mapping[str, Any]], Awaitable[Sequence[Any]]],
-        extension: str,
-        unpriced: Container[str],
-    ) -> None:
-        """Take the resource of the family.
-
-        Args:
-            resource: The resource.
-            start: Calls the start of a resource with the fields of a job.
-            extension: The extension of the results, with the dot; empty if they have the one of the input.
-            unpriced: The fields that have no influence on the price, as far as is known: texts and inputs.
-
-        Raises:
-            InvalidRequestError: A start with an unknown outcome could not be found again.
-        """
-        super().__init__(resource._services)
-        self._family, self._resource, self._start_of = resource._family, resource, start
-        self._extension, self._unpriced = extension, unpriced
-        if not self._family.is_searchable:
-            raise_invalid(
-                f"A2E has no list of {self._family.title} with names, which a batch needs to find lost starts"
-            )
-
-    async def _prepare_start(self, job: Job) -> PreparedStart:
-        assert isinstance(job, FamilyJob), "the batch has no others"  # noqa: S101  for mypy
-        view, title = copy.copy(self._resource), self._family.title
-
-        async def only_check(prepared: PreparedStart, _: Mapping[str, Any], *, count: int = 1) -> list[PreparedStart]:
-            if count != 1:
-                raise_invalid(f"a batch makes one task of {title} for each job: leave the number of results out")
-            return [prepared]
-
-        # the start of every resource ends here, after all of its checks, and before the first upload
-        view._start = only_check  # type: ignore[method-assign, assignment]
-        prepared: PreparedStart = (await self._start_of(view, job.fields))[0]
-        priced = sorted((name, repr(value)) for name, value in prepared.body.items() if name not in self._unpriced)
-        return attrs.evolve(prepared, price_key=tuple(priced))
-
-    async def price_key(self, job: FamilyJob) -> Hashable:
-        """Return what decides the price of a job. Sends nothing."""
-        return (await self._prepare_start(job)).price_key
-
-    async def quote(self, job: FamilyJob) -> float | None:
-        """Return the price of a job in coins, None if A2E does not tell. Free."""
-        with contextlib.suppress(A2EError):
-            return await self._quote((await self._prepare_start(job)).body)
-        return None
 
 
 class _BatchAdapter(Generic[R]):

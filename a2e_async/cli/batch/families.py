@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from a2e_async import A2EClient
-from a2e_async.batch.jobs import FamilyJob
+from a2e_async.batch.family_jobs import FamilyJob
 from a2e_async.batch.keys import automatic_key
 from a2e_async.cli.batch.job_file import InputRow, JobSource, RowFormat
 from a2e_async.cli.display import make_console
@@ -24,7 +24,7 @@ from a2e_async.cli.messages import coins_text, one_line, plural
 from a2e_async.cli.options import JobDefaults, to_fields
 from a2e_async.cli.output import print_json
 from a2e_async.errors import InvalidRequestError
-from a2e_async.resources.batches import FamilyBatches
+from a2e_async.resources.family_batches import FamilyBatches
 
 _JOBS_LISTED = 20
 # Families whose results can be images as well as videos, or of which that is not known.

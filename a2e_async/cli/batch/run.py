@@ -43,7 +43,7 @@ from a2e_async.cli.options import DEFAULT_CONNECTION, DEFAULT_JOB, FLAG, Connect
 from a2e_async.cli.streams import OutputError
 from a2e_async.config import OnUnknown
 from a2e_async.errors import A2EError, InvalidRequestError, JournalError
-from a2e_async.resources.batches import FamilyBatches
+from a2e_async.resources.family_batches import FamilyBatches
 
 # Options that the resuming command has always (`journal`, `out`) or never (`dry_run`).
 _SPECIAL = frozenset({"dry_run", "journal", "out"})

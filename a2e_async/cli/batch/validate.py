@@ -20,8 +20,9 @@ from a2e_async import A2EClient
 from a2e_async._protocol.image_to_video import START
 from a2e_async.batch import Job, JournalReader
 from a2e_async.batch.automatic_keys import EarlierJobs
+from a2e_async.batch.family_jobs import FamilyJob
 from a2e_async.batch.file_names import FileNames
-from a2e_async.batch.jobs import JOB_FIELDS, FamilyJob, to_job
+from a2e_async.batch.jobs import JOB_FIELDS, to_job
 from a2e_async.batch.rules import Action, next_action
 from a2e_async.cli.batch.families import without_files
 from a2e_async.cli.batch.job_file import InputRow
