@@ -68,6 +68,15 @@ def make_priced(limit: float | None, *, spent: float = 0, **prices: float) -> Bu
     return guard
 
 
+@pytest.mark.parametrize(("named", "ended", "names"), [(30, False, True), (30, True, False), (0, False, False)])
+async def test_answers_that_name_prices(named: float, *, ended: bool, names: bool) -> None:
+    """Only a price in the answer to a start shows that the answers name prices; that of an ended task comes too late."""
+    guard, _ = make_guard(None)
+    reserved = await guard.reserve(SHORT)
+    await guard.learn_price(reserved, named, ended=ended)
+    assert guard.budget.names_coins is names
+
+
 async def still_waits(task: asyncio.Task[Any]) -> bool:
     """Return whether a task waits for other jobs, and not for time."""
     await asyncio.wait({task}, timeout=3600)

@@ -204,6 +204,13 @@ async def test_earlier_start_that_is_not_listed(
         assert isinstance(result.error, SubmissionUncertainError)
 
 
+async def test_earlier_start_that_is_too_old_by_one_clock() -> None:
+    """If the clocks differ by days, the one by which the start is older counts: a paid task may have left the list."""
+    api = InMemoryApi(ahead=86400.0)
+    result, _ = await run(api, make_entry("sending", sent_at=await api.latest_time() - 2 * 86400.0, quoted=PRICE))
+    assert (result.state, api.started) == ("uncertain", [])
+
+
 @pytest.mark.parametrize("state", ["sending", "uncertain"])
 async def test_list_with_a_newer_record(state: EntryState) -> None:
     """A record that was created after the start must have been accepted settles it at once."""

@@ -197,12 +197,8 @@ async def test_poll_now_of_very_many_tasks(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("is_down", [False, True])
 async def test_responses_that_come_together(monkeypatch: pytest.MonkeyPatch, is_down: bool) -> None:  # noqa: FBT001
     """Of ten responses, or ten errors, that come in one pass of the event loop, one is handed on in each pass."""
-    a2e, in_pass, most, on_result = (
-        client_with_transport(monkeypatch, Unfinished(is_down=is_down)),
-        0,
-        0,
-        Poller._on_result,
-    )
+    a2e = client_with_transport(monkeypatch, Unfinished(is_down=is_down))
+    in_pass, most, on_result = 0, 0, Poller._on_result
 
     def start_pass() -> None:
         nonlocal in_pass

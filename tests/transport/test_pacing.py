@@ -201,11 +201,14 @@ async def test_cancelled_in_the_moment_of_getting_a_slot() -> None:
     service = Service(takes=1)
 
     api = throttled(service, max_in_flight=1)
-    first, second, third = [asyncio.create_task(api.send(FREE)) for _ in range(3)]
-    await first
+    await api.acquire(FREE)
+    second, third = [asyncio.create_task(api.send(FREE)) for _ in range(2)]
+    await asyncio.sleep(0)
+    api.release()
     second.cancel()  # it has its slot, and has not run since
     async with asyncio.timeout(5):
         await third
+    assert service.times == [0]
     assert api.throttle.in_flight == 0
 
 
