@@ -139,7 +139,8 @@ def test_turns_of_a_crowd() -> None:
 @pytest.mark.pure
 def test_polls_that_are_left_out_and_made_up_for() -> None:
     """Quiet tasks that are woken after a poll that they left out use up what was saved, and no more than that."""
-    queue = FamilyQueue(mock.Mock(), "image_to_video", mock.Mock(), saved=0.5)
+    queue = FamilyQueue(mock.Mock(), "image_to_video", mock.Mock())
+    queue.saved = 0.5
     queue.watches = {name: Watch(name, queue, began=0.0, turns=2) for name in "ab"}
     durations = Durations(quiet={"a": Plan(10.0, skipped=(5.0,), turns=2), "b": Plan(10.0, turns=2)})
     woken = [
