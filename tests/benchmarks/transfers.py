@@ -4,7 +4,9 @@ A separate process serves and takes the files. Each transfer runs in its own pro
 Before the measurement it transfers a small file. Both sides take turns, and a ratio is the median of the ratios of the
 rounds, so that a busy moment of the machine affects only a few. The loop by hand reads chunks of 1 MiB, at which it is
 fastest, writes them in the event loop, and leaves them to the kernel; a2e-async checks the content, and a file is on the
-disk when its download returns. Both ask A2E for a link before each upload, and the CDN for the file after it. Run it with ``nox -s bench -- transfers``; it needs 3 GiB of disk.
+disk when its download returns. What that alone costs shows a second program by hand, which syncs each file and its
+folder. Both sides ask A2E for a link before each upload, and the CDN for the file after it. Run it with
+``nox -s bench -- transfers``; it needs 3 GiB of disk.
 """
 
 from __future__ import annotations
@@ -143,6 +145,31 @@ async def by_hand(url: str, folder: pathlib.Path, load: Load, pipe: Connection) 
         await measure(upload if load.is_upload else download, load, pipe)
 
 
+async def by_hand_and_synced(url: str, folder: pathlib.Path, load: Load, pipe: Connection) -> None:
+    """Download as a careful program does: a file gets its name when it is whole, and is on the disk afterwards."""
+
+    def write(path: pathlib.Path, content: bytes) -> None:
+        partial = path.with_suffix(".part")
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+        parent = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(parent)
+        finally:
+            os.close(parent)
+
+    async def download(number: int, size: int) -> None:
+        async with session.get(f"{url}/files/{size}.gif") as answer:
+            content = await answer.read()
+        await asyncio.to_thread(write, folder / f"{number}.gif", content)
+
+    async with aiohttp.ClientSession() as session:
+        await measure(download, load, pipe)
+
+
 async def by_sdk(url: str, folder: pathlib.Path, load: Load, pipe: Connection) -> None:
     """Transfer with the package."""
 
@@ -219,11 +246,17 @@ def measure_loads(folder: pathlib.Path, rounds: int) -> list[Row]:
     try:
         url = f"http://127.0.0.1:{here.recv()}"
         for load in LOADS:
-            samples = [(sample(by_hand, url, target, load), sample(by_sdk, url, target, load)) for _ in range(rounds)]
-            speeds = [(hand.speed, sdk.speed) for hand, sdk in samples]
-            rows.append(ratio_row(load.name, speeds, RATIO, "MiB/s", speed=True))
+            sides: list[Side] = [by_hand, by_sdk]
+            if load.count > 1 and not load.is_upload and os.name == "posix":  # elsewhere a folder cannot be synced
+                sides.append(by_hand_and_synced)
+            samples = [[sample(side, url, target, load) for side in sides] for _ in range(rounds)]
+            speeds = [[each.speed for each in row] for row in samples]
+            rows.append(ratio_row(load.name, [(hand, sdk) for hand, sdk, *_ in speeds], RATIO, "MiB/s", speed=True))
+            if len(sides) > 2:
+                synced = [(hand, sdk) for _, sdk, hand in speeds]
+                rows.append(ratio_row(f"{load.name}, by hand and synced", synced, RATIO, "MiB/s", speed=True))
             if load.count == 1:
-                growth = max(sdk.growth for _, sdk in samples)
+                growth = max(sdk.growth for _, sdk, *_ in samples)
                 rows.append(Row(name=f"{load.name}, growth of memory", value=growth, bound=GROWTH, unit="MiB"))
     finally:
         server.terminate()
