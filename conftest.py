@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import pathlib
 import random
 import signal
 import tempfile
+from typing import TYPE_CHECKING
 
 import pages
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 REALTIME = 40
 """Maximum number of tests in real time: they are slow, and fail on a busy machine."""
@@ -38,6 +43,21 @@ def pytest_configure() -> None:
     # A background job of a shell ignores SIGINT, and so do its children.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect the tests without Python's garbage collector, and leave them out of all that it does later.
+
+    They live until the end of the run. With 12,000 of them a `gc.collect()` in a test takes half a second.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
