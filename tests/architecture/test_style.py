@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import pytest
 import retired_words
 import style_table
 
-PACKAGE = style_table.ROOT / "a2e_async"
+
+@pytest.fixture(scope="module")
+def package() -> style_table.Style:
+    """Measure our package."""
+    return style_table.Style.of(style_table.ROOT / "a2e_async")
 
 
-def test_headers_are_lean() -> None:
+def test_headers_are_lean(package: style_table.Style) -> None:
     """Imports, `__all__` and module docstrings are at most 11 % of all lines: a file holds a whole subject."""
-    assert style_table.Style.of(PACKAGE).header_share <= 11
+    assert package.header_share <= 11
 
 
-def test_comments_give_reasons() -> None:
+def test_comments_give_reasons(package: style_table.Style) -> None:
     """At least 4 comments stand in 100 lines of code."""
-    assert style_table.Style.of(PACKAGE).comment_density >= 4
+    assert package.comment_density >= 4
 
 
 def test_style_is_counted_from_the_lines() -> None:
