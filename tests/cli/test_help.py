@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import inspect
+import io
 import os
 import re
 import shlex
@@ -217,6 +219,14 @@ echo "${COMPREPLY[@]}"
 """
 
 
+@pytest.fixture(scope="module")
+def bash_script() -> str:
+    """Write the script for bash, once: with all commands it takes most of a second."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main(["completion", "bash"]) == 0
+    return out.getvalue()
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 @pytest.mark.parametrize(
     ("typed", "completed"),
@@ -230,12 +240,9 @@ echo "${COMPREPLY[@]}"
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_bash_completes(
-    typed: list[str], completed: str, folder: pathlib.Path, image: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bash_completes(typed: list[str], completed: str, folder: pathlib.Path, image: str, bash_script: str) -> None:
     """With the script, bash completes commands, options, choices and files."""
-    assert main(["completion", "bash"]) == 0
-    (folder / "a2e.bash").write_text(capsys.readouterr().out)
+    (folder / "a2e.bash").write_text(bash_script)
     done = subprocess.run(
         ["bash", "--norc", "-c", COMPLETE, "bash", *typed], capture_output=True, text=True, check=True, timeout=30
     )
