@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import av
 import pytest
 
 from a2e_async.sandbox import Sandbox, SandboxError
+from a2e_async.sandbox.routes import families
 
 if TYPE_CHECKING:
     from sandbox_requests import Call, Start
@@ -130,6 +132,20 @@ async def test_closing_stops_tasks(start: Start) -> None:
         await start(sandbox, number_of_images=8)
         assert any(task.get_name().startswith("a2e-sandbox") for task in asyncio.all_tasks())
     assert not any(task.get_name().startswith("a2e-sandbox") for task in asyncio.all_tasks())
+
+
+async def test_closed_sandbox_frees_its_routes(start: Start) -> None:
+    """A process that opens thousands of sandboxes, as test suites do, does not keep the routes of each."""
+
+    def count() -> int:
+        gc.collect()
+        return sum(type(each) is families._Routes for each in gc.get_objects())
+
+    before = count()
+    async with Sandbox(render="tiny") as sandbox:
+        assert (await start(sandbox)).status == 200
+        assert count() > before
+    assert count() <= before
 
 
 async def test_closing_does_not_wait_for_open_requests(call: Call) -> None:

@@ -19,8 +19,14 @@ def add_routes(application: web.Application, routes: Sequence[web.RouteDef]) -> 
     # The table of paths is equal in all sandboxes, and is built once. With 250 routes it would be most of the work of
     # each start, and test suites start thousands of sandboxes.
     application[_HANDLERS] = [route.handler for route in routes]
+    application.on_cleanup.append(_remove_handlers)
     for resource in _resources(tuple((route.method, route.path) for route in routes)):
         application.router.register_resource(resource)
+
+
+async def _remove_handlers(application: web.Application) -> None:
+    # aiohttp keeps the applications of the last 1,024 kinds of requests, whose sandboxes may have closed long ago
+    application[_HANDLERS].clear()
 
 
 @cache
