@@ -193,7 +193,7 @@ def test_a_small_image_has_labels(tmp_path: Path) -> None:
             assert label.corner[1] + label.image.height <= size[1]
 
 
-def test_first_and_last_image_are_cross_faded(tmp_path: Path) -> None:
+def test_first_and_last_image_are_cross_faded(few_frames: None, tmp_path: Path) -> None:
     """An FLF2V video begins with the first image, ends with the last, and mixes them in between."""
     red, blue = (encode(Image.new("RGB", (640, 360), colour)) for colour in ((220, 20, 20), (20, 20, 220)))
     seen = [pixel(frame, (640, 360)) for frame in key_frames(tmp_path, first=red, last=blue)]
