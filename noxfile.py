@@ -109,7 +109,7 @@ def debug(session: nox.Session) -> None:
 @nox.session(python=False if WITH_TESTS else None)
 def examples(session: nox.Session) -> None:
     """Run the example applications, each under a real server."""
-    run_part(session, *PARALLEL, "tests/examples")
+    run_part(session, "-n", str(PROCESSES), "tests/examples")  # a test at a time: the slow ones are in one file
 
 
 @nox.session(python=False if WITH_TESTS else None)
