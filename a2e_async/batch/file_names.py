@@ -1,7 +1,5 @@
 """File names of the videos of a batch, and the keys that were read."""
 
-import posixpath
-
 import attrs
 
 from a2e_async.batch.rules import file_name, marked_name
@@ -17,9 +15,9 @@ class FileNames:
     _earlier: dict[int, int] = attrs.field(factory=dict)  # names of an earlier run, whose keys were not read so far
     _marked: set[int] = attrs.field(factory=set)  # keys whose plain name another key has
 
-    def reserve(self, name: str, key: str) -> None:
+    def reserve(self, name: str, key: str, extension: str) -> None:
         """Reserve the file name that an earlier run has chosen for a key."""
-        self._earlier.setdefault(hash(name.casefold()), hash(file_name(key, posixpath.splitext(name)[1])))
+        self._earlier.setdefault(hash(name.casefold()), hash(file_name(key, extension)))
 
     def add(self, key: str, extension: str) -> bool:
         """Choose the file name for a key that is read now; return False if the key was read before."""

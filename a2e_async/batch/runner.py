@@ -110,7 +110,7 @@ class Runner(Generic[R]):
             self._context = batch = self._make_context(api, journal)
             if options.out is not None:
                 for number, (key, target) in enumerate(await journal.load_targets(), 1):
-                    batch.names.reserve(pathlib.PurePath(target).name, key)
+                    batch.names.reserve(pathlib.PurePath(target).name, key, api.extension)
                     if number % _CHUNK == 0:
                         await asyncio.sleep(0)
             await self._run_jobs(self._context)

@@ -69,11 +69,11 @@ async def test_names_of_an_earlier_run_do_not_block_the_loop(
     journal, in_pass, reserve = tmp_path / "journal.sqlite", [0], FileNames.reserve
     await run_batch(a2e, make_jobs(6), journal=journal, out=out)
 
-    def count(names: FileNames, name: str, key: str) -> None:
+    def count(names: FileNames, name: str, key: str, extension: str) -> None:
         if not in_pass[-1]:
             asyncio.get_running_loop().call_soon(in_pass.append, 0)
         in_pass[-1] += 1
-        reserve(names, name, key)
+        reserve(names, name, key, extension)
 
     monkeypatch.setattr(runner, "_CHUNK", 2)
     monkeypatch.setattr(FileNames, "reserve", count)

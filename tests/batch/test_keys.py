@@ -94,7 +94,7 @@ def test_file_names_never_collide(names: list[str]) -> None:
 def test_file_name_of_an_earlier_run_stays_taken() -> None:
     """A name that the journal has belongs to its key, also if that key is not in the input any more."""
     names = FileNames()
-    names.reserve("cat.png.mp4", "cat.png")
+    names.reserve("cat.png.mp4", "cat.png", ".mp4")
     for key in ("Cat.png", "cat.png", "CAT.png"):
         assert names.add(key, ".mp4")
     assert re.fullmatch(r"Cat_png~[0-9a-f]{16}\.mp4", names.choose("Cat.png", ".mp4"))
@@ -102,11 +102,19 @@ def test_file_name_of_an_earlier_run_stays_taken() -> None:
     assert re.fullmatch(r"CAT_png~[0-9a-f]{16}\.mp4", names.choose("CAT.png", ".mp4"))
 
 
+def test_file_name_of_an_earlier_run_without_an_extension() -> None:
+    """The results of some families have the extension of their input, which is part of the key."""
+    names = FileNames()
+    names.reserve("cat.png", "cat.png", "")
+    assert names.add("cat.png", "")
+    assert names.choose("cat.png", "") == "cat.png"
+
+
 @pytest.mark.parametrize("keys", [["a"], ["A", "a"], ["a", "A"], ["?", "a/b"]])
 def test_key_that_was_read_before(keys: list[str]) -> None:
     """A key that comes twice is known, also if its name had to be changed, or if the journal has its name."""
     names = FileNames()
-    names.reserve("a.mp4", "a")
+    names.reserve("a.mp4", "a", ".mp4")
     assert [names.add(key, ".mp4") for key in keys] == [True] * len(keys)
     assert [names.add(key, ".mp4") for key in keys] == [False] * len(keys)
 

@@ -226,7 +226,7 @@ class _Run:
         """Validate all rows, and run the batch or print the plan; return the exit code."""
         options = self.options
         async with self.connection.client() as a2e:
-            known = await read_known(self.journal, options.retry_failed)
+            known = await read_known(self.journal, options.retry_failed, self._extension)
             batches = a2e.image_to_video if self.family is None else self.family.batches(a2e)
             if self.source.left_out:
                 self._console.print(f"left out of {printable(self.source.name)}: {one_line(self.source.left_out)}")

@@ -47,7 +47,7 @@ class KnownJobs:
     names: FileNames = attrs.field(factory=FileNames)
 
 
-async def read_known(journal: pathlib.Path, retry_failed: int) -> KnownJobs:
+async def read_known(journal: pathlib.Path, retry_failed: int, extension: str) -> KnownJobs:
     """Read the jobs of a journal, if it exists."""
     known = KnownJobs()
     if _is_new(journal):
@@ -59,7 +59,7 @@ async def read_known(journal: pathlib.Path, retry_failed: int) -> KnownJobs:
         async for entry in reader.entries():
             known.earlier.add(entry)
             if entry.target is not None:
-                known.names.reserve(pathlib.PurePath(entry.target).name, entry.key)
+                known.names.reserve(pathlib.PurePath(entry.target).name, entry.key, extension)
             if next_action(entry, download=True, retry_failed=retry_failed) is not Action.START:
                 known.started.add(entry.key)
     return known
