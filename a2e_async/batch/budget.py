@@ -8,9 +8,10 @@
 # * If the answer names no coins, the price is measured: what the history of the account shows, or a fall of the balance
 #   by exactly the quote. Else the start stays alone until its task has ended. If its price is unknown even then, it is
 #   unknown what is left, and nothing more is started.
-# * A job *reserves* its price before its images are uploaded. If the price does not fit beside all other
-#   reservations, the job waits, since a start under way may be rejected or cost less. If no reservation is left to
-#   wait for, it is refused.
+# * A job *reserves* its price before its images are uploaded, in its `turn`: the coins go to the first jobs of the
+#   input, however long the look at an image takes, and there is one quote for each price key. If the price does not
+#   fit beside all other reservations, the job waits, since a start under way may be rejected or cost less. If no
+#   reservation is left to wait for, it is refused.
 # * The price is checked again when the start is *sent*, against the starts that are being sent. By then it may have
 #   changed.
 # * When A2E has accepted the start, the reserved coins become spent coins (`count`).
@@ -33,12 +34,16 @@ class BudgetGuard:
 
     api: BatchApi[Any]
     budget: Budget
-    _reserve_lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    _turn: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     _changed: asyncio.Event = attrs.field(factory=asyncio.Event)
     _quoted: set[Hashable] = attrs.field(factory=set)
 
+    def turn(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Return the turn of a job to be checked and to `reserve`: with a limit, one job after the other."""
+        return contextlib.nullcontext() if self.budget.limit is None else self._turn
+
     async def reserve(self, start: PreparedStart) -> Reservation:
-        """Reserve the price of a start, so that no image is uploaded for a start that cannot be paid.
+        """Reserve the price of a start in the job's `turn`, so that no image is uploaded that cannot be paid for.
 
         Raises:
             BudgetError: It would exceed the limit.
@@ -47,17 +52,15 @@ class BudgetGuard:
         # Case 1: no limit. No quote is needed.
         if budget.limit is None:
             return budget.reserve(price_key)
-        # The lock keeps the order of the jobs, and one quote for each price key.
-        async with self._reserve_lock:
-            await self._learn_quote(start)
-            # Case 2: it does not fit now, or another start goes alone. Wait until a reservation changes.
-            # Case 3: it does not fit, and no reservation can become free. Refuse.
-            while not budget.fits(price_key):
-                if not budget.has_reservations:
-                    raise self._refusal(price_key)
-                await self._changed.wait()
-            # Case 4: it fits.
-            return budget.reserve(price_key)
+        await self._learn_quote(start)
+        # Case 2: it does not fit now, or another start goes alone. Wait until a reservation changes.
+        # Case 3: it does not fit, and no reservation can become free. Refuse.
+        while not budget.fits(price_key):
+            if not budget.has_reservations:
+                raise self._refusal(price_key)
+            await self._changed.wait()
+        # Case 4: it fits.
+        return budget.reserve(price_key)
 
     async def send(self, reservation: Reservation) -> None:
         """Check the price again right before a start is sent, and mark it as being sent.

@@ -214,13 +214,17 @@ class JobWorker(Generic[R]):
         """
         context, batch = self.context, self.context.batch
         batch.breaker.check()
-        await batch.storage.prepare()
-        batch.breaker.check()
-        start = self._prepared = self._prepared or await self._prepare()
-        if batch.journal.may_lack_starts and await batch.breaker.call(lambda _: settling.adopt(context), costs=False):
+        async with batch.budget.turn():
+            await batch.storage.prepare()
+            batch.breaker.check()
+            start = self._prepared = self._prepared or await self._prepare()
+            may_lack = batch.journal.may_lack_starts
+            is_adopted = may_lack and await batch.breaker.call(lambda _: settling.adopt(context), costs=False)
+            if not is_adopted:
+                reservation = context.reservation = await batch.budget.reserve(start)
+        if is_adopted:
             await self._take_running_slot()
             return True
-        reservation = context.reservation = await batch.budget.reserve(start)
         try:
             await batch.breaker.call(lambda probe: self._attempt(start, reservation, probe=probe))
         except SubmissionUncertainError:

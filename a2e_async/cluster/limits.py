@@ -9,6 +9,7 @@
 # * Without room, a job waits for a notification that there is some, or a second.
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Hashable
 from typing import Any
@@ -99,13 +100,17 @@ class ClusterBudget(BudgetGuard):
     account: Account = attrs.field(kw_only=True)
     journal: PostgresJournal = attrs.field(kw_only=True)
 
+    def turn(self) -> contextlib.AbstractAsyncContextManager[None]:
+        """Let all jobs be checked at the same time: there is no order among the workers."""
+        return contextlib.nullcontext()
+
     async def reserve(self, start: PreparedStart) -> Reservation:
         """Reserve the price of a start, as `BudgetGuard.reserve`."""
         claim = current_claim.get()
         reservation = _ClaimedReservation(start.price_key, self.budget.price(start.price_key), claim=claim)
         if self.account.max_coins is None:
             return reservation
-        async with self._reserve_lock:
+        async with self._turn:
             await self._learn_quote(start)
             await self._decide(reservation, is_sending=False)
         return reservation

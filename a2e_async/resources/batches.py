@@ -86,11 +86,12 @@ class BatchResource(TaskResource[R]):
                 client's `Config.max_uploads` and `Config.max_downloads` apply as well.
             max_starts: Starts that are sent at the same time.
             max_downloads: Downloads at the same time.
-            max_coins: Coins that the batch may spend on starts, including earlier runs with the same journal. A job
-                that would exceed them is skipped with a `BudgetError`. The first start of a kind goes alone until its
-                true price is known, from A2E's answer, the account, or the finished record; so the limit is passed by
-                that one job at most. If its price stays unknown, no other job is started. Uploads are not
-                counted, because A2E does not tell what it charges for them.
+            max_coins: Coins that the batch may spend on starts, including earlier runs with the same journal. The
+                first jobs of the input get them. A job that would exceed them is skipped with a `BudgetError`, and a
+                cheaper one after it can be started. The first start of a kind goes alone until its true price is
+                known, from A2E's answer, the account, or the finished record; so the limit is passed by that one job
+                at most. If its price stays unknown, no other job is started. Uploads are not counted, because A2E does
+                not tell what it charges for them.
             retry_failed: Number of new starts for a job whose task has failed. Each costs coins again.
             ordered: Yield the results in the order of the input, instead of the order of completion.
             on_shortage: What to do when credits have run out, when A2E is busy, fails or cannot be reached, or when

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import math
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +22,7 @@ from batches import (
     finish_task,
     make_job,
     make_jobs,
+    make_jobs_with_images,
     run_batch,
     spent_coins,
     states_by_key,
@@ -30,6 +32,8 @@ from conditions import wait_until
 from paid_starts import LIST_PATH, charged_task_ids, count_requests, count_starts, faults_on_start
 
 from a2e_async import A2EClient, BudgetError
+from a2e_async.batch import worker
+from a2e_async.batch.uploads import fingerprint
 from a2e_async.errors import TaskFailedError
 from a2e_async.sandbox import Fault, Sandbox
 from a2e_async.sandbox.state import Task
@@ -89,6 +93,25 @@ async def test_a_cheaper_job_still_fits(a2e: A2EClient, sandbox: Sandbox) -> Non
         "ten": "succeeded",
     }
     assert spent_coins(sandbox) == 4 * PRICE + PRICE + 2 * PRICE
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_coins_go_to_the_first_jobs(
+    a2e: A2EClient, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, *, again: bool
+) -> None:
+    """The first jobs of the input get the coins, also if their images take longer to read, in a resumed batch too."""
+
+    def read_slowly(image: Any) -> Any:
+        if image is not None and image.content.stem in {"0", "2"}:
+            time.sleep(0.05)
+        return fingerprint(image)
+
+    jobs, journal = make_jobs_with_images(tmp_path, 6), tmp_path / "journal.sqlite"
+    if again:
+        await run_batch(a2e, jobs, max_coins=0, journal=journal)
+    monkeypatch.setattr(worker, "fingerprint", read_slowly)
+    results = await run_batch(a2e, jobs, max_coins=3 * PRICE, journal=journal)
+    assert skipped(results) == ["k3", "k4", "k5"]
 
 
 async def test_one_quote_for_each_price(a2e: A2EClient, sandbox: Sandbox) -> None:
