@@ -6,7 +6,8 @@ An event loop waits in one place: its selector, until a socket is ready or the n
 virtual event loop never waits for a timer. It selects ready sockets without a timeout, and then, in this order:
 
 1. A socket is ready: return it. The clock stands still.
-2. A thread works for the loop (an executor's job, SQLite): wait in real time until it ends. The clock stands still.
+2. A thread works for the loop (a job of an executor, of AnyIO or asgiref, SQLite): wait in real time until it ends. The
+   clock stands still.
 3. No timer is set: only another thread or process can wake the loop. Wait in real time; raise after 30 seconds.
 4. A connection is being opened: give the kernel 3.5 seconds of real time. If the backlog of a listener is full, the
    kernel tries again after one second and after three.
@@ -22,13 +23,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import importlib
 import queue
 import selectors
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from types import ModuleType
 from typing import Any, NoReturn, cast
@@ -44,6 +47,12 @@ _DELIVERY_TIME = 0.0 if sys.platform == "linux" else 0.0002
 _CONNECT_TIME = 3.5
 
 _REAL = {name: getattr(time, name) for name in ("monotonic", "monotonic_ns", "time", "time_ns")}
+
+# Coroutine functions that wait for threads of their own (FastAPI, Starlette, Django), as (module, class, function).
+_WAIT_FOR_THREADS = (
+    ("anyio.to_thread", "", "run_sync"),
+    ("asgiref.sync", "ThreadSensitiveContext", "__aexit__"),
+)
 
 # Packages whose modules may have imported a function of `time` by name.
 _PATCHED_PACKAGES = ("aiohttp", "a2e_async")
@@ -310,6 +319,7 @@ def virtual_time(*, stall_timeout: float = 30.0) -> Iterator[VirtualClock]:
         (asyncio, "new_event_loop", new_event_loop),
         (asyncio.events, "new_event_loop", new_event_loop),
         (aiosqlite.core, "SimpleQueue", _HoldingQueue),
+        *((owner, name, _holding(clock, getattr(owner, name))) for owner, name in _owners()),
     ]
     before = [(module, name, getattr(module, name)) for module, name, _ in patches]
     try:
@@ -321,6 +331,25 @@ def virtual_time(*, stall_timeout: float = 30.0) -> Iterator[VirtualClock]:
         _active = None
         for module, name, value in before:
             setattr(module, name, value)
+
+
+def _owners() -> Iterator[tuple[Any, str]]:
+    """Yield the owners and names of the functions that wait for threads, as far as their packages are installed."""
+    for module_name, class_name, name in _WAIT_FOR_THREADS:
+        with contextlib.suppress(ImportError):
+            module = importlib.import_module(module_name)
+            yield (getattr(module, class_name) if class_name else module), name
+
+
+def _holding(clock: VirtualClock, function: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Return the coroutine function as one during which the clock stands still."""
+
+    @functools.wraps(function)
+    async def hold_and_call(*args: object, **options: object) -> object:
+        with clock.hold() if clock.is_mine else contextlib.nullcontext():
+            return await function(*args, **options)
+
+    return hold_and_call
 
 
 _scanned: set[str] = set()

@@ -241,8 +241,13 @@ async def test_another_task_can_end_it(a2e: A2EClient, sandbox: Sandbox, journal
 async def test_a_batch_without_references_ends(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
     """A batch that was left without `async with` ends when the last reference to it is gone, with its ids in the journal."""
     sandbox.faults = faults_on_start(None, SLOW)
-    items = [make_job("a"), make_job("b", "#stuck")]
-    batch = a2e.image_to_video.batch(items, journal=journal, max_running=1)
+
+    async def read_jobs() -> AsyncIterator[Job]:
+        yield make_job("a")
+        await wait_until(lambda: sandbox.tasks)
+        yield make_job("b", "#stuck")
+
+    batch = a2e.image_to_video.batch(read_jobs(), journal=journal, max_running=1)
     assert (await anext(batch)).key == "a"
     await wait_until(lambda: len(sandbox.tasks) == 2)
     del batch

@@ -380,7 +380,7 @@ async def test_failed_upload_is_an_error_of_one_job() -> None:
     """A failed upload is an error of one job; the next job uploads the image, and the rest share its link."""
     cache, uploads, journal = make(fails=1)
     answers = await asyncio.gather(*(link(cache, quick.PNG) for _ in range(5)), return_exceptions=True)
-    assert [type(answer) for answer in answers] == [TransferError, str, str, str, str]
+    assert sorted(type(answer).__name__ for answer in answers) == ["TransferError", *["str"] * 4]
     assert uploads.done == [quick.PNG]
     assert len(journal.stored) == 1
 
@@ -400,9 +400,10 @@ async def test_cancelled_upload_is_repeated() -> None:
 async def test_nothing_is_uploaded_after_the_batch_has_stopped() -> None:
     """A job that waits for an upload slot while the batch stops uploads nothing."""
     cache, uploads, _ = make(slots=1)
-    first, second = (asyncio.create_task(link(cache, content)) for content in (quick.PNG, OTHER))
+    first = asyncio.create_task(link(cache, quick.PNG))
     while not uploads.now:
         await asyncio.sleep(0)
+    second = asyncio.create_task(link(cache, OTHER))
     cache.breaker.stop(A2EError("wrong token"))
     assert await first == "https://cdn.example/1.png"
     with pytest.raises(StoppedError):

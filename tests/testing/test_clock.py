@@ -144,6 +144,23 @@ async def test_clock_waits_for_an_executor(a2e_clock: VirtualClock) -> None:
     assert a2e_clock.elapsed == 0
 
 
+async def test_clock_waits_for_a_thread_of_anyio(a2e_clock: VirtualClock) -> None:
+    """No time passes while a thread works for FastAPI or Starlette, which have their threads from AnyIO."""
+    to_thread = pytest.importorskip("anyio.to_thread")
+    async with asyncio.timeout(0.001):
+        assert await to_thread.run_sync(work) != threading.current_thread().name
+    assert a2e_clock.elapsed == 0
+
+
+async def test_clock_waits_for_the_threads_of_a_request(a2e_clock: VirtualClock) -> None:
+    """No time passes at the end of a request of Django, which waits in another thread until its threads have ended."""
+    sync = pytest.importorskip("asgiref.sync")
+    async with asyncio.timeout(0.001), sync.ThreadSensitiveContext() as request:
+        await sync.sync_to_async(work)()
+        sync.SyncToAsync.context_to_thread_executor[request].submit(work)
+    assert a2e_clock.elapsed == 0
+
+
 async def test_clock_waits_for_a_cancelled_job() -> None:
     """A job whose caller was cancelled continues, and no time passes before its end."""
     ended = threading.Event()
