@@ -4,6 +4,7 @@
 #
 # * The file has its name before the download begins, and the journal has it as well. So a run that is killed leaves no
 #   file that the next one does not know.
+# * The partial files of a killed run are removed by the next run with its journal.
 # * A job that is done needs no download, unless its file is gone while A2E still has the result.
 
 import asyncio
@@ -13,13 +14,34 @@ import time
 from typing import TypeVar
 
 from a2e_async.batch import rules
-from a2e_async.batch.context import JobContext
+from a2e_async.batch.context import BatchContext, JobContext
 from a2e_async.batch.results import JobState, error_to_json
 from a2e_async.errors import A2EError, InvalidRequestError, JournalError, TransferError
 from a2e_async.files.local_files import has_content_of
+from a2e_async.files.partial_file import PROBE, find_partial_files, remove
 from a2e_async.models.common import TaskRecord
 
 R = TypeVar("R", bound=TaskRecord)
+
+_CHUNK = 1000  # names of an earlier run reserved in one pass of the event loop, so that very many do not block it
+
+
+async def prepare_folder(batch: BatchContext[R], folder: pathlib.Path) -> None:
+    """Reserve the names of the files of earlier runs, and remove the partial files that a killed run has left.
+
+    Raises:
+        JournalError: The journal cannot be read.
+    """
+    partial = {} if batch.journal.is_new else await asyncio.to_thread(find_partial_files, folder)
+    left = partial.get(PROBE, [])
+    for number, (key, target) in enumerate(await batch.journal.load_targets(), 1):
+        name = pathlib.PurePath(target).name
+        batch.names.reserve(name, key, batch.api.extension)
+        left.extend(partial.get(name, ()))
+        if number % _CHUNK == 0:
+            await asyncio.sleep(0)
+    for path in left:  # no other run has this journal, so that none is writing them
+        await asyncio.to_thread(remove, path)
 
 
 async def download(context: JobContext[R], folder: pathlib.Path) -> tuple[JobState, A2EError | None]:

@@ -14,7 +14,6 @@
 import asyncio
 import contextlib
 import logging
-import pathlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
@@ -26,6 +25,7 @@ from a2e_async.batch import rules
 from a2e_async.batch.budget import BudgetGuard
 from a2e_async.batch.circuit_breaker import CircuitBreaker
 from a2e_async.batch.context import BatchContext, JobContext
+from a2e_async.batch.downloads import prepare_folder
 from a2e_async.batch.jobs import BatchApi, BatchOptions, to_job
 from a2e_async.batch.journal import Journal, SqliteJournal
 from a2e_async.batch.results import ActiveJob, JobResult, JobState, Progress, make_result
@@ -39,8 +39,6 @@ from a2e_async.models.common import TaskRecord
 R = TypeVar("R", bound=TaskRecord)
 
 _LOGGER = logging.getLogger("a2e_async")
-
-_CHUNK = 1000  # names of an earlier run reserved in one pass of the event loop, so that very many do not block it
 
 
 @attrs.define(eq=False, repr=False)
@@ -109,10 +107,7 @@ class Runner(Generic[R]):
         async with journal:
             self._context = batch = self._make_context(api, journal)
             if options.out is not None:
-                for number, (key, target) in enumerate(await journal.load_targets(), 1):
-                    batch.names.reserve(pathlib.PurePath(target).name, key, api.extension)
-                    if number % _CHUNK == 0:
-                        await asyncio.sleep(0)
+                await prepare_folder(batch, options.out)
             await self._run_jobs(self._context)
 
     async def _run_jobs(self, batch: BatchContext[R]) -> None:

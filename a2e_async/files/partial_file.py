@@ -10,6 +10,7 @@ import filecmp
 import functools
 import os
 import pathlib
+import re
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -18,6 +19,13 @@ from typing import IO, ParamSpec, Self, TypeAlias
 from a2e_async._aio import finish, run_in_thread
 from a2e_async._protocol.validation import raise_invalid
 from a2e_async.errors import A2EError, InvalidRequestError, TransferError
+
+PROBE = "a2e"
+"""The target of the file by which `check_folder` tests a folder. It never exists."""
+
+_MAX_NAME = 120  # bytes of a target's name that a temporary name has
+
+_PARTIAL_NAME = r"(.+)\.[0-9a-f]{12}\.part"
 
 
 def os_error_text(error: Exception) -> str:
@@ -126,7 +134,7 @@ def check_folder(folder: pathlib.Path, room: int) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = temporary_path(folder / "a2e")
+        probe = temporary_path(folder / PROBE)
         try:
             with probe.open("xb") as file:
                 file.write(bytes(4096))
@@ -148,7 +156,19 @@ def check_folder(folder: pathlib.Path, room: int) -> None:
 
 def temporary_path(target: pathlib.Path) -> pathlib.Path:
     """Return a random name beside a file, which no other program uses: ``ada.mp4.3f9c0a17b2d4.part``."""
-    return target.with_name(f"{target.name[:40]}.{os.urandom(6).hex()}.part")  # short, as the target can be
+    # Some disks allow 143 bytes. If the name does not fit, a part of it does not tell the target.
+    name = target.name if len(os.fsencode(target.name)) <= _MAX_NAME else target.name[:40]
+    return target.with_name(f"{name}.{os.urandom(6).hex()}.part")
+
+
+def find_partial_files(folder: pathlib.Path) -> dict[str, list[pathlib.Path]]:
+    """Return the temporary files in a folder, by the names of their targets. A killed process leaves them."""
+    found: dict[str, list[pathlib.Path]] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if match := re.fullmatch(_PARTIAL_NAME, entry.name, re.DOTALL):
+                found.setdefault(match[1], []).append(pathlib.Path(entry.path))
+    return found
 
 
 def open_partial(target: pathlib.Path) -> IO[bytes]:

@@ -26,10 +26,11 @@ from batches import (
 from paid_starts import count_starts, make_client
 
 from a2e_async import A2EClient, RetryPolicy
-from a2e_async.batch import runner
+from a2e_async.batch import downloads
 from a2e_async.batch.file_names import FileNames
 from a2e_async.batch.journal import SqliteJournal
 from a2e_async.errors import InvalidRequestError, TaskFailedError, TransferError
+from a2e_async.files.partial_file import temporary_path
 from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ async def test_names_of_an_earlier_run_do_not_block_the_loop(
         in_pass[-1] += 1
         reserve(names, name, key, extension)
 
-    monkeypatch.setattr(runner, "_CHUNK", 2)
+    monkeypatch.setattr(downloads, "_CHUNK", 2)
     monkeypatch.setattr(FileNames, "reserve", count)
     results = await run_batch(a2e, make_jobs(6), journal=journal, out=out)
     assert all(result.path.is_file() for result in results.values() if result.path is not None)
@@ -199,6 +200,25 @@ async def test_a_file_that_a_crash_has_left_is_recognized(
     assert (result.state, result.path, result.error) == ("succeeded", out / "a.mp4", None)
     assert [path.name for path in out.iterdir()] == ["a.mp4"]
     assert count_charges(sandbox)["a"] == 1
+
+
+async def test_partial_files_of_a_killed_run_are_removed(
+    a2e: A2EClient, sandbox: Sandbox, tmp_path: pathlib.Path, out: pathlib.Path
+) -> None:
+    """The next run removes what a killed run has left beside its own videos, and no other file; a new journal nothing."""
+    long = "k" * 80
+    items = [make_job("a"), make_job(long), make_job("ключ")]
+    results = await run_batch(a2e, items, journal=tmp_path / "journal.sqlite", out=out)
+    names = [path.name for result in results.values() if (path := result.path) is not None]
+    left = [temporary_path(out / name) for name in [*names, names[0], "a2e"]]
+    foreign = [out / name for name in ("b.mp4.0123456789ab.part", "a.mp4.part", "a.mp4.0123456789AB.part", "x.part")]
+    for path in [*left, *foreign]:
+        path.write_text("partial")
+    await run_batch(a2e, [make_job("c")], journal=tmp_path / "other.sqlite", out=out)
+    assert all(path.exists() for path in [*left, *foreign])
+    await run_batch(a2e, items, journal=tmp_path / "journal.sqlite", out=out)
+    assert {path.name for path in out.iterdir()} == {*names, "c.mp4", *(path.name for path in foreign)}
+    assert count_starts(sandbox) == 4
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
