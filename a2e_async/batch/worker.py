@@ -65,6 +65,8 @@ class JobWorker(Generic[R]):
     # False while the entry of the journal may belong to another job with the same key: then it is not changed
     _owns_entry: bool = attrs.field(default=False, init=False)
     _has_running_slot: bool = attrs.field(default=False, init=False)
+    # whether a request of the last start was sent, or may have been
+    _was_posted: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
         """Take the job as it was given."""
@@ -307,8 +309,9 @@ class JobWorker(Generic[R]):
         entry.marker = marker_for_key(rules.job_key(batch.journal.id, entry)) if batch.api.marks_names else ""
         entry.state, entry.quoted, entry.error = "sending", reservation.coins, None
         entry.sent_at, entry.accepted_at = sent_at, None
-        await batch.journal.save(entry)
+        self._was_posted = False
         try:
+            await batch.journal.save(entry)
             handle = await batch.api.start(
                 body,
                 marker=entry.marker,
@@ -321,18 +324,21 @@ class JobWorker(Generic[R]):
             entry.state, context.was_sent = "uncertain", True
             batch.journal.write_soon(entry)
             raise
-        # Case 2: certainly not accepted. The entry becomes what it was before.
-        except A2EError:
+        # Case 2: certainly not accepted, or cancelled before it was sent. The entry becomes what it was before.
+        # Case 3: cancelled later. It stays "sending", until `on_late` records the task or the next run reconciles.
+        except (A2EError, asyncio.CancelledError) as error:
+            if isinstance(error, asyncio.CancelledError) and self._was_posted:
+                raise
             entry.state, entry.quoted, entry.error = "failed" if entry.starts else "new", None, old_error
             batch.budget.reject(reservation)
             batch.journal.write_soon(entry)
             raise
-        # Case 3: accepted.
+        # Case 4: accepted.
         context.record_start(handle)
-        # Case 4: cancelled. The entry stays "sending", until `on_late` records the task or the next run reconciles.
 
     async def _record_post(self, sent_at: float) -> None:
         """Correct the time of the start in the journal if it is sent much later, as after a pause or a retry."""
+        self._was_posted = True
         entry, journal = self.context.entry, self.context.batch.journal
         if sent_at - (entry.sent_at or 0.0) > journal.max_lateness:
             entry.sent_at = sent_at

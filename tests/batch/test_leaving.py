@@ -8,7 +8,9 @@ import gc
 import random
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import pytest
+import quick
 from batches import (
     PRICE,
     ConcurrencyMeter,
@@ -25,7 +27,15 @@ from batches import (
     write_image,
 )
 from conditions import wait_until
-from paid_starts import charged_task_ids, count_starts, faults_on_start, logged_warnings, make_client
+from paid_starts import (
+    LIST_PATH,
+    charged_task_ids,
+    count_requests,
+    count_starts,
+    faults_on_start,
+    logged_warnings,
+    make_client,
+)
 
 from a2e_async import A2EClient, ClientClosedError, SubmissionUncertainError
 from a2e_async._aio import wait_for_background
@@ -129,6 +139,20 @@ async def test_the_answer_of_a_start_is_waited_for(a2e: A2EClient, sandbox: Sand
     sandbox.faults = None
     await check_the_next_run(a2e, sandbox, make_jobs(20), journal=journal)
     assert count_starts(sandbox) == 20
+
+
+async def test_a_start_that_was_not_sent_is_not_looked_for(sandbox: Sandbox, journal: pathlib.Path) -> None:
+    """Starts that a cancellation finds in the queue were not sent: the journal has them as new, and the next run sends them."""
+    sandbox.faults = faults_on_start(SLOW)
+    async with make_client(sandbox, pacing=attrs.evolve(quick.CONFIG.pacing, max_in_flight=1)) as a2e:
+        batch = a2e.image_to_video.batch(make_jobs(3), journal=journal)
+        running = await begin(batch, sandbox)
+        await wait_until(lambda: [active.stage for active in batch.progress.active] == ["starting"] * 3)
+        await cancel_and_wait(running)
+        assert sorted(entry.state for entry in (await read_journal(journal)).values()) == ["new", "new", "running"]
+        before = count_requests(sandbox, LIST_PATH)
+        await check_the_next_run(a2e, sandbox, make_jobs(3), journal=journal)
+    assert count_requests(sandbox, LIST_PATH) - before <= 1  # a journal that is not new can be an older copy
 
 
 async def test_aclose_waits_for_the_answer_of_a_start(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:

@@ -56,6 +56,7 @@ from a2e_async.sandbox import Fault, FaultPlan, Sandbox
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Awaitable, Callable
 
     from a2e_async.batch.rules import JournalEntry
 
@@ -868,7 +869,8 @@ async def _die_before_the_start(
 ) -> None:
     """Leave an entry that was about to be sent."""
 
-    async def die(*_: Any, **__: Any) -> None:
+    async def die(*_: Any, on_post: Callable[[float], Awaitable[None]], **__: Any) -> None:
+        await on_post(time.time())
         raise asyncio.CancelledError
 
     with monkeypatch.context() as dying:
