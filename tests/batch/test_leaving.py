@@ -81,7 +81,14 @@ async def begin(batch: Batch[Any], sandbox: Sandbox, count: int = 1) -> asyncio.
 async def test_leaving_the_loop_ends_the_batch(a2e: A2EClient, sandbox: Sandbox, journal: pathlib.Path) -> None:
     """After `break` inside of `async with` no work is left, running tasks are alive at A2E, and the next run resumes."""
     items = [make_job("first"), *[make_job(f"k{n}", "") for n in range(20)]]
-    async with a2e.image_to_video.batch(items, journal=journal, max_running=5) as batch:
+
+    async def read_jobs() -> AsyncIterator[Job]:
+        yield items[0]
+        await wait_until(lambda: sandbox.tasks)
+        for item in items[1:]:
+            yield item
+
+    async with a2e.image_to_video.batch(read_jobs(), journal=journal, max_running=5) as batch:
         async for result in batch:
             assert result.key == "first"
             break

@@ -32,6 +32,7 @@ from a2e_async.files.result_stream import ByteRange
 
 if TYPE_CHECKING:
     import pathlib
+    from collections.abc import Awaitable
 
     from a2e_async import TaskHandle
     from a2e_async.models import ImageToVideoRecord
@@ -425,6 +426,15 @@ def test_range_is_parsed() -> None:
 # shared transfers
 
 
+async def all_at_once(storage: Storage, *downloads: Awaitable[Any], return_exceptions: bool = False) -> list[Any]:
+    """Run downloads, all of which have begun before the storage answers."""
+    storage.held.clear()
+    running = asyncio.gather(*downloads, return_exceptions=return_exceptions)
+    await asyncio.sleep(1)
+    storage.held.set()
+    return await running
+
+
 async def test_two_downloads_share_a_transfer(
     a2e: A2EClient, sandbox: Sandbox, task: Any, storage: Storage, tmp_path: pathlib.Path
 ) -> None:
@@ -433,7 +443,8 @@ async def test_two_downloads_share_a_transfer(
     before = count_polls(sandbox, task)
     handles = [task, a2e.image_to_video.task(task.id), a2e.image_to_video.task(task.id)]
     paths = [tmp_path / "a.mp4", tmp_path / "x" / ".." / "a.mp4", str(tmp_path / "a.mp4")]
-    results = await asyncio.gather(*(handle.download(path) for handle, path in zip(handles, paths, strict=True)))
+    downloads = (handle.download(path) for handle, path in zip(handles, paths, strict=True))
+    results = await all_at_once(storage, *downloads)
     assert [str(each) for each in results] == [str(path) for path in paths]
     assert results[0].read_bytes() == VIDEO
     assert storage.requested == [""]
@@ -444,14 +455,15 @@ async def test_client_downloads_share_a_transfer(
     a2e: A2EClient, sandbox: Sandbox, storage: Storage, tmp_path: pathlib.Path
 ) -> None:
     """Downloads of one link by the client share a transfer as well."""
-    await asyncio.gather(*(a2e.download(f"{sandbox.url}{PATH}", tmp_path / "a.mp4") for _ in range(3)))
+    await all_at_once(storage, *(a2e.download(f"{sandbox.url}{PATH}", tmp_path / "a.mp4") for _ in range(3)))
     assert storage.requested == [""]
 
 
 async def test_shared_transfer_fails_for_all(task: Any, storage: Storage, tmp_path: pathlib.Path) -> None:
     """The error of a shared transfer reaches all of its downloads; a later download begins again."""
     storage.content = PAGE
-    results = await asyncio.gather(*(task.download(tmp_path / "a.mp4") for _ in range(3)), return_exceptions=True)
+    downloads = (task.download(tmp_path / "a.mp4") for _ in range(3))
+    results = await all_at_once(storage, *downloads, return_exceptions=True)
     assert all(isinstance(each, TransferError) for each in results)
     assert len(storage.requested) == 1
     storage.content = VIDEO
